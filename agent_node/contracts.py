@@ -1,0 +1,185 @@
+"""Contracts of an agent's parts. A part is replaced in the YAML; whoever fulfils its contract fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from protocols.messages import Layout
+
+Array = NDArray[Any]
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a learner or model is built for: the agent's own features, not the raw wire."""
+
+    observation: tuple[int, ...]
+    """shape of one observation as the networks see it (history stacked, circular fields as sine and cosine)"""
+    goal: int
+    """length of a goal encoding, 0 without goals"""
+    actions: tuple[int, ...]
+    """numbers of choices of each discrete factor; empty for continuous actions"""
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    """bounds of continuous actions"""
+
+
+@dataclass
+class Choice:
+    """Actions for n rows, with what the learner wants to find again beside them in its batch (log-probabilities, values)."""
+
+    actions: Array
+    """`[n, A]` int32 (discrete factors) or float32 (continuous)"""
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """each `[n, ...]`, stored with the transition"""
+
+
+@dataclass
+class Batch:
+    """Transitions as torch tensors. Replay learners get `[B, ...]`; rollout learners `[T, B, ...]` in order of time."""
+
+    observation: torch.Tensor
+    goal: torch.Tensor
+    """multi-hot `[..., goal]` float32, width 0 without goals"""
+    action: torch.Tensor
+    """`[..., A]` int64 or float32"""
+    reward: torch.Tensor
+    next_observation: torch.Tensor
+    terminated: torch.Tensor
+    """1.0 where no value follows; truncated transitions have 0 and bootstrap from `next_observation`"""
+    weight: torch.Tensor
+    """importance of each sample, mean 1"""
+    imagined: torch.Tensor
+    """1.0 where the transition was imagined by the world model"""
+    first: torch.Tensor | None = None
+    """rollouts: 1.0 where an episode begins, to reset recurrent state"""
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """Improves a goal-conditioned policy from batches; knows no process, message or file."""
+
+    wants: Literal["replay", "rollout"]
+    """replay: random transitions of any age; rollout: each transition once, in order, soon after it happened"""
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Actions for n of the K copies: `observations[n, ...]`, `goals[n, goal]`, `rows[n]` the copies' numbers (recurrent learners
+        keep their state by row, and reset it where `first`). `explore` false means greedy and must change no state that explores."""
+        ...
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One gradient update."""
+        ...
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """Named parameters in a fixed order, for averaging: `policy`, `critic`. Tensors are the live ones."""
+        ...
+
+    def averaged(self) -> None:
+        """Told after the live parameters were changed from outside."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything a restart needs: flat names to tensors (networks, targets, optimiser moments, temperatures, counters)."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        ...
+
+
+@dataclass
+class Prediction:
+    """What a world model says of the next step, per row: mean and two kinds of standard deviation, over the model's outputs."""
+
+    observation: Array
+    """`[n, D]` next raw observation, mean over members"""
+    reward: Array
+    terminated: Array
+    achieved: Array | None
+    """`[n, L]` probability that each landmark is touched by anybody"""
+    epistemic: Array
+    """`[n, D]` standard deviation between members, in the units of the observation (circular fields: radians)"""
+    aleatoric: Array
+    """`[n, D]` standard deviation that members themselves predict"""
+
+
+@dataclass
+class ModelData:
+    """Transitions for a world model, raw: `[n, H, D]` observations (history, newest last), `[n, A]` actions, `[n, D]` next observations."""
+
+    observation: Array
+    action: Array
+    next_observation: Array
+    reward: Array
+    terminated: Array
+    achieved: Array | None = None
+    """`[n, L]` joint touch after the step (NaN rows of unknown joint touch are not included)"""
+
+
+class WorldModel(Protocol):
+    """Predicts the next observation from the present one(s) and the agent's own action."""
+
+    def fit(self, data: list[ModelData]) -> Metrics:
+        """One update; member i learns from `data[i]`."""
+        ...
+
+    def predict(self, observation: Array, action: Array) -> Prediction:
+        """For `[n, H, D]` and `[n, A]`."""
+        ...
+
+    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
+        """As `predict`, each row from one member drawn at random (with its noise): a possible future rather than the mean of all."""
+        ...
+
+    def error(self, data: ModelData) -> float:
+        """Mean squared one-step error of `predict`, each output divided by its standard deviation in `data` (1 = no better than the mean)."""
+        ...
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`world_model`: parameters to average (with the normalisers, so that members mean the same everywhere)."""
+        ...
+
+    def averaged(self) -> None: ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None: ...
+
+
+class GoalSource(Protocol):
+    """Proposes the goals that an agent sets itself."""
+
+    def propose(self, random: np.random.Generator) -> int:
+        """A goal's number."""
+        ...
+
+    def update(self, goal: int, reward: float) -> None:
+        """Told the outcome of an episode with that goal."""
+        ...
+
+    def probabilities(self) -> Array:
+        """`[|G|]`, sums to 1."""
+        ...
+
+
+__all__ = [
+    "Array",
+    "Batch",
+    "Choice",
+    "GoalSource",
+    "Interface",
+    "Layout",
+    "Learner",
+    "Metrics",
+    "ModelData",
+    "Prediction",
+    "WorldModel",
+]

@@ -1,0 +1,208 @@
+"""What the configuration says of an agent, and the built-in components by name. Torch-free: a configuration is checked in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from protocols.registry import Registered, register
+from protocols.settings import Duration, Every, Probability, Settings
+
+Positive = Annotated[float, Field(gt=0)]
+Widths = Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(min_length=1, max_length=8)]
+
+
+class LearnerSettings(Settings):
+    """What every learner has in common."""
+
+    kind: str
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of Adam"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.98
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [128, 128]
+    """widths of the hidden layers (ReLU)"""
+    gradient_norm: Positive = 10.0
+    """gradients are scaled down to this norm"""
+
+
+class ReplaySettings(LearnerSettings):
+    """Learners that take transitions from the replay buffer."""
+
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    """transitions in one gradient update"""
+    updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 1.0
+    """gradient updates for each step message; 0.25 is one in four"""
+    warmup: Annotated[int, Field(ge=0)] = 2000
+    """transitions of its own in the buffer before the first update"""
+    target_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """tau: target parameters move by this share of the difference at each update"""
+    exploration: Probability = 0.15
+    """probability that a row acts at random instead of by the policy"""
+    exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 11)
+    """a random action is held for a uniform number of steps from this range (ends included)"""
+
+
+class DoubleDQNSettings(ReplaySettings):
+    """Goal-conditioned double Q-learning over the joint discrete action."""
+
+    kind: Literal["double_dqn"] = "double_dqn"
+    value_range: tuple[float, float] | None = (0.0, 1.0)
+    """targets are clamped to this range: the returns that are possible; null for unknown ranges"""
+
+
+class DiscreteSACSettings(ReplaySettings):
+    """Soft actor-critic over the joint discrete action, with automatic temperature."""
+
+    kind: Literal["discrete_sac"] = "discrete_sac"
+    exploration: Probability = 0.0
+    """random actions besides those of the stochastic policy"""
+    target_entropy: Probability = 0.3
+    """wanted entropy as a share of the uniform policy's, ln(number of actions)"""
+    temperature: Positive = 0.1
+    """alpha at the start"""
+
+
+register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
+register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
+
+
+class WorldModelSettings(Settings):
+    """What every world model has in common."""
+
+    kind: str
+    imagined_ratio: Probability = 0.2
+    """share of imagined transitions in the learner's batches; 0 trains the model without using it"""
+    horizon: Annotated[int, Field(ge=1, le=100)] = 1
+    """steps that an imagined trajectory follows the model"""
+    updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 0.25
+    """fits for each step message"""
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """share of episodes kept from training, on which the prediction error is reported"""
+
+
+class EnsembleSettings(WorldModelSettings):
+    """Ensemble of networks that predict the change of the observation, the reward, the end, and what is touched."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: Annotated[int, Field(ge=1, le=64)] = 5
+    """networks, each with its own start and its own batches"""
+    hidden: Widths = [128, 128]
+    """widths of the hidden layers"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of Adam"""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    """transitions in one fit, per member"""
+    warmup: Annotated[int, Field(ge=0)] = 2000
+    """fits before the model is trusted to imagine"""
+
+
+register("world_model", "ensemble", EnsembleSettings, "agent_node.world_models.ensemble:Ensemble")
+
+
+class BufferSettings(Settings):
+    """The replay buffer of whole episodes."""
+
+    transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
+    """own transitions kept; the oldest episodes leave first"""
+
+
+class GoalSourceSettings(Settings):
+    """What every goal source has in common."""
+
+    kind: str
+
+
+class UniformGoalSettings(GoalSourceSettings):
+    """Every goal is equally likely."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+register("goals", "uniform", UniformGoalSettings, "agent_node.goals.uniform:UniformGoals")
+
+
+class AgentSettings(Settings):
+    """The parts an agent is made of."""
+
+    learner: Annotated[LearnerSettings, Registered("learner")] = DoubleDQNSettings()
+    """what improves the policy"""
+    world_model: Annotated[WorldModelSettings, Registered("world_model")] | None = None
+    """what predicts the next observation; null for a model-free agent"""
+    buffer: BufferSettings = BufferSettings()
+    """what it remembers"""
+    goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()
+    """where its goals come from, in environments with goals; null for environments without"""
+    history: Annotated[int, Field(ge=1, le=16)] = 1
+    """observations that policy and model see at once: the newest and those before it (2 shows speed)"""
+
+
+class NegotiationSettings(Settings):
+    """What every negotiation has in common."""
+
+    kind: str
+    deadline: Duration = 1.0
+    """after it both sides go on with goals of their own, and the episode does not count as negotiated"""
+
+
+class CoordinationGameSettings(NegotiationSettings):
+    """The leader draws a goal and sends one integer; the follower reads it by its own table (Nisioti et al., arXiv 2211.06082)."""
+
+    kind: Literal["coordination_game"] = "coordination_game"
+    messages: Annotated[int, Field(ge=2, le=65536)] = 30
+    """vocabulary size; at least 1.4 times the number of goals learns fastest"""
+    inverse_temperature: Positive = 30.0
+    """kappa: both choices are drawn with probability proportional to exp(kappa * table value)"""
+    step_size: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """alpha: how far a table value moves toward the episode's reward"""
+    update: Literal["inhibition", "visited_cell"] = "inhibition"
+    """inhibition (rule E): after a success other cells of the same row and column shrink by 1 - alpha; visited_cell (rule D): only the
+    used cell moves"""
+
+
+register("negotiation", "coordination_game", CoordinationGameSettings, "agent_node.goals.coordination_game:CoordinationGame")
+
+Strategy = Literal["own_individual", "future", "joint", "peer_goal"]
+
+
+class HindsightSettings(Settings):
+    """Traces after the episode, and what is relearnt from them."""
+
+    strategies: Annotated[list[Strategy], Field(min_length=1)] = ["future", "joint", "peer_goal"]
+    """own_individual: individual goals its own body reached; future: any goal reached later in the episode; joint: cooperative goals that
+    both bodies reached together; peer_goal: the goal that the partner pursued, where it was reached"""
+    share: Probability = 0.6
+    """share of the learner's transitions that are relabelled"""
+    deadline: Duration = 5.0
+    """how long an episode waits for its partner's trace; without it only own_individual applies"""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> HindsightSettings:
+        if len(set(self.strategies)) != len(self.strategies):
+            raise ValueError("a strategy is listed twice")
+        return self
+
+
+class ConsensusSettings(Settings):
+    """Averaging of named parameter groups with the graph's neighbours."""
+
+    mode: Literal["mh"] = "mh"
+    """mh: synchronous gossip with Metropolis-Hastings weights"""
+    groups: Annotated[list[Literal["policy", "critic", "world_model"]], Field(min_length=1)] = ["policy", "critic", "world_model"]
+    """what is averaged; groups that the components do not have are refused"""
+    every: Every = Every(updates=50)
+    """how often"""
+    deadline: Duration = 2.0
+    """a round closes without the neighbours that are later than this"""
+
+
+class ExchangeSettings(Settings):
+    """What travels over the edges; each part can be switched off with null."""
+
+    negotiation: Annotated[NegotiationSettings, Registered("negotiation")] | None = None
+    """goals agreed on before an episode; null: each for itself"""
+    hindsight: HindsightSettings | None = None
+    """traces after an episode; null: only its own experience"""
+    consensus: ConsensusSettings | None = None
+    """averaging of models; null: independent agents"""

@@ -1,0 +1,40 @@
+"""What the configuration says of the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from protocols.settings import Duration, Settings
+
+
+class EnvironmentSettings(Settings):
+    """Which environment is played, in how many copies, and what happens to who is late."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    """`landmarks`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; or
+    `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`"""
+    options: dict[str, Any] = {}
+    """keyword arguments of the environment"""
+    copies: Annotated[int, Field(ge=1, le=65536)] = 16
+    """copies of the environment, stepped together in one message"""
+    deadline: Duration = 2.0
+    """how long a step waits for an action before the stand-in counts"""
+    stand_in: Literal["repeat", "noop", "random"] = "repeat"
+    """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
+    goal_deadline: Duration = 3.0
+    """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
+
+
+class EvaluationSettings(Settings):
+    """Episodes with greedy policies that nobody learns from, played at the start, every so often, and at the end."""
+
+    every: Annotated[int, Field(ge=1)] = 2000
+    """training episodes between two evaluations"""
+    episodes: Annotated[int, Field(ge=0)] = 64
+    """episodes of one evaluation; 0 switches evaluation off"""
+    final: Annotated[int, Field(ge=0)] = 256
+    """episodes of the last evaluation, after training has ended"""
+    aligned: bool = True
+    """in goal environments also play as many episodes with one goal given to all members (skill apart from agreement)"""

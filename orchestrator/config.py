@@ -1,0 +1,160 @@
+"""The whole configuration of a run, joined from the settings of all rooms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from agent_node.settings import AgentSettings, ExchangeSettings
+from env_server.settings import EnvironmentSettings, EvaluationSettings
+from protocols.settings import Duration, NodeName, Settings, Size
+from protocols.topology import TopologySettings
+
+
+class Until(Settings):
+    """When training ends: whichever comes first. A last evaluation follows."""
+
+    episodes: Annotated[int, Field(ge=1)] | None = None
+    """finished training episodes"""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """steps of environment copies (one joint step of one copy counts one)"""
+    time: Duration | None = None
+    """wall-clock time since all nodes were up"""
+
+    @model_validator(mode="after")
+    def _some(self) -> Until:
+        if self.episodes is None and self.steps is None and self.time is None:
+            raise ValueError("give at least one of episodes, steps, time")
+        return self
+
+
+class AgentsSettings(AgentSettings):
+    """The agents: how many, what they are made of, and who differs."""
+
+    count: Annotated[int, Field(ge=1, le=1024)] = 4
+    """agents, named agent-0, agent-1, ..."""
+    overrides: dict[NodeName, dict[str, Any]] = {}
+    """per agent, the keys in which it differs: {agent-2: {learner: {learning_rate: 1e-4}}}"""
+
+
+class NetworkSettings(Settings):
+    """The graph and the addresses."""
+
+    topology: TopologySettings = TopologySettings()
+    """who is whose neighbour"""
+    bind: str = "127.0.0.1"
+    """address that sockets are bound to; other than loopback needs encryption, which this version does not have, and is refused"""
+    control_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """port of the run server; 0 takes a free one. All other ports are always free ones"""
+
+
+class SupervisionSettings(Settings):
+    """Who is restarted, how often, and when the run gives up."""
+
+    min_agents: Annotated[int, Field(ge=1)] = 2
+    """the run ends in order, with exit 20, when fewer agents than this are left"""
+    first: Duration = 0.5
+    """delay before the first restart; it doubles with every further one"""
+    max: Duration = 30.0
+    """longest delay before a restart"""
+    at_most: Annotated[int, Field(ge=0)] = 5
+    """restarts of one node within `within` before it is given up"""
+    within: Duration = 600.0
+    """the time in which restarts are counted"""
+    checkpoint: Duration = 60.0
+    """time between two checkpoints of a node"""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 2
+    """checkpoints kept per node"""
+    heartbeat: Annotated[Duration, Field(gt=0)] = 0.5
+    """time between two signs of life"""
+    suspect: Annotated[Duration, Field(gt=0)] = 3.0
+    """silence after which a node is suspected"""
+    dead: Annotated[Duration, Field(gt=0)] = 10.0
+    """silence after which a node is declared dead and ended"""
+    stuck: Annotated[Duration, Field(ge=0)] = 60.0
+    """time without progress after which a living node is reported as stuck; 0s switches it off"""
+    orphan: Annotated[Duration, Field(gt=0)] = 60.0
+    """time without a run server after which a host ends its nodes and itself"""
+
+
+class ResourceSettings(Settings):
+    """What one node of a role needs."""
+
+    cores: Annotated[float, Field(gt=0)] = 0.5
+    """processor cores"""
+    memory: Size = 512 * 2**20
+    """memory"""
+
+
+class ResourcesSettings(Settings):
+    """What nodes need, by role."""
+
+    agent: ResourceSettings = ResourceSettings()
+    env: ResourceSettings = ResourceSettings(memory="256MiB")
+
+
+class PlacementSettings(Settings):
+    """Which node runs on which slot."""
+
+    policy: Literal["pack", "spread"] = "pack"
+    """pack fills one slot after the other, spread fills all evenly"""
+    pins: dict[str, str] = {}
+    """node name or glob to slot name"""
+
+
+class LaunchSettings(Settings):
+    """Where and how processes are started."""
+
+    engine: Literal["local"] = "local"
+    """local: this machine"""
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """computing threads of each node; auto: cores / nodes, at least 1"""
+    resources: ResourcesSettings = ResourcesSettings()
+    """what a node of each role needs"""
+    placement: PlacementSettings = PlacementSettings()
+    """which node runs where"""
+
+
+class MetricsSettings(Settings):
+    """How often figures are written, and in which forms."""
+
+    every: Annotated[Duration, Field(gt=0)] = 2.0
+    """time between two rows of figures of a node"""
+    sinks: list[Literal["csv", "tensorboard"]] = ["csv", "tensorboard"]
+    """besides the nodes' own files: csv (metrics.csv at the end), tensorboard (event files)"""
+
+
+class Configuration(Settings):
+    """A run."""
+
+    version: Literal[1]
+    """version of this format"""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "run"
+    """runs are called NAME-two-words-number"""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """every stream of random numbers derives from it"""
+    clock: Literal["wall"] = "wall"
+    """wall: processes run free, time-outs are in seconds"""
+    until: Until
+    """when training ends"""
+    environment: EnvironmentSettings
+    """what is played"""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """greedy episodes that nobody learns from"""
+    agents: AgentsSettings = AgentsSettings()
+    """who plays"""
+    network: NetworkSettings = NetworkSettings()
+    """who talks to whom"""
+    exchange: ExchangeSettings = ExchangeSettings()
+    """what they tell each other"""
+    supervision: SupervisionSettings = SupervisionSettings()
+    """what happens when something dies"""
+    launch: LaunchSettings = LaunchSettings()
+    """where processes run"""
+    metrics: MetricsSettings = MetricsSettings()
+    """what is written down"""
+
+    def agent_names(self) -> list[str]:
+        """agent-0, agent-1, ..."""
+        return [f"agent-{i}" for i in range(self.agents.count)]

@@ -1,0 +1,69 @@
+"""Errors of the wire and the exit codes every process of a run uses."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a process ended; a supervisor restarts only `CRASH` and deaths by signal."""
+
+    OK = 0
+    EXPECTATION_FAILED = 1
+    USAGE = 2
+    CONFIG = 3
+    AUTHENTICATION = 4
+    SCHEMA = 5
+    RESOURCES = 6
+    CRASH = 10
+    ABORTED = 20
+    INTERRUPTED = 130
+
+
+class MurmurationError(Exception):
+    """Base of every error that a user can cause; `exit_code` is what the process ends with."""
+
+    exit_code: ExitCode = ExitCode.CRASH
+
+
+class UsageError(MurmurationError):
+    """The command line names something that does not exist or does not fit."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(MurmurationError):
+    """The configuration breaks a rule; the text names the place, the rule and the cure."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class ResourceError(MurmurationError):
+    """Something outside is missing: a package, a port, memory, a file."""
+
+    exit_code = ExitCode.RESOURCES
+
+
+class AuthenticationError(MurmurationError):
+    """A peer could not prove that it belongs to the run."""
+
+    exit_code = ExitCode.AUTHENTICATION
+
+
+class SchemaError(MurmurationError):
+    """A peer or a file speaks another version."""
+
+    exit_code = ExitCode.SCHEMA
+
+
+class BadMessage(MurmurationError):
+    """Bytes from a peer break a rule of the wire format; `code` is one of the `E_...` codes of the protocol."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Backpressure(MurmurationError):
+    """The bounded send queue of a destination is full; the caller decides what to drop."""

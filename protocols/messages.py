@@ -1,0 +1,424 @@
+"""Every message of the system, typed: who sends it, what answers it.
+
+A message on the wire is `[header][frame]*`. The header is one of the structs below as a msgpack map, tagged by its key `t`; arrays
+travel only as raw frames, named in `frames`. Every text and list is bounded, there is no `Any`, no untyped container, nothing that
+executes. Delivery: AM1 at most once, EO effectively once (retried, idempotent), LW latest wins, BE best effort.
+
+Arrays are written `name[shape] dtype`; `n` counts the rows of that message, `K` the environment copies.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from hashlib import sha256
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9_.-]*$")]
+Text = Annotated[str, Meta(max_length=1024)]
+Address = Annotated[str, Meta(max_length=256)]
+Digest = Annotated[str, Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Identity = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Names = Annotated[list[Name], Meta(max_length=1024)]
+Channel = Literal["ctl", "tele", "env", "peer"]
+Role = Literal["agent", "env", "host", "client", "run"]
+
+
+class ArrayInfo(msgspec.Struct, forbid_unknown_fields=True, array_like=False):
+    """Description of one raw frame: little endian, C order."""
+
+    n: Annotated[str, Meta(max_length=64)]
+    d: Literal["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"]
+    s: Annotated[list[Annotated[int, Meta(ge=0, le=2**40)]], Meta(max_length=8)]
+
+
+class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Fields of every header. The transport fills them in; a sender sets only the body and, for requests, `rid`."""
+
+    v: Annotated[int, Meta(ge=1, le=1)] = 1
+    run: Name = ""
+    src: Name = ""
+    dst: Name = ""
+    inc: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    seq: Count = 0
+    rid: Digest = ""
+    ts: Seconds = 0.0
+    frames: Annotated[list[ArrayInfo], Meta(max_length=64)] = []
+
+
+# --- control: node, host or client <-> run server ---------------------------------------------------------------------------------
+
+
+class Hello(Message):
+    """Node, host or client -> run server. EO by (src, inc); answered by `Welcome` or `Refuse`."""
+
+    role: Role
+    token: Digest = ""
+    schema: Digest = ""
+    endpoint: Address = ""
+    pid: Count = 0
+    host: Annotated[str, Meta(max_length=256)] = ""
+    features: Names = []
+
+
+class Welcome(Message):
+    """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON)."""
+
+    digest: Digest = ""
+    directory: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class Refuse(Message):
+    """Run server or environment server -> whoever asked. `code` is an exit code of `protocols.errors`."""
+
+    code: Annotated[int, Meta(ge=0, le=255)]
+    text: Text = ""
+
+
+class RosterEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One node as the run server sees it."""
+
+    name: Name
+    role: Role
+    state: Literal["joining", "alive", "stuck", "suspect", "dead", "left", "lost"]
+    endpoint: Address = ""
+    inc: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+
+
+class Roster(Message):
+    """Run server -> every node, on every change. LW by `version`. The verdict `dead` is final for an incarnation."""
+
+    version: Count
+    entries: Annotated[list[RosterEntry], Meta(max_length=1024)]
+
+
+class Heartbeat(Message):
+    """Node -> run server, every 0.5 s from the communication thread. LW."""
+
+    ticks: Count = 0
+    updates: Count = 0
+    rounds: Count = 0
+    episodes: Count = 0
+    phase: Annotated[str, Meta(max_length=32)] = ""
+    idle: Seconds = 0.0
+    depth: Count = 0
+    memory: Count = 0
+
+
+class HeartbeatAck(Message):
+    """Run server -> node or host; its silence starts the orphan time-out."""
+
+
+class Command(Message):
+    """Run server -> node. EO by `id`; answered by `CommandAck`."""
+
+    id: Count
+    op: Literal["start", "stop", "checkpoint", "finish", "dump"]
+
+
+class CommandAck(Message):
+    """Node -> run server."""
+
+    id: Count
+    status: Literal["ok", "failed"] = "ok"
+    detail: Text = ""
+
+
+class EventField(msgspec.Struct, forbid_unknown_fields=True):
+    """One named value of an event."""
+
+    name: Name
+    value: Text
+
+
+class Event(Message):
+    """Node or host -> run server. EO by rid; the sender's local log is written first. Answered by `EventAck`."""
+
+    severity: Literal["info", "warning", "error"]
+    code: Name
+    text: Text = ""
+    fields: Annotated[list[EventField], Meta(max_length=32)] = []
+
+
+class EventAck(Message):
+    """Run server -> sender of the event with the same rid."""
+
+
+class Metrics(Message):
+    """Node -> run server over `tele`, with the frame `values[n] f8`. BE: the node's own file is the truth."""
+
+    step: Count
+    episode: Count
+    names: Annotated[list[Name], Meta(max_length=512)]
+
+
+class Bye(Message):
+    """Node or host -> run server: it leaves by itself, with this exit code."""
+
+    code: Annotated[int, Meta(ge=0, le=255)]
+    reason: Text = ""
+
+
+class StartNode(Message):
+    """Run server -> host. EO by (node, incarnation); answered by `NodeStarted` or `NodeEnded`."""
+
+    node: Name
+    role: Role
+    incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    threads: Annotated[int, Meta(ge=1, le=4096)]
+
+
+class StopNode(Message):
+    """Run server -> host: end the process group of a node, with SIGTERM or, `now`, with SIGKILL."""
+
+    node: Name
+    now: bool = False
+
+
+class NodeStarted(Message):
+    """Host -> run server."""
+
+    node: Name
+    incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    pid: Count
+
+
+class NodeEnded(Message):
+    """Host -> run server, repeated until acknowledged. `code` is the exit code, or the negative number of the signal."""
+
+    node: Name
+    incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    code: Annotated[int, Meta(ge=-128, le=255)]
+
+
+class NodeEndedAck(Message):
+    """Run server -> host."""
+
+    node: Name
+    incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+
+
+class StatusRequest(Message):
+    """Client -> run server. With `leash`, the run stops in order when this client (process `pid` on `host`) is gone."""
+
+    leash: bool = False
+    pid: Count = 0
+    host: Annotated[str, Meta(max_length=256)] = ""
+    after: Count = 0
+
+
+class Status(Message):
+    """Run server -> client: the frame `snapshot[bytes] u1` (JSON, `orchestrator.snapshot`) with all events after `after`."""
+
+
+class StopRequest(Message):
+    """Client -> run server: end the run, in order or, `now`, at once. EO; answered by `Status`."""
+
+    now: bool = False
+    reason: Text = ""
+
+
+# --- environment: agent <-> environment server ------------------------------------------------------------------------------------
+
+
+class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Part of an observation vector: components `start` to `start + size`. Fields in radians are circular."""
+
+    name: Annotated[str, Meta(max_length=64)]
+    start: Count
+    size: Count
+    unit: Literal["", "radian"] = ""
+
+
+class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of `protocols.goal_space.GoalSpace`: all that two parties must agree on to talk about goals."""
+
+    landmarks: Annotated[int, Meta(ge=1, le=64)]
+    largest: Annotated[int, Meta(ge=1, le=8)] = 2
+    premium: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
+    scheme: Literal["consistent", "original"] = "consistent"
+    smallest: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What an agent sees and does: its observation array, its actions, and the goals it may hold."""
+
+    shape: Annotated[list[Count], Meta(max_length=4)]
+    dtype: Literal["f4", "u1"] = "f4"
+    fields: Annotated[list[ObservationField], Meta(max_length=256)] = []
+    actions: Annotated[list[Annotated[int, Meta(ge=1, le=2**20)]], Meta(max_length=64)] = []
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
+    goals: GoalSpaceInfo | None = None
+
+
+class Join(Message):
+    """Agent -> environment server. EO by (src, inc); answered by `Joined` or `Refuse`, then by `Observation`."""
+
+
+class Joined(Message):
+    """Environment server -> agent: what it will see and do in `copies` environment copies."""
+
+    copies: Annotated[int, Meta(ge=1, le=65536)]
+    layout: Layout
+    members: Names
+    tick: Count
+
+
+class Flag(IntFlag):
+    """What holds for one agent in one copy after a tick; the row of a copy without `MEMBER` means nothing."""
+
+    MEMBER = 1
+    """the agent takes part in the episode that this copy plays"""
+    FIRST = 2
+    """first observation of an episode: reward means nothing"""
+    TERMINATED = 4
+    """the agent's part ended at this tick by its own outcome"""
+    TRUNCATED = 8
+    """the agent's part ended at this tick by a limit or by the loss of a partner"""
+    PARKED = 16
+    """the agent's part ended before this tick; it only watches, its action is not used"""
+    OVER = 32
+    """the whole episode ended at this tick; the next tick starts another in this copy"""
+    SUBSTITUTED = 64
+    """the agent's action came too late: the stand-in action in `applied` counted"""
+    PEER_LOST = 128
+    """the episode ended because a partner died"""
+    EVALUATION = 256
+    """act greedily, and keep nothing for learning"""
+
+
+class Act(Message):
+    """Agent -> environment server: `action[K, A] f4|i4` for tick `tick`. EO by (src, tick), first value wins; rid = run/src/tick."""
+
+    tick: Count
+
+
+class Observation(Message):
+    """Environment server -> agent, cached for retries.
+
+    Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
+    counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches.
+    """
+
+    tick: Count
+
+
+class Offer(Message):
+    """Environment server -> each member: episodes to come, so that goals can be agreed on while others run. EO by (episode, dst).
+
+    Frames: `episode[n] i8`, `copy[n] i4`, `members[n, M] i2` (indices into `Joined.members`, the episode's leader first, -1 pads),
+    `evaluation[n] u1`, `goal[n] i4` (a goal assigned to everybody, or -1: choose).
+    """
+
+
+class Goals(Message):
+    """Agent -> environment server: `episode[n] i8`, `goal[n] i4`, `negotiated[n] u1`. EO by (episode, src); first value wins."""
+
+
+class GoalsAck(Message):
+    """Environment server -> agent: `episode[n] i8` that it holds a goal for (or no longer needs one)."""
+
+
+# --- peers: agent <-> agent -------------------------------------------------------------------------------------------------------
+
+
+class PeerHello(Message):
+    """Agent -> neighbour. EO; answered by `PeerWelcome`. Nothing else is accepted from a peer before it."""
+
+    schema: Digest
+    layouts: Annotated[list[Digest], Meta(max_length=16)] = []
+
+
+class PeerWelcome(Message):
+    """Neighbour -> agent: it accepts (or names why not)."""
+
+    accepted: bool
+    detail: Text = ""
+
+
+class Ping(Message):
+    """Agent -> neighbour when idle; answered by `Pong` with the same rid. BE."""
+
+
+class Pong(Message):
+    """Neighbour -> agent."""
+
+
+class Propose(Message):
+    """Leader -> other members: `episode[n] i8`, `message[n] i4`. EO by (episode, src); acknowledged by `ProposeAck`."""
+
+    version: Count = 0
+
+
+class ProposeAck(Message):
+    """Follower -> leader: `episode[n] i8`."""
+
+
+class Trace(Message):
+    """Member -> other members, after the episode is over: what it wanted and what it touched. EO by (episode, src).
+
+    Frames: `episode[n] i8`, `goal[n] i4`, `message[n] i4` (-1: none), `role[n] u1` (1 leader), `reward[n] f4`, `stop[n] i4` (its own
+    last step), `length[n] i4` (the episode's steps), `touch[m, 4] i4` (row, first step, last step + 1, landmark).
+    """
+
+
+class TraceAck(Message):
+    """Receiver -> sender: `episode[n] i8`."""
+
+
+class Average(Message):
+    """Agent -> neighbour: `vector[d] f4` of parameter group layout `layout` at averaging round `round`. LW."""
+
+    round: Count
+    layout: Digest
+
+
+AnyMessage = (
+    Hello
+    | Welcome
+    | Refuse
+    | Roster
+    | Heartbeat
+    | HeartbeatAck
+    | Command
+    | CommandAck
+    | Event
+    | EventAck
+    | Metrics
+    | Bye
+    | StartNode
+    | StopNode
+    | NodeStarted
+    | NodeEnded
+    | NodeEndedAck
+    | StatusRequest
+    | Status
+    | StopRequest
+    | Join
+    | Joined
+    | Act
+    | Observation
+    | Offer
+    | Goals
+    | GoalsAck
+    | PeerHello
+    | PeerWelcome
+    | Ping
+    | Pong
+    | Propose
+    | ProposeAck
+    | Trace
+    | TraceAck
+    | Average
+)
+
+
+def schema_hash() -> str:
+    """SHA-256 over the JSON schema of all messages: two processes talk only if theirs are equal."""
+    schema = msgspec.json.schema(AnyMessage)
+    return sha256(msgspec.json.encode(schema, order="sorted")).hexdigest()

@@ -1,0 +1,45 @@
+"""Every stream of random numbers of a run, derived from its one seed.
+
+A stream is `SeedSequence(seed, spawn_key=(crc32(node name), stream number))`: adding a node or a stream never changes the numbers of
+another.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from zlib import crc32
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """Fixed table of streams; numbers are never reused or renumbered."""
+
+    ENVIRONMENT = 0
+    PAIRING = 1
+    EXPLORATION = 2
+    INITIAL_PARAMETERS = 3
+    BUFFER = 4
+    GOALS = 5
+    MESSAGES = 6
+    EVALUATION = 7
+    IMAGINATION = 8
+    WORLD_MODEL = 9
+    RELABELLING = 10
+    STAND_IN = 11
+    TRANSPORT = 12
+
+
+def sequence(seed: int, node: str, stream: Stream) -> np.random.SeedSequence:
+    """Seed sequence of one stream of one node."""
+    return np.random.SeedSequence(seed, spawn_key=(crc32(node.encode()), int(stream)))
+
+
+def generator(seed: int, node: str, stream: Stream) -> np.random.Generator:
+    """NumPy generator of one stream of one node."""
+    return np.random.default_rng(sequence(seed, node, stream))
+
+
+def integer(seed: int, node: str, stream: Stream) -> int:
+    """A 63-bit integer of a stream, to seed a generator that takes one number (torch, PettingZoo)."""
+    return int(sequence(seed, node, stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
