@@ -88,7 +88,7 @@ class GoalSpace:
         together = np.all(joint[..., None, :] == z, axis=-1)
         credited = bodies if self.scheme == "consistent" else bodies[..., :1, :]
         alone = np.any(np.all(credited[..., None, :].astype(bool) == z, axis=-1), axis=-2)
-        reached: NDArray[np.bool_] = np.where(self.cooperative, together, alone)
+        reached: NDArray[np.bool_] = (self.cooperative & together) | (~self.cooperative & alone)
         return reached
 
     def name(self, goal: int) -> str:
