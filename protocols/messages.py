@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9_.-]*$")]
+Name = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9_.-]*\Z")]
 Text = Annotated[str, Meta(max_length=1024)]
 Address = Annotated[str, Meta(max_length=256)]
 Digest = Annotated[str, Meta(max_length=64)]
@@ -356,7 +356,7 @@ class Propose(Message):
 
 
 class ProposeAck(Message):
-    """Follower -> leader: `episode[n] i8`."""
+    """Follower -> leader: `episode[n] i8`, `message[n] i4` that it uses for each."""
 
 
 class Trace(Message):

@@ -25,13 +25,15 @@ class RetryTimer:
     """Retry times of the requests to one destination, with its smoothed round trip (seconds).
 
     s <- s + (r - s) / 8 for each measured round trip r, the first one taken as it is (Jacobson 1988). A request that was repeated is
-    not measured, since its answer may belong to any of its copies (Karn and Partridge 1987).
+    not measured, since its answer may belong to any of its copies; instead the next request starts with the interval it had come to,
+    until one is measured again (Karn and Partridge 1987): else a round trip above the first retry would never be learnt.
     """
 
     def __init__(
         self, random: np.random.Generator, least: float = 0.2, factor: float = 1.6, most: float = 2.0, jitter: float = 0.5
     ) -> None:
         self.smoothed: float | None = None
+        self._backed_off = 0.0
         self._random = random
         self._least = least
         self._factor = factor
@@ -40,7 +42,7 @@ class RetryTimer:
 
     def start(self, now: float) -> Attempt:
         """A request is sent for the first time."""
-        interval = min(max(4.0 * (self.smoothed or 0.0), self._least), self._most)
+        interval = min(max(4.0 * (self.smoothed or 0.0), self._least, self._backed_off), self._most)
         return Attempt(now, now + self._jittered(interval), interval)
 
     def again(self, attempt: Attempt, now: float) -> None:
@@ -52,7 +54,9 @@ class RetryTimer:
     def answered(self, attempt: Attempt, now: float) -> None:
         """The answer came: measure the round trip, if it is unambiguous."""
         if attempt.retries:
+            self._backed_off = attempt.interval
             return
+        self._backed_off = 0.0
         measured = max(now - attempt.sent, 0.0)
         self.smoothed = measured if self.smoothed is None else self.smoothed + (measured - self.smoothed) / 8.0
 
