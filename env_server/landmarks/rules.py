@@ -1,0 +1,37 @@
+"""When an agent's part of an episode ends and what it pays; the rule of reward itself is `protocols.goal_space`'s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.goal_space import GoalSpace
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Per copy and body, `[K, M]`."""
+
+    reward: NDArray[np.float32]
+    terminated: Mask
+    truncated: Mask
+
+
+def judge(
+    space: GoalSpace, touched: NDArray[np.uint8], goals: NDArray[np.int64], active: Mask, steps: NDArray[np.int64], horizon: int
+) -> Verdict:
+    """What a step came to: an active body whose goal is reached is paid and done; one still active at the horizon is cut off.
+
+    `touched[K, M, L]`, `goals[K, M]`, `active[K, M]`, `steps[K]`. Bodies that are done stay in the room and count for the others.
+    """
+    bodies = touched.shape[1]
+    others = np.array([[j for j in range(bodies) if j != i] for i in range(bodies)], np.intp).reshape(bodies, bodies - 1)
+    reached = np.take_along_axis(space.reached(touched, touched[:, others]), goals[..., None], axis=-1)[..., 0]
+    terminated = active & reached
+    truncated = active & ~reached & (steps >= horizon)[:, None]
+    reward = np.where(terminated, space.rewards[goals], np.float32(0.0)).astype(np.float32)
+    return Verdict(reward, terminated, truncated)
