@@ -184,7 +184,7 @@ class VectorLandmarks:
         flags = flags | (verdict.terminated * np.uint16(Flag.TERMINATED)) | (truncated * np.uint16(Flag.TRUNCATED))
         flags |= (parked * np.uint16(Flag.PARKED)) | (over * np.uint16(Flag.OVER) | lost * np.uint16(Flag.PEER_LOST))[:, None]
         for copy, _ in starting:
-            flags[copy] |= Flag.FIRST
+            flags[copy] |= np.uint16(Flag.FIRST)
         flags[self._lost & was_running[:, None]] = 0
         outcome = self._outcome(flags, verdict.reward, observation)
         for copy in np.flatnonzero(over).tolist():
