@@ -1,0 +1,43 @@
+"""From sampled transitions to the tensors that a learner takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.buffers.replay import Sample
+from agent_node.contracts import Batch
+from agent_node.features import Features
+from protocols.goal_space import GoalSpace
+
+
+def goal_encodings(space: GoalSpace | None) -> NDArray[np.float32]:
+    """`[|G| + 1, L]` multi-hot; the last row (goal -1) is zeros. Without goals `[1, 0]`."""
+    if space is None:
+        return np.zeros((1, 0), np.float32)
+    return np.concatenate([space.encodings, np.zeros((1, space.landmarks))]).astype(np.float32)
+
+
+def make_batch(samples: list[Sample], imagined: list[bool], features: Features, encodings: NDArray[np.float32]) -> Batch:
+    """One batch of all samples; rows of `samples[i]` carry `imagined[i]`."""
+
+    def joined(name: str) -> NDArray[np.generic]:
+        parts = [getattr(sample, name) for sample in samples]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    observation, following = joined("observation"), joined("next_observation")
+    rows = len(observation)
+    both = torch.from_numpy(features.encode(np.concatenate([observation, following])))
+    action = joined("action")
+    dreamt = np.concatenate([np.full(len(sample.reward), flag, np.float32) for sample, flag in zip(samples, imagined, strict=True)])
+    return Batch(
+        observation=both[:rows],
+        goal=torch.from_numpy(encodings[joined("goal")]),
+        action=torch.from_numpy(action.astype(np.int64) if features.discrete else action),
+        reward=torch.from_numpy(joined("reward")),
+        next_observation=both[rows:],
+        terminated=torch.from_numpy(joined("terminated")),
+        weight=torch.ones(rows),
+        imagined=torch.from_numpy(dreamt),
+    )

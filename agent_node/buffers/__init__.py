@@ -1,0 +1,1 @@
+"""What an agent remembers: whole episodes, and transitions drawn from them."""

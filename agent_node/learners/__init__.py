@@ -1,0 +1,1 @@
+"""One algorithm a file, read from top to bottom."""

@@ -1,0 +1,131 @@
+"""Soft actor-critic over the joint discrete action (Haarnoja et al., arXiv 1812.05905; discrete form: Christodoulou, arXiv 1910.07207).
+
+    V(s') = sum_a pi(a|s') (min_k Q_target,k(s', a) - alpha ln pi(a|s'))
+    y = r + discount * (1 - terminated) * V(s')
+    critics: sum over k of mean weight * (Q_k(s, a) - y)^2
+    policy: mean over s of sum_a pi(a|s) (alpha ln pi(a|s) - min_k Q_k(s, a))
+    temperature: d ln(alpha) proportional to (target entropy - entropy of pi)
+
+Averaged with neighbours: `policy` is the actor with ln(alpha); `critic` both critics and their targets (as in `double_dqn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, policy_inputs, restore
+from agent_node.settings import DiscreteSACSettings
+
+
+class DiscreteSAC:
+    """Learner `discrete_sac`; `rows` copies act at once."""
+
+    wants: Literal["replay", "rollout"] = "replay"
+
+    def __init__(self, settings: DiscreteSACSettings, interface: Interface, rows: int, seed: int) -> None:
+        self.settings = settings
+        self.actions = JointAction(interface, settings.kind)
+        widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
+        generator = torch.Generator().manual_seed(seed)
+        self.policy = StackedMLP(1, widths, generator)
+        self.critics = StackedMLP(2, widths, generator)
+        self.targets = StackedMLP(2, widths, generator)
+        self.targets.vector.copy_(self.critics.vector)
+        self.log_temperature = torch.tensor([log(settings.temperature)])
+        self.temperature_gradient = torch.zeros(1)
+        self.target_entropy = settings.target_entropy * log(self.actions.count)
+        rate, norm = settings.learning_rate, settings.gradient_norm
+        self.optimisers = {
+            "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
+            "critic_adam": Adam(self.critics.vector, self.critics.gradient, rate, norm),
+            "temperature_adam": Adam(self.log_temperature, self.temperature_gradient, rate, norm),
+        }
+        self.random = np.random.default_rng(seed)
+        self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, settings.exploration_hold, self.random)
+        self.updates = 0
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals)).numpy()
+        if explore:
+            noise = self.random.gumbel(size=logits.shape)
+            chosen = self.exploration.apply((logits + noise).argmax(axis=1), rows, first)
+        else:
+            chosen = logits.argmax(axis=1)
+        return Choice(self.actions.table[chosen])
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
+        action = self.actions.index(batch.action)
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+        temperature = self.log_temperature.exp()
+
+        with torch.no_grad():
+            log_pi = self.policy(next_state).log_softmax(dim=1)
+            next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
+            next_value = (log_pi.exp() * (next_q - temperature * log_pi)).sum(dim=1)
+            target = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+
+        q = self.critics(state.expand(2, -1, -1))
+        value = q.gather(2, action.expand(2, -1).unsqueeze(2)).squeeze(2)
+        critic_loss = (batch.weight * (value - target).square()).mean(dim=1).sum()
+        critic_loss.backward()
+        self.optimisers["critic_adam"].step()
+
+        log_pi = self.policy(state).log_softmax(dim=1)
+        pi = log_pi.exp()
+        policy_loss = (batch.weight * (pi * (temperature * log_pi - q.detach().amin(dim=0))).sum(dim=1)).mean()
+        policy_loss.backward()
+        self.optimisers["policy_adam"].step()
+
+        entropy = -(pi.detach() * log_pi.detach()).sum(dim=1).mean()
+        self.temperature_gradient[0] = entropy - self.target_entropy
+        self.optimisers["temperature_adam"].step()
+
+        self.targets.vector.lerp_(self.critics.vector, self.settings.target_rate)
+        self.updates += 1
+        return {
+            "loss": critic_loss.item(),
+            "policy_loss": policy_loss.item(),
+            "value": value.mean().item(),
+            "entropy": entropy.item(),
+            "temperature": temperature.item(),
+        }
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`policy`: actor and ln(alpha); `critic`: critics, then their targets."""
+        return {"policy": [self.policy.vector, self.log_temperature], "critic": [self.critics.vector, self.targets.vector]}
+
+    def averaged(self) -> None:
+        """Nothing follows from an average: the vectors are the parameters."""
+
+    def _live(self) -> dict[str, torch.Tensor]:
+        return {
+            "policy": self.policy.vector,
+            "critics": self.critics.vector,
+            "targets": self.targets.vector,
+            "log_temperature": self.log_temperature,
+        }
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Networks, ln(alpha), Adam's moments and the number of updates."""
+        state = self._live() | {"updates": torch.tensor([self.updates])}
+        for name, optimiser in self.optimisers.items():
+            state |= optimiser.state(name)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        restore(self._live(), state)
+        for name, optimiser in self.optimisers.items():
+            optimiser.load(name, state)
+        self.updates = int(state["updates"][0])

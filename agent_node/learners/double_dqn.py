@@ -1,0 +1,87 @@
+"""Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461).
+
+    y = clamp(r + discount * (1 - terminated) * Q_target(s', argmax_a Q(s', a, g), g))
+    loss = mean over the batch of weight * (Q(s, a, g) - y)^2
+    target <- target + tau * (online - target)        after every update
+
+Averaged with neighbours: the online network and the target network (group `critic`). Averaging is linear, and so is the target's running
+mean; averaging both keeps every target the running mean of its own online network. Adam's moments stay the agent's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, policy_inputs, restore
+from agent_node.settings import DoubleDQNSettings
+
+
+class DoubleDQN:
+    """Learner `double_dqn`; `rows` copies act at once."""
+
+    wants: Literal["replay", "rollout"] = "replay"
+
+    def __init__(self, settings: DoubleDQNSettings, interface: Interface, rows: int, seed: int) -> None:
+        self.settings = settings
+        self.actions = JointAction(interface, settings.kind)
+        widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
+        self.online = StackedMLP(1, widths, torch.Generator().manual_seed(seed))
+        self.target = StackedMLP(1, widths, torch.Generator().manual_seed(seed))
+        self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.gradient_norm)
+        self.exploration = HeldExploration(
+            rows, self.actions.count, settings.exploration, settings.exploration_hold, np.random.default_rng(seed)
+        )
+        self.updates = 0
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Greedy joint actions, or, exploring, held random ones in a share of the steps."""
+        with torch.inference_mode():
+            chosen: NDArray[np.int64] = self.online(policy_inputs(observations, goals)).argmax(dim=1).numpy()
+        if explore:
+            chosen = self.exploration.apply(chosen, rows, first)
+        return Choice(self.actions.table[chosen])
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One gradient update; metrics `loss`, `value` (mean Q of the actions taken) and `target`."""
+        action = self.actions.index(batch.action).unsqueeze(1)
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+
+        with torch.no_grad():
+            best = self.online(next_state).argmax(dim=1, keepdim=True)
+            next_value = self.target(next_state).gather(1, best).squeeze(1)
+            target = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+            if self.settings.value_range is not None:
+                target.clamp_(*self.settings.value_range)
+
+        value = self.online(state).gather(1, action).squeeze(1)
+        loss = (batch.weight * (value - target).square()).mean()
+        loss.backward()
+        self.adam.step()
+        self.target.vector.lerp_(self.online.vector, self.settings.target_rate)
+        self.updates += 1
+        return {"loss": loss.item(), "value": value.mean().item(), "target": target.mean().item()}
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`critic`: all weights of the online, then of the target network."""
+        return {"critic": [self.online.vector, self.target.vector]}
+
+    def averaged(self) -> None:
+        """Nothing follows from an average: the vectors are the parameters."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Networks, Adam's moments and the number of updates."""
+        state = {"online": self.online.vector, "target": self.target.vector, "updates": torch.tensor([self.updates])}
+        return state | self.adam.state("adam")
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        restore({"online": self.online.vector, "target": self.target.vector}, state)
+        self.adam.load("adam", state)
+        self.updates = int(state["updates"][0])

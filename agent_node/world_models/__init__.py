@@ -1,0 +1,1 @@
+"""Models of what the own action leads to, and trajectories imagined with them."""
