@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,8 @@ Widths = Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(min_length=
 class LearnerSettings(Settings):
     """What every learner has in common."""
 
+    groups: ClassVar[tuple[str, ...]] = ("critic",)
+    """names of the learner's parameter groups, which consensus may average"""
     kind: str
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
@@ -55,6 +57,7 @@ class DoubleDQNSettings(ReplaySettings):
 class DiscreteSACSettings(ReplaySettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature."""
 
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     kind: Literal["discrete_sac"] = "discrete_sac"
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""
@@ -71,6 +74,8 @@ register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.di
 class WorldModelSettings(Settings):
     """What every world model has in common."""
 
+    groups: ClassVar[tuple[str, ...]] = ("world_model",)
+    """names of the model's parameter groups, which consensus may average"""
     kind: str
     imagined_ratio: Probability = 0.2
     """share of imagined transitions in the learner's batches; 0 trains the model without using it"""

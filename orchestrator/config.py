@@ -52,7 +52,7 @@ class NetworkSettings(Settings):
 class SupervisionSettings(Settings):
     """Who is restarted, how often, and when the run gives up."""
 
-    min_agents: Annotated[int, Field(ge=1)] = 2
+    min_agents: Annotated[int, Field(ge=1)] = 1
     """the run ends in order, with exit 20, when fewer agents than this are left"""
     first: Duration = 0.5
     """delay before the first restart; it doubles with every further one"""
@@ -87,11 +87,20 @@ class ResourceSettings(Settings):
     """memory"""
 
 
+class EnvironmentResourceSettings(ResourceSettings):
+    """What an environment server needs."""
+
+    memory: Size = 256 * 2**20
+    """memory"""
+
+
 class ResourcesSettings(Settings):
     """What nodes need, by role."""
 
     agent: ResourceSettings = ResourceSettings()
-    env: ResourceSettings = ResourceSettings(memory="256MiB")
+    """each agent"""
+    env: EnvironmentResourceSettings = EnvironmentResourceSettings()
+    """the environment server"""
 
 
 class PlacementSettings(Settings):
@@ -100,7 +109,7 @@ class PlacementSettings(Settings):
     policy: Literal["pack", "spread"] = "pack"
     """pack fills one slot after the other, spread fills all evenly"""
     pins: dict[str, str] = {}
-    """node name or glob to slot name"""
+    """node name or glob to slot name, or to labels (zone=west)"""
 
 
 class LaunchSettings(Settings):

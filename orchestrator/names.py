@@ -44,6 +44,8 @@ def create_run_directory(runs: Path, configuration: str, name: str | None = None
     directory is what takes the name, so of any number of callers with one name exactly one gets it; the others, and names that are no
     file names, get a `ConfigurationError`.
     """
+    if runs.exists() and not runs.is_dir():
+        raise ConfigurationError(f"{runs} is a file, and runs need a directory; choose another place with --runs-dir")
     try:
         runs.mkdir(parents=True, exist_ok=True)
         if name is not None:

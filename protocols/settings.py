@@ -12,24 +12,24 @@ _SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
 
-def _quantity(text: str, units: dict[str, Any], kind: str, examples: str) -> float:
+def _quantity(text: str, units: dict[str, Any], kind: str, examples: str, likely: tuple[str, str]) -> float:
     match = _QUANTITY.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a {kind}; write for example {examples}")
+        raise ValueError(f'"{text}" is not a {kind}; write for example {examples}')
     number, unit = match.groups()
     if not unit:
-        raise ValueError(f"{text!r} has no unit; write for example {examples}")
+        raise ValueError(f'"{text}" has no unit; write {" or ".join(number + unit for unit in likely)}')
     if unit not in units:
-        raise ValueError(f"{text!r} has the unknown unit {unit!r}; units are {', '.join(units)}")
+        raise ValueError(f'"{text}" has the unknown unit {unit}; units are {", ".join(units)}')
     return float(number) * float(units[unit])
 
 
 def parse_duration(value: Any) -> float:
     """Seconds of a text such as `250ms`, `5s`, `2min`, `1h`; a bare number is refused, since its unit is unknown."""
     if isinstance(value, str):
-        return _quantity(value, _DURATION_UNITS, "duration", "250ms, 5s or 2min")
+        return _quantity(value, _DURATION_UNITS, "duration", "250ms, 5s or 2min", ("ms", "s"))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} has no unit; write for example {value}ms or {value}s")
+        raise ValueError(f"{value!r} has no unit; write {value}ms or {value}s")
     raise ValueError(f"{value!r} is not a duration; write for example 250ms, 5s or 2min")
 
 
@@ -45,12 +45,12 @@ def format_duration(seconds: float) -> str:
 def parse_size(value: Any) -> int:
     """Bytes of a text such as `64KiB` or `10MB`; a bare number is refused."""
     if isinstance(value, str):
-        size = _quantity(value, _SIZE_UNITS, "size", "64KiB or 10MB")
+        size = _quantity(value, _SIZE_UNITS, "size", "64KiB or 10MB", ("MiB", "GiB"))
         if size != int(size):
             raise ValueError(f"{value!r} is not a whole number of bytes")
         return int(size)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} has no unit; write for example {value}MiB")
+        raise ValueError(f"{value!r} has no unit; write {value}MiB or {value}GiB")
     raise ValueError(f"{value!r} is not a size; write for example 64KiB or 10MB")
 
 

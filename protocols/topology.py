@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
-
-import networkx as nx
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from protocols.settings import NodeName, Settings
+
+if TYPE_CHECKING:  # loaded where they are used: a configuration is read without them
+    import networkx as nx
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class TopologySettings(Settings):
@@ -27,6 +28,8 @@ class TopologySettings(Settings):
 
 def build(settings: TopologySettings, agents: list[str]) -> nx.Graph:
     """Undirected graph over `agents` (in that order). Unknown nodes are the configuration check's affair: here they raise `ValueError`."""
+    import networkx as nx
+
     graph = nx.Graph()
     graph.add_nodes_from(agents)
     n = len(agents)
@@ -59,6 +62,8 @@ def metropolis_weights(graph: nx.Graph) -> NDArray[np.float64]:
 
     Symmetric and doubly stochastic (Xiao and Boyd 2004).
     """
+    import numpy as np
+
     nodes = list(graph.nodes)
     weights = np.zeros((len(nodes), len(nodes)))
     for i, a in enumerate(nodes):
@@ -71,5 +76,7 @@ def metropolis_weights(graph: nx.Graph) -> NDArray[np.float64]:
 
 def contraction(weights: NDArray[np.float64]) -> float:
     """rho = ||W - J/n||_2: disagreement after one averaging is at most rho times that before; the spectral gap is 1 - rho."""
+    import numpy as np
+
     n = len(weights)
     return float(np.linalg.norm(weights - np.full((n, n), 1.0 / n), 2))

@@ -1,0 +1,23 @@
+"""Configurations: read, joined from files, arguments and flags, checked whole before anything starts."""
+
+from .checks import Machine, agent_settings, node_requests
+from .errors import Problem, Problems, counted, lines
+from .loader import Loaded, load
+from .resolved import canonical_json, digest, resolved_yaml
+from .schema import schema
+
+__all__ = [
+    "Loaded",
+    "Machine",
+    "Problem",
+    "Problems",
+    "agent_settings",
+    "canonical_json",
+    "counted",
+    "digest",
+    "lines",
+    "load",
+    "node_requests",
+    "resolved_yaml",
+    "schema",
+]
