@@ -1,0 +1,121 @@
+"""Takes the metrics that nodes send: keeps the newest for the live table, feeds the sinks, and computes what no node can see alone.
+
+The nodes' own files are the truth; what arrives here may have lost rows. Work per message is bounded and nothing blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.disagreement import DisagreementTracker
+from orchestrator.sinks import Row, TensorBoardSink
+from protocols.messages import Metrics
+
+logger = logging.getLogger(__name__)
+
+RUN_NODE = "run"
+"""the node under whose name figures of the whole run are kept"""
+ROUND = "consensus.round"
+"""metric that comes with the frame `sketch[2, s] f8`"""
+HISTORY = 30
+_NAMES = 1024
+
+
+class Collector:
+    """The newest metrics of all nodes. `warn` is told, once each, what goes wrong."""
+
+    def __init__(self, directory: Path, sinks: Collection[str], warn: Callable[[str], None]) -> None:
+        self.newest: dict[str, dict[str, float]] = {}
+        self.history: dict[str, dict[str, deque[float]]] = {}
+        self.steps: dict[str, int] = {}
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
+        self._disagreement = DisagreementTracker()
+        own = directory / "nodes" / RUN_NODE
+        own.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def receive(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], living: Collection[str]) -> None:
+        """Take one message; `living` are the agents whose sketches a round of averaging waits for. Malformed ones are dropped."""
+        values = arrays.get("values")
+        if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
+            self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
+            return
+        self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
+        if "sketch" in arrays and ROUND in message.names:
+            round_ = int(values[message.names.index(ROUND)])
+            try:
+                self._disagreement.add(node, round_, arrays["sketch"])
+            except ValueError as error:
+                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
+            self.close_rounds(living, message.episode)
+
+    def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
+        """Write the disagreement of every round in which all living agents have reported."""
+        for done in self._disagreement.complete(living):
+            figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
+            if done.contraction is not None:
+                figures["consensus.contraction"] = done.contraction
+            self.record(done.round, episode, figures)
+
+    def forget(self, node: str) -> None:
+        """A node starts anew: its open rounds are withdrawn."""
+        self._disagreement.forget(node)
+
+    def record(self, step: int, episode: int, figures: Mapping[str, float]) -> None:
+        """Write figures of the whole run, as node `run`."""
+        t = time.time()
+        lines = [
+            json.dumps({"t": t, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
+            for name, value in figures.items()
+        ]
+        try:
+            for line in lines:
+                os.write(self._file, line.encode() + b"\n")
+        except OSError as error:
+            self._warn_once("run.file", f"figures of the run can't be written: {error.strerror}")
+        self._take(RUN_NODE, step, t, figures)
+
+    def check(self) -> None:
+        """Report a sink that failed or dropped rows, once."""
+        sink = self._tensorboard
+        if sink is not None and sink.failure is not None:
+            self._warn_once(sink.name, f"the sink {sink.name} is switched off: {sink.failure}")
+        elif sink is not None and sink.dropped:
+            self._warn_once(f"{sink.name}.dropped", f"the sink {sink.name} is too slow and has dropped rows; metrics.jsonl has them all")
+
+    def close(self) -> None:
+        """Let the sinks finish. May be called twice."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self.check()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _take(self, node: str, step: int, t: float, figures: Mapping[str, float]) -> None:
+        newest = self.newest.setdefault(node, {})
+        history = self.history.setdefault(node, {})
+        for name, value in figures.items():
+            if name in newest or len(newest) < _NAMES:
+                newest[name] = value
+                history.setdefault(name, deque(maxlen=HISTORY)).append(value)
+        self.steps[node] = max(step, self.steps.get(node, 0))
+        if self._tensorboard is not None:
+            self._tensorboard.write(Row(node, t, step, dict(figures)))
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            self._warn(text)

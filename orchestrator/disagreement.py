@@ -1,0 +1,91 @@
+"""How far apart the agents' parameters are, measured from small random projections that they send at every averaging round.
+
+With P an s x d matrix of independent standard normal entries (equal at all agents), agent i sends u_i = P x_i for its parameter vector
+x_i, before and after the averaging of a round. Since E |P v|^2 = s |v|^2 for every v,
+
+    D = sqrt( mean_i |u_i - mean_j u_j|^2 / s )
+
+estimates sqrt(mean_i |x_i - mean_j x_j|^2), the disagreement, with relative standard error of about 1 / sqrt(2 s) for two agents and less
+for more. The contraction of a round is D_after / D_before; for synchronous averaging with the matrix W it is at most |W - J/n|_2.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sketch = NDArray[np.float64]
+
+PENDING_ROUNDS = 64
+"""newest rounds that may still wait for agents"""
+
+
+def spread(sketches: Sketch) -> float:
+    """D of `sketches[n, s]`, n agents: sqrt(mean_i |u_i - mean u|^2 / s)."""
+    centred = sketches - sketches.mean(axis=0)
+    return float(np.sqrt((centred**2).sum(axis=1).mean() / sketches.shape[1]))
+
+
+@dataclass(frozen=True)
+class RoundDisagreement:
+    """Disagreement over the agents of one averaging round; `contraction` is None when there was none to begin with."""
+
+    round: int
+    before: float
+    after: float
+    agents: int
+
+    @property
+    def contraction(self) -> float | None:
+        """after / before."""
+        return self.after / self.before if self.before > 0 else None
+
+
+@dataclass
+class DisagreementTracker:
+    """Collects sketches `[2, s]` (row 0 before, row 1 after averaging) and closes a round when all living agents have reported."""
+
+    _rounds: OrderedDict[int, dict[str, Sketch]] = field(default_factory=OrderedDict)
+    _closed: int = -1
+
+    def add(self, agent: str, round_: int, sketch: Sketch) -> None:
+        """Take one agent's sketch. `ValueError` for another shape than `[2, s]`, s >= 1, or than that of the round's other agents.
+
+        Rounds that were closed already and repeated reports change nothing; rounds that wait too long are forgotten.
+        """
+        if sketch.ndim != 2 or sketch.shape[0] != 2 or sketch.shape[1] < 1 or sketch.dtype != np.float64:
+            raise ValueError(f"a sketch is [2, s] of f8, not {list(sketch.shape)} of {sketch.dtype}")
+        if round_ <= self._closed:
+            return
+        reports = self._rounds.setdefault(round_, {})
+        if reports and next(iter(reports.values())).shape != sketch.shape:
+            raise ValueError(f"round {round_}: sketches of different lengths")
+        reports.setdefault(agent, sketch.copy())
+        while len(self._rounds) > PENDING_ROUNDS:
+            del self._rounds[min(self._rounds)]
+
+    def complete(self, living: Collection[str]) -> list[RoundDisagreement]:
+        """Rounds in which every living agent (at least two) has reported, oldest first; each is handed out once. Reports of agents that
+        have died since count in the rounds they took part in."""
+        done: list[RoundDisagreement] = []
+        if len(living) < 2:
+            return done
+        for round_ in sorted(r for r, reports in self._rounds.items() if reports.keys() >= set(living)):
+            sketches = np.stack([sketch for _, sketch in sorted(self._rounds.pop(round_).items())])
+            done.append(RoundDisagreement(round_, spread(sketches[:, 0]), spread(sketches[:, 1]), len(sketches)))
+        if done:
+            self._closed = max(self._closed, done[-1].round)
+            for old in [r for r in self._rounds if r <= self._closed]:
+                del self._rounds[old]
+        return done
+
+    def forget(self, agent: str) -> None:
+        """The agent starts anew: its reports of open rounds are withdrawn, since its round counter may go back."""
+        for round_ in list(self._rounds):
+            self._rounds[round_].pop(agent, None)
+            if not self._rounds[round_]:
+                del self._rounds[round_]

@@ -1,0 +1,112 @@
+"""The seam between a run and whatever gives it machines: an engine starts hosts, and hosts start nodes.
+
+An engine only ever starts one host process per slot of capacity; the same host program runs everywhere (`orchestrator.launch.host`) and
+does the rest: process groups, logs, threads. Restarts are decided by the run server on every engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.config import Configuration
+from orchestrator.launch.placement import Slot
+from protocols.errors import UsageError
+
+ROLES = {"agent": "agent_node.node:main", "env": "env_server.server:main"}
+"""role to entry point `module:function`, called with a `NodeStart` in a process of its own"""
+
+PRELOAD = ("agent_node.node", "env_server.server", "torch", "torch._dynamo")
+"""modules that the warm parent imports, so that a node shares their memory and starts at once; missing ones do no harm"""
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What a host is told when it starts. Nothing secret: the token is in a file that only its owner can read."""
+
+    run: str
+    directory: str
+    control: str
+    telemetry: str
+    token_file: str
+    host: str
+    """name of the host in this run"""
+    seed: int = 0
+    heartbeat: float = 0.5
+    """seconds between two signs of life"""
+    orphan: float = 60.0
+    """seconds without a run server after which the host ends its nodes and itself"""
+    roles: dict[str, str] = field(default_factory=lambda: dict(ROLES))
+    preload: tuple[str, ...] = PRELOAD
+
+    def to_json(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Invitation:
+        """Read it back; `UsageError` when it is none."""
+        try:
+            fields = json.loads(text)
+            return Invitation(**{**fields, "preload": tuple(fields["preload"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"no invitation on standard input ({error}); hosts are started by a run server, not by hand") from None
+
+
+class HostPhase(Enum):
+    """Of a host's process, as the engine sees it."""
+
+    RUNNING = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True)
+class HostState:
+    """`code` is the exit code, or the negative number of the signal, of a host that ended."""
+
+    phase: HostPhase
+    code: int | None = None
+
+
+@dataclass
+class HostHandle:
+    """A host that was started; engines keep their own things in subclasses."""
+
+    name: str
+    slot: Slot
+    pid: int | None = None
+    """its process number, where the engine knows it"""
+
+
+class Engine(Protocol):
+    """Gives capacity and starts hosts on it. No call blocks for longer than a few seconds."""
+
+    name: str
+
+    def problems(self, configuration: Configuration) -> list[str]:
+        """What would fail, each with its cure, before anything was started."""
+        ...
+
+    def acquire(self, configuration: Configuration, nodes: int) -> Sequence[Slot]:
+        """Capacity for that many nodes. `ResourceError` when there can't be any."""
+        ...
+
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> HostHandle:
+        """Start the host program with this invitation; its output goes to `log`."""
+        ...
+
+    def poll(self, host: HostHandle) -> HostState:
+        """Whether the host's process lives."""
+        ...
+
+    def end(self, host: HostHandle, now: bool) -> None:
+        """Ask the host's process to end, or, `now`, kill it and what it started. May be repeated."""
+        ...
+
+    def release(self) -> None:
+        """Give everything back; kills what still runs. May be repeated."""
+        ...

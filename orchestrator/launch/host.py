@@ -1,0 +1,302 @@
+"""The host process: the local supervisor that starts nodes from one warm parent and tells the run server what becomes of them.
+
+    engine --invitation (JSON line on stdin)--> host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
+                                                host <--Welcome, HeartbeatAck, StartNode, StopNode, Command(stop)-- run server
+
+Nodes are forked by the standard library's fork server, which has imported everything heavy, each into a process group of its own. When
+the host ends in any way, the system kills the fork server, and with it every node. Without an answer from the run server for `orphan`
+seconds the host ends its nodes and itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import psutil
+
+from orchestrator.launch import child, preload
+from orchestrator.launch.base import Invitation
+from orchestrator.launch.usage import PERIOD, UsageMeter
+from orchestrator.sweep import MARK
+from protocols import logs
+from protocols.errors import ExitCode, MurmurationError
+from protocols.launch import RUN_SERVER, NodeStart, read_token
+from protocols.messages import (
+    Bye,
+    Command,
+    CommandAck,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Message,
+    NodeEnded,
+    NodeEndedAck,
+    NodeStarted,
+    Refuse,
+    StartNode,
+    StopNode,
+    Welcome,
+    schema_hash,
+)
+from protocols.transport import Identity, Transport
+
+logger = logging.getLogger(__name__)
+
+_INVITATION_LIMIT = 64 * 1024
+_RETRY = 0.5
+_TURN = 0.1
+_TERM_WAIT = 5.0
+_KILL_WAIT = 5.0
+_PARENT_DIED = 255
+"""exit code that the standard library reports when the fork server ended before it could tell"""
+
+
+@dataclass
+class _Node:
+    """One process of a node, living or ended; `code` as in `NodeEnded`."""
+
+    incarnation: int
+    process: ForkServerProcess
+    pid: int
+    code: int | None = None
+    reported: float = 0.0
+    acknowledged: bool = False
+
+
+class Host:
+    """Starts, watches and ends the nodes of one host."""
+
+    def __init__(self, invitation: Invitation, transport: Transport) -> None:
+        self._invitation = invitation
+        self._transport = transport
+        self._nodes: dict[str, _Node] = {}
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._usage = UsageMeter(Path(invitation.directory) / "hosts" / f"{invitation.host}.usage.json")
+        self._sampled = 0.0
+        self._heard = time.monotonic()
+        self._asked_to_end: str | None = None
+
+    def run(self) -> int:
+        """Lead the host to its end; its exit code."""
+        self._warm_up()
+        refused = self._join()
+        if refused is not None:
+            return refused
+        self._transport.every(self._invitation.heartbeat, self._heartbeat)
+        while self._asked_to_end is None:
+            for received in self._transport.receive(_TURN):
+                self._heard = time.monotonic()
+                self._handle(received.message)
+            self._turn(time.monotonic())
+        logger.info("the host ends: %s", self._asked_to_end)
+        self._end_nodes()
+        self._transport.try_send("ctl", RUN_SERVER, Bye(code=0, reason=self._asked_to_end))
+        return int(ExitCode.OK)
+
+    def ask_to_end(self, reason: str) -> None:
+        """Let `run` come to its end (signal handlers)."""
+        self._asked_to_end = self._asked_to_end or reason
+
+    # --- start --------------------------------------------------------------------------------------------------------------------
+
+    def _warm_up(self) -> None:
+        """Start the fork server; it imports its modules while the host joins the run."""
+        # One thread in the parent: its children set their own number, and a pool of threads would not survive the fork.
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+        os.environ[preload.VARIABLE] = ",".join(self._invitation.preload)
+        self._context.set_forkserver_preload([preload.__name__, child.__name__])
+        forkserver.ensure_running()
+        del os.environ[preload.VARIABLE]
+
+    def _join(self) -> int | None:
+        """Say hello until the run server answers. An exit code when it refuses or stays silent."""
+        invitation = self._invitation
+        hello = Hello(
+            role="host",
+            token=read_token(Path(invitation.token_file)),
+            schema=schema_hash(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+        hello.rid = secrets.token_hex(8)
+        end = time.monotonic() + invitation.orphan
+        retry = 0.0
+        while self._asked_to_end is None:
+            now = time.monotonic()
+            if now >= end:
+                logger.error("no answer from the run server within %g s", invitation.orphan)
+                return int(ExitCode.CRASH)
+            if now >= retry:
+                self._transport.try_send("ctl", RUN_SERVER, hello)
+                retry = now + _RETRY
+            for received in self._transport.receive(_TURN):
+                if isinstance(received.message, Welcome):
+                    self._heard = time.monotonic()
+                    return None
+                if isinstance(received.message, Refuse):
+                    logger.error("the run server refused: %s", received.message.text)
+                    return int(received.message.code)
+        return None
+
+    # --- life ---------------------------------------------------------------------------------------------------------------------
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, StartNode):
+            self._start(message)
+        elif isinstance(message, StopNode):
+            self._signal(message.node, signal.SIGKILL if message.now else signal.SIGTERM)
+        elif isinstance(message, NodeEndedAck):
+            node = self._nodes.get(message.node)
+            if node is not None and node.incarnation == message.incarnation:
+                node.acknowledged = True
+        elif isinstance(message, Command):
+            self._transport.try_send("ctl", RUN_SERVER, CommandAck(id=message.id))
+            if message.op == "stop":
+                self.ask_to_end("the run is over")
+        elif not isinstance(message, HeartbeatAck | Welcome):
+            logger.debug("ignored %s", type(message).__name__)
+
+    def _turn(self, now: float) -> None:
+        self._watch(now)
+        if now - self._sampled >= PERIOD:
+            self._sampled = now
+            self._measure()
+        if now - self._heard > self._invitation.orphan:
+            self.ask_to_end(f"no word from the run server for {self._invitation.orphan:g} s")
+
+    def _start(self, message: StartNode) -> None:
+        known = self._nodes.get(message.node)
+        if known is not None and known.incarnation >= message.incarnation:
+            if known.incarnation == message.incarnation:
+                self._report(message.node, known, time.monotonic())
+            return
+        if known is not None and known.code is None:
+            # The run server believes it dead; two incarnations must never run at once.
+            self._signal(message.node, signal.SIGKILL)
+            known.process.join(_KILL_WAIT)
+        invitation = self._invitation
+        entry = invitation.roles.get(message.role)
+        if entry is None or message.role not in ("agent", "env"):
+            logger.error("nobody plays the role %r", message.role)
+            return
+        start = NodeStart(
+            run=invitation.run,
+            node=message.node,
+            role=message.role,
+            incarnation=message.incarnation,
+            directory=invitation.directory,
+            control=invitation.control,
+            telemetry=invitation.telemetry,
+            token_file=invitation.token_file,
+            threads=message.threads,
+            seed=invitation.seed,
+            host=invitation.host,
+        )
+        process = self._context.Process(target=child.run, args=(entry, start), name=message.node)
+        process.start()
+        node = _Node(message.incarnation, process, process.pid or 0)
+        self._nodes[message.node] = node
+        logger.info("%s incarnation %d is pid %d", message.node, message.incarnation, node.pid)
+        self._report(message.node, node, time.monotonic())
+
+    def _watch(self, now: float) -> None:
+        """Notice processes that ended; tell the run server until it has heard it."""
+        living = {node.process.sentinel: node for node in self._nodes.values() if node.code is None}
+        for sentinel in connection.wait(list(living), timeout=0) if living else []:
+            node = living[sentinel]  # type: ignore[index]
+            code = node.process.exitcode
+            if code is not None:
+                node.code = -int(signal.SIGKILL) if code == _PARENT_DIED else code
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(node.pid, signal.SIGKILL)  # what the node itself started
+        for name, node in self._nodes.items():
+            if node.code is not None and not node.acknowledged and now - node.reported >= _RETRY:
+                self._report(name, node, now)
+
+    def _report(self, name: str, node: _Node, now: float) -> None:
+        node.reported = now
+        message: Message
+        if node.code is None:
+            message = NodeStarted(node=name, incarnation=node.incarnation, pid=node.pid)
+        else:
+            message = NodeEnded(node=name, incarnation=node.incarnation, code=max(-128, min(255, node.code)))
+        self._transport.try_send("ctl", RUN_SERVER, message)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        node = self._nodes.get(name)
+        if node is None or node.code is not None or node.process.exitcode is not None:
+            return
+        # In its very first instants a node has no process group of its own yet.
+        try:
+            os.killpg(node.pid, number)
+        except ProcessLookupError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(node.pid, number)
+
+    def _heartbeat(self) -> None:
+        self._transport.send("ctl", RUN_SERVER, Heartbeat(phase="host", memory=psutil.Process().memory_info().rss))
+
+    def _measure(self) -> None:
+        self._usage.sample({name: node.pid for name, node in self._nodes.items() if node.code is None})
+        try:
+            self._usage.write()
+        except OSError as error:
+            logger.warning("usage is not written: %s", error)
+
+    # --- end ----------------------------------------------------------------------------------------------------------------------
+
+    def _end_nodes(self) -> None:
+        """SIGTERM, 5 s, SIGKILL to what still lives; then a last look at what they used."""
+        self._measure()
+        for number, wait in ((signal.SIGTERM, _TERM_WAIT), (signal.SIGKILL, _KILL_WAIT)):
+            for name in self._nodes:
+                self._signal(name, number)
+            deadline = time.monotonic() + wait
+            while time.monotonic() < deadline and (living := [n for n in self._nodes.values() if n.code is None]):
+                connection.wait([n.process.sentinel for n in living], timeout=_TURN)
+                self._watch(time.monotonic())
+
+
+def main(source: str = "-") -> int:
+    """Lead a host to its end: `orchestrate host -`, with the invitation on standard input."""
+    text = sys.stdin.readline(_INVITATION_LIMIT) if source == "-" else Path(source).read_text(encoding="utf-8")
+    logs.configure()
+    try:
+        invitation = Invitation.from_json(text)
+        _forget_main_module()
+        os.environ[MARK] = invitation.directory
+        transport = Transport(Identity(invitation.run, invitation.host))
+        try:
+            host = Host(invitation, transport)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda n, _: host.ask_to_end(f"signal {n}"))
+            transport.connect("ctl", RUN_SERVER, invitation.control)
+            return host.run()
+        finally:
+            transport.close(linger=0.5)
+    except MurmurationError as error:
+        logger.error("%s", error)
+        return int(error.exit_code)
+
+
+def _forget_main_module() -> None:
+    """Keep `multiprocessing` from importing this program's main module (a command line, say) again in every node."""
+    main_module = sys.modules["__main__"]
+    main_module.__spec__ = None
+    vars(main_module).pop("__file__", None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

@@ -1,0 +1,117 @@
+"""The engine for this machine: the host is a child process in a session of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.config import Configuration
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.placement import Slot
+from orchestrator.sweep import MARK
+from protocols.errors import ResourceError
+
+HOST = "local"
+_REAP = 5.0
+
+
+@dataclass
+class LocalHost(HostHandle):
+    """A host with its process; the session's number is the process's."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+
+class LocalEngine:
+    """Starts one host here, with all cores and all memory."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._hosts: list[LocalHost] = []
+
+    def problems(self, configuration: Configuration) -> list[str]:
+        """This machine is always there."""
+        return []
+
+    def acquire(self, configuration: Configuration, nodes: int) -> Sequence[Slot]:
+        """One slot: this machine."""
+        return [Slot(name=HOST, cores=float(available_cores()), memory=int(psutil.virtual_memory().total))]
+
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
+        """Start the host as a child in a new session, with its invitation on standard input."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    [sys.executable, "-m", "orchestrator.launch.host", "-"],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    env={**os.environ, MARK: invitation.directory},
+                )
+            except OSError as error:
+                raise ResourceError(f"can't start a host process with {sys.executable}: {error.strerror}") from None
+        host = LocalHost(invitation.host, slot, process.pid, process)
+        self._hosts.append(host)
+        pipe = process.stdin
+        if pipe is not None:
+            # The invitation is far smaller than a pipe's buffer, so this can't block; a host that died at once is seen by `poll`.
+            with contextlib.suppress(BrokenPipeError), pipe:
+                pipe.write(invitation.to_json().encode() + b"\n")
+        return host
+
+    def poll(self, host: HostHandle) -> HostState:
+        """From the child's status."""
+        process = self._process(host)
+        code = process.poll() if process is not None else None
+        return HostState(HostPhase.RUNNING) if process is not None and code is None else HostState(HostPhase.ENDED, code)
+
+    def end(self, host: HostHandle, now: bool) -> None:
+        """SIGTERM to the host, or SIGKILL to every process of its session."""
+        process = self._process(host)
+        if process is None or process.poll() is not None:
+            return
+        if now:
+            kill_session(process.pid)
+        else:
+            process.terminate()
+
+    def release(self) -> None:
+        """Kill what still runs and collect it."""
+        for host in self._hosts:
+            process = host.process
+            if process is None:
+                continue
+            if process.poll() is None:
+                kill_session(process.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_REAP)
+
+    def _process(self, host: HostHandle) -> subprocess.Popen[bytes] | None:
+        return host.process if isinstance(host, LocalHost) else None
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL every process of the session that `leader` leads. The leader must be a child that was not collected yet, so that its number
+    can't have been reused."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if process.pid != leader and os.getsid(process.pid) == leader:
+                process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(leader, signal.SIGKILL)

@@ -1,0 +1,111 @@
+"""Forms of the metrics besides the nodes' own files: TensorBoard event files while the run goes on, `metrics.csv` at its end.
+
+A sink never holds up the run: rows go through a bounded queue to a thread of their own, the newest are dropped when it is full. A sink
+that fails is switched off, and says why once.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import logging
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.run_files import read_lines
+
+logger = logging.getLogger(__name__)
+
+_QUEUE = 4096
+_CLOSE_WAIT = 10.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of one node at one moment (seconds since 1970)."""
+
+    node: str
+    t: float
+    step: int
+    values: Mapping[str, float]
+
+
+class TensorBoardSink:
+    """Event files `tensorboard/NODE/...`, one writer per node, tag = name of the metric."""
+
+    name = "tensorboard"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._rows: queue.Queue[Row | None] = queue.Queue(_QUEUE)
+        self.failure: str | None = None
+        """why it was switched off"""
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="tensorboard", daemon=True)
+        self._thread.start()
+
+    def write(self, row: Row) -> None:
+        """Take a row, or drop it when the thread is far behind."""
+        if self.failure is not None:
+            return
+        try:
+            self._rows.put_nowait(row)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, for at most ten seconds."""
+        try:
+            self._rows.put(None, timeout=1.0)
+        except queue.Full:
+            return
+        self._thread.join(_CLOSE_WAIT)
+
+    def _run(self) -> None:
+        writers: dict[str, Any] = {}
+        try:
+            from tensorboardX import SummaryWriter
+
+            while (row := self._rows.get()) is not None:
+                writer = writers.get(row.node)
+                if writer is None:
+                    writer = writers[row.node] = SummaryWriter(str(self._directory / row.node), flush_secs=5)
+                for name, value in row.values.items():
+                    writer.add_scalar(name, value, row.step, row.t)
+            for writer in writers.values():
+                writer.close()
+        except Exception as error:
+            logger.exception("the tensorboard sink failed")
+            self.failure = f"{type(error).__name__}: {error}"
+
+
+def _rows(path: Path, node: str) -> Iterator[tuple[float, str, int, int, str, float]]:
+    for line in read_lines(path):
+        try:
+            yield float(line["t"]), node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
+        except (KeyError, TypeError, ValueError):
+            continue
+
+
+def write_metrics_csv(directory: Path, started: float) -> int:
+    """Join the nodes' `metrics.jsonl` into `metrics.csv`, in order of time, and return the number of rows.
+
+    Columns: `t` seconds since `started`, `wall_time` UTC, `node`, `episode`, `step`, `name`, `value`.
+    """
+    files = sorted((directory / "nodes").glob("*/metrics.jsonl"))
+    temporary = directory / ".metrics.csv.tmp"
+    count = 0
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("t", "wall_time", "node", "episode", "step", "name", "value"))
+        for t, node, episode, step, name, value in heapq.merge(*(_rows(path, path.parent.name) for path in files), key=lambda row: row[0]):
+            wall_time = datetime.fromtimestamp(t, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            writer.writerow((f"{t - started:.3f}", wall_time, node, episode, step, name, repr(value)))
+            count += 1
+    temporary.replace(directory / "metrics.csv")
+    return count
