@@ -1,0 +1,72 @@
+"""The goal-coordination game: a convention between goals and messages that grows from success alone (Nisioti et al., arXiv 2211.06082).
+
+Each agent owns one table P `[|G|, |M|]`, zeros at the start, used both when it leads and when it follows:
+- the leader holds goal g and sends message m with probability proportional to exp(kappa P[g, m]) over m;
+- the follower takes goal g with probability proportional to exp(kappa P[g, m]) over g;
+- after the episode each side moves its own cell toward its own reward: P[g, m] += alpha (r - P[g, m]).
+Rule `inhibition` besides shrinks, where r > 0, all other cells of that row (synonyms) and column (homonyms) by the factor 1 - alpha.
+Nothing but m is ever sent, and only negotiated episodes count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.settings import CoordinationGameSettings
+
+Table = NDArray[np.float64]
+
+
+class CoordinationGame:
+    """Negotiation `coordination_game` over `goals` goals: one agent's table."""
+
+    def __init__(self, settings: CoordinationGameSettings, goals: int) -> None:
+        self.settings = settings
+        self.table: Table = np.zeros((goals, settings.messages))
+
+    def lead(self, goal: int, random: np.random.Generator, greedy: bool = False) -> int:
+        """The message to send for a goal."""
+        return self._choose(self.table[goal], random, greedy)
+
+    def follow(self, message: int, random: np.random.Generator, greedy: bool = False) -> int:
+        """The goal to take for a message; `ValueError` if it is no message of this game (the sender is at fault)."""
+        if not 0 <= message < self.settings.messages:
+            raise ValueError(f"message {message} is not in 0..{self.settings.messages - 1}; all agents need the same negotiation.messages")
+        return self._choose(self.table[:, message], random, greedy)
+
+    def update(self, records: Iterable[tuple[int, int, float]]) -> None:
+        """Learn from (goal, message, own reward) of negotiated episodes, one after the other."""
+        rate = self.settings.step_size
+        for goal, message, reward in records:
+            cell = self.table[goal, message]
+            moved = cell + rate * (reward - cell)
+            if reward > 0 and self.settings.update == "inhibition":
+                self.table[goal] *= 1 - rate
+                self.table[:, message] *= 1 - rate
+            self.table[goal, message] = moved
+
+    def state(self) -> dict[str, Table]:
+        """Everything, as arrays."""
+        return {"table": self.table.copy()}
+
+    def load_state(self, state: Mapping[str, Table]) -> None:
+        """Restore; `ValueError` when the table has another shape."""
+        if state["table"].shape != self.table.shape:
+            raise ValueError(f"table has shape {list(state['table'].shape)} in the state and {list(self.table.shape)} here")
+        self.table = state["table"].copy()
+
+    def _choose(self, values: Table, random: np.random.Generator, greedy: bool) -> int:
+        if greedy:
+            return int(random.choice(np.flatnonzero(values == values.max())))
+        weights = np.exp(self.settings.inverse_temperature * (values - values.max()))
+        return min(int(np.searchsorted(weights.cumsum(), random.random() * weights.sum(), side="right")), len(values) - 1)
+
+
+def convention_accuracy(leader: Table, follower: Table) -> float:
+    """Share of goals g for which the follower's best goal of the leader's best message for g is g. With one table twice: how far the
+    agent would understand itself."""
+    messages = leader.argmax(axis=1)
+    return float((follower[:, messages].argmax(axis=0) == np.arange(len(leader))).mean())
