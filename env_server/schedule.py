@@ -95,6 +95,10 @@ class Pairing:
             rim.extend(new)
         return reached
 
+    def never_drawn(self) -> list[str]:
+        """Agents that no episode can have, since too few others are connected with them."""
+        return [agent for agent in self._agents if agent not in self._present or len(self._component(agent)) < self._members]
+
     def draw(self, seed: int, episode: int) -> tuple[str, ...] | None:
         """Members of that episode, its leader first; None when too few connected agents are present.
 

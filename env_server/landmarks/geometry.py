@@ -15,7 +15,7 @@ PUBLISHED_ROOM = 400.0
 """side of the published room"""
 _WALL = 10.0
 _DEPTH = 20.0
-_WIDTHS = (100.0, 80.0, 60.0, 40.0, 20.0)
+_WIDTHS = (100.0, 80.0, 60.0, 40.0, 20.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ _PUBLISHED = {
 
 def _evenly(count: int, width: float) -> tuple[Rectangle, ...]:
     """`count` landmarks of that width spread over the walls left, right, low, high of the published room, each wall evenly filled."""
-    room, depth = PUBLISHED_ROOM, _DEPTH
+    room, depth = PUBLISHED_ROOM, min(_DEPTH, width / 2)
     rectangles: list[Rectangle] = []
     for wall in range(4):
         here = count // 4 + (wall < count % 4)

@@ -14,8 +14,8 @@ SIZE = 480
 """pixels along one side"""
 _FLOOR, _WALL, _LANDMARK, _TOUCHED, _INK = (246, 244, 238), (58, 64, 78), (176, 184, 196), (255, 205, 92), (34, 38, 48)
 _AGENTS = ((31, 119, 200), (214, 69, 65), (38, 153, 96), (142, 84, 172), (230, 126, 34), (22, 145, 160))
-_DIGITS = ("757557", "262227", "717477", "717117", "557111", "747117", "747577", "711111", "757577", "757117")
-"""rows of 0 ... 9, three pixels wide: each character is the row as a binary number, the doubled middle row left out"""
+_DIGITS = ("75557", "26227", "71747", "71717", "55711", "74717", "74757", "71111", "75757", "75717")
+"""0 ... 9, three pixels wide and five high: each character is a row as a binary number"""
 
 Field = NDArray[np.float64]
 
@@ -54,15 +54,17 @@ class _Canvas:
 
     def number(self, value: int, x: float, y: float, height: float) -> None:
         """A number centred at (x, y)."""
-        text, dot = str(value), height / 6
+        text, dot = str(value), height / 5
         left = x - dot * (4 * len(text) - 1) / 2
+        distance = np.full((SIZE, SIZE), np.inf)
         for digit in text:
             for row, bits in enumerate(_DIGITS[int(digit)]):
                 for column in range(3):
                     if int(bits) >> (2 - column) & 1:
-                        low = y + height / 2 - dot * (row + 1)
-                        self.paint(self.box(left + dot * column, low, left + dot * (column + 1), low + dot), _INK)
+                        low, here = y + height / 2 - dot * (row + 1), left + dot * column
+                        distance = np.minimum(distance, self.box(here, low, here + dot, low + dot))
             left += 4 * dot
+        self.paint(distance - 0.02 * dot, _INK)
 
 
 def draw(bodies: Bodies, copy: int, goals: Sequence[Sequence[int]], active: NDArray[np.bool_]) -> NDArray[np.uint8]:

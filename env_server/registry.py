@@ -1,0 +1,248 @@
+"""Environments by the id of the configuration: `landmarks`, `package:module` of PettingZoo's kind, `gymnasium:ID`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import ValidationError
+
+from env_server.contracts import VectorEnvironment
+from env_server.landmarks.settings import LandmarksOptions
+from env_server.settings import EnvironmentSettings
+from protocols.errors import ConfigurationError
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+
+Edges = Iterable[tuple[str, str]] | None
+LANDMARKS = "landmarks"
+_MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+_PIP = {
+    "mpe2": "pip install mpe2",
+    "pettingzoo.butterfly": "pip install 'pettingzoo[butterfly]'",
+    "pettingzoo.sisl": "pip install 'pettingzoo[sisl]'",
+    "pettingzoo.classic": "pip install 'pettingzoo[classic]'",
+    "pettingzoo.atari": "pip install 'pettingzoo[atari]'",
+    "gymnasium": "pip install gymnasium",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to change: the path of the key in the configuration, and the rule broken with its cure."""
+
+    path: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What each agent will see and do, and the goals there are, if any."""
+
+    layouts: dict[str, Layout]
+    goal_space: GoalSpace | None = None
+
+
+class EnvironmentProblem(ConfigurationError):
+    """The environment cannot be made as the configuration says; `problems` holds the places."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems))
+        self.problems = list(problems)
+
+
+def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None, seed: int = 0) -> VectorEnvironment:
+    """The environment with all its copies, before its first reset. `edges` are those of the communication graph (None: all pairs);
+    `seed` is what `reset()` without a seed uses. `EnvironmentProblem` says what does not fit."""
+    if settings.id == LANDMARKS:
+        from env_server.landmarks.environment import VectorLandmarks
+
+        options = _landmarks(settings, agents)
+        return VectorLandmarks(options, agents, settings.copies, edges, seed)
+    from env_server.adapters.parallel import CopiesOfParallel
+
+    make = _maker(settings)
+    try:
+        return CopiesOfParallel(make, agents, settings.copies, seed)
+    except EnvironmentProblem:
+        raise
+    except ConfigurationError as error:
+        raise _unfit(error) from error
+
+
+def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None) -> Description:
+    """Layouts and goals as `create` would have them, from one short-lived environment."""
+    if settings.id == LANDMARKS:
+        from env_server.landmarks.physics import observation_layout
+
+        options = _landmarks(settings, agents)
+        return Description({agent: observation_layout(options) for agent in agents}, options.goal_space)
+    from env_server.adapters.parallel import translations
+
+    environment = _maker(settings)()
+    try:
+        return Description({agent: translation.layout for agent, translation in translations(environment, agents).items()})
+    except ConfigurationError as error:
+        raise _unfit(error) from error
+    finally:
+        environment.close()
+
+
+def _unfit(error: ConfigurationError) -> EnvironmentProblem:
+    """Agents and environment do not go together: in number, or by their spaces."""
+    from env_server.adapters.parallel import AgentCountError
+
+    return EnvironmentProblem(Problem(("agents", "count") if isinstance(error, AgentCountError) else ("environment", "id"), str(error)))
+
+
+def problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None) -> list[Problem]:
+    """All that keeps this environment from being played by these agents; empty when there is nothing."""
+    try:
+        describe(settings, agents, edges)
+    except EnvironmentProblem as error:
+        return error.problems
+    if settings.id == LANDMARKS and edges is not None:
+        from env_server.schedule import Pairing
+
+        members = LandmarksOptions(**settings.options).members
+        idle = Pairing(agents, edges, members).never_drawn()
+        if idle:
+            text = (
+                f"{', '.join(idle[:8])} would never play: episodes need {members} agents connected by edges; connect them or lower members"
+            )
+            return [Problem(("network", "topology"), text)]
+    return []
+
+
+def _landmarks(settings: EnvironmentSettings, agents: Sequence[str]) -> LandmarksOptions:
+    place = ("environment", "options")
+    try:
+        options = LandmarksOptions(**settings.options)
+    except ValidationError as error:
+        found = []
+        for one in error.errors():
+            message = one["msg"].removeprefix("Value error, ")
+            if one["type"] == "extra_forbidden":
+                message = f"unknown option{_nearest(str(one['loc'][0]), LandmarksOptions.model_fields)}"
+            found.append(Problem((*place, *map(str, one["loc"])), message))
+        raise EnvironmentProblem(*found) from error
+    if len(agents) < options.members:
+        message = f"{options.members} agents are in one episode, but agents.count is {len(agents)}: raise it or lower members"
+        raise EnvironmentProblem(Problem((*place, "members"), message))
+    return options
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the nearest known names, or nothing."""
+    names = sorted(known)
+    near = get_close_matches(name, names, 3, 0.5) or [other for other in names if name.rsplit("_v", 1)[0] == other.rsplit("_v", 1)[0]]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _unknown(identifier: str, detail: str) -> EnvironmentProblem:
+    return EnvironmentProblem(Problem(("environment", "id"), f"{identifier!r}: {detail}"))
+
+
+def _maker(settings: EnvironmentSettings) -> Callable[[], Any]:
+    """A function that makes one environment with the Parallel API."""
+    # Pictures are made in memory, never in a window, and pygame must not greet on standard output.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    package, colon, name = settings.id.partition(":")
+    if not colon:
+        hint = _nearest(settings.id, [LANDMARKS, *_PIP])
+        raise _unknown(settings.id, f"unknown environment{hint or '; ids are landmarks, package:module or gymnasium:ID'}")
+    return _gymnasium(settings, name) if package == "gymnasium" else _pettingzoo(settings, package, name)
+
+
+def _gymnasium(settings: EnvironmentSettings, name: str) -> Callable[[], Any]:
+    import gymnasium
+
+    from env_server.adapters.gymnasium import OneAgent
+
+    if name not in gymnasium.registry and ":" not in name:
+        raise _unknown(settings.id, f"Gymnasium has no environment {name}{_nearest(name, gymnasium.registry)}")
+
+    def make() -> Any:
+        try:
+            return OneAgent(gymnasium.make(name, disable_env_checker=True, **settings.options))
+        except TypeError as error:
+            raise _wrong_options(settings, error, []) from error
+        except (gymnasium.error.Error, ImportError) as error:
+            raise _unknown(settings.id, str(error)) from error
+
+    return make
+
+
+def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Callable[[], Any]:
+    if not _MODULE.match(package) or not _MODULE.match(name):
+        raise _unknown(settings.id, "write package:module, for example mpe2:simple_spread_v3")
+    cure = _PIP.get(package, "install the package that provides it")
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise _unknown(settings.id, f"there is no package {package} here: {cure}{'' if package in _PIP else _nearest(package, _PIP)}")
+    try:
+        module = import_module(f"{package}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name == f"{package}.{name}":
+            known = [entry.name for entry in iter_modules(found.submodule_search_locations) if "_v" in entry.name]
+            raise _unknown(settings.id, f"{package} has no environment {name}{_nearest(name, known)}") from error
+        raise _unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}") from error
+    except (ImportError, AttributeError) as error:
+        # Deprecated versions announce their successor by an error of their own.
+        known = [entry.name for entry in iter_modules(found.submodule_search_locations or []) if "_v" in entry.name]
+        raise _unknown(settings.id, f"{error}{_nearest(name, known)}") from error
+    factory: Callable[..., Any] | None = getattr(module, "parallel_env", None)
+    turns: Callable[..., Any] | None = getattr(module, "env", None)
+    if factory is None and turns is None:
+        raise _unknown(settings.id, f"{package}.{name} has neither parallel_env nor env: it is no PettingZoo environment")
+
+    def make() -> Any:
+        from env_server.adapters.aec import parallel_from_aec
+
+        try:
+            if factory is not None:
+                return factory(**settings.options)
+            return parallel_from_aec(turns(**settings.options)) if turns is not None else None
+        except TypeError as error:
+            accepted = _accepted(getattr(module, "raw_env", None) or factory or turns)
+            raise _wrong_options(settings, error, accepted) from error
+        except ConfigurationError as error:
+            raise _unknown(settings.id, str(error)) from error
+        except (ValueError, AssertionError) as error:
+            raise EnvironmentProblem(Problem(("environment", "options"), f"{settings.id} refuses its options: {error}")) from error
+
+    return make
+
+
+def _accepted(factory: Any) -> list[str]:
+    """Names of a factory's keyword arguments."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in signature(factory).parameters.values() if parameter.kind in kinds]
+
+
+def _wrong_options(settings: EnvironmentSettings, error: TypeError, accepted: list[str]) -> EnvironmentProblem:
+    strange = [name for name in settings.options if accepted and name not in accepted]
+    if strange:
+        return EnvironmentProblem(
+            *(
+                Problem(
+                    ("environment", "options", name),
+                    f"{settings.id} has no such option{_nearest(name, accepted)}; it has {', '.join(accepted)}",
+                )
+                for name in strange
+            )
+        )
+    return EnvironmentProblem(Problem(("environment", "options"), f"{settings.id} refuses its options: {error}"))
