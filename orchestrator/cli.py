@@ -1,0 +1,98 @@
+"""`orchestrate`: the command line. A thin client: a run is led by its own server, which lives beside the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.commands import attach, doctor, down, logs, ps, server, show, up, validate
+from orchestrator.commands.common import Options, examples, print_error
+from protocols.errors import ExitCode, MurmurationError
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Runs systems of agents, each a process of its own, from one YAML file.",
+    epilog=examples("orchestrate up configs/4agents_ring.yaml until.time=60s"),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
+_VALUES = {"--runs-dir"}
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    runs_dir: Annotated[Path, typer.Option("--runs-dir", envvar="ORCHESTRATE_RUNS", help="Folder of the run directories.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Output for scripts: JSON, one object a line.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR in the environment).")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks of errors.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"orchestrate {__version__}\n")
+        raise typer.Exit(0)
+    context.obj = Options(runs_dir, as_json, not no_color, -1 if quiet else verbose)
+
+
+for _commands in (up, validate, show, ps, attach, logs, down, doctor, server):
+    _commands.register(app)
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """Global options may stand anywhere: they are moved before the command. What follows `--` stays where it is."""
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            rest += [argument, *waiting]
+            break
+        if argument in _FLAGS or (argument.partition("=")[0] in _VALUES and "=" in argument):
+            front.append(argument)
+        elif argument in _VALUES:
+            front += [argument, *waiting[:1]]
+            waiting = waiting[1:]
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code (`protocols.errors.ExitCode`)."""
+    arguments = hoist(sys.argv[1:] if arguments is None else arguments)
+    code = int(ExitCode.CRASH)
+    try:
+        result = app(list(arguments), prog_name="orchestrate", standalone_mode=True)
+        code = result if isinstance(result, int) else int(ExitCode.OK)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(ExitCode.OK if end.code is None else ExitCode.USAGE)
+    except MurmurationError as error:
+        print_error(str(error))
+        if any(argument in ("-v", "--verbose") for argument in arguments):
+            import traceback
+
+            traceback.print_exception(error)
+        code = int(error.exit_code)
+    except KeyboardInterrupt:  # only where no command waits for signals itself
+        code = int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does: not an error; the interpreter must not flush into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = int(ExitCode.OK)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+    sys.exit(code)

@@ -1,0 +1,103 @@
+"""The thin client of a run: asks the run server for its status, or to stop, over the control channel.
+
+Both requests may be repeated without harm, so a lost message costs a retry and nothing else. Every call has a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.runs import read_json
+from protocols.errors import AuthenticationError, ExitCode, ResourceError, SchemaError
+from protocols.messages import Hello, Message, Refuse, Status, StatusRequest, StopRequest, Welcome, schema_hash
+from protocols.transport import Identity, Transport
+
+SERVER = "run"
+"""name of the run server on the control channel"""
+_RETRY = 1.0
+
+Snapshot = dict[str, Any]
+"""What the run server says of the run; its keys are listed in `docs/architecture.md`"""
+
+
+class Unreachable(ResourceError):
+    """Nobody answers at the control address of the run."""
+
+
+class RunClient:
+    """A connection to the run server of one run. Close it, or use it as a context."""
+
+    def __init__(self, directory: Path, timeout: float = 10.0) -> None:
+        control = read_json(directory / "control.json")
+        endpoint, self._token = str(control.get("endpoint", "")), str(control.get("token", ""))
+        if not endpoint:
+            raise Unreachable(f"{directory.name} has no control address: it has not started, or it has ended")
+        self.directory = directory
+        self.events_seen = 0
+        name = f"client-{os.getpid()}-{secrets.token_hex(3)}"
+        self._transport = Transport(Identity(str(control.get("run") or directory.name), name))
+        try:
+            self._transport.connect("ctl", SERVER, endpoint)
+            self._hello(timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close(linger=0.1)
+
+    def _hello(self, timeout: float) -> None:
+        hello = Hello(role="client", token=self._token, schema=schema_hash(), pid=os.getpid(), host=socket.gethostname())
+        hello.rid = secrets.token_hex(8)
+        self._request(hello, Welcome, timeout)
+
+    def status(self, leash: bool = False, timeout: float = 5.0) -> Snapshot:
+        """The newest snapshot, with the events since the last call. With `leash` the run server stops the run in order when this
+        process is gone."""
+        request = StatusRequest(leash=leash, pid=os.getpid(), host=socket.gethostname(), after=self.events_seen)
+        snapshot = self._snapshot(request, timeout)
+        self.events_seen = max(self.events_seen, int(snapshot.get("event_id", 0)))
+        return snapshot
+
+    def stop(self, now: bool = False, reason: str = "", timeout: float = 5.0) -> Snapshot:
+        """Ask the run to end: in order with checkpoints, or `now` at once."""
+        return self._snapshot(StopRequest(now=now, reason=reason), timeout)
+
+    def _snapshot(self, request: Message, timeout: float) -> Snapshot:
+        request.rid = secrets.token_hex(8)
+        snapshot: Snapshot = json.loads(self._request(request, Status, timeout))
+        return snapshot
+
+    def _request(self, request: Message, answer: type[Welcome | Status], timeout: float) -> bytes:
+        """Send, again every second, until the answer to this request comes; the bytes of its snapshot, if it has one."""
+        end = time.monotonic() + timeout
+        while (now := time.monotonic()) < end:
+            self._transport.try_send("ctl", SERVER, request)
+            retry = min(end, now + _RETRY)
+            while (now := time.monotonic()) < retry:
+                for received in self._transport.receive(retry - now):
+                    message = received.message
+                    if isinstance(message, Refuse):
+                        raise _refusal(message)
+                    if isinstance(message, answer) and message.rid in ("", request.rid):
+                        return bytes(received.arrays["snapshot"].data) if "snapshot" in received.arrays else b"{}"
+        raise Unreachable(f"the run server of {self.directory.name} did not answer within {timeout:.0f} s")
+
+
+def _refusal(message: Refuse) -> Exception:
+    kinds = {ExitCode.AUTHENTICATION: AuthenticationError, ExitCode.SCHEMA: SchemaError}
+    kind = kinds.get(ExitCode(message.code)) if message.code in set(ExitCode) else None
+    return (kind or ResourceError)(message.text or f"the run server refused (code {message.code})")

@@ -1,0 +1,36 @@
+"""`orchestrate attach`: look on at a run that goes on by itself."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import examples, options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("attach", epilog=examples("orchestrate attach night"))(attach)
+
+
+def attach(
+    context: typer.Context,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
+) -> None:
+    """Show a run while it goes on. The key d or Ctrl-C leaves it running; ends with the run's exit code when the run ends."""
+    from orchestrator.live.signals import Interrupts
+    from orchestrator.live.watch import Watcher
+    from orchestrator.show import after_run
+
+    settings = options(context)
+    found = settings.find(run)
+    with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
+        with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
+            outcome = Watcher(found.directory, view, interrupts, "look").run()
+        if not outcome.left and not settings.json and settings.verbosity >= 0:
+            view.notice(after_run(found.directory))
+        view.end(outcome)
+    raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,104 @@
+"""What all commands share: the global options, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from protocols.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.live.view import View
+    from orchestrator.runs import Run
+
+_SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The global options."""
+
+    runs_dir: Path = Path("runs")
+    json: bool = False
+    color: bool = True
+    verbosity: int = 0
+    """-1 quiet, 0 normal, 1 and more verbose"""
+
+    def console(self, stderr: bool = False) -> Console:
+        """A rich console for standard output (or error) that honours --no-color and NO_COLOR."""
+        from rich.console import Console
+
+        stream = sys.stderr if stderr else sys.stdout
+        plain = not self.color or "NO_COLOR" in os.environ
+        width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+        return Console(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+
+    def find(self, which: str | None) -> Run:
+        """The run of that name or directory, or the newest."""
+        from orchestrator import runs
+
+        return runs.find(self.runs_dir, which)
+
+    def view(self, plain: bool, hint: str = "") -> View:
+        """The view that fits: JSON lines, a live table on a terminal, else plain lines; nothing with --quiet."""
+        if self.json:
+            from orchestrator.live.jsonlines import JsonView
+
+            return JsonView(sys.stdout)
+        if self.verbosity < 0:
+            from orchestrator.live.view import Silence
+
+            return Silence()
+        if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            from orchestrator.live.plain import PlainView
+
+            return PlainView(sys.stdout)
+        from orchestrator.live.table import TableView
+
+        return TableView(self.console(), hint)
+
+
+def options(context: typer.Context) -> Options:
+    """The global options of this call."""
+    found = context.find_object(Options)
+    return found if found is not None else Options()
+
+
+def examples(*lines: str) -> str:
+    """An epilog of help: examples, one a line, not wrapped together."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output, in one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Text as it is on standard output."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def print_error(text: str) -> None:
+    """Text as it is on standard error."""
+    sys.stderr.write(text if text.endswith("\n") else text + "\n")
+    sys.stderr.flush()
+
+
+def seconds(text: str, option: str) -> float:
+    """Seconds of a time on the command line: `10s`, `500ms`, `5m`, `2h`, or a bare number of seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text)
+    if match is None or match[2] not in _SECONDS:
+        raise UsageError(f'{option}: "{text}" is not a time; write for example 10s, 500ms, 5m or 2h')
+    return float(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,178 @@
+"""`orchestrate ps`: runs and their nodes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.commands.common import Options, examples, options, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleRenderable
+    from rich.table import Table
+
+    from orchestrator.runs import Run
+
+_ANSWER = 2.0
+_PERIOD = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))(ps)
+
+
+def ps(
+    context: typer.Context,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the nodes of this run.")] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Finished runs too.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second; Ctrl-C leaves.")] = False,
+) -> None:
+    """List the runs that are under way, newest first, or the nodes of one."""
+    settings = options(context)
+    if not watch:
+        _once(settings, run, every)
+        return
+    try:
+        if settings.json or not settings.console().is_terminal:
+            while True:
+                _once(settings, run, every)
+                time.sleep(_PERIOD)
+        from rich.live import Live
+
+        console = settings.console()
+        with Live(console=console, auto_refresh=False, screen=False) as live:
+            while True:
+                live.update(_table(settings, run, every, console), refresh=True)
+                time.sleep(_PERIOD)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _once(settings: Options, run: str | None, every: bool) -> None:
+    if settings.json:
+        for line in _node_lines(settings, run) if run is not None else _run_lines(settings, every):
+            print_json(line)
+        return
+    console = settings.console()
+    console.print(_table(settings, run, every, console), soft_wrap=False)
+
+
+def _table(settings: Options, run: str | None, every: bool, console: Console) -> ConsoleRenderable:
+    from rich.text import Text
+
+    if run is not None:
+        return _node_table(_node_lines(settings, run))
+    lines = _run_lines(settings, every)
+    if not lines:
+        return Text("no run is under way" + ("" if every else "; orchestrate ps -a lists finished ones"))
+    table = _new_table("RUN", "STATE", "ENGINE", "NODES", "PROGRESS", "STARTED", "ELAPSED", "")
+    for line in lines:
+        cells = [line["run"], line["state"].lower(), line["engine"], line["nodes"], line["progress"], line["started_text"]]
+        table.add_row(*map(Text, cells), Text(line["elapsed_text"]), Text(line["note"]))
+    return table
+
+
+def _new_table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _run_lines(settings: Options, every: bool) -> list[dict[str, Any]]:
+    from orchestrator import runs
+
+    found = runs.all_runs(settings.runs_dir)
+    return [_run_line(run) for run in found if every or run.alive or run.state in ("STARTING", "LOST")]
+
+
+def _run_line(run: Run) -> dict[str, Any]:
+    from orchestrator.live import figures
+
+    snapshot = _snapshot(run) if run.alive else {}
+    up, all_nodes = figures.up_count(snapshot) if snapshot else (0, _node_count(run))
+    episodes = snapshot.get("episodes")
+    share = snapshot.get("progress")
+    progress = [f"episode {figures.count(episodes)}"] if isinstance(episodes, (int, float)) else []
+    progress += [f"{100 * share:.0f} %"] if isinstance(share, (int, float)) else []
+    note = "" if run.exit_code is None else f"exit {run.exit_code}"
+    if run.state == "LOST":
+        note = f"its run server is gone; clean up: orchestrate down {run.name}"
+    note = ": ".join(part for part in (note, run.reason) if part)
+    return {
+        "run": run.name,
+        "state": snapshot.get("state") or run.state,
+        "engine": run.engine,
+        "nodes": f"{up}/{all_nodes}",
+        "progress": "  ".join(progress) or "-",
+        "started": run.record.get("started"),
+        "started_text": figures.day_and_time(run.started),
+        "elapsed": run.elapsed,
+        "elapsed_text": figures.duration(run.elapsed),
+        "exit_code": run.exit_code,
+        "reason": run.reason,
+        "note": note,
+        "directory": str(run.directory),
+    }
+
+
+def _snapshot(run: Run) -> dict[str, Any]:
+    """What the run server says; empty when it does not answer in time."""
+    from orchestrator.client import RunClient
+    from protocols.errors import MurmurationError
+
+    try:
+        with RunClient(run.directory, timeout=_ANSWER) as client:
+            return client.status(timeout=_ANSWER)
+    except MurmurationError:
+        return {}
+
+
+def _node_count(run: Run) -> int:
+    try:
+        return sum(entry.is_dir() and entry.name != "run" for entry in (run.directory / "nodes").iterdir())
+    except OSError:
+        return 0
+
+
+def _node_lines(settings: Options, which: str | None) -> list[dict[str, Any]]:
+    run = settings.find(which)
+    snapshot = _snapshot(run) if run.alive else {}
+    if snapshot:
+        return list(snapshot.get("nodes") or [])
+    try:
+        names = sorted(entry.name for entry in (run.directory / "nodes").iterdir() if entry.is_dir() and entry.name != "run")
+    except OSError:
+        names = []
+    from orchestrator.run_files import read_lines
+
+    return [
+        {"name": name, "state": "ended", "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl"))}
+        for name in names
+    ]
+
+
+def _node_table(nodes: list[dict[str, Any]]) -> Table:
+    from rich.text import Text
+
+    from orchestrator.live import figures
+
+    table = _new_table("NODE", "STATE", "PID", "RESTARTS", "EPISODE", "STEPS/S", "RETURN", "SUCCESS", "DETAIL")
+    for node in nodes:
+        table.add_row(
+            Text(str(node.get("name", ""))),
+            Text(figures.state(node)),
+            Text(str(node.get("pid") or "-")),
+            Text(str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1)))),
+            Text(figures.count(figures.value(node, "episode"))),
+            Text(figures.count(figures.value(node, "steps/s"))),
+            Text(figures.decimal(figures.value(node, "return"))),
+            Text(figures.decimal(figures.value(node, "success"))),
+            Text(str(node.get("detail") or "")),
+        )
+    return table

@@ -1,0 +1,155 @@
+"""`orchestrate show`: a configuration as a drawing, or a run as tables of results."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.commands.common import Options, examples, options, print_json, print_text
+from protocols.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.show import Summary
+
+
+EPILOG = examples("orchestrate show configs/4agents_ring.yaml --format svg > ring.svg", "orchestrate show night", "orchestrate show --json")
+
+
+class Format(StrEnum):
+    """Forms of a drawing."""
+
+    TEXT = "text"
+    SVG = "svg"
+    DOT = "dot"
+    MERMAID = "mermaid"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("show", epilog="Examples:  orchestrate show configs/4agents_ring.yaml --format svg > ring.svg    orchestrate show night")(
+        show
+    )
+
+
+def show(
+    context: typer.Context,
+    what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for a CONFIG.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN knows text and json.")] = Format.TEXT,
+) -> None:
+    """Draw the topology, placement and links of a configuration, or print the results of a run."""
+    settings = options(context)
+    path = Path(what) if what is not None else None
+    if path is not None and (path.suffix in (".yaml", ".yml") or path.is_file()):
+        _configuration(settings, path, overrides or [], Format.JSON if settings.json else form)
+        return
+    if overrides:
+        raise UsageError(f"show: overrides ({overrides[0]}) belong to a CONFIG, and {what} is none")
+    if form not in (Format.TEXT, Format.JSON):
+        raise UsageError(f"show: --format {form.value} draws a CONFIG; a RUN has text and json (its own configuration: RUN/config.yaml)")
+    from orchestrator.show import summarize
+
+    summary = summarize(settings.find(what).directory)
+    if settings.json or form is Format.JSON:
+        print_json(summary.to_dict())
+    else:
+        _print(settings.console(), summary)
+
+
+def _configuration(settings: Options, path: Path, overrides: list[str], form: Format) -> None:
+    from orchestrator import configuration, drawing
+
+    loaded = configuration.load(path, overrides, {})
+    width = max(60, settings.console().width)
+    if form is Format.TEXT:
+        print_text(drawing.dry_run_text(loaded.configuration, width))
+        return
+    print_text(getattr(drawing, form.value)(loaded.configuration))
+
+
+def _print(console: Console, summary: Summary) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.live import figures
+    from orchestrator.show import curve_text, time_text
+
+    def table(title: str, *headings: str) -> Table:
+        console.print(Text(f"\n{title}", "bold"))
+        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1), header_style="dim")
+        for number, heading in enumerate(headings):
+            made.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+        return made
+
+    ended = f"exit {summary.exit_code}" if summary.exit_code is not None else ""
+    head = [summary.run, summary.state.lower(), ended, f"seed {summary.seed}", figures.duration(summary.elapsed), summary.reason]
+    console.print(Text("  ".join(part for part in head if part)), soft_wrap=True)
+    console.print(Text(summary.directory, "dim"), soft_wrap=True)
+    if summary.evaluation:
+        made = table("evaluation", "figure", "first", "best", "at episode", "last", "points", "")
+        for c in summary.evaluation:
+            row = (c.name.removeprefix("evaluation."), f"{c.first:.3f}", f"{c.best:.3f}", figures.count(c.best_episode), f"{c.last:.3f}")
+            made.add_row(*map(Text, row), Text(str(c.points)), Text(figures.sparkline(c.values, 24)))
+        console.print(made)
+    if summary.world_model:
+        made = table("world model", "figure", "first", "best", "last")
+        for c in summary.world_model:
+            made.add_row(*map(Text, (c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}")))
+        console.print(made)
+    if summary.contraction_predicted is not None:
+        console.print(Text("\nconsensus", "bold"))
+        measured = "not measured" if summary.contraction_measured is None else f"{summary.contraction_measured:.3f}"
+        console.print(Text(f" contraction a round: measured {measured}, predicted (largest) {summary.contraction_predicted:.3f}"))
+        if summary.disagreement is not None:
+            console.print(Text(f" disagreement: {curve_text(summary.disagreement)}"))
+    if summary.time:
+        parts = sorted({part for node in summary.time.values() for part in node})
+        made = table("where the time goes", "node", *parts)
+        for node, shares in summary.time.items():
+            made.add_row(Text(node), *[Text(f"{100 * shares[part]:.1f} %" if part in shares else "-") for part in parts])
+        console.print(made)
+        if summary.slowest:
+            console.print(Text(f" slowest part: {summary.slowest}   ({time_text(summary)})"))
+    if summary.resources:
+        _resources(table, console, summary.resources)
+    if summary.links:
+        keys = list(dict.fromkeys(key for link in summary.links for key in link))
+        made = table("links", *keys)
+        for link in summary.links:
+            made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
+        console.print(made)
+    if summary.restarts:
+        made = table("restarts", "node", "times")
+        for node, times in summary.restarts.items():
+            made.add_row(Text(node), Text(str(times)))
+        console.print(made)
+
+
+def _resources(table: Any, console: Console, resources: dict[str, dict[str, float]]) -> None:
+    from rich.text import Text
+
+    keys = list(dict.fromkeys(key for known in resources.values() for key in known))
+    if not keys:
+        return
+    made = table("resources", "node", *keys)
+    for node, known in resources.items():
+        made.add_row(Text(node), *[Text(_cell(key, known.get(key))) for key in keys])
+    console.print(made)
+
+
+def _cell(key: str, value: Any) -> str:
+    from orchestrator.live import figures
+
+    if value is None:
+        return "-"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if "bytes" in key or "memory" in key:
+            return figures.size(value)
+        return figures.count(value) if float(value).is_integer() else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,150 @@
+"""`orchestrate up`: check a configuration, start its run, and show it to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.common import Options, examples, options, print_error, print_text, seconds
+
+if TYPE_CHECKING:
+    from orchestrator.configuration import Loaded
+    from orchestrator.live.view import Outcome
+    from orchestrator.live.watch import Watcher
+
+_EPILOG = examples(
+    "orchestrate up configs/4agents_ring.yaml",
+    "orchestrate up configs/4agents_ring.yaml agents.count=8 until.time=60s -d --name night",
+    "orchestrate up configs/4agents_ring.yaml 'agents.learner={kind: discrete_sac}'",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up", epilog=_EPILOG)(up)
+
+
+def up(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once every node is up; the run goes on by itself.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; it must be new.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of all random numbers (the same as seed=).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
+) -> None:
+    """Check CONFIG, make a run directory, start every process, and show progress to the end.
+
+    Ctrl-C stops in order, with checkpoints; a second one stops at once. Ends with the run's exit code.
+    """
+    from orchestrator import configuration
+
+    settings = options(context)
+    patience = seconds(timeout, "--timeout")
+    given = overrides or []
+    loaded = configuration.load(config, given, {"seed": seed})
+    if loaded.warnings:
+        print_error("\n".join([f"{config}: {configuration.counted(loaded.warnings)}", *configuration.lines(loaded.warnings)]))
+    if dry_run:
+        _draw(settings, loaded)
+        return
+    from orchestrator.commands.prepare import command_line, prepare_run
+    from orchestrator.run_server import start_detached
+
+    directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, given, seed))
+    if not detach and not settings.json and settings.verbosity >= 0:
+        print_text(_heading(loaded, directory))
+    outcome = _follow(settings, directory, plain, patience, detach, lambda: start_detached(directory))
+    raise typer.Exit(outcome.exit_code)
+
+
+def _draw(settings: Options, loaded: Loaded) -> None:
+    from orchestrator import drawing
+
+    if settings.json:
+        print_text(drawing.json(loaded.configuration))
+        return
+    print_text(drawing.dry_run_text(loaded.configuration, max(60, settings.console().width)))
+    print_text("nothing was started")
+
+
+def _heading(loaded: Loaded, directory: Path) -> str:
+    chosen = loaded.configuration
+    nodes = chosen.agents.count + 1
+    return f"run {directory.name}    seed {chosen.seed}    engine {chosen.launch.engine}    {nodes} nodes on 1 host    {directory}"
+
+
+def _follow(settings: Options, directory: Path, plain: bool, patience: float, detach: bool, start: Callable[[], object]) -> Outcome:
+    """Start the run server and look on: to the end, or with `detach` until every node is up."""
+    from orchestrator.live.signals import Interrupts
+    from orchestrator.live.view import Silence, View, outcome_text
+    from orchestrator.live.watch import Watcher
+    from orchestrator.show import after_run
+
+    view: View = Silence() if detach and not settings.json else settings.view(plain)
+    with Interrupts() as interrupts, view:
+        start()
+        watcher = Watcher(directory, view, interrupts, "start" if detach else "lead", patience)
+        outcome = watcher.run()
+        view = watcher.view
+        if detach and outcome.left:
+            _started(settings, outcome, watcher)
+            return outcome
+        if settings.json:
+            view.end(outcome)
+            return outcome
+        if outcome.exit_code not in (0, 130) and (tail := failure_tail(directory)):
+            print_error(tail)
+        if outcome.state != "LOST" and settings.verbosity >= 0 and not detach:
+            view.notice("")
+            view.notice(after_run(directory))
+        view.end(outcome)
+        if detach:
+            print_error(outcome_text(outcome))
+        return outcome
+
+
+def _started(settings: Options, outcome: Outcome, watcher: Watcher) -> None:
+    """Every node of a detached run is up."""
+    from orchestrator.live import figures
+
+    up_nodes, all_nodes = figures.up_count(watcher.snapshot or {})
+    name = outcome.directory.name
+    if settings.json:
+        watcher.view.end(outcome)
+    elif settings.verbosity >= 0:
+        after = f"{outcome.elapsed:.1f} s" if outcome.elapsed is not None else "-"
+        print_text(
+            f"{name}  {up_nodes}/{all_nodes} up after {after}        logs: orchestrate logs -f {name}      stop: orchestrate down {name}"
+        )
+
+
+def failure_tail(directory: Path, lines: int = 12) -> str:
+    """Where a run failed: the last log lines of the node that its reason or its newest error event names, or of the run server."""
+    from orchestrator import runs
+    from orchestrator.run_files import read_lines
+
+    sources = {path.parent.name: path for path in directory.glob("nodes/*/log.txt")}
+    culprit = ""
+    for event in read_lines(directory / "events.jsonl"):
+        if event.get("severity") == "error" and str(event.get("node")) in sources:
+            culprit = str(event["node"])
+            break
+    reason = runs.read(directory).reason
+    named = next((node for node in sorted(sources, reverse=True) if node in reason), culprit)
+    path = sources.get(named, directory / "server.log")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    if not text:
+        return ""
+    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)])

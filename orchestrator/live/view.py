@@ -1,0 +1,100 @@
+"""What all views of a running run have in common: events and outcomes in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from orchestrator.live import figures
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How watching a run ended: with the run (`left` false), or by leaving it to itself."""
+
+    directory: Path
+    state: str
+    exit_code: int
+    reason: str = ""
+    elapsed: float | None = None
+    left: bool = False
+
+
+class View(Protocol):
+    """Shows snapshots of a run; a context manager, so that the terminal is restored however it ends."""
+
+    period: float
+    """seconds between two looks"""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def notice(self, text: str) -> None:
+        """A line from the client itself."""
+        ...
+
+    def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
+        """The newest snapshot, and the events since the last one."""
+        ...
+
+    def end(self, outcome: Outcome) -> None:
+        """The run has ended, or is left."""
+        ...
+
+
+class Silence:
+    """A view that shows nothing."""
+
+    period = 0.5
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def notice(self, text: str) -> None:
+        """Nothing."""
+
+    def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
+        """Nothing."""
+
+    def end(self, outcome: Outcome) -> None:
+        """Nothing."""
+
+
+def event_text(event: Event) -> str:
+    """`14:02:52 agent-2: killed by signal 9 ...`."""
+    node = event.get("node") or ""
+    text = event.get("text") or event.get("code") or ""
+    mark = {"warning": "WARN  ", "error": "ERROR "}.get(str(event.get("severity", "")), "")
+    return f"{figures.clock(event.get('t'))} {mark}{f'{node}: ' if node else ''}{text}"
+
+
+def startup_lines(snapshot: dict[str, Any], seen: set[str]) -> list[str]:
+    """One line for each node that came up since the last look: its parts and the seconds it took. Adds to `seen`."""
+    lines = []
+    for node in snapshot.get("nodes", ()):
+        name = str(node.get("name", ""))
+        if name in seen or node.get("state") != "alive":
+            continue
+        seen.add(name)
+        after = node.get("up_after")
+        took = f"{after:.1f} s" if isinstance(after, (int, float)) else ""
+        lines.append(f" {name:<10} up  {node.get('detail') or '':<32} {took}".rstrip())
+    return lines
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """`done after 4:32 (exit 0)`, or why not."""
+    name = outcome.directory.name
+    if outcome.left:
+        return f"{name} goes on; attach again: orchestrate attach {name}   stop it: orchestrate down {name}"
+    words = {"DONE": "done", "FAILED": "failed", "STOPPED": "stopped", "LOST": "lost"}.get(outcome.state, outcome.state.lower())
+    after = f" after {figures.duration(outcome.elapsed)}" if outcome.elapsed is not None else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    return f"{name} {words}{after}{reason} (exit {outcome.exit_code})"

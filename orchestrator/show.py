@@ -1,0 +1,209 @@
+"""What came of a run, read from its directory alone: evaluation, world models, consensus, where the time went, links, restarts.
+
+Everything is computed from the nodes' own `metrics.jsonl` and the run's `summary.json`, `events.jsonl` and `config.json`; what a run did
+not measure is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator import runs
+from orchestrator.live import figures
+from orchestrator.run_files import read_lines
+
+LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured value of one node."""
+
+    time: float
+    step: int
+    episode: int
+    value: float
+
+
+Series = dict[str, dict[str, list[Point]]]
+"""metric name -> node -> points in order of writing"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over a run: mean over the nodes that measured it, at the first, best and last time."""
+
+    name: str
+    first: float
+    best: float
+    last: float
+    best_episode: int
+    points: int
+    values: list[float] = field(default_factory=list, repr=False)
+
+
+@dataclass
+class Summary:
+    """A run in figures."""
+
+    run: str
+    directory: str
+    state: str
+    exit_code: int | None
+    reason: str
+    started: str | None
+    elapsed: float | None
+    seed: int | None = None
+    evaluation: list[Curve] = field(default_factory=list)
+    world_model: list[Curve] = field(default_factory=list)
+    contraction_measured: float | None = None
+    """geometric mean over the averaging rounds of disagreement after / before"""
+    contraction_predicted: float | None = None
+    """rho = |W - J/n|_2 of the configured graph"""
+    disagreement: Curve | None = None
+    time: dict[str, dict[str, float]] = field(default_factory=dict)
+    """node -> part -> share of its time, sums to at most 1"""
+    slowest: str = ""
+    links: list[dict[str, Any]] = field(default_factory=list)
+    restarts: dict[str, int] = field(default_factory=dict)
+    resources: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return asdict(self)
+
+
+def read_series(directory: Path) -> Series:
+    """All metrics of all nodes."""
+    series: Series = defaultdict(lambda: defaultdict(list))
+    for path in sorted(directory.glob("nodes/*/metrics.jsonl")):
+        node = path.parent.name
+        for line in read_lines(path):
+            value = line.get("value")
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                point = Point(float(line.get("t") or 0), int(line.get("step") or 0), int(line.get("episode") or 0), float(value))
+                series[str(line.get("name"))][node].append(point)
+    return series
+
+
+def curve(name: str, nodes: dict[str, list[Point]]) -> Curve:
+    """Mean over nodes of their k-th values: an evaluation or report is the same k at all of them; shorter ones stop early."""
+    length = max(len(points) for points in nodes.values())
+    values, episodes = [], []
+    for k in range(length):
+        there = [points[k] for points in nodes.values() if k < len(points)]
+        values.append(sum(p.value for p in there) / len(there))
+        episodes.append(max(p.episode for p in there))
+    pick = min if any(word in name for word in LOWER_IS_BETTER) else max
+    best = values.index(pick(values))
+    return Curve(name, values[0], values[best], values[-1], episodes[best], length, values)
+
+
+def summarize(directory: Path) -> Summary:
+    """Read a run directory."""
+    run = runs.read(directory)
+    series = read_series(directory)
+    config = runs.read_json(directory / "config.json")
+    stored = runs.read_json(directory / "summary.json")
+    started = run.record.get("started")
+    summary = Summary(run.name, str(directory), run.state, run.exit_code, run.reason, started, run.elapsed, config.get("seed"))
+    summary.evaluation = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("evaluation.")]
+    summary.world_model = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
+    _consensus(summary, series, config, stored)
+    _time(summary, series, stored)
+    summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
+    for path in sorted(directory.glob("nodes/*/incarnations.jsonl")):
+        if (count := sum(1 for _ in read_lines(path))) > 1:
+            summary.restarts[path.parent.name] = count - 1
+    return summary
+
+
+def _consensus(summary: Summary, series: Series, config: dict[str, Any], stored: dict[str, Any]) -> None:
+    settings = (config.get("exchange") or {}).get("consensus")
+    if not settings:
+        return
+    ratios = [p.value for points in series.get("consensus.contraction", {}).values() for p in points if p.value > 0]
+    kept = stored.get("consensus")
+    if ratios:
+        summary.contraction_measured = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    elif isinstance(kept, dict) and isinstance(kept.get("contraction"), (int, float)):
+        summary.contraction_measured = float(kept["contraction"])
+    if "consensus.disagreement" in series:
+        summary.disagreement = curve("consensus.disagreement", dict(series["consensus.disagreement"]))
+    summary.contraction_predicted = _predicted(config)
+
+
+def _predicted(config: dict[str, Any]) -> float | None:
+    """rho of the configured graph with Metropolis-Hastings weights."""
+    from pydantic import ValidationError
+
+    from protocols.topology import TopologySettings, build, contraction, metropolis_weights
+
+    agents = [f"agent-{i}" for i in range(int((config.get("agents") or {}).get("count") or 0))]
+    try:
+        topology = TopologySettings.model_validate((config.get("network") or {}).get("topology") or {})
+        return contraction(metropolis_weights(build(topology, agents))) if agents else None
+    except (ValidationError, ValueError):
+        return None
+
+
+def _time(summary: Summary, series: Series, stored: dict[str, Any]) -> None:
+    """Shares of time by part, from `summary.json` or else the means of `time.*` over the run; and the slowest part of all agents."""
+    for name, node in (stored.get("nodes") or {}).items():
+        if isinstance(node, dict) and isinstance(node.get("time"), dict):
+            summary.time[name] = {part: float(v) for part, v in node["time"].items() if isinstance(v, (int, float))}
+        if isinstance(node, dict):
+            known = {key: float(v) for key, v in node.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+            summary.resources[name] = known
+    if not summary.time:
+        for name, nodes in sorted(series.items()):
+            if not name.startswith("time."):
+                continue
+            for node, points in nodes.items():
+                summary.time.setdefault(node, {})[name.removeprefix("time.")] = sum(p.value for p in points) / len(points)
+    totals: dict[str, float] = defaultdict(float)
+    for node, parts in summary.time.items():
+        if node.startswith("agent"):
+            for part, share in parts.items():
+                totals[part] += share
+    busy = {part: share for part, share in totals.items() if part not in ("wait", "idle")}
+    if busy:
+        summary.slowest = max(busy, key=lambda part: busy[part])
+
+
+def curve_text(c: Curve) -> str:
+    """`0.12 -> 0.83 (best 0.85)`."""
+    form = figures.decimal if abs(c.last) >= 0.01 or c.last == 0 else figures.small
+    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {figures.count(c.best_episode)})"
+    return f"{form(c.first)} -> {form(c.last)}{best}" if c.points > 1 else form(c.last)
+
+
+def after_run(directory: Path) -> str:
+    """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
+    summary = summarize(directory)
+    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*summary.evaluation, *summary.world_model)]
+    if summary.contraction_measured is not None:
+        predicted = summary.contraction_predicted
+        beside = f" (predicted {predicted:.3f})" if predicted is not None else ""
+        lines.append(f"{'consensus contraction a round':<34} {summary.contraction_measured:.3f}{beside}")
+    if summary.time:
+        lines.append(f"{'where the time goes':<34} {time_text(summary)}")
+    if summary.restarts:
+        lines.append(f"{'restarts':<34} {', '.join(f'{node} {n}' for node, n in summary.restarts.items())}")
+    lines.append(f"{'run directory':<34} {directory}")
+    lines.append(f"{'look further':<34} orchestrate show {summary.run}")
+    if (directory / "tensorboard").is_dir():
+        lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
+    return "\n".join(lines)
+
+
+def time_text(summary: Summary) -> str:
+    """Mean shares of the agents' time, largest first: `learn 41 %  act 22 %  wait 20 %`."""
+    agents = [parts for node, parts in summary.time.items() if node.startswith("agent")]
+    names = sorted({part for parts in agents for part in parts})
+    means = {name: sum(parts.get(name, 0.0) for parts in agents) / len(agents) for name in names}
+    return "  ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(means.items(), key=lambda item: -item[1]) if share >= 0.005)
