@@ -38,7 +38,7 @@ class Complete:
 
 @dataclass(frozen=True)
 class Incomplete:
-    """The deadline passed, or a member died: these traces came, those members are missing."""
+    """The deadline passed, or members died: these traces came, those members are missing."""
 
     episode: int
     own: EpisodeTrace
@@ -50,6 +50,7 @@ class Incomplete:
 class _Exchange:
     own: EpisodeTrace
     members: frozenset[str]
+    awaited: set[str]
     deadline: float
     unacknowledged: dict[str, Attempt]
     others: dict[str, EpisodeTrace] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class TraceExchange(Conversation[Complete | Incomplete]):
         if trace.episode in self._exchanges:
             return
         members = frozenset(others)
-        exchange = _Exchange(trace, members, now + self._deadline, {})
+        exchange = _Exchange(trace, members, set(members), now + self._deadline, {})
         self._exchanges[trace.episode] = self._active[trace.episode] = exchange
         self._wake = min(self._wake, exchange.deadline)
         for member in sorted(members):
@@ -99,11 +100,10 @@ class TraceExchange(Conversation[Complete | Incomplete]):
             self._evict(next(iter(self._exchanges)))
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Episodes that lack the trace of `peer` become incomplete at once; nothing is repeated to it."""
+        """Running episodes do not wait for `peer` any more; they become incomplete when all others' traces are there."""
         for exchange in list(self._active.values()):
             exchange.unacknowledged.pop(peer, None)
-            if peer in exchange.members and peer not in exchange.others:
-                self._settle(exchange)
+            exchange.awaited.discard(peer)
             self._progress(exchange)
         self._early.pop(peer, None)
         self._traces.pop(peer, None)
@@ -187,6 +187,7 @@ class TraceExchange(Conversation[Complete | Incomplete]):
             self.counters["length_differs"] += 1
         else:
             exchange.others[src] = trace
+            exchange.awaited.discard(src)
             self._acknowledgements.setdefault(src, {})[episode] = None
 
     def _acknowledged(self, src: str, episode: int, now: float) -> None:
@@ -200,8 +201,8 @@ class TraceExchange(Conversation[Complete | Incomplete]):
         self._progress(exchange)
 
     def _progress(self, exchange: _Exchange) -> None:
-        """Say so when the last trace is there; leave the active ones when nothing more is to be done."""
-        if exchange.members <= exchange.others.keys():
+        """Settle when the last awaited trace is there; leave the active ones when nothing more is to be done."""
+        if not exchange.awaited:
             self._settle(exchange)
         if exchange.settled and not exchange.unacknowledged:
             self._active.pop(exchange.own.episode, None)

@@ -60,7 +60,8 @@ class Network(Generic[C]):
     def run(self, until: float, most: int = 200_000) -> None:
         """Let time pass until `until`. `most` bounds the number of happenings, so that a conversation that chatters for ever fails."""
         for _ in range(most):
-            self._flush()
+            while self._flush():
+                pass
             waking = min((node.wake() for name, node in self.nodes.items() if name not in self._down), default=until)
             arrival = self._queue[0][0] if self._queue else until
             time = min(waking, arrival, until)
@@ -76,11 +77,14 @@ class Network(Generic[C]):
                         node.tick(self.now)
         raise AssertionError(f"more than {most} happenings before {until} s")
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Deliver events and send messages; whether there were any (what is done on an event may cause others)."""
+        busy = False
         for name, node in self.nodes.items():
             if name in self._down:
                 continue
             for event in node.events():
+                busy = True
                 self.heard[name].append((self.now, event))
                 self.on_event(name, event)
             for send in node.outgoing():
@@ -91,6 +95,7 @@ class Network(Generic[C]):
                     if self._random.random() >= self._link.loss:
                         delay = float(self._random.uniform(*self._link.delay))
                         self.at(self.now + delay, self._arrival(name, send.dst, parts))
+        return busy
 
     def _arrival(self, src: str, dst: str, parts: list[Buffer]) -> Callable[[], None]:
         def arrive() -> None:
