@@ -75,7 +75,7 @@ class Features:
             angles = observation[..., self._angles]
             encoded[..., self._angles] = np.sin(angles)
             np.cos(angles, out=encoded[..., size:])
-        return encoded.reshape(n, -1)
+        return encoded.reshape(n, history * (size + self._angles.size))
 
     def difference(self, last: Array, following: Array) -> NDArray[np.float32]:
         """Change from raw `last[n, D]` to `following[n, D]`; that of a circular component is wrapped to [-pi, pi)."""

@@ -78,9 +78,9 @@ class Ensemble:
 
     def _split(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mean, log-variance and the rest."""
-        mean, raw, rest = outputs.split([self.size, self.size, outputs.shape[-1] - 2 * self.size], dim=-1)
         low, high = LOG_VARIANCE
-        return mean, low + (high - low) * torch.sigmoid(raw), rest
+        log_variance = low + (high - low) * torch.sigmoid(outputs[..., self.size : 2 * self.size])
+        return outputs[..., : self.size], log_variance, outputs[..., 2 * self.size :]
 
     # --- learning -------------------------------------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Ensemble:
             touched = torch.from_numpy(achieved.astype(np.float32)).view(members, -1, self.landmarks)
             loss = loss + functional.binary_cross_entropy_with_logits(rest, touched)
             self.touch_fits += 1
-        (loss * members).backward()
+        torch.autograd.backward(loss * members)
         self.adam.step()
         self.fits += 1
         return {"model_loss": squared.mean().item()}
