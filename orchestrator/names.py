@@ -8,20 +8,25 @@ from pathlib import Path
 
 from protocols.errors import ConfigurationError, ResourceError
 
-ADJECTIVES = tuple(
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ADJECTIVES = _words(
     "amber able agile airy ample apt awake bold brave brief bright brisk calm clear clever cosy crisp curious deft dewy eager early "
     "easy fair fast fine fleet fond free fresh gentle glad golden grand green happy hardy honest humble jolly keen kind late light "
     "lively lucky mellow merry mild misty neat nimble noble patient plain polite prompt proud quick quiet rapid ready round ruddy "
     "sandy sharp shy silent silver sleek smooth snowy soft solid spry steady still stout sturdy sunny sure swift tidy tiny true "
-    "upbeat vivid warm wary wide wild wise witty young".split()
+    "upbeat vivid warm wary wide wild wise witty young"
 )
-ANIMALS = tuple(
+ANIMALS = _words(
     "adder albatross ant badger bat bear beaver bee beetle bison bittern boar buzzard carp cat cicada clam cod condor coot crab crane "
     "cricket crow curlew deer dipper dolphin dove duck dunlin eagle eel eider elk falcon ferret finch fox frog gannet gecko godwit "
     "goose grebe grouse gull hare harrier hawk heron hoopoe hornet ibex ibis jackdaw jay kestrel kite knot lark linnet lizard lynx "
     "magpie marten martin mole moose moth mouse newt otter owl oyster perch pigeon pike pipit plover puffin quail rabbit raven robin "
     "rook ruff salmon seal shrew shrike siskin skua skylark snail snipe sparrow starling stoat stork swallow swan swift tern thrush "
-    "tit toad trout turtle viper vole wagtail warbler weasel whale wigeon wolf wren".split()
+    "tit toad trout turtle viper vole wagtail warbler weasel whale wigeon wolf wren"
 )
 _GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 _NUMBERED = re.compile(r".*-(\d{4,})")
@@ -50,7 +55,9 @@ def create_run_directory(runs: Path, configuration: str, name: str | None = None
         runs.mkdir(parents=True, exist_ok=True)
         if name is not None:
             if _GIVEN.fullmatch(name) is None:
-                raise ConfigurationError(f'"{name}" is no name for a run: letters, digits, "_", "." and "-", at most 80, not "-" or "." first')
+                raise ConfigurationError(
+                    f'"{name}" is no name for a run: letters, digits, "_", "." and "-", at most 80, not "-" or "." first'
+                )
             (runs / name).mkdir()
             return runs / name
         words = random.SystemRandom()  # not the run's seed: two runs with one seed are two runs

@@ -117,6 +117,8 @@ class _Builder:
     def node(self, event: Event, path: Path, depth: int) -> Node:
         if isinstance(event, AliasEvent):
             return self.alias(event, path)
+        if not isinstance(event, (MappingStartEvent, SequenceStartEvent, ScalarEvent)):
+            raise self.stop(event, path, "is not YAML: a value is missing")
         before = self.values
         self.count(1, event, path)
         if event.tag is not None:
@@ -181,7 +183,7 @@ class _Builder:
             raise self.stop(event, path, "holds half of a surrogate pair, which is no character")
         if not event.implicit[0]:
             return text
-        tag = self.yaml.resolver.resolve(ScalarNode, text, (True, False)).rsplit(":", 1)[-1]
+        tag = str(self.yaml.resolver.resolve(ScalarNode, text, (True, False))).rsplit(":", 1)[-1]
         if tag == "null":
             return None
         if tag == "bool":

@@ -163,7 +163,7 @@ class _Plan:
 
     def greedy(self, nodes: Sequence[NodeRequest]) -> bool:
         """Each node in turn on its best slot; on failure all is as before."""
-        done = []
+        done: list[NodeRequest] = []
         for node in nodes:
             if not self.put(node):
                 self.undo(done)

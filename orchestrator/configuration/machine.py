@@ -1,0 +1,34 @@
+"""What this machine offers a run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""where a container's memory limit stands, by version of the control groups"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Processor cores that this process may use, and bytes of memory that it may fill."""
+
+    cores: float
+    memory: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine, or the container around this process where that is smaller."""
+        import psutil
+
+        memory = int(psutil.virtual_memory().total)
+        for file in _LIMITS:
+            try:
+                limit = file.read_text().strip()
+            except OSError:
+                continue
+            if limit.isdecimal():
+                memory = min(memory, int(limit))
+        affinity = getattr(os, "sched_getaffinity", None)
+        return cls(float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1), memory)
