@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.config import Configuration
+from protocols.registry import kinds
 from protocols.settings import Settings
 
 from .locations import Location, Map, Node, Path, find, format_path, planted
 from .reader import Unreadable, read_text
+from .shape import shape_at
 
 WIDTH = 140
 _COMMENT_COLUMN = 44
@@ -85,7 +87,7 @@ def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | Non
 def _entry(key: str, value: Any, owner: Any, path: Path, origins: Mapping[str, str] | None) -> Iterator[str]:
     indent = "  " * len(path)
     path = (*path, key)
-    meaning = _meaning(owner, key) if origins is None else origins.get(format_path(path), "")
+    meaning = _meaning(owner, key, path) if origins is None else origins.get(format_path(path), "")
     inner = owner.get(key) if isinstance(owner, dict) else getattr(owner, key, None)
     opens = isinstance(inner, Settings) or (isinstance(value, dict) and bool(value) and path[-1] in ("overrides", "pins", "options"))
     text = f"{indent}{flow(key)}:" if opens else f"{indent}{flow(key)}: {flow(value)}"
@@ -102,9 +104,13 @@ def _entry(key: str, value: Any, owner: Any, path: Path, origins: Mapping[str, s
             yield from _entry(name, item, inner, path, origins)
 
 
-def _meaning(owner: Any, key: str) -> str:
+def _meaning(owner: Any, key: str, path: Path) -> str:
     if not isinstance(owner, Settings):
         return ""
+    if key == "kind":
+        around = shape_at(Configuration, path[:-1], {})
+        if around is not None and around.room is not None:
+            return " | ".join(kinds(around.room))
     description = type(owner).model_fields[key].description
     return " ".join(description.split()) if description else ""
 

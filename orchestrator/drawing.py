@@ -1,0 +1,249 @@
+"""Pictures of a configuration: the communication graph as text, dot, mermaid, SVG and JSON, and the facts of a dry run beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import Configuration
+from orchestrator.configuration.checks import agent_settings, node_requests
+from orchestrator.configuration.machine import Machine
+from orchestrator.picture import text_picture
+from protocols.settings import Every, format_duration, format_size
+from protocols.topology import build, contraction, metropolis_weights
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+def topology_graph(configuration: Configuration) -> nx.Graph:
+    """The communication graph."""
+    return build(configuration.network.topology, configuration.agent_names())
+
+
+def topology_facts(graph: nx.Graph) -> dict[str, Any]:
+    """Numbers of nodes and edges, whether the graph is connected, and 1 - rho of its Metropolis-Hastings weights (0 if it is not)."""
+    import networkx as nx
+
+    connected = bool(nx.is_connected(graph))
+    gap = 1.0 - contraction(metropolis_weights(graph)) if connected else 0.0
+    return {"nodes": graph.number_of_nodes(), "edges": graph.number_of_edges(), "connected": connected, "spectral_gap": max(0.0, gap)}
+
+
+# --- the dry run --------------------------------------------------------------------------------------------------------------------
+
+
+def dry_run_text(configuration: Configuration, width: int = 140) -> str:
+    """What `up --dry-run` shows: the picture of the graph, and beside it (below it where `width` is too small) what would be started."""
+    picture = text_picture(topology_graph(configuration))
+    facts = _facts(configuration)
+    label = max(len(name) for name, _ in facts)
+    left = max(len(line) for line in picture)
+    indent = 4
+    beside = indent + left + 6
+    room = width - beside - label - 2
+    if room >= 50:
+        right = _fact_lines(facts, label, room)
+        rows = max(len(picture), len(right))
+        picture, right = picture + [""] * (rows - len(picture)), right + [""] * (rows - len(right))
+        lines = [f"{' ' * indent}{a:<{left}}      {b}".rstrip() for a, b in zip(picture, right, strict=True)]
+    else:
+        lines = [f"{' ' * indent}{line}"[:width].rstrip() for line in picture]
+        lines += ["", *_fact_lines(facts, label, max(24, width - label - 2))]
+    return "\n".join(lines)
+
+
+def _fact_lines(facts: Sequence[tuple[str, str]], label: int, room: int) -> list[str]:
+    lines = []
+    for name, text in facts:
+        head = f"{name:<{label}}  "
+        for line in _folded(text, room):
+            lines.append(head + line)
+            head = " " * (label + 2)
+    return lines
+
+
+def _folded(text: str, room: int) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
+def _facts(configuration: Configuration) -> list[tuple[str, str]]:
+    facts = topology_facts(topology_graph(configuration))
+    nodes = node_requests(configuration)
+    machine = Machine.here()
+    asked = configuration.launch.threads
+    threads = asked if isinstance(asked, int) else max(1, int(machine.cores) // len(nodes))
+    connected = "connected" if facts["connected"] else "not connected"
+    agent, env = configuration.launch.resources.agent.memory, configuration.launch.resources.env.memory
+    total = sum(node.memory for node in nodes)
+    environment = configuration.environment
+    return [
+        (
+            "topology",
+            f"{configuration.network.topology.kind}, undirected, {_count(facts['nodes'], 'node')}, {_count(facts['edges'], 'edge')}, "
+            f"{connected}, spectral gap {facts['spectral_gap']:.3f}",
+        ),
+        (
+            "placement",
+            f"{configuration.launch.engine}: {_count(len(nodes), 'node')} on this host, {_count(int(machine.cores), 'core')} -> "
+            f"{_count(threads, 'thread')} a node",
+        ),
+        ("environment", f"{environment.id} x{environment.copies}, a step waits {format_duration(environment.deadline)} for an action"),
+        ("agents", _agents(configuration)),
+        ("exchange", _exchange(configuration)),
+        ("faults", "none"),
+        (
+            "memory",
+            f"up to {total / 2**30:.1f} GiB ({configuration.agents.count} x {format_size(agent)} + {format_size(env)}), this machine has "
+            f"{machine.memory / 2**30:.1f} GiB",
+        ),
+        ("until", _until(configuration)),
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _agents(configuration: Configuration) -> str:
+    parts: dict[str, list[str]] = {}
+    for name in configuration.agent_names():
+        settings = agent_settings(configuration, name)
+        model = settings.world_model
+        members = f"({model.members})" if model is not None and hasattr(model, "members") else ""
+        text = settings.learner.kind + (f" + {model.kind}{members}" if model is not None else "")
+        parts.setdefault(text, []).append(name)
+    if len(parts) == 1:
+        return next(iter(parts))
+    return " · ".join(f"{text}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for text, names in parts.items())
+
+
+def _exchange(configuration: Configuration) -> str:
+    exchange = configuration.exchange
+    parts = []
+    if exchange.negotiation is not None:
+        parts.append("goals every episode")
+    if exchange.hindsight is not None:
+        parts.append("traces every episode")
+    if exchange.consensus is not None:
+        parts.append(f"averaging every {_period(exchange.consensus.every)} ({', '.join(exchange.consensus.groups)})")
+    return " · ".join(parts) or "nothing: independent agents"
+
+
+def _period(every: Every) -> str:
+    if every.time is not None:
+        return format_duration(every.time)
+    return next(f"{count} {unit}" for unit in ("episodes", "updates", "steps") if (count := getattr(every, unit)) is not None)
+
+
+def _until(configuration: Configuration) -> str:
+    until = configuration.until
+    parts = [f"{count} {unit}" for unit in ("episodes", "steps") if (count := getattr(until, unit)) is not None]
+    if until.time is not None:
+        parts.append(format_duration(until.time))
+    end = " or ".join(parts) + (", whichever comes first" if len(parts) > 1 else "")
+    final = configuration.evaluation.final
+    return f"{end}; then {_count(final, 'episode')} of evaluation" if final else end
+
+
+# --- formats for other programs -------------------------------------------------------------------------------------------------------
+
+
+def to_json(configuration: Configuration) -> str:
+    """`{"name", "kind", "nodes", "edges", "connected", "spectral_gap", "placement"}`; the placement is each node's role and needs."""
+    graph = topology_graph(configuration)
+    facts = topology_facts(graph)
+    content = {
+        "name": configuration.name,
+        "kind": configuration.network.topology.kind,
+        "nodes": list(graph.nodes),
+        "edges": [list(edge) for edge in graph.edges],
+        "connected": facts["connected"],
+        "spectral_gap": facts["spectral_gap"],
+        "placement": [
+            {"node": node.name, "role": node.role, "engine": configuration.launch.engine, "cores": node.cores, "memory": node.memory}
+            for node in node_requests(configuration)
+        ],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def to_dot(configuration: Configuration) -> str:
+    """For Graphviz."""
+    graph = topology_graph(configuration)
+    lines = [f'graph "{configuration.name}" {{', "  node [shape=box];"]
+    lines += [f'  "{node}";' for node in graph.nodes]
+    lines += [f'  "{a}" -- "{b}";' for a, b in graph.edges]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def to_mermaid(configuration: Configuration) -> str:
+    """For Markdown that draws Mermaid."""
+    graph = topology_graph(configuration)
+    ids = {node: f"n{index}" for index, node in enumerate(graph.nodes)}
+    lines = ["graph LR"] + [f'  {ids[node]}["{node}"]' for node in graph.nodes]
+    return "\n".join([*lines, *(f"  {ids[a]} --- {ids[b]}" for a, b in graph.edges)]) + "\n"
+
+
+def to_svg(configuration: Configuration) -> str:
+    """A drawing that stands alone: nodes on a circle (a path on a line, a grid on a grid, a star around its middle)."""
+    graph = topology_graph(configuration)
+    places = _layout(configuration, list(graph.nodes))
+    radius = 8 if len(places) > 32 else 14
+    edge = 60
+    left, top = min(x for x, _ in places.values()) - edge, min(y for _, y in places.values()) - edge
+    right, bottom = max(x for x, _ in places.values()) + edge, max(y for _, y in places.values()) + edge
+    facts = topology_facts(graph)
+    title = f"{configuration.name}: {configuration.network.topology.kind} of {facts['nodes']}, spectral gap {facts['spectral_gap']:.3f}"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}" role="img">',
+        f"<title>{escape(title)}</title>",
+        '<g stroke="#7a869a" stroke-width="1.5">',
+    ]
+    for a, b in graph.edges:
+        (x1, y1), (x2, y2) = places[a], places[b]
+        lines.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+    lines.append('</g><g fill="#2a5db0">')
+    lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>' for x, y in places.values()]
+    lines.append('</g><g font-family="sans-serif" font-size="12" text-anchor="middle" fill="#1c2430">')
+    lines += [f'<text x="{x:.1f}" y="{y + radius + 14:.1f}">{escape(node)}</text>' for node, (x, y) in places.items()]
+    return "\n".join([*lines, "</g></svg>"]) + "\n"
+
+
+def _layout(configuration: Configuration, nodes: list[str]) -> dict[str, tuple[float, float]]:
+    kind, spacing = configuration.network.topology.kind, 90.0
+    if kind == "path":
+        return {node: (index * spacing, 0.0) for index, node in enumerate(nodes)}
+    if kind == "grid":
+        rows = next(r for r in range(int(len(nodes) ** 0.5), 0, -1) if len(nodes) % r == 0)
+        columns = len(nodes) // rows
+        return {node: (index % columns * spacing, index // columns * spacing) for index, node in enumerate(nodes)}
+    middle = {nodes[0]: (0.0, 0.0)} if kind == "star" else {}
+    around = [node for node in nodes if node not in middle]
+    radius = max(spacing, spacing * len(around) / (2 * math.pi))
+    angles = [2 * math.pi * index / max(1, len(around)) - math.pi / 2 for index in range(len(around))]
+    return {**middle, **{node: (radius * math.cos(a), radius * math.sin(a)) for node, a in zip(around, angles, strict=True)}}
+
+
+def to_text(configuration: Configuration) -> str:
+    """The dry run's picture and facts."""
+    return dry_run_text(configuration) + "\n"
+
+
+FORMATS: dict[str, Callable[[Configuration], str]] = {
+    "text": to_text,
+    "svg": to_svg,
+    "dot": to_dot,
+    "mermaid": to_mermaid,
+    "json": to_json,
+}
+"""what `show CONFIG --format` offers"""
