@@ -1,4 +1,4 @@
-"""Bytes of the wire: one msgpack header and raw tensor frames; limits are checked before anything is decoded.
+"""Bytes of the wire: one msgpack header and raw array frames; limits are checked before anything is decoded.
 
 Nothing that arrives can execute code or allocate much more than its own size: headers are typed (`protocols.messages`), arrays are
 views on the received frames, and every failure is one `BadMessage`.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import msgpack
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class Limits:
     total: int = 256 * 2**20
 
 
+SMALL = 64 * 1024
+"""bytes from which an array has a frame of its own"""
+_PADDING = [b"\0" * (-n % 8) for n in range(8)]
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
 
@@ -47,16 +52,27 @@ def _describe(name: str, array: Array) -> ArrayInfo:
 
 
 def encode(message: Message, arrays: Mapping[str, Array] | None = None) -> list[Buffer]:
-    """Header and frames of a message; `message.frames` is set from `arrays`. Arrays are not copied if they are contiguous."""
-    frames: list[Buffer] = []
-    if arrays:
-        infos = []
-        for name, array in arrays.items():
-            array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-            infos.append(_describe(name, array))
-            frames.append(array.data.cast("B") if array.size else b"")
-        message.frames = infos
-    return [_encoder.encode(message), *frames]
+    """Header and frames of a message; `message.frames` is set from `arrays`.
+
+    Arrays below `SMALL` bytes travel together in the first frame, each at a multiple of 8 bytes, since a frame costs more than their
+    copy; larger ones have a frame of their own, in order, and are not copied if they are contiguous.
+    """
+    if not arrays:
+        message.frames = []
+        return [_encoder.encode(message)]
+    infos: list[ArrayInfo] = []
+    small: list[bytes] = []
+    large: list[Buffer] = []
+    for name, array in arrays.items():
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        infos.append(_describe(name, array))
+        if array.nbytes < SMALL:
+            small.append(array.tobytes() + _PADDING[array.nbytes % 8])
+        else:
+            large.append(array.data.cast("B"))
+    message.frames = infos
+    header = _encoder.encode(message)
+    return [header, b"".join(small), *large] if small else [header, *large]
 
 
 def decode(parts: Sequence[Buffer], limits: Limits = Limits()) -> tuple[AnyMessage, dict[str, Array]]:
@@ -76,21 +92,54 @@ def decode(parts: Sequence[Buffer], limits: Limits = Limits()) -> tuple[AnyMessa
         message = _decoder.decode(parts[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage("E_DECODE", _printable(str(error))) from None
-    if len(message.frames) != len(parts) - 1:
-        raise BadMessage("E_FRAME", f"{len(message.frames)} frames described, {len(parts) - 1} sent")
+    if _encoder.encode(message) != parts[0]:
+        _refuse_duplicate_keys(parts[0])
+    return message, _arrays(message.frames, parts[1:])
+
+
+def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer]) -> dict[str, Array]:
+    """Views on the frames as the header describes them; every byte of every frame must be accounted for."""
+    sizes = [prod(info.s) * _DTYPES[info.d].itemsize for info in infos]
+    shared = any(size < SMALL for size in sizes)
+    if len(frames) != shared + sum(size >= SMALL for size in sizes):
+        raise BadMessage("E_FRAME", f"{len(frames)} frames do not hold the {len(infos)} arrays described")
+    padded = sum(size + -size % 8 for size in sizes if size < SMALL)
+    if shared and padded != len(frames[0]):
+        raise BadMessage("E_FRAME", f"small arrays of {padded} bytes described, {len(frames[0])} sent")
     arrays: dict[str, Array] = {}
-    for info, part in zip(message.frames, parts[1:], strict=True):
+    offset, own = 0, int(shared)
+    for info, size in zip(infos, sizes, strict=True):
         dtype = _DTYPES[info.d]
-        if prod(info.s) * dtype.itemsize != len(part):
-            raise BadMessage("E_FRAME", f"{_printable(info.n)}: shape {info.s} of {info.d} is not {len(part)} bytes")
         if info.n in arrays:
             raise BadMessage("E_FRAME", f"{_printable(info.n)} twice")
-        array = np.frombuffer(part, dtype).reshape(info.s)
-        array.flags.writeable = False
+        if size < SMALL:
+            array = np.frombuffer(frames[0], dtype, size // dtype.itemsize, offset) if size else np.empty(0, dtype)
+            offset += size + -size % 8
+        else:
+            if size != len(frames[own]):
+                raise BadMessage("E_FRAME", f"{_printable(info.n)}: shape {info.s} of {info.d} is not {len(frames[own])} bytes")
+            array = np.frombuffer(frames[own], dtype)
+            own += 1
         if dtype.kind == "f" and not np.isfinite(array).all():
             raise BadMessage("E_NONFINITE", f"{_printable(info.n)} holds a value that is not finite")
-        arrays[info.n] = array
-    return message, arrays
+        if dtype.kind == "b" and size and array.view(np.uint8).max() > 1:
+            raise BadMessage("E_FRAME", f"{_printable(info.n)} holds a byte that is neither 0 nor 1")
+        array.flags.writeable = False
+        try:
+            arrays[info.n] = array.reshape(info.s)
+        except ValueError:  # empty, with other dimensions whose product no array can have
+            raise BadMessage("E_FRAME", f"{_printable(info.n)}: shape {info.s} is too large") from None
+    return arrays
+
+
+def _refuse_duplicate_keys(header: Buffer) -> None:
+    """The typed decoder takes the last of two equal keys. Headers as our encoder writes them have none, so only others are looked at."""
+
+    def distinct(pairs: list[tuple[Any, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise BadMessage("E_DECODE", "a key twice in one map")
+
+    msgpack.unpackb(header, object_pairs_hook=distinct)
 
 
 def _printable(text: str) -> str:
