@@ -1,4 +1,4 @@
-"""Who may take part, and what the run server has told whom: admission by token and schema, commands that are repeated until acknowledged."""
+"""Who may take part, and what was told to whom: admission by token and schema, commands repeated until acknowledged."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections import deque
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import ConfigurationError, ResourceError
+
+logger = logging.getLogger(__name__)
 
 KEPT_EVENTS = 1000
 """newest events that a client that comes late can still ask for"""
@@ -162,7 +165,11 @@ class EventLog:
         """Append an event and return it."""
         self.last_id += 1
         event = {"id": self.last_id, "t": utc_now(), "severity": severity, "code": code, "node": node, "text": text, **fields}
-        append_line(self._path, event)
+        try:
+            append_line(self._path, event)
+        except OSError as error:
+            # A full disk must not end the run: the event is in the server's log and in the snapshot.
+            logger.error("events.jsonl can't be written: %s", error.strerror)
         self._newest.append(event)
         return event
 

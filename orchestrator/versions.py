@@ -19,7 +19,7 @@ def _git(*arguments: str) -> bytes | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=_GIT_TIMEOUT, check=True)  # noqa: S603, S607
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=_GIT_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

@@ -51,7 +51,7 @@ class LocalEngine:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                process = subprocess.Popen(
                     [sys.executable, "-m", "orchestrator.launch.host", "-"],
                     stdin=subprocess.PIPE,
                     stdout=output,

@@ -1,0 +1,103 @@
+"""The run server's side of its hosts: invited through the engine, admitted by `Hello`, watched by heartbeat and by the engine's own eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.launch.base import Engine, HostHandle, HostPhase, Invitation
+from orchestrator.launch.placement import Slot
+from protocols.membership import Membership, MembershipTimeouts, State
+
+_STOP_WAIT = 10.0
+_TERM_WAIT = 5.0
+_KILL_WAIT = 5.0
+
+
+@dataclass
+class HostRecord:
+    """One host: `code` once its process has ended."""
+
+    handle: HostHandle
+    machine: str = ""
+    """name of the machine, from its `Hello`"""
+    code: int | None = None
+    ended: bool = False
+
+
+class Hosts:
+    """All hosts of a run."""
+
+    def __init__(self, engine: Engine, timeouts: MembershipTimeouts) -> None:
+        self._engine = engine
+        self.membership = Membership(timeouts)
+        self.records: dict[str, HostRecord] = {}
+        self._end_step = 0
+        self._end_due = 0.0
+
+    def start(self, slots: Sequence[Slot], invitation: Invitation, logs: Path, now: float) -> None:
+        """Have the engine start one host per slot; the host is named after it."""
+        for slot in slots:
+            self.membership.expect(slot.name, "host", 1, now)
+            handle = self._engine.start_host(slot, replace(invitation, host=slot.name), logs / f"{slot.name}.log")
+            self.records[slot.name] = HostRecord(handle)
+
+    @property
+    def all_in(self) -> bool:
+        """Every host has said hello."""
+        return bool(self.records) and all(self.membership[name].state == State.ALIVE for name in self.records)
+
+    @property
+    def all_ended(self) -> bool:
+        """The process of every host has ended."""
+        return all(record.ended for record in self.records.values())
+
+    def watch(self, now: float) -> list[tuple[str, int | None, str]]:
+        """(host, exit code if known, reason) of each host that is newly lost."""
+        lost = []
+        for name, record in self.records.items():
+            if record.ended:
+                continue
+            state = self._engine.poll(record.handle)
+            if state.phase == HostPhase.ENDED:
+                record.ended, record.code = True, state.code
+                how = (
+                    "ended"
+                    if state.code is None
+                    else f"killed by signal {-state.code}"
+                    if state.code < 0
+                    else f"ended with exit {state.code}"
+                )
+                self.membership.ended(name, 1, left=state.code == 0, reason=how)
+                lost.append((name, state.code, how))
+        self.membership.tick(now, judge_progress=False)
+        for change in self.membership.changes():
+            if change.new == State.DEAD and not self.records[change.node].ended:
+                lost.append((change.node, None, change.reason))
+        return lost
+
+    def end(self, now: float) -> None:
+        """End hosts that were told to stop and did not: after 10 s the engine asks them, after 5 more it kills them."""
+        if self._end_step == 0:
+            self._end_step, self._end_due = 1, now + _STOP_WAIT
+            for name, record in self.records.items():
+                if not record.ended and self.membership[name].state == State.JOINING:
+                    self._engine.end(record.handle, now=False)  # no message reaches it yet
+        elif now >= self._end_due and self._end_step <= 3:
+            for record in self.records.values():
+                if not record.ended:
+                    self._engine.end(record.handle, now=self._end_step > 1)
+            self._end_step += 1
+            self._end_due = now + (_TERM_WAIT if self._end_step == 2 else _KILL_WAIT)
+
+    @property
+    def given_up(self) -> bool:
+        """All that could be done to end the hosts was done."""
+        return self._end_step > 3
+
+    def hurry(self) -> None:
+        """Kill hosts without further waiting."""
+        for record in self.records.values():
+            if not record.ended:
+                self._engine.end(record.handle, now=True)

@@ -1,0 +1,324 @@
+"""The run server: one process that leads one run from its directory alone, and outlives the terminal that started it.
+
+`start_detached(directory)` starts it in a session of its own; `main(directory)` is that process. The directory holds `config.json`; all
+else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` says how the
+run ended, and only then the lock is let go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from orchestrator.collector import Collector
+from orchestrator.config import Configuration
+from orchestrator.hosts import Hosts
+from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
+from orchestrator.launch.local import LocalEngine
+from orchestrator.leader import ENVIRONMENT, Leader, Outcome
+from orchestrator.progress import Progress
+from orchestrator.rendezvous import Admission
+from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
+from orchestrator.sinks import write_metrics_csv
+from orchestrator.snapshot import RunView
+from orchestrator.summary import summarize
+from orchestrator.supervision import RestartPolicy, Supervisor
+from orchestrator.sweep import MARK, sweep
+from orchestrator.versions import code_version, versions
+from protocols import logs
+from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
+from protocols.launch import RUN_SERVER
+from protocols.membership import Membership, MembershipTimeouts
+from protocols.messages import Role
+from protocols.seeds import Stream, generator
+from protocols.topology import build
+from protocols.transport import Identity, Transport
+
+logger = logging.getLogger(__name__)
+
+ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine}
+START_TIMEOUT = 60.0
+"""seconds until every node must be up"""
+
+
+def serve(
+    directory: Path,
+    start_timeout: float = START_TIMEOUT,
+    roles: Mapping[str, str] = ROLES,
+    preload: Sequence[str] = PRELOAD,
+) -> int:
+    """Lead the run in `directory` to its end; the exit code of the run. `roles` maps each role to its entry point."""
+    files = RunFiles(directory)
+    configuration_json = files.configuration_json()
+    lock = RunLock(files.directory)
+    try:
+        outcome = _Server(files, configuration_json, start_timeout, roles, preload).run()
+        files.control.unlink(missing_ok=True)
+        files.update(state=outcome.state, exit_code=int(outcome.exit_code), reason=outcome.reason, ended=utc_now())
+        logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
+        return int(outcome.exit_code)
+    finally:
+        lock.release()
+
+
+class _Server:
+    """Sets everything up around a `Leader`, and everything down after it."""
+
+    def __init__(
+        self, files: RunFiles, configuration_json: bytes, start_timeout: float, roles: Mapping[str, str], preload: Sequence[str]
+    ) -> None:
+        self._files = files
+        self._configuration_json = configuration_json
+        self._start_timeout = start_timeout
+        self._roles = roles
+        self._preload = preload
+        self._started = time.monotonic()
+        self._engine: Engine | None = None
+        self._transport: Transport | None = None
+        self._leader: Leader | None = None
+        self._signals_before = 0
+
+    def run(self) -> Outcome:
+        """Lead; whatever goes wrong becomes an outcome."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        outcome: Outcome | None = None
+        try:
+            self._note_start()
+            leader = self._set_up()
+            while leader.turn():
+                pass
+            outcome = leader.outcome
+        except MurmurationError as error:
+            logger.error("%s", error)
+            outcome = Outcome("FAILED", error.exit_code, str(error))
+        except Exception as error:
+            logger.exception("the run server failed")
+            outcome = Outcome("FAILED", ExitCode.CRASH, f"the run server failed: {type(error).__name__}: {error}")
+        finally:
+            self._tear_down()
+        outcome = outcome or Outcome("FAILED", ExitCode.CRASH, "the run server came to its end without an outcome")
+        self._sum_up(outcome)
+        return outcome
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        if self._leader is not None:
+            self._leader.signal()
+        else:
+            self._signals_before += 1
+
+    def _note_start(self) -> None:
+        state = self._files.state
+        self._files.update(
+            name=self._files.directory.name,
+            state="STARTING",
+            exit_code=None,
+            reason="",
+            started=utc_now(),
+            ended=None,
+            pid=os.getpid(),
+            segment=int(state.get("segment") or 0) + 1,
+            config_digest=state.get("config_digest") or hashlib.sha256(self._configuration_json).hexdigest(),
+            code_version=code_version(),
+        )
+        write_json(self._files.directory / "versions.json", versions())
+
+    def _set_up(self) -> Leader:
+        """Sockets first, then `control.json`, then hosts: a busy port leaves nothing behind."""
+        files = self._files
+        try:
+            configuration = Configuration.model_validate_json(self._configuration_json)
+        except ValidationError as error:
+            raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
+        engine_name = configuration.launch.engine
+        files.update(engine=engine_name)
+        self._engine = engine = ENGINES[engine_name]()
+        if problems := engine.problems(configuration):
+            raise ResourceError("; ".join(problems))
+        self._transport = transport = Transport(Identity(files.directory.name, RUN_SERVER, int(files.state["segment"])))
+        control, telemetry = _bind(transport, configuration)
+        token = secrets.token_hex(32)
+        view = _make_view(files, configuration, self._started)
+        supervision = configuration.supervision
+        hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))
+        slots = engine.acquire(configuration, configuration.agents.count + 1)
+        self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout)
+        for _ in range(self._signals_before):
+            leader.signal()
+        address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "token": token, "pid": os.getpid()}
+        write_json(files.control, address, private=True)
+        invitation = Invitation(
+            run=files.directory.name,
+            directory=str(files.directory),
+            control=control,
+            telemetry=telemetry,
+            token_file=str(files.control),
+            host="",
+            seed=configuration.seed,
+            heartbeat=supervision.heartbeat,
+            orphan=supervision.orphan,
+            roles=dict(self._roles),
+            preload=tuple(self._preload),
+        )
+        hosts.start(slots, invitation, files.directory / "hosts", time.monotonic())
+        return leader
+
+    def _tear_down(self) -> None:
+        """Nothing of the run is left after this: the engine's processes, and by their mark any that escaped it."""
+        if self._engine is not None:
+            self._engine.release()
+        killed = sweep(self._files.directory)
+        if killed:
+            logger.warning("swept %d processes that were left", len(killed))
+        if self._leader is not None:
+            self._leader.view.collector.close()
+        if self._transport is not None:
+            self._transport.close(linger=0.5)
+
+    def _sum_up(self, outcome: Outcome) -> None:
+        """Write `metrics.csv` and `summary.json`; a failure here is named, and changes nothing about how the run ended."""
+        leader = self._leader
+        if leader is None:
+            return
+        directory, view = self._files.directory, leader.view
+        try:
+            started = datetime.fromisoformat(str(self._files.state["started"])).astimezone(UTC).timestamp()
+            if "csv" in view.configuration.metrics.sinks:
+                write_metrics_csv(directory, started)
+            run = {
+                "run": directory.name,
+                "state": outcome.state,
+                "exit_code": int(outcome.exit_code),
+                "reason": outcome.reason,
+                "seed": view.configuration.seed,
+                "engine": view.configuration.launch.engine,
+                "config_digest": self._files.state.get("config_digest"),
+                "code_version": self._files.state.get("code_version"),
+                "started": self._files.state.get("started"),
+                "wall_seconds": time.monotonic() - view.started,
+                "training_seconds": view.progress.seconds(time.monotonic()),
+                "episodes": view.progress.episodes,
+                "steps": view.progress.steps,
+                "server_cpu_seconds": time.process_time(),
+            }
+            nodes = {
+                member.name: {
+                    "role": member.role,
+                    "state": member.state.value,
+                    "incarnation": member.incarnation,
+                    "restarts": view.supervisor.restarts(member.name),
+                    "up_after": view.up_after.get(member.name),
+                }
+                for member in view.membership.members.values()
+            }
+            write_json(directory / "summary.json", summarize(directory, view.configuration, run, nodes))
+        except Exception as error:
+            logger.exception("the summary failed")
+            view.events.record("error", "run.summary", f"the summary failed: {error}")
+        view.events.record("info", "run.ended", f"{outcome.state}, exit {int(outcome.exit_code)}: {outcome.reason}")
+
+
+def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]:
+    """Endpoints of `ctl` and `tele`."""
+    network = configuration.network
+    try:
+        control = transport.bind("ctl", network.bind, network.control_port)
+        return control, transport.bind("tele", network.bind)
+    except ResourceError as error:
+        place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {network.bind}"
+        raise ResourceError(f"{place}: {error}. Set network.control_port=0 to take a free port") from None
+
+
+def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:
+    supervision = configuration.supervision
+    graph = build(configuration.network.topology, configuration.agent_names())
+    roles: dict[str, Role] = {ENVIRONMENT: "env"}
+    roles.update(dict.fromkeys(configuration.agent_names(), "agent"))
+    policy = RestartPolicy(supervision.first, supervision.max, supervision.at_most, supervision.within)
+    random = generator(configuration.seed, RUN_SERVER, Stream.TRANSPORT)
+    events = EventLog(files.directory)
+    return RunView(
+        files,
+        configuration,
+        graph,
+        Membership(MembershipTimeouts(supervision.suspect, supervision.dead, supervision.stuck)),
+        Supervisor(policy, roles, graph, supervision.min_agents, random),
+        Collector(files.directory, configuration.metrics.sinks, lambda text: _warn(events, text)),
+        Progress(configuration.until),
+        events,
+        started,
+    )
+
+
+def _warn(events: EventLog, text: str) -> None:
+    logger.warning("%s", text)
+    events.record("warning", "metrics.sink", text)
+
+
+def main(directory: Path) -> int:
+    """Be the run server of this directory; the run's exit code."""
+    logs.configure()
+    try:
+        return serve(directory)
+    except MurmurationError as error:
+        logger.error("%s", error)
+        return int(error.exit_code)
+
+
+def start_detached(directory: Path, timeout: float = 30.0) -> int:
+    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number.
+
+    Its output goes to `server.log`. When it ends before it can be reached, the error it ended with is raised here; the run directory
+    stays, with the reason in `run.json`.
+    """
+    directory = directory.resolve()
+    stale = directory / "control.json"
+    stale.unlink(missing_ok=True)
+    with (directory / "server.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "_serve", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, MARK: str(directory)},
+        )
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise _failure(directory, process.wait(0.05))
+        if stale.exists():
+            return process.pid
+    process.kill()
+    process.wait(5.0)
+    sweep(directory)
+    raise ResourceError(f"the run server could not be reached within {timeout:g} s; its log is {directory / 'server.log'}")
+
+
+class _ServerError(MurmurationError):
+    """The run server ended before it could be reached; `exit_code` is what it ended with."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.exit_code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.CRASH
+
+
+def _failure(directory: Path, code: int) -> _ServerError:
+    reason = ""
+    with contextlib.suppress(OSError, ValueError):
+        reason = str(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("reason") or "")
+    return _ServerError(reason or f"the run server ended at once (exit {code}); its log is {directory / 'server.log'}", code)

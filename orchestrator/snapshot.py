@@ -1,0 +1,110 @@
+"""The state of a run as one JSON object: what `Status` carries and the live table shows. Its keys are listed in `docs/architecture.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+
+from orchestrator.collector import RUN_NODE, Collector
+from orchestrator.config import Configuration
+from orchestrator.progress import Progress
+from orchestrator.run_files import EventLog, RunFiles
+from orchestrator.supervision import Supervisor
+from protocols.membership import Member, Membership, State
+
+_SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
+_UP = (State.ALIVE, State.STUCK, State.SUSPECT)
+
+
+@dataclass
+class RunView:
+    """The parts of a run server that a snapshot is taken of."""
+
+    files: RunFiles
+    configuration: Configuration
+    graph: nx.Graph
+    membership: Membership
+    supervisor: Supervisor
+    collector: Collector
+    progress: Progress
+    events: EventLog
+    started: float
+    """monotonic time of the start of the run server"""
+    phase: str = ""
+    pids: dict[str, int] = field(default_factory=dict)
+    phases: dict[str, str] = field(default_factory=dict)
+    up_after: dict[str, float] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+    """node to what happened to its last process, while it is away"""
+
+
+def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
+    """The run at monotonic time `now`, with the events that are newer than number `after`."""
+    state, progress = view.files.state, view.progress
+    return {
+        "run": view.files.directory.name,
+        "directory": str(view.files.directory),
+        "state": state.get("state", "STARTING"),
+        "exit_code": state.get("exit_code"),
+        "reason": state.get("reason", ""),
+        "seed": view.configuration.seed,
+        "engine": view.configuration.launch.engine,
+        "elapsed": now - view.started,
+        "left": progress.left(now),
+        "progress": progress.share(now),
+        "episodes": progress.episodes,
+        "steps": progress.steps,
+        "phase": view.phase,
+        "metrics": dict(view.collector.newest.get(RUN_NODE, {})),
+        "nodes": [_node(view, member, now) for member in view.membership.members.values()],
+        "event_id": view.events.last_id,
+        "events": view.events.after(after),
+    }
+
+
+def _node(view: RunView, member: Member, now: float) -> dict[str, Any]:
+    name = member.name
+    metrics: dict[str, float] = dict(view.collector.newest.get(name, {}))
+    history: Mapping[str, Any] = view.collector.history.get(name, {})
+    if member.role == "agent":
+        shared = view.collector.newest.get(RUN_NODE, {}).get("consensus.disagreement")
+        if shared is not None:
+            metrics.setdefault("consensus.disagreement", shared)
+    result: dict[str, Any] = {
+        "name": name,
+        "role": member.role,
+        "state": member.state.value,
+        "phase": view.phases.get(name, ""),
+        "pid": view.pids.get(name),
+        "incarnation": member.incarnation,
+        "restarts": view.supervisor.restarts(name),
+        "up_after": view.up_after.get(name),
+        "detail": _detail(view, member, now),
+        "metrics": metrics,
+        "history": {key: list(history[key]) for key in _SHOWN_HISTORY if key in history},
+    }
+    if member.role == "agent":
+        neighbours = list(view.graph.neighbors(name)) if name in view.graph else []
+        result["peers"] = [sum(view.membership[other].state in _UP for other in neighbours), len(neighbours)]
+    return result
+
+
+def _detail(view: RunView, member: Member, now: float) -> str:
+    """What the node is made of; while it is away, what happened and when it will be back."""
+    if member.state in (State.DEAD, State.LOST) and member.name in view.troubles:
+        back_in = view.supervisor.back_in(member.name, now)
+        return view.troubles[member.name] + (f", back in {back_in:.1f} s" if back_in is not None else "")
+    configuration = view.configuration
+    if member.role == "env":
+        return f"{configuration.environment.id} x{configuration.environment.copies}"
+    overrides = configuration.agents.overrides.get(member.name, {})
+    learner = overrides.get("learner") or {}
+    kind = learner.get("kind", configuration.agents.learner.kind) if isinstance(learner, dict) else configuration.agents.learner.kind
+    model = configuration.agents.world_model
+    if model is None:
+        return str(kind)
+    members = getattr(model, "members", None)
+    return f"{kind} + {model.kind}" + (f"({members})" if members else "")

@@ -1,0 +1,123 @@
+"""The final figures of a run, read from its files: `summary.json`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import Configuration
+from orchestrator.run_files import read_lines
+from protocols.topology import build, contraction, metropolis_weights
+
+_PARTS = ("act", "learn", "imagine", "exchange", "wait")
+_LAST_SHARE = 10
+
+
+def summarize(
+    directory: Path, configuration: Configuration, run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """`run` are facts of the whole run, `nodes` those of each node that its files don't tell (restarts, state)."""
+    rows = {path.parent.name: _read(path) for path in sorted((directory / "nodes").glob("*/metrics.jsonl"))}
+    usage = _usage(directory)
+    result: dict[str, Any] = {**run, "nodes": {}, "evaluation": {}}
+    for name in sorted({*nodes, *rows}):
+        figures = rows.get(name, {})
+        result["nodes"][name] = {
+            **nodes.get(name, {}),
+            "metrics": {metric: _final(values) for metric, values in figures.items()},
+            "usage": usage.get(name),
+            "time": time_shares(figures),
+        }
+        evaluation = {metric: [values[0], values[-1]] for metric, values in figures.items() if metric.startswith("eval.") and values}
+        for metric, (first, last) in evaluation.items():
+            result["evaluation"][metric] = {"first": first, "last": last}
+    result["disagreement"] = _disagreement(configuration, rows.get("run", {}))
+    result["links"] = link_table(directory)
+    result["slowest"] = _slowest(result["nodes"])
+    return result
+
+
+def time_shares(figures: Mapping[str, list[float]]) -> dict[str, float] | None:
+    """Share of each part (act, learn, ...) in the time that the metrics `time.PART` account for; None without any."""
+    totals = {part: sum(figures.get(f"time.{part}", [])) for part in _PARTS}
+    whole = sum(totals.values())
+    return {part: total / whole for part, total in totals.items()} if whole > 0 else None
+
+
+def link_table(directory: Path) -> list[dict[str, Any]]:
+    """One row per node, channel and peer, from the nodes' `links.json`."""
+    table = []
+    for path in sorted((directory / "nodes").glob("*/links.json")):
+        try:
+            links = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(links, list):
+            table += [{"node": path.parent.name, **link} for link in links if isinstance(link, dict)]
+    return table
+
+
+def _read(path: Path) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = defaultdict(list)
+    for line in read_lines(path):
+        name, value = line.get("name"), line.get("value")
+        if isinstance(name, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
+            values[name].append(float(value))
+    return values
+
+
+def _final(values: list[float]) -> dict[str, float | int]:
+    tail = values[-max(1, len(values) // _LAST_SHARE) :]
+    return {"last": values[-1], "mean_of_last_tenth": sum(tail) / len(tail), "samples": len(values)}
+
+
+def _usage(directory: Path) -> dict[str, dict[str, Any]]:
+    """Of every node, added up over the hosts it ran on (memory: the largest)."""
+    result: dict[str, dict[str, Any]] = {}
+    for path in sorted((directory / "hosts").glob("*.usage.json")):
+        try:
+            nodes = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for name, usage in nodes.items():
+            known = result.setdefault(name, {"cpu_seconds": 0.0, "peak_resident": 0, "proportional": 0})
+            known["cpu_seconds"] += usage["cpu_seconds"]
+            known["peak_resident"] = max(known["peak_resident"], usage["peak_resident"])
+            known["proportional"] = max(known["proportional"], usage["proportional"])
+    return result
+
+
+def _disagreement(configuration: Configuration, figures: Mapping[str, list[float]]) -> dict[str, Any] | None:
+    """Measured against predicted contraction of one averaging round; None where nothing was averaged."""
+    measured = figures.get("consensus.contraction")
+    if configuration.exchange.consensus is None or not measured:
+        return None
+    predicted = contraction(metropolis_weights(build(configuration.network.topology, configuration.agent_names())))
+    median = statistics.median(measured)
+    disagreement = figures.get("consensus.disagreement", [])
+    return {
+        "rounds": len(disagreement),
+        "first": disagreement[0] if disagreement else None,
+        "last": disagreement[-1] if disagreement else None,
+        "contraction_median": median,
+        "contraction_predicted": predicted,
+        "ratio": median / predicted if predicted > 1e-9 else None,
+    }
+
+
+def _slowest(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The part in which a node spends the largest share of its time; waiting is nobody's work and does not count."""
+    found = [
+        (share, name, part)
+        for name, node in nodes.items()
+        for part, share in (node.get("time") or {}).items()
+        if part != "wait" and share > 0
+    ]
+    if not found:
+        return None
+    share, name, part = max(found)
+    return {"node": name, "part": part, "share": share}
