@@ -1,0 +1,122 @@
+"""The arrows of the house: who may import whom, and what must stay free of torch.
+
+agent_node -> protocols, env_server -> protocols, orchestrator -> protocols. agent_node and env_server never import each other;
+protocols imports nobody; orchestrator imports from agent_node and env_server only what a configuration must check.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
+
+ALLOWED = {
+    "protocols": set(),
+    "env_server": {"protocols"},
+    "agent_node": {"protocols"},
+    "orchestrator": {"protocols"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+def checked_by_the_configuration(name: str) -> bool:
+    """What the orchestrator may import of the other rooms: settings and registries, torch-free."""
+    return name.split(".")[-1] in {"settings", "registry"}
+
+
+def imported(path: Path, *, at_top: bool = False) -> set[str]:
+    """Modules that a file imports, wherever in it; `at_top`: only those imported with the module itself."""
+    tree = ast.parse(path.read_text(), path.name)
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        and isinstance(node.test, (ast.Name, ast.Attribute))
+        and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    inside = {inner for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for inner in ast.walk(node)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if at_top and (node in typing_only or node in inside):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parent.relative_to(ROOT).parts[: -(node.level - 1) or None] if node.level else ()
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {source, *(name for alias in node.names if (name := f"{source}.{alias.name}") in MODULES)}
+    return found
+
+
+def ours(names: set[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows(module: str) -> None:
+    package = module.split(".")[0]
+    for name in ours(imported(MODULES[module])):
+        other = name.split(".")[0]
+        if other == package or other in ALLOWED[package]:
+            continue
+        allowed = package == "orchestrator" and (checked_by_the_configuration(name) or name in PACKAGES)
+        assert allowed, f"{module} imports {name}: {package} knows only {', '.join(ALLOWED[package]) or 'itself'}"
+
+
+def test_settings_that_the_orchestrator_may_import_exist() -> None:
+    assert MODULES.keys() >= {"agent_node.settings", "env_server.settings"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "protocols"])
+def test_protocols_know_no_torch(module: str) -> None:
+    assert not {name for name in imported(MODULES[module]) if name.split(".")[0] in {"torch", "gpytorch", "pettingzoo", "gymnasium"}}
+
+
+CONVERSATIONS = [
+    name
+    for name in MODULES
+    if name.startswith(("protocols.negotiation", "protocols.consensus"))
+    or name.removeprefix("protocols.") in {"conversation", "retries", "traces", "hindsight", "membership", "stepping"}
+]
+
+
+@pytest.mark.parametrize("module", CONVERSATIONS)
+def test_conversations_have_no_socket_clock_thread_or_sleep(module: str) -> None:
+    forbidden = {"socket", "zmq", "time", "datetime", "threading", "asyncio", "queue", "random", "multiprocessing", "subprocess"}
+    assert not {name.split(".")[0] for name in imported(MODULES[module])} & forbidden
+
+
+TORCH_FREE = sorted(
+    name for name in MODULES if name.split(".")[0] != "agent_node" or name == "agent_node" or checked_by_the_configuration(name)
+)
+
+
+def test_what_is_torch_free_really_is() -> None:
+    """A configuration is checked, and a command line answers, without the seconds that torch takes to import."""
+    script = f"""
+import importlib, sys
+for name in {TORCH_FREE!r}:
+    importlib.import_module(name)
+    assert "torch" not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    assert done.returncode == 0, f"imports torch: {done.stderr.strip().splitlines()[-1]}"
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_torch_free_modules_do_not_import_torch_at_the_top(module: str) -> None:
+    assert "torch" not in {name.split(".")[0] for name in imported(MODULES[module], at_top=True)}
