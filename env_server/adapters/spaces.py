@@ -37,8 +37,12 @@ def translate(agent: str, observation: spaces.Space[Any], action: spaces.Space[A
     shape, dtype, fields, flatten = _observation(agent, observation)
     if isinstance(action, spaces.Discrete):
         start, count = int(action.start), int(action.n)
-        layout = Layout(shape=shape, dtype=dtype, fields=fields, actions=[count])
-        return Translation(layout, lambda a: _within(a, [count], agent)[:, 0].__add__(start).tolist(), start, flatten)
+
+        def decode(actions: Array) -> list[Any]:
+            numbers: list[Any] = (_within(actions, [count], agent)[:, 0] + start).tolist()
+            return numbers
+
+        return Translation(Layout(shape=shape, dtype=dtype, fields=fields, actions=[count]), decode, start, flatten)
     if isinstance(action, (spaces.MultiDiscrete, spaces.MultiBinary)):
         return _factors(agent, action, shape, dtype, fields, flatten)
     if isinstance(action, spaces.Box):
