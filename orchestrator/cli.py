@@ -29,6 +29,12 @@ _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"orchestrate {__version__}\n")
+        raise typer.Exit(0)
+
+
 @app.callback()
 def _global(
     context: typer.Context,
@@ -37,11 +43,8 @@ def _global(
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR in the environment).")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks of errors.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)] = False,
 ) -> None:
-    if version:
-        sys.stdout.write(f"orchestrate {__version__}\n")
-        raise typer.Exit(0)
     context.obj = Options(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 

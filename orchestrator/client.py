@@ -78,7 +78,12 @@ class RunClient:
 
     def _snapshot(self, request: Message, timeout: float) -> Snapshot:
         request.rid = secrets.token_hex(8)
-        snapshot: Snapshot = json.loads(self._request(request, Status, timeout))
+        try:
+            answer = self._request(request, Status, timeout)
+        except AuthenticationError:  # run servers forget the oldest of many clients
+            self._hello(timeout)
+            answer = self._request(request, Status, timeout)
+        snapshot: Snapshot = json.loads(answer)
         return snapshot
 
     def _request(self, request: Message, answer: type[Welcome | Status], timeout: float) -> bytes:

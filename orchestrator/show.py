@@ -7,6 +7,7 @@ not measure is left out.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from orchestrator import runs
 from orchestrator.live import figures
 from orchestrator.run_files import read_lines
 
+EVALUATION = "eval."
+"""beginning of the names of figures of greedy episodes"""
 LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
 
 
@@ -61,7 +64,7 @@ class Summary:
     evaluation: list[Curve] = field(default_factory=list)
     world_model: list[Curve] = field(default_factory=list)
     contraction_measured: float | None = None
-    """geometric mean over the averaging rounds of disagreement after / before"""
+    """median over the averaging rounds of disagreement after / before"""
     contraction_predicted: float | None = None
     """rho = |W - J/n|_2 of the configured graph"""
     disagreement: Curve | None = None
@@ -111,10 +114,11 @@ def summarize(directory: Path) -> Summary:
     stored = runs.read_json(directory / "summary.json")
     started = run.record.get("started")
     summary = Summary(run.name, str(directory), run.state, run.exit_code, run.reason, started, run.elapsed, config.get("seed"))
-    summary.evaluation = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("evaluation.")]
+    summary.evaluation = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)]
     summary.world_model = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
     _consensus(summary, series, config, stored)
-    _time(summary, series, stored)
+    _time(summary, series)
+    _resources(summary, stored)
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
     for path in sorted(directory.glob("nodes/*/incarnations.jsonl")):
         if (count := sum(1 for _ in read_lines(path))) > 1:
@@ -123,18 +127,16 @@ def summarize(directory: Path) -> Summary:
 
 
 def _consensus(summary: Summary, series: Series, config: dict[str, Any], stored: dict[str, Any]) -> None:
-    settings = (config.get("exchange") or {}).get("consensus")
-    if not settings:
+    if not (config.get("exchange") or {}).get("consensus"):
         return
-    ratios = [p.value for points in series.get("consensus.contraction", {}).values() for p in points if p.value > 0]
-    kept = stored.get("consensus")
-    if ratios:
-        summary.contraction_measured = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    elif isinstance(kept, dict) and isinstance(kept.get("contraction"), (int, float)):
-        summary.contraction_measured = float(kept["contraction"])
-    if "consensus.disagreement" in series:
-        summary.disagreement = curve("consensus.disagreement", dict(series["consensus.disagreement"]))
-    summary.contraction_predicted = _predicted(config)
+    ratios = [p.value for points in series.get("consensus.contraction", {}).values() for p in points]
+    kept = stored.get("disagreement") or {}
+    summary.contraction_measured = statistics.median(ratios) if ratios else kept.get("contraction_median")
+    summary.contraction_predicted = kept.get("contraction_predicted") or _predicted(config)
+    # The run's own figure, measured over all agents, is the one that counts; agents may keep estimates of their own.
+    nodes = series.get("consensus.disagreement", {})
+    if nodes:
+        summary.disagreement = curve("consensus.disagreement", {"run": nodes["run"]} if "run" in nodes else dict(nodes))
 
 
 def _predicted(config: dict[str, Any]) -> float | None:
@@ -151,28 +153,30 @@ def _predicted(config: dict[str, Any]) -> float | None:
         return None
 
 
-def _time(summary: Summary, series: Series, stored: dict[str, Any]) -> None:
-    """Shares of time by part, from `summary.json` or else the means of `time.*` over the run; and the slowest part of all agents."""
-    for name, node in (stored.get("nodes") or {}).items():
-        if isinstance(node, dict) and isinstance(node.get("time"), dict):
-            summary.time[name] = {part: float(v) for part, v in node["time"].items() if isinstance(v, (int, float))}
-        if isinstance(node, dict):
-            known = {key: float(v) for key, v in node.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-            summary.resources[name] = known
-    if not summary.time:
-        for name, nodes in sorted(series.items()):
-            if not name.startswith("time."):
-                continue
+def _time(summary: Summary, series: Series) -> None:
+    """Share of each part in the seconds that the metrics `time.PART` of a node add up to; the slowest part is the largest share of any
+    node, waiting left out."""
+    seconds: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, nodes in sorted(series.items()):
+        if name.startswith("time."):
             for node, points in nodes.items():
-                summary.time.setdefault(node, {})[name.removeprefix("time.")] = sum(p.value for p in points) / len(points)
-    totals: dict[str, float] = defaultdict(float)
-    for node, parts in summary.time.items():
-        if node.startswith("agent"):
-            for part, share in parts.items():
-                totals[part] += share
-    busy = {part: share for part, share in totals.items() if part not in ("wait", "idle")}
+                seconds[node][name.removeprefix("time.")] = sum(p.value for p in points)
+    for node, parts in sorted(seconds.items()):
+        whole = sum(parts.values())
+        if whole > 0:
+            summary.time[node] = {part: value / whole for part, value in parts.items()}
+    busy = [(share, node, part) for node, parts in summary.time.items() for part, share in parts.items() if part != "wait"]
     if busy:
-        summary.slowest = max(busy, key=lambda part: busy[part])
+        share, node, part = max(busy)
+        summary.slowest = f"{part} at {node} ({100 * share:.0f} %)"
+
+
+def _resources(summary: Summary, stored: dict[str, Any]) -> None:
+    """What `summary.json` says of the use of processors and memory."""
+    for name, node in (stored.get("nodes") or {}).items():
+        usage = node.get("usage") if isinstance(node, dict) else None
+        if isinstance(usage, dict):
+            summary.resources[name] = {key: float(v) for key, v in usage.items() if isinstance(v, (int, float))}
 
 
 def curve_text(c: Curve) -> str:

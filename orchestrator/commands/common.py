@@ -80,7 +80,9 @@ def examples(*lines: str) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON value on standard output, in one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    from orchestrator.live.jsonlines import finite
+
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

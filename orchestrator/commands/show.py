@@ -70,7 +70,8 @@ def _configuration(settings: Options, path: Path, overrides: list[str], form: Fo
     if form is Format.TEXT:
         print_text(drawing.dry_run_text(loaded.configuration, width))
         return
-    print_text(getattr(drawing, form.value)(loaded.configuration))
+    draw = {Format.SVG: drawing.to_svg, Format.DOT: drawing.to_dot, Format.MERMAID: drawing.to_mermaid, Format.JSON: drawing.to_json}
+    print_text(draw[form](loaded.configuration))
 
 
 def _print(console: Console, summary: Summary) -> None:
@@ -94,7 +95,7 @@ def _print(console: Console, summary: Summary) -> None:
     if summary.evaluation:
         made = table("evaluation", "figure", "first", "best", "at episode", "last", "points", "")
         for c in summary.evaluation:
-            row = (c.name.removeprefix("evaluation."), f"{c.first:.3f}", f"{c.best:.3f}", figures.count(c.best_episode), f"{c.last:.3f}")
+            row = (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", figures.count(c.best_episode), f"{c.last:.3f}")
             made.add_row(*map(Text, row), Text(str(c.points)), Text(figures.sparkline(c.values, 24)))
         console.print(made)
     if summary.world_model:
@@ -149,7 +150,7 @@ def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if "bytes" in key or "memory" in key:
+        if key in ("bytes", "peak_resident", "proportional") or key.endswith("_bytes"):
             return figures.size(value)
         return figures.count(value) if float(value).is_integer() else f"{value:.4g}"
     return str(value)

@@ -70,7 +70,7 @@ def _draw(settings: Options, loaded: Loaded) -> None:
     from orchestrator import drawing
 
     if settings.json:
-        print_text(drawing.json(loaded.configuration))
+        print_text(drawing.to_json(loaded.configuration))
         return
     print_text(drawing.dry_run_text(loaded.configuration, max(60, settings.console().width)))
     print_text("nothing was started")

@@ -12,13 +12,14 @@ Node = dict[str, Any]
 _NAMES: dict[str, tuple[str, ...]] = {
     "episode": ("episode", "episodes"),
     "steps/s": ("steps_per_second", "steps.per_second"),
-    "return": ("return", "evaluation.return"),
-    "success": ("success", "evaluation.success"),
-    "aligned": ("aligned", "evaluation.aligned"),
+    "return": ("return",),
+    "success": ("success",),
+    "aligned": ("aligned",),
     "disagree": ("consensus.disagreement",),
+    "substituted": ("env.substituted", "substituted"),
     "msg/s": ("messages_per_second",),
 }
-_STATES = {"alive": "up", "joining": "starting"}
+_STATES = {"alive": "up", "joining": "starting", "dead": "RESTART", "lost": "LOST", "stuck": "STUCK", "suspect": "SILENT"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
 

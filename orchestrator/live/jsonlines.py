@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,15 @@ _PROGRESS = ("elapsed", "left", "progress", "episodes", "steps", "phase", "nodes
 def now_text() -> str:
     """The present time in UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def finite(value: Any) -> Any:
+    """The same value with null in place of numbers that JSON does not have (infinite, not a number)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
 
 
 class JsonView:
@@ -39,7 +49,8 @@ class JsonView:
 
     def write(self, kind: str, t: str | None = None, **fields: Any) -> None:
         """One line, flushed."""
-        self._stream.write(json.dumps({"t": t or now_text(), "kind": kind, **fields}, ensure_ascii=False, default=str) + "\n")
+        line = {"t": t or now_text(), "kind": kind, **fields}
+        self._stream.write(json.dumps(finite(line), ensure_ascii=False, default=str, allow_nan=False) + "\n")
         self._stream.flush()
 
     def notice(self, text: str) -> None:

@@ -15,9 +15,10 @@ from orchestrator.live import figures
 from orchestrator.live.figures import Node
 from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines
 
+_AWAY = ("dead", "lost")
 FOLD_ABOVE = 16
 """agents above this number are folded into quartiles and the three worst"""
-_STYLES = {"up": "green", "starting": "cyan", "stuck": "yellow", "suspect": "yellow", "left": "dim", "dead": "red", "lost": "red"}
+_STYLES = {"up": "green", "starting": "cyan", "STUCK": "yellow", "SILENT": "yellow", "left": "dim", "RESTART": "bold red", "LOST": "red"}
 _SEVERITIES = {"warning": "yellow", "error": "bold red"}
 
 
@@ -95,6 +96,11 @@ def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -
     text = Text(no_wrap=True, overflow="ellipsis")
     for number, row in enumerate(cells):
         text.append(" ")
+        node = rows[number - 1] if number else {}
+        if node.get("state") in _AWAY and node.get("detail"):  # what happened is more than figures of the past
+            text.append(f"{row[0]:<{widths[0]}}  ").append(f"{row[1]:<{widths[1]}}", _STYLES.get(row[1], ""))
+            text.append(f"  ({node['detail']})"[: max(0, width - widths[0] - widths[1] - 4)] + "\n")
+            continue
         for i in range(shown):
             cell = row[i].rjust(widths[i]) if COLUMNS[i].right else row[i].ljust(widths[i])
             style = "bold" if number == 0 else _STYLES.get(row[i], "") if i == 1 else ""
