@@ -113,6 +113,7 @@ def test_first_trace_wins_and_duplicates_are_acknowledged() -> None:
     a.finished(trace(1), ["b"], 0.0)
     a.outgoing()
     a.receive("b", Trace(), encode_traces([trace(1, 1)]), 0.1)
+    a.outgoing()
     a.receive("b", Trace(), encode_traces([trace(1, 5)]), 0.1)
     assert a.events() == [Complete(1, trace(1), {"b": trace(1, 1)})] and a.counters["duplicate"] == 1
     assert [send.arrays["episode"].tolist() for send in a.outgoing()] == [[1]]

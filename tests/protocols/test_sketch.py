@@ -42,6 +42,12 @@ def test_entries_are_plus_or_minus_one_over_root_s_and_balanced() -> None:
     assert np.abs(correlation).max() < 5 / np.sqrt(64), "rows are independent"
 
 
+def test_blocks_of_columns_neither_repeat_nor_overlap() -> None:
+    projection = Projection(5)
+    one, two = ({tuple(column) for column in projection._signs(block, 8192)} for block in (0, 1))
+    assert len(one) > 8190 and len(one & two) <= 2, "of 2^32 columns two blocks of 8192 have one in common with probability 0.016"
+
+
 def test_squared_lengths_are_kept_with_the_predicted_variance() -> None:
     x = np.random.default_rng(3).normal(size=400)
     trials = 2000
