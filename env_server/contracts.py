@@ -31,6 +31,8 @@ class AgentBatch:
     """`[K]`, `protocols.messages.Flag`"""
     achieved: NDArray[np.uint8] | None = None
     """`[K, L]`: the landmarks its own body touches (goal environments)"""
+    goal: NDArray[np.int32] | None = None
+    """`[K]`: its own goal in the episode that each copy plays, -1 where it is no member (goal environments)"""
 
 
 @dataclass

@@ -302,14 +302,16 @@ class Observation(Message):
     """Environment server -> agent, cached for retries.
 
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
-    counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches.
+    counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches, and `goal[K] i4`, its own
+    goal in the episode that each copy plays (-1: no member).
     """
 
     tick: Count
 
 
 class Offer(Message):
-    """Environment server -> each member: episodes to come, so that goals can be agreed on while others run. EO by (episode, dst).
+    """Environment server -> each member: episodes to come, so that goals can be agreed on while others run. EO by (episode, dst),
+    answered by `Goals`.
 
     Frames: `episode[n] i8`, `copy[n] i4`, `members[n, M] i2` (indices into `Joined.members`, the episode's leader first, -1 pads),
     `evaluation[n] u1`, `goal[n] i4` (a goal assigned to everybody, or -1: choose).
@@ -317,36 +319,11 @@ class Offer(Message):
 
 
 class Goals(Message):
-    """Agent -> environment server: `episode[n] i8`, `goal[n] i4`, `negotiated[n] u1`. EO by (episode, src); first value wins."""
-
-
-class GoalsAck(Message):
-    """Environment server -> agent: `episode[n] i8` that it holds a goal for (or no longer needs one)."""
+    """Agent -> environment server: `episode[n] i8`, `goal[n] i4`, `negotiated[n] u1`. EO by (episode, src): it answers an `Offer`, which
+    the server repeats until then; the first value wins."""
 
 
 # --- peers: agent <-> agent -------------------------------------------------------------------------------------------------------
-
-
-class PeerHello(Message):
-    """Agent -> neighbour. EO; answered by `PeerWelcome`. Nothing else is accepted from a peer before it."""
-
-    schema: Digest
-    layouts: Annotated[list[Digest], Meta(max_length=16)] = []
-
-
-class PeerWelcome(Message):
-    """Neighbour -> agent: it accepts (or names why not)."""
-
-    accepted: bool
-    detail: Text = ""
-
-
-class Ping(Message):
-    """Agent -> neighbour when idle; answered by `Pong` with the same rid. BE."""
-
-
-class Pong(Message):
-    """Neighbour -> agent."""
 
 
 class Propose(Message):
@@ -405,11 +382,6 @@ AnyMessage = (
     | Observation
     | Offer
     | Goals
-    | GoalsAck
-    | PeerHello
-    | PeerWelcome
-    | Ping
-    | Pong
     | Propose
     | ProposeAck
     | Trace

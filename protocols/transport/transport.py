@@ -31,8 +31,9 @@ from protocols.transport.sockets import TransportOptions, bind, open_socket
 logger = logging.getLogger(__name__)
 
 _BINDING = {"ctl": zmq.ROUTER, "env": zmq.ROUTER, "peer": zmq.ROUTER, "tele": zmq.PULL}
+# plain integers: the flags of zmq are enums, whose arithmetic costs a microsecond each time
+_IN, _OUT, _NOBLOCK = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.NOBLOCK)
 _CONNECTING = {"ctl": zmq.DEALER, "env": zmq.DEALER, "peer": zmq.DEALER, "tele": zmq.PUSH}
-_ZERO_COPY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class Transport:
             if source == self._wake_read:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
-            elif events & zmq.POLLIN and isinstance(source, zmq.Socket):
+            elif events & _IN and isinstance(source, zmq.Socket):
                 self._drain(source, self._sockets[source], batch)
         if batch:
             self._inbox.put(batch)
@@ -234,9 +235,9 @@ class Transport:
         if self._poller is None or reading != self._reading:
             self._reading = reading
             self._poller = zmq.Poller()
-            self._poller.register(self._wake_read, zmq.POLLIN)
+            self._poller.register(self._wake_read, _IN)
             for socket in self._sockets:
-                events = (zmq.POLLIN if reading else 0) | (zmq.POLLOUT if socket in self._blocked else 0)
+                events = (_IN if reading else 0) | (_OUT if socket in self._blocked else 0)
                 if events:
                     self._poller.register(socket, events)
         return self._poller
@@ -275,9 +276,9 @@ class Transport:
     def _transmit(self, destination: _Destination, parts: list[codec.Buffer]) -> Literal["sent", "later", "gone"]:
         """The one place through which every message leaves this process."""
         frames = parts if destination.route is None else [destination.route, *parts]
-        large = any(len(part) >= _ZERO_COPY for part in parts)
+        large = len(parts) > 1 and any(len(part) >= codec.SMALL for part in parts)
         try:
-            destination.socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=not large)
+            destination.socket.send_multipart(frames, flags=_NOBLOCK, copy=not large)
         except zmq.Again:
             return "later"
         except zmq.ZMQError as error:
@@ -291,10 +292,12 @@ class Transport:
         return "sent"
 
     def _drain(self, socket: zmq.Socket[bytes], channel: Channel, batch: list[Received]) -> None:
-        routed = socket.socket_type == zmq.ROUTER
-        for _ in range(self.options.burst):
+        routed = channel != "tele" and self._bound.get(channel) is socket
+        for taken in range(self.options.burst):
+            if taken and not int(socket.getsockopt(zmq.EVENTS)) & _IN:
+                return
             try:
-                parts = socket.recv_multipart(zmq.NOBLOCK)
+                parts = socket.recv_multipart(_NOBLOCK)
             except zmq.Again:
                 return
             route = parts.pop(0) if routed else None
@@ -367,7 +370,7 @@ class Transport:
         while self._blocked and time.monotonic() < deadline:
             poller = zmq.Poller()
             for socket in self._blocked:
-                poller.register(socket, zmq.POLLOUT)
+                poller.register(socket, _OUT)
             poller.poll(max(1, int(1000 * (deadline - time.monotonic()))))
             self._send_ready()
 

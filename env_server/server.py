@@ -1,0 +1,368 @@
+"""The environment server: steps all copies when everybody has acted, offers episodes, takes goals, and reports what came of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server import registry
+from env_server.contracts import GoalEnvironment, OfferedEpisode, Outcome
+from env_server.settings import EnvironmentSettings, EvaluationSettings
+from env_server.stand_in import StandIn
+from env_server.statistics import EpisodeStatistics
+from protocols.control import NodeControl
+from protocols.errors import BadMessage, ExitCode
+from protocols.launch import NodeStart
+from protocols.links import write_links
+from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
+from protocols.retries import Attempt, RetryTimers
+from protocols.seeds import Stream, generator, integer
+from protocols.settings import parse_duration
+from protocols.stepping import Closed, StepServer
+from protocols.telemetry import Telemetry, TimeShares
+from protocols.topology import TopologySettings, build
+from protocols.transport import Identity, Received, Transport
+
+logger = logging.getLogger(__name__)
+_LONGEST_WAIT = 0.1
+_ASSEMBLY = 10.0
+"""seconds that the first step waits for agents that are alive"""
+
+
+class EnvironmentServer:
+    """One process's environment and its conversation with all agents; `run` lives until the run server says stop."""
+
+    def __init__(self, start: NodeStart) -> None:
+        self.transport = Transport(Identity(start.run, start.node, start.incarnation))
+        endpoint = self.transport.bind("env")
+        self.control = NodeControl(start, self.transport, endpoint)
+        configuration = self.control.join()
+        self.settings = EnvironmentSettings.model_validate(configuration["environment"])
+        self.evaluation = EvaluationSettings.model_validate(configuration["evaluation"])
+        self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
+        graph = build(TopologySettings.model_validate(configuration["network"]["topology"]), self.agents)
+        self.environment = registry.create(self.settings, self.agents, list(graph.edges), start.seed)
+        self.goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
+        self.statistics = EpisodeStatistics(self.goals.goal_space if self.goals else None)
+        self.stepping = StepServer(self.agents, self.settings.deadline)
+        self.telemetry = Telemetry(start.node_directory, self.transport)
+        self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
+        self.stand_in = StandIn(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN))
+        self._start = start
+        self._random = generator(start.seed, start.node, Stream.GOALS)
+        self._timers = RetryTimers(generator(start.seed, start.node, Stream.TRANSPORT))
+        self._time = TimeShares()
+        self._period = parse_duration(configuration["metrics"]["every"])
+        self._next_report = time.monotonic() + self._period
+        self._last_report = time.monotonic()
+        self._offers: dict[str, dict[int, tuple[OfferedEpisode, Attempt]]] = {agent: {} for agent in self.agents}
+        self._incarnations: dict[str, int] = {}
+        self._waiting_since: dict[tuple[int, str], float] = {}
+        self._started = False
+        self._start_by = 0.0
+        self._finishing = False
+        self._stopped = False
+        self._next_evaluation = self.evaluation.every
+        self._steps = 0
+        self._reported_steps = 0
+        self._substituted = 0
+        self._joint_steps = 0
+        self._restore()
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
+
+    # --- main loop ------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until told to stop."""
+        self.control.progress.phase = "waiting"
+        outcome = self.environment.reset(integer(self._start.seed, self._start.node, Stream.ENVIRONMENT))
+        self._ask_evaluation(self.evaluation.episodes)
+        self._last = outcome
+        while not self._stopped:
+            with self._time.spent("wait"):
+                received = self.transport.receive(self._patience())
+            for item in received:
+                self._handle(item)
+            now = time.monotonic()
+            if self._started and self.stepping.ready(now) and self._assembled(now):
+                self._step(now)
+            self._keep_up(now)
+        self._save()
+        write_links(self._start.node_directory, self.transport)
+        self.environment.close()
+        self.control.leave(ExitCode.OK)
+        self.telemetry.close()
+        self.transport.close()
+
+    def _assembled(self, now: float) -> bool:
+        """The first step waits until all agents that are alive have joined, or for a few seconds."""
+        if self.stepping.tick == 0 and now < self._start_by:
+            alive = {name for name, entry in self.control.roster.items() if entry.role == "agent" and entry.state == "alive"}
+            return alive <= self.stepping.joining
+        return True
+
+    def _patience(self) -> float:
+        until = self.stepping.due() - time.monotonic() if self.stepping.present else _LONGEST_WAIT
+        return min(_LONGEST_WAIT, max(0.001, until))
+
+    def _handle(self, received: Received) -> None:
+        if received.channel == "ctl":
+            self.control.receive(received)
+            return
+        message, src = received.message, received.src
+        try:
+            if isinstance(message, Act):
+                self._act(src, message, received.arrays)
+            elif isinstance(message, Goals):
+                self._take_goals(src, received.arrays)
+            elif isinstance(message, Join):
+                self._join(src, message.inc)
+        except BadMessage as error:
+            self.transport.counters[f"rx.bad.{error.code}"] += 1
+            logger.warning("%s from %s: %s", type(message).__name__, src, error)
+
+    def _obey(self, command: str) -> None:
+        if command == "start":
+            self._started = True
+            self._start_by = time.monotonic() + _ASSEMBLY
+            self.control.progress.phase = "training"
+        elif command == "stop":
+            self._stopped = True
+        elif command == "finish" and not self._finishing:
+            self._finishing = True
+            self.control.progress.phase = "evaluation"
+            self._ask_evaluation(self.evaluation.final)
+            self._report(time.monotonic())
+        elif command == "checkpoint":
+            self._save()
+
+    # --- agents come and go -----------------------------------------------------------------------------------------------------------
+
+    def _join(self, agent: str, incarnation: int) -> None:
+        if agent not in self.layouts:
+            self.transport.try_send("env", agent, Refuse(code=ExitCode.CONFIG, text=f"the environment has no agent {agent!r}"))
+            return
+        if self._incarnations.get(agent) == incarnation and agent in self.stepping.present | self.stepping.joining:
+            if agent in self.stepping.present:
+                self._welcome(agent)
+                self._send_again(agent, self.stepping.tick)
+            return
+        # Whatever an earlier incarnation played is over, even if nobody has noticed its death yet.
+        self._lose(agent)
+        self._incarnations[agent] = incarnation
+        self.stepping.join(agent)
+        logger.info("%s joins, incarnation %d", agent, incarnation)
+
+    def _lose(self, agent: str) -> None:
+        present = agent in self.stepping.present
+        self.stepping.leave(agent)
+        self._offers[agent].clear()
+        if present:
+            self.environment.set_present(self.stepping.present)
+
+    def _welcome(self, agent: str) -> None:
+        joined = Joined(copies=self.settings.copies, layout=self.layouts[agent], members=self.agents, tick=self.stepping.tick)
+        self.transport.try_send("env", agent, joined)
+
+    def _roster(self) -> None:
+        for name, entry in self.control.roster.items():
+            gone = entry.state in ("dead", "left", "lost")
+            if name in self._incarnations and gone and self._incarnations[name] <= entry.inc:
+                if name in self.stepping.present | self.stepping.joining:
+                    logger.warning("%s is %s", name, entry.state)
+                    self._lose(name)
+                self.transport.disconnect("env", name)
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def _act(self, agent: str, message: Act, arrays: Any) -> None:
+        action = arrays.get("action")
+        layout = self.layouts.get(agent)
+        if layout is None or action is None:
+            raise BadMessage("E_FRAME", "no frame `action`, or nobody of that name here")
+        expected = (self.settings.copies, len(layout.actions) or len(layout.low))
+        if action.shape != expected or action.dtype != (np.int32 if layout.actions else np.float32):
+            raise BadMessage("E_FRAME", f"action is {action.dtype}{list(action.shape)}, not {list(expected)}")
+        if layout.actions and ((action < 0) | (action >= np.array(layout.actions))).any():
+            raise BadMessage("E_FRAME", f"an action outside of {layout.actions}")
+        verdict = self.stepping.receive(agent, message.tick, action)
+        if verdict == "repeat":
+            self.transport.counters["rx.dup"] += 1
+            self._send_again(agent, message.tick)
+
+    def _send_again(self, agent: str, tick: int) -> None:
+        answer = self.stepping.answer(agent, tick)
+        if answer is not None:
+            self.transport.try_send("env", agent, Observation(tick=answer[0]), answer[1])
+
+    def _step(self, now: float) -> None:
+        closed = self.stepping.close()
+        applied = self.stand_in.complete(closed.actions, self.agents)
+        for agent in closed.late:
+            logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.stand_in)
+        with self._time.spent("step"):
+            self._last = self.environment.step(applied)
+        joined = self.stepping.advance(now)
+        if joined:
+            self.environment.set_present(self.stepping.present)
+            for agent in joined:
+                self._welcome(agent)
+        with self._time.spent("send"):
+            self._answer(self._last, closed, applied)
+        self._count(self._last, closed)
+        self._offer(now)
+        self.control.progress.ticks = self.stepping.tick
+
+    def _answer(self, outcome: Outcome, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
+        for agent in self.stepping.present:
+            batch = outcome.agents[agent]
+            flags = batch.flags | np.uint16(Flag.SUBSTITUTED) if agent in closed.late else batch.flags
+            frames: dict[str, NDArray[Any]] = {
+                "observation": batch.observation,
+                "reward": batch.reward,
+                "flags": flags,
+                "episode": outcome.episode,
+                "applied": applied[agent],
+            }
+            if batch.achieved is not None and batch.goal is not None:
+                frames |= {"achieved": batch.achieved, "goal": batch.goal}
+            self.stepping.answered(agent, (self.stepping.tick, frames))
+            self.transport.try_send("env", agent, Observation(tick=self.stepping.tick), frames)
+
+    def _count(self, outcome: Outcome, closed: Closed) -> None:
+        self._substituted += len(closed.late)
+        self._joint_steps += len(closed.actions) + len(closed.late)
+        self._steps += int((outcome.episode >= 0).sum())
+        before = self.statistics.training
+        self.statistics.add(self.environment.finished())
+        self.control.progress.episodes = self.statistics.training
+        while (evaluation := self.statistics.evaluation()) is not None:
+            self.telemetry.write(self._steps, self.statistics.training, evaluation)
+            logger.info(
+                "evaluation at episode %d: %s", self.statistics.training, json.dumps({k: round(v, 3) for k, v in evaluation.items()})
+            )
+        if not self._finishing and before < self._next_evaluation <= self.statistics.training:
+            self._next_evaluation += self.evaluation.every
+            self._ask_evaluation(self.evaluation.episodes)
+        if self._finishing and not self.statistics.evaluating and self.control.progress.phase != "finished":
+            self.control.progress.phase = "finished"
+            self._report(time.monotonic())
+            self.control.event("info", "finished", "the last evaluation is done")
+
+    def _ask_evaluation(self, episodes: int) -> None:
+        if episodes:
+            self.environment.evaluate(episodes, self.evaluation.aligned)
+            self.statistics.expect(episodes, self.evaluation.aligned)
+
+    # --- goals --------------------------------------------------------------------------------------------------------------------------
+
+    def _offer(self, now: float) -> None:
+        if self.goals is None:
+            return
+        fresh: dict[str, list[OfferedEpisode]] = {}
+        for offer in self.goals.offers():
+            for member in offer.members:
+                self._offers[member][offer.episode] = (offer, self._timers[member].start(now + 1.0))
+                fresh.setdefault(member, []).append(offer)
+        for agent, offers in fresh.items():
+            self._send_offers(agent, offers)
+
+    def _send_offers(self, agent: str, offers: list[OfferedEpisode]) -> None:
+        width = max(len(offer.members) for offer in offers)
+        number = {name: i for i, name in enumerate(self.agents)}
+        members = np.full((len(offers), width), -1, np.int16)
+        for row, offer in enumerate(offers):
+            members[row, : len(offer.members)] = [number[name] for name in offer.members]
+        frames: dict[str, NDArray[Any]] = {
+            "episode": np.array([offer.episode for offer in offers], np.int64),
+            "copy": np.array([offer.copy for offer in offers], np.int32),
+            "members": members,
+            "evaluation": np.array([offer.evaluation for offer in offers], np.uint8),
+            "goal": np.array([offer.goal for offer in offers], np.int32),
+        }
+        self.transport.try_send("env", agent, Offer(), frames)
+
+    def _take_goals(self, agent: str, arrays: Any) -> None:
+        if self.goals is None or agent not in self.layouts:
+            return
+        try:
+            rows = zip(arrays["episode"].tolist(), arrays["goal"].tolist(), arrays["negotiated"].tolist(), strict=True)
+            for episode, goal, negotiated in rows:
+                if self._offers[agent].pop(episode, None) is not None:
+                    self.goals.set_goal(episode, agent, goal, bool(negotiated))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadMessage("E_FRAME", f"goals: {error}") from None
+
+    def _chase_goals(self, now: float) -> None:
+        """Repeat offers that nobody answered; an episode whose members stay silent gets goals drawn here."""
+        if self.goals is None:
+            return
+        for agent, offers in self._offers.items():
+            due = [(offer, attempt) for offer, attempt in offers.values() if now >= attempt.due]
+            for _, attempt in due:
+                self._timers[agent].again(attempt, now)
+            if due:
+                self._send_offers(agent, [offer for offer, _ in due])
+        waiting = self.goals.waiting()
+        self._waiting_since = {pair: self._waiting_since.get(pair, now) for pair in waiting}
+        for (episode, agent), since in self._waiting_since.items():
+            if now - since > self.settings.goal_deadline:
+                self._offers[agent].pop(episode, None)
+                self.goals.set_goal(episode, agent, int(self._random.integers(self.goals.goal_space.count)), False)
+                self.transport.counters["goals.substituted"] += 1
+
+    # --- what is due ----------------------------------------------------------------------------------------------------------------
+
+    def _keep_up(self, now: float) -> None:
+        for command in self.control.commands():
+            self._obey(command)
+        if self.control.roster_changed:
+            self.control.roster_changed = False
+            self._roster()
+        self.control.tick(now)
+        if self._started:
+            self._chase_goals(now)
+        if now >= self._next_report:
+            self._report(now)
+
+    def _report(self, now: float) -> None:
+        """Write a row of figures."""
+        elapsed = max(now - self._last_report, 1e-9)
+        values = self.statistics.window()
+        values["steps"] = float(self._steps)
+        values["steps_per_second"] = (self._steps - self._reported_steps) / elapsed
+        values["env.substituted"] = self._substituted / max(1, self._joint_steps)
+        values["episodes.peer_lost"] = float(self.statistics.peer_lost)
+        values |= self._time.take()
+        self.telemetry.write(self._steps, self.statistics.training, values)
+        self._reported_steps, self._last_report = self._steps, now
+        self._next_report = now + self._period
+
+    def _save(self) -> None:
+        """Counters that a restarted server goes on from; arenas themselves start anew."""
+        state = {"episodes": self.statistics.training, "steps": self._steps, "next_evaluation": self._next_evaluation}
+        path = self._start.node_directory / "counters.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state))
+        temporary.replace(path)
+
+    def _restore(self) -> None:
+        path = self._start.node_directory / "counters.json"
+        if path.exists():
+            state = json.loads(path.read_text())
+            self.statistics.training, self._steps = int(state["episodes"]), int(state["steps"])
+            self._next_evaluation = int(state["next_evaluation"])
+            self._reported_steps = self._steps
+            self.control.progress.episodes = self.statistics.training
+
+
+def main(start: NodeStart) -> int:
+    """Entry point of an environment server's process."""
+    EnvironmentServer(start).run()
+    return ExitCode.OK

@@ -1,0 +1,74 @@
+"""Figures of a node: first into its own file, then, as a copy that may be lost, to the run server."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.launch import RUN_SERVER
+from protocols.messages import Metrics
+from protocols.transport import Transport
+
+NAMES_PER_MESSAGE = 512
+
+
+class Telemetry:
+    """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer."""
+
+    def __init__(self, directory: Path, transport: Transport) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(directory / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._transport = transport
+
+    def write(self, step: int, episode: int, values: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        if not finite:
+            return
+        now = time.time()
+        lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
+        os.write(self._file, ("\n".join(lines) + "\n").encode())
+        names = list(finite)[:NAMES_PER_MESSAGE]
+        frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
+        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names), frames)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class TimeShares:
+    """Where the time of one thread goes, by named activity."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def spent(self, activity: str) -> Iterator[None]:
+        """Count the time of this block. Blocks must not be nested."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[activity] += time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """Shares since the last call as `time.ACTIVITY`, and what no block claimed as `time.other`."""
+        now = time.perf_counter()
+        total = max(now - self._since, 1e-9)
+        shares = {f"time.{activity}": seconds / total for activity, seconds in self._seconds.items()}
+        shares["time.other"] = max(0.0, 1.0 - sum(shares.values()))
+        self._seconds.clear()
+        self._since = now
+        return shares
