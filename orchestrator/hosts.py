@@ -1,4 +1,4 @@
-"""The run server's side of its hosts: invited through the engine, admitted by `Hello`, watched by heartbeat and by the engine's own eyes."""
+"""The run server's side of its hosts: invited through the engine, admitted by `Hello`, watched by heartbeat and by the engine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.launch.base import Engine, HostHandle, HostPhase, Invitation
 from orchestrator.launch.placement import Slot
+from orchestrator.supervision import describe_exit
 from protocols.membership import Membership, MembershipTimeouts, State
 
 _STOP_WAIT = 10.0
@@ -62,13 +63,7 @@ class Hosts:
             state = self._engine.poll(record.handle)
             if state.phase == HostPhase.ENDED:
                 record.ended, record.code = True, state.code
-                how = (
-                    "ended"
-                    if state.code is None
-                    else f"killed by signal {-state.code}"
-                    if state.code < 0
-                    else f"ended with exit {state.code}"
-                )
+                how = "ended" if state.code is None else describe_exit(state.code)
                 self.membership.ended(name, 1, left=state.code == 0, reason=how)
                 lost.append((name, state.code, how))
         self.membership.tick(now, judge_progress=False)

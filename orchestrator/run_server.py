@@ -8,7 +8,6 @@ run ended, and only then the lock is let go.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from pydantic import ValidationError
 
 from orchestrator.collector import Collector
 from orchestrator.config import Configuration
+from orchestrator.configuration import digest
 from orchestrator.hosts import Hosts
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
@@ -132,7 +132,6 @@ class _Server:
             ended=None,
             pid=os.getpid(),
             segment=int(state.get("segment") or 0) + 1,
-            config_digest=state.get("config_digest") or hashlib.sha256(self._configuration_json).hexdigest(),
             code_version=code_version(),
         )
         write_json(self._files.directory / "versions.json", versions())
@@ -145,7 +144,7 @@ class _Server:
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
-        files.update(engine=engine_name)
+        files.update(engine=engine_name, config_digest=digest(configuration))
         self._engine = engine = ENGINES[engine_name]()
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))

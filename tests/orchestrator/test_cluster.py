@@ -1,0 +1,232 @@
+"""Whole runs of real processes: started, broken in every way, ended; and nothing is ever left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.client import RunClient
+from orchestrator.run_files import RunLock
+from orchestrator.run_server import start_detached
+from orchestrator.sweep import MARK, sweep
+from protocols.errors import ExitCode, MurmurationError, ResourceError
+from protocols.messages import Hello, Refuse, StatusRequest, schema_hash
+from protocols.transport import Identity, Transport
+
+from .cluster import ROOT, Cluster, eventually
+
+pytestmark = pytest.mark.cluster
+
+Start = Callable[..., Cluster]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    clusters: list[Cluster] = []
+
+    def start_one(**arguments: Any) -> Cluster:
+        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", **arguments))
+        return clusters[-1]
+
+    yield start_one
+    for cluster in clusters:
+        cluster.close()
+
+
+def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0) -> Any:
+    """What the run server answers to one message of a stranger, or None."""
+    control = json.loads((cluster.directory / "control.json").read_text())
+    transport = Transport(Identity(run or control["run"], name))
+    try:
+        transport.connect("ctl", "run", control["endpoint"])
+        transport.send("ctl", "run", message)
+        received = transport.receive(seconds)
+        return received[0].message if received else None
+    finally:
+        transport.close(linger=0)
+
+
+def test_a_run_comes_to_its_end(start: Start) -> None:
+    cluster = start(until={"time": "1s"}, exchange={"consensus": {}})
+    assert cluster.ended(30) == 0
+    cluster.assert_nothing_left()
+    record = cluster.record()
+    assert (record["state"], record["exit_code"], record["segment"]) == ("DONE", 0, 1)
+    assert not (cluster.directory / "control.json").exists(), "the secret is removed"
+    RunLock(cluster.directory, timeout=0).release()
+    # Agents leave before their environment server, after the last evaluation, and every node was told who the others are.
+    left = [event["node"] for event in cluster.events("node.left")]
+    assert sorted(left[:3]) == ["agent-0", "agent-1", "agent-2"] and left[3] == "env-0"
+    assert [e["code"] for e in cluster.events() if e["node"] == "env-0" and e["code"] == "finished"] == ["finished"]
+    for node in ("env-0", "agent-0", "agent-1", "agent-2"):
+        seen = [line.split(" ", 1)[1] for line in (cluster.directory / "nodes" / node / "seen.txt").read_text().splitlines()]
+        rosters = [json.loads(line) for line in seen if line.startswith("{")]
+        assert any(all(entry == ["alive", 1, True] for entry in roster.values()) and len(roster) == 4 for roster in rosters)
+        assert seen[-1] == "stopped"
+    summary = json.loads((cluster.directory / "summary.json").read_text())
+    assert summary["disagreement"]["contraction_median"] == pytest.approx(0.5)
+    assert summary["disagreement"]["rounds"] == 5
+    assert summary["nodes"]["agent-0"]["metrics"]["return"]["last"] == 0.5
+    assert summary["nodes"]["agent-0"]["usage"]["peak_resident"] > 2**20
+    rows = (cluster.directory / "metrics.csv").read_text().splitlines()
+    assert rows[0] == "t,wall_time,node,episode,step,name,value" and any(",agent-2," in row for row in rows)
+    assert {path.name for path in (cluster.directory / "tensorboard").iterdir()} == {"env-0", "agent-0", "agent-1", "agent-2", "run"}
+
+
+def test_nodes_that_die_come_back_and_strangers_stay_out(start: Start) -> None:
+    cluster = start(behaviour={"agent-2": {"hang": True, "first_incarnations": 1}})
+    pids = {node["name"]: node["pid"] for node in cluster.running()["nodes"]}
+    os.kill(pids["agent-1"], signal.SIGKILL)
+    back = eventually("agent-1 is back", lambda: (n := cluster.node("agent-1"))["incarnation"] == 2 and n["state"] == "alive" and n)
+    assert back["restarts"] == 1 and back["pid"] != pids["agent-1"]
+    assert "killed by signal 9, attempt 1 of 5" in cluster.events("node.restart")[0]["text"] or len(cluster.events("node.restart")) > 1
+    # agent-2 stopped itself: only silence tells. It is declared dead, killed, and comes back too.
+    eventually("agent-2 is back", lambda: (n := cluster.node("agent-2"))["incarnation"] == 2 and n["state"] == "alive")
+    assert any("silent for" in event["text"] for event in cluster.events("node.dead"))
+    assert not psutil.pid_exists(pids["agent-2"])
+    lines = (cluster.directory / "nodes" / "agent-2" / "incarnations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["incarnation"] for line in lines] == [1, 2]
+    # The environment server is a node like any other.
+    os.kill(pids["env-0"], signal.SIGKILL)
+    eventually("env-0 is back", lambda: (n := cluster.node("env-0"))["incarnation"] == 2 and n["state"] == "alive")
+
+    wrong_token = answer(cluster, Hello(role="client", token="0" * 64, schema=schema_hash()))
+    assert isinstance(wrong_token, Refuse) and wrong_token.code == ExitCode.AUTHENTICATION
+    token = json.loads((cluster.directory / "control.json").read_text())["token"]
+    wrong_schema = answer(cluster, Hello(role="client", token=token, schema="0" * 64))
+    assert isinstance(wrong_schema, Refuse) and wrong_schema.code == ExitCode.SCHEMA
+    nobody = answer(cluster, Hello(role="agent", token=token, schema=schema_hash()), name="agent-9")
+    assert isinstance(nobody, Refuse) and nobody.code == ExitCode.AUTHENTICATION
+    no_hello = answer(cluster, StatusRequest())
+    assert isinstance(no_hello, Refuse) and no_hello.code == ExitCode.AUTHENTICATION
+    assert answer(cluster, Hello(role="client", token=token, schema=schema_hash()), run="other-run", seconds=0.5) is None
+    assert (cluster.directory / "control.json").stat().st_mode & 0o077 == 0
+
+    cluster.client().stop(reason="enough")
+    assert cluster.ended() == ExitCode.INTERRUPTED
+    cluster.assert_nothing_left()
+    assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "enough")
+    assert "2 stopped" in (cluster.directory / "nodes" / "agent-1" / "seen.txt").read_text(), "it could leave in its own time"
+
+
+def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
+    cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"at_most": 1, "min_agents": 2})
+    assert cluster.ended(30) == ExitCode.ABORTED
+    cluster.assert_nothing_left()
+    assert cluster.record()["reason"].startswith("fewer than 2 agents are left")
+    assert [event["node"] for event in cluster.events("node.lost")] == ["agent-0"]
+    assert "RuntimeError: a crash on purpose" in (cluster.directory / "nodes" / "agent-0" / "log.txt").read_text()
+    assert "stopped" in (cluster.directory / "nodes" / "agent-1" / "seen.txt").read_text(), "the others left in order"
+
+
+def test_a_node_that_can_not_start_fails_the_run_with_its_own_code(start: Start) -> None:
+    refusing = start(behaviour={"agent-1": {"refuse": True}})
+    foreign = start(behaviour={"agent-0": {"schema": True}})
+    assert refusing.ended(30) == ExitCode.CONFIG
+    assert "this node refuses its configuration" in refusing.record()["reason"], "the end of its log is the reason"
+    assert refusing.record()["state"] == "FAILED"
+    assert foreign.ended(30) == ExitCode.SCHEMA
+    refusing.assert_nothing_left()
+    foreign.assert_nothing_left()
+
+
+def test_signals_end_a_run_in_order_and_the_second_one_at_once(start: Start) -> None:
+    cluster = start(behaviour={"agent-0": {"deaf": True}})
+    cluster.running()
+    cluster.process.terminate()
+    # The others have gone, the deaf one would be waited for; nobody restarts anybody now.
+    eventually("two agents left", lambda: len(cluster.events("node.left")) == 2)
+    assert cluster.record()["state"] == "STOPPING"
+    cluster.process.terminate()
+    assert cluster.ended(8) == ExitCode.INTERRUPTED
+    cluster.assert_nothing_left()
+    assert not cluster.events("node.restart")
+
+
+def test_a_lost_host_fails_the_run(start: Start) -> None:
+    cluster = start()
+    cluster.running()
+    os.kill(cluster.host_pid(), signal.SIGKILL)
+    assert cluster.ended() == ExitCode.CRASH
+    cluster.assert_nothing_left()
+    assert "the host local is lost (killed by signal 9)" in cluster.record()["reason"]
+
+
+def test_the_run_ends_when_the_terminal_goes_away(start: Start) -> None:
+    cluster = start()
+    cluster.running()
+    program = (
+        "import sys, threading; from pathlib import Path; from orchestrator.client import RunClient\n"
+        "client = RunClient(Path(sys.argv[1])); client.status(leash=True); print('held', flush=True); threading.Event().wait(60)"
+    )
+    terminal = subprocess.Popen([sys.executable, "-c", program, str(cluster.directory)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert terminal.stdout is not None and terminal.stdout.readline() == b"held\n"
+    terminal.kill()
+    terminal.wait(5)
+    terminal.stdout.close()
+    assert cluster.ended(15) == ExitCode.INTERRUPTED
+    assert cluster.record()["reason"] == "the terminal went away"
+    cluster.assert_nothing_left()
+
+
+def test_nothing_outlives_a_run_server_that_was_killed(start: Start) -> None:
+    orphaned, swept = start(), start()
+    for cluster in (orphaned, swept):
+        cluster.running()
+        cluster.process.kill()
+        cluster.process.wait(5)
+    # Data never passes through the run server: its nodes live on until they are swept, or until the host has waited long enough.
+    assert len(swept.processes()) >= 6
+    killed = sweep(swept.directory)
+    assert len(killed) >= 6
+    swept.assert_nothing_left(within=1)
+    assert sweep(swept.directory) == []
+    orphaned.assert_nothing_left(within=15)
+
+
+def test_a_busy_port_is_refused_before_anything_runs(start: Start, tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        cluster = start(network={"control_port": port})
+        assert cluster.ended() == ExitCode.RESOURCES
+        assert not (cluster.directory / "hosts").exists() and not (cluster.directory / "control.json").exists()
+        cluster.assert_nothing_left()
+        reason = cluster.record()["reason"]
+        assert f"network.control_port {port}" in reason and "network.control_port=0" in reason
+        # The same through the way by which `up` starts it: the caller gets the reason and the code.
+        with pytest.raises(MurmurationError, match="network.control_port") as error:
+            start_detached(cluster.directory)
+        assert error.value.exit_code == ExitCode.RESOURCES
+        assert cluster.record()["segment"] == 2
+
+
+def test_one_directory_has_one_leader(start: Start) -> None:
+    cluster = start()
+    cluster.running()
+    with pytest.raises(ResourceError, match="another run server leads"):
+        RunLock(cluster.directory, timeout=0.1)
+    second = subprocess.run(
+        [sys.executable, "-m", "tests.orchestrator.lead", str(cluster.directory)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=20,
+        env={**os.environ, MARK: ""},
+    )
+    assert second.returncode != 0 and b"another run server leads" in second.stderr
+    assert cluster.snapshot()["state"] == "RUNNING", "the first one is not disturbed"
+    with RunClient(cluster.directory) as client:
+        client.stop(now=True)
+    assert cluster.ended(8) == ExitCode.INTERRUPTED
+    cluster.assert_nothing_left()
