@@ -14,9 +14,13 @@ from protocols.seeds import Stream
 _NODE = crc32(b"environment")
 
 
+def _sequence(seed: int, episode: int, stream: Stream) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(_NODE, int(stream), episode))
+
+
 def episode_generator(seed: int, episode: int, stream: Stream) -> np.random.Generator:
     """Random numbers of one episode: whatever happens in others, and in which order they start, leaves them unchanged."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_NODE, int(stream), episode)))
+    return np.random.default_rng(_sequence(seed, episode, stream))
 
 
 class EvaluationSchedule:
@@ -107,11 +111,11 @@ class Pairing:
         """
         if not self._starts:
             return None
-        generator = episode_generator(seed, episode, Stream.PAIRING)
-        chosen = set(self._starts[int(generator.integers(len(self._starts)))])
+        numbers = iter(_sequence(seed, episode, Stream.PAIRING).generate_state(self._members, np.uint64).tolist())
+        chosen = set(self._starts[next(numbers) % len(self._starts)])
         while len(chosen) < self._members:
             near = sorted(set().union(*(self._neighbours[agent] for agent in chosen)) & self._present - chosen)
-            chosen.add(near[int(generator.integers(len(near)))])
+            chosen.add(near[next(numbers) % len(near)])
         return lead(seed, episode, chosen)
 
 

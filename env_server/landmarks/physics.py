@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import combinations
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,19 +68,23 @@ class Bodies:
     def place(self, copy: int, generator: np.random.Generator) -> None:
         """Start one room at rest: positions uniform in the central 3/4 where nothing is touched or overlaps, headings uniform."""
         low, high = self.geometry.start_low, self.geometry.start_high
-        placed: list[Floats] = []
+        placed: list[tuple[float, float]] = []
         for _ in range(10_000):
             if len(placed) == self.options.members:
                 break
-            x = generator.uniform(low, high, 2)
-            free = bool(np.all(np.linalg.norm(x - np.clip(x, self._low, self._high), axis=-1) > self._reach))
-            if free and all(np.linalg.norm(x - other) > 2 * RADIUS for other in placed):
-                placed.append(x)
+            x, y = generator.uniform(low, high, 2).tolist()
+            if self._free(x, y) and all(hypot(x - a, y - b) > 2 * RADIUS for a, b in placed):
+                placed.append((x, y))
         else:
             raise RuntimeError(f"no free start for {self.options.members} bodies in a room of {self.options.room:g}")
         self.position[copy] = placed
         self.velocity[copy] = 0.0
         self.heading[copy] = generator.uniform(-np.pi, np.pi, self.options.members)
+
+    def _free(self, x: float, y: float) -> bool:
+        """Whether a body at (x, y) touches no landmark."""
+        nearest = ((min(max(x, r.left), r.right), min(max(y, r.bottom), r.top)) for r in self.geometry.landmarks)
+        return all(hypot(x - a, y - b) > self._reach for a, b in nearest)
 
     def step(self, actions: NDArray[np.integer]) -> None:
         """Move all bodies by one step; `actions[K, M, 2]` holds the indices of thrust and turn."""

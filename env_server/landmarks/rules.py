@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ class Verdict:
     truncated: Mask
 
 
+@cache
+def _others(bodies: int) -> NDArray[np.intp]:
+    """`[M, M - 1]`: for each body the numbers of the others."""
+    return np.array([[j for j in range(bodies) if j != i] for i in range(bodies)], np.intp).reshape(bodies, bodies - 1)
+
+
 def judge(
     space: GoalSpace, touched: NDArray[np.uint8], goals: NDArray[np.int64], active: Mask, steps: NDArray[np.int64], horizon: int
 ) -> Verdict:
@@ -28,9 +35,13 @@ def judge(
 
     `touched[K, M, L]`, `goals[K, M]`, `active[K, M]`, `steps[K]`. Bodies that are done stay in the room and count for the others.
     """
-    bodies = touched.shape[1]
-    others = np.array([[j for j in range(bodies) if j != i] for i in range(bodies)], np.intp).reshape(bodies, bodies - 1)
-    reached = np.take_along_axis(space.reached(touched, touched[:, others]), goals[..., None], axis=-1)[..., 0]
+    reached = np.zeros(active.shape, bool)
+    # Where nothing is touched nothing is reached: the rule is asked only about the other copies.
+    rows = np.flatnonzero(touched.any(axis=(1, 2)))
+    if len(rows):
+        here = touched[rows]
+        every_goal = space.reached(here, here[:, _others(touched.shape[1])])
+        reached[rows] = np.take_along_axis(every_goal, goals[rows, :, None], axis=-1)[..., 0]
     terminated = active & reached
     truncated = active & ~reached & (steps >= horizon)[:, None]
     reward = np.where(terminated, space.rewards[goals], np.float32(0.0)).astype(np.float32)
