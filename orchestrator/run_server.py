@@ -268,18 +268,19 @@ def _warn(events: EventLog, text: str) -> None:
     events.record("warning", "metrics.sink", text)
 
 
-def main(directory: Path) -> int:
+def main(directory: Path, start_timeout: float = START_TIMEOUT) -> int:
     """Be the run server of this directory; the run's exit code."""
     logs.configure()
     try:
-        return serve(directory)
+        return serve(directory, start_timeout)
     except MurmurationError as error:
         logger.error("%s", error)
         return int(error.exit_code)
 
 
-def start_detached(directory: Path, timeout: float = 30.0) -> int:
-    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number.
+def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float = START_TIMEOUT) -> int:
+    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number. `start_timeout` are the
+    seconds until every node must be up.
 
     Its output goes to `server.log`. When it ends before it can be reached, the error it ended with is raised here; the run directory
     stays, with the reason in `run.json`.
@@ -289,7 +290,7 @@ def start_detached(directory: Path, timeout: float = 30.0) -> int:
     stale.unlink(missing_ok=True)
     with (directory / "server.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", "_serve", str(directory)],
+            [sys.executable, "-m", "orchestrator", "_serve", str(directory), "--start-timeout", f"{start_timeout:g}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

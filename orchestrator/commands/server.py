@@ -14,11 +14,14 @@ def register(app: typer.Typer) -> None:
     app.command("host", hidden=True)(host)
 
 
-def serve(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")]) -> None:
+def serve(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")],
+    start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds until every node must be up.")] = 60.0,
+) -> None:
     """Lead the run in DIR: rendezvous, supervision, collection. Started by `up`."""
     from orchestrator.run_server import main
 
-    raise typer.Exit(int(main(directory) or 0))
+    raise typer.Exit(main(directory, start_timeout))
 
 
 def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the invitation comes from: - is standard input.")]) -> None:
@@ -29,4 +32,4 @@ def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the 
         raise UsageError(f'host reads its invitation from standard input: write "-" instead of "{invitation}"')
     from orchestrator.launch.host import main
 
-    raise typer.Exit(int(main() or 0))
+    raise typer.Exit(main())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.common import Options, examples, options, print_error, print_text, seconds
+from orchestrator.commands.common import Options, examples, options, print_error, print_json, print_text, seconds
+from protocols.errors import ExitCode, MurmurationError
 
 if TYPE_CHECKING:
     from orchestrator.configuration import Loaded
-    from orchestrator.live.view import Outcome
+    from orchestrator.live.view import Outcome, View
     from orchestrator.live.watch import Watcher
 
 _EPILOG = examples(
@@ -20,6 +21,10 @@ _EPILOG = examples(
     "orchestrate up configs/4agents_ring.yaml agents.count=8 until.time=60s -d --name night",
     "orchestrate up configs/4agents_ring.yaml 'agents.learner={kind: discrete_sac}'",
 )
+
+
+_SLACK = 10.0
+"""seconds after which a run whose run server has not itself noticed that nodes are missing is stopped"""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,25 +50,32 @@ def up(
 
     Ctrl-C stops in order, with checkpoints; a second one stops at once. Ends with the run's exit code.
     """
-    from orchestrator import configuration
-
     settings = options(context)
     patience = seconds(timeout, "--timeout")
-    given = overrides or []
-    loaded = configuration.load(config, given, {"seed": seed})
-    if loaded.warnings:
-        print_error("\n".join([f"{config}: {configuration.counted(loaded.warnings)}", *configuration.lines(loaded.warnings)]))
-    if dry_run:
-        _draw(settings, loaded)
-        return
-    from orchestrator.commands.prepare import command_line, prepare_run
-    from orchestrator.run_server import start_detached
+    try:
+        loaded = _load(config, overrides or [], seed)
+        if dry_run:
+            _draw(settings, loaded)
+            return
+        from orchestrator.commands.prepare import command_line, prepare_run
 
-    directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, given, seed))
+        directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
+    except MurmurationError as error:
+        if settings.json:  # the last line says how it ended, whatever happened
+            print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
+        raise
     if not detach and not settings.json and settings.verbosity >= 0:
         print_text(_heading(loaded, directory))
-    outcome = _follow(settings, directory, plain, patience, detach, lambda: start_detached(directory))
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
+
+
+def _load(config: Path, overrides: list[str], seed: int | None) -> Loaded:
+    from orchestrator import configuration
+
+    loaded = configuration.load(config, overrides, {"seed": seed})
+    if loaded.warnings:
+        print_error("\n".join([f"{config}: {configuration.counted(loaded.warnings)}", *configuration.lines(loaded.warnings)]))
+    return loaded
 
 
 def _draw(settings: Options, loaded: Loaded) -> None:
@@ -82,34 +94,42 @@ def _heading(loaded: Loaded, directory: Path) -> str:
     return f"run {directory.name}    seed {chosen.seed}    engine {chosen.launch.engine}    {nodes} nodes on 1 host    {directory}"
 
 
-def _follow(settings: Options, directory: Path, plain: bool, patience: float, detach: bool, start: Callable[[], object]) -> Outcome:
+def _lead(settings: Options, directory: Path, plain: bool, patience: float, detach: bool) -> Outcome:
     """Start the run server and look on: to the end, or with `detach` until every node is up."""
     from orchestrator.live.signals import Interrupts
-    from orchestrator.live.view import Silence, View, outcome_text
+    from orchestrator.live.view import Outcome, Silence
     from orchestrator.live.watch import Watcher
-    from orchestrator.show import after_run
+    from orchestrator.run_server import start_detached
 
     view: View = Silence() if detach and not settings.json else settings.view(plain)
     with Interrupts() as interrupts, view:
-        start()
-        watcher = Watcher(directory, view, interrupts, "start" if detach else "lead", patience)
-        outcome = watcher.run()
-        view = watcher.view
-        if detach and outcome.left:
-            _started(settings, outcome, watcher)
-            return outcome
-        if settings.json:
-            view.end(outcome)
-            return outcome
-        if outcome.exit_code not in (0, 130) and (tail := failure_tail(directory)):
-            print_error(tail)
-        if outcome.state != "LOST" and settings.verbosity >= 0 and not detach:
-            view.notice("")
-            view.notice(after_run(directory))
-        view.end(outcome)
-        if detach:
-            print_error(outcome_text(outcome))
-        return outcome
+        watcher = Watcher(directory, view, interrupts, "start" if detach else "lead", patience + _SLACK)
+        try:
+            start_detached(directory, start_timeout=patience)
+            outcome = watcher.run()
+        except MurmurationError as error:
+            outcome = Outcome(directory, "FAILED", int(error.exit_code), str(error))
+        with contextlib.suppress(OSError):  # nobody may be left to read it: the terminal is gone
+            if outcome.left:
+                _started(settings, outcome, watcher)
+            else:
+                _ended(settings, outcome, watcher.view, detach)
+    return outcome
+
+
+def _ended(settings: Options, outcome: Outcome, view: View, detach: bool) -> None:
+    """The last words on a run: the log of what failed, the summary, and how it ended."""
+    from orchestrator.live.view import outcome_text
+    from orchestrator.show import after_run
+
+    if outcome.exit_code not in (ExitCode.OK, ExitCode.INTERRUPTED) and (tail := failure_tail(outcome.directory)):
+        print_error(tail)
+    if not settings.json and settings.verbosity >= 0 and (outcome.directory / "summary.json").is_file() and not detach:
+        view.notice("")
+        view.notice(after_run(outcome.directory))
+    view.end(outcome)
+    if detach and not settings.json:
+        print_error(outcome_text(outcome))
 
 
 def _started(settings: Options, outcome: Outcome, watcher: Watcher) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from orchestrator.live import figures
-from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines
+from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines, worth_a_line
 
 _FIGURES = (("return", figures.decimal), ("success", figures.decimal), ("aligned", figures.decimal), ("disagree", figures.small))
 PERIOD = 10.0
@@ -61,10 +61,11 @@ class PlainView:
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
         """Events at once, progress when its time has come."""
+        for event in events:
+            if worth_a_line(event, snapshot, self._seen):
+                self.notice(event_text(event))
         for line in startup_lines(snapshot, self._seen):
             self.notice(line)
-        for event in events:
-            self.notice(event_text(event))
         now = self._clock()
         if now >= self._next:
             self._next = now + self._every

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.live import figures
 from orchestrator.live.figures import Node
-from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines
+from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines, worth_a_line
 
 _AWAY = ("dead", "lost")
 FOLD_ABOVE = 16
@@ -159,10 +159,11 @@ class TableView:
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
         """Draw the newest snapshot."""
+        for event in events:
+            if worth_a_line(event, snapshot, self._seen):
+                self._console.print(Text(event_text(event), _SEVERITIES.get(event.get("severity", ""), "")), soft_wrap=True)
         for line in startup_lines(snapshot, self._seen):
             self.notice(line)
-        for event in events:
-            self._console.print(Text(event_text(event), _SEVERITIES.get(event.get("severity", ""), "")), soft_wrap=True)
         self._live.update(self.render(snapshot), refresh=True)
 
     def render(self, snapshot: dict[str, Any]) -> ConsoleRenderable:

@@ -68,11 +68,22 @@ class Silence:
 
 
 def event_text(event: Event) -> str:
-    """`14:02:52 agent-2: killed by signal 9 ...`."""
-    node = event.get("node") or ""
-    text = event.get("text") or event.get("code") or ""
+    """`14:02:52 WARN  agent-2: killed by signal 9 ...`; the node is not named twice, and the run not at all."""
+    node = str(event.get("node") or "")
+    text = str(event.get("text") or event.get("code") or "")
     mark = {"warning": "WARN  ", "error": "ERROR "}.get(str(event.get("severity", "")), "")
-    return f"{figures.clock(event.get('t'))} {mark}{f'{node}: ' if node else ''}{text}"
+    prefix = "" if node in ("", "run") or text.startswith(f"{node} ") else f"{node}: "
+    return f"{figures.clock(event.get('t'))} {mark}{prefix}{text}"
+
+
+def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool:
+    """Whether a person wants to read it: not the first coming of a node (`startup_lines` has it), nor its leaving at the end."""
+    code = event.get("code")
+    if event.get("severity") != "info":
+        return True
+    if code in ("node.joining", "node.alive"):
+        return code == "node.alive" and event.get("node") in seen
+    return code != "node.left" or snapshot.get("state") == "RUNNING"
 
 
 def startup_lines(snapshot: dict[str, Any], seen: set[str]) -> list[str]:

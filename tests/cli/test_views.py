@@ -118,11 +118,28 @@ def test_plain_lines_one_a_period_and_one_an_event() -> None:
         now = float(second)
         view.show(snapshot(), [EVENT] if second == 5 else [])
     lines = stream.getvalue().splitlines()[5:]  # after five nodes came up
+    assert stream.getvalue().splitlines()[0].split() == ["agent-0", "up", "double_dqn", "+", "ensemble(5)", "1.9", "s"]
     assert len(lines) == 3
     assert "WARN  agent-2: killed by signal 9" in lines[0]
     assert "52 %  elapsed 2:31  left 2:20  nodes 5/5  episodes 1 204  steps 20 000  return 0.52" in lines[1]
     assert stream.getvalue().isascii()
     assert "\x1b" not in stream.getvalue()
+
+
+def test_the_first_coming_is_told_once_and_a_second_is_an_event() -> None:
+    stream = io.StringIO()
+    view = PlainView(stream, clock=lambda: 0.0)
+    alive = {"id": 1, "t": EVENT["t"], "severity": "info", "code": "node.alive", "node": "agent-0", "text": "agent-0 alive, incarnation 1"}
+    left = {**alive, "code": "node.left", "text": "agent-0 left"}
+    view.show(snapshot(nodes=[agent(0)]), [alive])
+    view.show(snapshot(nodes=[agent(0)]), [{**alive, "text": "agent-0 alive, incarnation 2"}, left])
+    view.show(snapshot(nodes=[agent(0)], state="STOPPING"), [left])
+    lines = stream.getvalue().splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines] == [
+        "up  double_dqn + ensemble(5)         1.9 s",
+        "agent-0 alive, incarnation 2",
+        "agent-0 left",
+    ]
 
 
 def test_json_lines_parse_and_end_with_end() -> None:

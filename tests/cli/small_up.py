@@ -1,0 +1,23 @@
+"""`orchestrate` as it is, except that the nodes of the runs it starts are those of `tests.orchestrator.small_nodes`."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from orchestrator import run_server
+from orchestrator.cli import main
+
+
+class Popen(subprocess.Popen[bytes]):
+    """Starts `tests.orchestrator.lead DIR` instead of `orchestrator _serve DIR`."""
+
+    def __init__(self, args: list[str], **options: Any) -> None:
+        if args[1:4] == ["-m", "orchestrator", "_serve"]:
+            args = [args[0], "-m", "tests.orchestrator.lead", args[4]]
+        super().__init__(args, **options)
+
+
+if __name__ == "__main__":
+    run_server.subprocess.Popen = Popen  # type: ignore[misc, attr-defined]
+    main()
