@@ -6,7 +6,7 @@ components wrapped). Besides, in environments with goals, the probability that e
 the probability of the end.
 
     loss = mean (d - m)^2 + mean 1/2 (ln v + (d - m)^2 / v)   [gradient of the second part only to v]
-         + cross-entropy of touch or end + (r - r')^2
+         + 5 cross-entropy of touches,   or   cross-entropy of the end + (r - r')^2
 
 Least squares for the mean instead of the joint likelihood: the latter's division by v starves exactly the components that are hard
 (Seitzer et al., arXiv 2203.09168). The members start differently and learn from different batches; where they disagree, data are few.
@@ -29,6 +29,8 @@ from agent_node.world_models.normalizer import Normalizer
 LOG_VARIANCE = (-9.0, 1.0)
 """Bounds of ln v, in units of the normalised change."""
 GRADIENT_NORM = 100.0
+TOUCH_WEIGHT = 5.0
+"""Weight of the cross-entropy of touches: they are rare, and imagined rewards stand on them."""
 
 
 class Ensemble:
@@ -109,7 +111,7 @@ class Ensemble:
         elif all(part.achieved is not None for part in data):
             achieved = np.concatenate([part.achieved for part in data if part.achieved is not None])
             touched = torch.from_numpy(achieved.astype(np.float32)).view(members, -1, self.landmarks)
-            loss = loss + functional.binary_cross_entropy_with_logits(rest, touched)
+            loss = loss + TOUCH_WEIGHT * functional.binary_cross_entropy_with_logits(rest, touched)
             self.touch_fits += 1
         torch.autograd.backward(loss * members)
         self.adam.step()

@@ -1,0 +1,59 @@
+"""Features: angles as sine and cosine, wrapped differences, history."""
+
+import numpy as np
+import pytest
+
+from agent_node.features import Features, HistoryStack, wrap
+from protocols.messages import Flag, Layout, ObservationField
+
+LAYOUT = Layout(shape=[3], fields=[ObservationField("distance", 0, 2), ObservationField("bearing", 2, 1, "radian")], actions=[3, 3])
+
+
+def test_encode_puts_sine_in_place_and_cosine_behind() -> None:
+    features = Features(LAYOUT, 2)
+    observation = np.array([[[0.1, 0.2, 0.5], [0.3, 0.4, -2.0]]], np.float32)
+    expected = [0.1, 0.2, np.sin(0.5), np.cos(0.5), 0.3, 0.4, np.sin(-2.0), np.cos(-2.0)]
+    np.testing.assert_allclose(features.encode(observation)[0], expected, rtol=1e-6)
+    assert features.interface(3).observation == (8,)
+    assert features.interface(3).actions == (3, 3)
+    assert features.encode(observation[:0]).shape == (0, 8)
+
+
+def test_difference_wraps_only_angles_and_follow_inverts_it() -> None:
+    features = Features(LAYOUT, 1)
+    random = np.random.default_rng(0)
+    last = random.uniform(-np.pi, np.pi, (1000, 3)).astype(np.float32)
+    following = random.uniform(-np.pi, np.pi, (1000, 3)).astype(np.float32)
+    change = features.difference(last, following)
+    assert np.all(np.abs(change[:, 2]) <= np.pi + 1e-5)
+    assert np.abs(change[:, 0]).max() > np.pi, "a linear component must not be wrapped"
+    back = features.follow(last, change)
+    np.testing.assert_allclose(back[:, :2], following[:, :2], atol=1e-5)
+    np.testing.assert_allclose(wrap(back[:, 2] - following[:, 2]), 0, atol=1e-5)
+
+
+def test_crossing_the_seam_is_a_small_change() -> None:
+    features = Features(LAYOUT, 1)
+    change = features.difference(np.array([[0, 0, 3.1]], np.float32), np.array([[0, 0, -3.1]], np.float32))
+    assert change[0, 2] == pytest.approx(2 * np.pi - 6.2, abs=1e-5)
+
+
+def test_pictures_are_averaged_over_blocks() -> None:
+    features = Features(Layout(shape=[100, 60, 3], dtype="u1", actions=[5]), 1)
+    picture = np.zeros((1, 100, 60, 3), np.uint8)
+    picture[0, :3, :3, 0] = 90
+    flat = features.flatten(picture)
+    assert flat.shape == (1, features.size) and flat.dtype == np.uint8
+    assert features.size == 33 * 20 * 3
+    assert flat[0, 0] == 90 and flat[0, 1:].sum() == 0
+    assert features.encode(flat[:, None]).max() == pytest.approx(90 / 255)
+
+
+def test_history_repeats_the_first_observation_of_an_episode() -> None:
+    features = Features(LAYOUT, 3)
+    stack = HistoryStack(2, features)
+    member = np.uint16(Flag.MEMBER)
+    first = np.uint16(Flag.MEMBER | Flag.FIRST)
+    for value, flags in ((1, [first, first]), (2, [member, member]), (3, [member, first])):
+        seen = stack.push(np.full((2, 3), value, np.float32), np.array(flags, np.uint16))
+    np.testing.assert_array_equal(seen[:, :, 0], [[1, 2, 3], [3, 3, 3]])
