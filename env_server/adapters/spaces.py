@@ -25,7 +25,8 @@ class Translation:
 
     layout: Layout
     decode: Callable[[Array], list[Any]]
-    """`[K, A]` i4 or f4 to K actions of the environment's own kind; `ValueError` for discrete ones outside their range"""
+    """`[K, A]` i4 or f4 to K actions of the environment's own kind. Discrete ones outside their range are a `ValueError`; continuous ones
+    are moved to the nearest bound, NaN to the middle"""
     null: Any
     """action 0 of every discrete factor, the middle of every continuous range"""
     flatten: bool
@@ -116,10 +117,12 @@ def _ranges(agent: str, action: spaces.Box, shape: list[int], dtype: Any, fields
         )
     if low.size > _MOST_AXES:
         raise ConfigurationError(f"{agent} has {low.size} continuous actions; at most {_MOST_AXES} are supported")
-    kind, form = action.dtype, action.shape
+    kind, form, middle = action.dtype, action.shape, (low + high) / 2
 
     def decode(actions: Array) -> list[Any]:
-        return list(np.clip(actions, low, high).astype(kind).reshape(-1, *form))
+        # An agent whose learning has diverged must not end the episodes of all: what is no number counts as no action.
+        within = np.where(np.isnan(actions), middle, np.clip(actions, low, high))
+        return list(within.astype(kind).reshape(-1, *form))
 
     layout = Layout(shape=shape, dtype=dtype, fields=fields, low=low.tolist(), high=high.tolist())
-    return Translation(layout, decode, ((low + high) / 2).astype(kind).reshape(form), flatten)
+    return Translation(layout, decode, middle.astype(kind).reshape(form), flatten)

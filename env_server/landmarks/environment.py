@@ -214,6 +214,7 @@ class VectorLandmarks:
         seen_by = np.zeros((agents, copies, self._layout.shape[0]), np.float32)
         touched_by = np.zeros((agents, copies, self.options.landmarks), np.uint8)
         goal_of = np.full((agents, copies), -1, np.int32)
+        goal_of = np.full((agents, copies), -1, np.int32)
         if observation is not None:
             row, slot = np.nonzero(flags)
             who = self._members[row, slot]
@@ -221,6 +222,7 @@ class VectorLandmarks:
             reward_of[who, row] = reward[row, slot]
             seen_by[who, row] = observation[row, slot]
             touched_by[who, row] = self._touched[row, slot]
+            goal_of[who, row] = self._goals[row, slot]
             goal_of[who, row] = self._goals[row, slot]
         batches = {name: AgentBatch(seen_by[i], reward_of[i], flags_of[i], touched_by[i], goal_of[i]) for name, i in self._index.items()}
         return Outcome(batches, self._episode.copy())

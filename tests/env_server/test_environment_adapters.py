@@ -124,10 +124,12 @@ def test_actions_arrive_in_the_environments_own_terms() -> None:
     environment = CopiesOfParallel(lambda: made.append(Countdown()) or made[-1], AGENTS, 1)
     environment.reset(0)
     environment.step(chosen(1))
-    environment.step({})
+    environment.step({"agent-2": np.array([[np.nan, -np.inf]], np.float32)})
     first, second = made[0].received
     assert first["early"] == 5 and first["middle"].tolist() == [2, 2] and first["late"].tolist() == [4.0, 0.5]
-    assert second["early"] == 3 and second["middle"].tolist() == [1, 0] and second["late"].tolist() == [2.0, 0.0]
+    assert second["early"] == 3 and second["middle"].tolist() == [1, 0] and second["late"].tolist() == [2.0, -1.0]
+    environment.step({})
+    assert made[0].received[2]["late"].tolist() == [2.0, 0.0], "absent agents do nothing"
     for wrong in ({"agent-0": np.array([[4]])}, {"agent-0": np.array([[-1]])}, {"agent-1": np.array([[0, 3]])}):
         with pytest.raises(ValueError, match="outside its range"):
             environment.step(wrong)

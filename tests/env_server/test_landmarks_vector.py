@@ -89,6 +89,8 @@ def test_nothing_starts_before_all_goals_are_there_and_the_first_value_wins() ->
     assert outcome.episode.tolist() == [0]
     for agent in AGENTS:
         assert flags(outcome, agent).tolist() == ([Flag.MEMBER | Flag.FIRST] if agent in offer.members else [0])
+    assert [outcome.agents[agent].goal.tolist() for agent in (leader, follower)] == [[3], [5]]
+    assert all(outcome.agents[agent].goal.tolist() == [-1] for agent in AGENTS if agent not in offer.members)
     assert outcome.agents[leader].observation.any() and [o.episode for o in environment.offers()] == [1]
     for _ in range(12):
         outcome = environment.step({})
@@ -204,7 +206,7 @@ def test_two_resets_with_one_seed_are_equal_and_another_seed_differs() -> None:
     for one, two in zip(runs[0][0], runs[1][0], strict=True):
         assert np.array_equal(one.episode, two.episode)
         for agent in AGENTS:
-            for field in ("observation", "reward", "flags", "achieved"):
+            for field in ("observation", "reward", "flags", "achieved", "goal"):
                 assert np.array_equal(getattr(one.agents[agent], field), getattr(two.agents[agent], field))
 
 
