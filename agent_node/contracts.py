@@ -127,6 +127,11 @@ class ModelData:
 class WorldModel(Protocol):
     """Predicts the next observation from the present one(s) and the agent's own action."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has learnt enough to imagine with."""
+        ...
+
     def fit(self, data: list[ModelData]) -> Metrics:
         """One update; member i learns from `data[i]`."""
         ...

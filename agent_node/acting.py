@@ -1,0 +1,86 @@
+"""From the server's observations to the agent's actions and finished episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.batches import goal_encodings
+from agent_node.buffers.episodes import Episode, Recorder
+from agent_node.contracts import Choice
+from agent_node.features import HistoryStack
+from agent_node.parts import Parts
+from protocols.errors import BadMessage
+from protocols.messages import Flag
+
+Array = NDArray[Any]
+
+
+class Actor:
+    """Plays K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
+
+    def __init__(self, parts: Parts, copies: int) -> None:
+        features, space = parts.features, parts.space
+        self._parts = parts
+        self._copies = copies
+        self._history = HistoryStack(copies, features)
+        self._recorder = self._new_recorder()
+        self._encodings = goal_encodings(space)
+        self._extras: dict[str, NDArray[np.float32]] = {}
+
+    def _new_recorder(self) -> Recorder:
+        features, space = self._parts.features, self._parts.space
+        landmarks = space.landmarks if space else 0
+        return Recorder(self._copies, features.size, features.dtype, features.action_size, features.discrete, landmarks)
+
+    def observe(self, arrays: Mapping[str, Array], continuous: bool) -> tuple[Array, list[Episode]]:
+        """Take the frames of an `Observation`; without `continuous` ticks were missed, and running episodes are dropped. Returns the
+        actions `[K, A]` to send, and the episodes that ended."""
+        observation = self._checked(arrays)
+        flags = arrays["flags"]
+        raw = self._parts.features.flatten(observation)
+        goal = arrays.get("goal")
+        if not continuous:
+            self._recorder = self._new_recorder()
+            self._extras = {}
+        stack = self._history.push(raw, flags)
+        episodes = self._recorder.tick(
+            raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
+            None if goal is None else goal.astype(np.int64), self._extras,
+        )  # fmt: skip
+        return self._act(stack, flags, goal), episodes
+
+    def _act(self, stack: Array, flags: NDArray[np.uint16], goal: Array | None) -> Array:
+        features = self._parts.features
+        actions = np.zeros((self._copies, features.action_size), np.int32 if features.discrete else np.float32)
+        playing = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)) == 0)
+        evaluating = (flags & Flag.EVALUATION) != 0
+        self._extras = {}
+        for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):
+            if len(rows) == 0:
+                continue
+            goals = self._encodings[np.full(len(rows), -1) if goal is None else goal[rows]]
+            first = (flags[rows] & Flag.FIRST) != 0
+            choice = self._parts.learner.act(features.encode(stack[rows]), goals, rows, first, explore)
+            actions[rows] = choice.actions
+            self._keep(rows, choice)
+        return actions
+
+    def _keep(self, rows: NDArray[np.int64], choice: Choice) -> None:
+        for name, values in choice.extras.items():
+            if name not in self._extras:
+                self._extras[name] = np.zeros((self._copies, *values.shape[1:]), np.float32)
+            self._extras[name][rows] = values
+
+    def _checked(self, arrays: Mapping[str, Array]) -> Array:
+        missing = {"observation", "reward", "flags", "episode", "applied"} - arrays.keys()
+        if missing:
+            raise BadMessage("E_FRAME", f"an observation without {', '.join(sorted(missing))}")
+        observation = arrays["observation"]
+        expected = (self._copies, *self._parts.features.layout.shape)
+        if observation.shape != expected:
+            raise BadMessage("E_FRAME", f"observations of shape {observation.shape}, not {expected}")
+        return observation

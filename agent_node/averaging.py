@@ -1,0 +1,105 @@
+"""Consensus on named parameter groups: when a round begins, and what it does to the live parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Learner, WorldModel
+from agent_node.settings import ConsensusSettings
+from protocols.consensus.layout import VectorLayout
+from protocols.consensus.sketch import Projection
+from protocols.consensus.synchronous import SynchronousAveraging
+from protocols.errors import ConfigurationError
+
+SKETCH_EVERY = 10
+"""rounds between two reports of the disagreement"""
+SKETCH_SEED = 20221111
+"""seed of the projection, the same for everybody"""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What periods are counted in."""
+
+    updates: int
+    episodes: int
+    steps: int
+    time: float
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """A closed round; `sketch[2, s]` is there in every tenth: the projected vector before and after."""
+
+    round: int
+    used: int
+    missing: int
+    sketch: NDArray[np.float64] | None
+
+
+class Averaging:
+    """Averages one agent's groups with its neighbours.
+
+    A round begins when the period is over, or when a neighbour has begun it: whoever is first takes the others along, so that agents
+    that were restarted or run at another pace stay in step. The agent goes on learning while a round is open; its result is added to
+    whatever the parameters have become.
+    """
+
+    def __init__(self, settings: ConsensusSettings, weights: Mapping[str, float], learner: Learner, model: WorldModel | None) -> None:
+        self.settings = settings
+        self._parts = [part for part in (learner, model) if part is not None]
+        there = {name: tensors for part in self._parts for name, tensors in part.parameter_groups().items()}
+        absent = [name for name in settings.groups if name not in there]
+        if absent:
+            raise ConfigurationError(f"exchange.consensus.groups: no component has {', '.join(absent)}; there are {', '.join(there)}")
+        self._tensors: dict[str, list[torch.Tensor]] = {name: list(there[name]) for name in settings.groups}
+        self.layout = VectorLayout.of(self._arrays())
+        self.machine = SynchronousAveraging(weights, self.layout.digest, self.layout.size, settings.deadline)
+        self._projection = Projection(SKETCH_SEED)
+        self._last: Counts | None = None
+        self._own: NDArray[np.float32] | None = None
+
+    def consider(self, counts: Counts, now: float) -> None:
+        """Begin a round if it is time."""
+        if self._last is None:
+            self._last = counts
+        pulled = self.machine.newest_round > self.machine.round
+        if not pulled and (self.machine.open or not self._over(self._last, counts)):
+            return
+        self._last = counts
+        number = self.machine.newest_round if pulled else self.machine.round + 1
+        self._own = self.layout.pack(self._arrays())
+        self.machine.begin(number, self._own, now)
+
+    def apply(self) -> list[RoundReport]:
+        """Add what closed rounds have brought to the live parameters."""
+        reports = []
+        for event in self.machine.events():
+            for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):
+                for tensor, array in zip(tensors, arrays, strict=True):
+                    tensor.data += torch.from_numpy(array).to(tensor.dtype)
+            for part in self._parts:
+                part.averaged()
+            sketch = None
+            if event.round % SKETCH_EVERY == 0 and self._own is not None and event.round == self.machine.round:
+                before = self._projection.sketch(self._own)
+                sketch = np.stack([before, before + self._projection.sketch(event.delta)])
+            reports.append(RoundReport(event.round, len(event.used), len(event.missing), sketch))
+        return reports
+
+    def _over(self, last: Counts, counts: Counts) -> bool:
+        every = self.settings.every
+        for unit in ("updates", "episodes", "steps", "time"):
+            period: float | None = getattr(every, unit)
+            if period is not None:
+                return bool(getattr(counts, unit) - getattr(last, unit) >= period)
+        return False
+
+    def _arrays(self) -> dict[str, Sequence[NDArray[Any]]]:
+        return {name: [tensor.detach().cpu().numpy() for tensor in tensors] for name, tensors in self._tensors.items()}

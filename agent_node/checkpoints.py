@@ -1,0 +1,86 @@
+"""Checkpoints: whole or absent.
+
+One checkpoint is `STEP.safetensors` (all arrays) and `STEP.json` (counters, random states, and the SHA-256 of the former), each written to
+a temporary file in the same directory, flushed to the disk and renamed; the manifest comes last, so that there is no manifest without its
+arrays. `LATEST` names the newest. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from protocols.errors import ResourceError
+
+logger = logging.getLogger(__name__)
+FORMAT = 1
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    name = f"{step:012d}"
+    _write(directory / f"{name}.safetensors", content)
+    entry = {"format": FORMAT, "step": step, "sha256": sha256(content).hexdigest(), **manifest}
+    _write(directory / f"{name}.json", json.dumps(entry).encode())
+    _write(directory / "LATEST", name.encode())
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    for old in sorted(directory.glob("*.json"))[:-keep]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    return directory / f"{name}.json"
+
+
+def read_newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Arrays and manifest of the newest checkpoint that is whole; None where there is none at all.
+
+    Damaged ones are skipped with a warning; if all are, `ResourceError` says so, since going on would lose what was learnt.
+    """
+    for orphan in directory.glob(".*.tmp"):
+        orphan.unlink(missing_ok=True)
+    found = sorted(directory.glob("*.json"), reverse=True)
+    troubles = []
+    for path in found:
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            troubles.append(f"{path.name}: {error}")
+            logger.warning("the checkpoint %s can't be read: %s", path, error)
+    if not found:
+        return None
+    raise ResourceError(
+        f"no checkpoint in {directory} can be read ({'; '.join(troubles)}); restore one, or remove the directory to begin anew"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
+    content = path.with_suffix(".safetensors").read_bytes()
+    if sha256(content).hexdigest() != manifest["sha256"]:
+        raise ValueError("its arrays are not those that were written (SHA-256 differs)")
+    return load(content), manifest

@@ -1,0 +1,157 @@
+"""Before an episode: which goal the agent takes, by itself or by agreement with the other members.
+
+For each offered episode the leader draws a goal from its own source and, with a negotiation, one message for it; the others read their goal
+from the message. Where no agreement comes about in time each goes on with a goal of its own, and the episode counts as not negotiated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import GoalSource
+from agent_node.goals.coordination_game import CoordinationGame, convention_accuracy
+from protocols.negotiation.proposals import Negotiation, Received, Settled
+from protocols.seeds import Stream
+
+REMEMBERED = 8192
+"""agreements kept; the oldest leave first"""
+
+
+@dataclass
+class Agreement:
+    """What the agent knows of one episode to come or running."""
+
+    episode: int
+    others: tuple[str, ...]
+    leader: str
+    evaluation: bool
+    goal: int = -1
+    message: int = -1
+    negotiated: bool = False
+    decided: bool = False
+
+
+class GoalExchange:
+    """Answers offers with goals. `game` and `negotiation` are both there or both None (each for itself)."""
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        source: GoalSource,
+        game: CoordinationGame | None,
+        negotiation: Negotiation | None,
+    ) -> None:
+        self.source = source
+        self.game = game
+        self.negotiation = negotiation
+        self._name = name
+        self._key = (seed, crc32(name.encode()))
+        self._agreements: OrderedDict[int, Agreement] = OrderedDict()
+        self._answers: dict[int, Agreement] = {}
+
+    def offered(self, offers: dict[str, NDArray[Any]], members: list[str], now: float) -> None:
+        """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again."""
+        columns = (offers[name].tolist() for name in ("episode", "members", "evaluation", "goal"))
+        for episode, indices, evaluation, assigned in zip(*columns, strict=True):
+            known = self._agreements.get(episode)
+            if known is not None:
+                if known.decided:
+                    self._answers[episode] = known
+                continue
+            names = [members[i] for i in indices if i >= 0]
+            others = tuple(name for name in names if name != self._name)
+            agreement = Agreement(episode, others, names[0], bool(evaluation), assigned)
+            self._agreements[episode] = agreement
+            if assigned >= 0:
+                self._decide(agreement)
+            elif names[0] == self._name:
+                self._lead(agreement, now)
+            elif self.negotiation is not None:
+                self.negotiation.follow(episode, agreement.leader, now)
+            else:
+                self._own_goal(agreement)
+        while len(self._agreements) > REMEMBERED:
+            self._agreements.popitem(last=False)
+
+    def _lead(self, agreement: Agreement, now: float) -> None:
+        random = self._random(agreement.episode)
+        agreement.goal = self.source.propose(random)
+        if self.game is None or self.negotiation is None:
+            self._decide(agreement)
+            return
+        agreement.message = self.game.lead(agreement.goal, random)
+        self.negotiation.lead(agreement.episode, agreement.others, agreement.message, now)
+
+    def settle(self) -> None:
+        """Turn what the negotiation has come to into decisions."""
+        if self.negotiation is None or self.game is None:
+            return
+        for event in self.negotiation.events():
+            agreement = self._agreements.get(event.episode)
+            if agreement is None or agreement.decided:
+                continue
+            if isinstance(event, Received):
+                agreement.message = event.message
+                agreement.goal = self.game.follow(event.message, self._random(event.episode))
+            elif isinstance(event, Settled):
+                agreement.negotiated = event.negotiated
+                if agreement.goal < 0:
+                    self._own_goal(agreement)
+                else:
+                    self._decide(agreement)
+
+    def answers(self) -> dict[str, NDArray[Any]] | None:
+        """Frames of a `Goals` message with all decisions since the last call."""
+        if not self._answers:
+            return None
+        decided, self._answers = list(self._answers.values()), {}
+        return {
+            "episode": np.array([a.episode for a in decided], np.int64),
+            "goal": np.array([a.goal for a in decided], np.int32),
+            "negotiated": np.array([a.negotiated for a in decided], np.uint8),
+        }
+
+    def agreement(self, episode: int) -> Agreement | None:
+        """What is known of an episode; None after a restart or for very old ones."""
+        return self._agreements.get(episode)
+
+    def finished(self, episode: int, reward: float, learn: bool) -> None:
+        """An episode is over: the source hears its outcome, and the table, if it was negotiated. Evaluations (`learn` false) teach none."""
+        agreement = self._agreements.pop(episode, None)
+        if self.negotiation is not None:
+            self.negotiation.forget(episode)
+        if agreement is None or not learn:
+            return
+        self.source.update(agreement.goal, reward)
+        if self.game is not None and agreement.negotiated:
+            self.game.update([(agreement.goal, agreement.message, reward)])
+
+    def figures(self) -> dict[str, float]:
+        """`goals.entropy`: of the source's probabilities, as a share of ln |G|; `game.convention`: how far the agent would understand
+        itself, by `convention_accuracy` of its own table."""
+        probabilities = self.source.probabilities()
+        positive = probabilities[probabilities > 0]
+        values = {"goals.entropy": float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))}
+        if self.game is not None:
+            values["game.convention"] = convention_accuracy(self.game.table, self.game.table)
+        return values
+
+    def _own_goal(self, agreement: Agreement) -> None:
+        agreement.goal = self.source.propose(self._random(agreement.episode))
+        self._decide(agreement)
+
+    def _decide(self, agreement: Agreement) -> None:
+        agreement.decided = True
+        self._answers[agreement.episode] = agreement
+
+    def _random(self, episode: int) -> np.random.Generator:
+        # One generator per episode: choices do not depend on the order in which messages arrive.
+        seed, node = self._key
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(node, int(Stream.GOALS), episode)))

@@ -1,0 +1,127 @@
+"""An agent's parts, put together from its settings once it knows what it sees and does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent_node.batches import goal_encodings, make_batch
+from agent_node.buffers.replay import ReplayBuffer
+from agent_node.contracts import Batch, GoalSource, Learner, WorldModel
+from agent_node.features import Features
+from agent_node.goals.coordination_game import CoordinationGame
+from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.world_models.imagination import Imagination
+from protocols.errors import ConfigurationError
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+from protocols.registry import create
+from protocols.seeds import Stream, generator, integer
+
+RELABELLED_WITHOUT_TRACE = ("own_individual",)
+
+
+@dataclass
+class Parts:
+    """Everything that learns or remembers in one agent."""
+
+    settings: AgentSettings
+    exchange: ExchangeSettings
+    features: Features
+    space: GoalSpace | None
+    learner: Learner
+    model: WorldModel | None
+    buffer: ReplayBuffer
+    imagination: Imagination | None
+    source: GoalSource | None
+    game: CoordinationGame | None
+    random: dict[str, np.random.Generator]
+
+    @classmethod
+    def build(cls, settings: AgentSettings, exchange: ExchangeSettings, layout: Layout, copies: int, name: str, seed: int) -> Parts:
+        """Create every part. `seed` is the run's; `name` makes this agent's streams its own.
+
+        Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.
+        """
+        features = Features(layout, settings.history)
+        space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
+        averaged = exchange.consensus.groups if exchange.consensus else []
+        interface = features.interface(space.landmarks if space else 0)
+        learner: Learner = create("learner", settings.learner)(
+            settings.learner,
+            interface,
+            copies,
+            integer(seed, name, Stream.EXPLORATION),
+            integer(seed, "agents" if set(averaged) & {"policy", "critic"} else name, Stream.INITIAL_PARAMETERS),
+        )
+        held_out = settings.world_model.held_out if settings.world_model else 0.0
+        buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out)
+        model: WorldModel | None = None
+        imagination = None
+        if settings.world_model is not None:
+            whose = "agents" if "world_model" in averaged else name
+            landmarks = space.landmarks if space else 0
+            model_seed = integer(seed, whose, Stream.WORLD_MODEL)
+            built = create("world_model", settings.world_model)(settings.world_model, features, landmarks, model_seed)
+            model = built
+            imagination = Imagination(
+                built, learner, buffer, goal_encodings(space), settings.world_model.horizon, integer(seed, name, Stream.IMAGINATION)
+            )
+        if space is not None and settings.goals is None:
+            raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
+        source: GoalSource | None = None
+        if space is not None and settings.goals is not None:
+            source = create("goals", settings.goals)(settings.goals, space.count)
+        game: CoordinationGame | None = None
+        if space is not None and exchange.negotiation is not None:
+            game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count)
+        streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
+        random = {key: generator(seed, name, stream) for key, stream in streams.items()}
+        return cls(settings, exchange, features, space, learner, model, buffer, imagination, source, game, random)
+
+    def batch(self, size: int) -> Batch:
+        """A batch of real transitions, a share of them relabelled, and of imagined ones."""
+        settings = self.settings.world_model
+        dreamt = 0
+        if self.imagination is not None and settings is not None and self.model is not None and self.model.ready:
+            dreamt = round(size * settings.imagined_ratio)
+        hindsight = self.exchange.hindsight
+        share, strategies = (hindsight.share, hindsight.strategies) if hindsight else (0.0, ())
+        samples = [self.buffer.sample(size - dreamt, self.random["buffer"], share, strategies)] if dreamt < size else []
+        if dreamt and self.imagination is not None:
+            samples.append(self.imagination.sample(dreamt))
+        imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
+        return make_batch(samples, imagined, self.features, goal_encodings(self.space))
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors by prefixed name, and random states for the manifest."""
+        tensors = {f"learner/{name}": tensor for name, tensor in self.learner.state_dict().items()}
+        if self.model is not None:
+            tensors |= {f"world_model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        arrays = {f"buffer/{name}": array for name, array in self.buffer.state().items()}
+        if self.game is not None:
+            arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return tensors, {"random": {name: random.bit_generator.state for name, random in self.random.items()}}
+
+    def load(self, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> None:
+        """Restore; `ValueError` where something does not fit these settings."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        self.learner.load_state_dict(part("learner/"))
+        if self.model is not None:
+            self.model.load_state_dict(part("world_model/"))
+        self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
+        if self.game is not None:
+            self.game.load_state({name: tensor.numpy() for name, tensor in part("game/").items()})
+        for name, state in manifest["random"].items():
+            if name in self.random:
+                self.random[name].bit_generator.state = state
