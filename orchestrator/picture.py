@@ -159,11 +159,11 @@ def _grid(rows: Sequence[Sequence[str | None]], graph: nx.Graph) -> list[str]:
         if number + 1 < len(rows):
             below = list(rows[number + 1]) + [None] * columns
             marks = []
-            for index, node in enumerate(row):
+            for index, upper in enumerate(row):
                 under = below[index]
                 if under is None and index == columns - 1:
                     under = next((other for other in reversed(rows[number + 1]) if other is not None), None)
-                if node is not None and under is not None and graph.has_edge(node, under):
+                if upper is not None and under is not None and graph.has_edge(upper, under):
                     marks.append((index * pitch + width // 2, "│"))
             lines += [_line(*marks)] * 2 if marks else [""]
     return lines

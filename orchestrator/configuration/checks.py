@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def _topology(subject: Subject) -> Iterator[Finding]:
     topology, agents = subject.configuration.network.topology, subject.configuration.agent_names()
     where: Path = ("network", "topology")
     if topology.edges and topology.kind != "edges":
-        yield Finding((*where, "edges"), f"edges are read only with kind: edges, and the kind is {topology.kind}", "edges", "error", True)
+        yield Finding((*where, "edges"), f"edges are read only with kind: edges, and the kind is {topology.kind}", key=True)
         return
     known = set(agents)
     wrong = False
@@ -154,7 +155,7 @@ def _topology(subject: Subject) -> Iterator[Finding]:
         for end, node in enumerate(edge):
             if node not in known:
                 wrong = True
-                yield Finding((*where, "edges", index, end), f'"{node}" is no agent: they are {_span(agents)}', nearest(node, agents))
+                yield Finding((*where, "edges", index, end), f'"{node}" is no agent: they are {_span(agents)}', _meant(node, agents))
         if edge[0] == edge[1] and edge[0] in known:
             yield Finding((*where, "edges", index), f"joins {edge[0]} with itself; remove it")
     if wrong:
@@ -175,7 +176,7 @@ def _overrides(subject: Subject) -> Iterator[Finding]:
         where: Path = ("agents", "overrides", name)
         if name not in names:
             text = f'"{name}" does not exist (agents.count is {configuration.agents.count})'
-            yield Finding(where, text, nearest(name, names), key=True)
+            yield Finding(where, text, _meant(name, names), key=True)
             continue
         checked = _agent(configuration, name)
         for problem, path in zip(checked.problems, checked.paths, strict=True):
@@ -286,13 +287,10 @@ def _goals(subject: Subject) -> Iterator[Finding]:
         )
 
 
-@_reads("agents.count", "exchange")
+@_reads("agents.count", "exchange.consensus")
 def _alone(subject: Subject) -> Iterator[Finding]:
-    exchange = subject.configuration.exchange
-    if subject.configuration.agents.count == 1:
-        for part in ("negotiation", "hindsight", "consensus"):
-            if getattr(exchange, part) is not None:
-                yield Finding(("exchange", part), "there is nobody to talk to: agents.count is 1", None, "warning")
+    if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:
+        yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
 
 
 @_reads("network.bind")
@@ -364,7 +362,7 @@ def _pins(subject: Subject) -> Iterator[Finding]:
     for glob in subject.configuration.launch.placement.pins:
         if not any(fnmatchcase(name, glob) for name in names):
             where: Path = ("launch", "placement", "pins", glob)
-            yield Finding(where, f'"{glob}" matches no node: they are env-0 and {_span(names[1:])}', nearest(glob, names), key=True)
+            yield Finding(where, f'"{glob}" matches no node: they are env-0 and {_span(names[1:])}', _meant(glob, names), key=True)
 
 
 @_reads("evaluation")
@@ -372,6 +370,11 @@ def _evaluation(subject: Subject) -> Iterator[Finding]:
     evaluation = subject.configuration.evaluation
     if evaluation.episodes == 0 and evaluation.final == 0:
         yield Finding(("evaluation",), "no episode is ever evaluated (episodes and final are 0)", None, "warning")
+
+
+def _meant(name: str, names: Sequence[str]) -> str | None:
+    """The nearest name, except for agents that are well spelt but not there: agent-7 is no misspelling of agent-3."""
+    return None if re.fullmatch(r"agent-\d+", name) else nearest(name, names)
 
 
 def _span(agents: Sequence[str]) -> str:

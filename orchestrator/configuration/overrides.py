@@ -77,7 +77,8 @@ def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
             return None if drop else override.value
         if old is None or (isinstance(old, Scalar) and old.value is None):
             old = List(override.location)
-        if not isinstance(old, List):
+        free = shape is None or shape.is_list or (around is not None and around.is_open_map)
+        if not isinstance(old, List) or not free:
             raise Refused(Problem(str(override.location), format_path(path), "+= adds to a list, but this is none; write = instead"))
         return List(override.location, (*old.items, override.value))
 

@@ -77,7 +77,9 @@ def read_text(text: str, source: str, only: Location | None = None) -> tuple[Nod
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = only or (Location(source, mark.line + 1, mark.column + 1) if mark else Location(source))
-        context = f" {error.context}" if error.context and error.context_mark else ""
+        context = f" {error.context}" if error.context else ""
+        if context and error.context_mark is not None and error.context_mark.line != mark.line and only is None:
+            context += f" that starts in line {error.context_mark.line + 1}"
         raise Unreadable([*builder.problems, Problem(str(place), "", f"is not YAML: {error.problem or error}{context}")]) from error
     except YAMLError as error:
         place = only or Location(source)

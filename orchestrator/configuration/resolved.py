@@ -13,12 +13,13 @@ from protocols.registry import kinds
 from protocols.settings import Settings
 
 from .locations import Location, Map, Node, Path, find, format_path, planted
-from .reader import Unreadable, read_text
 from .shape import shape_at
 
 WIDTH = 140
 _COMMENT_COLUMN = 44
-_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+-]*")
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(:[A-Za-z0-9_./+-]+)*")
+"""texts that no YAML reader takes for anything else: numbers start with a digit, a sign or a dot"""
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(us|ms|s|min|h|d|B|KiB|MiB|GiB)")
 
 OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("name",),
@@ -132,17 +133,17 @@ def flow(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, str):
-        return value if _stays_text(value) else json.dumps(value)
+        return value if _stays_text(value) else _quoted(value)
     return json.dumps(value)
 
 
+def _quoted(text: str) -> str:
+    """In double quotes; letters beyond U+FFFF in one escape, where JSON would write two halves that YAML does not join."""
+    written = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08X}" for letter in written)
+
+
 def _stays_text(text: str) -> bool:
-    if re.fullmatch(r"[0-9.]+(us|ms|s|min|h|d|B|KiB|MiB|GiB)", text):
+    if _QUANTITY.fullmatch(text):
         return True
-    if not _PLAIN.fullmatch(text) or text.lower() in ("null", "true", "false", "y", "n", "yes", "no", "on", "off"):
-        return False
-    try:
-        tree, _ = read_text(text, "")
-    except Unreadable:
-        return False
-    return not isinstance(tree, Map) and getattr(tree, "value", None) == text
+    return bool(_PLAIN.fullmatch(text)) and text.lower() not in ("null", "true", "false", "y", "n", "yes", "no", "on", "off")

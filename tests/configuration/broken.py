@@ -1,0 +1,270 @@
+"""Thirty broken configurations. `«` marks where a mistake stands (it is not part of the file); `expected` lists the mistakes in the order
+of their marks, then those of arguments (`argument`) and of neighbouring files (`file`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+START = "version: 1\nuntil: {time: 10s}\n"
+PLACE = "environment: {id: landmarks}\n"
+NEGOTIATED = "  negotiation: {kind: coordination_game}\n"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What must be said of one mistake."""
+
+    path: str
+    says: str
+    suggestion: str | None = None
+    argument: int = 0
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One configuration with all its mistakes."""
+
+    name: str
+    text: str
+    expected: tuple[Mistake, ...]
+    overrides: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def _case(name: str, text: str, *expected: Mistake, overrides: tuple[str, ...] = (), files: dict[str, str] | None = None) -> Broken:
+    return Broken(name, text, expected, overrides, files or {})
+
+
+M = Mistake
+CASES = [
+    _case(
+        "unknown key in a block and in a flow map",
+        START + PLACE + "agents:\n  «cuont: 4\n  learner: {kind: double_dqn, «learning_rat: 1e-3}\n",
+        M("agents.cuont", "unknown key", "count"),
+        M("agents.learner.learning_rat", "unknown key", "learning_rate"),
+    ),
+    _case(
+        "unknown section and what is wrong inside it",
+        START + PLACE + "«netwrok:\n  topology: {kind: «rign}\n",
+        M("netwrok", "unknown key", "network"),
+        M("network.topology.kind", '"rign" is not one of ring, complete', "ring"),
+    ),
+    _case(
+        "unknown key like nothing else",
+        START + PLACE + "supervision:\n  «zzz: 3\n",
+        M("supervision.zzz", "unknown key; here may stand min_agents, first, max"),
+    ),
+    _case(
+        "wrong types",
+        START + PLACE + "agents:\n  count: «four\n  buffer: {transitions: «2.5}\nnetwork: {bind: «7}\nevaluation: {aligned: «yes}\n",
+        M("agents.count", '"four" is not a whole number'),
+        M("agents.buffer.transitions", "2.5 is not a whole number"),
+        M("network.bind", "7 is not a text"),
+        M("evaluation.aligned", '"yes" is neither true nor false', "true"),
+    ),
+    _case(
+        "quoted numbers are texts",
+        START + PLACE + 'agents:\n  count: «"4"\nseed: «"0"\n',
+        M("agents.count", '"4" is not a whole number'),
+        M("seed", '"0" is not a whole number'),
+    ),
+    _case(
+        "ranges",
+        START
+        + "environment: {id: landmarks, copies: «0}\n"
+        + "agents:\n  count: «5000\n  learner: {kind: double_dqn, learning_rate: «0, discount: «1.5}\n",
+        M("environment.copies", "0 is less than 1"),
+        M("agents.count", "5000 is more than 1024"),
+        M("agents.learner.learning_rate", "0 is not more than 0"),
+        M("agents.learner.discount", "1.5 is more than 1"),
+    ),
+    _case(
+        "units",
+        "version: 1\nuntil: {time: «20}\n"
+        + 'environment:\n  id: landmarks\n  deadline: «"2"\n  goal_deadline: «3sec\nlaunch: {resources: {agent: {memory: «512}}}\n',
+        M("until.time", "20 has no unit; write 20ms or 20s"),
+        M("environment.deadline", '"2" has no unit; write 2ms or 2s'),
+        M("environment.goal_deadline", '"3sec" has the unknown unit sec; units are us, ms, s'),
+        M("launch.resources.agent.memory", "512 has no unit; write 512MiB or 512GiB"),
+    ),
+    _case(
+        "choices",
+        START
+        + "environment: {id: landmarks, stand_in: «repaet}\nlaunch: {engine: «ray, threads: «fast}\nmetrics: {sinks: [csv, «tensorbord]}\n",
+        M("environment.stand_in", '"repaet" is not one of repeat, noop, random', "repeat"),
+        M("launch.engine", '"ray" is not local'),
+        M("launch.threads", '"fast" is not a whole number, and is not auto'),
+        M("metrics.sinks[1]", '"tensorbord" is not one of csv, tensorboard', "tensorboard"),
+    ),
+    _case(
+        "missing keys",
+        "««name: lost\nenvironment: «{copies: 4}\n",
+        M("version", "this key is required, but missing"),
+        M("until", "this key is required, but missing"),
+        M("environment.id", "this key is required, but missing"),
+    ),
+    _case(
+        "components of unknown kind, and their other keys",
+        START
+        + PLACE
+        + "agents:\n  learner: {kind: «double_dqm, «learning_rat: 0.1}\n  world_model: {kind: «gaussian}\n  goals: {kind: «uniforn}\n",
+        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn', "double_dqn"),
+        M("agents.learner.learning_rat", "unknown key", "learning_rate"),
+        M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
+        M("agents.goals.kind", '"uniforn" is not one of uniform', "uniform"),
+    ),
+    _case(
+        "component without a kind, and one that is no map",
+        START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
+        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn'),
+        M("agents.world_model", '"ensemble" is not a map of keys'),
+    ),
+    _case(
+        "duplicate keys",
+        START + PLACE + "agents:\n  count: 4\n  «count: 5\nexchange: {consensus: null, «consensus: null}\n",
+        M("agents.count", "is given twice; the first is in line 5"),
+        M("exchange.consensus", "is given twice; the first is in line 7"),
+    ),
+    _case(
+        "broken YAML, and an argument beside it",
+        START + "environment: {id: landmarks\nagents«: {count: 4}\n",
+        M("", "is not YAML: expected ',' or '}', but got ':' while parsing a flow mapping that starts in line 3"),
+        M("", '"agents.count" is not an override', argument=1),
+        overrides=("agents.count",),
+    ),
+    _case(
+        "a tab",
+        START + "environment:\n«\tid: landmarks\n",
+        M("", "is not YAML"),
+    ),
+    _case(
+        "a tag",
+        START + "environment: {id: «!!python/name:os.system landmarks}\n",
+        M("environment.id", "has the tag"),
+    ),
+    _case(
+        "edges to nobody",
+        START + PLACE + "agents: {count: 3}\nnetwork:\n  topology:\n    kind: edges\n"
+        "    edges: [[agent-0, agent-1], [agent-1, «agnet-2], [agent-2, «agent-7], «[agent-0, agent-0]]\n",
+        M("network.topology.edges[1][1]", '"agnet-2" is no agent: they are agent-0 ... agent-2', "agent-2"),
+        M("network.topology.edges[2][1]", '"agent-7" is no agent'),
+        M("network.topology.edges[3]", "joins agent-0 with itself"),
+    ),
+    _case(
+        "a graph in two parts, beside a wrong figure",
+        START + PLACE + "network:\n  topology: «{kind: edges, edges: [[agent-0, agent-1], [agent-2, agent-3]]}\nseed: «-1\n",
+        M("network.topology", "falls into 2 parts that can never agree: agent-0, agent-1 | agent-2, agent-3"),
+        M("seed", "-1 is less than 0"),
+    ),
+    _case(
+        "edges of a ring, and an edge with three ends",
+        START + PLACE + "network: {topology: {kind: ring, «edges: [[agent-0, agent-1]]}}\nsupervision: {min_agents: «9}\n",
+        M("network.topology.edges", "edges are read only with kind: edges"),
+        M("supervision.min_agents", "9 is more than there are (agents.count is 4)"),
+    ),
+    _case(
+        "an edge with one end",
+        START + PLACE + "network: {topology: {kind: edges, edges: [«[agent-0], [agent-0, agent-1]]}}\nmetrics: {every: «0s}\n",
+        M("network.topology.edges[0][1]", "the list is too short"),
+        M("metrics.every", '"0s" is not more than 0'),
+    ),
+    _case(
+        "overrides of agents",
+        START + PLACE + "agents:\n  overrides:\n    «agent-7: {history: 2}\n"
+        "    agent-2: {learner: {«learning_rat: 1e-4, discount: «2}}\n    agent-1: {learner: {kind: «dqn}}\n",
+        M("agents.overrides.agent-7", '"agent-7" does not exist (agents.count is 4)'),
+        M("agents.overrides.agent-2.learner.learning_rat", "unknown key", "learning_rate"),
+        M("agents.overrides.agent-2.learner.discount", "2 is more than 1"),
+        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn', "double_dqn"),
+    ),
+    _case(
+        "groups that nobody has",
+        START + PLACE + "exchange:\n  consensus: {groups: [«policy, critic, «world_model, «critic]}\n",
+        M("exchange.consensus.groups[0]", "the agents have no parameters called policy (but critic)"),
+        M("exchange.consensus.groups[2]", "the agents have no parameters called world_model (but critic); set agents.world_model"),
+        M("exchange.consensus.groups[3]", "critic is listed twice"),
+    ),
+    _case(
+        "shapes that cannot be averaged",
+        START + PLACE + "agents: {overrides: {agent-2: {learner: {hidden: [64]}}}}\nexchange: {consensus: {groups: [«critic]}}\n",
+        M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], history 1) and agent-0"),
+    ),
+    _case(
+        "goals where there are none",
+        START + 'environment: {id: "gymnasium:CartPole-v1"}\nagents:\n  count: 1\n  goals: «{kind: uniform}\nexchange:\n'
+        "  negotiation: «{kind: coordination_game}\n  hindsight: «{}\n",
+        M("agents.goals", "gymnasium:CartPole-v1 has no goals; write goals: null"),
+        M("exchange.negotiation", "needs an environment with goals"),
+        M("exchange.hindsight", "needs an environment with goals"),
+    ),
+    _case(
+        "goals that nobody chooses",
+        START + PLACE + "agents: {goals: «null}\nnetwork: {bind: «0.0.0.0}\n",
+        M("agents.goals", "landmarks has 6 goals, and nobody chooses them; write goals: {kind: uniform}"),
+        M("network.bind", "this version does not encrypt"),
+    ),
+    _case(
+        "options of landmarks",
+        START + "environment:\n  id: landmarks\n  options: {«landmark: 3, room: «10, scheme: «consistant}\n",
+        M("environment.options.landmark", "unknown key", "landmarks"),
+        M("environment.options.room", "10 is less than 100"),
+        M("environment.options.scheme", '"consistant" is not one of consistent, original', "consistent"),
+    ),
+    _case(
+        "an environment that nobody has",
+        START + "environment: {id: «landmark}\nsupervision: «{heartbeat: 5s, suspect: 3s}\n",
+        M("environment.id", "unknown environment"),
+        M("supervision", "heartbeat < suspect < dead must hold"),
+    ),
+    _case(
+        "rules of whole maps",
+        "version: 1\nuntil: «{}\n"
+        + PLACE
+        + "exchange:\n  consensus: {every: «{updates: 5, steps: 3}, groups: [critic]}\n  hindsight: «{strategies: [joint, joint]}\n",
+        M("until", "give at least one of episodes, steps, time"),
+        M("exchange.consensus.every", "give exactly one of episodes, updates, steps, time"),
+        M("exchange.hindsight", "a strategy is listed twice"),
+    ),
+    _case(
+        "arguments",
+        START + PLACE,
+        M("agents.cuont", "unknown key", "count", argument=1),
+        M("network.topology.kind", '"rign" is not one of ring', "ring", argument=2),
+        M("until.time", "20 has no unit", argument=3),
+        M("metrics.sinks[7]", "index 7 is outside the list", argument=4),
+        overrides=("agents.cuont=8", "network.topology.kind=rign", "until.time=20", "metrics.sinks.7=csv"),
+    ),
+    _case(
+        "arguments that are none",
+        START + PLACE + "seed: «1.5\n",
+        M("seed", "1.5 is not a whole number"),
+        M("", '"agents..count=3" is not an override', argument=1),
+        M("agents.count", "has no value", argument=2),
+        M("environment.options", "is not YAML", argument=3),
+        M("agents.count", "+= adds to a list", argument=4),
+        overrides=("agents..count=3", "agents.count=", "environment.options={a: ", "agents.count+=1"),
+    ),
+    _case(
+        "mistakes in the file that is extended",
+        "extends: base.yaml\nagents: {«cuont: 3}\n",
+        M("agents.cuont", "unknown key", "count"),
+        M("environment.copies", "0 is less than 1", file="base.yaml:3:38"),
+        files={"base.yaml": START + "environment: {id: landmarks, copies: 0}\n"},
+    ),
+    _case(
+        "extending nothing and oneself",
+        "extends: «base.yaml\n" + START + PLACE,
+        M("extends", "goes in a circle", file="base.yaml:1:10"),
+        files={"base.yaml": "extends: broken.yaml\n"},
+    ),
+    _case("extending a file that is not there", START + PLACE + "extends: «other.yaml\n", M("extends", "there is no file")),
+    _case(
+        "pins and buffers",
+        START + PLACE + "agents:\n  buffer: {transitions: 1000}\n  learner: {kind: double_dqn, warmup: «2000, value_range: «[1, 0]}\n"
+        "launch: {placement: {pins: {«agnet-0: local}}}\n",
+        M("agents.learner.warmup", "2000 transitions never fit into a buffer of 1000"),
+        M("agents.learner.value_range", "the lower end 1 is not below the upper end 0"),
+        M("launch.placement.pins.agnet-0", "matches no node: they are env-0 and agent-0 ... agent-3", "agent-0"),
+    ),
+]
