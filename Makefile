@@ -1,0 +1,60 @@
+# First call: makes .venv (some minutes). Later calls start at once, until pyproject.toml or constraints.txt change.
+#   make up CONFIG=configs/other.yaml ARGS="until.time=60s"      make test PYTEST_ARGS="-k codec"      make PYTHON=python3.12 setup
+
+PYTHON ?= python3
+CONFIG ?= configs/4agents_ring.yaml
+ARGS ?=
+PYTEST_ARGS ?=
+WORKERS ?= auto
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+.PHONY: help up test test-slow lint format bench setup constraints clean-env
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make up         environment, then the run of $(CONFIG) to its end"
+	@echo "make test       environment with the test extra, then all quick tests"
+	@echo "make test-slow  the slow tests only"
+	@echo "make lint       ruff and mypy"
+	@echo "make format     let ruff format and sort imports"
+	@echo "make bench      benchmarks"
+	@echo "make setup      environment only"
+	@echo "make clean-env  remove the environment"
+
+up: setup
+	$(BIN)/orchestrate up $(CONFIG) $(ARGS)
+
+test:
+	@$(PYTHON) scripts/setup_env.py --extras test
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-slow:
+	@$(PYTHON) scripts/setup_env.py --extras test
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+lint:
+	@$(PYTHON) scripts/setup_env.py --extras dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format:
+	@$(PYTHON) scripts/setup_env.py --extras dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup
+	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
+
+setup:
+	@$(PYTHON) scripts/setup_env.py
+
+constraints:
+	(sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \
+		| sed 's/+.*$$//' | LC_ALL=C sort -f) > constraints.new
+	mv constraints.new constraints.txt
+
+clean-env:
+	rm -rf .venv
