@@ -61,8 +61,8 @@ class CoordinationGame:
     def _choose(self, values: Table, random: np.random.Generator, greedy: bool) -> int:
         if greedy:
             return int(random.choice(np.flatnonzero(values == values.max())))
-        weights = np.exp(self.settings.inverse_temperature * (values - values.max()))
-        return min(int(np.searchsorted(weights.cumsum(), random.random() * weights.sum(), side="right")), len(values) - 1)
+        # The largest of (log-weight + Gumbel noise) is a draw from the softmax.
+        return int((self.settings.inverse_temperature * values + random.gumbel(size=len(values))).argmax())
 
 
 def convention_accuracy(leader: Table, follower: Table) -> float:

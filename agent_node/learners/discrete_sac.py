@@ -29,11 +29,11 @@ class DiscreteSAC:
 
     wants: Literal["replay", "rollout"] = "replay"
 
-    def __init__(self, settings: DiscreteSACSettings, interface: Interface, rows: int, seed: int) -> None:
+    def __init__(self, settings: DiscreteSACSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
         self.actions = JointAction(interface, settings.kind)
         widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
         self.policy = StackedMLP(1, widths, generator)
         self.critics = StackedMLP(2, widths, generator)
         self.targets = StackedMLP(2, widths, generator)

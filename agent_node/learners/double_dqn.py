@@ -23,16 +23,16 @@ from agent_node.settings import DoubleDQNSettings
 
 
 class DoubleDQN:
-    """Learner `double_dqn`; `rows` copies act at once."""
+    """Learner `double_dqn`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
 
     wants: Literal["replay", "rollout"] = "replay"
 
-    def __init__(self, settings: DoubleDQNSettings, interface: Interface, rows: int, seed: int) -> None:
+    def __init__(self, settings: DoubleDQNSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
         self.actions = JointAction(interface, settings.kind)
         widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
-        self.online = StackedMLP(1, widths, torch.Generator().manual_seed(seed))
-        self.target = StackedMLP(1, widths, torch.Generator().manual_seed(seed))
+        self.online = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial))
+        self.target = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial))
         self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.gradient_norm)
         self.exploration = HeldExploration(
             rows, self.actions.count, settings.exploration, settings.exploration_hold, np.random.default_rng(seed)
