@@ -252,7 +252,7 @@ class Leader:
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", src, HeartbeatAck())
             view.phases[src] = message.phase
-            if src == ENVIRONMENT:
+            if src == ENVIRONMENT and message.phase != "joining":
                 view.progress.count(message.inc, episodes=message.episodes)
         elif isinstance(message, Metrics):
             view.collector.receive(src, message, received.arrays, self._living_agents())
@@ -359,7 +359,7 @@ class Leader:
             view.up_after.setdefault(name, now - view.started)
             if self.phase in (Phase.TRAINING, Phase.EVALUATION):
                 self._commands.give(name, change.incarnation, "start", now)
-            if self.phase == Phase.EVALUATION and name == ENVIRONMENT:
+            if self.phase == Phase.EVALUATION:
                 self._commands.give(name, change.incarnation, "finish", now)
         if change.new in (State.DEAD, State.LEFT, State.LOST):
             view.collector.close_rounds(self._living_agents())
@@ -373,25 +373,27 @@ class Leader:
         process = self._processes.get(name)
         if process is None or process.start.incarnation != message.incarnation or process.ended:
             return
+        # Whatever it says with its last breath: a node that was declared dead was ended by us.
+        code = message.code if process.kill_due is None else -9
         process.ended, process.kill_due = True, None
         self._commands.forget(name)
         bye = self._byes.get(name)
-        how = describe_exit(message.code) + (f": {bye.reason}" if bye is not None and bye.reason else "")
+        how = describe_exit(code) + (f": {bye.reason}" if bye is not None and bye.reason else "")
         if self.phase >= Phase.STOPPING:
-            view.membership.ended(name, message.incarnation, message.code == 0, how)
+            view.membership.ended(name, message.incarnation, code == 0, how)
             return
-        view.membership.ended(name, message.incarnation, message.code == 0, how)
-        if self.phase == Phase.NODES and message.code >= 0:
+        view.membership.ended(name, message.incarnation, code == 0, how)
+        if self.phase == Phase.NODES and code >= 0:
             tail = view.files.log_tail(name)
             text = f"{name} ended before the run began, {how}" + (f"; the end of its log:\n{tail}" if tail else "")
-            self.stop(Outcome("FAILED", message.code or ExitCode.CRASH, text), now)
+            self.stop(Outcome("FAILED", code or ExitCode.CRASH, text), now)
             return
         silence = view.troubles.get(name)
-        decision = view.supervisor.ended(name, message.code, now)
+        decision = view.supervisor.ended(name, code, now)
         if decision.fate == Fate.RESTART:
             trouble = f"{silence or how}, attempt {decision.attempt} of {decision.of}"
             view.troubles[name] = trouble
-            self._event("warning", "node.restart", f"{name} {trouble}, back in {decision.delay:.1f} s", name, exit=message.code)
+            self._event("warning", "node.restart", f"{name} {trouble}, back in {decision.delay:.1f} s", name, exit=code)
         elif decision.fate == Fate.LOST:
             view.troubles[name] = f"given up: {decision.reason}"
             view.membership.lost(name, decision.reason)
@@ -443,7 +445,8 @@ class Leader:
             self._go(Phase.EVALUATION)
             self._finish_deadline = now + FINISH_TIMEOUT
             self._event("info", "run.evaluation", f"training is over after {reached}; last evaluation")
-            self._commands.give(ENVIRONMENT, view.membership[ENVIRONMENT].incarnation, "finish", now)
+            for member in view.membership.members.values():
+                self._commands.give(member.name, member.incarnation, "finish", now)
         elif self.phase == Phase.EVALUATION and now >= self._finish_deadline:
             self._event("warning", "run.unfinished", f"the last evaluation did not end within {FINISH_TIMEOUT:g} s")
             self.stop(Outcome("DONE", ExitCode.OK, self._reached), now)

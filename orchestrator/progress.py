@@ -17,8 +17,8 @@ class _Counter:
 
     def update(self, incarnation: int, value: int) -> None:
         if incarnation != self._incarnation:
-            # The first word of a new incarnation comes before it has done anything: zero means that it remembers nothing.
-            self._base = self.total if value == 0 else 0
+            # A server that remembers goes on from a count of seconds ago; one that remembers nothing from (nearly) zero.
+            self._base = self.total if 2 * value < self.total else 0
             self._incarnation = incarnation
         self.total = max(self.total, self._base + value)
 

@@ -279,8 +279,8 @@ def main(directory: Path, start_timeout: float = START_TIMEOUT) -> int:
 
 
 def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float = START_TIMEOUT) -> int:
-    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number. `start_timeout` are the
-    seconds until every node must be up.
+    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number.
+    `start_timeout` are the seconds until every node must be up.
 
     Its output goes to `server.log`. When it ends before it can be reached, the error it ended with is raised here; the run directory
     stays, with the reason in `run.json`.

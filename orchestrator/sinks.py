@@ -10,6 +10,7 @@ import csv
 import heapq
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,12 +70,11 @@ class TensorBoardSink:
     def _run(self) -> None:
         writers: dict[str, Any] = {}
         try:
-            from tensorboardX import SummaryWriter
-
+            summary_writer = _summary_writer()
             while (row := self._rows.get()) is not None:
                 writer = writers.get(row.node)
                 if writer is None:
-                    writer = writers[row.node] = SummaryWriter(str(self._directory / row.node), flush_secs=5)
+                    writer = writers[row.node] = summary_writer(str(self._directory / row.node), flush_secs=5)
                 for name, value in row.values.items():
                     writer.add_scalar(name, value, row.step, row.t)
             for writer in writers.values():
@@ -82,6 +82,20 @@ class TensorBoardSink:
         except Exception as error:
             logger.exception("the tensorboard sink failed")
             self.failure = f"{type(error).__name__}: {error}"
+
+
+def _summary_writer() -> Any:
+    """The writer class of tensorboardX, imported as if torch were absent: it would load it, two seconds and 200 MB, for pictures that we
+    don't write."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def _rows(path: Path, node: str) -> Iterator[tuple[float, str, int, int, str, float]]:

@@ -13,7 +13,8 @@ from orchestrator.config import Configuration
 from orchestrator.run_files import read_lines
 from protocols.topology import build, contraction, metropolis_weights
 
-_PARTS = ("act", "learn", "imagine", "exchange", "wait")
+_IDLE = ("wait", "other")
+_EVALUATION = ("eval.", "evaluation.")
 _LAST_SHARE = 10
 
 
@@ -32,7 +33,7 @@ def summarize(
             "usage": usage.get(name),
             "time": time_shares(figures),
         }
-        evaluation = {metric: [values[0], values[-1]] for metric, values in figures.items() if metric.startswith("eval.") and values}
+        evaluation = {metric: [values[0], values[-1]] for metric, values in figures.items() if metric.startswith(_EVALUATION) and values}
         for metric, (first, last) in evaluation.items():
             result["evaluation"][metric] = {"first": first, "last": last}
     result["disagreement"] = _disagreement(configuration, rows.get("run", {}))
@@ -42,10 +43,10 @@ def summarize(
 
 
 def time_shares(figures: Mapping[str, list[float]]) -> dict[str, float] | None:
-    """Share of each part (act, learn, ...) in the time that the metrics `time.PART` account for; None without any."""
-    totals = {part: sum(figures.get(f"time.{part}", [])) for part in _PARTS}
+    """Share of each activity in the time that the metrics `time.ACTIVITY` account for; None without any."""
+    totals = {name.removeprefix("time."): sum(values) for name, values in figures.items() if name.startswith("time.")}
     whole = sum(totals.values())
-    return {part: total / whole for part, total in totals.items()} if whole > 0 else None
+    return {activity: total / whole for activity, total in totals.items()} if whole > 0 else None
 
 
 def link_table(directory: Path) -> list[dict[str, Any]]:
@@ -110,12 +111,12 @@ def _disagreement(configuration: Configuration, figures: Mapping[str, list[float
 
 
 def _slowest(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The part in which a node spends the largest share of its time; waiting is nobody's work and does not count."""
+    """The activity in which a node spends the largest share of its time; waiting does not count."""
     found = [
         (share, name, part)
         for name, node in nodes.items()
         for part, share in (node.get("time") or {}).items()
-        if part != "wait" and share > 0
+        if part not in _IDLE and share > 0
     ]
     if not found:
         return None

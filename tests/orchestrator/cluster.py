@@ -54,6 +54,7 @@ class Cluster:
         settings.setdefault("until", {"time": "50s"})
         supervision = {"first": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
         network = settings.pop("network", {})
+        settings.setdefault("metrics", {"sinks": ["csv"]})
         self.configuration = Configuration.model_validate(
             {
                 "version": 1,
@@ -131,9 +132,10 @@ class Cluster:
         found, mark = [], str(self.directory.resolve())
         for process in psutil.process_iter():
             try:
-                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    if process.environ().get(MARK) == mark or mark in " ".join(process.cmdline()):
-                        found.append(process)
+                if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if process.environ().get(MARK) == mark or mark in " ".join(process.cmdline()):
+                    found.append(process)
             except (psutil.Error, OSError):
                 continue
         return found

@@ -57,7 +57,7 @@ def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "
 
 
 def test_a_run_comes_to_its_end(start: Start) -> None:
-    cluster = start(until={"time": "1s"}, exchange={"consensus": {}})
+    cluster = start(until={"time": "1s"}, exchange={"consensus": {}}, metrics={})
     assert cluster.ended(30) == 0
     cluster.assert_nothing_left()
     record = cluster.record()
@@ -206,7 +206,7 @@ def test_a_busy_port_is_refused_before_anything_runs(start: Start, tmp_path: Pat
         reason = cluster.record()["reason"]
         assert f"network.control_port {port}" in reason and "network.control_port=0" in reason
         # The same through the way by which `up` starts it: the caller gets the reason and the code.
-        with pytest.raises(MurmurationError, match="network.control_port") as error:
+        with pytest.raises(MurmurationError, match=r"network\.control_port") as error:
             start_detached(cluster.directory)
         assert error.value.exit_code == ExitCode.RESOURCES
         assert cluster.record()["segment"] == 2
