@@ -90,12 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:  # only where no command waits for signals itself
         code = int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does: not an error; the interpreter must not flush into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does: not an error
         code = int(ExitCode.OK)
     except Exception:
         import traceback
 
         traceback.print_exc()
+    _flush()
     sys.exit(code)
+
+
+def _flush() -> None:
+    """Empty the output buffers; where nobody reads any more (a closed pipe or terminal) the interpreter must not try again at its end,
+    since it would change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -169,3 +169,16 @@ def find(runs_dir: Path, which: str | None = None) -> Run:
     near = get_close_matches(which, names, 1, 0.5) or [name for name in names if which in name][:1]
     hint = f'did you mean "{near[0]}"?' if near else "orchestrate ps -a lists all runs"
     raise UsageError(f'there is no run "{which}" in {runs_dir}/; {hint}')
+
+
+def close_lost(run: Run, exit_code: int, reason: str) -> Run:
+    """Write the end of a run whose run server is gone and could not, and remove its secret; nothing of the run may live any more.
+
+    A reason that the run server itself left behind stays.
+    """
+    from orchestrator.run_files import utc_now, write_json
+
+    end = {"state": "STOPPED" if exit_code == 130 else "FAILED", "exit_code": exit_code, "reason": run.reason or reason, "ended": utc_now()}
+    write_json(run.directory / "run.json", {"name": run.name, **run.record, **end})
+    (run.directory / "control.json").unlink(missing_ok=True)
+    return read(run.directory)

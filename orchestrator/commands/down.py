@@ -69,8 +69,7 @@ def _stop(settings: Options, run: Run, grace: float, now: bool) -> dict[str, Any
     left = [process.pid for process in remains(run.directory)]
     after = runs.read(run.directory)
     if after.state not in runs.FINAL and not after.alive:
-        _close(after)
-        after = runs.read(run.directory)
+        after = runs.close_lost(after, int(ExitCode.INTERRUPTED), "its run server was gone; ended by orchestrate down")
     took = time.monotonic() - began
     result = {"run": run.name, "directory": str(run.directory), "state": after.state, "how": how, "seconds": round(took, 3), "left": left}
     if settings.json:
@@ -104,13 +103,3 @@ def _gone(run: Run, timeout: float) -> bool:
             return False
         time.sleep(_POLL)
     return True
-
-
-def _close(run: Run) -> None:
-    """Write the end of a run whose run server could not, and remove its secret."""
-    from orchestrator.run_files import utc_now, write_json
-
-    record = {**run.record, "state": "STOPPED", "exit_code": int(ExitCode.INTERRUPTED), "ended": utc_now()}
-    record["reason"] = run.reason or "its run server was gone; ended by orchestrate down"
-    write_json(run.directory / "run.json", record)
-    (run.directory / "control.json").unlink(missing_ok=True)

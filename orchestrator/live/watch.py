@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Literal
@@ -101,14 +102,26 @@ class Watcher:
             return None
         if self._client is not None and run.state in runs.FINAL:
             self._last_look(run)
-        code, reason = run.exit_code, run.reason
         if run.state == "LOST":
-            code, reason = int(ExitCode.CRASH), "its run server is gone; its log is server.log"
+            run = self._lost(run)
+        code, reason = run.exit_code, run.reason
         if code is None:
             code = int(ExitCode.OK if run.state == "DONE" else ExitCode.CRASH)
         if self._late:
             code, reason = int(ExitCode.RESOURCES), self._late
         return Outcome(self.directory, run.state, code, reason, run.elapsed)
+
+    def _lost(self, run: runs.Run) -> runs.Run:
+        """The run server was killed. Who led the run ends what is left of it; who only looked on says how to."""
+        reason = f"its run server is gone; its log is {run.directory / 'server.log'}"
+        if self.mode == "look":
+            cure = f"{reason}; end what is left: orchestrate down {run.name}"
+            return dataclasses.replace(run, record={**run.record, "exit_code": int(ExitCode.CRASH), "reason": cure})
+        from orchestrator.sweep import sweep
+
+        killed = sweep(run.directory)
+        self._notice(f"{reason}; ended the {len(killed)} processes it left")
+        return runs.close_lost(run, int(ExitCode.INTERRUPTED if self.interrupts.count else ExitCode.CRASH), reason)
 
     def _last_look(self, run: runs.Run) -> None:
         """Show the events that came after the last snapshot: they are in the run's own file."""

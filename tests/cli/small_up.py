@@ -1,8 +1,13 @@
-"""`orchestrate` as it is, except that the nodes of the runs it starts are those of `tests.orchestrator.small_nodes`."""
+"""`orchestrate` as it is, except that the nodes of the runs it starts are those of `tests.orchestrator.small_nodes`.
+
+`SMALL_BEHAVIOUR` in the environment says how they misbehave.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from orchestrator import run_server
@@ -14,6 +19,8 @@ class Popen(subprocess.Popen[bytes]):
 
     def __init__(self, args: list[str], **options: Any) -> None:
         if args[1:4] == ["-m", "orchestrator", "_serve"]:
+            if "SMALL_BEHAVIOUR" in os.environ:
+                (Path(args[4]) / "behaviour.json").write_text(os.environ["SMALL_BEHAVIOUR"])
             args = [args[0], "-m", "tests.orchestrator.lead", args[4]]
         super().__init__(args, **options)
 
