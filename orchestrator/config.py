@@ -81,7 +81,7 @@ class SupervisionSettings(Settings):
 class ResourceSettings(Settings):
     """What one node of a role needs."""
 
-    cores: Annotated[float, Field(gt=0)] = 0.5
+    cores: Annotated[float, Field(gt=0)] = 0.4
     """processor cores"""
     memory: Size = 512 * 2**20
     """memory"""

@@ -1,12 +1,13 @@
 """How far apart the agents' parameters are, measured from small random projections that they send at every averaging round.
 
-With P an s x d matrix of independent standard normal entries (equal at all agents), agent i sends u_i = P x_i for its parameter vector
-x_i, before and after the averaging of a round. Since E |P v|^2 = s |v|^2 for every v,
+Agent i sends the sketch u_i = R x_i of its parameter vector x_i (`protocols.consensus.sketch`; R is the same at all agents) before and
+after the averaging of a round. Since E |R v|^2 = |v|^2 for every v,
 
-    D = sqrt( mean_i |u_i - mean_j u_j|^2 / s )
+    D = sqrt( mean_i |u_i - mean_j u_j|^2 )
 
 estimates sqrt(mean_i |x_i - mean_j x_j|^2), the disagreement, with relative standard error of about 1 / sqrt(2 s) for two agents and less
-for more. The contraction of a round is D_after / D_before; for synchronous averaging with the matrix W it is at most |W - J/n|_2.
+for more, s being the length of a sketch. The contraction of a round is D_after / D_before; for synchronous averaging with the matrix W it
+is at most |W - J/n|_2.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.consensus.sketch import disagreement
+
 Sketch = NDArray[np.float64]
 
 PENDING_ROUNDS = 64
 """newest rounds that may still wait for agents"""
-
-
-def spread(sketches: Sketch) -> float:
-    """D of `sketches[n, s]`, n agents: sqrt(mean_i |u_i - mean u|^2 / s)."""
-    centred = sketches - sketches.mean(axis=0)
-    return float(np.sqrt((centred**2).sum(axis=1).mean() / sketches.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class DisagreementTracker:
             return done
         for round_ in sorted(r for r, reports in self._rounds.items() if reports.keys() >= set(living)):
             sketches = np.stack([sketch for _, sketch in sorted(self._rounds.pop(round_).items())])
-            done.append(RoundDisagreement(round_, spread(sketches[:, 0]), spread(sketches[:, 1]), len(sketches)))
+            done.append(RoundDisagreement(round_, disagreement(sketches[:, 0]), disagreement(sketches[:, 1]), len(sketches)))
         if done:
             self._closed = max(self._closed, done[-1].round)
             for old in [r for r in self._rounds if r <= self._closed]:

@@ -78,17 +78,17 @@ class NodeControl:
             if now >= again:
                 again = now + _HELLO_AGAIN
                 self._transport.try_send("ctl", RUN_SERVER, self._hello())
+            configuration: dict[str, Any] | None = None
+            # All of a batch is taken: what follows the welcome (the roster) is not sent again for seconds.
             for received in self._transport.receive(min(again, deadline) - now):
-                message = received.message
-                if isinstance(message, Welcome):
-                    configuration: dict[str, Any] = json.loads(received.arrays["config"].tobytes())
-                    heartbeat = parse_duration(configuration["supervision"]["heartbeat"])
-                    self._transport.every(heartbeat, self._beat)
-                    self._beat()
-                    return configuration
-                if isinstance(message, Refuse):
-                    raise _REFUSALS.get(message.code, ResourceError)(message.text)
-                self.receive(received)
+                if isinstance(received.message, Welcome):
+                    configuration = json.loads(received.arrays["config"].tobytes())
+                else:
+                    self.receive(received)
+            if configuration is not None:
+                self._transport.every(parse_duration(configuration["supervision"]["heartbeat"]), self._beat)
+                self._beat()
+                return configuration
         raise ResourceError(f"the run server at {self._start.control} did not answer within {timeout:g} s")
 
     def receive(self, received: Received) -> None:
