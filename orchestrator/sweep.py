@@ -76,8 +76,8 @@ def remains(directory: Path, spare: frozenset[int] = frozenset()) -> list[psutil
 def sweep(directory: Path, spare: frozenset[int] = frozenset()) -> list[int]:
     """Kill what is left of a run, and return the numbers of the processes that were killed.
 
-    Looks again until nothing is found, since a process may start another while it dies. Children of the caller that are killed remain
-    as zombies until the caller collects them.
+    Looks again until nothing is found, since a process may start another while it dies. Those that were the caller's own children are
+    collected, too.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + _KILL_WAIT
