@@ -68,9 +68,9 @@ def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
     shape = shape_at(root, path, plain(tree))
     around = shape_at(root, path[:-1], plain(tree))
     removes = isinstance(override.value, Scalar) and override.value.value is None and not override.append
-    drop = removes and (
-        isinstance(path[-1], int) or (around is not None and around.is_open_map) or (shape is not None and _droppable(path, root, tree))
-    )
+    outer = shape_at(root, path[:-2], plain(tree)) if len(path) > 1 else None
+    named = around is not None and around.is_open_map and not (outer is not None and outer.is_open_map)
+    drop = removes and (isinstance(path[-1], int) or named or _droppable(path, root, tree))
 
     def change(old: Node | None) -> Node | None:
         if not override.append:

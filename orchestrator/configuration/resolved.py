@@ -92,7 +92,7 @@ def _entry(key: str, value: Any, owner: Any, path: Path, origins: Mapping[str, s
     inner = owner.get(key) if isinstance(owner, dict) else getattr(owner, key, None)
     opens = isinstance(inner, Settings) or (isinstance(value, dict) and bool(value) and path[-1] in ("overrides", "pins", "options"))
     text = f"{indent}{flow(key)}:" if opens else f"{indent}{flow(key)}: {flow(value)}"
-    commented = f"{text:<{_COMMENT_COLUMN}}# {meaning}"
+    commented = f"{text:<{_COMMENT_COLUMN - 1}} # {meaning}"
     if not meaning:
         yield text
     elif len(commented) <= WIDTH:

@@ -28,9 +28,9 @@ OPTIONS = st.dictionaries(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
         lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
-        max_leaves=4,
+        max_leaves=2,
     ),
-    max_size=3,
+    max_size=2,
 )
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,12}", fullmatch=True)
 

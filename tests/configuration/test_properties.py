@@ -6,7 +6,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config import Configuration
@@ -19,7 +19,7 @@ from orchestrator.configuration.validation import validate
 from . import strategies
 
 CONFIGURATIONS = strategies.settings(Configuration)
-QUICK = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+QUICK = {"deadline": None, "phases": (Phase.generate,), "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 def read(text: str) -> Configuration:
@@ -38,7 +38,7 @@ def test_model_to_yaml_and_back(data: dict[str, Any]) -> None:
     assert read(flow(data)) == model
 
 
-@settings(max_examples=150, **QUICK)
+@settings(max_examples=100, **QUICK)
 @given(CONFIGURATIONS)
 def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     model = Configuration.model_validate_json(json.dumps(data), strict=True)
@@ -50,7 +50,7 @@ def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     assert resolved_yaml(again) == text
 
 
-@settings(max_examples=300, **QUICK)
+@settings(max_examples=150, **QUICK)
 @given(CONFIGURATIONS, CONFIGURATIONS, st.data())
 def test_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
     """Setting a key by argument gives the configuration that a file with the key set gives; a second key in either order."""
