@@ -38,6 +38,7 @@ class Collector:
         self.newest: dict[str, dict[str, float]] = {}
         self.history: dict[str, dict[str, deque[float]]] = {}
         self.steps: dict[str, int] = {}
+        self.episodes: dict[str, int] = {}
         self._warn = warn
         self._warned: set[str] = set()
         self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
@@ -52,6 +53,7 @@ class Collector:
         if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
             self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
             return
+        self.episodes[node] = max(message.episode, self.episodes.get(node, 0))
         self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
         if "sketch" in arrays and ROUND in message.names:
             round_ = int(values[message.names.index(ROUND)])

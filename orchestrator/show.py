@@ -19,6 +19,7 @@ from orchestrator.run_files import read_lines
 
 EVALUATION = "eval."
 """beginning of the names of figures of greedy episodes"""
+_NO_WORK = ("wait", "other")
 LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
 
 
@@ -165,7 +166,7 @@ def _time(summary: Summary, series: Series) -> None:
         whole = sum(parts.values())
         if whole > 0:
             summary.time[node] = {part: value / whole for part, value in parts.items()}
-    busy = [(share, node, part) for node, parts in summary.time.items() for part, share in parts.items() if part != "wait"]
+    busy = [(share, node, part) for node, parts in summary.time.items() for part, share in parts.items() if part not in _NO_WORK]
     if busy:
         share, node, part = max(busy)
         summary.slowest = f"{part} at {node} ({100 * share:.0f} %)"
@@ -189,7 +190,7 @@ def curve_text(c: Curve) -> str:
 def after_run(directory: Path) -> str:
     """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
     summary = summarize(directory)
-    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*summary.evaluation, *summary.world_model)]
+    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*summary.evaluation, *summary.world_model) if not c.name.endswith(".length")]
     if summary.contraction_measured is not None:
         predicted = summary.contraction_predicted
         beside = f" (predicted {predicted:.3f})" if predicted is not None else ""

@@ -69,6 +69,8 @@ def _node(view: RunView, member: Member, now: float) -> dict[str, Any]:
     name = member.name
     metrics: dict[str, float] = dict(view.collector.newest.get(name, {}))
     history: Mapping[str, Any] = view.collector.history.get(name, {})
+    if name in view.collector.episodes:
+        metrics.setdefault("episode", view.collector.episodes[name])
     if member.role == "agent":
         shared = view.collector.newest.get(RUN_NODE, {}).get("consensus.disagreement")
         if shared is not None:

@@ -18,7 +18,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "disagree": ("consensus.disagreement",),
     "substituted": ("env.substituted", "substituted"),
     "msg/s": ("messages_per_second",),
+    "own": ("success.individual",),
+    "together": ("success.cooperative",),
 }
+_COMMON = {"aligned"}
 _STATES = {"alive": "up", "joining": "starting", "dead": "RESTART", "lost": "LOST", "stuck": "STUCK", "suspect": "SILENT"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
@@ -49,8 +52,12 @@ def state(node: Node) -> str:
 
 
 def agents(snapshot: dict[str, Any]) -> list[Node]:
-    """The agents of a snapshot."""
-    return [node for node in snapshot.get("nodes", ()) if node.get("role") == "agent"]
+    """The agents of a snapshot. Whether goals were aligned is known to the environment server only: its figure is everybody's."""
+    common = {
+        name: metrics[name] for server in servers(snapshot) for metrics in [server.get("metrics") or {}] for name in _COMMON & {*metrics}
+    }
+    found = [node for node in snapshot.get("nodes", ()) if node.get("role") == "agent"]
+    return [{**node, "metrics": {**common, **(node.get("metrics") or {})}} for node in found] if common else found
 
 
 def servers(snapshot: dict[str, Any]) -> list[Node]:

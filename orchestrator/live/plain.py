@@ -11,6 +11,7 @@ from orchestrator.live import figures
 from orchestrator.live.view import Event, Outcome, event_text, outcome_text, startup_lines, worth_a_line
 
 _FIGURES = (("return", figures.decimal), ("success", figures.decimal), ("aligned", figures.decimal), ("disagree", figures.small))
+_ENDING = ("STOPPING", "DONE", "FAILED", "STOPPED")
 PERIOD = 10.0
 """seconds between two lines of progress"""
 
@@ -67,7 +68,7 @@ class PlainView:
         for line in startup_lines(snapshot, self._seen):
             self.notice(line)
         now = self._clock()
-        if now >= self._next:
+        if now >= self._next and snapshot.get("state") not in _ENDING:
             self._next = now + self._every
             self.notice(f"{figures.clock(datetime.now(UTC))} {progress_text(snapshot)}")
 

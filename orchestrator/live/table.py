@@ -83,10 +83,14 @@ def agent_rows(agents: list[Node]) -> list[Node]:
 
 
 def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> Text:
-    """The agents' rows, with as many columns as fit into `width` characters, then a row for each environment server."""
+    """The agents' rows, with as many columns as fit into `width` characters (those in which nobody has a figure are left
+    out), then a row for each environment server."""
     rows = agent_rows(figures.agents(snapshot))
     cells = [[column.heading for column in COLUMNS]] + [[column.text(node, ascii_only) for column in COLUMNS] for node in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
+    used_by_somebody = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
+    cells = [[row[i] for i in used_by_somebody] for row in cells]
+    columns = [COLUMNS[i] for i in used_by_somebody]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     shown, used = 0, 1
     for column_width in widths:
         if used + column_width > width:
@@ -102,7 +106,7 @@ def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -
             text.append(f"  ({node['detail']})"[: max(0, width - widths[0] - widths[1] - 4)] + "\n")
             continue
         for i in range(shown):
-            cell = row[i].rjust(widths[i]) if COLUMNS[i].right else row[i].ljust(widths[i])
+            cell = row[i].rjust(widths[i]) if columns[i].right else row[i].ljust(widths[i])
             style = "bold" if number == 0 else _STYLES.get(row[i], "") if i == 1 else ""
             text.append(cell, style).append("  ")
         text.rstrip()
@@ -110,6 +114,9 @@ def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -
     for server in figures.servers(snapshot):
         state = figures.state(server)
         parts = [str(server.get("detail") or "")]
+        for heading in ("own", "together"):
+            if (share := figures.value(server, heading)) is not None:
+                parts.append(f"{heading} {figures.decimal(share)}")
         if (rate := figures.value(server, "steps/s")) is not None:
             parts.append(f"{figures.count(rate)} steps/s")
         if (late := figures.value(server, "substituted")) is not None:
