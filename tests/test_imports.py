@@ -7,8 +7,11 @@ protocols imports nobody; orchestrator imports from agent_node and env_server on
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,17 @@ for name in {TORCH_FREE!r}:
 @pytest.mark.parametrize("module", TORCH_FREE)
 def test_torch_free_modules_do_not_import_torch_at_the_top(module: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in imported(MODULES[module], at_top=True)}
+
+
+def test_third_parties_that_we_import_are_declared() -> None:
+    """A package that comes along with another today may not tomorrow."""
+    declared = {
+        re.split(r"[^A-Za-z0-9_.-]", requirement)[0].lower().replace("_", "-")
+        for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    }
+    declared.add("pydantic-core")  # the compiled half of pydantic, of the same project and version
+    distributions = packages_distributions()
+    for module, path in MODULES.items():
+        for name in {name.split(".")[0] for name in imported(path)} - set(PACKAGES) - set(sys.stdlib_module_names):
+            owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [])}
+            assert owners & declared, f"{module} imports {name}: declare {', '.join(owners) or name} in pyproject.toml"

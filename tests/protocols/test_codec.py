@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from protocols.codec import Limits, decode, encode
 from protocols.errors import BadMessage
-from protocols.messages import Act, Average, Event, Heartbeat, Ping
+from protocols.messages import Act, Average, Event, Heartbeat, Join
 from tests.protocols.bodies import TYPES, Pairs, messages, raw
 
 
@@ -177,7 +177,7 @@ def test_mutated_messages_are_read_or_refused(data: st.DataObject) -> None:
 
 def test_limits_are_checked_before_anything_is_decoded() -> None:
     tight = Limits(frames=1, header=64, frame=100, total=120)
-    ok = encode(Ping(), {"x": np.zeros(20, np.float32)})
+    ok = encode(Join(), {"x": np.zeros(20, np.float32)})
     decode(ok, Limits(frames=1, header=64, frame=80, total=80 + len(ok[0])))
     for parts in ([b"\xff" * 65], [b"\xff", b"", b""], [b"\xff", b"\0" * 101], [b"\xff" * 30, b"\0" * 95]):
         with pytest.raises(BadMessage, match="E_SIZE"):
@@ -200,7 +200,7 @@ def test_arrays_of_all_sizes_travel_side_by_side(size: int) -> None:
 def test_what_lies_otherwise_in_memory_arrives_the_same() -> None:
     base = np.arange(24, dtype=np.float64).reshape(4, 6)
     frames = {"big": base.astype(">f8"), "columns": base.T, "every second": base[::2, ::3], "fortran": np.asfortranarray(base)}
-    _, arrays = decode(encode(Ping(), frames))
+    _, arrays = decode(encode(Join(), frames))
     assert all(np.array_equal(arrays[name], frame) for name, frame in frames.items())
     assert all(array.dtype == np.dtype("<f8") and array.flags.c_contiguous for array in arrays.values())
 
@@ -210,7 +210,7 @@ def test_what_lies_otherwise_in_memory_arrives_the_same() -> None:
 )
 def test_other_dtypes_do_not_travel(array: np.ndarray) -> None:
     with pytest.raises(TypeError, match="does not travel"):
-        encode(Ping(), {"x": array})
+        encode(Join(), {"x": array})
 
 
 def test_a_message_that_is_sent_again_describes_its_own_arrays() -> None:
@@ -231,7 +231,7 @@ def test_large_arrays_are_not_copied() -> None:
 def test_a_header_in_another_but_valid_form_is_read() -> None:
     wide = raw(Pairs(("seq", 5), ("t", "ping"), ("v", 1), ("src", "a")))
     message, _ = decode([wide])
-    assert message == Ping(seq=5, src="a")
+    assert message == Join(seq=5, src="a")
     assert decode([msgspec.msgpack.encode({"t": "heartbeat", "idle": 3})])[0] == Heartbeat(idle=3.0)
 
 

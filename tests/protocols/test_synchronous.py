@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocols.consensus import Averaged, SynchronousAveraging, disagreement
-from protocols.messages import Average, Ping
+from protocols.messages import Average, Join
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
 from tests.protocols.network import Link, Network
 
@@ -241,7 +241,7 @@ def test_an_agent_without_neighbours_closes_at_once() -> None:
         ("b", average(0), vector(1, np.nan), "bad.E_NONFINITE"),
         ("b", average(0), vector(np.inf, 1), "bad.E_NONFINITE"),
         ("x", average(0), vector(1, 1), "bad.E_UNKNOWN_NODE"),
-        ("b", Ping(), {}, "bad.E_DECODE"),
+        ("b", Join(), {}, "bad.E_DECODE"),
     ],
 )
 def test_what_breaks_a_rule_is_counted_and_dropped(src: str, message: Any, arrays: dict[str, np.ndarray], counter: str) -> None:
