@@ -1,8 +1,9 @@
 """Configurations: read, joined from files, arguments and flags, checked whole before anything starts."""
 
-from .checks import Machine, agent_settings, node_requests
+from .checks import agent_settings, node_requests
 from .errors import Problem, Problems, counted, lines
 from .loader import Loaded, load
+from .machine import Machine
 from .resolved import canonical_json, digest, resolved_yaml
 from .schema import schema
 

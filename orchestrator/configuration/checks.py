@@ -1,34 +1,26 @@
-"""Cross checks: rules between keys, and between the configuration and this machine.
+"""Cross checks: how rules between keys, and between the configuration and this machine, are run. The rules are in `rules`.
 
-Each check names the keys it reads. It runs when none of them is broken, so a mistake in one corner does not hide those in others, and
+Each names the keys it reads. It runs when none of them is broken, so a mistake in one corner does not hide those in others, and
 is not reported twice either.
 """
 
 from __future__ import annotations
 
-import errno
-import ipaddress
-import re
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from agent_node.settings import AgentSettings, CoordinationGameSettings, LearnerSettings, ReplaySettings, WorldModelSettings
+from agent_node.settings import AgentSettings
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import NodeRequest
-from protocols.settings import format_size
 from protocols.topology import build
 
 from .environments import CheckEnvironment, installed_environments
-from .errors import Problem, Severity, nearest
+from .errors import Problem, Severity
 from .locations import Location, Node, Path, format_path, place, planted
 from .machine import Machine
 from .validation import Validated, validate
-
-__all__ = ["CheckEnvironment", "Machine", "agent_settings", "installed_environments", "node_requests", "run_checks"]
 
 
 @dataclass(frozen=True)
@@ -76,31 +68,28 @@ class Subject:
         return self.environments.goals(self.configuration.environment, self.configuration.agent_names(), self.edges)
 
 
-Check = Callable[[Subject], Iterator[Finding]]
-_CHECKS: list[tuple[tuple[str, ...], Check]] = []
+@dataclass(frozen=True)
+class Rule:
+    """A cross check and the keys it reads."""
 
-
-def _reads(*paths: str) -> Callable[[Check], Check]:
-    def add(check: Check) -> Check:
-        _CHECKS.append((paths, check))
-        return check
-
-    return add
+    paths: tuple[str, ...]
+    check: Callable[[Subject], Iterator[Finding]]
 
 
 def run_checks(
+    rules: Iterable[Rule],
     configuration: Configuration,
     tree: Node,
     broken: set[Path],
     machine: Machine | None = None,
     environments: Callable[[], CheckEnvironment] = installed_environments,
 ) -> list[Problem]:
-    """All findings of the checks that read nothing broken."""
+    """All findings of the rules that read nothing broken."""
     subject = Subject(configuration, machine or Machine.here(), environments())
     problems = []
-    for paths, check in _CHECKS:
-        if not any(_overlap(tuple(path.split(".")), other) for path in paths for other in broken):
-            for finding in check(subject):
+    for rule in rules:
+        if not any(_overlap(tuple(path.split(".")), other) for path in rule.paths for other in broken):
+            for finding in rule.check(subject):
                 location = place(tree, finding.path, key=finding.key)
                 problems.append(Problem(str(location), format_path(finding.path), finding.text, finding.suggestion, finding.severity))
     return problems
@@ -118,7 +107,8 @@ def merged(base: Any, over: Any) -> Any:
     return {**base, **{key: merged(base[key], value) if key in base else value for key, value in over.items()}}
 
 
-def _agent(configuration: Configuration, name: str) -> Validated[AgentSettings]:
+def agent_checked(configuration: Configuration, name: str) -> Validated[AgentSettings]:
+    """What `agent_settings` gives, with its problems where there are any."""
     common = configuration.agents.model_dump(mode="json", include=set(AgentSettings.model_fields))
     tree = planted(merged(common, configuration.agents.overrides.get(name, {})), Location("agents"))
     return validate(tree, AgentSettings, {})
@@ -127,7 +117,7 @@ def _agent(configuration: Configuration, name: str) -> Validated[AgentSettings]:
 def agent_settings(configuration: Configuration, name: str) -> AgentSettings:
     """What the agent `name` is made of: `agents` with its entry of `agents.overrides` laid over it. A component of another `kind`
     replaces the common one whole; else keys are merged. `ValueError` for a configuration that was not checked."""
-    checked = _agent(configuration, name)
+    checked = agent_checked(configuration, name)
     if checked.model is None or checked.problems:
         raise ValueError(f"agents.overrides.{name}: {'; '.join(problem.message for problem in checked.problems)}")
     return checked.model
@@ -140,250 +130,3 @@ def node_requests(configuration: Configuration) -> list[NodeRequest]:
         NodeRequest("env-0", "env", env.cores, env.memory),
         *(NodeRequest(name, "agent", agent.cores, agent.memory) for name in configuration.agent_names()),
     ]
-
-
-@_reads("agents.count", "network.topology")
-def _topology(subject: Subject) -> Iterator[Finding]:
-    topology, agents = subject.configuration.network.topology, subject.configuration.agent_names()
-    where: Path = ("network", "topology")
-    if topology.edges and topology.kind != "edges":
-        yield Finding((*where, "edges"), f"edges are read only with kind: edges, and the kind is {topology.kind}", key=True)
-        return
-    known = set(agents)
-    wrong = False
-    for index, edge in enumerate(topology.edges):
-        for end, node in enumerate(edge):
-            if node not in known:
-                wrong = True
-                yield Finding((*where, "edges", index, end), f'"{node}" is no agent: they are {_span(agents)}', _meant(node, agents))
-        if edge[0] == edge[1] and edge[0] in known:
-            yield Finding((*where, "edges", index), f"joins {edge[0]} with itself; remove it")
-    if wrong:
-        return
-    import networkx as nx
-
-    parts = [sorted(part, key=agents.index) for part in nx.connected_components(build(topology, agents))]
-    if len(parts) > 1:
-        text = " | ".join(_some(part) for part in sorted(parts, key=lambda part: agents.index(part[0])))
-        yield Finding(where, f"the graph falls into {len(parts)} parts that can never agree: {text}; add edges between them")
-
-
-@_reads("agents")
-def _overrides(subject: Subject) -> Iterator[Finding]:
-    configuration = subject.configuration
-    names = configuration.agent_names()
-    for name in configuration.agents.overrides:
-        where: Path = ("agents", "overrides", name)
-        if name not in names:
-            text = f'"{name}" does not exist (agents.count is {configuration.agents.count})'
-            yield Finding(where, text, _meant(name, names), key=True)
-            continue
-        checked = _agent(configuration, name)
-        for problem, path in zip(checked.problems, checked.paths, strict=True):
-            unknown = problem.text.startswith("unknown key")
-            yield Finding((*where, *path), problem.text, problem.suggestion, key=unknown)
-
-
-def _agents(subject: Subject) -> dict[str, AgentSettings]:
-    """Settings of the agents whose overrides are valid: one common and those that differ."""
-    configuration = subject.configuration
-    names = configuration.agent_names()
-    differing = [name for name in configuration.agents.overrides if name in names]
-    common = next((name for name in names if name not in differing), None)
-    found = {name: _agent(configuration, name) for name in ([common] if common is not None else []) + differing}
-    return {name: checked.model for name, checked in found.items() if checked.model is not None and not checked.problems}
-
-
-@_reads("agents", "exchange.consensus")
-def _groups(subject: Subject) -> Iterator[Finding]:
-    consensus = subject.configuration.exchange.consensus
-    if consensus is None:
-        return
-    agents = _agents(subject)
-    for index, group in enumerate(consensus.groups):
-        where: Path = ("exchange", "consensus", "groups", index)
-        if consensus.groups.index(group) != index:
-            yield Finding(where, f"{group} is listed twice")
-            continue
-        lacking = [name for name, settings in agents.items() if group not in _groups_of(settings)]
-        if lacking:
-            have = ", ".join(_groups_of(agents[lacking[0]]))
-            who = "the agents have" if len(lacking) == len(agents) else f"{lacking[0]} has"
-            cure = "; set agents.world_model or leave the group out" if group == "world_model" else ""
-            yield Finding(where, f"{who} no parameters called {group} (but {have}){cure}")
-            continue
-        shapes = {name: _architecture(settings, group) for name, settings in agents.items()}
-        first = next(iter(shapes), None)
-        for name, shape in shapes.items():
-            if first is not None and shape != shapes[first]:
-                yield Finding(where, f"{group} of {name} ({shape}) and {first} ({shapes[first]}) differ in shape and cannot be averaged")
-
-
-def _groups_of(settings: AgentSettings) -> list[str]:
-    parts = [settings.learner] + ([settings.world_model] if settings.world_model is not None else [])
-    return [group for part in parts for group in part.groups]
-
-
-def _architecture(settings: AgentSettings, group: str) -> str:
-    """What decides the shapes of a group's parameters, as text."""
-    part: LearnerSettings | WorldModelSettings = settings.learner
-    if settings.world_model is not None and group in settings.world_model.groups:
-        part = settings.world_model
-    facts = {key: getattr(part, key) for key in ("hidden", "members") if hasattr(part, key)}
-    return ", ".join([part.kind, *(f"{key} {value}" for key, value in facts.items()), f"history {settings.history}"])
-
-
-@_reads("agents")
-def _buffers(subject: Subject) -> Iterator[Finding]:
-    overrides = subject.configuration.agents.overrides
-    for name, settings in _agents(subject).items():
-        learner, size = settings.learner, settings.buffer.transitions
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
-        if isinstance(learner, ReplaySettings):
-            for key in ("warmup", "batch_size"):
-                if getattr(learner, key) > size:
-                    text = (
-                        f"{getattr(learner, key)} transitions never fit into a buffer of {size} (buffer.transitions), so nothing is learnt"
-                    )
-                    yield Finding((*top, "learner", key), text)
-        bounds = getattr(learner, "value_range", None)
-        if bounds is not None and bounds[0] >= bounds[1]:
-            yield Finding((*top, "learner", "value_range"), f"the lower end {bounds[0]:g} is not below the upper end {bounds[1]:g}")
-
-
-@_reads("environment", "agents.count", "network.topology")
-def _environment(subject: Subject) -> Iterator[Finding]:
-    if not subject.configuration.network.topology.unknown_nodes(subject.configuration.agent_names()):
-        yield from subject.environment
-
-
-@_reads("environment", "agents", "exchange", "network.topology")
-def _goals(subject: Subject) -> Iterator[Finding]:
-    configuration = subject.configuration
-    if configuration.network.topology.unknown_nodes(configuration.agent_names()) or subject.environment:
-        return  # an environment that cannot be made cannot be asked for its goals
-    goals = subject.goals
-    exchange = configuration.exchange
-    for name, settings in _agents(subject).items():
-        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
-        if goals == 0 and settings.goals is not None:
-            yield Finding((*top, "goals"), f"{configuration.environment.id} has no goals; write goals: null")
-        if goals > 0 and settings.goals is None:
-            yield Finding(
-                (*top, "goals"),
-                f"{configuration.environment.id} has {goals} goals, and nobody chooses them; write goals: {{kind: uniform}}",
-            )
-    for part in ("negotiation", "hindsight"):
-        if getattr(exchange, part) is not None and goals == 0:
-            yield Finding(
-                ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
-            )
-    game = exchange.negotiation
-    if isinstance(game, CoordinationGameSettings) and goals > 0 and game.messages < 1.4 * goals:
-        best = -(-14 * goals // 10)
-        fewer = f"fewer than the {goals} goals" if game.messages < goals else f"less than 1.4 times the {goals} goals"
-        yield Finding(
-            ("exchange", "negotiation", "messages"), f"{game.messages} is {fewer}, and learns slowly; write {best} or more", None, "warning"
-        )
-
-
-@_reads("agents.count", "exchange.consensus")
-def _alone(subject: Subject) -> Iterator[Finding]:
-    if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:
-        yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
-
-
-@_reads("network.bind")
-def _bind(subject: Subject) -> Iterator[Finding]:
-    bind = subject.configuration.network.bind
-    try:
-        address = ipaddress.ip_address(bind)
-    except ValueError:
-        if bind != "localhost":
-            yield Finding(("network", "bind"), f'"{bind}" is no address; write 127.0.0.1')
-        return
-    if not address.is_loopback:
-        text = f"{bind} can be reached from outside, and this version does not encrypt: anybody there could send messages; write 127.0.0.1"
-        yield Finding(("network", "bind"), text)
-
-
-@_reads("network")
-def _control_port(subject: Subject) -> Iterator[Finding]:
-    network = subject.configuration.network
-    if network.control_port == 0 or any(True for _ in _bind(subject)):
-        return
-    where: Path = ("network", "control_port")
-    try:
-        family = socket.AF_INET6 if ":" in network.bind else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((network.bind, network.control_port))
-    except OSError as error:
-        if error.errno == errno.EACCES:
-            yield Finding(where, f"port {network.control_port} needs administrator's rights; take one above 1023, or 0 for a free one")
-        else:
-            yield Finding(where, f"port {network.control_port} is taken by another program; take another, or 0 for a free one")
-
-
-@_reads("supervision", "agents.count")
-def _supervision(subject: Subject) -> Iterator[Finding]:
-    rules, count = subject.configuration.supervision, subject.configuration.agents.count
-    if rules.min_agents > count:
-        yield Finding(
-            ("supervision", "min_agents"), f"{rules.min_agents} is more than there are (agents.count is {count}): the run would end at once"
-        )
-    if rules.first > rules.max:
-        yield Finding(("supervision", "max"), "the longest delay is shorter than the first one (supervision.first)")
-    if not rules.heartbeat < rules.suspect < rules.dead:
-        yield Finding(("supervision",), "heartbeat < suspect < dead must hold, or living nodes are declared dead")
-
-
-@_reads("agents.count", "launch.resources")
-def _resources(subject: Subject) -> Iterator[Finding]:
-    nodes, machine = node_requests(subject.configuration), subject.machine
-    cores, memory = sum(node.cores for node in nodes), sum(node.memory for node in nodes)
-    where: Path = ("launch", "resources")
-    if memory > machine.memory:
-        text = (
-            f"{len(nodes)} nodes ask for {_round(memory)} of memory, this machine has {_round(machine.memory)}; fewer agents, or a smaller "
-        )
-        yield Finding(where, f"{text}launch.resources.agent.memory")
-    for role in ("agent", "env"):
-        wanted = getattr(subject.configuration.launch.resources, role).cores
-        if wanted > machine.cores:
-            yield Finding((*where, role, "cores"), f"{wanted:g} is more than this machine's {machine.cores:g} cores")
-    if cores > machine.cores:
-        yield Finding(where, f"{len(nodes)} nodes ask for {cores:g} cores and share the {machine.cores:g} of this machine", None, "warning")
-
-
-@_reads("agents.count", "launch.placement")
-def _pins(subject: Subject) -> Iterator[Finding]:
-    names = ["env-0", *subject.configuration.agent_names()]
-    for glob in subject.configuration.launch.placement.pins:
-        if not any(fnmatchcase(name, glob) for name in names):
-            where: Path = ("launch", "placement", "pins", glob)
-            yield Finding(where, f'"{glob}" matches no node: they are env-0 and {_span(names[1:])}', _meant(glob, names), key=True)
-
-
-@_reads("evaluation")
-def _evaluation(subject: Subject) -> Iterator[Finding]:
-    evaluation = subject.configuration.evaluation
-    if evaluation.episodes == 0 and evaluation.final == 0:
-        yield Finding(("evaluation",), "no episode is ever evaluated (episodes and final are 0)", None, "warning")
-
-
-def _meant(name: str, names: Sequence[str]) -> str | None:
-    """The nearest name, except for agents that are well spelt but not there: agent-7 is no misspelling of agent-3."""
-    return None if re.fullmatch(r"agent-\d+", name) else nearest(name, names)
-
-
-def _span(agents: Sequence[str]) -> str:
-    return f"{agents[0]} ... {agents[-1]}" if len(agents) > 2 else ", ".join(agents)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
-
-
-def _round(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else format_size(size)

@@ -11,12 +11,15 @@ from typing import Any
 from orchestrator.config import Configuration
 from protocols.errors import SchemaError
 
-from .checks import CheckEnvironment, Machine, installed_environments, run_checks
+from .checks import run_checks
+from .environments import CheckEnvironment, installed_environments
 from .errors import Problem, Problems
 from .locations import Entry, Location, Map, Node, Scalar, changed, find, planted
+from .machine import Machine
 from .overrides import Refused, apply, parse
 from .reader import Unreadable, read_file
 from .resolved import digest, origins_of
+from .rules import RULES
 from .validation import validate
 
 VERSION = 1
@@ -84,7 +87,7 @@ def load(
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        problems += run_checks(validated.model, validated.tree, validated.broken, machine, environments)
+        problems += run_checks(RULES, validated.model, validated.tree, validated.broken, machine, environments)
     errors = [problem for problem in problems if problem.severity == "error"]
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))

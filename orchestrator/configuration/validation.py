@@ -57,20 +57,23 @@ def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Val
         except ValidationError as failure:
             mistakes = _grouped(failure, data, root)
         before = deepcopy(data)
+        spelt_right: set[Path] = set()
         for path, errors in sorted(mistakes.items(), key=lambda mistake: mistake[1][0]["type"] != "extra_forbidden"):
             kind = errors[0]["type"]
             follows = kind in _FOLLOWING and any(_related(path, other) for other in touched)
             if not follows and (path, kind) not in seen:
                 seen.add((path, kind))
                 _report(result, tree, path, errors, before, root)
-            if kind == "missing" and path in touched:
-                continue  # a misspelt neighbour has just been given this name
+            if kind == "missing" and path in spelt_right:
+                continue
             touched.add(path)
             right = nearest(str(path[-1]), _keys_around(path, before, root)) if kind == "extra_forbidden" else None
-            if right is not None and right not in _at(data, path[:-1]):
-                _at(data, path[:-1])[right] = _at(data, path[:-1]).pop(path[-1])
+            holder = _at(data, path[:-1])
+            if right is not None and isinstance(holder, dict) and path[-1] in holder and right not in holder:
+                holder[right] = holder.pop(path[-1])
                 tree = result.tree = renamed(tree, path, right)
                 touched.add((*path[:-1], right))
+                spelt_right.add((*path[:-1], right))
                 continue
             _repair(data, path, errors[0], before, root, stand_ins)
         if data == before:
@@ -100,7 +103,7 @@ def _data_path(error: ErrorDetails, data: Any, root: type[Settings]) -> Path:
         if shape is not None and shape.room is not None and not chosen:
             chosen = True
             continue
-        if part == "[key]" or not isinstance(data, (dict, list)):
+        if not isinstance(data, (dict, list)) or (part == "[key]" and part not in data):
             break
         path.append(part)
         shape = step(shape, part, data.get("kind") if isinstance(data, dict) else None) if shape is not None else None
