@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from agent_node import checkpoints
+from protocols.errors import ResourceError
+
+
+def write(directory: Path, step: int, keep: int = 2) -> Path:
+    return checkpoints.write(directory, step, {"w": torch.full((5,), float(step)), "n": torch.tensor([step])}, {"updates": step}, keep)
+
+
+def test_the_newest_comes_back_and_old_ones_leave(tmp_path: Path) -> None:
+    assert checkpoints.read_newest(tmp_path / "none") is None
+    for step in (1, 20, 300):
+        write(tmp_path, step)
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None and found[1]["updates"] == 300 and found[0]["w"].tolist() == [300.0] * 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "000000000020.json", "000000000020.safetensors", "000000000300.json", "000000000300.safetensors", "LATEST",
+    ]  # fmt: skip
+    assert (tmp_path / "LATEST").read_text() == "000000000300"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "manifest", "no arrays", "format"])
+def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, 1)
+    manifest = write(tmp_path, 2)
+    arrays = manifest.with_suffix(".safetensors")
+    content = arrays.read_bytes()
+    if damage == "truncated":
+        arrays.write_bytes(content[:-3])
+    elif damage == "flipped":
+        arrays.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:-5])
+    elif damage == "no arrays":
+        arrays.unlink()
+    else:
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None and found[1]["updates"] == 1
+    (tmp_path / "000000000001.safetensors").write_bytes(b"")
+    with pytest.raises(ResourceError, match=r"no checkpoint in .* can be read .* remove the directory to begin anew"):
+        checkpoints.read_newest(tmp_path)
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from agent_node import checkpoints
+step = 0
+while True:
+    step += 1
+    checkpoints.write(Path(sys.argv[1]), step, {"w": torch.full((20000,), float(step))}, {"updates": step}, 2)
+    print(step, flush=True)
+"""
+
+
+def test_killed_while_writing_leaves_a_whole_one(tmp_path: Path) -> None:
+    for round_ in range(4):
+        directory = tmp_path / str(round_)
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(directory)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        last = 0
+        for _ in range(2 + 3 * round_):
+            last = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.communicate(timeout=20)[0].split()
+        last = int(rest[-1]) if rest else last
+        found = checkpoints.read_newest(directory)
+        assert found is not None and found[1]["updates"] in (last, last + 1)
+        assert (found[0]["w"] == found[1]["updates"]).all()
+        assert not list(directory.glob(".*.tmp"))

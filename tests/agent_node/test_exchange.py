@@ -1,0 +1,187 @@
+"""Goals before an episode, traces after it, averaging in between: agents' sides of the conversations, joined by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent_node.averaging import Averaging, Counts
+from agent_node.buffers.episodes import Episode
+from agent_node.buffers.replay import ReplayBuffer
+from agent_node.contracts import Interface
+from agent_node.features import Features
+from agent_node.goal_exchange import GoalExchange
+from agent_node.goals.coordination_game import CoordinationGame
+from agent_node.goals.uniform import UniformGoals
+from agent_node.hindsight_exchange import HindsightExchange
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.settings import ConsensusSettings, CoordinationGameSettings, DoubleDQNSettings, HindsightSettings, UniformGoalSettings
+from protocols.conversation import Conversation
+from protocols.errors import ConfigurationError
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+from protocols.negotiation.proposals import Negotiation
+from protocols.settings import Every
+from protocols.topology import TopologySettings, build, metropolis_weights
+
+SPACE = GoalSpace(3)
+MEMBERS = ["agent-0", "agent-1"]
+
+
+def deliver(machines: dict[str, Conversation[Any]], now: float = 0.0) -> None:
+    """Carry messages between the machines until nobody has anything to say."""
+    while sends := [(src, send) for src, machine in machines.items() for send in machine.outgoing()]:
+        for src, send in sends:
+            machines[send.dst].receive(src, send.message, send.arrays, now)
+
+
+def offer(episodes: list[int], leader: int = 0, evaluation: int = 0, goal: int = -1) -> dict[str, Any]:
+    n = len(episodes)
+    return {
+        "episode": np.array(episodes, np.int64),
+        "copy": np.zeros(n, np.int32),
+        "members": np.tile(np.array([leader, 1 - leader], np.int16), (n, 1)),
+        "evaluation": np.full(n, evaluation, np.uint8),
+        "goal": np.full(n, goal, np.int32),
+    }
+
+
+def goal_exchanges(negotiating: bool = True, seed: int = 0) -> dict[str, GoalExchange]:
+    made = {}
+    for name in MEMBERS:
+        game = CoordinationGame(CoordinationGameSettings(), SPACE.count) if negotiating else None
+        negotiation = Negotiation(np.random.default_rng(1), 1.0, 30) if negotiating else None
+        made[name] = GoalExchange(name, seed, UniformGoals(UniformGoalSettings(), SPACE.count), game, negotiation)
+    return made
+
+
+def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
+    sides = goal_exchanges()
+    for side in sides.values():
+        side.offered(offer([7, 9]), MEMBERS, 0.0)
+    deliver({name: side.negotiation for name, side in sides.items() if side.negotiation is not None})
+    for side in sides.values():
+        side.settle()
+        answers = side.answers()
+        assert answers is not None and sorted(answers["episode"].tolist()) == [7, 9] and answers["negotiated"].all()
+        assert side.answers() is None
+        side.offered(offer([7]), MEMBERS, 0.0)
+        assert side.answers() is not None, "an offer that is repeated is answered again"
+    a, b = (sides[name].agreement(7) for name in MEMBERS)
+    assert a is not None and b is not None and a.message == b.message and a.leader == "agent-0"
+    sides["agent-0"].finished(7, 1.0, learn=True)
+    sides["agent-1"].finished(7, 0.0, learn=False)
+    first, second = sides["agent-0"].game, sides["agent-1"].game
+    assert first is not None and first.table[a.goal, a.message] == pytest.approx(0.1) and np.count_nonzero(first.table) == 1
+    assert second is not None and not second.table.any(), "evaluations teach nothing"
+
+
+def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
+    sides = goal_exchanges()
+    for side in sides.values():
+        side.offered(offer([7]), MEMBERS, 0.0)
+    for side in sides.values():
+        assert side.negotiation is not None
+        side.negotiation.outgoing()
+        side.settle()
+        assert side.answers() is None, "nothing is decided before the deadline"
+        side.negotiation.tick(1.0)
+        side.settle()
+        answers = side.answers()
+        assert answers is not None and answers["negotiated"].tolist() == [0] and 0 <= answers["goal"][0] < SPACE.count
+        agreement = side.agreement(7)
+        assert agreement is not None
+        side.finished(7, 1.0, learn=True)
+        assert side.game is not None and not side.game.table.any(), "what was not negotiated is not in the table"
+
+
+def test_goals_do_not_depend_on_the_order_of_offers() -> None:
+    one, other = goal_exchanges(negotiating=False), goal_exchanges(negotiating=False)
+    one["agent-0"].offered(offer([1, 2, 3]), MEMBERS, 0.0)
+    other["agent-0"].offered(offer([3, 1, 2]), MEMBERS, 0.0)
+    for episode in (1, 2, 3):
+        a, b = one["agent-0"].agreement(episode), other["agent-0"].agreement(episode)
+        assert a is not None and b is not None and a.goal == b.goal
+    assert one["agent-0"].agreement(1) is not other["agent-0"].agreement(1)
+
+
+def test_assigned_goals_are_taken_without_a_word() -> None:
+    sides = goal_exchanges()
+    for side in sides.values():
+        side.offered(offer([4], evaluation=1, goal=5), MEMBERS, 0.0)
+        answers = side.answers()
+        assert answers is not None and answers["goal"].tolist() == [5] and answers["negotiated"].tolist() == [0]
+        assert side.negotiation is not None and not side.negotiation.outgoing()
+
+
+def test_traces_complete_the_buffer_with_what_both_touched() -> None:
+    features = Features(Layout(shape=[2], actions=[3]), 1)
+    settings = HindsightSettings()
+    buffers = {name: ReplayBuffer(1000, features, SPACE) for name in MEMBERS}
+    sides = {name: HindsightExchange(settings, SPACE, buffers[name], np.random.default_rng(0)) for name in MEMBERS}
+    touched = {"agent-0": np.zeros((6, 3), np.uint8), "agent-1": np.zeros((6, 3), np.uint8)}
+    touched["agent-0"][2:, 0] = 1
+    touched["agent-1"][4:, 2] = 1
+    for name, goal in zip(MEMBERS, (0, 2), strict=True):
+        episode = Episode(
+            3, np.zeros((6, 2), np.float32), np.zeros((5, 1), np.int32), np.zeros(5, np.float32), False, goal, touched[name].copy()
+        )
+        buffers[name].add(episode)
+        sides[name].finished(episode, tuple(m for m in MEMBERS if m != name), 0.0)
+    assert all(buffer.joint_count == 0 for buffer in buffers.values())
+    deliver({name: side.machine for name, side in sides.items()})
+    for name, side in sides.items():
+        side.attach()
+        assert side.complete == 1 and side.incomplete == 0 and buffers[name].joint_count == 5
+        data = buffers[name].model_data(200, np.random.default_rng(0))
+        assert data.achieved is not None and data.achieved.max(axis=0).tolist() == [1, 0, 1]
+        # The pair {0, 2} was reached together: hindsight may teach it to either, though nobody wanted it.
+        sample = buffers[name].sample(64, np.random.default_rng(0), 1.0, ["joint"])
+        assert set(sample.goal[sample.relabelled].tolist()) == {SPACE.index((0, 2))} and sample.reward.max() == 1.0
+
+
+def learners(n: int) -> list[DoubleDQN]:
+    return [DoubleDQN(DoubleDQNSettings(hidden=[8]), Interface((3,), 2, (4,)), 1, seed) for seed in range(n)]
+
+
+def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
+    names = [f"agent-{i}" for i in range(4)]
+    graph = build(TopologySettings(kind="path"), names)
+    mixing = metropolis_weights(graph)
+    agents = learners(4)
+    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    sides = {}
+    for i, name in enumerate(names):
+        weights = {peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}
+        sides[name] = Averaging(settings, weights, agents[i], None)
+    before = np.stack([agent.online.vector.detach().numpy().copy() for agent in agents])
+    for side in sides.values():
+        side.consider(Counts(0, 0, 0, 0.0), 0.0)
+        assert not side.machine.open, "a period must pass first"
+    sides["agent-0"].consider(Counts(10, 0, 0, 0.0), 0.0)
+    agents[3].online.vector.data += 1.0  # learnt after the round's first vector was sent, before its own began
+    for _ in range(4):
+        deliver({name: side.machine for name, side in sides.items()})
+        for side in sides.values():
+            side.consider(Counts(3, 0, 0, 0.0), 0.0)  # pulled into the round by the neighbour, before the own period is over
+    before[3] += 1.0
+    agents[0].online.vector.data += 5.0  # learnt while the round was open: must survive it
+    reports = [side.apply() for side in sides.values()]
+    assert all(len(report) == 1 and report[0].round == 0 and report[0].missing == 0 for report in reports)
+    after = np.stack([agent.online.vector.detach().numpy() for agent in agents])
+    expected = mixing @ before
+    expected[0] += 5.0
+    assert after == pytest.approx(expected, abs=1e-5)
+    for i, report in enumerate(reports):
+        assert report[0].sketch is not None and report[0].sketch.shape[0] == 2, i
+    sides["agent-0"].consider(Counts(12, 0, 0, 0.0), 0.0)
+    assert not sides["agent-0"].machine.open
+
+
+def test_groups_that_nobody_has_are_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"policy.*critic"):
+        Averaging(ConsensusSettings(groups=["policy"]), {"b": 0.5}, learners(1)[0], None)
+    assert isinstance(learners(1)[0].online.vector, torch.Tensor)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from env_server.contracts import EpisodeRecord
+from env_server.settings import EnvironmentSettings
+from env_server.stand_in import StandIn
+from env_server.statistics import EpisodeStatistics, figures
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+
+SPACE = GoalSpace(3)
+PAIR = ("agent-0", "agent-1")
+
+
+def record(goals: tuple[int, int], rewards: tuple[float, float], **changes: object) -> EpisodeRecord:
+    return EpisodeRecord(1, PAIR, rewards, (10, 12), goals=goals, **changes)  # type: ignore[arg-type]
+
+
+def test_figures_by_hand() -> None:
+    records = [
+        record((3, 3), (1.0, 1.0), negotiated=True),
+        record((3, 4), (0.0, 1.0)),
+        record((0, 3), (0.5, 0.0)),
+        record((0, 0), (0.5, 0.5), negotiated=True),
+    ]
+    assert figures(records, SPACE) == pytest.approx(
+        {
+            "return": (2 + 1 + 0.5 + 1) / 4,
+            "length": 12,
+            "success.individual": 1.0,
+            "success.cooperative": 3 / 5,
+            "aligned": 1 / 3,
+            "negotiated": 0.5,
+        }
+    )
+
+
+def test_cases_without_any_episode_are_left_out() -> None:
+    assert figures([], SPACE) == {}
+    assert "success.cooperative" not in figures([record((0, 1), (0.5, 0.5))], SPACE)
+    assert "aligned" not in figures([record((0, 1), (0.5, 0.5))], SPACE)
+    assert figures([record((3, 3), (1, 1), peer_lost=True)], SPACE) == {}
+    assert set(figures([EpisodeRecord(1, ("agent-0",), (7.0,), (3,))], None)) == {"return", "length"}
+
+
+def test_evaluations_come_out_whole_and_apart_from_training() -> None:
+    statistics = EpisodeStatistics(SPACE)
+    statistics.expect(2, aligned=True)
+    statistics.expect(1, aligned=False)
+    statistics.add([record((0, 0), (0.5, 0.5)), record((3, 3), (1, 1), evaluation=True)])
+    assert statistics.evaluation() is None and statistics.evaluating
+    statistics.add([record((3, 4), (0, 0), evaluation=True), record((5, 5), (1, 1), evaluation=True, assigned=True)])
+    statistics.add([record((5, 5), (1, 0), evaluation=True, assigned=True), record((0, 1), (0, 0.5), evaluation=True)])
+    first = statistics.evaluation()
+    assert first is not None
+    assert first["eval.own.success.cooperative"] == 0.5 and first["eval.own.aligned"] == 0.5
+    assert first["eval.aligned.success.cooperative"] == 0.75 and "eval.aligned.aligned" not in first
+    assert statistics.evaluation() == pytest.approx({"eval.own.return": 0.5, "eval.own.length": 12, "eval.own.success.individual": 0.5})
+    assert not statistics.evaluating and statistics.training == 1
+    window = statistics.window()
+    assert window["episodes"] == 1 and window["return"] == 1.0 and statistics.window() == {}
+
+
+@pytest.mark.parametrize("kind", ["repeat", "noop", "random"])
+def test_stand_in_for_who_is_late(kind: str) -> None:
+    settings = EnvironmentSettings.model_validate({"id": "landmarks", "copies": 3, "stand_in": kind})
+    layouts = {"a": Layout(shape=[2], actions=[3, 2]), "b": Layout(shape=[2], low=[-1.0], high=[3.0])}
+    stand_in = StandIn(settings, layouts, np.random.default_rng(0))
+    given = {"a": np.full((3, 2), 1, np.int32), "b": np.full((3, 1), 2.5, np.float32)}
+    assert stand_in.complete(given, ["a", "b"])["a"] is given["a"]
+    late = stand_in.complete({}, ["a", "b"])
+    assert late["a"].dtype == np.int32 and late["b"].dtype == np.float32
+    if kind == "repeat":
+        assert (late["a"] == 1).all() and (late["b"] == 2.5).all()
+    elif kind == "noop":
+        assert (late["a"] == 0).all() and (late["b"] == 1.0).all()
+    else:
+        drawn = [stand_in.complete({}, ["a", "b"]) for _ in range(50)]
+        assert {tuple(row) for actions in drawn for row in actions["a"].tolist()} == {(i, j) for i in range(3) for j in range(2)}
+        assert all(actions["b"].min() >= -1 and actions["b"].max() <= 3 for actions in drawn)
