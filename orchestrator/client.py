@@ -99,7 +99,7 @@ class RunClient:
                         raise _refusal(message)
                     if isinstance(message, answer) and message.rid in ("", request.rid):
                         return bytes(received.arrays["snapshot"].data) if "snapshot" in received.arrays else b"{}"
-        raise Unreachable(f"the run server of {self.directory.name} did not answer within {timeout:.0f} s")
+        raise Unreachable(f"the run server of {self.directory.name} did not answer within {timeout:g} s")
 
 
 def _refusal(message: Refuse) -> Exception:

@@ -30,7 +30,5 @@ def attach(
     with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
         with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
             outcome = Watcher(found.directory, view, interrupts, "look").run()
-        if not outcome.left and not settings.json and settings.verbosity >= 0:
-            view.notice(after_run(found.directory))
-        view.end(outcome)
+        view.end(outcome, "" if outcome.left else after_run(found.directory))
     raise typer.Exit(outcome.exit_code)

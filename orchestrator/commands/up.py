@@ -124,10 +124,7 @@ def _ended(settings: Options, outcome: Outcome, view: View, detach: bool) -> Non
 
     if outcome.exit_code not in (ExitCode.OK, ExitCode.INTERRUPTED) and (tail := failure_tail(outcome.directory)):
         print_error(tail)
-    if not settings.json and settings.verbosity >= 0 and (outcome.directory / "summary.json").is_file() and not detach:
-        view.notice("")
-        view.notice(after_run(outcome.directory))
-    view.end(outcome)
+    view.end(outcome, after_run(outcome.directory) if (outcome.directory / "summary.json").is_file() else "")
     if detach and not settings.json:
         print_error(outcome_text(outcome))
 

@@ -69,7 +69,7 @@ class JsonView:
             self._next = self._clock() + self._every
             self.write("progress", **{key: snapshot.get(key) for key in _PROGRESS})
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, summary: str = "") -> None:
         """The last line, with the exit code and the directory."""
         self.write(
             "end",

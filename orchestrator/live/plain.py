@@ -72,6 +72,7 @@ class PlainView:
             self._next = now + self._every
             self.notice(f"{figures.clock(datetime.now(UTC))} {progress_text(snapshot)}")
 
-    def end(self, outcome: Outcome) -> None:
-        """The last line."""
-        self.notice(outcome_text(outcome))
+    def end(self, outcome: Outcome, summary: str = "") -> None:
+        """The summary and the last line."""
+        for text in filter(None, (summary, outcome_text(outcome))):
+            self.notice(text)

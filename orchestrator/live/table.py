@@ -181,7 +181,8 @@ class TableView:
             lines.append(Text(" " + self._hint, "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
-    def end(self, outcome: Outcome) -> None:
-        """The last line."""
+    def end(self, outcome: Outcome, summary: str = "") -> None:
+        """The table stays as it was last; below it the summary and the last line."""
         self._live.stop()
-        self.notice(outcome_text(outcome))
+        for text in filter(None, (summary, outcome_text(outcome))):
+            self.notice(text)

@@ -41,8 +41,8 @@ class View(Protocol):
         """The newest snapshot, and the events since the last one."""
         ...
 
-    def end(self, outcome: Outcome) -> None:
-        """The run has ended, or is left."""
+    def end(self, outcome: Outcome, summary: str = "") -> None:
+        """The run has ended, or is left; `summary` are figures of a run for people."""
         ...
 
 
@@ -63,7 +63,7 @@ class Silence:
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
         """Nothing."""
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, summary: str = "") -> None:
         """Nothing."""
 
 
