@@ -61,6 +61,8 @@ FINISH_TIMEOUT = 600.0
 _TURN = 0.1
 _ROSTER_AGAIN = 5.0
 _EVENTS_REMEMBERED = 4096
+_STATUS_LIMIT = 900_000
+_EVENTS_AT_LEAST = 50
 _UP = (State.ALIVE, State.STUCK, State.SUSPECT)
 _SEVERITY = {State.STUCK: "warning", State.SUSPECT: "warning", State.DEAD: "warning", State.LOST: "error"}
 
@@ -277,7 +279,14 @@ class Leader:
             self._answer(src, message, self.view.events.last_id, now)
 
     def _answer(self, src: str, request: Message, after: int, now: float) -> None:
-        text = json.dumps(snapshot(self.view, now, after)).encode()
+        contents = snapshot(self.view, now, after)
+        text = json.dumps(contents).encode()
+        if len(text) > _STATUS_LIMIT:
+            # The control channel takes 1 MiB: events.jsonl has what is left out here, the nodes' files have the history.
+            contents["events"] = contents["events"][-_EVENTS_AT_LEAST:]
+            for node in contents["nodes"]:
+                node["history"] = {}
+            text = json.dumps(contents).encode()
         self._transport.try_send("ctl", src, Status(rid=request.rid), {"snapshot": np.frombuffer(text, np.uint8)})
 
     def _node_event(self, src: str, event: Event) -> None:

@@ -8,6 +8,7 @@ run ended, and only then the lock is let go.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -271,6 +272,8 @@ def _warn(events: EventLog, text: str) -> None:
 def main(directory: Path, start_timeout: float = START_TIMEOUT) -> int:
     """Be the run server of this directory; the run's exit code."""
     logs.configure()
+    if hasattr(signal, "SIGQUIT"):
+        faulthandler.register(signal.SIGQUIT, all_threads=True)
     try:
         return serve(directory, start_timeout)
     except MurmurationError as error:

@@ -11,6 +11,7 @@ seconds the host ends its nodes and itself.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import multiprocessing
 import os
@@ -273,6 +274,8 @@ def main(source: str = "-") -> int:
     """Lead a host to its end: `orchestrate host -`, with the invitation on standard input."""
     text = sys.stdin.readline(_INVITATION_LIMIT) if source == "-" else Path(source).read_text(encoding="utf-8")
     logs.configure()
+    if hasattr(signal, "SIGQUIT"):
+        faulthandler.register(signal.SIGQUIT, all_threads=True)
     try:
         invitation = Invitation.from_json(text)
         _forget_main_module()
