@@ -30,7 +30,8 @@ from orchestrator.configuration import digest
 from orchestrator.hosts import Hosts
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
-from orchestrator.leader import ENVIRONMENT, Leader, Outcome
+from orchestrator.leader import Leader, Outcome
+from orchestrator.nodes import ENVIRONMENT
 from orchestrator.progress import Progress
 from orchestrator.rendezvous import Admission
 from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json

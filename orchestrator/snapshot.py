@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from orchestrator.supervision import Supervisor
 from protocols.membership import Member, Membership, State
 
 _SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
+_LARGEST = 900_000
+_EVENTS_AT_LEAST = 50
 _UP = (State.ALIVE, State.STUCK, State.SUSPECT)
 
 
@@ -63,6 +66,19 @@ def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
         "event_id": view.events.last_id,
         "events": view.events.after(after),
     }
+
+
+def snapshot_json(view: RunView, now: float, after: int = 0) -> bytes:
+    """The snapshot as the frame of `Status`. One that would not fit into a message of the control channel (1 MiB) is sent without
+    histories and older events: `events.jsonl` and the nodes' files have them."""
+    contents = snapshot(view, now, after)
+    text = json.dumps(contents).encode()
+    if len(text) > _LARGEST:
+        contents["events"] = contents["events"][-_EVENTS_AT_LEAST:]
+        for node in contents["nodes"]:
+            node["history"] = {}
+        text = json.dumps(contents).encode()
+    return text
 
 
 def _node(view: RunView, member: Member, now: float) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The processes of a run's nodes as the run server knows them: where they were placed, what runs, what must be started or killed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.hosts import Hosts
+from orchestrator.launch.placement import NodeRequest, Slot, place
+from orchestrator.rendezvous import RETRY
+from orchestrator.run_files import write_json
+from orchestrator.snapshot import RunView
+from orchestrator.sweep import ProcessRecord, identify, write_records
+from protocols.membership import State
+from protocols.messages import NodeEnded, NodeStarted, Role, StartNode, StopNode
+from protocols.transport import Transport
+
+ENVIRONMENT = "env-0"
+UP = (State.ALIVE, State.STUCK, State.SUSPECT)
+"""states of a node that takes part"""
+
+
+@dataclass
+class NodeProcess:
+    """The process of a node's newest incarnation."""
+
+    host: str
+    start: StartNode
+    pid: int | None = None
+    ended: bool = False
+    due: float = 0.0
+    """when StartNode is sent again (until `pid` is known)"""
+    kill_due: float | None = None
+    """when StopNode is sent (again) to a process that was declared dead"""
+
+
+class Nodes:
+    """Starts and kills through the hosts. Start and kill are repeated until the host has confirmed them."""
+
+    def __init__(self, view: RunView, transport: Transport, hosts: Hosts) -> None:
+        self.processes: dict[str, NodeProcess] = {}
+        self._view = view
+        self._transport = transport
+        self._hosts = hosts
+        self._records: list[ProcessRecord] = []
+
+    @property
+    def living(self) -> list[str]:
+        """Nodes whose process has not ended, as far as is known."""
+        return [name for name, process in self.processes.items() if not process.ended]
+
+    @property
+    def agents_up(self) -> list[str]:
+        """Agents that take part."""
+        return self._view.membership.names(*UP, role="agent")
+
+    def start_all(self, slots: Sequence[Slot], now: float) -> None:
+        """Place all nodes and have each started; `placement.json` and `hosts.json` say where."""
+        configuration, directory = self._view.configuration, self._view.files.directory
+        needs = configuration.launch.resources
+        requests = [NodeRequest(ENVIRONMENT, "env", needs.env.cores, needs.env.memory)]
+        requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in configuration.agent_names()]
+        where = place(requests, slots, configuration.launch.placement)
+        write_json(directory / "placement.json", where)
+        machines = {slot.name: self._hosts.records[slot.name].machine for slot in slots}
+        hosts = [{"name": s.name, "machine": machines[s.name], "cores": s.cores, "memory": s.memory, "gpus": s.gpus} for s in slots]
+        write_json(directory / "hosts.json", hosts)
+        cores = {slot.name: slot.cores for slot in slots}
+        for request in requests:
+            slot = where[request.name]
+            sharing = sum(other == slot for other in where.values())
+            threads = configuration.launch.threads
+            count = max(1, int(cores[slot] / sharing)) if threads == "auto" else threads
+            self._start(request.name, "env" if request.role == "env" else "agent", slot, count, now)
+
+    def restart(self, name: str, now: float) -> None:
+        """Have the next incarnation of a node started where it was."""
+        old = self.processes[name]
+        self._view.collector.forget(name)
+        self._start(name, old.start.role, old.host, old.start.threads, now)
+
+    def started(self, message: NodeStarted) -> None:
+        """A host says that the process runs."""
+        process = self.processes.get(message.node)
+        if process is not None and process.start.incarnation == message.incarnation and process.pid is None:
+            process.pid = self._view.pids[message.node] = message.pid
+            self.record(message.node, message.pid)
+
+    def ended(self, message: NodeEnded) -> int | None:
+        """A host says that the process ended: the exit code that counts, or None when that is no news."""
+        process = self.processes.get(message.node)
+        if process is None or process.start.incarnation != message.incarnation or process.ended:
+            return None
+        # Whatever it said with its last breath: a node that was declared dead was ended by us.
+        code = message.code if process.kill_due is None else -9
+        process.ended, process.kill_due = True, None
+        return code
+
+    def host_lost(self, host: str, how: str) -> None:
+        """All processes of a host count as ended."""
+        for process in self.processes.values():
+            if process.host == host and not process.ended:
+                process.ended, process.kill_due = True, None
+                self._view.membership.ended(process.start.node, process.start.incarnation, False, f"its host {host} {how}")
+
+    def declared_dead(self, name: str, incarnation: int, now: float) -> bool:
+        """Have a process killed that is silent but may live; False when it has ended already."""
+        process = self.processes[name]
+        if process.ended or process.start.incarnation != incarnation:
+            return False
+        process.kill_due = now
+        return True
+
+    def end(self, name: str, now: bool) -> None:
+        """SIGTERM, or `now` SIGKILL, to a node's process group."""
+        self._transport.try_send("ctl", self.processes[name].host, StopNode(node=name, now=now))
+
+    def insist(self, now: float) -> None:
+        """Send what is not confirmed."""
+        for name, process in self.processes.items():
+            if process.pid is None and not process.ended and process.due <= now:
+                process.due = now + RETRY
+                self._transport.try_send("ctl", process.host, process.start)
+            if process.kill_due is not None and process.kill_due <= now:
+                process.kill_due = now + RETRY
+                self.end(name, now=True)
+
+    def record(self, name: str, pid: int) -> None:
+        """Note a process of the run in `processes.json`, so that it can be found after a crash of the run server."""
+        record = identify(name, pid)
+        if record is not None:
+            self._records.append(record)
+            write_records(self._view.files.directory, self._records)
+
+    def _start(self, name: str, role: Role, host: str, threads: int, now: float) -> None:
+        incarnation = self._view.files.next_incarnation(name)
+        self._view.membership.expect(name, role, incarnation, now)
+        self._view.troubles.pop(name, None)
+        self._view.pids.pop(name, None)
+        self.processes[name] = NodeProcess(host, StartNode(node=name, role=role, incarnation=incarnation, threads=threads))

@@ -1,0 +1,196 @@
+"""Takes every message that reaches the run server: admits who may take part, answers clients, files figures and events.
+
+What needs a decision about the run is laid out for the leader: `ended`, `stops`, `finished`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+import numpy as np
+
+from orchestrator.clients import Clients
+from orchestrator.hosts import Hosts
+from orchestrator.nodes import ENVIRONMENT, Nodes
+from orchestrator.rendezvous import Admission, Commands
+from orchestrator.snapshot import RunView, snapshot_json
+from protocols.errors import ExitCode
+from protocols.messages import (
+    Bye,
+    CommandAck,
+    Event,
+    EventAck,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Message,
+    Metrics,
+    NodeEnded,
+    NodeEndedAck,
+    NodeStarted,
+    Refuse,
+    Status,
+    StatusRequest,
+    StopRequest,
+    Welcome,
+)
+from protocols.transport import Received, Transport
+
+logger = logging.getLogger(__name__)
+
+_EVENTS_REMEMBERED = 4096
+
+
+class Reception:
+    """See the module. Nothing that arrives can raise out of `handle`."""
+
+    def __init__(
+        self,
+        view: RunView,
+        transport: Transport,
+        hosts: Hosts,
+        nodes: Nodes,
+        commands: Commands,
+        admission: Admission,
+        configuration_json: bytes,
+    ) -> None:
+        self.clients = Clients()
+        self.ended: list[NodeEnded] = []
+        """processes that a host says are gone"""
+        self.stops: list[StopRequest] = []
+        """clients' wishes that the run end"""
+        self.finished = False
+        """the environment server has done the last evaluation"""
+        self.newcomers = False
+        """somebody was welcomed and needs the roster"""
+        self.byes: dict[str, Bye] = {}
+        self._view = view
+        self._transport = transport
+        self._hosts = hosts
+        self._nodes = nodes
+        self._commands = commands
+        self._admission = admission
+        self._configuration = np.frombuffer(configuration_json, np.uint8)
+        self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+
+    def handle(self, received: Received, now: float) -> None:
+        """Take one message."""
+        message, src = received.message, received.src
+        try:
+            if isinstance(message, Hello):
+                self._hello(src, message, now)
+            elif src in self._hosts.records:
+                self._from_host(src, message, now)
+            elif src in self._view.membership.members:
+                self._from_node(received, now)
+            elif src in self.clients:
+                self._from_client(src, message, now)
+            elif isinstance(message, StatusRequest | StopRequest):
+                self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="say hello with the run's token first"))
+        except (KeyError, ValueError, TypeError) as error:
+            logger.warning("%s from %s was not understood: %r", type(message).__name__, src, error)
+
+    # --- hello --------------------------------------------------------------------------------------------------------------------
+
+    def _hello(self, src: str, hello: Hello, now: float) -> None:
+        refusal = self._admission.judge(hello) or self._unexpected(src, hello, now)
+        if refusal is not None:
+            text = f"{src or 'somebody'} was refused: {refusal.text}"
+            logger.warning("%s", text)
+            self._view.events.record("warning", "hello.refused", text)
+            self._refuse(src, hello, refusal)
+            return
+        files, takes_part = self._view.files, hello.role in ("agent", "env")
+        welcome = Welcome(rid=hello.rid, digest=str(files.state.get("config_digest", "")), directory=str(files.directory))
+        self._transport.try_send("ctl", src, welcome, {"config": self._configuration} if takes_part else None)
+        self.newcomers |= takes_part
+
+    def _unexpected(self, src: str, hello: Hello, now: float) -> Refuse | None:
+        """A refusal unless somebody of that name, role and incarnation is expected."""
+        if hello.role == "client":
+            self.clients.admit(src)
+            return None
+        if hello.role == "host" and src in self._hosts.records:
+            if self._hosts.membership.hello(src, hello.inc, "", now):
+                self._hosts.records[src].machine = hello.host
+                self._nodes.record(src, hello.pid)
+                return None
+        elif src in self._view.membership.members and self._view.membership[src].role == hello.role:
+            if self._view.membership.hello(src, hello.inc, hello.endpoint, now):
+                return None
+            return Refuse(code=ExitCode.CRASH, text=f"incarnation {hello.inc} of {src} has ended for this run; a new one will be started")
+        return Refuse(code=ExitCode.AUTHENTICATION, text=f"nobody expects {src!r} in the role {hello.role}")
+
+    def _refuse(self, src: str, request: Message, refusal: Refuse) -> None:
+        refusal.rid = request.rid
+        self._transport.try_send("ctl", src, refusal)
+
+    # --- hosts, nodes, clients ----------------------------------------------------------------------------------------------------
+
+    def _from_host(self, host: str, message: Message, now: float) -> None:
+        if not self._hosts.membership.life(host, message.inc, now):
+            return
+        if isinstance(message, Heartbeat):
+            self._transport.try_send("ctl", host, HeartbeatAck())
+        elif isinstance(message, NodeStarted):
+            self._nodes.started(message)
+        elif isinstance(message, NodeEnded):
+            self._transport.try_send("ctl", host, NodeEndedAck(node=message.node, incarnation=message.incarnation))
+            self.ended.append(message)
+        elif isinstance(message, CommandAck):
+            self._commands.acknowledged(host, message.id)
+        elif isinstance(message, Event):
+            self._event(host, message)
+
+    def _from_node(self, received: Received, now: float) -> None:
+        src, message, view = received.src, received.message, self._view
+        counters = None
+        if isinstance(message, Heartbeat):
+            counters = (message.ticks, message.updates, message.rounds, message.episodes, message.phase)
+        if not view.membership.life(src, message.inc, now, counters):
+            return
+        if isinstance(message, Heartbeat):
+            self._transport.try_send("ctl", src, HeartbeatAck())
+            view.phases[src] = message.phase
+            if src == ENVIRONMENT and message.phase != "joining":
+                view.progress.count(message.inc, episodes=message.episodes)
+        elif isinstance(message, Metrics):
+            view.collector.receive(src, message, received.arrays, self._nodes.agents_up)
+            if src == ENVIRONMENT:
+                reported = view.collector.newest.get(src, {}).get("steps", message.step)
+                view.progress.count(message.inc, steps=int(reported))
+        elif isinstance(message, CommandAck):
+            self._commands.acknowledged(src, message.id)
+            if message.status == "failed":
+                view.events.record("warning", "command.failed", f"a command failed: {message.detail}", src)
+        elif isinstance(message, Event):
+            self._event(src, message)
+        elif isinstance(message, Bye):
+            self.byes[src] = message
+
+    def _from_client(self, src: str, message: Message, now: float) -> None:
+        if isinstance(message, StatusRequest):
+            self.clients.asked(src, message, now)
+            self._answer(src, message, message.after, now)
+        elif isinstance(message, StopRequest):
+            self.stops.append(message)
+            self._answer(src, message, self._view.events.last_id, now)
+
+    def _answer(self, src: str, request: Message, after: int, now: float) -> None:
+        frame = np.frombuffer(snapshot_json(self._view, now, after), np.uint8)
+        self._transport.try_send("ctl", src, Status(rid=request.rid), {"snapshot": frame})
+
+    def _event(self, src: str, event: Event) -> None:
+        """Write an event of a node once, however often it is sent."""
+        self._transport.try_send("ctl", src, EventAck(rid=event.rid))
+        key = (src, event.inc, event.rid)
+        if event.rid and key in self._seen_events:
+            return
+        self._seen_events[key] = None
+        while len(self._seen_events) > _EVENTS_REMEMBERED:
+            self._seen_events.popitem(last=False)
+        fields = {field.name: field.value for field in event.fields}
+        logger.info("%s: %s: %s", src, event.code, event.text)
+        self._view.events.record(event.severity, event.code, event.text, src, **({"fields": fields} if fields else {}))
+        self.finished |= event.code == "finished" and src == ENVIRONMENT
