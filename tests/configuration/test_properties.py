@@ -6,6 +6,7 @@ import json
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -31,14 +32,14 @@ def read(text: str) -> Configuration:
     return checked.model
 
 
-@settings(max_examples=1000, **QUICK)
+@settings(max_examples=600, **QUICK)
 @given(CONFIGURATIONS)
 def test_model_to_yaml_and_back(data: dict[str, Any]) -> None:
     model = Configuration.model_validate_json(json.dumps(data), strict=True)
     assert read(flow(data)) == model
 
 
-@settings(max_examples=100, **QUICK)
+@settings(max_examples=60, **QUICK)
 @given(CONFIGURATIONS)
 def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     model = Configuration.model_validate_json(json.dumps(data), strict=True)
@@ -50,7 +51,7 @@ def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     assert resolved_yaml(again) == text
 
 
-@settings(max_examples=150, **QUICK)
+@settings(max_examples=100, **QUICK)
 @given(CONFIGURATIONS, CONFIGURATIONS, st.data())
 def test_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
     """Setting a key by argument gives the configuration that a file with the key set gives; a second key in either order."""
