@@ -28,7 +28,7 @@ ANIMALS = _words(
     "rook ruff salmon seal shrew shrike siskin skua skylark snail snipe sparrow starling stoat stork swallow swan swift tern thrush "
     "tit toad trout turtle viper vole wagtail warbler weasel whale wigeon wolf wren"
 )
-_GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+_GIVEN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # it is the field `run` of every message
 _NUMBERED = re.compile(r".*-(\d{4,})")
 _ATTEMPTS = 100
 
@@ -56,7 +56,7 @@ def create_run_directory(runs: Path, configuration: str, name: str | None = None
         if name is not None:
             if _GIVEN.fullmatch(name) is None:
                 raise ConfigurationError(
-                    f'"{name}" is no name for a run: letters, digits, "_", "." and "-", at most 80, not "-" or "." first'
+                    f'"{name}" is no name for a run: small letters, digits, "_", "." and "-", at most 64, not "-" or "." first'
                 )
             (runs / name).mkdir()
             return runs / name

@@ -106,7 +106,7 @@ def test_a_client_that_was_forgotten_says_hello_again(peer: Peer, runs: Path) ->
 
 
 def test_silence_ends_at_the_deadline(peer: Peer, runs: Path) -> None:
-    with pytest.raises(Unreachable, match="did not answer within 0.3 s"):
+    with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
         RunClient(runs / "night", timeout=0.3)
 
 
