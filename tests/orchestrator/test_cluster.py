@@ -29,6 +29,16 @@ pytestmark = pytest.mark.cluster
 
 Start = Callable[..., Cluster]
 
+TERMINAL = """
+import sys, threading
+from pathlib import Path
+from orchestrator.client import RunClient
+client = RunClient(Path(sys.argv[1]))
+client.status(leash=True)
+print("held", flush=True)
+threading.Event().wait(60)
+"""
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
@@ -83,7 +93,7 @@ def test_a_run_comes_to_its_end(start: Start) -> None:
     assert {path.name for path in (cluster.directory / "tensorboard").iterdir()} == {"env-0", "agent-0", "agent-1", "agent-2", "run"}
 
 
-def test_nodes_that_die_come_back_and_strangers_stay_out(start: Start) -> None:
+def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(start: Start) -> None:
     cluster = start(behaviour={"agent-2": {"hang": True, "first_incarnations": 1}})
     pids = {node["name"]: node["pid"] for node in cluster.running()["nodes"]}
     os.kill(pids["agent-1"], signal.SIGKILL)
@@ -112,10 +122,14 @@ def test_nodes_that_die_come_back_and_strangers_stay_out(start: Start) -> None:
     assert answer(cluster, Hello(role="client", token=token, schema=schema_hash()), run="other-run", seconds=0.5) is None
     assert (cluster.directory / "control.json").stat().st_mode & 0o077 == 0
 
-    cluster.client().stop(reason="enough")
-    assert cluster.ended() == ExitCode.INTERRUPTED
+    # A command line that holds the leash is killed: the run ends in order.
+    terminal = subprocess.Popen([sys.executable, "-c", TERMINAL, str(cluster.directory)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert terminal.stdout is not None and terminal.stdout.readline() == b"held\n"
+    terminal.kill()
+    terminal.communicate(timeout=5)
+    assert cluster.ended(15) == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
-    assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "enough")
+    assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "the terminal went away")
     assert "2 stopped" in (cluster.directory / "nodes" / "agent-1" / "seen.txt").read_text(), "it could leave in its own time"
 
 
@@ -160,23 +174,6 @@ def test_a_lost_host_fails_the_run(start: Start) -> None:
     assert cluster.ended() == ExitCode.CRASH
     cluster.assert_nothing_left()
     assert "the host local is lost (killed by signal 9)" in cluster.record()["reason"]
-
-
-def test_the_run_ends_when_the_terminal_goes_away(start: Start) -> None:
-    cluster = start()
-    cluster.running()
-    program = (
-        "import sys, threading; from pathlib import Path; from orchestrator.client import RunClient\n"
-        "client = RunClient(Path(sys.argv[1])); client.status(leash=True); print('held', flush=True); threading.Event().wait(60)"
-    )
-    terminal = subprocess.Popen([sys.executable, "-c", program, str(cluster.directory)], cwd=ROOT, stdout=subprocess.PIPE)
-    assert terminal.stdout is not None and terminal.stdout.readline() == b"held\n"
-    terminal.kill()
-    terminal.wait(5)
-    terminal.stdout.close()
-    assert cluster.ended(15) == ExitCode.INTERRUPTED
-    assert cluster.record()["reason"] == "the terminal went away"
-    cluster.assert_nothing_left()
 
 
 def test_nothing_outlives_a_run_server_that_was_killed(start: Start) -> None:
@@ -227,6 +224,7 @@ def test_one_directory_has_one_leader(start: Start) -> None:
     assert second.returncode != 0 and b"another run server leads" in second.stderr
     assert cluster.snapshot()["state"] == "RUNNING", "the first one is not disturbed"
     with RunClient(cluster.directory) as client:
-        client.stop(now=True)
+        client.stop(now=True, reason="enough")
     assert cluster.ended(8) == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
+    assert (cluster.record()["state"], cluster.record()["reason"]) == ("STOPPED", "enough")
