@@ -32,7 +32,8 @@ def read(text: str) -> Configuration:
     return checked.model
 
 
-@settings(max_examples=600, **QUICK)
+@pytest.mark.timeout(300)
+@settings(max_examples=1000, **QUICK)
 @given(CONFIGURATIONS)
 def test_model_to_yaml_and_back(data: dict[str, Any]) -> None:
     model = Configuration.model_validate_json(json.dumps(data), strict=True)
