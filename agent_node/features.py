@@ -1,7 +1,7 @@
 """From the wire's observations to what networks see, and from predicted changes back to observations.
 
-Networks see the newest H observations side by side, angles as sine and cosine. Buffers and models work on the flat raw observation
-`[D]`, so that a change of features never invalidates what is remembered.
+Networks see the newest observation, angles as sine and cosine, and the changes that led to it. Buffers and models work on the flat raw
+observation `[D]`, so that a change of features never invalidates what is remembered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from protocols.messages import Flag, Layout
 
 LARGEST_SIDE = 40
 """Pictures are averaged over square blocks until neither side is longer than this."""
+LINEAR_GAIN = 10.0
+"""Linear components change little in one step; so scaled, a network notices. (Two near-equal observations side by side hide the speed.)"""
 
 
 def wrap(angle: Array) -> Array:
@@ -24,9 +26,9 @@ def wrap(angle: Array) -> Array:
 class Features:
     """Features of the newest `history` observations of one layout.
 
-    A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures). One observation becomes
-    `[D + C]` features: linear components as they are (uint8 divided by 255) with each of the C circular ones replaced by its sine, and the
-    C cosines behind them; `encode` puts H of these side by side, oldest first.
+    A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here). Its features are, in this
+    order: linear components as they are, each of the C circular ones replaced by its sine; the C cosines; then the H - 1 changes between
+    the observations, oldest first, D components each (circular: wrapped radians; linear: times 10). In all D + C + (H - 1) D.
     """
 
     def __init__(self, layout: Layout, history: int) -> None:
@@ -47,7 +49,8 @@ class Features:
         self._angles = np.flatnonzero(circular)
         self.discrete = bool(layout.actions)
         self.action_size = len(layout.actions) or len(layout.low)
-        self.width = history * (self.size + self._angles.size)
+        self.width = history * self.size + self._angles.size
+        self._gain = np.where(circular, 1.0, LINEAR_GAIN).astype(np.float32)
 
     def interface(self, goal_length: int = 0) -> Interface:
         """What learners and models are built for."""
@@ -65,20 +68,25 @@ class Features:
         return observation.reshape(n, self.size)
 
     def encode(self, observation: Array) -> NDArray[np.float32]:
-        """Raw `[n, H, D]`, oldest first, to features `[n, H * (D + C)]`."""
+        """Raw `[n, H, D]`, oldest first, to features `[n, D + C + (H - 1) D]`."""
         n, history, size = observation.shape
+        newest = size + self._angles.size
+        encoded = np.empty((n, newest + (history - 1) * size), np.float32)
         if self.dtype is np.uint8:
-            return np.multiply(observation, np.float32(1 / 255), dtype=np.float32).reshape(n, history * size)
-        encoded = np.empty((n, history, size + self._angles.size), np.float32)
-        encoded[..., :size] = observation
+            observation = np.multiply(observation, np.float32(1 / 255), dtype=np.float32)
+        encoded[:, :size] = observation[:, -1]
         if self._angles.size:
-            angles = observation[..., self._angles]
-            encoded[..., self._angles] = np.sin(angles)
-            np.cos(angles, out=encoded[..., size:])
-        return encoded.reshape(n, history * (size + self._angles.size))
+            angles = observation[:, -1, self._angles]
+            encoded[:, self._angles] = np.sin(angles)
+            encoded[:, size:newest] = np.cos(angles)
+        if history > 1:
+            change = self.difference(observation[:, :-1], observation[:, 1:])
+            change *= self._gain
+            encoded[:, newest:] = change.reshape(n, (history - 1) * size)
+        return encoded
 
     def difference(self, last: Array, following: Array) -> NDArray[np.float32]:
-        """Change from raw `last[n, D]` to `following[n, D]`; that of a circular component is wrapped to [-pi, pi)."""
+        """Change from `last[..., D]` to `following[..., D]`; that of a circular component is wrapped to [-pi, pi)."""
         change = np.subtract(following, last, dtype=np.float32)
         if self._angles.size:
             change[..., self._angles] = wrap(change[..., self._angles])

@@ -1,9 +1,8 @@
 """Ensemble of probabilistic networks that predict the next observation from the own action (after Chua et al., arXiv 1805.12114).
 
-Input: features of the newest observation, the changes between the H observations of the history, and the action, each discrete factor
-one-hot. Output of each of M members, for the D components of the observation: mean m and variance v of the normalised change d (circular
-components wrapped). Besides, in environments with goals, the probability that each landmark is touched by anybody; in others reward r and
-the probability of the end.
+Input: the features (`agent_node.features`), normalised, and the action, each discrete factor one-hot. Output of each of M members, for the
+D components of the observation: mean m and variance v of the normalised change d (circular components wrapped). Besides, in environments
+with goals, the probability that each landmark is touched by anybody; in others reward r and the probability of the end.
 
     loss = mean (d - m)^2 + mean 1/2 (ln v + (d - m)^2 / v)   [gradient of the second part only to v]
          + 5 cross-entropy of touches,   or   cross-entropy of the end + (r - r')^2
@@ -45,8 +44,7 @@ class Ensemble:
         self._eyes = [np.eye(choices, dtype=np.float32) for choices in actions]
         low, high = np.array(features.layout.low, np.float32), np.array(features.layout.high, np.float32)
         self._middle, self._half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
-        newest = self.size + int(features.circular.sum())
-        inputs = newest + (features.history - 1) * self.size
+        inputs = features.width
         extra = landmarks or 2
         widths = [inputs + (sum(actions) or features.action_size), *settings.hidden, 2 * self.size + extra]
         self.network = StackedMLP(settings.members, widths, torch.Generator().manual_seed(seed))
@@ -65,12 +63,7 @@ class Ensemble:
 
     def _encode(self, observation: Array) -> torch.Tensor:
         """`[n, H, D]` to what the input normaliser takes."""
-        n, history, _ = observation.shape
-        parts = [self.features.encode(observation[:, -1:])]
-        if history > 1:
-            older, newer = observation[:, :-1].reshape(-1, self.size), observation[:, 1:].reshape(-1, self.size)
-            parts.append(self.features.difference(older, newer).reshape(n, -1))
-        return torch.from_numpy(np.concatenate(parts, axis=1))
+        return torch.from_numpy(self.features.encode(observation))
 
     def _act(self, action: Array) -> torch.Tensor:
         """One-hot factors, or continuous actions scaled to [-1, 1]."""

@@ -148,7 +148,7 @@ class Bodies:
         """(observations `[K, M, D]` f4 as in `observation_layout`, touched `[K, M, L]` u1).
 
         Distances go from a body's centre to the nearest surface point of the object, bearings from its heading to that point; objects
-        further away than the side of the room are zeros.
+        further away than `sight` (by default the side of the room) are zeros.
         """
         away, distance = self._from_landmarks
         touched = (distance <= self._reach).astype(np.uint8)
@@ -160,7 +160,7 @@ class Bodies:
             distances = np.concatenate([distance, np.maximum(apart, 0.0)], axis=2)
         bearing = np.arctan2(toward[..., 1], toward[..., 0]) - self.heading[..., None]
         bearing = np.where(np.abs(bearing) > np.pi, bearing - np.copysign(2 * np.pi, bearing), bearing)
-        seen = distances <= self.options.room
+        seen = distances <= (self.options.sight or self.options.room)
         copies, bodies, objects = distances.shape
         observation = np.empty((copies, bodies, 2 * objects + 2 * self.options.velocity), np.float32)
         observation[..., 0 : 2 * objects : 2] = np.where(seen, distances / self.options.room, 0.0)

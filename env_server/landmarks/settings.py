@@ -33,6 +33,8 @@ class LandmarksOptions(Settings):
     """fewest landmarks in a goal; 2 leaves only cooperative goals"""
     members: Annotated[int, Field(ge=1, le=64)] = 2
     """agents in one episode, drawn from the population along edges of the communication graph"""
+    sight: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """distance beyond which an object is not seen (its distance and bearing are 0); null: the side of the room, as published"""
     velocity: bool = False
     """whether an agent sees its own velocity (ahead and to its left, 1 = top speed)"""
     restitution: Annotated[float, Field(ge=0, le=1)] = 0.25

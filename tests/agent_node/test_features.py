@@ -9,14 +9,15 @@ from protocols.messages import Flag, Layout, ObservationField
 LAYOUT = Layout(shape=[3], fields=[ObservationField("distance", 0, 2), ObservationField("bearing", 2, 1, "radian")], actions=[3, 3])
 
 
-def test_encode_puts_sine_in_place_and_cosine_behind() -> None:
-    features = Features(LAYOUT, 2)
-    observation = np.array([[[0.1, 0.2, 0.5], [0.3, 0.4, -2.0]]], np.float32)
-    expected = [0.1, 0.2, np.sin(0.5), np.cos(0.5), 0.3, 0.4, np.sin(-2.0), np.cos(-2.0)]
-    np.testing.assert_allclose(features.encode(observation)[0], expected, rtol=1e-6)
-    assert features.interface(3).observation == (8,)
+def test_encode_is_the_newest_observation_and_the_changes_to_it() -> None:
+    features = Features(LAYOUT, 3)
+    observation = np.array([[[0.1, 0.2, 3.0], [0.3, 0.4, -3.0], [0.2, 0.9, -2.0]]], np.float32)
+    newest = [0.2, 0.9, np.sin(-2.0), np.cos(-2.0)]
+    changes = [2.0, 2.0, 2 * np.pi - 6.0, -1.0, 5.0, 1.0]
+    np.testing.assert_allclose(features.encode(observation)[0], [*newest, *changes], rtol=1e-5)
+    assert features.interface(3).observation == (10,)
     assert features.interface(3).actions == (3, 3)
-    assert features.encode(observation[:0]).shape == (0, 8)
+    assert features.encode(observation[:0]).shape == (0, 10)
 
 
 def test_difference_wraps_only_angles_and_follow_inverts_it() -> None:
