@@ -1,0 +1,181 @@
+"""`orchestrate up configs/4agents_ring.yaml`, small: every feature on, every process real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.runs.system import CONFIG, SMALL, events, eventually, metrics, orchestrate, pids, processes_of, table
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One finished run that several tests look at."""
+    runs = tmp_path_factory.mktemp("main") / "runs"
+    done = orchestrate(runs, "up", str(CONFIG), "--name", "main", *SMALL, "--plain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout and "orchestrate show main" in done.stdout
+    return runs / "main"
+
+
+def test_the_run_directory_is_complete(run: Path) -> None:
+    expected = {
+        "run.json", "run.lock", "config.yaml", "config.json", "config.origin.yaml", "command.txt", "versions.json", "hosts.json",
+        "placement.json", "events.jsonl", "nodes", "tensorboard", "metrics.csv", "summary.json",
+    }  # fmt: skip
+    assert expected <= {path.name for path in run.iterdir()}
+    assert not (run / "control.json").exists(), "the token goes with the run"
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "DONE" and record["exit_code"] == 0
+    for i in range(4):
+        node = run / "nodes" / f"agent-{i}"
+        assert {"log.txt", "metrics.jsonl", "incarnations.jsonl", "checkpoints", "links.json"} <= {path.name for path in node.iterdir()}
+        assert "Traceback" not in (node / "log.txt").read_text()
+        assert (node / "checkpoints" / "LATEST").exists()
+    names = {row["name"] for row in table(run)}
+    assert {"return", "success.cooperative", "aligned", "world_model.error", "consensus.contraction", "time.learn"} <= names
+
+
+def test_every_node_was_a_process_of_its_own_and_is_gone(run: Path) -> None:
+    found = pids(run)
+    nodes = {"env-0", "agent-0", "agent-1", "agent-2", "agent-3"}
+    assert nodes <= found.keys() and len({found[node] for node in nodes}) == 5 and os.getpid() not in found.values()
+    assert processes_of(run) == []
+
+
+def test_all_parts_were_at_work(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["disagreement"]["contraction_median"] == pytest.approx(1 / 3, rel=1e-3)
+    assert summary["disagreement"]["contraction_predicted"] == pytest.approx(1 / 3)
+    for i in range(4):
+        agent = f"agent-{i}"
+        assert metrics(run, agent, "negotiated")[-1] > 0.5
+        assert metrics(run, agent, "updates")[-1] > 20
+        assert metrics(run, agent, "buffer.transitions")[-1] > 300
+        assert len(metrics(run, agent, "world_model.error")) >= 2
+        assert sum(metrics(run, agent, "consensus.rounds")) >= 3
+        links = {(row["channel"], row["peer"]): row for row in json.loads((run / "nodes" / agent / "links.json").read_text())}
+        neighbours = {f"agent-{(i - 1) % 4}", f"agent-{(i + 1) % 4}"}
+        assert {peer for channel, peer in links if channel == "peer"} == neighbours, "models and goals stay on the graph's edges"
+        assert all(links["peer", peer]["received_messages"] > 10 for peer in neighbours)
+    for figure in ("eval.own.success.individual", "eval.own.aligned", "eval.aligned.return"):
+        assert len(metrics(run, "env-0", figure)) == 2, "one evaluation at the start, one at the end"
+    assert metrics(run, "env-0", "negotiated")[-1] > 0.5
+
+
+def test_show_names_the_results(run: Path) -> None:
+    shown = orchestrate(run.parent, "show", "main")
+    assert shown.returncode == 0 and "\x1b" not in shown.stdout
+    for word in ("success.individual", "0.333", "agent-3", "learn", "world model"):
+        assert word in shown.stdout
+    as_json = orchestrate(run.parent, "show", "main", "--json")
+    assert json.loads(as_json.stdout)
+
+
+def test_kill_9_of_an_agent_neither_hangs_nor_ends_the_others(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    directory = runs / "killed"
+    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "killed", *SMALL, "until={time: 100s}", "supervision.first=200ms")
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        eventually("training with a checkpoint", lambda: list((directory / "nodes/agent-2/checkpoints").glob("*.json")), 40)
+        before = pids(directory)
+        os.kill(before["agent-2"], signal.SIGKILL)
+        eventually("agent-2 has rejoined from its checkpoint", lambda: events(directory, "node.restored", "agent-2"), 20)
+        after = pids(directory)
+        assert after["agent-2"] != before["agent-2"]
+        assert {name: pid for name, pid in after.items() if name != "agent-2"} == {n: p for n, p in before.items() if n != "agent-2"}
+        seen = [len(metrics(directory, f"agent-{i}", "success")) for i in range(4)]
+        eventually(
+            "all four play and learn again",
+            lambda: all(len(metrics(directory, f"agent-{i}", "success")) >= seen[i] + 3 for i in range(4)),
+            30,
+        )
+        rounds = sum(metrics(directory, "agent-2", "consensus.rounds"))
+        eventually("it averages again", lambda: sum(metrics(directory, "agent-2", "consensus.rounds")) > rounds + 2, 20)
+    finally:
+        stopped = orchestrate(runs, "down", "killed")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert processes_of(directory) == []
+    assert json.loads((directory / "run.json").read_text())["state"] == "STOPPED"
+    incarnations = [json.loads(line) for line in (directory / "nodes/agent-2/incarnations.jsonl").read_text().splitlines()]
+    assert len(incarnations) == 2
+
+
+def test_kill_9_of_the_environment_server_is_survived(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    directory = runs / "served"
+    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "served", *SMALL, "until={time: 100s}", "supervision.first=200ms")
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        eventually("agents play", lambda: metrics(directory, "agent-0", "success"), 30)
+        agents = {name: pid for name, pid in pids(directory).items() if name.startswith("agent")}
+        os.kill(pids(directory)["env-0"], signal.SIGKILL)
+        eventually("a second environment server", lambda: len(events(directory, "node.alive", "env-0")) == 2, 20)
+        seen = len(metrics(directory, "agent-0", "success"))
+        eventually("agents play again", lambda: len(metrics(directory, "agent-0", "success")) >= seen + 3, 30)
+        assert {name: pid for name, pid in pids(directory).items() if name.startswith("agent")} == agents, "no agent was restarted"
+    finally:
+        orchestrate(runs, "down", "served")
+    assert processes_of(directory) == []
+
+
+BAD = {
+    "unknown environment": (["environment.id=landmark"], 3, ["environment.id", "landmarks"]),
+    "unknown package": (["environment.id=mpe3:simple_spread_v3"], 3, ["environment.id", "mpe3"]),
+    "more agents than the environment has": (
+        ["environment.id=mpe2:simple_spread_v3", "environment.options={N: 3}", "agents.goals=null", "exchange.negotiation=null",
+         "exchange.hindsight=null"],
+        3, ["4", "3", "agents.count"],
+    ),
+    "a node that nobody has": (
+        ["network.topology={kind: edges, edges: [[agent-0, agent-1], [agent-1, agent-2], [agent-2, agent-7]]}"], 3, ["agent-7"],
+    ),
+    "disconnected": (
+        ["network.topology={kind: edges, edges: [[agent-0, agent-1], [agent-2, agent-3]]}"], 3, ["2 parts", "agent-2, agent-3"],
+    ),
+    "not loopback": (["network.bind=0.0.0.0"], 3, ["network.bind", "encrypt"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_anything_starts(case: str, tmp_path: Path) -> None:
+    overrides, code, words = BAD[case]
+    runs = tmp_path / "runs"
+    done = orchestrate(runs, "up", str(CONFIG), *overrides)
+    text = done.stdout + done.stderr
+    assert done.returncode == code, text
+    assert all(word in text for word in words), text
+    assert "Traceback" not in text and "nothing was started" in text
+    assert not runs.exists() or not list(runs.iterdir()), "no directory is left"
+
+
+def test_a_name_that_exists_is_refused_and_nothing_is_overwritten(run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    done = orchestrate(run.parent, "up", str(CONFIG), *SMALL, "--name", "main")
+    assert done.returncode == 3 and "main" in done.stderr + done.stdout and "another name" in done.stderr + done.stdout
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_secrets_are_private_while_a_run_lives(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    directory = runs / "secret"
+    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "secret", *SMALL, "until={time: 100s}")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        control = directory / "control.json"
+        assert stat.S_IMODE(control.stat().st_mode) == 0o600
+        token = json.loads(control.read_text())["token"]
+        assert not [
+            path for path in directory.rglob("*") if path.is_file() and path != control and token in path.read_text(errors="ignore")
+        ]
+    finally:
+        orchestrate(runs, "down", "secret", "--now")
+    assert processes_of(directory) == []
