@@ -110,20 +110,6 @@ def test_up_to_the_end_in_a_pipe(up: Up, runs: Path, orchestrate: Orchestrate) -
     assert digest == read(directory).record["config_digest"], "the resolved file is the same configuration"
 
 
-def test_json_lines_all_parse_and_the_last_is_the_end(up: Up, runs: Path) -> None:
-    done = up(*up_arguments("night", "until.time=1s", "--json"))
-    output, errors = done.communicate(timeout=60)
-    lines = [json.loads(line) for line in output.splitlines()]
-    assert done.returncode == 0, errors
-    assert {line["kind"] for line in lines} == {"state", "progress", "event", "end"}
-    assert [line["state"] for line in lines if line["kind"] == "state"][-1] == "DONE"
-    assert [line["kind"] for line in lines].index("end") == len(lines) - 1
-    assert (lines[-1]["exit_code"], Path(lines[-1]["directory"]).name) == (0, "night")
-    shown = [line["id"] for line in lines if line["kind"] == "event"]
-    written = [json.loads(line)["id"] for line in (runs / "night" / "events.jsonl").read_text().splitlines()]
-    assert shown == written, "every event once, in order"
-
-
 def test_detached_run_seen_from_every_side(
     up: Up, runs: Path, orchestrate: Orchestrate, terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
@@ -184,13 +170,6 @@ def test_the_live_table_in_a_terminal_and_ctrl_c(runs: Path, terminal: Callable[
     assert_gone(runs / "night")
 
 
-def test_columns_are_left_out_on_a_narrow_terminal(runs: Path, terminal: Callable[..., Terminal]) -> None:
-    screen = terminal(small(*up_arguments("night", "until.time=1s")), columns=44)
-    assert screen.wait(60) == 0
-    assert "episode" in screen.text
-    assert "disagree" not in screen.text and "msg/s" not in screen.text
-
-
 def test_a_second_ctrl_c_ends_at_once(up: Up, runs: Path) -> None:
     process = up(*up_arguments("night", "until.time=60s"), behaviour={"agent-0": {"deaf": True}})
     running(runs / "night")
@@ -216,9 +195,11 @@ def test_other_signals_stop_in_order(up: Up, runs: Path, number: signal.Signals)
     assert "stopped" in seen, "the nodes were asked to stop, not killed"
 
 
-def test_a_closed_terminal_stops_the_run(runs: Path, terminal: Callable[..., Terminal]) -> None:
-    screen = terminal(small(*up_arguments("night", "until.time=60s")))
-    screen.wait_for("1/1")
+def test_a_closed_narrow_terminal_stops_the_run(runs: Path, terminal: Callable[..., Terminal]) -> None:
+    screen = terminal(small(*up_arguments("night", "until.time=60s")), columns=44)
+    running(runs / "night")
+    screen.wait_for("return")
+    assert "peers" not in screen.text, "columns that do not fit are left out"
     screen.hang_up()
     assert screen.process.wait(30) == 130
     assert_gone(runs / "night")
@@ -267,13 +248,20 @@ def test_a_node_that_refuses_fails_the_start_with_its_log(up: Up, runs: Path) ->
     assert_gone(runs / "night")
 
 
-def test_two_runs_at_once_do_not_mix(up: Up, runs: Path) -> None:
+def test_two_runs_at_once_do_not_mix_and_speak_json(up: Up, runs: Path) -> None:
     both = {name: up(*up_arguments(name, "until.time=1s", "--json", "--seed", seed)) for name, seed in (("one", "1"), ("two", "2"))}
     for name, process in both.items():
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         lines = [json.loads(line) for line in output.splitlines()]
+        assert {line["kind"] for line in lines} == {"state", "progress", "event", "end"}
         assert {line["run"] for line in lines if line["kind"] == "state"} == {name}
+        assert [line["state"] for line in lines if line["kind"] == "state"][-1] == "DONE"
+        assert [line["kind"] for line in lines].index("end") == len(lines) - 1
+        assert (lines[-1]["exit_code"], Path(lines[-1]["directory"]).name) == (0, name)
+        shown = [line["id"] for line in lines if line["kind"] == "event"]
+        written = [json.loads(line)["id"] for line in (runs / name / "events.jsonl").read_text().splitlines()]
+        assert shown == written, "every event once, in order"
         assert read_json(runs / name / "config.json")["seed"] == {"one": 1, "two": 2}[name]
         assert read(runs / name).state == "DONE"
 
