@@ -81,7 +81,7 @@ def _call(entry: str, start: NodeStart) -> int:
 
 def _limit_threads(threads: int) -> None:
     torch: Any = sys.modules.get("torch")
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # for what this node may start itself
     if torch is not None:
         torch.set_num_threads(threads)
 

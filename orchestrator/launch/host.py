@@ -55,6 +55,8 @@ from protocols.transport import Identity, Transport
 
 logger = logging.getLogger(__name__)
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""by which numerical libraries are told, when they are loaded, how many threads they may use"""
 _INVITATION_LIMIT = 64 * 1024
 _RETRY = 0.5
 _TURN = 0.1
@@ -115,7 +117,7 @@ class Host:
     def _warm_up(self) -> None:
         """Start the fork server; it imports its modules while the host joins the run."""
         # One thread in the parent: its children set their own number, and a pool of threads would not survive the fork.
-        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         os.environ[preload.VARIABLE] = ",".join(self._invitation.preload)
         self._context.set_forkserver_preload([preload.__name__, child.__name__])
         forkserver.ensure_running()
