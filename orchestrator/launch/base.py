@@ -20,7 +20,7 @@ from protocols.errors import UsageError
 ROLES = {"agent": "agent_node.node:main", "env": "env_server.server:main"}
 """role to entry point `module:function`, called with a `NodeStart` in a process of its own"""
 
-PRELOAD = ("agent_node.node", "env_server.server", "torch", "torch._dynamo")
+PRELOAD = ("agent_node.warm", "env_server.warm")
 """modules that the warm parent imports, so that a node shares their memory and starts at once; missing ones do no harm"""
 
 

@@ -1,0 +1,22 @@
+"""Imported by the warm parent of all nodes: what every agent loads sooner or later, loaded once and shared.
+
+A page that a child writes to is its own, and importing writes to many; so what is imported here costs the machine once instead of once
+per agent. `torch._dynamo` (70 MB) is not among it: torch's own optimisers load it, the built-in learners don't use them.
+"""
+
+from __future__ import annotations
+
+import networkx  # noqa: F401 - the communication graph is built from it
+import safetensors.torch  # noqa: F401 - checkpoints
+import torch
+
+import agent_node.learners.discrete_sac
+import agent_node.learners.double_dqn
+import agent_node.node
+import agent_node.world_models.ensemble  # noqa: F401
+from protocols.registry import kinds
+from protocols.topology import TopologySettings, build, metropolis_weights
+
+torch.manual_seed(0)
+kinds("learner")
+metropolis_weights(build(TopologySettings(), ["a", "b"]))

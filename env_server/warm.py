@@ -1,0 +1,6 @@
+"""Imported by the warm parent of all nodes, so that the environment server shares what agents load too."""
+
+from __future__ import annotations
+
+import env_server.landmarks.environment
+import env_server.server  # noqa: F401
