@@ -1,20 +1,20 @@
-"""What waits for the application: filled by the communication thread, emptied by the main thread."""
+"""What waits for the application: filled by whoever drives the sockets, emptied by the application."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from numpy.typing import NDArray
 
 from protocols.messages import AnyMessage, Channel, Heartbeat, HeartbeatAck, Roster
 
-_NEWEST_ONLY = (Heartbeat, HeartbeatAck, Roster)
+_NEWEST_ONLY = frozenset((Heartbeat, HeartbeatAck, Roster))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Received:
     """A message that arrived, checked and decoded; arrays are read-only views that keep their frame alive."""
 
@@ -25,39 +25,44 @@ class Received:
 
 
 class Inbox:
-    """Batches in order of arrival; of messages where only the newest counts, older ones are left out on the way to the application."""
+    """Messages in order of arrival; of those where only the newest counts, older ones are left out on the way to the application.
 
-    def __init__(self) -> None:
-        self._batches: SimpleQueue[list[Received]] = SimpleQueue()
-        self._arrived = 0
-        self._taken = 0
+    It is full from `messages` messages or `size` bytes on. Nothing is refused then: whoever fills it must stop reading.
+    """
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._messages = messages
+        self._size = size
+        self._waiting: deque[tuple[Received, int]] = deque()
+        # Each is written by one thread only: the difference is never too small for long, and exact when the other one rests.
+        self._arrived_bytes = 0
+        self._taken_bytes = 0
 
     @property
     def depth(self) -> int:
-        """Messages that wait. Exact on the communication thread up to what the application takes meanwhile."""
-        return self._arrived - self._taken
+        """Messages that wait."""
+        return len(self._waiting)
 
-    def put(self, batch: list[Received]) -> None:
-        """Add a batch (communication thread)."""
-        self._arrived += len(batch)
-        self._batches.put(batch)
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be read."""
+        return len(self._waiting) >= self._messages or self._arrived_bytes - self._taken_bytes >= self._size
 
-    def get(self, timeout: float) -> list[Received]:
-        """All that waits; up to `timeout` seconds for the first. Empty when nothing came (application thread)."""
-        try:
-            batch = self._batches.get(timeout=timeout) if timeout > 0 else self._batches.get_nowait()
-        except Empty:
-            return []
-        received = list(batch)
-        while True:
-            try:
-                received += self._batches.get_nowait()
-            except Empty:
-                break
-        self._taken += len(received)
-        if len(received) > 1:
-            received = self._coalesced(received)
-        return received
+    def put(self, received: Received, size: int) -> None:
+        """Add a message that came as `size` bytes (driver)."""
+        self._arrived_bytes += size
+        self._waiting.append((received, size))
+
+    def take(self) -> list[Received]:
+        """All that waits now (application)."""
+        received = []
+        coalesce = False
+        for _ in range(len(self._waiting)):
+            item, size = self._waiting.popleft()
+            self._taken_bytes += size
+            coalesce = coalesce or type(item.message) in _NEWEST_ONLY
+            received.append(item)
+        return self._coalesced(received) if coalesce and len(received) > 1 else received
 
     @staticmethod
     def _coalesced(received: list[Received]) -> list[Received]:
@@ -65,5 +70,5 @@ class Inbox:
         return [
             item
             for i, item in enumerate(received)
-            if not isinstance(item.message, _NEWEST_ONLY) or newest[item.channel, item.src, type(item.message)] == i
+            if type(item.message) not in _NEWEST_ONLY or newest[item.channel, item.src, type(item.message)] == i
         ]

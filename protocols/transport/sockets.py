@@ -25,6 +25,8 @@ class TransportOptions:
     """messages waiting for one destination before `Backpressure`"""
     inbox: int = 4096
     """messages waiting for the application before sockets are no longer read"""
+    inbox_bytes: int = 64 * 2**20
+    """the same in bytes"""
     burst: int = 100
     """messages read from one socket before the others have their turn"""
 

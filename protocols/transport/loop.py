@@ -1,0 +1,359 @@
+"""The sockets of one process and what is done with them: by one thread at a time, the driver. Nothing here waits but `turn`.
+
+`turn` waits for input, reads what came into the inbox, runs timers, and sends what is queued. It never waits for a peer: a message that
+can't leave yet stays in its destination's queue, and no other destination waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Literal
+
+import zmq
+
+from protocols import codec
+from protocols.errors import Backpressure, BadMessage, ResourceError
+from protocols.messages import Channel
+from protocols.transport.inbox import Inbox, Received
+from protocols.transport.sockets import TransportOptions, bind, open_socket
+
+logger = logging.getLogger(__name__)
+
+_BINDING = {"ctl": zmq.ROUTER, "env": zmq.ROUTER, "peer": zmq.ROUTER, "tele": zmq.PULL}
+_CONNECTING = {"ctl": zmq.DEALER, "env": zmq.DEALER, "peer": zmq.DEALER, "tele": zmq.PUSH}
+# Plain integers: the flags of zmq are enums, whose arithmetic costs a microsecond each time.
+_IN, _OUT, _NOBLOCK, _MORE = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
+LONGEST_TURN = 1.0
+"""seconds after which a turn ends in any case"""
+_ROUTE_AGAIN = 0.02
+"""seconds until a full route of a ROUTER is tried again: such a socket says that it can send as long as any of its routes can"""
+_BURST_BYTES = 16 * 2**20
+"""bytes read from one socket before the others have their turn"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this process is; the incarnation rises by one at every start of the node."""
+
+    run: str
+    name: str
+    incarnation: int = 1
+
+
+@dataclass
+class LinkCounters:
+    """Traffic with one peer over one channel; bytes include headers."""
+
+    sent_messages: int = 0
+    sent_bytes: int = 0
+    received_messages: int = 0
+    received_bytes: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Destination:
+    """Outgoing side of one peer: a socket of its own, or a route of a bound ROUTER."""
+
+    channel: Channel
+    name: str
+    socket: zmq.Socket[bytes]
+    route: bytes | None = None
+    endpoint: str = ""
+    sequence: count[int] = field(default_factory=lambda: count(1))
+    waiting: deque[list[codec.Buffer]] = field(default_factory=deque)
+
+
+class SocketLoop:
+    """Sockets, timers and queues. All methods but `wake` and `post` are for the driver only."""
+
+    def __init__(self, identity: Identity, options: TransportOptions) -> None:
+        self.options = options
+        self.counters: Counter[str] = Counter()
+        self.link_counters: dict[tuple[Channel, str], LinkCounters] = {}
+        self.inbox = Inbox(options.inbox, options.inbox_bytes)
+        self.destinations: dict[tuple[Channel, str], Destination] = {}
+        self.interrupted = False
+        """somebody else wants to drive: `turn` ends at once"""
+        self._identity = identity
+        self._incarnations: dict[tuple[Channel, str], int] = {}
+        self._bound: dict[Channel, zmq.Socket[bytes]] = {}
+        self._sockets: dict[zmq.Socket[bytes], Channel] = {}
+        self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
+        self._order = count()
+        self._ready: deque[Destination] = deque()
+        self._blocked: dict[Destination, None] = {}
+        self._poller: zmq.Poller | None = None
+        self.reading = True
+        self._asleep = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, 4096)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    # --- from any thread ----------------------------------------------------------------------------------------------------------
+
+    def post(self, destination: Destination, parts: list[codec.Buffer]) -> None:
+        """Queue a message. It leaves when somebody drives: see to that."""
+        destination.waiting.append(parts)
+        self._ready.append(destination)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are messages whose sending has not been tried."""
+        return bool(self._ready)
+
+    def wake(self) -> None:
+        """End the wait of a `turn` that goes on in another thread."""
+        if self._asleep:
+            self._asleep = False
+            with contextlib.suppress(BlockingIOError, OSError):
+                os.write(self._wake_write, b"\0")
+
+    # --- driver: sockets ----------------------------------------------------------------------------------------------------------
+
+    def bind(self, channel: Channel, host: str, port: int) -> str:
+        """Open the listening socket of a channel."""
+        if channel in self._bound:
+            raise ResourceError(f"channel {channel} is bound already")
+        socket = open_socket(self._context, channel, _BINDING[channel], self.options.limits)
+        try:
+            endpoint = bind(socket, host, port)
+        except ResourceError:
+            socket.close(0)
+            raise
+        self._bound[channel] = socket
+        self._add(socket, channel)
+        return endpoint
+
+    def connect(self, channel: Channel, name: str, endpoint: str) -> None:
+        """Open a socket to a node, unless there is one to that endpoint."""
+        known = self.destinations.get((channel, name))
+        if known is not None and known.endpoint == endpoint:
+            return
+        socket = open_socket(self._context, channel, _CONNECTING[channel], self.options.limits)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise ResourceError(f"can't connect to {name} at {endpoint!r}: {error.strerror}") from None
+        self.disconnect(channel, name)
+        self._add(socket, channel)
+        self.destinations[channel, name] = Destination(channel, name, socket, endpoint=endpoint)
+
+    def disconnect(self, channel: Channel, name: str) -> None:
+        """Close the socket to a node, if there is one, and drop its queue."""
+        known = self.destinations.pop((channel, name), None)
+        if known is None:
+            return
+        self._drop(known)
+        self._blocked.pop(known, None)
+        if known.route is None:
+            del self._sockets[known.socket]
+            self._poller = None
+            known.socket.close(0)
+
+    def call_every(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call `callback` every so often."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), seconds, callback))
+
+    def close(self, deadline: float) -> None:
+        """Send what is queued until `deadline`, then close everything."""
+        try:
+            self.flush()
+            while self._blocked and (left := deadline - time.monotonic()) > 0:
+                poller = zmq.Poller()
+                for destination in self._blocked:
+                    if destination.route is None:
+                        poller.register(destination.socket, _OUT)
+                poller.poll(max(1, int(1000 * min(left, _ROUTE_AGAIN))))
+                self.flush()
+        finally:
+            for destination in self.destinations.values():
+                self._drop(destination)
+            self.destinations.clear()
+            for socket in self._sockets:
+                socket.close(linger=max(0, int(1000 * (deadline - time.monotonic()))))
+            self._context.term()
+            wake_read, wake_write, self._wake_write = self._wake_read, self._wake_write, -1
+            os.close(wake_read)
+            os.close(wake_write)
+
+    def _add(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+        self._sockets[socket] = channel
+        self._poller = None
+
+    def _drop(self, destination: Destination) -> None:
+        """What waits for a destination that is gone can't be sent to its successor: that one has asked for nothing yet."""
+        if destination.waiting:
+            self.counters["tx.dropped"] += len(destination.waiting)
+            destination.waiting.clear()
+
+    # --- driver: a turn -----------------------------------------------------------------------------------------------------------
+
+    def turn(self, patience: float) -> None:
+        """Run timers, send what is queued, and read what comes within `patience` seconds."""
+        timeout = min(patience, self._run_timers())
+        self.flush()
+        poller = self._current_poller()
+        self._asleep = True
+        # Whoever posts, interrupts or empties the inbox from now on sees `_asleep`; whoever did before is seen here.
+        if self._ready or self.interrupted or (not self.reading and not self.inbox.full):
+            timeout = 0.0
+        try:
+            events_by_socket = poller.poll(int(1000 * timeout) + 1 if timeout > 0 else 0)
+        finally:
+            self._asleep = False
+        for source, events in events_by_socket:
+            if source == self._wake_read:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_read, 4096)
+            elif events & _IN and isinstance(source, zmq.Socket):
+                self._drain(source, self._sockets[source])
+
+    def _current_poller(self) -> zmq.Poller:
+        """Waits for input, unless the application is far behind, and for room where a send would have blocked."""
+        reading = not self.inbox.full
+        if self._poller is None or reading != self.reading:
+            self.reading = reading
+            self._poller = zmq.Poller()
+            self._poller.register(self._wake_read, _IN)
+            wanting = {destination.socket for destination in self._blocked if destination.route is None}
+            for socket in self._sockets:
+                events = (_IN if reading else 0) | (_OUT if socket in wanting else 0)
+                if events:
+                    self._poller.register(socket, events)
+        return self._poller
+
+    def _run_timers(self) -> float:
+        """Call what is due; seconds until the next turn is needed."""
+        if self._timers:
+            now = time.monotonic()
+            while self._timers[0][0] <= now:
+                due, _, period, callback = self._timers[0]
+                heapq.heapreplace(self._timers, (max(due + period, now + period / 2), next(self._order), period, callback))
+                try:
+                    callback()
+                except (KeyError, Backpressure) as error:
+                    logger.debug("timer: %s", error)
+            longest = min(LONGEST_TURN, self._timers[0][0] - now)
+        else:
+            longest = LONGEST_TURN
+        if any(destination.route is not None for destination in self._blocked):
+            longest = min(longest, _ROUTE_AGAIN)
+        return longest
+
+    def flush(self) -> None:
+        """Send what is queued, as far as it can leave now."""
+        if self._blocked:
+            self._flush_blocked()
+        while self._ready:
+            try:
+                destination = self._ready.popleft()
+            except IndexError:
+                return
+            if destination not in self._blocked and not self._empty(destination):
+                self._blocked[destination] = None
+                self._poller = None
+
+    def _flush_blocked(self) -> None:
+        unblocked = [destination for destination in self._blocked if self._empty(destination)]
+        if unblocked:
+            self._poller = None
+            for destination in unblocked:
+                del self._blocked[destination]
+
+    def _empty(self, destination: Destination) -> bool:
+        """Send one destination's queue; whether nothing is left."""
+        while destination.waiting:
+            if self._transmit(destination, destination.waiting[0]) == "later":
+                return False
+            destination.waiting.popleft()
+        return True
+
+    def _transmit(self, destination: Destination, parts: list[codec.Buffer]) -> Literal["sent", "later", "gone"]:
+        """The one place through which every message leaves this process."""
+        send, last, size = destination.socket.send, len(parts) - 1, 0
+        try:
+            if destination.route is not None:
+                send(destination.route, _MORE)
+            for i, part in enumerate(parts):
+                length = len(part)
+                size += length
+                send(part, _NOBLOCK if i == last else _MORE, length < codec.SMALL)
+        except zmq.Again:
+            return "later"
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.ENOTSOCK):
+                self.counters["tx.unreachable"] += 1
+                return "gone"
+            raise
+        link = self._link(destination.channel, destination.name)
+        link.sent_messages += 1
+        link.sent_bytes += size
+        return "sent"
+
+    def _drain(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
+        routed = channel != "tele" and self._bound.get(channel) is socket
+        read = 0
+        for taken in range(self.options.burst):
+            if taken and (read > _BURST_BYTES or self.inbox.full or not int(socket.get(_EVENTS)) & _IN):
+                return
+            try:
+                parts: list[codec.Buffer] = [socket.recv(_NOBLOCK)]
+                while socket.get(_RCVMORE):
+                    parts.append(socket.recv(_NOBLOCK))
+            except zmq.Again:
+                return
+            route = bytes(parts.pop(0)) if routed else None
+            size = sum(map(len, parts))
+            read += size
+            self._arrived(socket, channel, route, parts, size)
+
+    def _arrived(self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
+        """Check a message and hand it to the application, or drop and count it."""
+        try:
+            message, arrays = codec.decode(parts, self.options.limits)
+            if message.run != self._identity.run:
+                raise BadMessage("E_RUN", f"message of run {message.run!r}")
+        except BadMessage as error:
+            self.counters[f"rx.bad.{error.code}"] += 1
+            logger.warning("dropped a message on %s: %s", channel, error)
+            return
+        src = message.src
+        incarnation = self._incarnations.get((channel, src), 0)
+        if message.inc < incarnation:
+            self.counters["rx.stale"] += 1
+            return
+        if message.inc > incarnation:
+            self._incarnations[channel, src] = message.inc
+        if route is not None:
+            self._remember_route(channel, src, socket, route, renewed=message.inc > incarnation)
+        link = self._link(channel, src)
+        link.received_messages += 1
+        link.received_bytes += size
+        self.inbox.put(Received(channel, src, message, arrays), size)
+
+    def _remember_route(self, channel: Channel, name: str, socket: zmq.Socket[bytes], route: bytes, renewed: bool) -> None:
+        known = self.destinations.get((channel, name))
+        if known is None:
+            self.destinations[channel, name] = Destination(channel, name, socket, route)
+        elif known.route is not None and known.route != route:
+            known.route = route
+            if renewed:
+                self._drop(known)
+
+    def _link(self, channel: Channel, name: str) -> LinkCounters:
+        link = self.link_counters.get((channel, name))
+        if link is None:
+            link = self.link_counters[channel, name] = LinkCounters()
+        return link
