@@ -95,11 +95,11 @@ class EnsembleSettings(WorldModelSettings):
     """networks, each with its own start and its own batches"""
     hidden: Widths = [128, 128]
     """widths of the hidden layers"""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     """step size of Adam"""
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """transitions in one fit, per member"""
-    warmup: Annotated[int, Field(ge=0)] = 2000
+    warmup: Annotated[int, Field(ge=0)] = 1000
     """fits before the model is trusted to imagine"""
 
 
@@ -140,7 +140,7 @@ class AgentSettings(Settings):
     goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()
     """where its goals come from, in environments with goals; null for environments without"""
     history: Annotated[int, Field(ge=1, le=16)] = 1
-    """observations that policy and model see at once: the newest and those before it (2 shows speed)"""
+    """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""
 
 
 class NegotiationSettings(Settings):
