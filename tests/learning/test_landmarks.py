@@ -154,3 +154,19 @@ def test_policies_improve() -> None:
     after = [episode.total_reward for pair in world.episodes[-150:] for episode in pair]
     assert len(before) > 100
     assert np.mean(after) > 1.35 * np.mean(before)
+
+
+def test_sight_hides_what_is_far() -> None:
+    distances = []
+    for sight in (60.0, 300.0):
+        options = LandmarksOptions(landmarks=3, room=200, sight=sight)
+        environment = VectorLandmarks(options, NAMES, COPIES, None, 0)
+        environment.reset(0)
+        for offer in environment.offers():
+            for name in NAMES:
+                environment.set_goal(offer.episode, name, 0, False)
+        seen = environment.step({})
+        distances.append(np.concatenate([seen.agents[name].observation[:, ::2] * 200 for name in NAMES]))
+    near, everything = distances
+    assert everything.min() > 0 and everything.max() > 150
+    np.testing.assert_array_equal(near, np.where(everything <= 60, everything, 0))
