@@ -47,6 +47,7 @@ def run(runs: Path, variant: str, seed: int, changes: Sequence[str]) -> Path:
 
 
 def done(directory: Path) -> bool:
+    """Whether a run ended well."""
     try:
         return json.loads((directory / "run.json").read_text())["state"] == "DONE"
     except OSError:
@@ -54,6 +55,7 @@ def done(directory: Path) -> bool:
 
 
 def values(directory: Path, node: str, name: str) -> list[float]:
+    """All values of a node's figure, in order."""
     lines = (directory / "nodes" / node / "metrics.jsonl").read_text().splitlines()
     return [row["value"] for line in lines if (row := json.loads(line))["name"] == name]
 
@@ -68,6 +70,7 @@ def share(directory: Path, name: str, start: bool) -> float:
 
 
 def interval(numbers: Sequence[float], form: str = ".2f") -> str:
+    """Mean and range over seeds."""
     return f"{statistics.fmean(numbers):{form}} ({min(numbers):{form}} to {max(numbers):{form}})"
 
 
@@ -97,6 +100,7 @@ def report(runs: dict[str, list[Path]]) -> str:
 
 
 def main() -> None:
+    """Run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / "main_configuration", help="where the runs are kept")
