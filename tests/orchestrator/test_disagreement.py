@@ -67,8 +67,11 @@ def test_only_the_living_are_waited_for() -> None:
     assert tracker.complete(["a", "b", "c"]) == []
     done = tracker.complete(["a", "b"])
     assert [d.round for d in done] == [1, 2] and done[0].before == 1.0 and done[0].after == 0.0 and done[0].contraction == 0.0
-    tracker.add("c", 1, pair(9.0, 9.0))
-    assert tracker.complete(["c"]) == [] and tracker.complete(["a", "c"]) == [], "one alone agrees with nobody; closed rounds stay closed"
+    for agent in ("a", "c"):
+        tracker.add(agent, 1, pair(9.0, 9.0))
+        tracker.add(agent, 3, pair(1.0, 1.0))
+    assert tracker.complete(["c"]) == [], "one alone agrees with nobody"
+    assert [d.round for d in tracker.complete(["a", "c"])] == [3], "closed rounds stay closed"
 
 
 def test_equal_agents_have_nothing_to_contract() -> None:

@@ -65,6 +65,9 @@ def test_lines_are_cut_at_the_last_newline_and_torn_ones_closed(tmp_path: Path) 
     assert list(read_lines(path)) == [{"n": 1}]
     append_line(path, {"n": 3}, durable=True)
     assert list(read_lines(path)) == [{"n": 1}, {"n": 3}]
+    with path.open("a") as file:
+        file.write('{"n": 45}')
+    assert list(read_lines(path)) == [{"n": 1}, {"n": 3}], "whole to the eye, but its writer may not have been done"
     assert list(read_lines(tmp_path / "absent")) == []
 
 
