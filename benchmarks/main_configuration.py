@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from measuring import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
@@ -115,7 +115,7 @@ def main() -> None:
             if arguments.report_only and not done(directory):
                 continue
             found[variant].append(run(arguments.runs, variant, seed, arguments.set))
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; seeds {arguments.seeds}\n")
+    print(f"{machine()}\nseeds {arguments.seeds}\n")
     print(report(found))
 
 

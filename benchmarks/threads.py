@@ -1,0 +1,126 @@
+"""Do four agents under the orchestrator learn as fast as four single-thread processes without it?
+
+    python benchmarks/threads.py [--quick]
+
+Left alone torch takes all cores in every process, and processes fight for them; the host sets the threads of each node. The run learns
+16 updates a tick, so that learning dominates; the other side makes the same updates from the same kind of buffer, in four bare processes.
+Both take turns, three times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
+AGENTS = 4
+CHANGES = [
+    "environment.copies=16",
+    "agents.learner.updates_per_tick=16",
+    "agents.learner.warmup=500",
+    "agents.world_model=null",
+    "exchange.consensus=null",
+    "evaluation={every: 1000000, episodes: 0, final: 0}",
+    "metrics.every=500ms",
+]
+
+
+def under_orchestrator(seconds: float) -> float:
+    """Updates a second of all agents together, between the first and the last report of the run in which all have begun to learn."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "orchestrator", "--runs-dir", folder, "up", str(CONFIG), *CHANGES, f"until={{time: {seconds:g}s}}"]
+        subprocess.run([*words, "--name", "threads", "--plain"], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        rates = []
+        for agent in range(AGENTS):
+            lines = (Path(folder) / "threads" / "nodes" / f"agent-{agent}" / "metrics.jsonl").read_text().splitlines()
+            rows = [(row["t"], row["value"]) for line in lines if (row := json.loads(line))["name"] == "updates" and row["value"] > 0]
+            # The last report comes after the order to stop.
+            if len(rows) < 4:
+                raise SystemExit(f"agent-{agent} had hardly begun to learn after {seconds:g} s: this machine is too busy to measure on")
+            (t0, first), (t1, last) = rows[0], rows[-2]
+            rates.append((last - first) / (t1 - t0))
+        return sum(rates)
+
+
+def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
+    """One bare process: fill a buffer by playing at random, then make updates for a while."""
+    import numpy as np
+    import torch
+
+    from agent_node.acting import Actor
+    from agent_node.parts import Parts
+    from env_server import registry
+    from orchestrator.configuration import load
+
+    torch.set_num_threads(1)
+    configuration = load(CONFIG, CHANGES).configuration
+    agents = ["agent-0", "agent-1"]
+    environment = registry.create(configuration.environment, agents, None, seed)
+    layout = environment.layout("agent-0")
+    parts = Parts.build(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
+    actor = Actor(parts, configuration.environment.copies)
+    outcome = environment.reset(seed)
+    actions = {agent: np.zeros((configuration.environment.copies, 2), np.int32) for agent in agents}
+    while len(parts.buffer) < 5000:
+        for offer in environment.offers():  # type: ignore[attr-defined]
+            for agent in offer.members:
+                environment.set_goal(offer.episode, agent, offer.episode % 6, False)  # type: ignore[attr-defined]
+        outcome = environment.step(actions)
+        batch = outcome.agents["agent-0"]
+        frames = {"observation": batch.observation, "reward": batch.reward, "flags": batch.flags, "episode": outcome.episode,
+                  "applied": actions["agent-0"], "achieved": batch.achieved, "goal": batch.goal}  # fmt: skip
+        actions["agent-0"], episodes = actor.observe(frames, True)
+        for episode in episodes:
+            parts.buffer.add(episode)
+    size = configuration.agents.learner.batch_size  # type: ignore[attr-defined]
+    ready.wait(120)
+    updates, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        parts.learner.learn(parts.batch(size))
+        updates += 1
+    rates.put(updates / (time.perf_counter() - start))
+
+
+def bare(seconds: float) -> float:
+    """Updates a second of four bare processes together."""
+    context = multiprocessing.get_context("spawn")
+    ready, rates = context.Barrier(AGENTS), context.Queue()
+    processes = [context.Process(target=learn, args=(seconds, seed, ready, rates)) for seed in range(AGENTS)]
+    for process in processes:
+        process.start()
+    total = sum(rates.get(timeout=seconds + 120) for _ in processes)
+    for process in processes:
+        process.join(30)
+    return total
+
+
+def main() -> None:
+    """Take turns, print the rates and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short turn")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    seconds, turns = (10.0, 1) if arguments.quick else (15.0, 3)
+    pairs = [(under_orchestrator(seconds), bare(seconds)) for _ in range(turns)]
+    print(
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {AGENTS} agents, {turns} turns of {seconds:g} s"
+    )
+    print(f"{'updates/s':<24}{'median':>8}{'least':>8}{'greatest':>10}")
+    for name, numbers in zip(("under the orchestrator", "four bare processes"), zip(*pairs, strict=True), strict=True):
+        print(f"{name:<24}{statistics.median(numbers):>8.0f}{min(numbers):>8.0f}{max(numbers):>10.0f}")
+    ratios = [managed / alone for managed, alone in pairs]
+    print(f"{'ratio':<24}{statistics.median(ratios):>8.2f}{min(ratios):>8.2f}{max(ratios):>10.2f}   (wanted: at least 0.8)")
+
+
+if __name__ == "__main__":
+    main()
