@@ -61,28 +61,6 @@ class Episode:
         return float(self.reward.sum())
 
 
-def touch_intervals(achieved: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """`[length + 1, L]` touches to intervals `[m, 3]` of (first step, last step + 1, landmark)."""
-    padded = np.zeros((achieved.shape[0] + 2, achieved.shape[1]), np.int8)
-    padded[1:-1] = achieved != 0
-    edges = np.diff(padded, axis=0).T
-    landmark, first = np.nonzero(edges == 1)
-    _, end = np.nonzero(edges == -1)
-    return np.stack([first, end, landmark], axis=1).astype(np.int32)
-
-
-def touch_array(intervals: NDArray[np.int32], length: int, landmarks: int) -> NDArray[np.uint8]:
-    """Inverse of `touch_intervals`: `[length + 1, landmarks]`. `ValueError` where an interval lies outside of the episode."""
-    touched = np.zeros((length + 1, landmarks), np.uint8)
-    for first, end, landmark in intervals.tolist():
-        if not (0 <= first < end <= length + 1 and 0 <= landmark < landmarks):
-            raise ValueError(
-                f"touch of landmark {landmark} at steps {first} to {end} lies outside of {length} steps, {landmarks} landmarks"
-            )
-        touched[first:end, landmark] = 1
-    return touched
-
-
 class Recorder:
     """Turns the ticks of K copies into finished episodes. Copies whose first tick it has not seen are left out."""
 

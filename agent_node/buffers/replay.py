@@ -133,9 +133,10 @@ class ReplayBuffer:
                 self.attach_joint(episode.number, episode.others, episode.partner_goals)
 
     def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int]) -> bool:
-        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, and what they wanted; False if the episode is gone."""
+        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, and what they wanted; False if the episode is gone, or if a trace
+        ends before the own part (its sender saw less of a broken-off episode), so that the joint touch stays unknown."""
         place = self._places.get(number)
-        if place is None or self.space is None:
+        if place is None or self.space is None or len(others) < place[1] - place[0]:
             return False
         start, end = place
         rows = slice(start, end)

@@ -1,9 +1,8 @@
-"""Episodes from ticks, and touches as intervals."""
+"""Episodes from ticks."""
 
 import numpy as np
-import pytest
 
-from agent_node.buffers.episodes import Episode, Recorder, touch_array, touch_intervals
+from agent_node.buffers.episodes import Episode, Recorder
 from protocols.messages import Flag
 
 M, FIRST, TERM, TRUNC, PARKED, OVER = (
@@ -75,17 +74,3 @@ def test_long_episodes_get_room() -> None:
     (episode,) = driver.tick([M | TRUNC | OVER, 0], [1, -1])
     np.testing.assert_array_equal(episode.observation[:, 0], np.arange(1, 202))
     np.testing.assert_array_equal(episode.extras["log_probability"], np.arange(2, 202))
-
-
-def test_touch_intervals_and_back() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(50):
-        touched = (random.random((30, 4)) < 0.3).astype(np.uint8)
-        np.testing.assert_array_equal(touch_array(touch_intervals(touched), 29, 4), touched)
-    assert touch_intervals(np.zeros((5, 2), np.uint8)).shape == (0, 3)
-
-
-@pytest.mark.parametrize("interval", [(0, 7, 0), (3, 3, 0), (-1, 2, 0), (0, 1, 2)])
-def test_impossible_intervals_are_refused(interval: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="outside"):
-        touch_array(np.array([interval], np.int32), 5, 2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agent_node.batches import goal_encodings, make_batch
-from agent_node.buffers.episodes import Episode, Recorder, touch_array, touch_intervals
+from agent_node.buffers.episodes import Episode, Recorder
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.features import Features, HistoryStack
 from agent_node.learners.double_dqn import DoubleDQN
@@ -13,6 +13,7 @@ from agent_node.settings import DoubleDQNSettings
 from env_server.landmarks.environment import VectorLandmarks
 from env_server.landmarks.settings import LandmarksOptions
 from protocols.messages import Flag
+from protocols.traces import intervals, touches
 
 NAMES = ("agent-0", "agent-1")
 COPIES = 32
@@ -91,7 +92,7 @@ class World:
         pair = (episode, other) if i == 0 else (other, episode)
         for mine, theirs, agent in ((pair[0], pair[1], self.agents[0]), (pair[1], pair[0], self.agents[1])):
             assert theirs.achieved is not None
-            mine.others = touch_array(touch_intervals(theirs.achieved), theirs.length, 3)[:, None]
+            mine.others = touches(intervals(theirs.achieved), theirs.length, 3)[:, None]
             agent.buffer.attach_joint(mine.number, mine.others, (theirs.goal,))
         self.episodes.append(pair)
 
