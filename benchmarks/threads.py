@@ -112,9 +112,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     seconds, turns = (10.0, 1) if arguments.quick else (15.0, 3)
     pairs = [(under_orchestrator(seconds), bare(seconds)) for _ in range(turns)]
-    print(
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {AGENTS} agents, {turns} turns of {seconds:g} s"
-    )
+    print(f"{machine()}\n{AGENTS} agents, {turns} turns of {seconds:g} s")
     print(f"{'updates/s':<24}{'median':>8}{'least':>8}{'greatest':>10}")
     for name, numbers in zip(("under the orchestrator", "four bare processes"), zip(*pairs, strict=True), strict=True):
         print(f"{name:<24}{statistics.median(numbers):>8.0f}{min(numbers):>8.0f}{max(numbers):>10.0f}")

@@ -86,7 +86,7 @@ class EnvironmentServer:
         self._last = outcome
         while not self._stopped:
             with self._time.spent("wait"):
-                received = self.transport.receive(self._patience())
+                received = self.transport.receive(self._patience(), max(1, self.stepping.awaited))
             for item in received:
                 self._handle(item)
             now = time.monotonic()
@@ -341,6 +341,7 @@ class EnvironmentServer:
         values["episodes.peer_lost"] = float(self.statistics.peer_lost)
         values |= self._time.take()
         self.telemetry.write(self._steps, self.statistics.training, values)
+        self._save()
         self._reported_steps, self._last_report = self._steps, now
         self._next_report = now + self._period
 
