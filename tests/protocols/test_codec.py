@@ -22,7 +22,7 @@ from tests.protocols.bodies import TYPES, Pairs, messages, raw
 
 
 def header(frames: Sequence[dict[str, Any]] = (), **fields: Any) -> bytes:
-    return msgspec.msgpack.encode({"t": "ping", **fields, **({"frames": list(frames)} if frames else {})})
+    return msgspec.msgpack.encode({"t": "join", **fields, **({"frames": list(frames)} if frames else {})})
 
 
 def info(shape: list[int], dtype: str = "f4", name: str = "x") -> dict[str, Any]:
@@ -37,7 +37,7 @@ def array32(count: int) -> bytes:
     return b"\xdd" + struct.pack(">I", count)
 
 
-PING = b"\xa1t\xa4ping"
+JOIN = b"\xa1t\xa4join"
 FLOATS = b"\0" * 16
 
 HOSTILE: dict[str, tuple[str, list[bytes]]] = {
@@ -51,38 +51,38 @@ HOSTILE: dict[str, tuple[str, list[bytes]]] = {
     "no type": ("E_DECODE", [msgspec.msgpack.encode({"v": 1})]),
     "unknown field": ("E_DECODE", [header(shell="rm")]),
     "other version": ("E_DECODE", [header(v=2)]),
-    "map of four billion": ("E_DECODE", [map32(2**32 - 1) + PING]),
-    "text of four billion": ("E_DECODE", [map32(2) + PING + b"\xa3src\xdb" + struct.pack(">I", 2**32 - 1)]),
-    "bytes of four billion": ("E_DECODE", [map32(2) + PING + b"\xa3src\xc6" + struct.pack(">I", 2**32 - 1)]),
-    "list of four billion": ("E_DECODE", [map32(2) + PING + b"\xa6frames" + array32(2**32 - 1)]),
-    "list of nothing, four billion announced, inside": ("E_DECODE", [map32(2) + PING + b"\xa6frames\x91" + array32(2**32 - 1)]),
-    "extension of four billion": ("E_DECODE", [map32(2) + PING + b"\xa3src\xc9" + struct.pack(">I", 2**32 - 1) + b"\x01"]),
-    "deep lists": ("E_DECODE", [map32(2) + PING + b"\xa6frames" + b"\x91" * 16_000]),
-    "deep lists under an unknown key": ("E_DECODE", [map32(2) + PING + b"\xa1x" + b"\x91" * 16_000]),
-    "deep maps": ("E_DECODE", [map32(2) + PING + b"\xa1x" + b"\x81\xa1a" * 5_000]),
+    "map of four billion": ("E_DECODE", [map32(2**32 - 1) + JOIN]),
+    "text of four billion": ("E_DECODE", [map32(2) + JOIN + b"\xa3src\xdb" + struct.pack(">I", 2**32 - 1)]),
+    "bytes of four billion": ("E_DECODE", [map32(2) + JOIN + b"\xa3src\xc6" + struct.pack(">I", 2**32 - 1)]),
+    "list of four billion": ("E_DECODE", [map32(2) + JOIN + b"\xa6frames" + array32(2**32 - 1)]),
+    "list of nothing, four billion announced, inside": ("E_DECODE", [map32(2) + JOIN + b"\xa6frames\x91" + array32(2**32 - 1)]),
+    "extension of four billion": ("E_DECODE", [map32(2) + JOIN + b"\xa3src\xc9" + struct.pack(">I", 2**32 - 1) + b"\x01"]),
+    "deep lists": ("E_DECODE", [map32(2) + JOIN + b"\xa6frames" + b"\x91" * 16_000]),
+    "deep lists under an unknown key": ("E_DECODE", [map32(2) + JOIN + b"\xa1x" + b"\x91" * 16_000]),
+    "deep maps": ("E_DECODE", [map32(2) + JOIN + b"\xa1x" + b"\x81\xa1a" * 5_000]),
     "too deep for any header": ("E_SIZE", [b"\x91" * 100_000]),
-    "a million empty containers": ("E_SIZE", [map32(2) + PING + b"\xa6frames" + array32(1_000_000) + b"\x80" * 1_000_000]),
-    "many empty containers": ("E_DECODE", [map32(2) + PING + b"\xa6frames" + array32(16_000) + b"\x80" * 16_000]),
-    "key twice": ("E_DECODE", [raw(Pairs(("t", "ping"), ("src", "a"), ("src", "b")))]),
-    "type twice": ("E_DECODE", [raw(Pairs(("t", "ping"), ("t", "ping")))]),
+    "a million empty containers": ("E_SIZE", [map32(2) + JOIN + b"\xa6frames" + array32(1_000_000) + b"\x80" * 1_000_000]),
+    "many empty containers": ("E_DECODE", [map32(2) + JOIN + b"\xa6frames" + array32(16_000) + b"\x80" * 16_000]),
+    "key twice": ("E_DECODE", [raw(Pairs(("t", "join"), ("src", "a"), ("src", "b")))]),
+    "type twice": ("E_DECODE", [raw(Pairs(("t", "join"), ("t", "join")))]),
     "key twice, inside": (
         "E_DECODE",
         [
-            raw(Pairs(("t", "ping"), ("frames", []))).replace(
+            raw(Pairs(("t", "join"), ("frames", []))).replace(
                 b"\x90", b"\x91" + raw(Pairs(("n", "x"), ("n", "y"), ("d", "u1"), ("s", [0])))
             ),
             b"",
         ],
     ),
-    "key that is no text": ("E_DECODE", [raw(Pairs(("t", "ping"), (7, 1)))]),
+    "key that is no text": ("E_DECODE", [raw(Pairs(("t", "join"), (7, 1)))]),
     "NaN in the header": ("E_DECODE", [header(ts=float("nan"))]),
     "infinity in the header": ("E_DECODE", [header(ts=float("inf"))]),
     "integer beyond 64 bits": ("E_DECODE", [header(seq=2**64 - 1)]),
     "negative counter": ("E_DECODE", [header(seq=-1)]),
-    "no UTF-8": ("E_DECODE", [map32(2) + PING + b"\xa3src\xa2\xff\xfe"]),
-    "surrogate": ("E_DECODE", [map32(2) + PING + b"\xa3src\xa3\xed\xa0\x80"]),
-    "timestamp": ("E_DECODE", [map32(2) + PING + b"\xa2ts\xd6\xff\0\0\0\0"]),
-    "pickle": ("E_DECODE", [pickle.dumps({"t": "ping"})]),
+    "no UTF-8": ("E_DECODE", [map32(2) + JOIN + b"\xa3src\xa2\xff\xfe"]),
+    "surrogate": ("E_DECODE", [map32(2) + JOIN + b"\xa3src\xa3\xed\xa0\x80"]),
+    "timestamp": ("E_DECODE", [map32(2) + JOIN + b"\xa2ts\xd6\xff\0\0\0\0"]),
+    "pickle": ("E_DECODE", [pickle.dumps({"t": "join"})]),
     "pickle in a frame": ("E_FRAME", [header([info([1])]), pickle.dumps([1.0])]),
     "frame not described": ("E_FRAME", [header(), FLOATS]),
     "frame missing": ("E_FRAME", [header([info([4])])]),
@@ -108,6 +108,11 @@ HOSTILE: dict[str, tuple[str, list[bytes]]] = {
     "frame beyond the limit": ("E_SIZE", [header(), b"\0" * (64 * 2**20 + 1)]),
     "message beyond the limit": ("E_SIZE", [header(), *[bytes(64 * 2**20)] * 5]),
 }
+
+
+def test_what_the_hostile_bytes_are_made_of_is_good_by_itself() -> None:
+    for parts in ([header()], [b"\x81" + JOIN], [raw(Pairs(("t", "join"), ("src", "a")))], [header([info([4])]), FLOATS]):
+        assert type(decode(parts)[0]) is Join
 
 
 @pytest.mark.parametrize(("code", "parts"), HOSTILE.values(), ids=HOSTILE.keys())
@@ -229,7 +234,7 @@ def test_large_arrays_are_not_copied() -> None:
 
 
 def test_a_header_in_another_but_valid_form_is_read() -> None:
-    wide = raw(Pairs(("seq", 5), ("t", "ping"), ("v", 1), ("src", "a")))
+    wide = raw(Pairs(("seq", 5), ("t", "join"), ("v", 1), ("src", "a")))
     message, _ = decode([wide])
     assert message == Join(seq=5, src="a")
     assert decode([msgspec.msgpack.encode({"t": "heartbeat", "idle": 3})])[0] == Heartbeat(idle=3.0)
