@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measuring import machine
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
 AGENTS = 4
