@@ -167,7 +167,7 @@ def mutate(parts: list[bytes], data: st.DataObject) -> list[bytes]:
 
 
 @given(data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_mutated_messages_are_read_or_refused(data: st.DataObject) -> None:
     cls = data.draw(st.sampled_from(TYPES))
     frames = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, bool), "c": np.arange(4, dtype=np.int64)}

@@ -175,7 +175,7 @@ def play(seed: int) -> tuple[Network[TraceExchange], dict[int, list[str]], Link,
 @pytest.mark.parametrize("block", range(3))
 def test_any_network(block: int) -> None:
     complete = 0
-    for seed in range(block * 100, block * 100 + 100):
+    for seed in range(block * 60, block * 60 + 60):
         network, members, link, dead = play(seed)
         for name in set(network.nodes) - {dead}:
             events = [event for _, event in network.heard[name]]
@@ -190,7 +190,7 @@ def test_any_network(block: int) -> None:
                 if link.loss == 0:
                     assert missing <= {dead}, "without loss only the dead are missing"
                 complete += not missing
-    assert complete > 2500
+    assert complete > 1500
 
 
 def test_the_same_seed_plays_the_same_way() -> None:
