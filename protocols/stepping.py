@@ -60,6 +60,11 @@ class StepServer:
         """Agents that take part from the next tick on."""
         return frozenset(self._joining)
 
+    @property
+    def awaited(self) -> int:
+        """Actions that the open tick still waits for."""
+        return len(self._present) - len(self._actions)
+
     def join(self, agent: str) -> bool:
         """`agent` (re)joins; False for strangers. Whatever an earlier incarnation of it did in this tick is forgotten."""
         if agent not in self._agents:

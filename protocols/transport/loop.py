@@ -287,9 +287,10 @@ class SocketLoop:
             if destination.route is not None:
                 send(destination.route, _MORE)
             for i, part in enumerate(parts):
-                length = len(part)
-                size += length
-                send(part, _NOBLOCK if i == last else _MORE, length < codec.SMALL)
+                # Copied, whatever its size: pyzmq's sending without a copy costs a thread for the whole process, and saves nothing
+                # up to about a megabyte.
+                size += len(part)
+                send(part, _NOBLOCK if i == last else _MORE)
         except zmq.Again:
             return "later"
         except zmq.ZMQError as error:

@@ -57,7 +57,7 @@ def open_socket(context: zmq.Context[zmq.Socket[bytes]], channel: Channel, kind:
         socket.ROUTER_HANDOVER = 0
     if kind in (zmq.DEALER, zmq.PUSH):
         socket.RECONNECT_IVL, socket.RECONNECT_IVL_MAX = 100, 2000
-        socket.IMMEDIATE = 0 if channel == "env" else 1
+        socket.IMMEDIATE = 1
     return socket
 
 

@@ -299,25 +299,26 @@ def test_a_server_that_comes_back_at_the_same_endpoint(make: Callable[..., Trans
 
 def test_a_slow_application_stops_reading_and_goes_on_later(make: Callable[..., Transport]) -> None:
     """Bytes are bounded at every station; nothing that was accepted is lost."""
-    limit = 2 * 2**20
-    server = make("server", inbox=10_000, inbox_bytes=limit)
-    client = make("client", queue=16)
-    client.connect("peer", "server", server.bind("peer"))
-    vector = np.zeros(100_000, np.float32)
+    limit = 2**20
+    server, client = pair(make, inbox_bytes=limit, queue=16)
+    picture = np.zeros(200_000, np.uint8)
     sent = 0
     refused_since: float | None = None
     deadline = time.monotonic() + PATIENCE
-    while refused_since is None or time.monotonic() - refused_since < 0.5:
+    while refused_since is None or time.monotonic() - refused_since < 0.3:
         assert time.monotonic() < deadline
-        if client.try_send("peer", "server", Average(round=sent, layout="x"), {"vector": vector}):
+        if server.try_send("env", "client", Observation(tick=sent), {"observation": picture}):
             sent, refused_since = sent + 1, None
         elif refused_since is None:
             refused_since = time.monotonic()
-        client.receive(0.005)
-    waiting = server.depth
-    assert limit <= waiting * vector.nbytes <= limit + 2 * vector.nbytes, "reading stops at the bound"
-    rounds = [item.message.round for item in collect(server, sent) if isinstance(item.message, Average)]
-    assert rounds == list(range(sent))
+        server.receive(0.005)
+    assert limit <= client.depth * picture.nbytes <= limit + 2 * picture.nbytes, "reading stops at the bound"
+    getter = threading.Thread(target=lambda: server.receive(PATIENCE))  # the server's application goes on, else its queue would stand still
+    getter.start()
+    ticks = [item.message.tick for item in collect(client, sent) if isinstance(item.message, Observation)]
+    client.send("env", "server", Join())
+    getter.join()
+    assert ticks == list(range(sent))
 
 
 def test_inbox_bound_in_messages(make: Callable[..., Transport]) -> None:
