@@ -82,7 +82,8 @@ def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool
     if event.get("severity") != "info":
         return True
     if code in ("node.joining", "node.alive"):
-        return code == "node.alive" and event.get("node") in seen
+        again = event.get("node") in seen or int(event.get("incarnation") or 1) > 1
+        return code == "node.alive" and again
     return code != "node.left" or snapshot.get("state") == "RUNNING"
 
 

@@ -85,7 +85,7 @@ def assert_gone(directory: Path) -> None:
 
 
 def test_up_to_the_end_in_a_pipe(up: Up, runs: Path, orchestrate: Orchestrate) -> None:
-    done = up(*up_arguments("night", "until.time=2s"), behaviour={"agent-1": {"crash": True, "first_incarnations": 1}})
+    done = up(*up_arguments("night", "until.time=4s"), behaviour={"agent-1": {"crash": True, "first_incarnations": 1}})
     output, errors = done.communicate(timeout=60)
     directory = runs / "night"
     assert done.returncode == 0, errors
@@ -99,8 +99,8 @@ def test_up_to_the_end_in_a_pipe(up: Up, runs: Path, orchestrate: Orchestrate) -
     for file in ("config.yaml", "config.json", "config.origin.yaml", "command.txt", "run.json", "versions.json", "events.jsonl"):
         assert (directory / file).stat().st_size > 0, file
     assert (directory / "config.origin.yaml").read_text() == CONFIG.read_text()
-    assert read_json(directory / "config.json")["until"]["time"] == "2s"
-    assert (directory / "command.txt").read_text() == f"orchestrate up {CONFIG} {' '.join(SMALL)} until.time=2s\n"
+    assert read_json(directory / "config.json")["until"]["time"] == "4s"
+    assert (directory / "command.txt").read_text() == f"orchestrate up {CONFIG} {' '.join(SMALL)} until.time=4s\n"
     assert_gone(directory)
     again = up(*up_arguments("night"))
     assert "night exists already" in again.communicate(timeout=60)[1]
@@ -196,9 +196,9 @@ def test_other_signals_stop_in_order(up: Up, runs: Path, number: signal.Signals)
 
 
 def test_a_closed_narrow_terminal_stops_the_run(runs: Path, terminal: Callable[..., Terminal]) -> None:
-    screen = terminal(small(*up_arguments("night", "until.time=60s")), columns=44)
-    running(runs / "night")
-    screen.wait_for("return")
+    screen = terminal(small(*up_arguments("night", "until.time=60s")), columns=20)
+    screen.wait_for("node     state")
+    screen.wait_for("3 nodes up")
     assert "peers" not in screen.text, "columns that do not fit are left out"
     screen.hang_up()
     assert screen.process.wait(30) == 130
@@ -296,7 +296,7 @@ def test_twenty_with_one_name(tmp_path: Path, runs: Path) -> None:
         timeout=100,
         check=True,
     )
-    assert sorted(json.loads(done.stdout.splitlines()[-1])) == [0] + [3] * 19
+    assert sorted(json.loads(done.stdout.splitlines()[-1])) == [0] + [3] * 19, done.stderr
     assert done.stderr.count("night exists already") == 19
     assert [entry.name for entry in runs.iterdir()] == ["night"]
     assert read(runs / "night").state == "RUNNING"

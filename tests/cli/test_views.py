@@ -130,12 +130,14 @@ def test_the_first_coming_is_told_once_and_a_second_is_an_event() -> None:
     stream = io.StringIO()
     view = PlainView(stream, clock=lambda: 0.0)
     alive = {"id": 1, "t": EVENT["t"], "severity": "info", "code": "node.alive", "node": "agent-0", "text": "agent-0 alive, incarnation 1"}
+    second = {**alive, "node": "agent-1", "incarnation": 2, "text": "agent-1 alive, incarnation 2"}
     left = {**alive, "code": "node.left", "text": "agent-0 left"}
-    view.show(snapshot(nodes=[agent(0)]), [alive])
+    view.show(snapshot(nodes=[agent(0)]), [{**alive, "incarnation": 1}, second])
     view.show(snapshot(nodes=[agent(0)]), [{**alive, "text": "agent-0 alive, incarnation 2"}, left])
     view.show(snapshot(nodes=[agent(0)], state="STOPPING"), [left])
     lines = stream.getvalue().splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines] == [
+        "agent-1 alive, incarnation 2",
         "up  double_dqn + ensemble(5)         1.9 s",
         "agent-0 alive, incarnation 2",
         "agent-0 left",
