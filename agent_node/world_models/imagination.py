@@ -1,9 +1,13 @@
 """Transitions that never happened: from real states, by the policy's actions, with the world model in the environment's place.
 
-In environments with goals the model predicts what is touched, and the reward follows by the reward rule that environment and relabelling
-use: a landmark counts as touched above probability 1/2. Imagined goals are uniform over all goals, so that one imagined touch teaches
-any goal it fits. The model predicts touches of all bodies together, which decides every goal of the scheme `consistent` (a body touches at
-most one landmark at a time); under `original` individual goals need the own body, so only cooperative goals are imagined.
+In environments with goals the model gives the probability p of touch for each landmark, and the reward rule turns it into the probability
+that the goal is reached: p_a for an individual goal {a}; for a cooperative one the product of p within the set and of 1 - p outside.
+Imagined transitions carry expectations: reward = P(reached) * pay, terminated = P(reached). A threshold instead would call every touch that
+is less likely than not a failure, and teach that it is worth nothing.
+
+Imagined goals are uniform over all goals, so that one imagined touch teaches any goal it fits. Touches of all bodies together decide every
+goal of the scheme `consistent` (a body touches at most one landmark at a time); under `original` individual goals need the own body, so
+only cooperative goals are imagined.
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ POOL = 512
 """Trajectories imagined at once; few large calls cost far less than many small ones."""
 
 
-def reached_by_joint_touch(space: GoalSpace, touched: NDArray[np.bool_], goals: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether goal `goals[n]` is reached when `touched[n, L]` are the landmarks touched by anybody, each by another body."""
-    nobody = np.zeros(touched.shape, np.uint8)
-    bodies = (touched[:, :, None] & np.eye(space.landmarks, dtype=bool)).astype(np.uint8)
-    reached: NDArray[np.bool_] = space.reached(nobody, bodies)[np.arange(len(goals)), goals]
-    return reached
+def reach_probability(space: GoalSpace, touched: NDArray[np.float32], goals: NDArray[np.int64]) -> NDArray[np.float32]:
+    """P(goal `goals[n]` is reached) when landmarks are touched by anybody with the independent probabilities `touched[n, L]`."""
+    wanted = space.encodings[goals].astype(bool)
+    within = np.where(wanted, touched, 1).prod(axis=1)
+    outside = np.where(wanted | ~space.cooperative[goals, None], 1, 1 - touched).prod(axis=1)
+    probability: NDArray[np.float32] = (within * outside).astype(np.float32)
+    return probability
 
 
 class Imagination:
@@ -70,12 +75,12 @@ class Imagination:
             prediction = self.model.sample(state, action, self.random)
             following = np.concatenate([state[:, 1:], prediction.observation[:, None].astype(state.dtype)], axis=1)
             if self.space is not None and prediction.achieved is not None:
-                ended = reached_by_joint_touch(self.space, prediction.achieved > 0.5, goal)
-                reward = np.where(ended, self.space.rewards[goal], 0).astype(np.float32)
+                ended = reach_probability(self.space, prediction.achieved, goal)
+                reward = ended * self.space.rewards[goal]
             else:
-                ended, reward = prediction.terminated > 0.5, prediction.reward
-            steps.append((state, action, reward, following, ended.astype(np.float32), goal))
-            going = ~ended
+                ended, reward = prediction.terminated, prediction.reward
+            steps.append((state, action, reward, following, ended, goal))
+            going = self.random.random(len(ended)) >= ended
             state, goal = following[going], goal[going]
             if not len(state):
                 break

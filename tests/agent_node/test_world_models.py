@@ -12,7 +12,7 @@ from agent_node.features import Features, wrap
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.settings import DoubleDQNSettings, EnsembleSettings
 from agent_node.world_models.ensemble import Ensemble
-from agent_node.world_models.imagination import Imagination, reached_by_joint_touch
+from agent_node.world_models.imagination import Imagination, reach_probability
 from agent_node.world_models.normalizer import Normalizer
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout, ObservationField
@@ -163,8 +163,17 @@ def test_joint_touch_decides_every_goal_of_the_consistent_scheme() -> None:
             own = np.zeros(3, np.uint8) if mine is None else eye[mine]
             other = np.zeros(3, np.uint8) if theirs is None else eye[theirs]
             goals = np.arange(space.count)
-            touched = np.tile((own | other).astype(bool), (space.count, 1))
-            np.testing.assert_array_equal(reached_by_joint_touch(space, touched, goals), space.reached(own, other[None]))
+            touched = np.tile((own | other).astype(np.float32), (space.count, 1))
+            np.testing.assert_array_equal(reach_probability(space, touched, goals), space.reached(own, other[None]))
+
+
+def test_reach_probability_is_the_mean_over_touches() -> None:
+    space, random = GoalSpace(3), np.random.default_rng(0)
+    p = random.random(3)
+    touched = (random.random((40_000, 3)) < p).astype(np.float32)
+    for goal in range(space.count):
+        often = reach_probability(space, touched, np.full(len(touched), goal)).mean()
+        assert reach_probability(space, p[None].astype(np.float32), np.array([goal]))[0] == pytest.approx(often, abs=0.01)
 
 
 @pytest.mark.parametrize("horizon", [1, 4])
@@ -182,11 +191,11 @@ def test_imagined_transitions_follow_model_and_rule(pair: tuple[Ensemble, Replay
     goals, paid = np.concatenate([p.goal for p in parts]), np.concatenate([p.reward for p in parts])
     ended = np.concatenate([p.terminated for p in parts])
     assert set(goals) == {0, 1, 2}
-    np.testing.assert_array_equal(paid, np.where(ended > 0, SPACE.rewards[goals], 0))
+    np.testing.assert_allclose(paid, ended * SPACE.rewards[goals])
     assert ended[goals == 1].mean() > 0.95, "the partner stands on landmark 1"
     position = np.concatenate([p.next_observation[:, 1, 0] for p in parts])
     clear = (goals != 1) & (np.abs(position - 0.5) > 0.3)
-    assert ((position > 0.5) == (ended > 0))[clear].mean() > 0.9
+    assert ((position > 0.5) == (ended > 0.5))[clear].mean() > 0.9
     batch = make_batch([buffer.sample(60, np.random.default_rng(0)), sample], [False, True], FEATURES, encodings)
     assert batch.imagined.tolist() == [0.0] * 60 + [1.0] * 100
     assert batch.observation.shape == (160, FEATURES.width) and batch.goal.shape == (160, 2)
