@@ -46,7 +46,7 @@ format:
 	$(BIN)/ruff format
 
 bench: setup
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
+	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
 
 setup:
 	@$(PYTHON) scripts/setup_env.py
