@@ -27,7 +27,8 @@ class Figures:
         self._new_steps = 0
         self._missing = 0
         self._rounds = 0
-        self._since = time.monotonic()
+        self._messages = 0
+        self._since = self._traffic_since = time.monotonic()
 
     def observed(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """A tick: count the own steps, and those in which the stand-in acted."""
@@ -54,6 +55,13 @@ class Figures:
         """An averaging round closed."""
         self._rounds += 1
         self._missing += report.missing
+
+    def traffic(self, messages: int) -> dict[str, float]:
+        """`messages_per_second` since the last call, from the number of all messages sent and received so far."""
+        now = time.monotonic()
+        rate = (messages - self._messages) / max(now - self._traffic_since, 1e-9)
+        self._messages, self._traffic_since = messages, now
+        return {"messages_per_second": rate}
 
     def take(self) -> dict[str, float]:
         """Figures since the last call; those without any case are left out."""

@@ -288,6 +288,8 @@ class AgentNode:
             if self.goals is not None:
                 values |= self.goals.figures()
         values |= self.time.take()
+        links = self.transport.link_counters.values()
+        values |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in list(links)))
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self._weights))
         self.telemetry.write(self.figures.steps, self.figures.episodes, values)
 
