@@ -175,7 +175,7 @@ class EnvironmentServer:
             gone = entry.state in ("dead", "left", "lost")
             if name in self._incarnations and gone and self._incarnations[name] <= entry.inc:
                 if name in self.stepping.present | self.stepping.joining:
-                    logger.warning("%s is %s", name, entry.state)
+                    logger.log(logging.INFO if entry.state == "left" else logging.WARNING, "%s is %s", name, entry.state)
                     self._lose(name)
                 self.transport.disconnect("env", name)
 
