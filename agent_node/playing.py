@@ -1,0 +1,167 @@
+"""What an agent does once it has joined an environment: it acts, learns, and talks with its neighbours about goals, traces and models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node import checkpoints
+from agent_node.acting import Actor
+from agent_node.averaging import Averaging, Counts, RoundReport
+from agent_node.buffers.episodes import Episode
+from agent_node.figures import Figures
+from agent_node.goal_exchange import GoalExchange
+from agent_node.hindsight_exchange import HindsightExchange
+from agent_node.neighbours import Neighbours
+from agent_node.parts import Parts
+from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.training import Trainer
+from protocols.errors import ResourceError
+from protocols.messages import Joined
+from protocols.negotiation.proposals import Negotiation
+from protocols.telemetry import TimeShares
+
+
+@dataclass(frozen=True)
+class Persona:
+    """Who an agent is, as the configuration says."""
+
+    name: str
+    seed: int
+    settings: AgentSettings
+    exchange: ExchangeSettings
+    weights: Mapping[str, float]
+    """mixing weight of each neighbour in the graph"""
+
+
+class Playing:
+    """One agent's parts at work in one environment, from `Joined` on."""
+
+    def __init__(
+        self, persona: Persona, joined: Joined, neighbours: Neighbours, figures: Figures, shares: TimeShares, random: np.random.Generator
+    ) -> None:
+        exchange = persona.exchange
+        self.members = list(joined.members)
+        self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed)
+        self.trainer = Trainer(self.parts, shares)
+        self.goals: GoalExchange | None = None
+        self.hindsight: HindsightExchange | None = None
+        self.averaging: Averaging | None = None
+        self._name = persona.name
+        self._figures = figures
+        self._shares = shares
+        self._neighbours = neighbours
+        self._actor = Actor(self.parts, joined.copies)
+        space, game = self.parts.space, self.parts.game
+        if space is not None and self.parts.source is not None:
+            negotiation = None
+            if exchange.negotiation is not None and game is not None:
+                negotiation = Negotiation(random, exchange.negotiation.deadline, game.settings.messages)
+                neighbours.add(negotiation)
+            self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation)
+            if exchange.hindsight is not None:
+                self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random)
+                neighbours.add(self.hindsight.machine)
+        if exchange.consensus is not None and persona.weights:
+            self.averaging = Averaging(exchange.consensus, persona.weights, self.parts.learner, self.parts.model)
+            neighbours.add(self.averaging.machine)
+
+    # --- a tick -------------------------------------------------------------------------------------------------------------------
+
+    def act(self, arrays: Mapping[str, NDArray[Any]], continuous: bool) -> tuple[NDArray[Any], list[Episode]]:
+        """Actions `[K, A]` for the frames of an `Observation`, and the own episodes that ended with it."""
+        with self._shares.spent("act"):
+            return self._actor.observe(arrays, continuous)
+
+    def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode]) -> None:
+        """What follows from a tick once its actions are on their way: episodes are remembered and told of, and the learner learns."""
+        self._figures.observed(arrays)
+        for episode in episodes:
+            self._finished(episode)
+        self.trainer.tick()
+
+    def _finished(self, episode: Episode) -> None:
+        agreement = self.goals.agreement(episode.number) if self.goals is not None else None
+        if agreement is not None:
+            episode.message, episode.role = agreement.message, int(agreement.leader == self._name)
+            episode.negotiated = agreement.negotiated
+        self._figures.finished(episode, self.parts.space)
+        if self.goals is not None:
+            self.goals.finished(episode.number, episode.total_reward, learn=not (episode.evaluation or episode.peer_lost))
+        if episode.evaluation:
+            return
+        self.parts.buffer.add(episode)
+        if self.hindsight is not None and agreement is not None and not episode.peer_lost:
+            self.hindsight.finished(episode, agreement.others, time.monotonic())
+
+    # --- conversations ------------------------------------------------------------------------------------------------------------
+
+    def offered(self, offers: Mapping[str, NDArray[Any]], now: float) -> None:
+        """Take the frames of an `Offer`."""
+        if self.goals is not None:
+            self.goals.offered(dict(offers), self.members, now)
+
+    def converse(self, ticks: int, now: float) -> tuple[dict[str, NDArray[Any]] | None, list[RoundReport]]:
+        """Let the conversations act on what they have heard and say what they have to say. Returns the frames of a `Goals` message for
+        the environment server, if any were decided, and the averaging rounds that closed."""
+        with self._shares.spent("exchange"):
+            self._neighbours.tick(now)
+            answers = None
+            if self.goals is not None:
+                self.goals.settle()
+                answers = self.goals.answers()
+            if self.hindsight is not None:
+                self.hindsight.attach()
+            reports: list[RoundReport] = []
+            if self.averaging is not None and self.trainer.on:
+                self.averaging.consider(Counts(self.trainer.updates, self._figures.episodes, ticks, now), now)
+                reports = self.averaging.apply()
+                for report in reports:
+                    self._figures.averaged(report)
+            self._neighbours.flush()
+        return answers, reports
+
+    def metrics(self) -> dict[str, float]:
+        """Figures of the parts since the last call."""
+        values = self.trainer.take_metrics()
+        values["buffer.transitions"] = float(len(self.parts.buffer))
+        values["updates"] = float(self.trainer.updates)
+        if self.goals is not None:
+            values |= self.goals.figures()
+        return values
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    def save(self, directory: Path, incarnation: int, keep: int) -> None:
+        """Write a checkpoint."""
+        with self._shares.spent("checkpoint"):
+            tensors, manifest = self.parts.state()
+            manifest |= {
+                "node": self._name,
+                "incarnation": incarnation,
+                "updates": self.trainer.updates,
+                "fits": self.trainer.fits,
+                "episodes": self._figures.episodes,
+                "steps": self._figures.steps,
+            }
+            checkpoints.write(directory, self.trainer.updates, tensors, manifest, keep)
+
+    def restore(self, directory: Path) -> bool:
+        """Take up where the newest checkpoint ended; False where there is none. `ResourceError` for one that can't be used."""
+        found = checkpoints.read_newest(directory)
+        if found is None:
+            return False
+        tensors, manifest = found
+        try:
+            self.parts.load(tensors, manifest)
+            self.trainer.updates, self.trainer.fits = int(manifest["updates"]), int(manifest["fits"])
+            self._figures.episodes, self._figures.steps = int(manifest["episodes"]), int(manifest["steps"])
+        except (ValueError, KeyError) as error:
+            raise ResourceError(f"the checkpoint of {self._name} does not fit this configuration: {error}") from None
+        return True
