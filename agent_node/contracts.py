@@ -55,7 +55,7 @@ class Batch:
     terminated: torch.Tensor
     """1.0 where no value follows; truncated transitions have 0 and bootstrap from `next_observation`"""
     weight: torch.Tensor
-    """importance of each sample, mean 1"""
+    """importance of each sample: mean 1, 0 for steps that another than the policy has chosen where the learner needs its own"""
     imagined: torch.Tensor
     """1.0 where the transition was imagined by the world model"""
     first: torch.Tensor | None = None
@@ -69,13 +69,14 @@ class Learner(Protocol):
     wants: Literal["replay", "rollout"]
     """replay: random transitions of any age; rollout: each transition once, in order, soon after it happened"""
 
-    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
         """Actions for n of the K copies: `observations[n, ...]`, `goals[n, goal]`, `rows[n]` the copies' numbers (recurrent learners
-        keep their state by row, and reset it where `first`). `explore` false means greedy and must change no state that explores."""
+        keep their state by row, and reset it where `first`). `rows` None: states that belong to no copy (imagined ones); nothing is
+        kept. `explore` false means greedy and must change no state that explores."""
         ...
 
     def learn(self, batch: Batch) -> Metrics:
-        """One gradient update."""
+        """Learn from one batch: one gradient update from replay, all epochs of a rollout."""
         ...
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

@@ -51,13 +51,15 @@ class DiscreteSAC:
         self.exploration = HeldExploration(rows, self.actions.count, settings.exploration, settings.exploration_hold, self.random)
         self.updates = 0
 
-    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
         """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
         with torch.inference_mode():
             logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals)).numpy()
         if explore:
             noise = self.random.gumbel(size=logits.shape)
-            chosen = self.exploration.apply((logits + noise).argmax(axis=1), rows, first)
+            chosen = (logits + noise).argmax(axis=1)
+            if rows is not None:
+                chosen = self.exploration.apply(chosen, rows, first)
         else:
             chosen = logits.argmax(axis=1)
         return Choice(self.actions.table[chosen])

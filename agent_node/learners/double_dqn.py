@@ -39,11 +39,14 @@ class DoubleDQN:
         )
         self.updates = 0
 
-    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64], first: NDArray[np.bool_], explore: bool) -> Choice:
-        """Greedy joint actions, or, exploring, held random ones in a share of the steps."""
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Greedy joint actions: of the online network and, exploring, with held random ones in a share of the steps; else of the target
+        network, whose running mean of weights keeps its skill where single snapshots of the online network swing (Izmailov et al.,
+        arXiv 1803.05407)."""
+        network = self.online if explore else self.target
         with torch.inference_mode():
-            chosen: NDArray[np.int64] = self.online(policy_inputs(observations, goals)).argmax(dim=1).numpy()
-        if explore:
+            chosen: NDArray[np.int64] = network(policy_inputs(observations, goals)).argmax(dim=1).numpy()
+        if explore and rows is not None:
             chosen = self.exploration.apply(chosen, rows, first)
         return Choice(self.actions.table[chosen])
 

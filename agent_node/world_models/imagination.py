@@ -90,8 +90,7 @@ class Imagination:
 
     def _act(self, state: Array, goal: NDArray[np.int64]) -> Array:
         """Greedy actions, a share of them replaced by random ones. (Exploration that is held belongs to real copies.)"""
-        rows = np.arange(len(state))
-        action = self.learner.act(self.features.encode(state), self.encodings[goal], rows, np.ones(len(state), bool), False).actions
+        action = self.learner.act(self.features.encode(state), self.encodings[goal], None, np.ones(len(state), bool), False).actions
         changed = np.flatnonzero(self.random.random(len(state)) < RANDOM_ACTIONS)
         layout = self.features.layout
         if self.features.discrete:

@@ -57,6 +57,9 @@ logger = logging.getLogger(__name__)
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """by which numerical libraries are told, when they are loaded, how many threads they may use"""
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "200000000", "MALLOC_TRIM_THRESHOLD_": "200000000", "MALLOC_TOP_PAD_": "1048576"}
+"""glibc: keep the blocks of tens of kilobytes that every update allocates and frees, instead of mapping them anew each time, which costs
+a fifth of an update; other allocators ignore it"""
 _INVITATION_LIMIT = 64 * 1024
 _RETRY = 0.5
 _TURN = 0.1
@@ -118,6 +121,7 @@ class Host:
         """Start the fork server; it imports its modules while the host joins the run."""
         # One thread in the parent: its children set their own number, and a pool of threads would not survive the fork.
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        os.environ.update({name: value for name, value in ALLOCATOR.items() if name not in os.environ})
         os.environ[preload.VARIABLE] = ",".join(self._invitation.preload)
         self._context.set_forkserver_preload([preload.__name__, child.__name__])
         forkserver.ensure_running()
