@@ -10,13 +10,18 @@ import networkx  # noqa: F401 - the communication graph is built from it
 import safetensors.torch  # noqa: F401 - checkpoints
 import torch
 
-import agent_node.learners.discrete_sac
 import agent_node.learners.double_dqn
 import agent_node.node
 import agent_node.world_models.ensemble  # noqa: F401
+from agent_node.settings import AgentSettings, ExchangeSettings
+from protocols.messages import schema_hash
 from protocols.registry import kinds
 from protocols.topology import TopologySettings, build, metropolis_weights
 
+# Used once here, so that what libraries build at first use is shared too.
 torch.manual_seed(0)
+schema_hash()
+AgentSettings.model_validate({"learner": {"kind": "double_dqn"}, "world_model": {"kind": "ensemble"}})
+ExchangeSettings.model_validate({})
 kinds("learner")
 metropolis_weights(build(TopologySettings(), ["a", "b"]))

@@ -10,6 +10,7 @@ Arrays are written `name[shape] dtype`; `n` counts the rows of that message, `K`
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Literal
 
@@ -390,6 +391,7 @@ AnyMessage = (
 )
 
 
+@cache
 def schema_hash() -> str:
     """SHA-256 over the JSON schema of all messages: two processes talk only if theirs are equal."""
     schema = msgspec.json.schema(AnyMessage)
