@@ -185,7 +185,8 @@ class Leader:
             return
         self._commands.forget(name)
         bye = self._reception.byes.get(name)
-        how = describe_exit(code) + (f": {bye.reason}" if bye is not None and bye.reason else "")
+        words = bye.reason if bye is not None else view.files.last_words(name) if code > 0 else ""
+        how = describe_exit(code) + (f": {words}" if words else "")
         view.membership.ended(name, message.incarnation, code == 0, how)
         if self.phase >= Phase.STOPPING:
             return

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import ConfigurationError, ResourceError
+from protocols.logs import parse
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,12 @@ class RunFiles:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+    def last_words(self, name: str) -> str:
+        """The last line that a node wrote, without time and logger: after a crash, the exception."""
+        tail = self.log_tail(name, 1)
+        record = parse(tail)
+        return (tail if record is None else record.text).strip()[:300]
 
 
 class EventLog:
