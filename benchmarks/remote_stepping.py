@@ -238,6 +238,7 @@ def _wait(condition: Any, otherwise: str) -> None:
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short repeat each: shows that it works, not how fast")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 4, 16], help="environment copies K (default: 1 4 16)")

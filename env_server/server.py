@@ -238,7 +238,7 @@ class EnvironmentServer:
     def _count(self, outcome: Outcome, closed: Closed) -> None:
         self._substituted += len(closed.late)
         self._joint_steps += len(closed.actions) + len(closed.late)
-        self._steps += int((outcome.episode >= 0).sum())
+        self._steps += int(np.count_nonzero(outcome.episode >= 0))
         before = self.statistics.training
         self.statistics.add(self.environment.finished())
         self.control.progress.episodes = self.statistics.training
