@@ -186,3 +186,15 @@ def test_processes_exist_or_not() -> None:
     finish(process)
     assert not exists(process.pid) and not exists(0) and not exists(-1)
     assert identify("x", process.pid) is None or psutil.pid_exists(process.pid)
+
+
+def test_the_last_words_of_a_node(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    log = tmp_path / "nodes" / "agent-0" / "log.txt"
+    log.parent.mkdir(parents=True)
+    assert files.last_words("agent-0") == ""
+    log.write_text("2026-11-21T14:02:52.118Z ERROR orchestrator.launch.child no checkpoint can be read\n")
+    assert files.last_words("agent-0") == "no checkpoint can be read"
+    with log.open("a") as file:
+        file.write("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n")
+    assert files.last_words("agent-0") == "KeyError: 'y'"
