@@ -61,7 +61,7 @@ def act(name: str, endpoint: str, running: Any, ticks: Any, stopped: Any) -> Non
     action: Any = None
     join_again = 0.0
     try:
-        while not stopped.is_set():
+        while not stopped.value:
             received = transport.receive(0.05)
             now = time.monotonic()
             for item in received:
@@ -69,10 +69,10 @@ def act(name: str, endpoint: str, running: Any, ticks: Any, stopped: Any) -> Non
                     action = np.ones((item.message.copies, len(item.message.layout.actions)), np.int32)
                 elif isinstance(item.message, Observation) and client.observed(item.src, item.message.tick, now):
                     ticks.value = client.tick
-                    if running.is_set():
+                    if running.value:
                         transport.send("env", "env-0", Act(tick=client.tick, rid=f"{name}/{client.tick}"), {"action": action})
                         client.act(now)
-            if not client.acted and running.is_set():
+            if not client.acted and running.value:
                 transport.send("env", "env-0", Act(tick=client.tick, rid=f"{name}/{client.tick}"), {"action": action})
                 client.act(now)
             if client.tick < 0 and now >= join_again:
@@ -164,7 +164,7 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
     token.touch(0o600)
     token.write_text(json.dumps({"token": "benchmark"}))
     start = NodeStart(RUN, "env-0", "env", 1, str(directory), run_server.control, run_server.telemetry, str(token))
-    running, stopped = context.Event(), context.Event()
+    running, stopped = (context.Value("b", 0, lock=False) for _ in range(2))  # events would cost the agents a system call a step
     ticks = [context.Value("q", -1, lock=False) for _ in AGENTS]
     pipe, other = context.Pipe()
     server = context.Process(target=serve, args=(start,))
@@ -189,11 +189,11 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
         for repeat in range(repeats + 1):
             pipe.send(seconds)
             steps, wall, cpu = pipe.recv()
-            running.set()
+            running.value = 1
             before = ticks[0].value
             _wait(lambda before=before: ticks[0].value > before, "the server does not step")
             rate, server_cpu, clients_cpu = _window(server, clients, ticks[0], seconds)
-            running.clear()
+            running.value = 0
             time.sleep(0.05)
             if repeat:  # the first one warms up
                 figures.bare_rate.append(steps / wall)
@@ -202,10 +202,10 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
                 figures.server_cpu.append(server_cpu)
                 figures.clients_cpu.append(clients_cpu)
         pipe.send(None)
-        stopped.set()
+        stopped.value = 1
         run_server.command(2, "stop")
     finally:
-        stopped.set()
+        stopped.value = 1
         for process in processes:
             if process.pid is not None:
                 process.join(5.0)

@@ -1,0 +1,176 @@
+"""Rounds of averaging in a ring of four processes: `SynchronousAveraging` over real transports against bare pipes.
+
+Averaging: every process learns nothing, it only begins the next round as soon as the last one is closed. Bare: the same processes exchange
+the same vectors with both neighbours through `multiprocessing.Pipe` and take the same mean. Both are measured in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing as mp
+import statistics
+import time
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from measuring import machine, median, table
+
+from protocols.consensus import SynchronousAveraging
+from protocols.transport import Identity, Transport
+
+NODES = 4
+WEIGHT = 1.0 / 3.0
+DEADLINE = 30.0
+
+
+def _neighbours(index: int) -> tuple[int, int]:
+    return (index - 1) % NODES, (index + 1) % NODES
+
+
+def node(index: int, size: int, orders: Any, left: Any, right: Any) -> None:
+    """One process of the ring: says where it listens, hears where the others do, then does what it is told until told None."""
+    transport = Transport(Identity("benchmark", f"agent-{index}"))
+    try:
+        orders.send(transport.bind("peer"))
+        endpoints = orders.recv()
+        names = [f"agent-{i}" for i in _neighbours(index)]
+        for i, name in zip(_neighbours(index), names, strict=True):
+            transport.connect("peer", name, endpoints[i])
+        machine = SynchronousAveraging(dict.fromkeys(names, WEIGHT), "benchmark", size, deadline=DEADLINE)
+        x = np.random.default_rng(index).normal(size=size).astype(np.float32)
+        while (order := orders.recv()) is not None:
+            kind, rounds = order
+            start, cpu = time.perf_counter(), time.process_time()
+            x = _average(transport, machine, x, rounds) if kind == "remote" else _exchange(left, right, x, rounds, index)
+            orders.send((time.perf_counter() - start, time.process_time() - cpu))
+        orders.send(x)
+    finally:
+        transport.close()
+
+
+def _average(transport: Transport, machine: SynchronousAveraging, x: Any, rounds: int) -> Any:
+    for _ in range(rounds):
+        machine.begin(machine.round + 1, x, time.monotonic())
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            for send in machine.outgoing():
+                transport.send("peer", send.dst, send.message, send.arrays)
+            events = machine.events()
+            if events:
+                break
+            if time.monotonic() > deadline:
+                raise TimeoutError("a round does not end")
+            for received in transport.receive(0.05):
+                machine.receive(received.src, received.message, received.arrays, time.monotonic())
+        if events[0].missing:
+            raise RuntimeError(f"round {events[0].round} without {events[0].missing}")
+        x = (x + events[0].delta).astype(np.float32)
+    return x
+
+
+def _exchange(left: Any, right: Any, x: Any, rounds: int, index: int) -> Any:
+    for _ in range(rounds):
+        # A pipe holds less than a large vector: while one side writes, the other must read.
+        writers = [Thread(target=pipe.send_bytes, args=(x.data,)) for pipe in (left, right)] if x.nbytes > 32_768 else []
+        if writers:
+            for writer in writers:
+                writer.start()
+        else:
+            left.send_bytes(x.data)
+            right.send_bytes(x.data)
+        others = [np.frombuffer(pipe.recv_bytes(), np.float32) for pipe in (left, right)]
+        for writer in writers:
+            writer.join()
+        delta = np.zeros(len(x))
+        for other in others:
+            delta += WEIGHT * (other.astype(np.float64) - x)
+        x = (x + delta).astype(np.float32)
+    return x
+
+
+@dataclass
+class Figures:
+    """One value per repeat: rounds per second, and CPU ms per round of all processes together."""
+
+    rate: dict[str, list[float]] = field(default_factory=lambda: {"remote": [], "bare": []})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {"remote": [], "bare": []})
+    disagreement: float = 0.0
+
+
+def measure(size: int, repeats: int, rounds: int) -> Figures:
+    """Both exchanges of vectors of `size` float32 numbers, in turns."""
+    context = mp.get_context("spawn")
+    edges = [context.Pipe() for _ in range(NODES)]  # edge i joins node i (its right) and node i + 1 (its left)
+    orders = [context.Pipe() for _ in range(NODES)]
+    processes = [
+        context.Process(target=node, args=(i, size, orders[i][1], edges[(i - 1) % NODES][1], edges[i][0]), daemon=True)
+        for i in range(NODES)
+    ]
+    figures = Figures()
+    try:
+        for process in processes:
+            process.start()
+        endpoints = [_receive(order) for order, _ in orders]
+        for order, _ in orders:
+            order.send(endpoints)
+        for repeat in range(repeats + 1):
+            for kind in ("bare", "remote"):
+                for order, _ in orders:
+                    order.send((kind, rounds))
+                spent = [_receive(order) for order, _ in orders]
+                if repeat:  # the first one connects and warms up
+                    figures.rate[kind].append(rounds / max(wall for wall, _ in spent))
+                    figures.cpu[kind].append(1000 * sum(cpu for _, cpu in spent) / rounds)
+        for order, _ in orders:
+            order.send(None)
+        vectors = np.array([_receive(order) for order, _ in orders])
+        figures.disagreement = float(np.abs(vectors - vectors.mean(0)).max())
+    finally:
+        for process in processes:
+            process.join(5.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+    return figures
+
+
+def _receive(pipe: Any) -> Any:
+    if not pipe.poll(2 * DEADLINE):
+        raise TimeoutError("a process does not answer")
+    return pipe.recv()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short repeat each: shows that it works, not how fast")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 250_000], help="parameters (default: 10000 250000)")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    repeats = 1 if options.quick else options.repeats
+    print(machine())
+    print(f"ring of {NODES} processes; median (min..max) of {repeats}; CPU in ms per round of all processes together\n")
+    rows = []
+    for size in options.sizes:
+        rounds = 20 if options.quick else max(20, min(300, 15_000_000 // size))
+        figures = measure(size, repeats, rounds)
+        ratio = statistics.median(a / b for a, b in zip(figures.rate["remote"], figures.rate["bare"], strict=True))
+        rows.append(
+            [
+                f"{size:,}",
+                str(rounds),
+                median(figures.rate["remote"], 0),
+                median(figures.rate["bare"], 0),
+                f"{ratio:.2f}",
+                median(figures.cpu["remote"]),
+                median(figures.cpu["bare"]),
+                f"{figures.disagreement:.0e}",
+            ]
+        )
+    print(table(["float32", "rounds", "remote rounds/s", "pipe rounds/s", "remote/pipe", "remote CPU", "pipe CPU", "disagreement"], rows))
+
+
+if __name__ == "__main__":
+    main()
