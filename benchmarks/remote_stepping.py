@@ -185,7 +185,9 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
         run_server.command(1, "start")
         _wait(lambda: pipe.poll(0.05), "the bare environment is not ready")
         pipe.recv()
+        running.value = 1  # whoever has joined plays, else the server would wait for its first act before it lets others in
         _wait(lambda: all(tick.value >= 0 for tick in ticks), "the agents have not joined")
+        running.value = 0
         for repeat in range(repeats + 1):
             pipe.send(seconds)
             steps, wall, cpu = pipe.recv()
