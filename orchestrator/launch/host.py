@@ -217,6 +217,7 @@ class Host:
         self._nodes[message.node] = node
         logger.info("%s incarnation %d is pid %d", message.node, message.incarnation, node.pid)
         self._report(message.node, node, time.monotonic())
+        self._sampled = 0.0  # so that even the shortest life is seen once
 
     def _watch(self, now: float) -> None:
         """Notice processes that ended; tell the run server until it has heard it."""

@@ -87,8 +87,7 @@ class Node:
                 elif isinstance(message, EventAck):
                     self.write("finish acknowledged")
                 elif isinstance(message, Roster):
-                    self.roster = message
-                    self.write(json.dumps({e.name: [e.state, e.inc, bool(e.endpoint)] for e in message.entries}))
+                    self.saw(message)
             if running:
                 self.step()
         return int(ExitCode.CRASH)
@@ -102,16 +101,26 @@ class Node:
         end = time.monotonic() + 20
         while time.monotonic() < end:
             self.transport.try_send("ctl", RUN_SERVER, hello)
+            welcome = False
+            # What came with the welcome counts too: a roster is not sent again for seconds.
             for received in self.transport.receive(0.3):
                 if isinstance(received.message, Welcome):
                     configuration = json.loads(bytes(received.arrays["config"].data))
                     assert configuration["version"] == 1
-                    return
-                if isinstance(received.message, Refuse):
+                    welcome = True
+                elif isinstance(received.message, Refuse):
                     error = MurmurationError(received.message.text)
                     error.exit_code = ExitCode(received.message.code)
                     raise error
+                elif isinstance(received.message, Roster):
+                    self.saw(received.message)
+            if welcome:
+                return
         raise MurmurationError("no welcome")
+
+    def saw(self, roster: Roster) -> None:
+        self.roster = roster
+        self.write(json.dumps({e.name: [e.state, e.inc, bool(e.endpoint)] for e in roster.entries}))
 
     def heartbeat(self) -> None:
         self.transport.send("ctl", RUN_SERVER, Heartbeat(ticks=self.ticks, episodes=self.ticks // 2, phase="training"))
