@@ -31,7 +31,7 @@ from protocols.messages import (
     Welcome,
     schema_hash,
 )
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Received, Transport
 
 logger = logging.getLogger(__name__)
 STEPS = 5
@@ -58,6 +58,7 @@ class Node:
         self.start, self.transport, self.behaviour = start, transport, behaviour
         self.ticks = 0
         self.finished: Event | None = None
+        self.early: list[Received] = []
         self.roster: Roster | None = None
 
     def run(self) -> int:
@@ -70,7 +71,8 @@ class Node:
         end = time.monotonic() + 60
         running = False
         while time.monotonic() < end:
-            for received in transport.receive(0.05):
+            early, self.early = self.early, []
+            for received in early + transport.receive(0.0 if early else 0.05):
                 message = received.message
                 if isinstance(message, Command):
                     if message.op == "stop" and not self.behaviour.get("deaf"):
@@ -102,7 +104,7 @@ class Node:
         while time.monotonic() < end:
             self.transport.try_send("ctl", RUN_SERVER, hello)
             welcome = False
-            # What came with the welcome counts too: a roster is not sent again for seconds.
+            # What came with the welcome counts too: rosters and commands are not sent again for seconds.
             for received in self.transport.receive(0.3):
                 if isinstance(received.message, Welcome):
                     configuration = json.loads(bytes(received.arrays["config"].data))
@@ -112,8 +114,8 @@ class Node:
                     error = MurmurationError(received.message.text)
                     error.exit_code = ExitCode(received.message.code)
                     raise error
-                elif isinstance(received.message, Roster):
-                    self.saw(received.message)
+                else:
+                    self.early.append(received)
             if welcome:
                 return
         raise MurmurationError("no welcome")
