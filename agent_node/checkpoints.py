@@ -2,7 +2,8 @@
 
 One checkpoint is `STEP.safetensors` (all arrays) and `STEP.json` (counters, random states, and the SHA-256 of the former), each written to
 a temporary file in the same directory, flushed to the disk and renamed; the manifest comes last, so that there is no manifest without its
-arrays. `LATEST` names the newest. Nothing is ever unpickled.
+arrays. Names only rise: where the newest one has this step (nothing was learnt since) or a later one (which was damaged, and skipped at the
+restart), the next number is taken, and the manifest tells the step. `LATEST` names the newest. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manif
     """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
     directory.mkdir(parents=True, exist_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    name = f"{step:012d}"
+    newest = max((int(path.stem) for path in directory.glob("*.json")), default=-1)
+    name = f"{max(step, newest + 1):012d}"
     _write(directory / f"{name}.safetensors", content)
     entry = {"format": FORMAT, "step": step, "sha256": sha256(content).hexdigest(), **manifest}
     _write(directory / f"{name}.json", json.dumps(entry).encode())

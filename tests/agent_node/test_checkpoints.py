@@ -53,6 +53,29 @@ def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str)
         checkpoints.read_newest(tmp_path)
 
 
+def test_the_same_step_again_never_endangers_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 5)
+    original = checkpoints._write
+
+    def killed(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        original(path, content)
+
+    monkeypatch.setattr(checkpoints, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.write(tmp_path, 5, {"w": torch.zeros(5)}, {"updates": 5}, 2)
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None and found[0]["w"].tolist() == [5.0] * 5
+
+
+def test_new_ones_outlive_a_damaged_one_of_a_later_step(tmp_path: Path) -> None:
+    write(tmp_path, 9).with_suffix(".safetensors").write_bytes(b"")
+    write(tmp_path, 7, keep=1)
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None and found[1]["step"] == 7
+
+
 WRITER = """
 import sys, torch
 from pathlib import Path
