@@ -12,7 +12,8 @@ from protocols.errors import ConfigurationError
 from protocols.telemetry import TimeShares
 
 HELD_OUT_NEEDED = 256
-"""held-out transitions before the model's error is measured for the first time, which is before its first fit"""
+"""held-out transitions before the model's error is measured for the first time, which is before its first fit; half of what a smaller
+buffer holds out, so that no model waits for ever"""
 ERROR_SAMPLE = 2048
 
 
@@ -32,6 +33,9 @@ class Trainer:
         self._fit_credit = 0.0
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._measured = False
+        world_model = parts.settings.world_model
+        held_out = world_model.held_out if world_model is not None else 0.0
+        self._needed = min(HELD_OUT_NEEDED, int(held_out * parts.settings.buffer.transitions / 2))
 
     def tick(self) -> None:
         """The learning that belongs to one tick."""
@@ -76,14 +80,15 @@ class Trainer:
 
     def _measure_once(self) -> None:
         """The error before the first fit: what all later ones are compared with."""
-        if not self._measured and self._parts.buffer.held_out_count >= HELD_OUT_NEEDED:
+        if not self._measured and self._parts.buffer.held_out_count >= self._needed:
             self._measured = True
-            self._sums["world_model.error"].append(self.model_error())
+            if self._needed:
+                self._sums["world_model.error"].append(self.model_error())
 
     def model_error(self) -> float:
         """Held-out one-step error of the world model (`WorldModel.error`); NaN while too little is held out."""
         parts = self._parts
-        if parts.model is None or parts.buffer.held_out_count < HELD_OUT_NEEDED:
+        if parts.model is None or not 0 < self._needed <= parts.buffer.held_out_count:
             return float("nan")
         with self._time.spent("model"):
             return parts.model.error(parts.buffer.model_data(ERROR_SAMPLE, parts.random["model"], held_out=True))
