@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from agent_node.batches import goal_encodings
 from agent_node.buffers.episodes import Episode, Recorder
@@ -79,8 +79,21 @@ class Actor:
         missing = {"observation", "reward", "flags", "episode", "applied"} - arrays.keys()
         if missing:
             raise BadMessage("E_FRAME", f"an observation without {', '.join(sorted(missing))}")
-        observation = arrays["observation"]
-        expected = (self._copies, *self._parts.features.layout.shape)
-        if observation.shape != expected:
-            raise BadMessage("E_FRAME", f"observations of shape {observation.shape}, not {expected}")
-        return observation
+        features, space = self._parts.features, self._parts.space
+        shapes: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
+            "observation": (tuple(features.layout.shape), features.dtype),
+            "reward": ((), np.float32),
+            "flags": ((), np.uint16),
+            "episode": ((), np.int64),
+            "applied": ((features.action_size,), np.int32 if features.discrete else np.float32),
+            "achieved": ((space.landmarks if space else 0,), np.uint8),
+            "goal": ((), np.int32),
+        }
+        for name, (shape, dtype) in shapes.items():
+            array = arrays.get(name)
+            if array is not None and (array.shape != (self._copies, *shape) or array.dtype != dtype):
+                raise BadMessage("E_FRAME", f"{name} is {array.dtype}{list(array.shape)}, not {np.dtype(dtype)}{[self._copies, *shape]}")
+        goal = arrays.get("goal")
+        if goal is not None and ((goal < -1) | (goal >= (space.count if space else 0))).any():
+            raise BadMessage("E_FRAME", "a goal that there is not")
+        return arrays["observation"]

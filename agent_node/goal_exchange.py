@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import GoalSource
 from agent_node.goals.coordination_game import CoordinationGame, convention_accuracy
+from protocols.conversation import column, episodes
+from protocols.errors import BadMessage
 from protocols.negotiation.proposals import Negotiation, Received, Settled
 from protocols.seeds import Stream
 
@@ -57,9 +59,18 @@ class GoalExchange:
         self._answers: dict[int, Agreement] = {}
 
     def offered(self, offers: dict[str, NDArray[Any]], members: list[str], now: float) -> None:
-        """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again."""
-        columns = (offers[name].tolist() for name in ("episode", "members", "evaluation", "goal"))
-        for episode, indices, evaluation, assigned in zip(*columns, strict=True):
+        """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again. `BadMessage`
+        for malformed ones, of which nothing is taken."""
+        numbers = episodes(offers)
+        n = len(numbers)
+        places = offers.get("members")
+        if places is None or places.dtype != np.int16 or places.ndim != 2 or len(places) != n or not places.shape[1]:
+            raise BadMessage("E_FRAME", f"members is not [{n}, M] of i2")
+        if ((places < -1) | (places >= len(members))).any() or (places[:, 0] < 0).any():
+            raise BadMessage("E_FRAME", f"an episode without leader, or a member outside of [0, {len(members)})")
+        evaluations, goals = column(offers, "evaluation", "u1", n), column(offers, "goal", "i4", n)
+        rows = zip(numbers.tolist(), places.tolist(), evaluations.tolist(), goals.tolist(), strict=True)
+        for episode, indices, evaluation, assigned in rows:
             known = self._agreements.get(episode)
             if known is not None:
                 if known.decided:
@@ -122,12 +133,13 @@ class GoalExchange:
         """What is known of an episode; None after a restart or for very old ones."""
         return self._agreements.get(episode)
 
-    def finished(self, episode: int, reward: float, learn: bool) -> None:
-        """An episode is over: the source hears its outcome, and the table, if it was negotiated. Evaluations (`learn` false) teach none."""
+    def finished(self, episode: int, goal: int, reward: float, learn: bool) -> None:
+        """An episode is over: the source hears its outcome, and the table, if it was negotiated. Evaluations (`learn` false) teach none,
+        nor do episodes whose `goal` is another than agreed on, because the environment server did not wait for it any longer."""
         agreement = self._agreements.pop(episode, None)
         if self.negotiation is not None:
             self.negotiation.forget(episode)
-        if agreement is None or not learn:
+        if agreement is None or agreement.goal != goal or not learn:
             return
         self.source.update(agreement.goal, reward)
         if self.game is not None and agreement.negotiated:

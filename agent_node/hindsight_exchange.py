@@ -47,4 +47,6 @@ class HindsightExchange:
             self.complete += 1
             partners = list(event.others.values())
             bodies = [touches(trace.touched, trace.length, self._space.landmarks) for trace in partners]
-            self._buffer.attach_joint(event.episode, np.stack(bodies, axis=1), [trace.goal for trace in partners])
+            nobody = np.zeros((event.own.length + 1, 0, self._space.landmarks), np.uint8)
+            others = np.stack(bodies, axis=1) if bodies else nobody
+            self._buffer.attach_joint(event.episode, others, [trace.goal for trace in partners])

@@ -44,9 +44,13 @@ class Neighbours:
         """Neighbours that are alive."""
         return sum(name in self._incarnations for name in self.names)
 
-    def add(self, conversation: Conversation[Any]) -> None:
-        """Let a conversation take part."""
+    def add(self, conversation: Conversation[Any], now: float) -> None:
+        """Let a conversation take part; averaging waits for none of the neighbours that are not there."""
         self._conversations.append(conversation)
+        if isinstance(conversation, SynchronousAveraging):
+            for name in self.names:
+                if name not in self._incarnations:
+                    conversation.peer_dead(name, now)
 
     def follow(self, roster: Mapping[str, RosterEntry], now: float) -> None:
         """Connect to neighbours that are there, drop those that are gone, and tell the conversations. A node that came back as another

@@ -62,6 +62,7 @@ class AgentNode:
         now = time.monotonic()
         self._next_checkpoint, self._next_metrics = now + self._checkpoint_period, now + self._metrics_period
         self._started = False
+        self._finished = False
         self._stopped = False
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
@@ -89,10 +90,19 @@ class AgentNode:
         if received.channel == "ctl":
             self.control.receive(received)
             return
-        if isinstance(message, Refuse):
+        if received.channel == "env" and (received.src != ENVIRONMENT or message.inc < self._environment_incarnation):
+            self.transport.counters["rx.stale"] += 1
+            return
+        if received.channel == "env" and isinstance(message, Refuse):
             raise ResourceError(f"{received.src} refused: {message.text}")
         try:
-            if isinstance(message, Joined):
+            if received.channel == "peer":
+                if self.playing is None:
+                    self.transport.counters["rx.early"] += 1
+                    return
+                with self.shares.spent("exchange"):
+                    self.neighbours.receive(received.src, message, received.arrays, now)
+            elif isinstance(message, Joined):
                 self._joined(message, now)
             elif self.playing is None:
                 self.transport.counters["rx.early"] += 1
@@ -100,11 +110,8 @@ class AgentNode:
                 self._observation(received.src, message, received.arrays, now)
             elif isinstance(message, Offer):
                 self.playing.offered(received.arrays, now)
-            elif received.channel == "peer":
-                with self.shares.spent("exchange"):
-                    self.neighbours.receive(received.src, message, received.arrays, now)
-        except (BadMessage, KeyError, IndexError) as error:
-            self.transport.counters["rx.bad.E_FRAME"] += 1
+        except BadMessage as error:
+            self.transport.counters[f"rx.bad.{error.code}"] += 1
             logger.warning("%s from %s: %r", type(message).__name__, received.src, error)
 
     def _joined(self, message: Joined, now: float) -> None:
@@ -118,6 +125,7 @@ class AgentNode:
         self.playing = playing
         self.neighbours.follow(self.control.roster, now)
         self.control.progress.phase = "acting"
+        self._learn_no_more()
 
     def _observation(self, server: str, message: Observation, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         playing = self.playing
@@ -177,11 +185,17 @@ class AgentNode:
             self._started = True
         elif command == "stop":
             self._stopped = True
-        elif command == "finish" and self.playing is not None:
-            self.playing.trainer.on = False
-            self.control.progress.phase = "evaluation"
+        elif command == "finish":
+            self._finished = True
+            self._learn_no_more()
         elif command == "checkpoint":
             self._save()
+
+    def _learn_no_more(self) -> None:
+        """Training is over, perhaps before this agent (which was restarted) has joined the environment."""
+        if self._finished and self.playing is not None:
+            self.playing.trainer.on = False
+            self.control.progress.phase = "evaluation"
 
     def _environment_moved(self) -> None:
         """Connect to the environment server, and join it anew when it is another process than before."""

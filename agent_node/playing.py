@@ -63,14 +63,14 @@ class Playing:
             negotiation = None
             if exchange.negotiation is not None and game is not None:
                 negotiation = Negotiation(random, exchange.negotiation.deadline, game.settings.messages)
-                neighbours.add(negotiation)
+                neighbours.add(negotiation, time.monotonic())
             self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation)
             if exchange.hindsight is not None:
                 self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random)
-                neighbours.add(self.hindsight.machine)
+                neighbours.add(self.hindsight.machine, time.monotonic())
         if exchange.consensus is not None and persona.weights:
             self.averaging = Averaging(exchange.consensus, persona.weights, self.parts.learner, self.parts.model)
-            neighbours.add(self.averaging.machine)
+            neighbours.add(self.averaging.machine, time.monotonic())
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,8 @@ class Playing:
             episode.negotiated = agreement.negotiated
         self._figures.finished(episode, self.parts.space)
         if self.goals is not None:
-            self.goals.finished(episode.number, episode.total_reward, learn=not (episode.evaluation or episode.peer_lost))
+            learn = self.trainer.on and not (episode.evaluation or episode.peer_lost)
+            self.goals.finished(episode.number, episode.goal, episode.total_reward, learn)
         if episode.evaluation:
             return
         self.parts.buffer.add(episode)

@@ -72,11 +72,15 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
         assert side.answers() is not None, "an offer that is repeated is answered again"
     a, b = (sides[name].agreement(7) for name in MEMBERS)
     assert a is not None and b is not None and a.message == b.message and a.leader == "agent-0"
-    sides["agent-0"].finished(7, 1.0, learn=True)
-    sides["agent-1"].finished(7, 0.0, learn=False)
+    sides["agent-0"].finished(7, a.goal, 1.0, learn=True)
+    sides["agent-1"].finished(7, b.goal, 0.0, learn=False)
     first, second = sides["agent-0"].game, sides["agent-1"].game
     assert first is not None and first.table[a.goal, a.message] == pytest.approx(0.1) and np.count_nonzero(first.table) == 1
     assert second is not None and not second.table.any(), "evaluations teach nothing"
+    late = sides["agent-1"].agreement(9)
+    assert late is not None and late.negotiated
+    sides["agent-1"].finished(9, (late.goal + 1) % SPACE.count, 1.0, learn=True)
+    assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, says nothing of the message"
 
 
 def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
@@ -94,7 +98,7 @@ def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
         assert answers is not None and answers["negotiated"].tolist() == [0] and 0 <= answers["goal"][0] < SPACE.count
         agreement = side.agreement(7)
         assert agreement is not None
-        side.finished(7, 1.0, learn=True)
+        side.finished(7, agreement.goal, 1.0, learn=True)
         assert side.game is not None and not side.game.table.any(), "what was not negotiated is not in the table"
 
 
@@ -141,6 +145,20 @@ def test_traces_complete_the_buffer_with_what_both_touched() -> None:
         # The pair {0, 2} was reached together: hindsight may teach it to either, though nobody wanted it.
         sample = buffers[name].sample(64, np.random.default_rng(0), 1.0, ["joint"])
         assert set(sample.goal[sample.relabelled].tolist()) == {SPACE.index((0, 2))} and sample.reward.max() == 1.0
+
+
+def test_an_episode_without_partners_is_complete_at_once() -> None:
+    buffer = ReplayBuffer(1000, Features(Layout(shape=[2], actions=[3]), 1), SPACE)
+    side = HindsightExchange(HindsightSettings(), SPACE, buffer, np.random.default_rng(0))
+    achieved = np.zeros((6, 3), np.uint8)
+    achieved[3:, 1] = 1
+    episode = Episode(3, np.zeros((6, 2), np.float32), np.zeros((5, 1), np.int32), np.zeros(5, np.float32), False, 0, achieved)
+    buffer.add(episode)
+    side.finished(episode, (), 0.0)
+    side.attach()
+    assert side.complete == 1 and buffer.joint_count == 5
+    data = buffer.model_data(100, np.random.default_rng(0))
+    assert data.achieved is not None and data.achieved.max(axis=0).tolist() == [0, 1, 0]
 
 
 def learners(n: int) -> list[DoubleDQN]:
