@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server import registry
-from env_server.contracts import GoalEnvironment, OfferedEpisode, Outcome
+from env_server.contracts import GoalEnvironment, Outcome
+from env_server.offers import OfferBook
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from env_server.stand_in import StandIn
 from env_server.statistics import EpisodeStatistics
@@ -21,7 +22,6 @@ from protocols.errors import BadMessage, ExitCode
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
-from protocols.retries import Attempt, RetryTimers
 from protocols.seeds import Stream, generator, integer
 from protocols.settings import parse_duration
 from protocols.stepping import Closed, StepServer
@@ -51,19 +51,17 @@ class EnvironmentServer:
         self.goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
         self.statistics = EpisodeStatistics(self.goals.goal_space if self.goals else None)
         self.stepping = StepServer(self.agents, self.settings.deadline)
+        self.offers = OfferBook(self.agents, generator(start.seed, start.node, Stream.TRANSPORT))
         self.telemetry = Telemetry(start.node_directory, self.transport)
         self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
         self.stand_in = StandIn(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN))
         self._start = start
         self._random = generator(start.seed, start.node, Stream.GOALS)
-        self._timers = RetryTimers(generator(start.seed, start.node, Stream.TRANSPORT))
         self._time = TimeShares()
         self._period = parse_duration(configuration["metrics"]["every"])
         self._next_report = time.monotonic() + self._period
         self._last_report = time.monotonic()
-        self._offers: dict[str, dict[int, tuple[OfferedEpisode, Attempt]]] = {agent: {} for agent in self.agents}
         self._incarnations: dict[str, int] = {}
-        self._waiting_since: dict[tuple[int, str], float] = {}
         self._started = False
         self._start_by = 0.0
         self._finishing = False
@@ -162,7 +160,7 @@ class EnvironmentServer:
     def _lose(self, agent: str) -> None:
         present = agent in self.stepping.present
         self.stepping.leave(agent)
-        self._offers[agent].clear()
+        self.offers.forget(agent)
         if present:
             self.environment.set_present(self.stepping.present)
 
@@ -260,62 +258,33 @@ class EnvironmentServer:
             self.environment.evaluate(episodes, self.evaluation.aligned)
             self.statistics.expect(episodes, self.evaluation.aligned)
 
-    # --- goals --------------------------------------------------------------------------------------------------------------------------
+    # --- goals ----------------------------------------------------------------------------------------------------------------------
 
     def _offer(self, now: float) -> None:
-        if self.goals is None:
-            return
-        fresh: dict[str, list[OfferedEpisode]] = {}
-        for offer in self.goals.offers():
-            for member in offer.members:
-                self._offers[member][offer.episode] = (offer, self._timers[member].start(now + 1.0))
-                fresh.setdefault(member, []).append(offer)
-        for agent, offers in fresh.items():
-            self._send_offers(agent, offers)
+        if self.goals is not None:
+            self._send_offers(self.offers.offer(self.goals.offers(), now))
 
-    def _send_offers(self, agent: str, offers: list[OfferedEpisode]) -> None:
-        width = max(len(offer.members) for offer in offers)
-        number = {name: i for i, name in enumerate(self.agents)}
-        members = np.full((len(offers), width), -1, np.int16)
-        for row, offer in enumerate(offers):
-            members[row, : len(offer.members)] = [number[name] for name in offer.members]
-        frames: dict[str, NDArray[Any]] = {
-            "episode": np.array([offer.episode for offer in offers], np.int64),
-            "copy": np.array([offer.copy for offer in offers], np.int32),
-            "members": members,
-            "evaluation": np.array([offer.evaluation for offer in offers], np.uint8),
-            "goal": np.array([offer.goal for offer in offers], np.int32),
-        }
-        self.transport.try_send("env", agent, Offer(), frames)
+    def _send_offers(self, frames: dict[str, dict[str, NDArray[Any]]]) -> None:
+        for agent, arrays in frames.items():
+            self.transport.try_send("env", agent, Offer(), arrays)
 
     def _take_goals(self, agent: str, arrays: Any) -> None:
-        if self.goals is None or agent not in self.layouts:
+        if self.goals is None:
             return
-        try:
-            rows = zip(arrays["episode"].tolist(), arrays["goal"].tolist(), arrays["negotiated"].tolist(), strict=True)
-            for episode, goal, negotiated in rows:
-                if self._offers[agent].pop(episode, None) is not None:
-                    self.goals.set_goal(episode, agent, goal, bool(negotiated))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadMessage("E_FRAME", f"goals: {error}") from None
+        for episode, goal, negotiated in self.offers.answered(agent, arrays):
+            try:
+                self.goals.set_goal(episode, agent, goal, negotiated)
+            except ValueError as error:
+                raise BadMessage("E_FRAME", str(error)) from None
 
     def _chase_goals(self, now: float) -> None:
         """Repeat offers that nobody answered; an episode whose members stay silent gets goals drawn here."""
         if self.goals is None:
             return
-        for agent, offers in self._offers.items():
-            due = [(offer, attempt) for offer, attempt in offers.values() if now >= attempt.due]
-            for _, attempt in due:
-                self._timers[agent].again(attempt, now)
-            if due:
-                self._send_offers(agent, [offer for offer, _ in due])
-        waiting = self.goals.waiting()
-        self._waiting_since = {pair: self._waiting_since.get(pair, now) for pair in waiting}
-        for (episode, agent), since in self._waiting_since.items():
-            if now - since > self.settings.goal_deadline:
-                self._offers[agent].pop(episode, None)
-                self.goals.set_goal(episode, agent, int(self._random.integers(self.goals.goal_space.count)), False)
-                self.transport.counters["goals.substituted"] += 1
+        self._send_offers(self.offers.again(now))
+        for episode, agent in self.offers.overdue(self.goals.waiting(), self.settings.goal_deadline, now):
+            self.goals.set_goal(episode, agent, int(self._random.integers(self.goals.goal_space.count)), False)
+            self.transport.counters["goals.substituted"] += 1
 
     # --- what is due ----------------------------------------------------------------------------------------------------------------
 

@@ -148,13 +148,18 @@ class Host:
             if now >= retry:
                 self._transport.try_send("ctl", RUN_SERVER, hello)
                 retry = now + _RETRY
+            welcome = False
             for received in self._transport.receive(_TURN):
                 if isinstance(received.message, Welcome):
                     self._heard = time.monotonic()
-                    return None
-                if isinstance(received.message, Refuse):
+                    welcome = True
+                elif isinstance(received.message, Refuse):
                     logger.error("the run server refused: %s", received.message.text)
                     return int(received.message.code)
+                else:  # orders that came with the welcome
+                    self._handle(received.message)
+            if welcome:
+                return None
         return None
 
     # --- life ---------------------------------------------------------------------------------------------------------------------
