@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from orchestrator.hosts import Hosts
 from orchestrator.launch.placement import Slot
-from orchestrator.nodes import ENVIRONMENT, UP, Nodes
+from orchestrator.nodes import UP, Nodes
 from orchestrator.reception import Reception
 from orchestrator.rendezvous import Admission, Commands
 from orchestrator.snapshot import RunView
@@ -169,7 +169,7 @@ class Leader:
             view.up_after.setdefault(name, now - view.started)
             if self.phase in (Phase.TRAINING, Phase.EVALUATION):
                 self._commands.give(name, change.incarnation, "start", now)
-            if self.phase == Phase.EVALUATION and name == ENVIRONMENT:
+            if self.phase == Phase.EVALUATION:
                 self._commands.give(name, change.incarnation, "finish", now)
         if change.new in (State.DEAD, State.LEFT, State.LOST):
             view.collector.close_rounds(self._nodes.agents_up)
@@ -240,14 +240,16 @@ class Leader:
             self._commands.give(member.name, member.incarnation, "start", now)
 
     def _finish(self, reached: str, now: float) -> None:
-        """Training is over: one more evaluation."""
+        """Training is over: nobody learns any more, and one more evaluation is played."""
         self._reached = reached
         self._reception.finished = False
         self._finish_deadline = now + FINISH_TIMEOUT
         self.view.progress.end(now)
         self._go(Phase.EVALUATION)
         self._event("info", "run.evaluation", f"training is over after {reached}; last evaluation")
-        self._commands.give(ENVIRONMENT, self.view.membership[ENVIRONMENT].incarnation, "finish", now)
+        for member in self.view.membership.members.values():
+            if member.state in UP:
+                self._commands.give(member.name, member.incarnation, "finish", now)
 
     def _advance_stop(self, now: float) -> None:
         """End nodes in their order, then hosts."""
