@@ -6,6 +6,7 @@ CONFIG ?= configs/4agents_ring.yaml
 ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= auto
+BENCH ?= remote_stepping averaging threads footprint
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
@@ -19,7 +20,7 @@ help:
 	@echo "make test-slow  the slow tests only"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format and sort imports"
-	@echo "make bench      benchmarks"
+	@echo "make bench      benchmarks of speed and memory (BENCH=main_configuration: what is learnt, half an hour)"
 	@echo "make setup      environment only"
 	@echo "make clean-env  remove the environment"
 
@@ -46,7 +47,7 @@ format:
 	$(BIN)/ruff format
 
 bench: setup
-	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file $(ARGS); done
+	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 setup:
 	@$(PYTHON) scripts/setup_env.py
