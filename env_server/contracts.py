@@ -82,8 +82,9 @@ class VectorEnvironment(Protocol):
         """What that agent sees and does."""
         ...
 
-    def reset(self, seed: int) -> Outcome:
-        """Start every copy anew; two calls with one seed give equal outcomes."""
+    def reset(self, seed: int, first_episode: int = 0) -> Outcome:
+        """Start every copy anew, counting episodes from `first_episode`; two calls with the same arguments give equal outcomes. Agents tell
+        episodes apart by their number alone: a server that was started again must not use one twice."""
         ...
 
     def step(self, actions: Mapping[str, Array]) -> Outcome:

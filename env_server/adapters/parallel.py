@@ -97,11 +97,12 @@ class CopiesOfParallel:
         """From the spaces of the environment's agent: vectors of f4, images of u1."""
         return self._table[agent].layout
 
-    def reset(self, seed: int | None = None) -> Outcome:
+    def reset(self, seed: int | None = None, first_episode: int = 0) -> Outcome:
         """Start every copy anew; without a seed, with the one of the constructor."""
         self._seed = self._seed if seed is None else seed
         self._schedule.clear()
         self._start_anew()
+        self._next_episode = first_episode
         return self._tick({})
 
     def step(self, actions: Mapping[str, Array]) -> Outcome:

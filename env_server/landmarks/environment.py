@@ -89,11 +89,12 @@ class VectorLandmarks:
             raise KeyError(agent)
         return self._layout
 
-    def reset(self, seed: int | None = None) -> Outcome:
+    def reset(self, seed: int | None = None, first_episode: int = 0) -> Outcome:
         """Forget everything, and offer the first episode of every copy; without a seed, the one of the constructor."""
         self._seed = self._seed if seed is None else seed
         self._schedule.clear()
         self._start_anew()
+        self._next_episode = first_episode
         for copy in range(self.copies):
             self._plan(copy)
         shape = (self.copies, self.options.members)
@@ -214,7 +215,6 @@ class VectorLandmarks:
         seen_by = np.zeros((agents, copies, self._layout.shape[0]), np.float32)
         touched_by = np.zeros((agents, copies, self.options.landmarks), np.uint8)
         goal_of = np.full((agents, copies), -1, np.int32)
-        goal_of = np.full((agents, copies), -1, np.int32)
         if observation is not None:
             row, slot = np.nonzero(flags)
             who = self._members[row, slot]
@@ -222,7 +222,6 @@ class VectorLandmarks:
             reward_of[who, row] = reward[row, slot]
             seen_by[who, row] = observation[row, slot]
             touched_by[who, row] = self._touched[row, slot]
-            goal_of[who, row] = self._goals[row, slot]
             goal_of[who, row] = self._goals[row, slot]
         batches = {name: AgentBatch(seen_by[i], reward_of[i], flags_of[i], touched_by[i], goal_of[i]) for name, i in self._index.items()}
         return Outcome(batches, self._episode.copy())

@@ -111,6 +111,12 @@ def test_the_life_of_an_episode_with_parts_of_different_length() -> None:
     assert [(r.episode, r.lengths, r.rewards) for r in records] == [(e, (2, 4, 6), (3.0, 10.0, 21.0)) for e in (0, 1)]
 
 
+def test_episodes_are_counted_from_where_the_server_says() -> None:
+    environment = CopiesOfParallel(Countdown, AGENTS, 2)
+    outcomes = [environment.reset(0, 2**40)] + [environment.step(chosen(2)) for _ in range(7)]
+    assert [(o.episode - 2**40).tolist() for o in outcomes] == [[0, 1]] * 7 + [[2, 3]]
+
+
 def test_an_agent_may_enter_in_the_middle() -> None:
     environment = CopiesOfParallel(lambda: Countdown(entering=True), AGENTS, 1)
     outcomes = [environment.reset(0)] + [environment.step(chosen(1)) for _ in range(6)]

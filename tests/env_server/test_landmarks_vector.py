@@ -210,6 +210,14 @@ def test_two_resets_with_one_seed_are_equal_and_another_seed_differs() -> None:
                 assert np.array_equal(getattr(one.agents[agent], field), getattr(two.agents[agent], field))
 
 
+def test_a_server_that_was_started_again_goes_on_with_numbers_of_its_own() -> None:
+    environment = make()
+    environment.reset(5, 2**40)
+    player = Player(environment)
+    seen = set(np.concatenate([player.tick().episode for _ in range(60)]).tolist()) - {-1}
+    assert seen and min(seen) == 2**40 and {record.episode for record in player.records} <= seen
+
+
 @pytest.mark.parametrize("options", [{}, {"landmarks": 6, "members": 3, "room": 300, "velocity": True}])
 def test_one_vector_step_equals_k_single_ones(options: dict[str, object]) -> None:
     options = {"room": 200, "horizon": 120, **options}
