@@ -125,7 +125,9 @@ def read(directory: Path) -> Run:
                 age = time.time() - max(p.stat().st_mtime for p in (directory, *directory.glob("run.json")))
             except OSError:
                 age = 0.0
-            state = "STARTING" if state == "STARTING" and age < STARTUP else "LOST"
+            # A run server writes its number with the lock held: one that did and holds it no more is gone, however young the run is.
+            young = age < STARTUP and record.get("pid") is None
+            state = "STARTING" if state == "STARTING" and young else "LOST"
     return Run(directory, state, alive, record)
 
 
@@ -135,11 +137,13 @@ def is_run(directory: Path) -> bool:
 
 
 def all_runs(runs_dir: Path) -> list[Run]:
-    """Every run in a folder, newest first."""
+    """Every run in a folder, newest first; none where there is no folder. A `UsageError` when it can't be looked into."""
     try:
         directories = [entry for entry in runs_dir.iterdir() if entry.is_dir() and is_run(entry)]
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UsageError(f"{runs_dir}: runs can't be looked for there: {error.strerror}; name their folder with --runs-dir") from None
     return sorted((read(directory) for directory in directories), key=_age)
 
 

@@ -37,10 +37,15 @@ class Options:
         """A rich console for standard output (or error) that honours --no-color and NO_COLOR."""
         from rich.console import Console
 
+        class _PipedConsole(Console):
+            def on_broken_pipe(self) -> None:
+                """Whoever read our output has gone, as `head` does. By itself rich ends with 1; `orchestrator.cli.main` ends with 0."""
+                raise BrokenPipeError
+
         stream = sys.stderr if stderr else sys.stdout
         plain = not self.color or "NO_COLOR" in os.environ
         width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-        return Console(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+        return _PipedConsole(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
 
     def find(self, which: str | None) -> Run:
         """The run of that name or directory, or the newest."""

@@ -10,13 +10,17 @@ import typer
 from orchestrator.commands.common import Options, examples, options, print_json
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleRenderable
-    from rich.table import Table
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.text import Text
 
     from orchestrator.runs import Run
 
 _ANSWER = 2.0
 _PERIOD = 1.0
+_TAIL = 65536
+"""bytes at the end of a node's figures in which the newest of each stand"""
 
 
 def register(app: typer.Typer) -> None:
@@ -57,31 +61,28 @@ def _once(settings: Options, run: str | None, every: bool) -> None:
             print_json(line)
         return
     console = settings.console()
-    console.print(_table(settings, run, every, console), soft_wrap=False)
+    console.print(_table(settings, run, every, console), soft_wrap=True)
 
 
-def _table(settings: Options, run: str | None, every: bool, console: Console) -> ConsoleRenderable:
+def _table(settings: Options, run: str | None, every: bool, console: Console) -> Text:
     from rich.text import Text
 
+    from orchestrator.live.columns import columns
+
+    width = console.width if console.is_terminal else None
     if run is not None:
-        return _node_table(_node_lines(settings, run))
+        return _node_table(_node_lines(settings, run), width)
     lines = _run_lines(settings, every)
     if not lines:
-        return Text("no run is under way" + ("" if every else "; orchestrate ps -a lists finished ones"))
-    table = _new_table("RUN", "STATE", "ENGINE", "NODES", "PROGRESS", "STARTED", "ELAPSED", "")
-    for line in lines:
-        cells = [line["run"], line["state"].lower(), line["engine"], line["nodes"], line["progress"], line["started_text"]]
-        table.add_row(*map(Text, cells), Text(line["elapsed_text"]), Text(line["note"]))
-    return table
+        from orchestrator import runs
 
-
-def _new_table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
+        if every or not runs.all_runs(settings.runs_dir):
+            return Text(f"there is no run in {settings.runs_dir}/")
+        return Text("no run is under way; orchestrate ps -a lists finished ones")
+    keys = ("run", "state", "engine", "nodes", "progress", "started_text", "elapsed_text", "note")
+    rows = [[line[key].lower() if key == "state" else line[key] for key in keys] for line in lines]
+    headings = ("RUN", "STATE", "ENGINE", "NODES", "PROGRESS", "STARTED", "ELAPSED", "")
+    return columns(headings, rows, width, ("ENGINE", "STARTED", "NODES", "PROGRESS"))
 
 
 def _run_lines(settings: Options, every: bool) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def _run_line(run: Run) -> dict[str, Any]:
 
     snapshot = _snapshot(run) if run.alive else {}
     up, all_nodes = figures.up_count(snapshot) if snapshot else (0, _node_count(run))
-    episodes = snapshot.get("episodes")
+    episodes = snapshot.get("episodes") if snapshot else _newest(run.directory / "nodes" / "env-0").get("episode")
     share = snapshot.get("progress")
     progress = [f"episode {figures.count(episodes)}"] if isinstance(episodes, (int, float)) else []
     progress += [f"{100 * share:.0f} %"] if isinstance(share, (int, float)) else []
@@ -145,6 +146,10 @@ def _node_lines(settings: Options, which: str | None) -> list[dict[str, Any]]:
     snapshot = _snapshot(run) if run.alive else {}
     if snapshot:
         return list(snapshot.get("nodes") or [])
+    from orchestrator.sweep import read_records, remains
+
+    left = {process.pid for process in remains(run.directory)} if run.state == "LOST" else set()
+    orphans = {record.name: record.pid for record in read_records(run.directory) if record.pid in left}
     try:
         names = sorted(entry.name for entry in (run.directory / "nodes").iterdir() if entry.is_dir() and entry.name != "run")
     except OSError:
@@ -152,27 +157,56 @@ def _node_lines(settings: Options, which: str | None) -> list[dict[str, Any]]:
     from orchestrator.run_files import read_lines
 
     return [
-        {"name": name, "state": "ended", "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl"))}
+        {
+            "name": name,
+            "state": "orphan" if name in orphans else "ended",
+            "pid": orphans.get(name),
+            "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl")),
+            "detail": f"lives without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
+            "metrics": _newest(run.directory / "nodes" / name),
+        }
         for name in names
     ]
 
 
-def _node_table(nodes: list[dict[str, Any]]) -> Table:
-    from rich.text import Text
+def _newest(node: Path) -> dict[str, float]:
+    """The newest figures of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
+    import json
 
+    try:
+        with (node / "metrics.jsonl").open("rb") as file:
+            start = max(0, file.seek(0, 2) - _TAIL)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    newest: dict[str, float] = {}
+    for line in lines[1 if start else 0 :]:
+        try:
+            row = json.loads(line)
+            newest |= {str(row["name"]): float(row["value"]), "episode": float(row["episode"])}
+        except (ValueError, KeyError, TypeError):  # the last line of a node that was killed may be torn
+            continue
+    return newest
+
+
+def _node_table(nodes: list[dict[str, Any]], width: int | None) -> Text:
     from orchestrator.live import figures
+    from orchestrator.live.columns import columns
 
-    table = _new_table("NODE", "STATE", "PID", "RESTARTS", "EPISODE", "STEPS/S", "RETURN", "SUCCESS", "DETAIL")
-    for node in nodes:
-        table.add_row(
-            Text(str(node.get("name", ""))),
-            Text(figures.state(node)),
-            Text(str(node.get("pid") or "-")),
-            Text(str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1)))),
-            Text(figures.count(figures.value(node, "episode"))),
-            Text(figures.count(figures.value(node, "steps/s"))),
-            Text(figures.decimal(figures.value(node, "return"))),
-            Text(figures.decimal(figures.value(node, "success"))),
-            Text(str(node.get("detail") or "")),
+    rows = [
+        (
+            str(node.get("name", "")),
+            figures.state(node),
+            str(node.get("pid") or "-"),
+            str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1))),
+            figures.count(figures.value(node, "episode")),
+            figures.count(figures.value(node, "steps/s")),
+            figures.decimal(figures.value(node, "return")),
+            figures.decimal(figures.value(node, "success")),
+            str(node.get("detail") or ""),
         )
-    return table
+        for node in nodes
+    ]
+    headings = ("NODE", "STATE", "PID", "RESTARTS", "EPISODE", "STEPS/S", "RETURN", "SUCCESS", "DETAIL")
+    return columns(headings, rows, width, ("STEPS/S", "SUCCESS", "EPISODE", "RESTARTS", "RETURN", "PID"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from orchestrator import runs as reader
 from orchestrator.run_files import RunLock
 from protocols.errors import UsageError
 
-from .conftest import Orchestrate
+from .conftest import Orchestrate, command, environment
 
 _HOLDER = """
 import sys
@@ -71,6 +72,10 @@ def test_a_new_run_is_starting_until_its_server_had_time(runs: Path) -> None:
     assert reader.read(directory).state == "LOST"
 
 
+def test_a_run_server_that_was_there_and_is_gone_is_lost_at_once(runs: Path) -> None:
+    assert reader.read(make(runs, "young", state="STARTING", pid=4711)).over
+
+
 def test_looking_does_not_keep_a_run_server_from_its_lock(runs: Path) -> None:
     directory = make(runs, "fresh", state="STARTING")
     (directory / "run.lock").touch()
@@ -120,8 +125,27 @@ def test_ps_lists_and_hides(orchestrate: Orchestrate, runs: Path, holder: subpro
     assert text[1].split()[:3] == ["live", "running", "local"]
     assert text[2].split()[:3] == ["old", "failed", "local"]
     assert "5:02" in text[2] and "exit 20: fewer than 2 agents alive" in text[2]
+    figure = '{"t": 1.0, "step": 90, "episode": %d, "name": "return", "value": %s}\n'
+    (runs / "old" / "nodes" / "agent-0" / "metrics.jsonl").write_text(figure % (6, 0.1) + figure % (7, 0.25) + '{"t": 2.0, "st')
     nodes = [json.loads(line) for line in orchestrate("ps", "old", "--json").stdout.splitlines()]
-    assert [node["name"] for node in nodes] == ["agent-0"]
+    assert [(node["name"], node["state"]) for node in nodes] == [("agent-0", "ended")]
+    assert nodes[0]["metrics"] == {"return": 0.25, "episode": 7.0}  # what was last seen of it; a torn line is none
+
+
+def test_a_folder_that_holds_no_runs_says_so(orchestrate: Orchestrate, tmp_path: Path) -> None:
+    assert "there is no run in nowhere/" in orchestrate("ps", "--runs-dir", "nowhere").stdout
+    (tmp_path / "file").write_text("")
+    for words in (["ps"], ["down", "--all"], ["show", "x"]):
+        done = orchestrate(*words, "--runs-dir", "file")
+        assert done.returncode == 2 and "name their folder with --runs-dir" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(runs: Path, tmp_path: Path) -> None:
+    for number in range(500):  # more than a pipe holds
+        make(runs, f"run-{number:04d}", state="DONE", exit_code=0, reason="4000 episodes " * 20)
+    line = shlex.join(command(["ps", "-a"])) + ' | head -1; exit "${PIPESTATUS[0]}"'
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(runs), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("RUN")
 
 
 def test_down_ends_what_a_dead_run_server_left(orchestrate: Orchestrate, runs: Path) -> None:
