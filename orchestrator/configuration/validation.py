@@ -22,7 +22,7 @@ from protocols.settings import Settings
 
 from .errors import Problem, nearest
 from .locations import Node, Path, format_path, place, plain, renamed
-from .shape import Shape, nearest_keys, shape_at, step
+from .shape import Shape, nearest_keys, shape_at, shape_of, step
 
 Model = TypeVar("Model", bound=Settings)
 _MOST_ROUNDS = 40
@@ -152,10 +152,25 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
             suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
         phrases = list(dict.fromkeys(_phrase(error, value, here, bool(path) and isinstance(path[-1], int)) for error in errors))
         text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
+        if text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
+            right = nearest(value, kinds_here)
+            text += f"; write {{kind: {right}}}" if right is not None else f'; its "kind" is one of {", ".join(kinds_here)}'
+        elif kind == "string_type" and isinstance(value, int) and "edges" in path:
+            text = f"{shown(value)} is no name of an agent; write agent-{value}"
         at_key = "[key]" in error["loc"]
         result.broken.add(path)
     result.problems.append(Problem(str(place(tree, path, key=at_key)), format_path(path), text, suggestion))
     result.paths.append(path)
+
+
+def _kinds(shape: Shape | None) -> list[str]:
+    """What `kind` may be in a map here; empty where maps have no kinds."""
+    if shape is None:
+        return []
+    if shape.room is not None:
+        return kinds(shape.room)
+    field = shape.model.model_fields.get("kind") if shape.model is not None else None
+    return [str(choice) for choice in shape_of(field.annotation).choices] if field is not None else []
 
 
 def _keys_around(path: Path, data: Any, root: type[Settings]) -> list[str]:

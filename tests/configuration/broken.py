@@ -118,7 +118,17 @@ CASES = [
         "component without a kind, and one that is no map",
         START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
         M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn'),
-        M("agents.world_model", '"ensemble" is not a map of keys'),
+        M("agents.world_model", '"ensemble" is not a map of keys; write {kind: ensemble}'),
+    ),
+    _case(
+        "a graph by its name alone",
+        START + PLACE + "network:\n  topology: «strar\n",
+        M("network.topology", '"strar" is not a map of keys; write {kind: star}'),
+    ),
+    _case(
+        "edges between numbers",
+        START + PLACE + "network: {topology: {kind: edges, edges: [[agent-0, «1], [agent-1, agent-0]]}}\n",
+        M("network.topology.edges[0][1]", "1 is no name of an agent; write agent-1"),
     ),
     _case(
         "duplicate keys",
