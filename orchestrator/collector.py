@@ -53,7 +53,7 @@ class Collector:
         if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
             self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
             return
-        self.episodes[node] = max(message.episode, self.episodes.get(node, 0))
+        self.episodes[node] = message.episode  # as the node counts: after a restart it goes on from its checkpoint, and so does its file
         self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
         if "sketch" in arrays and ROUND in message.names:
             round_ = int(values[message.names.index(ROUND)])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import examples, options
+from orchestrator.commands.common import examples, options, print_text
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +22,17 @@ def attach(
 ) -> None:
     """Show a run while it goes on. The key d or Ctrl-C leaves it running; ends with the run's exit code when the run ends."""
     from orchestrator.live.signals import Interrupts
+    from orchestrator.live.view import heading
     from orchestrator.live.watch import Watcher
+    from orchestrator.runs import read_json
     from orchestrator.show import after_run
 
     settings = options(context)
     found = settings.find(run)
+    if not settings.json and settings.verbosity >= 0:
+        config = read_json(found.directory / "config.json")
+        nodes = int((config.get("agents") or {}).get("count") or 0) + 1
+        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, found.directory))
     with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
         with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
             outcome = Watcher(found.directory, view, interrupts, "look").run()

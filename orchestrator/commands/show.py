@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = examples("orchestrate show configs/4agents_ring.yaml --format svg > ring.svg", "orchestrate show night", "orchestrate show --json")
 
+_HEADINGS = {"cpu_seconds": "processor seconds", "peak_resident": "memory, peak", "proportional": "memory, shared pages divided"}
+
 
 class Format(StrEnum):
     """Forms of a drawing."""
@@ -32,9 +34,7 @@ class Format(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("show", epilog="Examples:  orchestrate show configs/4agents_ring.yaml --format svg > ring.svg    orchestrate show night")(
-        show
-    )
+    app.command("show", epilog=EPILOG)(show)
 
 
 def show(
@@ -92,6 +92,8 @@ def _print(console: Console, summary: Summary) -> None:
     head = [summary.run, summary.state.lower(), ended, f"seed {summary.seed}", figures.duration(summary.elapsed), summary.reason]
     console.print(Text("  ".join(part for part in head if part)), soft_wrap=True)
     console.print(Text(summary.directory, "dim"), soft_wrap=True)
+    if summary.state == "LOST":
+        console.print(Text(f"its run server is gone; clean up: orchestrate down {summary.run}", "yellow"), soft_wrap=True)
     if summary.evaluation:
         made = table("evaluation", "figure", "first", "best", "at episode", "last", "points", "")
         for c in summary.evaluation:
@@ -105,8 +107,9 @@ def _print(console: Console, summary: Summary) -> None:
         console.print(made)
     if summary.contraction_predicted is not None:
         console.print(Text("\nconsensus", "bold"))
-        measured = "not measured" if summary.contraction_measured is None else f"{summary.contraction_measured:.3f}"
-        console.print(Text(f" contraction a round: measured {measured}, predicted (largest) {summary.contraction_predicted:.3f}"))
+        found = summary.contraction_measured
+        measured = f"measured {found:.3f}" if found is not None else "not measured (no round was complete)"
+        console.print(Text(f" contraction a round: {measured}, predicted (largest) {summary.contraction_predicted:.3f}"))
         if summary.disagreement is not None:
             console.print(Text(f" disagreement: {curve_text(summary.disagreement)}"))
     if summary.time:
@@ -121,7 +124,7 @@ def _print(console: Console, summary: Summary) -> None:
         _resources(table, console, summary.resources)
     if summary.links:
         keys = list(dict.fromkeys(key for link in summary.links for key in link))
-        made = table("links", *keys)
+        made = table("links", *(key.replace("_", " ") for key in keys))
         for link in summary.links:
             made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
         console.print(made)
@@ -138,7 +141,7 @@ def _resources(table: Any, console: Console, resources: dict[str, dict[str, floa
     keys = list(dict.fromkeys(key for known in resources.values() for key in known))
     if not keys:
         return
-    made = table("resources", "node", *keys)
+    made = table("resources", "node", *(_HEADINGS.get(key, key.replace("_", " ")) for key in keys))
     for node, known in resources.items():
         made.add_row(Text(node), *[Text(_cell(key, known.get(key))) for key in keys])
     console.print(made)

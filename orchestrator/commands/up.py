@@ -64,7 +64,7 @@ def up(
         if settings.json:  # the last line says how it ended, whatever happened
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
         raise
-    if not detach and not settings.json and settings.verbosity >= 0:
+    if not settings.json and settings.verbosity >= 0:
         print_text(_heading(loaded, directory))
     raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
 
@@ -89,9 +89,10 @@ def _draw(settings: Options, loaded: Loaded) -> None:
 
 
 def _heading(loaded: Loaded, directory: Path) -> str:
+    from orchestrator.live.view import heading
+
     chosen = loaded.configuration
-    nodes = chosen.agents.count + 1
-    return f"run {directory.name}    seed {chosen.seed}    engine {chosen.launch.engine}    {nodes} nodes on 1 host    {directory}"
+    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, directory)
 
 
 def _lead(settings: Options, directory: Path, plain: bool, patience: float, detach: bool) -> Outcome:

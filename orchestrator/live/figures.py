@@ -23,6 +23,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 _COMMON = {"aligned"}
 _STATES = {"alive": "up", "joining": "starting", "dead": "RESTART", "lost": "LOST", "stuck": "STUCK", "suspect": "SILENT"}
+_PHASES = {"hosts": "starting the host", "nodes": "starting the nodes", "evaluation": "last evaluation", "closing": "stopping"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
 
@@ -49,6 +50,14 @@ def history(node: Node, figure: str) -> list[float]:
 def state(node: Node) -> str:
     """A node's state in the words of the screen."""
     return _STATES.get(str(node.get("state", "")), str(node.get("state", "")))
+
+
+def phase(snapshot: dict[str, Any]) -> str:
+    """What the run is busy with, in the words of the screen; empty when it is over."""
+    if snapshot.get("state") in ("DONE", "FAILED", "STOPPED", "LOST"):
+        return ""
+    known = str(snapshot.get("phase") or "")
+    return _PHASES.get(known, known)
 
 
 def agents(snapshot: dict[str, Any]) -> list[Node]:

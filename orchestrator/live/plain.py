@@ -32,8 +32,8 @@ def progress_text(snapshot: dict[str, Any]) -> str:
         if (number := figures.average(agents, figure)) is not None:
             bar = figures.sparkline(figures.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
             parts.append(f"{figure} {form(number)}{' ' + bar if bar else ''}")
-    if phase := snapshot.get("phase"):
-        parts.append(str(phase))
+    if phase := figures.phase(snapshot):
+        parts.append(phase)
     return "  ".join(parts)
 
 

@@ -85,6 +85,8 @@ def agent_rows(agents: list[Node]) -> list[Node]:
 def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> Text:
     """The agents' rows, with as many columns as fit into `width` characters (those in which nobody has a figure are left
     out), then a row for each environment server."""
+    if not snapshot.get("nodes"):  # the host is not there yet
+        return Text()
     rows = agent_rows(figures.agents(snapshot))
     cells = [[column.heading for column in COLUMNS]] + [[column.text(node, ascii_only) for column in COLUMNS] for node in rows]
     used_by_somebody = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
@@ -132,9 +134,9 @@ def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False
     share = min(1.0, max(0.0, float(snapshot.get("progress") or 0.0)))
     about = "about" if ascii_only else "≈"
     tail = f" {100 * share:.0f} %   elapsed {figures.duration(snapshot.get('elapsed'))}"
-    if snapshot.get("left") is not None and share < 1:
+    if snapshot.get("left") is not None and share < 1 and snapshot.get("state") in ("RUNNING", "STARTING"):
         tail += f"   left {about} {figures.duration(snapshot.get('left'))}"
-    if phase := snapshot.get("phase"):
+    if phase := figures.phase(snapshot):
         tail += f"   {phase}"
     bar = max(0, min(40, width - len(tail) - 4))
     full, empty = ("#", ".") if ascii_only else ("█", "░")
@@ -176,7 +178,9 @@ class TableView:
     def render(self, snapshot: dict[str, Any]) -> ConsoleRenderable:
         """Table and progress bar for the present width of the terminal."""
         width = self._console.width
-        lines: list[ConsoleRenderable] = [node_table(snapshot, width), Text(progress_line(snapshot, width), no_wrap=True, overflow="crop")]
+        table = node_table(snapshot, width)
+        lines: list[ConsoleRenderable] = [table] if table else []
+        lines.append(Text(progress_line(snapshot, width), no_wrap=True, overflow="crop"))
         if self._hint:
             lines.append(Text(" " + self._hint, "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)

@@ -77,8 +77,16 @@ def event_text(event: Event) -> str:
 
 
 def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool:
-    """Whether a person wants to read it: not the first coming of a node (`startup_lines` has it), nor its leaving at the end."""
+    """Whether a person wants to read it: not the first coming of a node (`startup_lines` has it), nor its leaving at the end; one line
+    for one death (that of the restart); not the end of the run, which the last line tells. Adds to `seen`."""
     code = event.get("code")
+    death = f"{event.get('node')} dead {event.get('incarnation')}"
+    if code in ("node.restart", "node.dead"):
+        again = death in seen
+        seen.add(death)
+        return not (again and code == "node.dead")
+    if code == "run.ended":
+        return False
     if event.get("severity") != "info":
         return True
     if code in ("node.joining", "node.alive"):
@@ -110,3 +118,8 @@ def outcome_text(outcome: Outcome) -> str:
     after = f" after {figures.duration(outcome.elapsed)}" if outcome.elapsed is not None else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{name} {words}{after}{reason} (exit {outcome.exit_code})"
+
+
+def heading(run: str, seed: object, engine: str, nodes: int, directory: Path | str) -> str:
+    """The first line of every view of a run: its name and what was asked for."""
+    return f"run {run}    seed {seed}    engine {engine}    {nodes} nodes on 1 host    {directory}"

@@ -142,7 +142,11 @@ class Watcher:
             if isinstance(event, dict) and int(event.get("id", number)) > self._client.events_seen:
                 events.append(event)
         self._client.events_seen = 2**62
-        final = {**self.snapshot, "state": run.state, "reason": run.reason, "exit_code": run.exit_code}
+        # Nothing of a run that is over lives: what the last snapshot still saw alive has ended since.
+        nodes = [node if node.get("state") in ("left", "lost") else {**node, "state": "ended"} for node in self.snapshot.get("nodes") or []]
+        final = {**self.snapshot, "state": run.state, "reason": run.reason, "exit_code": run.exit_code, "left": None, "nodes": nodes}
+        if run.elapsed is not None:
+            final["elapsed"] = run.elapsed
         self._show(final, events)
 
     def _leaving(self) -> Outcome:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.live import figures
+from orchestrator.live.columns import columns
 from orchestrator.live.jsonlines import JsonView
 from orchestrator.live.plain import PlainView
 from orchestrator.live.table import FOLD_ABOVE, TableView, agent_rows, node_table, progress_line
@@ -142,6 +143,39 @@ def test_the_first_coming_is_told_once_and_a_second_is_an_event() -> None:
         "agent-0 alive, incarnation 2",
         "agent-0 left",
     ]
+
+
+def test_one_line_for_one_death_and_none_for_what_the_last_line_tells() -> None:
+    stream = io.StringIO()
+    view = PlainView(stream, clock=lambda: 0.0)
+    dead = {**EVENT, "code": "node.dead", "node": "agent-2", "text": "agent-2 dead (was alive)", "incarnation": 1}
+    restart = {**dead, "code": "node.restart", "text": "agent-2 killed by signal 9, back in 0.4 s"}
+    end = {**EVENT, "severity": "info", "code": "run.ended", "node": "run", "text": "DONE, exit 0: 4000 episodes"}
+    view.show(snapshot(nodes=[]), [restart, dead])
+    view.show(snapshot(nodes=[]), [{**dead, "incarnation": 2}, {**restart, "incarnation": 2}, end])  # silent first, then killed
+    texts = [line.split("WARN  ", 1)[1] for line in stream.getvalue().splitlines()]
+    assert texts == [restart["text"], dead["text"], restart["text"]]
+
+
+def test_before_the_first_node_there_is_only_progress() -> None:
+    early = snapshot(nodes=[], state="STARTING", phase="hosts", progress=0.0, left=None, elapsed=1.0)
+    assert node_table(early, 100).plain == ""
+    assert progress_line(early, 100).endswith("0 %   elapsed 0:01   starting the host")
+    assert progress_line(snapshot(state="STOPPED"), 100).endswith("52 %   elapsed 2:31")  # nothing is left to come, and no phase
+
+
+@pytest.mark.parametrize("width", range(20, 160, 5))
+def test_lists_lose_columns_not_letters(width: int) -> None:
+    rows = [("ring-brave-otter-0001", "running", "local", "5/5", "a reason that is long " * 4), ("x", "lost", "local", "0/5", "")]
+    give_way = ("ENGINE", "NODES")
+    lines = columns(("RUN", "STATE", "ENGINE", "NODES", ""), rows, width, give_way).plain.splitlines()
+    assert len(lines) == 3 and all(len(line) <= width for line in lines)
+    if width >= 60:
+        assert lines[0].split()[:2] == ["RUN", "STATE"] and "ring-brave-otter-0001  running" in lines[1] and "a reason" in lines[1]
+    assert ("ENGINE" in lines[0]) == (width >= 71)  # 23 + 9 + 8 + 7 and 24 for what stands last
+    assert ("NODES" in lines[0]) == (width >= 63)  # 8 less
+    whole = columns(("RUN", "STATE", "ENGINE", "NODES", ""), rows, None, give_way).plain.splitlines()
+    assert whole[1].endswith(rows[0][-1].rstrip())
 
 
 def test_json_lines_parse_and_end_with_end() -> None:
