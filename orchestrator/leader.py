@@ -115,7 +115,8 @@ class Leader:
             self.outcome = outcome
             self.view.progress.end(now)
             self.view.files.update(state="STOPPING", reason=outcome.reason)
-            self._event("info" if outcome.exit_code in (0, ExitCode.INTERRUPTED) else "error", "run.stopping", outcome.reason)
+            severity = "info" if outcome.exit_code in (0, ExitCode.INTERRUPTED) else "error"
+            self._event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
             members = self.view.membership
             stages = [[name for name in self._nodes.living if members[name].role == role] for role in ("agent", "env")]
             self._stopping = OrderedStop(stages, at_once)
@@ -200,9 +201,10 @@ class Leader:
         decision = view.supervisor.ended(name, code, now)
         if decision.fate == Fate.RESTART:
             trouble = view.troubles[name] = f"{silence or how}, attempt {decision.attempt} of {decision.of}"
-            self._event("warning", "node.restart", f"{name} {trouble}, back in {decision.delay:.1f} s", name, exit=code)
+            text = f"{name} {trouble}, back in {decision.delay:.1f} s"
+            self._event("warning", "node.restart", text, name, exit=code, incarnation=message.incarnation)
         elif decision.fate == Fate.LOST:
-            view.troubles[name] = f"given up: {decision.reason}"
+            view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
             view.membership.lost(name, decision.reason)
 
     # --- from phase to phase ------------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ class Leader:
             self._begin(now)
         elif self.phase <= Phase.NODES and now >= self._start_deadline:
             missing = [member.name for member in members if member.state not in UP] or list(self._hosts.records)
-            self.stop(Outcome("FAILED", ExitCode.CRASH, f"not up within {self._start_timeout:g} s: {', '.join(missing)}"), now)
+            self.stop(Outcome("FAILED", ExitCode.CRASH, self._too_late(missing)), now)
         elif self.phase == Phase.TRAINING and (reached := view.progress.reached(now)) is not None:
             self._finish(reached, now)
         elif self.phase == Phase.EVALUATION and (self._reception.finished or now >= self._finish_deadline):
@@ -227,6 +229,10 @@ class Leader:
             self.stop(Outcome("DONE", ExitCode.OK, self._reached), now)
         if Phase.NODES <= self.phase < Phase.STOPPING and (verdict := view.supervisor.verdict()) is not None:
             self.stop(Outcome("FAILED", ExitCode.ABORTED, verdict), now)
+
+    def _too_late(self, missing: Sequence[str]) -> str:
+        """Why a run that did not come up ends, and the cure."""
+        return f"not up within {self._start_timeout:g} s: {', '.join(missing)}; more time: --timeout {2 * self._start_timeout:g}s"
 
     def _begin(self, now: float) -> None:
         """All are up: let everybody start."""

@@ -65,7 +65,8 @@ def up(
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
         raise
     if not settings.json and settings.verbosity >= 0:
-        print_text(_heading(loaded, directory))
+        # A script reads one line from `up -d`: that every node is up. Until then a person wants to see that something goes on.
+        (print_error if detach else print_text)(_heading(loaded, directory))
     raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
 
 

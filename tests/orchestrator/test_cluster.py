@@ -100,7 +100,8 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
     back = eventually("agent-1 is back", lambda: (n := cluster.node("agent-1"))["incarnation"] == 2 and n["state"] == "alive" and n)
     assert back["restarts"] == 1 and back["pid"] != pids["agent-1"]
     assert any(
-        event["text"].startswith("agent-1 killed by signal 9, attempt 1 of 5, back in 0.") for event in cluster.events("node.restart")
+        event["text"].startswith("agent-1 killed by signal 9, attempt 1 of 5, back in 0.") and event["incarnation"] == 1
+        for event in cluster.events("node.restart")
     )
     # agent-2 stopped itself: only silence tells. It is declared dead, killed, and comes back too.
     eventually("agent-2 is back", lambda: (n := cluster.node("agent-2"))["incarnation"] == 2 and n["state"] == "alive")
