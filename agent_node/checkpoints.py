@@ -38,6 +38,11 @@ def _write(path: Path, content: bytes) -> None:
 def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:
     """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
     directory.mkdir(parents=True, exist_ok=True)
+    diverged = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    if diverged:
+        raise FloatingPointError(
+            f"learning has diverged: {', '.join(diverged)} hold numbers that are not finite; no checkpoint is made of them"
+        )
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     newest = max((int(path.stem) for path in directory.glob("*.json")), default=-1)
     name = f"{max(step, newest + 1):012d}"

@@ -21,9 +21,6 @@ from protocols.errors import BadMessage
 from protocols.negotiation.proposals import Negotiation, Received, Settled
 from protocols.seeds import Stream
 
-REMEMBERED = 8192
-"""agreements kept; the oldest leave first"""
-
 
 @dataclass
 class Agreement:
@@ -40,7 +37,8 @@ class Agreement:
 
 
 class GoalExchange:
-    """Answers offers with goals. `game` and `negotiation` are both there or both None (each for itself)."""
+    """Answers offers with goals. `game` and `negotiation` are both there or both None (each for itself). `remembered`: agreements kept;
+    the oldest leave first."""
 
     def __init__(
         self,
@@ -49,11 +47,13 @@ class GoalExchange:
         source: GoalSource,
         game: CoordinationGame | None,
         negotiation: Negotiation | None,
+        remembered: int = 8192,
     ) -> None:
         self.source = source
         self.game = game
         self.negotiation = negotiation
         self._name = name
+        self._remembered = remembered
         self._key = (seed, crc32(name.encode()))
         self._agreements: OrderedDict[int, Agreement] = OrderedDict()
         self._answers: dict[int, Agreement] = {}
@@ -88,7 +88,7 @@ class GoalExchange:
                 self.negotiation.follow(episode, agreement.leader, now)
             else:
                 self._own_goal(agreement)
-        while len(self._agreements) > REMEMBERED:
+        while len(self._agreements) > self._remembered:
             self._agreements.popitem(last=False)
 
     def _lead(self, agreement: Agreement, now: float) -> None:

@@ -15,8 +15,10 @@ from protocols.traces import EpisodeTrace, TraceLimits, intervals, touches
 class HindsightExchange:
     """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched."""
 
-    def __init__(self, settings: HindsightSettings, space: GoalSpace, buffer: ReplayBuffer, random: np.random.Generator) -> None:
-        self.machine = TraceExchange(TraceLimits(space.count, space.landmarks), random, settings.deadline)
+    def __init__(
+        self, settings: HindsightSettings, space: GoalSpace, buffer: ReplayBuffer, random: np.random.Generator, limit: int = 4096
+    ) -> None:
+        self.machine = TraceExchange(TraceLimits(space.count, space.landmarks), random, settings.deadline, limit)
         self.complete = 0
         self.incomplete = 0
         self._space = space

@@ -61,12 +61,13 @@ class Playing:
         space, game = self.parts.space, self.parts.game
         if space is not None and self.parts.source is not None:
             negotiation = None
+            remembered = max(4096, 4 * joined.copies)
             if exchange.negotiation is not None and game is not None:
-                negotiation = Negotiation(random, exchange.negotiation.deadline, game.settings.messages)
+                negotiation = Negotiation(random, exchange.negotiation.deadline, game.settings.messages, remembered)
                 neighbours.add(negotiation, time.monotonic())
-            self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation)
+            self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation, 2 * remembered)
             if exchange.hindsight is not None:
-                self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random)
+                self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
                 neighbours.add(self.hindsight.machine, time.monotonic())
         if exchange.consensus is not None and persona.weights:
             self.averaging = Averaging(exchange.consensus, persona.weights, self.parts.learner, self.parts.model)

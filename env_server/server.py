@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_WAIT = 0.1
 _ASSEMBLY = 10.0
 """seconds that the first step waits for agents that are alive"""
+EPISODES = 2**40
+"""episode numbers that belong to one incarnation"""
 
 
 class EnvironmentServer:
@@ -79,7 +81,9 @@ class EnvironmentServer:
     def run(self) -> None:
         """Until told to stop."""
         self.control.progress.phase = "waiting"
-        outcome = self.environment.reset(integer(self._start.seed, self._start.node, Stream.ENVIRONMENT))
+        seed = integer(self._start.seed, self._start.node, Stream.ENVIRONMENT)
+        # Agents know episodes by their number: what they remember of an earlier incarnation's must not be taken for those to come.
+        outcome = self.environment.reset(seed, (self._start.incarnation - 1) * EPISODES)
         self._ask_evaluation(self.evaluation.episodes)
         self._last = outcome
         while not self._stopped:
@@ -205,7 +209,9 @@ class EnvironmentServer:
         for agent in closed.late:
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.stand_in)
         with self._time.spent("step"):
-            self._last = self.environment.step(applied)
+            before, self._last = self._last, self.environment.step(applied)
+        # The first observation of an episode is no step of it.
+        self._steps += int(np.count_nonzero((self._last.episode >= 0) & (self._last.episode == before.episode)))
         joined = self.stepping.advance(now)
         if joined:
             self.environment.set_present(self.stepping.present)
@@ -213,7 +219,7 @@ class EnvironmentServer:
                 self._welcome(agent)
         with self._time.spent("send"):
             self._answer(self._last, closed, applied)
-        self._count(self._last, closed)
+        self._count(closed)
         self._offer(now)
         self.control.progress.ticks = self.stepping.tick
 
@@ -233,18 +239,16 @@ class EnvironmentServer:
             self.stepping.answered(agent, (self.stepping.tick, frames))
             self.transport.try_send("env", agent, Observation(tick=self.stepping.tick), frames)
 
-    def _count(self, outcome: Outcome, closed: Closed) -> None:
+    def _count(self, closed: Closed) -> None:
         self._substituted += len(closed.late)
         self._joint_steps += len(closed.actions) + len(closed.late)
-        self._steps += int(np.count_nonzero(outcome.episode >= 0))
         before = self.statistics.training
         self.statistics.add(self.environment.finished())
         self.control.progress.episodes = self.statistics.training
         while (evaluation := self.statistics.evaluation()) is not None:
             self.telemetry.write(self._steps, self.statistics.training, evaluation)
-            logger.info(
-                "evaluation at episode %d: %s", self.statistics.training, json.dumps({k: round(v, 3) for k, v in evaluation.items()})
-            )
+            rounded = {name: round(value, 3) for name, value in evaluation.items()}
+            logger.info("evaluation at episode %d: %s", self.statistics.training, rounded)
         if not self._finishing and before < self._next_evaluation <= self.statistics.training:
             self._next_evaluation += self.evaluation.every
             self._ask_evaluation(self.evaluation.episodes)

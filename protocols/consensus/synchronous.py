@@ -22,6 +22,8 @@ from protocols.messages import Average, Message
 Vector = NDArray[np.float32]
 KEPT = 2
 """newest vectors of rounds to come that are kept per neighbour"""
+FARTHEST = 10_000_000
+"""rounds that a neighbour may be ahead: more than any run has, since a claim is followed and can't be taken back"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,8 @@ class SynchronousAveraging(Conversation[Averaged]):
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         if not np.isfinite(vector).all():
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
+        if message.round > max(self._round, 0) + FARTHEST:
+            raise BadMessage("E_AHEAD", f"{src} claims round {message.round}, far from {self._round}")
         self._newest[src] = max(self._newest.get(src, -1), message.round)
         kept = self._kept[src]
         if message.round < self._round or (message.round == self._round and self._own is None):

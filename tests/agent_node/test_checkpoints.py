@@ -76,6 +76,14 @@ def test_new_ones_outlive_a_damaged_one_of_a_later_step(tmp_path: Path) -> None:
     assert found is not None and found[1]["step"] == 7
 
 
+def test_what_has_diverged_is_not_kept(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with pytest.raises(FloatingPointError, match="learner/w"):
+        checkpoints.write(tmp_path, 2, {"learner/w": torch.tensor([1.0, float("nan")])}, {"updates": 2}, 2)
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None and found[1]["updates"] == 1
+
+
 WRITER = """
 import sys, torch
 from pathlib import Path

@@ -242,6 +242,7 @@ def test_an_agent_without_neighbours_closes_at_once() -> None:
         ("b", average(0), vector(np.inf, 1), "bad.E_NONFINITE"),
         ("x", average(0), vector(1, 1), "bad.E_UNKNOWN_NODE"),
         ("b", Join(), {}, "bad.E_DECODE"),
+        ("b", average(2**62), vector(1, 1), "bad.E_AHEAD"),
     ],
 )
 def test_what_breaks_a_rule_is_counted_and_dropped(src: str, message: Any, arrays: dict[str, np.ndarray], counter: str) -> None:

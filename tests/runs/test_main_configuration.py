@@ -121,6 +121,8 @@ def test_kill_9_of_the_environment_server_is_survived(tmp_path: Path) -> None:
         eventually("a second environment server", lambda: len(events(directory, "node.alive", "env-0")) == 2, 20)
         seen = len(metrics(directory, "agent-0", "success"))
         eventually("agents play again", lambda: len(metrics(directory, "agent-0", "success")) >= seen + 3, 30)
+        before = metrics(directory, "agent-0", "buffer.transitions")[-1]
+        eventually("and remember what they play", lambda: metrics(directory, "agent-0", "buffer.transitions")[-1] > before + 50, 30)
         assert {name: pid for name, pid in pids(directory).items() if name.startswith("agent")} == agents, "no agent was restarted"
     finally:
         orchestrate(runs, "down", "served")

@@ -1,0 +1,75 @@
+"""An environment server beside a small run server, with one agent that only listens, on real sockets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from env_server.server import EPISODES, EnvironmentServer
+from orchestrator.config import Configuration
+from protocols.launch import RUN_SERVER, NodeStart
+from protocols.messages import Command, Hello, Join, Offer, Welcome
+from protocols.transport import Identity, Transport
+
+SETTINGS = {
+    "version": 1,
+    "until": {"time": "1min"},
+    "environment": {"id": "landmarks", "copies": 3, "options": {"members": 1, "largest": 1}},
+    "agents": {"count": 1},
+    "exchange": {},
+}
+CONFIGURATION = np.frombuffer(Configuration.model_validate(SETTINGS).model_dump_json().encode(), np.uint8)
+
+
+class RunServer(threading.Thread):
+    """Welcomes env-0 and starts it; joins as agent-0; tells env-0 to stop when the first offer has come, which it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transport = Transport(Identity("test", RUN_SERVER))
+        self.agent = Transport(Identity("test", "agent-0"))
+        self.endpoints = self.transport.bind("ctl"), self.transport.bind("tele")
+        self.ended = threading.Event()
+        self.first: int | None = None
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            for received in self.transport.receive(0.02):
+                if isinstance(received.message, Hello):
+                    self.transport.send("ctl", "env-0", Welcome(), {"config": CONFIGURATION})
+                    self.transport.send("ctl", "env-0", Command(id=1, op="start"))
+                    self.agent.connect("env", "env-0", received.message.endpoint)
+                    self.agent.send("env", "env-0", Join())
+            for received in self.agent.receive(0.02):
+                if isinstance(received.message, Offer) and self.first is None:
+                    self.first = int(received.arrays["episode"].min())
+                    self.transport.send("ctl", "env-0", Command(id=2, op="stop"))
+
+
+@pytest.fixture
+def run_server() -> Iterator[RunServer]:
+    before = signal.getsignal(signal.SIGTERM)
+    run_server = RunServer()
+    run_server.start()
+    yield run_server
+    signal.signal(signal.SIGTERM, before)
+    run_server.ended.set()
+    run_server.join(10)
+    run_server.agent.close(0)
+    run_server.transport.close(0)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("incarnation", [1, 3])
+def test_every_incarnation_has_episode_numbers_of_its_own(run_server: RunServer, tmp_path: Path, incarnation: int) -> None:
+    token = tmp_path / "control.json"
+    token.touch(0o600)
+    token.write_text(json.dumps({"token": "secret"}))
+    EnvironmentServer(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token))).run()
+    assert run_server.first == (incarnation - 1) * EPISODES
