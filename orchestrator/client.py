@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.runs import read_json
+from orchestrator.runs import lock_held, read_json
 from protocols.errors import AuthenticationError, ExitCode, ResourceError, SchemaError
 from protocols.messages import Hello, Message, Refuse, Status, StatusRequest, StopRequest, Welcome, schema_hash
 from protocols.transport import Identity, Transport
@@ -21,6 +21,8 @@ from protocols.transport import Identity, Transport
 SERVER = "run"
 """name of the run server on the control channel"""
 _RETRY = 1.0
+_SLICE = 0.25
+"""seconds after which a waiting client looks whether there is still somebody to answer"""
 
 Snapshot = dict[str, Any]
 """What the run server says of the run; its keys are listed in `docs/architecture.md`"""
@@ -93,13 +95,21 @@ class RunClient:
             self._transport.try_send("ctl", SERVER, request)
             retry = min(end, now + _RETRY)
             while (now := time.monotonic()) < retry:
-                for received in self._transport.receive(retry - now):
+                for received in self._transport.receive(min(_SLICE, retry - now)):
                     message = received.message
                     if isinstance(message, Refuse):
                         raise _refusal(message)
                     if isinstance(message, answer) and message.rid in ("", request.rid):
                         return bytes(received.arrays["snapshot"].data) if "snapshot" in received.arrays else b"{}"
+                if self._deserted():
+                    raise Unreachable(f"the run server of {self.directory.name} has ended")
         raise Unreachable(f"the run server of {self.directory.name} did not answer within {timeout:g} s")
+
+    def _deserted(self) -> bool:
+        """Whether the run server has ended: in order (its address is gone), or not (it holds its lock no more)."""
+        if not (self.directory / "control.json").is_file():
+            return True
+        return (self.directory / "run.lock").is_file() and not lock_held(self.directory)
 
 
 def _refusal(message: Refuse) -> Exception:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,6 +109,20 @@ def test_a_client_that_was_forgotten_says_hello_again(peer: Peer, runs: Path) ->
 def test_silence_ends_at_the_deadline(peer: Peer, runs: Path) -> None:
     with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
         RunClient(runs / "night", timeout=0.3)
+
+
+@pytest.mark.parametrize("end", ["in order", "killed"])
+def test_nobody_waits_for_a_run_server_that_has_ended(peer: Peer, runs: Path, end: str) -> None:
+    peer.answer = lambda message: (Welcome(), {}) if isinstance(message, Hello) else None
+    with RunClient(runs / "night") as client:
+        if end == "in order":
+            (runs / "night" / "control.json").unlink()
+        else:
+            (runs / "night" / "run.lock").touch()  # nobody holds it
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="has ended"):
+            client.status(timeout=20.0)
+        assert time.monotonic() - began < 10.0
 
 
 def test_a_run_without_an_address(runs: Path) -> None:
