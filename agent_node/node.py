@@ -122,6 +122,9 @@ class AgentNode:
         if playing.restore(self._checkpoints):
             text = f"{self.name} goes on from its checkpoint at {playing.trainer.updates} updates, {self.figures.episodes} episodes"
             self.control.event("info", "node.restored", text)
+        elif self._start.incarnation > 1:
+            text = f"{self.name} begins anew: it had no checkpoint yet (supervision.checkpoint says how often one is made)"
+            self.control.event("warning", "node.anew", text)
         self.playing = playing
         self.neighbours.follow(self.control.roster, now)
         self.control.progress.phase = "acting"

@@ -221,7 +221,7 @@ class EnvironmentServer:
             self._answer(self._last, closed, applied)
         self._count(closed)
         self._offer(now)
-        self.control.progress.ticks = self.stepping.tick
+        self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self._steps
 
     def _answer(self, outcome: Outcome, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
         for agent in self.stepping.present:
@@ -333,7 +333,7 @@ class EnvironmentServer:
             self.statistics.training, self._steps = int(state["episodes"]), int(state["steps"])
             self._next_evaluation = int(state["next_evaluation"])
             self._reported_steps = self._steps
-            self.control.progress.episodes = self.statistics.training
+            self.control.progress.episodes, self.control.progress.steps = self.statistics.training, self._steps
 
 
 def main(start: NodeStart) -> int:

@@ -154,12 +154,9 @@ class Reception:
             self._transport.try_send("ctl", src, HeartbeatAck())
             view.phases[src] = message.phase
             if src == ENVIRONMENT and message.phase != "joining":
-                view.progress.count(message.inc, episodes=message.episodes)
+                view.progress.count(message.inc, message.episodes, message.steps)
         elif isinstance(message, Metrics):
             view.collector.receive(src, message, received.arrays, self._nodes.agents_up)
-            if src == ENVIRONMENT:
-                reported = view.collector.newest.get(src, {}).get("steps", message.step)
-                view.progress.count(message.inc, steps=int(reported))
         elif isinstance(message, CommandAck):
             self._commands.acknowledged(src, message.id)
             if message.status == "failed":

@@ -49,6 +49,7 @@ class Progress:
     updates: int = 0
     rounds: int = 0
     episodes: int = 0
+    steps: int = 0
     phase: str = "joining"
 
 
@@ -152,6 +153,7 @@ class NodeControl:
             updates=progress.updates,
             rounds=progress.rounds,
             episodes=progress.episodes,
+            steps=progress.steps,
             phase=progress.phase,
             depth=max(0, self._transport.depth),
         )

@@ -104,6 +104,7 @@ class Heartbeat(Message):
     updates: Count = 0
     rounds: Count = 0
     episodes: Count = 0
+    steps: Count = 0
     phase: Annotated[str, Meta(max_length=32)] = ""
     idle: Seconds = 0.0
     depth: Count = 0

@@ -125,7 +125,7 @@ class Node:
         self.write(json.dumps({e.name: [e.state, e.inc, bool(e.endpoint)] for e in roster.entries}))
 
     def heartbeat(self) -> None:
-        self.transport.send("ctl", RUN_SERVER, Heartbeat(ticks=self.ticks, episodes=self.ticks // 2, phase="training"))
+        self.transport.send("ctl", RUN_SERVER, Heartbeat(ticks=self.ticks, episodes=self.ticks // 2, steps=self.ticks, phase="training"))
 
     def step(self) -> None:
         self.ticks += 1
