@@ -27,7 +27,7 @@ from protocols.seeds import Stream, generator
 from protocols.settings import parse_duration
 from protocols.stepping import StepClient
 from protocols.telemetry import Telemetry, TimeShares
-from protocols.topology import TopologySettings, build, metropolis_weights
+from protocols.topology import TopologySettings, edges, mixing_weights
 from protocols.transport import Identity, Received, Transport
 
 logger = logging.getLogger(__name__)
@@ -234,14 +234,15 @@ def _persona(start: NodeStart, configuration: Mapping[str, Any]) -> Persona:
     agents = dict(configuration["agents"])
     count, overrides = agents.pop("count"), agents.pop("overrides")
     names = [f"agent-{i}" for i in range(count)]
-    graph = build(TopologySettings.model_validate(configuration["network"]["topology"]), names)
-    mixing = metropolis_weights(graph)[names.index(start.node)]
+    pairs = edges(TopologySettings.model_validate(configuration["network"]["topology"]), names)
+    weights = mixing_weights(names, pairs)[names.index(start.node)]
+    neighbours = {name for pair in pairs if start.node in pair for name in pair if name != start.node}
     return Persona(
         start.node,
         start.seed,
         AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
         ExchangeSettings.model_validate(configuration["exchange"]),
-        {peer: float(mixing[names.index(peer)]) for peer in graph.neighbors(start.node)},
+        {peer: float(weights[names.index(peer)]) for peer in sorted(neighbours)},
     )
 
 

@@ -6,7 +6,6 @@ per agent. `torch._dynamo` (70 MB) is not among it: torch's own optimisers load 
 
 from __future__ import annotations
 
-import networkx  # noqa: F401 - the communication graph is built from it
 import safetensors.torch  # noqa: F401 - checkpoints
 import torch
 
@@ -16,7 +15,6 @@ import agent_node.world_models.ensemble  # noqa: F401
 from agent_node.settings import AgentSettings, ExchangeSettings
 from protocols.messages import schema_hash
 from protocols.registry import kinds
-from protocols.topology import TopologySettings, build, metropolis_weights
 
 # Used once here, so that what libraries build at first use is shared too.
 torch.manual_seed(0)
@@ -24,4 +22,3 @@ schema_hash()
 AgentSettings.model_validate({"learner": {"kind": "double_dqn"}, "world_model": {"kind": "ensemble"}})
 ExchangeSettings.model_validate({})
 kinds("learner")
-metropolis_weights(build(TopologySettings(), ["a", "b"]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from protocols.settings import NodeName, Settings
@@ -26,52 +27,69 @@ class TopologySettings(Settings):
         return sorted({node for edge in self.edges for node in edge} - set(agents))
 
 
-def build(settings: TopologySettings, agents: list[str]) -> nx.Graph:
-    """Undirected graph over `agents` (in that order). Unknown nodes are the configuration check's affair: here they raise `ValueError`."""
-    import networkx as nx
+Edge = tuple[str, str]
 
-    graph = nx.Graph()
-    graph.add_nodes_from(agents)
+
+def edges(settings: TopologySettings, agents: list[str]) -> list[Edge]:
+    """Undirected edges over `agents`, each once. Unknown nodes are the configuration check's affair: here they raise `ValueError`.
+
+    All that a node needs, without a graph library in its memory.
+    """
     n = len(agents)
+    pairs: Iterable[Edge]
     if settings.kind == "ring":
-        graph.add_edges_from((agents[i], agents[(i + 1) % n]) for i in range(n) if n > 1)
+        pairs = [(agents[i], agents[(i + 1) % n]) for i in range(n)]
     elif settings.kind == "complete":
-        graph.add_edges_from((a, b) for i, a in enumerate(agents) for b in agents[i + 1 :])
+        pairs = combinations(agents, 2)
     elif settings.kind == "star":
-        graph.add_edges_from((agents[0], b) for b in agents[1:])
+        pairs = [(agents[0], agent) for agent in agents[1:]]
     elif settings.kind == "path":
-        graph.add_edges_from(pairwise(agents))
+        pairs = pairwise(agents)
     elif settings.kind == "grid":
         rows = next(r for r in range(int(n**0.5), 0, -1) if n % r == 0)
         columns = n // rows
-        for i, agent in enumerate(agents):
-            if (i + 1) % columns:
-                graph.add_edge(agent, agents[i + 1])
-            if i + columns < n:
-                graph.add_edge(agent, agents[i + columns])
+        across = [(agents[i], agents[i + 1]) for i in range(n) if (i + 1) % columns]
+        pairs = across + [(agents[i], agents[i + columns]) for i in range(n - columns)]
     else:
         unknown = settings.unknown_nodes(agents)
         if unknown:
             raise ValueError(f"edges name nodes that nobody has: {', '.join(unknown)}")
-        graph.add_edges_from((a, b) for a, b in settings.edges if a != b)
+        pairs = settings.edges
+    order = {agent: i for i, agent in enumerate(agents)}
+    found = {(a, b) if order[a] < order[b] else (b, a) for a, b in pairs if a != b}
+    return sorted(found, key=lambda edge: (order[edge[0]], order[edge[1]]))
+
+
+def build(settings: TopologySettings, agents: list[str]) -> nx.Graph:
+    """The graph of `edges`, with `agents` as its nodes in that order."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(agents)
+    graph.add_edges_from(edges(settings, agents))
     return graph
 
 
-def metropolis_weights(graph: nx.Graph) -> NDArray[np.float64]:
-    """W of Metropolis-Hastings in the node order of the graph: W_ij = 1 / (1 + max(d_i, d_j)) on edges, W_ii = 1 - sum_j W_ij.
+def mixing_weights(agents: Sequence[str], pairs: Iterable[Edge]) -> NDArray[np.float64]:
+    """W of Metropolis-Hastings in the order of `agents`: W_ij = 1 / (1 + max(d_i, d_j)) on edges, W_ii = 1 - sum_j W_ij.
 
     Symmetric and doubly stochastic (Xiao and Boyd 2004).
     """
     import numpy as np
 
-    nodes = list(graph.nodes)
-    weights = np.zeros((len(nodes), len(nodes)))
-    for i, a in enumerate(nodes):
-        for j, b in enumerate(nodes):
-            if graph.has_edge(a, b):
-                weights[i, j] = 1.0 / (1 + max(graph.degree[a], graph.degree[b]))
+    number = {agent: i for i, agent in enumerate(agents)}
+    adjacent = np.zeros((len(agents), len(agents)), bool)
+    for a, b in pairs:
+        adjacent[number[a], number[b]] = adjacent[number[b], number[a]] = True
+    degree = adjacent.sum(axis=1)
+    weights: NDArray[np.float64] = adjacent / (1.0 + np.maximum(degree[:, None], degree[None, :]))
     np.fill_diagonal(weights, 1.0 - weights.sum(axis=1))
     return weights
+
+
+def metropolis_weights(graph: nx.Graph) -> NDArray[np.float64]:
+    """`mixing_weights` in the node order of a graph."""
+    return mixing_weights(list(graph.nodes), graph.edges)
 
 
 def contraction(weights: NDArray[np.float64]) -> float:
