@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import IntFlag
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -214,7 +214,7 @@ class StatusRequest(Message):
 
 
 class Status(Message):
-    """Run server -> client: the frame `snapshot[bytes] u1` (JSON, `orchestrator.snapshot`) with all events after `after`."""
+    """Run server -> client: the frame `snapshot[bytes] u1` (JSON, `orchestrator.run_server.snapshot`) with all events after `after`."""
 
 
 class StopRequest(Message):
@@ -394,6 +394,11 @@ AnyMessage = (
 
 @cache
 def schema_hash() -> str:
-    """SHA-256 over the JSON schema of all messages: two processes talk only if theirs are equal."""
-    schema = msgspec.json.schema(AnyMessage)
-    return sha256(msgspec.json.encode(schema, order="sorted")).hexdigest()
+    """SHA-256 over the JSON schema of all messages, without their documentation: two processes talk only if theirs are equal."""
+
+    def bare(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            return {key: bare(value) for key, value in schema.items() if not (key == "description" and isinstance(value, str))}
+        return [bare(value) for value in schema] if isinstance(schema, list) else schema
+
+    return sha256(msgspec.json.encode(bare(msgspec.json.schema(AnyMessage)), order="sorted")).hexdigest()

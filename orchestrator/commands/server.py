@@ -19,7 +19,7 @@ def serve(
     start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds until every node must be up.")] = 60.0,
 ) -> None:
     """Lead the run in DIR: rendezvous, supervision, collection. Started by `up`."""
-    from orchestrator.run_server import main
+    from orchestrator.run_server.server import main
 
     raise typer.Exit(main(directory, start_timeout))
 

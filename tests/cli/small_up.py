@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from orchestrator import run_server
 from orchestrator.cli import main
+from orchestrator.run_server import server as run_server
 
 
 class Popen(subprocess.Popen[bytes]):

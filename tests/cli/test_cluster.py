@@ -268,7 +268,8 @@ def test_two_runs_at_once_do_not_mix_and_speak_json(up: Up, runs: Path) -> None:
 
 TWENTY = """
 import os, sys
-from orchestrator import cli, configuration, names, run_server
+from orchestrator import cli, configuration, names
+from orchestrator.run_server import server as run_server
 from tests.cli.small_up import Popen
 run_server.subprocess.Popen = Popen
 begin, go = os.pipe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from orchestrator.run_server import serve
+from orchestrator.run_server.server import serve
 from protocols import logs
 
 NODES = "tests.orchestrator.small_nodes"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from orchestrator.collector import HISTORY, Collector
 from orchestrator.config import Configuration
-from orchestrator.sinks import Row, TensorBoardSink, write_metrics_csv
-from orchestrator.summary import summarize
+from orchestrator.run_server.collector import HISTORY, Collector
+from orchestrator.run_server.sinks import Row, TensorBoardSink, write_metrics_csv
+from orchestrator.run_server.summary import summarize
 from protocols.messages import Metrics
 
 
@@ -86,7 +86,7 @@ def test_a_sink_that_fails_is_switched_off_with_one_warning(tmp_path: Path) -> N
 
 
 def test_a_slow_sink_never_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.sinks._QUEUE", 8)
+    monkeypatch.setattr("orchestrator.run_server.sinks._QUEUE", 8)
     monkeypatch.setattr(TensorBoardSink, "_run", lambda self: None)  # a thread that takes nothing
     sink = TensorBoardSink(tmp_path)
     for step in range(20):
@@ -96,7 +96,7 @@ def test_a_slow_sink_never_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_sink_does_not_load_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from orchestrator.sinks import Row, TensorBoardSink\n"
+        "import sys; from pathlib import Path; from orchestrator.run_server.sinks import Row, TensorBoardSink\n"
         "sink = TensorBoardSink(Path(sys.argv[1])); sink.write(Row('a', 1.0, 1, {'x': 1.0})); sink.close()\n"
         "assert sink.failure is None, sink.failure\nassert 'torch' not in sys.modules"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.disagreement import PENDING_ROUNDS, DisagreementTracker
+from orchestrator.run_server.disagreement import PENDING_ROUNDS, DisagreementTracker
 from protocols.consensus.sketch import Projection
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.config import Until
-from orchestrator.progress import Progress
+from orchestrator.run_server.progress import Progress
 
 
 def test_whichever_comes_first() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.rendezvous import RETRY, Admission, Commands
-from orchestrator.stopping import Grace, OrderedStop
+from orchestrator.run_server.rendezvous import RETRY, Admission, Commands
+from orchestrator.run_server.stopping import Grace, OrderedStop
 from protocols.errors import ExitCode
 from protocols.messages import Hello, schema_hash
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.supervision import Fate, RestartPolicy, Supervisor, describe_exit
+from orchestrator.run_server.supervision import Fate, RestartPolicy, Supervisor, describe_exit
 from protocols.errors import ExitCode
 
 AGENTS = [f"agent-{i}" for i in range(4)]

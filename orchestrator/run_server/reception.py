@@ -10,11 +10,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from orchestrator.clients import Clients
-from orchestrator.hosts import Hosts
-from orchestrator.nodes import ENVIRONMENT, Nodes
-from orchestrator.rendezvous import Admission, Commands
-from orchestrator.snapshot import RunView, snapshot_json
+from orchestrator.run_server.clients import Clients
+from orchestrator.run_server.hosts import Hosts
+from orchestrator.run_server.nodes import ENVIRONMENT, Nodes
+from orchestrator.run_server.rendezvous import Admission, Commands
+from orchestrator.run_server.snapshot import RunView, snapshot_json
 from protocols.errors import ExitCode
 from protocols.messages import (
     Bye,

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from orchestrator.hosts import Hosts
 from orchestrator.launch.placement import Slot
-from orchestrator.nodes import UP, Nodes
-from orchestrator.reception import Reception
-from orchestrator.rendezvous import Admission, Commands
-from orchestrator.snapshot import RunView
-from orchestrator.stopping import OrderedStop
-from orchestrator.supervision import Fate, describe_exit
+from orchestrator.run_server.hosts import Hosts
+from orchestrator.run_server.nodes import UP, Nodes
+from orchestrator.run_server.reception import Reception
+from orchestrator.run_server.rendezvous import Admission, Commands
+from orchestrator.run_server.snapshot import RunView
+from orchestrator.run_server.stopping import OrderedStop
+from orchestrator.run_server.supervision import Fate, describe_exit
 from protocols.errors import ExitCode
 from protocols.membership import Change, State
 from protocols.messages import NodeEnded

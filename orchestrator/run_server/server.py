@@ -24,21 +24,21 @@ from types import FrameType
 
 from pydantic import ValidationError
 
-from orchestrator.collector import Collector
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
-from orchestrator.hosts import Hosts
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
-from orchestrator.leader import Leader, Outcome
-from orchestrator.nodes import ENVIRONMENT
-from orchestrator.progress import Progress
-from orchestrator.rendezvous import Admission
 from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
-from orchestrator.sinks import write_metrics_csv
-from orchestrator.snapshot import RunView
-from orchestrator.summary import summarize
-from orchestrator.supervision import RestartPolicy, Supervisor
+from orchestrator.run_server.collector import Collector
+from orchestrator.run_server.hosts import Hosts
+from orchestrator.run_server.leader import Leader, Outcome
+from orchestrator.run_server.nodes import ENVIRONMENT
+from orchestrator.run_server.progress import Progress
+from orchestrator.run_server.rendezvous import Admission
+from orchestrator.run_server.sinks import write_metrics_csv
+from orchestrator.run_server.snapshot import RunView
+from orchestrator.run_server.summary import summarize
+from orchestrator.run_server.supervision import RestartPolicy, Supervisor
 from orchestrator.sweep import MARK, sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.disagreement import DisagreementTracker
-from orchestrator.sinks import Row, TensorBoardSink
+from orchestrator.run_server.disagreement import DisagreementTracker
+from orchestrator.run_server.sinks import Row, TensorBoardSink
 from protocols.messages import Metrics
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.launch.base import Engine, HostHandle, HostPhase, Invitation
 from orchestrator.launch.placement import Slot
-from orchestrator.supervision import describe_exit
+from orchestrator.run_server.supervision import describe_exit
 from protocols.membership import Membership, MembershipTimeouts, State
 
 _STOP_WAIT = 10.0

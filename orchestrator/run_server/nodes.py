@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.hosts import Hosts
 from orchestrator.launch.placement import NodeRequest, Slot, place
-from orchestrator.rendezvous import RETRY
 from orchestrator.run_files import write_json
-from orchestrator.snapshot import RunView
+from orchestrator.run_server.hosts import Hosts
+from orchestrator.run_server.rendezvous import RETRY
+from orchestrator.run_server.snapshot import RunView
 from orchestrator.sweep import ProcessRecord, identify, write_records
 from protocols.membership import State
 from protocols.messages import NodeEnded, NodeStarted, Role, StartNode, StopNode

@@ -9,11 +9,11 @@ from typing import Any
 
 import networkx as nx
 
-from orchestrator.collector import RUN_NODE, Collector
 from orchestrator.config import Configuration
-from orchestrator.progress import Progress
 from orchestrator.run_files import EventLog, RunFiles
-from orchestrator.supervision import Supervisor
+from orchestrator.run_server.collector import RUN_NODE, Collector
+from orchestrator.run_server.progress import Progress
+from orchestrator.run_server.supervision import Supervisor
 from protocols.membership import Member, Membership, State
 
 _SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
