@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from protocols.consensus.synchronous import SynchronousAveraging
+from protocols.consensus.averager import Averager
 from protocols.conversation import Conversation
 from protocols.hindsight import TraceExchange
 from protocols.messages import Average, Message, Propose, ProposeAck, RosterEntry, Trace, TraceAck
@@ -15,12 +15,12 @@ from protocols.negotiation.proposals import Negotiation
 from protocols.transport import Transport
 
 _GONE = ("dead", "left", "lost")
-_TAKES: dict[type[Message], type[Conversation[Any]]] = {
+_TAKES: dict[type[Message], type] = {
     Propose: Negotiation,
     ProposeAck: Negotiation,
     Trace: TraceExchange,
     TraceAck: TraceExchange,
-    Average: SynchronousAveraging,
+    Average: Averager,
 }
 
 
@@ -47,7 +47,7 @@ class Neighbours:
     def add(self, conversation: Conversation[Any], now: float) -> None:
         """Let a conversation take part; averaging waits for none of the neighbours that are not there."""
         self._conversations.append(conversation)
-        if isinstance(conversation, SynchronousAveraging):
+        if isinstance(conversation, Averager):
             for name in self.names:
                 if name not in self._incarnations:
                     conversation.peer_dead(name, now)
@@ -69,8 +69,8 @@ class Neighbours:
                 self._connect(name, entry)
                 if name in self._incarnations:
                     for conversation in self._conversations:
-                        if isinstance(conversation, SynchronousAveraging):
-                            conversation.peer_alive(name, now)
+                        if isinstance(conversation, Averager):
+                            conversation.peer_alive(name, self._incarnations[name], now)
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         """Hand a message to the conversation that it belongs to."""

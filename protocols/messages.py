@@ -38,7 +38,8 @@ class ArrayInfo(msgspec.Struct, forbid_unknown_fields=True, array_like=False):
 
 
 class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Fields of every header. The transport fills them in; a sender sets only the body and, for requests, `rid`."""
+    """Fields of every header. The transport fills them in; a sender sets only the body, for requests `rid`, and under the logical clock
+    `at`, the tick at which the message counts as arrived (0: as soon as it is there)."""
 
     v: Annotated[int, Meta(ge=1, le=1)] = 1
     run: Name = ""
@@ -48,6 +49,7 @@ class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_field
     seq: Count = 0
     rid: Digest = ""
     ts: Seconds = 0.0
+    at: Count = 0
     frames: Annotated[list[ArrayInfo], Meta(max_length=64)] = []
 
 
@@ -67,8 +69,11 @@ class Hello(Message):
 
 
 class Welcome(Message):
-    """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON)."""
+    """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON). `rejoin`: the run went on without
+    this node, which comes back into it. `checkpoint`: under the logical clock, the tick whose checkpoint to go on from (-1: none)."""
 
+    rejoin: bool = False
+    checkpoint: Identity = -1
     digest: Digest = ""
     directory: Annotated[str, Meta(max_length=1024)] = ""
 
@@ -306,9 +311,16 @@ class Observation(Message):
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
     counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches, and `goal[K] i4`, its own
     goal in the episode that each copy plays (-1: no member).
+
+    `steps` and `episodes` are the run's progress at this tick, the same for all agents: what triggers by step or episode go by. From a
+    tick with `phase` evaluation on nobody learns; with `checkpoint` (logical clock) everybody makes a checkpoint of this tick and joins
+    anew.
     """
 
     tick: Count
+    steps: Count = 0
+    episodes: Count = 0
+    phase: Literal["training", "evaluation", "checkpoint"] = "training"
 
 
 class Offer(Message):

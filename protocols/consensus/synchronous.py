@@ -9,13 +9,13 @@ neighbour. Then the mean is not kept, which is this mode's known limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.conversation import Array, Conversation, Send
+from protocols.consensus.averager import Averaged, Averager
+from protocols.conversation import Array, Send
 from protocols.errors import BadMessage
 from protocols.messages import Average, Message
 
@@ -26,19 +26,7 @@ FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead: more than any run has, since a claim is followed and can't be taken back"""
 
 
-@dataclass(frozen=True, eq=False)
-class Averaged:
-    """A round is closed: add `delta` to whatever the parameters have become since `begin`."""
-
-    round: int
-    delta: NDArray[np.float64]
-    """sum_j W_ij (x_j - x_i) over the neighbours `used`, x_i as given to `begin`"""
-    used: tuple[str, ...]
-    missing: tuple[str, ...]
-    """configured neighbours that were dead or late"""
-
-
-class SynchronousAveraging(Conversation[Averaged]):
+class SynchronousAveraging(Averager):
     """Rounds of one agent.
 
     `weights`: W_ij of each neighbour j in the configured graph. `layout` and `size`: digest and length of the vectors that are accepted.
@@ -100,9 +88,13 @@ class SynchronousAveraging(Conversation[Averaged]):
             self._newest.pop(peer, None)
             self._close_if_complete()
 
-    def peer_alive(self, peer: str, now: float) -> None:
+    def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
         """`peer` is there (again): it takes part from the next round on."""
         self._dead.discard(peer)
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Go on after the round that was the newest."""
+        self._round = int(state["round"])
 
     def tick(self, now: float) -> None:
         """Close the round if its deadline has passed."""

@@ -215,7 +215,7 @@ def test_the_dead_contribute_nothing_and_are_sent_nothing() -> None:
     assert event.delta.tolist() == [1.0, 0.0] and event.missing == ("c",)
     a.begin(1, np.zeros(2), 0.2)
     assert [send.dst for send in a.outgoing()] == ["b"]
-    a.peer_alive("c", 0.3)
+    a.peer_alive("c", 2, 0.3)
     a.begin(2, np.zeros(2), 0.4)
     assert [send.dst for send in a.outgoing()] == ["b", "c"]
     a.peer_dead("b", 0.5)

@@ -1,0 +1,121 @@
+"""What every way of averaging has in common, so that one settings key chooses among them and no driver knows which it drives.
+
+An agent calls `begin(number, vector, now)` with its parameters x as they are, goes on learning while the round is open, and adds the
+`delta` of the `Averaged` event to whatever they have become. Modes differ in what they send, whom they wait for and what `delta` is.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.conversation import Array, Conversation
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """A round is closed: add `delta` to whatever the parameters have become since `begin`."""
+
+    round: int
+    delta: NDArray[np.float64]
+    """the move of the round's vector, `[d]`"""
+    used: tuple[str, ...]
+    """neighbours whose vectors counted"""
+    missing: tuple[str, ...]
+    """configured neighbours that were dead or late"""
+
+
+class Surroundings(Protocol):
+    """One agent's place in the graph, which may change from round to round."""
+
+    @property
+    def everybody(self) -> Collection[str]:
+        """All who are neighbours, in either direction, in any round."""
+        ...
+
+    def receivers(self, round: int) -> Collection[str]:
+        """Whom the agent sends to in a round."""
+        ...
+
+    def senders(self, round: int) -> Collection[str]:
+        """Who sends to the agent in a round."""
+        ...
+
+    def weights(self, round: int) -> Mapping[str, float]:
+        """W_ij of each neighbour j in a round's undirected graph (Metropolis-Hastings); raises `ValueError` for directed graphs."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedSurroundings:
+    """The same neighbours in every round, in both directions; `mixing[j]` is W_ij."""
+
+    mixing: Mapping[str, float]
+
+    @property
+    def everybody(self) -> Collection[str]:
+        """The neighbours."""
+        return self.mixing.keys()
+
+    def receivers(self, round: int) -> Collection[str]:
+        """The neighbours."""
+        return self.mixing.keys()
+
+    def senders(self, round: int) -> Collection[str]:
+        """The neighbours."""
+        return self.mixing.keys()
+
+    def weights(self, round: int) -> Mapping[str, float]:
+        """`mixing`."""
+        return self.mixing
+
+
+class Averager(Conversation[Averaged]):
+    """Rounds of one agent."""
+
+    @property
+    @abstractmethod
+    def round(self) -> int:
+        """The newest round that was begun; -1 before the first."""
+
+    @property
+    @abstractmethod
+    def newest_round(self) -> int:
+        """The newest round that any neighbour has sent, -1 before the first: an agent that finds itself behind continues there. Modes
+        whose rounds are each agent's own affair return `round`."""
+
+    @property
+    @abstractmethod
+    def open(self) -> bool:
+        """Whether a round is waiting for its neighbours."""
+
+    @property
+    def mass(self) -> float:
+        """How much of its own the agent has: the weight w of push-sum, 1 in all other modes. Below `LIGHT` it does not train."""
+        return 1.0
+
+    @abstractmethod
+    def begin(self, number: int, vector: Array, now: float) -> None:
+        """Begin a round with x_i, `[d]`. Rounds only rise; one that is still open is closed first with what has come. `ValueError` for a
+        wrong length, a number that is not finite, or a round not above the last."""
+
+    @abstractmethod
+    def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
+        """`peer` is there (again), as this incarnation: it takes part from the next round on."""
+
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint keeps between two rounds."""
+        return {"round": np.array(self.round)}
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restore; `ValueError` for what does not fit."""
+
+
+LIGHT = 0.1
+"""mass from which an agent trains"""
