@@ -8,8 +8,9 @@ neighbour. Then the mean is not kept, which is this mode's known limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,15 @@ FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead: more than any run has, since a claim is followed and can't be taken back"""
 
 
+class Combination(NamedTuple):
+    """What a round brings: the move of x_i, `[d]`, and the neighbours whose vectors counted."""
+
+    delta: NDArray[np.float64]
+    used: tuple[str, ...]
+
+
 class SynchronousAveraging(Averager):
-    """Rounds of one agent.
+    """Rounds of one agent. Modes that work in rounds of the same kind override `_combine`, and `_publish` if they send something else.
 
     `weights`: W_ij of each neighbour j in the configured graph. `layout` and `size`: digest and length of the vectors that are accepted.
     `deadline`: seconds after `begin` when a round closes without those who are late.
@@ -72,13 +80,12 @@ class SynchronousAveraging(Averager):
         if number <= self._round:
             raise ValueError(f"round {number} was begun already (the newest is {self._round})")
         self._close()
-        self._round, self._own, self._closes = number, own, now + self._deadline
-        for neighbour, kept in self._kept.items():
+        self._round, self._closes = number, now + self._deadline
+        for kept in self._kept.values():
             for old in [r for r in kept if r < number]:
                 del kept[old]
                 self.counters["old"] += 1
-            if neighbour not in self._dead:
-                self._sends.append(Send(neighbour, Average(round=number, layout=self._layout), {"vector": own}))
+        self._own = self._publish(own, [neighbour for neighbour in self._weights if neighbour not in self._dead])
         self._close_if_complete()
 
     def peer_dead(self, peer: str, now: float) -> None:
@@ -115,16 +122,36 @@ class SynchronousAveraging(Averager):
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         if not np.isfinite(vector).all():
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
-        if message.round > max(self._round, 0) + FARTHEST:
-            raise BadMessage("E_AHEAD", f"{src} claims round {message.round}, far from {self._round}")
-        self._newest[src] = max(self._newest.get(src, -1), message.round)
+        self._refuse_far_ahead(src, message.round)
+        self._take(src, message.round, vector)
+
+    def _publish(self, own: Vector, neighbours: Sequence[str]) -> Vector:
+        """Send what the round that has just begun with x_i shows to the living neighbours; returns that vector, as they will see it."""
+        for neighbour in neighbours:
+            self._sends.append(Send(neighbour, Average(round=self._round, layout=self._layout), {"vector": own}))
+        return own
+
+    def _combine(self, own: Vector, vectors: Mapping[str, Vector], weights: Mapping[str, float]) -> Combination:
+        """What the round makes of the vector that it showed and of those that came; `weights` are those of all neighbours, come or not."""
+        delta = np.zeros(self._size)
+        for neighbour, vector in vectors.items():
+            delta += weights[neighbour] * (vector.astype(np.float64) - own)
+        return Combination(delta, tuple(vectors))
+
+    def _refuse_far_ahead(self, src: str, number: int) -> None:
+        if number > max(self._round, 0) + FARTHEST:
+            raise BadMessage("E_AHEAD", f"{src} claims round {number}, far from {self._round}")
+
+    def _take(self, src: str, number: int, vector: Vector) -> None:
+        """Keep what a neighbour shows in a round, and close the open round if it was the last that was awaited."""
+        self._newest[src] = max(self._newest.get(src, -1), number)
         kept = self._kept[src]
-        if message.round < self._round or (message.round == self._round and self._own is None):
+        if number < self._round or (number == self._round and self._own is None):
             self.counters["old"] += 1
-        elif message.round in kept:
+        elif number in kept:
             self.counters["duplicate"] += 1
         else:
-            kept[message.round] = vector
+            kept[number] = vector
             ahead = sorted(r for r in kept if r > self._round)
             for old in ahead[:-KEPT]:
                 del kept[old]
@@ -144,13 +171,9 @@ class SynchronousAveraging(Averager):
     def _close(self) -> None:
         if self._own is None:
             return
-        delta = np.zeros(self._size)
-        used = []
-        for neighbour, weight in self._weights.items():
-            vector = self._kept[neighbour].pop(self._round, None)
-            if vector is not None:
-                used.append(neighbour)
-                delta += weight * (vector.astype(np.float64) - self._own)
-        missing = tuple(neighbour for neighbour in self._weights if neighbour not in used)
+        here = {neighbour: self._kept[neighbour].pop(self._round, None) for neighbour in self._weights}
+        vectors = {neighbour: vector for neighbour, vector in here.items() if vector is not None}
+        combination = self._combine(self._own, vectors, self._weights)
+        missing = tuple(neighbour for neighbour in self._weights if neighbour not in combination.used)
         self._own, self._closes = None, inf
-        self._events.append(Averaged(self._round, delta, tuple(used), missing))
+        self._events.append(Averaged(self._round, combination.delta, combination.used, missing))
