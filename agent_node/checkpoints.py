@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from protocols.errors import ResourceError
+from protocols.faults.disk import disk
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -29,9 +30,7 @@ FORMAT = 1
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        disk.write(file, content, durable=True)
     temporary.replace(path)
 
 

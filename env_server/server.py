@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import time
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from env_server import registry
 from env_server.contracts import GoalEnvironment, Outcome
+from env_server.counters import Counters
 from env_server.offers import OfferBook
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from env_server.stand_in import StandIn
@@ -73,6 +73,7 @@ class EnvironmentServer:
         self._reported_steps = 0
         self._substituted = 0
         self._joint_steps = 0
+        self._counters = Counters(start.node_directory)
         self._restore()
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
@@ -321,15 +322,14 @@ class EnvironmentServer:
     def _save(self) -> None:
         """Counters that a restarted server goes on from; arenas themselves start anew."""
         state = {"episodes": self.statistics.training, "steps": self._steps, "next_evaluation": self._next_evaluation}
-        path = self._start.node_directory / "counters.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state))
-        temporary.replace(path)
+        try:
+            self._counters.write(state)
+        except OSError as error:
+            logger.warning("the counters can't be written: %s", error.strerror)
 
     def _restore(self) -> None:
-        path = self._start.node_directory / "counters.json"
-        if path.exists():
-            state = json.loads(path.read_text())
+        state = self._counters.read()
+        if state is not None:
             self.statistics.training, self._steps = int(state["episodes"]), int(state["steps"])
             self._next_evaluation = int(state["next_evaluation"])
             self._reported_steps = self._steps

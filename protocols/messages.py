@@ -186,6 +186,14 @@ class StopNode(Message):
     now: bool = False
 
 
+class SignalNode(Message):
+    """Run server -> host: stop or continue the processes of a node (faults). Only to that incarnation: its successor is another node."""
+
+    node: Name
+    incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    signal: Literal["stop", "cont", "term", "kill"]
+
+
 class NodeStarted(Message):
     """Host -> run server."""
 
@@ -384,6 +392,7 @@ AnyMessage = (
     | Bye
     | StartNode
     | StopNode
+    | SignalNode
     | NodeStarted
     | NodeEnded
     | NodeEndedAck

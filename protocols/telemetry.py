@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -15,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.faults.disk import disk
+from protocols.faults.pace import Pace
 from protocols.launch import RUN_SERVER
 from protocols.messages import Metrics
 from protocols.transport import Transport
 
+logger = logging.getLogger(__name__)
 NAMES_PER_MESSAGE = 512
 
 
@@ -29,6 +33,7 @@ class Telemetry:
         directory.mkdir(parents=True, exist_ok=True)
         self._file = os.open(directory / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._transport = transport
+        self._failed = False
 
     def write(self, step: int, episode: int, values: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
         """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
@@ -37,7 +42,15 @@ class Telemetry:
             return
         now = time.time()
         lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
-        os.write(self._file, ("\n".join(lines) + "\n").encode())
+        try:
+            disk.append(self._file, ("\n".join(lines) + "\n").encode())
+        except OSError as error:
+            # Figures are not worth an agent's life. The run server still gets its copy.
+            if not self._failed:
+                logger.warning("figures can't be written: %s", error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
         names = list(finite)[:NAMES_PER_MESSAGE]
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
         self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names), frames)
@@ -48,9 +61,10 @@ class Telemetry:
 
 
 class TimeShares:
-    """Where the time of one thread goes, by named activity."""
+    """Where the time of one thread goes, by named activity. `pace` makes activities slow (faults)."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace()
         self._seconds: dict[str, float] = defaultdict(float)
         self._since = time.perf_counter()
 
@@ -61,6 +75,7 @@ class TimeShares:
         try:
             yield
         finally:
+            self.pace.stretch(activity, time.perf_counter() - start)
             self._seconds[activity] += time.perf_counter() - start
 
     def take(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The host process: the local supervisor that starts nodes from one warm parent and tells the run server what becomes of them.
 
     engine --invitation (JSON line on stdin)--> host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
-                                                host <--Welcome, HeartbeatAck, StartNode, StopNode, Command(stop)-- run server
+                                                host <--Welcome, HeartbeatAck, StartNode, StopNode, SignalNode, Command(stop)-- run server
 
 Nodes are forked by the standard library's fork server, which has imported everything heavy, each into a process group of its own. When
 the host ends in any way, the system kills the fork server, and with it every node. Without an answer from the run server for `orphan`
@@ -46,6 +46,7 @@ from protocols.messages import (
     NodeEndedAck,
     NodeStarted,
     Refuse,
+    SignalNode,
     StartNode,
     StopNode,
     Welcome,
@@ -55,6 +56,8 @@ from protocols.transport import Identity, Transport
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = {"stop": signal.SIGSTOP, "cont": signal.SIGCONT, "term": signal.SIGTERM, "kill": signal.SIGKILL}
+"""names in `SignalNode`"""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """by which numerical libraries are told, when they are loaded, how many threads they may use"""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "200000000", "MALLOC_TRIM_THRESHOLD_": "200000000", "MALLOC_TOP_PAD_": "1048576"}
@@ -169,6 +172,10 @@ class Host:
             self._start(message)
         elif isinstance(message, StopNode):
             self._signal(message.node, signal.SIGKILL if message.now else signal.SIGTERM)
+        elif isinstance(message, SignalNode):
+            node = self._nodes.get(message.node)
+            if node is not None and node.incarnation == message.incarnation:
+                self._signal(message.node, SIGNALS[message.signal])
         elif isinstance(message, NodeEndedAck):
             node = self._nodes.get(message.node)
             if node is not None and node.incarnation == message.incarnation:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 
 import networkx as nx
 import numpy as np
@@ -93,6 +94,19 @@ class Supervisor:
         """The node said hello."""
         self._nodes[node].alive_since = now
 
+    def planned(self, node: str, delay: float | None, now: float) -> Decision:
+        """The process ended because the fault schedule said so: it counts as no failure, and is back after `delay` seconds, or, where that
+        is None, when `bring_back` says so."""
+        record = self._nodes[node]
+        record.alive_since = None
+        record.due = inf if delay is None else now + delay
+        return Decision(Fate.RESTART, "by the fault schedule", inf if delay is None else delay)
+
+    def bring_back(self, node: str, now: float) -> None:
+        """A planned absence is over."""
+        if self._nodes[node].due == inf:
+            self._nodes[node].due = now
+
     def ended(self, node: str, code: int, now: float) -> Decision:
         """The process ended with this exit code, or by the signal of this negative number; what is to be done."""
         record = self._nodes[node]
@@ -127,9 +141,9 @@ class Supervisor:
         return names
 
     def back_in(self, node: str, now: float) -> float | None:
-        """Seconds until the node's restart, or None when none is pending."""
+        """Seconds until the node's restart, or None when none is pending or nobody knows."""
         due = self._nodes[node].due
-        return None if due is None else max(0.0, due - now)
+        return None if due is None or due == inf else max(0.0, due - now)
 
     def restarts(self, node: str) -> int:
         """How often the node was restarted."""

@@ -165,3 +165,24 @@ def test_random_failures(failures: list[tuple[float, int, str]], at_most: int, m
         left = [agent for agent in AGENTS if agent not in gone]
         connected = len(left) != 2 or left not in (["agent-0", "agent-2"], ["agent-1", "agent-3"])
         assert (machine.verdict() is None) == ("env-0" not in gone and len(left) >= min_agents and connected)
+
+
+def test_a_planned_death_is_no_failure_and_overrides_the_back_off() -> None:
+    it = supervisor()
+    for k in range(20):  # many more than `at_most`
+        now = 10.0 * k
+        decision = it.planned("agent-0", 3.0, now)
+        assert decision.fate == Fate.RESTART and decision.delay == 3.0
+        assert it.due(now + 2.9) == [] and it.due(now + 3.0) == ["agent-0"]
+    assert it.verdict() is None
+    assert it.ended("agent-0", -9, 300.0).attempt == 1, "the first failure of its own"
+
+
+def test_a_planned_absence_lasts_until_it_is_over() -> None:
+    it = supervisor()
+    it.planned("agent-1", None, 0.0)
+    assert it.due(1e9) == [] and it.back_in("agent-1", 5.0) is None and it.verdict() is None
+    it.bring_back("agent-1", 40.0)
+    assert it.due(40.0) == ["agent-1"]
+    it.bring_back("agent-1", 41.0)
+    assert it.due(50.0) == [], "brought back once"

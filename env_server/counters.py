@@ -1,0 +1,54 @@
+"""What an environment server remembers over its own death: a few counters, the newest two sets of them.
+
+Arenas themselves start anew. Each set has a checksum, so that one that was damaged on the disk is not taken for the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from zlib import crc32
+
+from protocols.faults.disk import disk
+
+logger = logging.getLogger(__name__)
+
+
+class Counters:
+    """`counters.json` and, from the time before, `counters.previous.json`."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "counters.json"
+        self._previous = directory / "counters.previous.json"
+
+    def write(self, counters: Mapping[str, int]) -> None:
+        """Replace the newest set. `OSError` where the disk does not take it; the old one stays then."""
+        content = json.dumps({**counters, "crc32": _checksum(counters)}).encode()
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            disk.write(file, content)
+        if self.path.exists():
+            self.path.replace(self._previous)
+        temporary.replace(self.path)
+
+    def read(self) -> dict[str, int] | None:
+        """The newest set that is whole; None where there is none."""
+        for path in (self.path, self._previous):
+            if not path.exists():
+                continue
+            try:
+                counters = {str(name): int(value) for name, value in json.loads(path.read_bytes()).items()}
+                if counters.pop("crc32", None) != _checksum(counters):
+                    raise ValueError("its checksum differs")
+            except (OSError, ValueError, TypeError, AttributeError) as error:
+                logger.warning("%s can't be read: %s", path, error)
+                continue
+            return counters
+        return None
+
+
+def _checksum(counters: Mapping[str, int]) -> int:
+    return crc32(json.dumps(sorted(counters.items())).encode())

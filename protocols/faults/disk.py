@@ -1,0 +1,84 @@
+"""The disk of this process as its writers see it, so that it can be full or slow; and damage to what lies on it.
+
+Everything that a node keeps for its next incarnation is written through `disk`. A full disk takes half of what it is given and then
+says so, as a real one does: whoever writes must leave the old file whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO
+
+
+class Disk:
+    """Writes for one process."""
+
+    def __init__(self, wait: Callable[[float], None] = time.sleep) -> None:
+        self.full = False
+        """writes fail with ENOSPC"""
+        self.slowness = 1.0
+        """writes take this many times as long"""
+        self._wait = wait
+
+    def write(self, file: IO[bytes], content: bytes, durable: bool = False) -> None:
+        """Write `content`; `durable` waits until the disk has it. `OSError` (ENOSPC) where the disk is full."""
+        if self.full:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        began = time.perf_counter()
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+        if self.slowness > 1:
+            self._wait((self.slowness - 1) * (time.perf_counter() - began))
+
+    def append(self, descriptor: int, content: bytes) -> None:
+        """One `write` to an open file. `OSError` (ENOSPC) where the disk is full."""
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.write(descriptor, content)
+
+
+disk = Disk()
+"""that of this process"""
+
+
+def newest(directory: Path, pattern: str = "*.safetensors") -> Path | None:
+    """The newest checkpoint's arrays, by name; None where there is none."""
+    return max(directory.glob(pattern), default=None)
+
+
+def corrupt(path: Path, key: str) -> None:
+    """Overwrite 64 bytes in the middle of a file with others; `key` decides which."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(max(0, size // 2 - 32))
+        old = file.read(64)
+        noise = blake2b(key.encode()).digest()
+        file.seek(max(0, size // 2 - 32))
+        file.write(bytes(a ^ (b | 1) for a, b in zip(old, noise, strict=False)))
+
+
+def truncate(path: Path) -> None:
+    """Cut a file in half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path, key: str) -> None:
+    """Flip one bit of a file; `key` decides which."""
+    size = path.stat().st_size
+    if size == 0:
+        return
+    number = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % (8 * size)
+    with path.open("r+b") as file:
+        file.seek(number // 8)
+        old = file.read(1)[0]
+        file.seek(number // 8)
+        file.write(bytes([old ^ (1 << (number % 8))]))

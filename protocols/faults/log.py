@@ -1,0 +1,72 @@
+"""What was done to a process, written by itself before it is done: `faults.jsonl` in the directory of each node, and of the run server.
+
+One line per fault that begins or ends:
+
+    {"t": unix seconds, "what": "begin" | "end", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", ...}
+
+A line is written with one `write` before the fault is carried out, so that a node that kills itself has said so, and its next incarnation
+knows what must not happen again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+FILE = "faults.jsonl"
+
+
+class FaultLog:
+    """Appends to the log of one node; `begun` are the ids that any of its incarnations has begun."""
+
+    def __init__(self, directory: Path, node: str, incarnation: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / FILE
+        self._node = node
+        self._incarnation = incarnation
+        with contextlib.suppress(OSError), self._path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                file.write(b"\n")  # the last line of an incarnation that died in it
+        self.begun = {str(line.get("id")) for line in read(self._path) if line.get("what") == "begin"}
+
+    def write(self, what: str, fault: str, kind: str, **fields: Any) -> dict[str, Any]:
+        """Append a line and return it. A full disk is no reason not to carry out the fault: the line is lost then."""
+        line = {"t": time.time(), "what": what, "id": fault, "kind": kind, "node": self._node, "incarnation": self._incarnation, **fields}
+        if what == "begin":
+            self.begun.add(fault)
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass
+        return line
+
+
+def read(path: Path, offset: int = 0) -> list[dict[str, Any]]:
+    """Whole lines of a fault log from byte `offset` on; none where there is no file. Each has, under the key `_end`, the byte after it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except OSError:
+        return []
+    lines = []
+    for raw in content.splitlines(keepends=True):
+        if not raw.endswith(b"\n"):
+            break
+        offset += len(raw)
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append({**line, "_end": offset})
+    return lines
