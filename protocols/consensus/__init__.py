@@ -2,6 +2,7 @@
 
 from protocols.consensus.averager import Averaged, Averager, FixedSurroundings, Surroundings
 from protocols.consensus.layout import VectorLayout
+from protocols.consensus.robust import RobustAveraging
 from protocols.consensus.sketch import Projection, disagreement
 from protocols.consensus.synchronous import SynchronousAveraging
 
@@ -10,6 +11,7 @@ __all__ = [
     "Averager",
     "FixedSurroundings",
     "Projection",
+    "RobustAveraging",
     "Surroundings",
     "SynchronousAveraging",
     "VectorLayout",
