@@ -352,7 +352,7 @@ def test_in_a_ring_everybody_keeps_what_it_has(rule: str) -> None:
 
 @RULE
 def test_without_liars_the_honest_agree(rule: str) -> None:
-    society = Society(rule, "scale", 1.0)
+    society = Society(rule, "scale", 1.0, rounds=12)
     assert society.spread() < 1e-6 and society.deviation() < (1.2 if rule == "krum" else 0.5)
 
 
