@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Learner, WorldModel
 from agent_node.settings import ConsensusSettings
+from protocols.consensus.averager import Surroundings
 from protocols.consensus.layout import VectorLayout
+from protocols.consensus.modes import create_averager
 from protocols.consensus.sketch import Projection
-from protocols.consensus.synchronous import SynchronousAveraging
 from protocols.errors import ConfigurationError
 
 SKETCH_EVERY = 10
@@ -51,7 +52,15 @@ class Averaging:
     whatever the parameters have become.
     """
 
-    def __init__(self, settings: ConsensusSettings, weights: Mapping[str, float], learner: Learner, model: WorldModel | None) -> None:
+    def __init__(
+        self,
+        settings: ConsensusSettings,
+        surroundings: Surroundings,
+        learner: Learner,
+        model: WorldModel | None,
+        incarnation: int = 0,
+        rejoin: bool = False,
+    ) -> None:
         self.settings = settings
         self._parts = [part for part in (learner, model) if part is not None]
         there = {name: tensors for part in self._parts for name, tensors in part.parameter_groups().items()}
@@ -60,7 +69,7 @@ class Averaging:
             raise ConfigurationError(f"exchange.consensus.groups: no component has {', '.join(absent)}; there are {', '.join(there)}")
         self._tensors: dict[str, list[torch.Tensor]] = {name: list(there[name]) for name in settings.groups}
         self.layout = VectorLayout.of(self._arrays())
-        self.machine = SynchronousAveraging(weights, self.layout.digest, self.layout.size, settings.deadline)
+        self.machine = create_averager(settings, surroundings, self.layout.digest, self.layout.size, incarnation, rejoin)
         self._projection = Projection(SKETCH_SEED)
         self._last: Counts | None = None
         self._own: NDArray[np.float32] | None = None

@@ -22,6 +22,7 @@ from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
 from agent_node.settings import AgentSettings, ExchangeSettings
 from agent_node.training import Trainer
+from protocols.consensus.averager import FixedSurroundings
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
@@ -70,7 +71,7 @@ class Playing:
                 self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
                 neighbours.add(self.hindsight.machine, time.monotonic())
         if exchange.consensus is not None and persona.weights:
-            self.averaging = Averaging(exchange.consensus, persona.weights, self.parts.learner, self.parts.model)
+            self.averaging = Averaging(exchange.consensus, FixedSurroundings(persona.weights), self.parts.learner, self.parts.model)
             neighbours.add(self.averaging.machine, time.monotonic())
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------

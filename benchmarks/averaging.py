@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from measuring import machine, median, table
 
-from protocols.consensus import SynchronousAveraging
+from protocols.consensus import FixedSurroundings, SynchronousAveraging
 from protocols.transport import Identity, Transport
 
 NODES = 4
@@ -38,7 +38,7 @@ def node(index: int, size: int, orders: Any, left: Any, right: Any) -> None:
         names = [f"agent-{i}" for i in _neighbours(index)]
         for i, name in zip(_neighbours(index), names, strict=True):
             transport.connect("peer", name, endpoints[i])
-        machine = SynchronousAveraging(dict.fromkeys(names, WEIGHT), "benchmark", size, deadline=DEADLINE)
+        machine = SynchronousAveraging(FixedSurroundings(dict.fromkeys(names, WEIGHT)), "benchmark", size, deadline=DEADLINE)
         x = np.random.default_rng(index).normal(size=size).astype(np.float32)
         while (order := orders.recv()) is not None:
             kind, rounds = order

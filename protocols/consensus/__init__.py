@@ -2,6 +2,8 @@
 
 from protocols.consensus.averager import Averaged, Averager, FixedSurroundings, Surroundings
 from protocols.consensus.layout import VectorLayout
+from protocols.consensus.modes import create_averager
+from protocols.consensus.pacing import Pacing
 from protocols.consensus.robust import RobustAveraging
 from protocols.consensus.sketch import Projection, disagreement
 from protocols.consensus.synchronous import SynchronousAveraging
@@ -10,10 +12,12 @@ __all__ = [
     "Averaged",
     "Averager",
     "FixedSurroundings",
+    "Pacing",
     "Projection",
     "RobustAveraging",
     "Surroundings",
     "SynchronousAveraging",
     "VectorLayout",
+    "create_averager",
     "disagreement",
 ]

@@ -28,6 +28,8 @@ class Averaged:
     """neighbours whose vectors counted"""
     missing: tuple[str, ...]
     """configured neighbours that were dead or late"""
+    duration: float = 0.0
+    """seconds from `begin` to the end of the round"""
 
 
 class Surroundings(Protocol):
@@ -107,6 +109,10 @@ class Averager(Conversation[Averaged]):
     @abstractmethod
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
         """`peer` is there (again), as this incarnation: it takes part from the next round on."""
+
+    def has_leisure(self, seconds: float) -> None:
+        """A round may stay open so long at no cost, since the agent does not need the next one before: none waits shorter than this for
+        those who are usually in time."""
 
     def state(self) -> dict[str, Array]:
         """What a checkpoint keeps between two rounds."""

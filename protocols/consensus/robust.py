@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.consensus.averager import Surroundings
 from protocols.consensus.synchronous import Combination, SynchronousAveraging, Vector
 
 Rows = NDArray[np.float64]
@@ -93,8 +94,8 @@ class RobustAveraging(SynchronousAveraging):
     `counters`: `bad.E_NORM` vectors refused for their length, `kept` rounds in which too few were left.
     """
 
-    def __init__(self, weights: Mapping[str, float], layout: str, size: int, rule: str, liars: int, deadline: float = 2.0) -> None:
-        super().__init__(weights, layout, size, deadline)
+    def __init__(self, surroundings: Surroundings, layout: str, size: int, rule: str, liars: int, deadline: float = 2.0) -> None:
+        super().__init__(surroundings, layout, size, deadline)
         if rule not in RULES:
             raise ValueError(f"{rule!r} is no robust rule: they are {', '.join(RULES)}")
         if liars < 0:

@@ -1,9 +1,9 @@
 """Synchronous gossip: in each round every agent moves toward its neighbours, x_i <- x_i + sum_j W_ij (x_j - x_i).
 
 With symmetric, doubly stochastic W (Metropolis-Hastings, `protocols.topology`) and no loss the mean of all x is kept exactly and
-the disagreement falls at least by rho = |W - J/n| every round (Xiao and Boyd 2004). A neighbour that is dead or late contributes nothing to
-the round: the configured weight stays, its share remains with x_i. Nothing is repeated, so a lost vector makes its receiver miss a
-neighbour. Then the mean is not kept, which is this mode's known limit.
+the disagreement falls at least by rho = |W - J/n| every round (Xiao and Boyd 2004); in a graph that changes, by that of the rounds'
+product. A neighbour that is dead or late contributes nothing to the round: the configured weight stays, its share remains with x_i. Nothing
+is repeated, so a lost vector makes its receiver miss a neighbour. Then the mean is not kept, which is this mode's known limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.consensus.averager import Averaged, Averager
+from protocols.consensus.averager import Averaged, Averager, Surroundings
+from protocols.consensus.pacing import LEAST, REMEMBERED, Pacing
 from protocols.conversation import Array, Send
 from protocols.errors import BadMessage
 from protocols.messages import Average, Message
@@ -37,24 +38,25 @@ class Combination(NamedTuple):
 class SynchronousAveraging(Averager):
     """Rounds of one agent. Modes that work in rounds of the same kind override `_combine`, and `_publish` if they send something else.
 
-    `weights`: W_ij of each neighbour j in the configured graph. `layout` and `size`: digest and length of the vectors that are accepted.
-    `deadline`: seconds after `begin` when a round closes without those who are late.
+    `surroundings`: the neighbours, and W_ij of each of them in every round. `layout` and `size`: digest and length of the vectors that are
+    accepted. `deadline`: seconds after `begin` when a round closes without those who are late; for a neighbour that is regularly late
+    no round waits so long (`protocols.consensus.pacing`).
     """
 
-    def __init__(self, weights: Mapping[str, float], layout: str, size: int, deadline: float = 2.0) -> None:
+    def __init__(self, surroundings: Surroundings, layout: str, size: int, deadline: float = 2.0) -> None:
         super().__init__()
-        if any(weight < 0 for weight in weights.values()) or sum(weights.values()) > 1 + 1e-9:
-            raise ValueError("weights must not be negative, nor sum to more than 1")
-        self._weights = dict(sorted(weights.items()))
+        self._surroundings = surroundings
         self._layout = layout
         self._size = size
-        self._deadline = deadline
+        self._pacing = Pacing(min(LEAST, deadline), deadline, patient=True)
         self._dead: set[str] = set()
-        self._kept: dict[str, dict[int, Vector]] = {neighbour: {} for neighbour in self._weights}
+        self._kept: dict[str, dict[int, Vector]] = {neighbour: {} for neighbour in sorted(surroundings.everybody)}
         self._newest: dict[str, int] = {}
+        self._begun: dict[int, float] = {}
+        self._weights: Mapping[str, float] = {}
         self._round = -1
         self._own: Vector | None = None
-        self._closes = inf
+        self._checked: Mapping[str, float] | None = None
 
     @property
     def round(self) -> int:
@@ -79,43 +81,81 @@ class SynchronousAveraging(Averager):
             raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
         if number <= self._round:
             raise ValueError(f"round {number} was begun already (the newest is {self._round})")
-        self._close()
-        self._round, self._closes = number, now + self._deadline
+        self._close(now)
+        weights = self._surroundings.weights(number)
+        if weights is not self._checked:
+            if any(weight < 0 for weight in weights.values()) or sum(weights.values()) > 1 + 1e-9:
+                raise ValueError("weights must not be negative, nor sum to more than 1")
+            self._checked, self._weights = weights, dict(sorted(weights.items()))
+        self._round = number
+        self._begun[number] = now
+        if len(self._begun) > REMEMBERED:
+            del self._begun[next(iter(self._begun))]
         for kept in self._kept.values():
             for old in [r for r in kept if r < number]:
                 del kept[old]
                 self.counters["old"] += 1
-        self._own = self._publish(own, [neighbour for neighbour in self._weights if neighbour not in self._dead])
-        self._close_if_complete()
+        receivers = [name for name in sorted(self._surroundings.receivers(number)) if name not in self._dead]
+        expected = [name for name in sorted(self._surroundings.senders(number)) if name not in self._dead]
+        self._own = self._publish(own, receivers)
+        self._pacing.begin(expected, [name for name in expected if number in self._kept[name]], now)
+        self._excuse_the_lost()
+        self._close_if_complete(now)
+
+    def has_leisure(self, seconds: float) -> None:
+        """A round may stay open so long at no cost."""
+        self._pacing.leisure = seconds
 
     def peer_dead(self, peer: str, now: float) -> None:
         """No round waits for `peer` any more, until `peer_alive`; what it sent before counts still."""
-        if peer in self._weights:
+        if peer in self._kept:
             self._dead.add(peer)
             self._newest.pop(peer, None)
-            self._close_if_complete()
+            self._pacing.forget(peer)
+            self._close_if_complete(now)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
         """`peer` is there (again): it takes part from the next round on."""
         self._dead.discard(peer)
 
+    def state(self) -> dict[str, Array]:
+        """The newest round, what came for rounds to come, and the pace."""
+        state = {"round": np.array(self._round)}
+        state |= {f"newest/{name}": np.array(number) for name, number in self._newest.items()}
+        state |= {f"kept/{name}/{number}": vector for name, kept in self._kept.items() for number, vector in kept.items()}
+        return state | {f"pacing/{name}": value for name, value in self._pacing.state().items()}
+
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Go on after the round that was the newest."""
         self._round = int(state["round"])
+        for name, value in state.items():
+            kind, _, rest = name.partition("/")
+            if kind == "newest":
+                self._newest[rest] = int(value)
+            elif kind == "kept":
+                neighbour, _, number = rest.rpartition("/")
+                if neighbour not in self._kept or value.shape != (self._size,):
+                    raise ValueError(
+                        f"{name} of shape {value.shape} does not fit {self._size} numbers of the neighbours {', '.join(self._kept)}"
+                    )
+                self._kept[neighbour][int(number)] = np.array(value, np.float32)
+        pace = {name.removeprefix("pacing/"): value for name, value in state.items() if name.startswith("pacing/")}
+        if pace:
+            self._pacing.load_state(pace)
 
     def tick(self, now: float) -> None:
         """Close the round if its deadline has passed."""
-        if now >= self._closes:
-            self._close()
+        if self._own is not None and now >= self._pacing.closes:
+            self._close(now)
 
     def wake(self) -> float:
         """The deadline of the open round."""
-        return self._closes
+        return self._pacing.closes if self._own is not None else inf
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if not isinstance(message, Average):
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of the averaging")
-        if src not in self._weights:
+        if src not in self._kept:
             raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
         vector = arrays.get("vector")
         if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != np.dtype("f4"):
@@ -123,7 +163,7 @@ class SynchronousAveraging(Averager):
         if not np.isfinite(vector).all():
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
         self._refuse_far_ahead(src, message.round)
-        self._take(src, message.round, vector)
+        self._take(src, message.round, vector, now)
 
     def _publish(self, own: Vector, neighbours: Sequence[str]) -> Vector:
         """Send what the round that has just begun with x_i shows to the living neighbours; returns that vector, as they will see it."""
@@ -142,38 +182,49 @@ class SynchronousAveraging(Averager):
         if number > max(self._round, 0) + FARTHEST:
             raise BadMessage("E_AHEAD", f"{src} claims round {number}, far from {self._round}")
 
-    def _take(self, src: str, number: int, vector: Vector) -> None:
+    def _take(self, src: str, number: int, vector: Vector, now: float) -> None:
         """Keep what a neighbour shows in a round, and close the open round if it was the last that was awaited."""
-        self._newest[src] = max(self._newest.get(src, -1), number)
+        if number > self._newest.get(src, -1):
+            self._newest[src] = number
         kept = self._kept[src]
         if number < self._round or (number == self._round and self._own is None):
             self.counters["old"] += 1
+            if number in self._begun:
+                self._pacing.late(now - self._begun[number])
         elif number in kept:
             self.counters["duplicate"] += 1
         else:
             kept[number] = vector
+            if number == self._round:
+                self._pacing.arrived(src, now)
+            else:
+                self._pacing.early(src, now)
             ahead = sorted(r for r in kept if r > self._round)
             for old in ahead[:-KEPT]:
                 del kept[old]
                 self.counters["overflow"] += 1
-        self._close_if_complete()
+        self._excuse_the_lost()
+        self._close_if_complete(now)
 
-    def _close_if_complete(self) -> None:
+    def _excuse_the_lost(self) -> None:
         # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back.
-        awaited = (
-            neighbour
-            for neighbour, kept in self._kept.items()
-            if self._round not in kept and neighbour not in self._dead and self._newest.get(neighbour, -1) < self._round + 2
-        )
-        if self._own is not None and next(awaited, None) is None:
-            self._close()
+        for neighbour, newest in self._newest.items():
+            if newest >= self._round + 2 and self._round not in self._kept[neighbour]:
+                self._pacing.excuse(neighbour)
 
-    def _close(self) -> None:
+    def _close_if_complete(self, now: float) -> None:
+        if self._own is not None and now >= self._pacing.closes:
+            self._close(now)
+
+    def _close(self, now: float) -> None:
         if self._own is None:
             return
-        here = {neighbour: self._kept[neighbour].pop(self._round, None) for neighbour in self._weights}
-        vectors = {neighbour: vector for neighbour, vector in here.items() if vector is not None}
+        vectors = {}
+        for neighbour in self._weights:
+            vector = self._kept[neighbour].pop(self._round, None)
+            if vector is not None:
+                vectors[neighbour] = vector
         combination = self._combine(self._own, vectors, self._weights)
         missing = tuple(neighbour for neighbour in self._weights if neighbour not in combination.used)
-        self._own, self._closes = None, inf
-        self._events.append(Averaged(self._round, combination.delta, combination.used, missing))
+        self._own = None
+        self._events.append(Averaged(self._round, combination.delta, combination.used, missing, self._pacing.close(now)))

@@ -19,6 +19,7 @@ from agent_node.goals.uniform import UniformGoals
 from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.settings import ConsensusSettings, CoordinationGameSettings, DoubleDQNSettings, HindsightSettings, UniformGoalSettings
+from protocols.consensus.averager import FixedSurroundings
 from protocols.conversation import Conversation
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -174,7 +175,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     sides = {}
     for i, name in enumerate(names):
         weights = {peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}
-        sides[name] = Averaging(settings, weights, agents[i], None)
+        sides[name] = Averaging(settings, FixedSurroundings(weights), agents[i], None)
     before = np.stack([agent.online.vector.detach().numpy().copy() for agent in agents])
     for side in sides.values():
         side.consider(Counts(0, 0, 0, 0.0), 0.0)
@@ -201,5 +202,5 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
 
 def test_groups_that_nobody_has_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"policy.*critic"):
-        Averaging(ConsensusSettings(groups=["policy"]), {"b": 0.5}, learners(1)[0], None)
+        Averaging(ConsensusSettings(groups=["policy"]), FixedSurroundings({"b": 0.5}), learners(1)[0], None)
     assert isinstance(learners(1)[0].online.vector, torch.Tensor)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from protocols.consensus import RobustAveraging, SynchronousAveraging
+from protocols.consensus import FixedSurroundings, RobustAveraging, SynchronousAveraging
 from protocols.consensus.attacks import ATTACKS, PLAUSIBLE, Situation, draws, lie
 from protocols.consensus.robust import LONGEST, RULES, least
 from protocols.consensus.synchronous import Vector
@@ -114,7 +114,7 @@ def test_rules_by_hand() -> None:
 
 
 def agent(rule: str, liars: int, neighbours: str = "bcd", size: int = 2) -> RobustAveraging:
-    return RobustAveraging(dict.fromkeys(neighbours, 1.0 / (len(neighbours) + 1)), LAYOUT, size, rule, liars)
+    return RobustAveraging(FixedSurroundings(dict.fromkeys(neighbours, 1.0 / (len(neighbours) + 1))), LAYOUT, size, rule, liars)
 
 
 def tell(machine: RobustAveraging, number: int, **vectors: Sequence[float]) -> None:
@@ -247,8 +247,8 @@ def test_finite_garbage_is_refused_for_its_length() -> None:
 class Liar(SynchronousAveraging):
     """Keeps the rounds of the others and sends lies."""
 
-    def __init__(self, weights: Mapping[str, float], size: int, name: str, attack: str, scale: float) -> None:
-        super().__init__(weights, LAYOUT, size)
+    def __init__(self, place: FixedSurroundings, size: int, name: str, attack: str, scale: float) -> None:
+        super().__init__(place, LAYOUT, size)
         self.name, self.attack, self.scale = name, attack, scale
         self.truth: Mapping[str, np.ndarray] = {}
 
@@ -267,17 +267,18 @@ class Society:
         names = [f"agent-{i}" for i in range(12)]
         self.liars, self.honest = names[-2:], names[:-2]
         matrix = mixing_weights(names, edges(TopologySettings(kind=topology), names))  # type: ignore[arg-type]
-        weights = {a: {b: float(matrix[i, j]) for j, b in enumerate(names) if i != j and matrix[i, j] > 0} for i, a in enumerate(names)}
+        places = {
+            a: FixedSurroundings({b: float(matrix[i, j]) for j, b in enumerate(names) if i != j and matrix[i, j] > 0})
+            for i, a in enumerate(names)
+        }
         common = random.normal(size=size)
         self.x: dict[str, np.ndarray] = {name: common + random.normal(size=size) for name in names}
         self.start = np.array([self.x[name] for name in self.honest])
         self.rounds = rounds
-        nodes: dict[str, SynchronousAveraging] = {name: Liar(weights[name], size, name, attack, scale) for name in self.liars}
+        nodes: dict[str, SynchronousAveraging] = {name: Liar(places[name], size, name, attack, scale) for name in self.liars}
         for name in self.honest:
             mean = rule == "mean"
-            nodes[name] = (
-                SynchronousAveraging(weights[name], LAYOUT, size) if mean else RobustAveraging(weights[name], LAYOUT, size, rule, 2)
-            )
+            nodes[name] = SynchronousAveraging(places[name], LAYOUT, size) if mean else RobustAveraging(places[name], LAYOUT, size, rule, 2)
         self.network = Network(nodes, Link((0.001, 0.002)), random)
         self.network.on_event = self._averaged
         self.closed = dict.fromkeys(names, -1)

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from protocols.consensus import Averaged, SynchronousAveraging, disagreement
+from protocols.consensus import Averaged, FixedSurroundings, SynchronousAveraging, disagreement
 from protocols.messages import Average, Join
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
 from tests.protocols.network import Link, Network
@@ -32,7 +32,9 @@ class Population:
         self.history = [np.array(list(self.x.values()))]
         self.after: dict[int, dict[str, np.ndarray]] = {}
         self.closed: dict[str, list[Averaged]] = {name: [] for name in graph.nodes}
-        nodes = {name: SynchronousAveraging(weights, LAYOUT, size, deadline) for name, weights in weights_of(graph).items()}
+        nodes = {
+            name: SynchronousAveraging(FixedSurroundings(weights), LAYOUT, size, deadline) for name, weights in weights_of(graph).items()
+        }
         self.network = Network(nodes, link, random)
         self.network.on_event = self._averaged
         for name in nodes:
@@ -117,7 +119,7 @@ def test_any_network(block: int) -> None:
 
 
 def node(**options: Any) -> SynchronousAveraging:
-    return SynchronousAveraging({"b": 0.25, "c": 0.5}, LAYOUT, 2, **options)
+    return SynchronousAveraging(FixedSurroundings({"b": 0.25, "c": 0.5}), LAYOUT, 2, **options)
 
 
 def vector(*values: float) -> dict[str, np.ndarray]:
@@ -224,7 +226,7 @@ def test_the_dead_contribute_nothing_and_are_sent_nothing() -> None:
 
 
 def test_an_agent_without_neighbours_closes_at_once() -> None:
-    alone = SynchronousAveraging({}, LAYOUT, 2)
+    alone = SynchronousAveraging(FixedSurroundings({}), LAYOUT, 2)
     alone.begin(0, np.ones(2), 0.0)
     (event,) = alone.events()
     assert event.delta.tolist() == [0.0, 0.0] and not alone.open
@@ -264,7 +266,7 @@ def test_what_the_agent_itself_may_not_do() -> None:
     with pytest.raises(ValueError, match="begun already"):
         a.begin(1, np.zeros(2), 0.0)
     with pytest.raises(ValueError, match="sum to more"):
-        SynchronousAveraging({"b": 0.7, "c": 0.7}, LAYOUT, 2)
+        SynchronousAveraging(FixedSurroundings({"b": 0.7, "c": 0.7}), LAYOUT, 2).begin(0, np.zeros(2), 0.0)
 
 
 def test_what_is_sent_does_not_change_with_the_agent() -> None:
