@@ -14,9 +14,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,12 @@ ROWS = 65536
 """most rows (episodes) in one batched message"""
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """A message for `dst`, with the arrays that travel as its frames."""
 
     dst: str
     message: Message
-    arrays: Mapping[str, Array] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = MappingProxyType({})
 
 
 class Conversation(ABC, Generic[EventType]):

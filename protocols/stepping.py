@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -161,6 +162,10 @@ class StepClient:
         """The action of the present tick is sent now."""
         self.acted = True
         self._attempt = self._timers[self._server].start(now)
+
+    def due(self) -> float:
+        """When `again` becomes true; infinite while no answer is awaited."""
+        return inf if self._attempt is None else self._attempt.due
 
     def again(self, now: float) -> bool:
         """Whether the action is due to be sent once more."""

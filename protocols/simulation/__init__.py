@@ -1,0 +1,12 @@
+"""The conversations under virtual time: the same state machines as in real processes, thousands of them in one process.
+
+A `Network` moves messages between nodes and jumps from one moment at which something happens to the next; nothing sleeps and no clock is
+read. What the links do to a message, when who dies and everything else is drawn from keyed hashes of the seed, so that two simulations
+with one seed are equal in every number.
+"""
+
+from protocols.simulation.calendar import Calendar
+from protocols.simulation.links import DrawnLinks, Fated, LinkModel, Perfect
+from protocols.simulation.network import Network, Node, Route, Script
+
+__all__ = ["Calendar", "DrawnLinks", "Fated", "LinkModel", "Network", "Node", "Perfect", "Route", "Script"]
