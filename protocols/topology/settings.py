@@ -1,0 +1,193 @@
+"""What a configuration says of the communication graph: every kind by its name, with keys of its own. Free of numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from protocols.registry import Registered, component, register
+from protocols.settings import NodeName, Probability, Settings
+
+ROOM = "topology"
+"""room of the registry in which all kinds of graphs are"""
+STATIC = "static topology"
+"""room of those that are the same in every round"""
+
+
+class TopologySettings(Settings):
+    """The communication graph of the agents: what all kinds have in common.
+
+    `TopologySettings(kind="ring")` stands for that kind with its default keys.
+    """
+
+    kind: str = "ring"
+
+    def unknown_nodes(self, agents: Sequence[str]) -> list[str]:
+        """Nodes that the settings name and no agent is named after, sorted."""
+        return []
+
+
+class RingSettings(TopologySettings):
+    """Everybody between two neighbours."""
+
+    kind: Literal["ring"] = "ring"
+
+
+class CompleteSettings(TopologySettings):
+    """Everybody with everybody."""
+
+    kind: Literal["complete"] = "complete"
+
+
+class StarSettings(TopologySettings):
+    """agent-0 in the middle, all others joined to it alone."""
+
+    kind: Literal["star"] = "star"
+
+
+class PathSettings(TopologySettings):
+    """One after the other, with two ends."""
+
+    kind: Literal["path"] = "path"
+
+
+class GridSettings(TopologySettings):
+    """Rows and columns."""
+
+    kind: Literal["grid"] = "grid"
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """rows, a divisor of the number of agents; null: as square as the number allows (a prime number gives a path)"""
+
+
+class TorusSettings(TopologySettings):
+    """A grid whose rows and columns are closed to rings."""
+
+    kind: Literal["torus"] = "torus"
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """rows, a divisor of the number of agents; null: as square as the number allows (a prime number gives a ring)"""
+
+
+class TreeSettings(TopologySettings):
+    """A balanced tree with agent-0 at its root."""
+
+    kind: Literal["tree"] = "tree"
+    branching: Annotated[int, Field(ge=1)] = 2
+    """children of every agent; the last ones may have fewer"""
+
+
+class RandomTopologySettings(TopologySettings):
+    """What random graphs have in common: they are drawn once, equal on every node, and drawn again until they are connected."""
+
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    """which graph is drawn; null: the run's seed decides, so that another seed plays on another graph"""
+
+
+class ErdosRenyiSettings(RandomTopologySettings):
+    """Every pair is joined with the same probability, independently."""
+
+    kind: Literal["erdos_renyi"] = "erdos_renyi"
+    probability: Probability = 0.3
+    """of each pair; below ln(n)/n a graph of n agents is rarely connected"""
+
+
+class SmallWorldSettings(RandomTopologySettings):
+    """A ring in which everybody knows the nearest `degree`, and some edges have been turned elsewhere (Watts and Strogatz 1998)."""
+
+    kind: Literal["small_world"] = "small_world"
+    degree: Annotated[int, Field(ge=2)] = 4
+    """neighbours of everybody before edges are turned; even, and less than the number of agents"""
+    probability: Probability = 0.1
+    """with which the far end of an edge is turned to a random agent"""
+
+
+class RandomRegularSettings(RandomTopologySettings):
+    """A random graph in which everybody has the same number of neighbours."""
+
+    kind: Literal["random_regular"] = "random_regular"
+    degree: Annotated[int, Field(ge=1)] = 4
+    """neighbours of everybody; degree x agents is even, and degree less than the number of agents"""
+
+
+class ExponentialSettings(TopologySettings):
+    """Directed: agent i sends to i + 1, i + 2, i + 4, ... (modulo the number of agents)."""
+
+    kind: Literal["exponential"] = "exponential"
+
+
+class OnePeerExponentialSettings(TopologySettings):
+    """Directed, and another one every round: agent i sends to i + 2^(t mod ceil(log2 n)) alone."""
+
+    kind: Literal["one_peer_exponential"] = "one_peer_exponential"
+
+
+class EdgesSettings(TopologySettings):
+    """A list of one's own."""
+
+    kind: Literal["edges"] = "edges"
+    edges: list[tuple[NodeName, NodeName]] = []
+    """pairs of agents"""
+    directed: bool = False
+    """whether [a, b] lets only a send to b"""
+
+    def unknown_nodes(self, agents: Sequence[str]) -> list[str]:
+        """Nodes in `edges` that no agent is named after, sorted."""
+        return sorted({node for edge in self.edges for node in edge} - set(agents))
+
+
+def _static(kind: str, settings: type[TopologySettings], implementation: str) -> None:
+    for room in (ROOM, STATIC):
+        register(room, kind, settings, f"protocols.topology.{implementation}")
+
+
+_static("ring", RingSettings, "fixed:ring")
+_static("complete", CompleteSettings, "fixed:complete")
+_static("star", StarSettings, "fixed:star")
+_static("path", PathSettings, "fixed:path")
+_static("grid", GridSettings, "fixed:grid")
+_static("torus", TorusSettings, "fixed:torus")
+_static("tree", TreeSettings, "fixed:tree")
+_static("erdos_renyi", ErdosRenyiSettings, "drawn:erdos_renyi")
+_static("small_world", SmallWorldSettings, "drawn:small_world")
+_static("random_regular", RandomRegularSettings, "drawn:random_regular")
+_static("exponential", ExponentialSettings, "fixed:exponential")
+_static("edges", EdgesSettings, "fixed:own_edges")
+
+
+class MatchingsSettings(RandomTopologySettings):
+    """In every round pairs that have nothing to do with each other; whoever is left over pauses."""
+
+    # Its base may be of any registered kind, third parties' too: these are looked up at the first use, not while this module is loaded.
+    model_config = ConfigDict(defer_build=True)
+
+    kind: Literal["matchings"] = "matchings"
+    base: Annotated[TopologySettings, Registered(STATIC)] = CompleteSettings()
+    """the undirected graph that the pairs are taken from"""
+    schedule: Literal["round_robin", "random"] = "round_robin"
+    """round_robin (base: complete): everybody meets everybody once in a period, as in a tournament; random: every round draws a maximal
+    set of pairs, by `seed` and the number of the round"""
+
+
+register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.varying:one_peer_exponential")
+register(ROOM, "matchings", MatchingsSettings, "protocols.topology.varying:matchings")
+
+
+def topology_settings(data: Mapping[str, Any] | TopologySettings) -> TopologySettings:
+    """The settings of their kind, from a plain map as `network.topology` is one, or from settings whose kind alone is told.
+
+    `ValueError` for an unknown kind or key.
+    """
+    if isinstance(data, TopologySettings):
+        if type(data) is not TopologySettings:
+            return data
+        data = data.model_dump()
+    kind = data.get("kind", "ring")
+    try:
+        found = component(ROOM, kind)
+    except KeyError:
+        raise ValueError(f'"{kind}" is no kind of graph') from None
+    settings = found.settings.model_validate(data)
+    if not isinstance(settings, TopologySettings):
+        raise ValueError(f"{kind}: {found.settings.__name__} is not derived from TopologySettings")
+    return settings

@@ -1,0 +1,78 @@
+"""Graphs that change from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from protocols.registry import create
+from protocols.topology.drawn import Draws, seed_of
+from protocols.topology.fixed import all_pairs, exponential, offsets
+from protocols.topology.pattern import Pairs, Pattern, undirected, unfit
+from protocols.topology.settings import ROOM, MatchingsSettings, TopologySettings
+
+
+def one_peer_exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> Pattern:
+    """Round t: i -> i + 2^(t mod ceil(log2 n)). With weight 1/2 the mean is exact after log2 n rounds if n is a power of two, and
+    after no finite number otherwise (Assran et al. 2019; Ying et al. 2021)."""
+    n = len(agents)
+    steps = offsets(n)
+    if len(steps) <= 1:
+        return exponential(settings, agents, seed)
+    i = np.arange(n)
+
+    def pairs(round: int) -> Pairs:
+        return np.stack([i, (i + steps[round % len(steps)]) % n], axis=1)
+
+    return Pattern(exponential(settings, agents, seed).union, True, len(steps), pairs)
+
+
+def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> Pattern:
+    """Pairs without a common agent in every round, by the schedule."""
+    n = len(agents)
+    if settings.schedule == "round_robin":
+        if settings.base.kind != "complete":
+            text = f"round_robin lets everybody meet everybody, and the base is a {settings.base.kind}; write schedule: random"
+            raise unfit(text, "schedule")
+        period = max(1, n - 1 + n % 2)
+        return Pattern(all_pairs(n), False, period, lambda round: tournament(n, round % period))
+    base: Pattern = create(ROOM, settings.base)(settings.base, agents, seed)
+    if base.directed:
+        raise unfit(f"pairs exchange in both directions, and {settings.base.kind} is directed; take an undirected one", "base")
+    own = seed_of(settings, seed)
+    return Pattern(base.union, False, None, lambda round: maximal_matching(n, base.union, Draws(own, 1, round)))
+
+
+def tournament(n: int, round: int) -> Pairs:
+    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. Who would meet itself meets the last agent
+    (n even) or pauses (n odd). In m rounds everybody meets everybody once."""
+    if n < 2:
+        return np.zeros((0, 2), np.int64)
+    m = n - 1 + n % 2
+    i = np.arange(m)
+    j = (round - i) % m
+    if n % 2 == 0:
+        j = np.where(i == j, n - 1, j)
+    return undirected(np.stack([i, j], axis=1))
+
+
+def maximal_matching(n: int, pairs: Pairs, draws: Draws) -> Pairs:
+    """Pairs in a random order, each taken if neither of its agents is taken yet; so no further pair fits in.
+
+    Computed for all at once: a pair comes before all others at both its agents, and is taken; those that it excludes leave; again.
+    """
+    rank = np.empty(len(pairs), np.int64)
+    rank[draws.order(len(pairs))] = np.arange(len(pairs))
+    taken = []
+    while len(pairs):
+        first = np.full(n, len(rank) + n * n, np.int64)
+        np.minimum.at(first, pairs[:, 0], rank)
+        np.minimum.at(first, pairs[:, 1], rank)
+        best = (first[pairs[:, 0]] == rank) & (first[pairs[:, 1]] == rank)
+        taken.append(pairs[best])
+        busy = np.zeros(n, bool)
+        busy[pairs[best].ravel()] = True
+        free = ~(busy[pairs[:, 0]] | busy[pairs[:, 1]])
+        pairs, rank = pairs[free], rank[free]
+    return undirected(np.concatenate(taken)) if taken else pairs
