@@ -27,7 +27,8 @@ from protocols.seeds import Stream, generator
 from protocols.settings import parse_duration
 from protocols.stepping import StepClient
 from protocols.telemetry import Telemetry, TimeShares
-from protocols.topology import TopologySettings, edges, mixing_weights
+from protocols.topology import topology_settings
+from protocols.topology.graph import make_graph
 from protocols.transport import Identity, Received, Transport
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class AgentNode:
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
         self.persona = _persona(start, configuration)
-        self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.weights))
+        self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody))
         self.telemetry = Telemetry(start.node_directory, self.transport)
         self.shares = TimeShares()
         self.figures = Figures()
@@ -217,7 +218,7 @@ class AgentNode:
         values |= self.shares.take()
         links = list(self.transport.link_counters.values())
         values |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in links))
-        values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.weights))
+        values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.surroundings.everybody))
         self.telemetry.write(self.figures.steps, self.figures.episodes, values)
 
     @property
@@ -234,15 +235,13 @@ def _persona(start: NodeStart, configuration: Mapping[str, Any]) -> Persona:
     agents = dict(configuration["agents"])
     count, overrides = agents.pop("count"), agents.pop("overrides")
     names = [f"agent-{i}" for i in range(count)]
-    pairs = edges(TopologySettings.model_validate(configuration["network"]["topology"]), names)
-    weights = mixing_weights(names, pairs)[names.index(start.node)]
-    neighbours = {name for pair in pairs if start.node in pair for name in pair if name != start.node}
+    graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
     return Persona(
         start.node,
         start.seed,
         AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
         ExchangeSettings.model_validate(configuration["exchange"]),
-        {peer: float(weights[names.index(peer)]) for peer in sorted(neighbours)},
+        graph.surroundings(start.node),
     )
 
 

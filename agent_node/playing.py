@@ -22,7 +22,7 @@ from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
 from agent_node.settings import AgentSettings, ExchangeSettings
 from agent_node.training import Trainer
-from protocols.consensus.averager import FixedSurroundings
+from protocols.consensus.averager import Surroundings
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
@@ -37,8 +37,8 @@ class Persona:
     seed: int
     settings: AgentSettings
     exchange: ExchangeSettings
-    weights: Mapping[str, float]
-    """mixing weight of each neighbour in the graph"""
+    surroundings: Surroundings
+    """its place in the communication graph"""
 
 
 class Playing:
@@ -70,8 +70,8 @@ class Playing:
             if exchange.hindsight is not None:
                 self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
                 neighbours.add(self.hindsight.machine, time.monotonic())
-        if exchange.consensus is not None and persona.weights:
-            self.averaging = Averaging(exchange.consensus, FixedSurroundings(persona.weights), self.parts.learner, self.parts.model)
+        if exchange.consensus is not None and persona.surroundings.everybody:
+            self.averaging = Averaging(exchange.consensus, persona.surroundings, self.parts.learner, self.parts.model)
             neighbours.add(self.averaging.machine, time.monotonic())
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------

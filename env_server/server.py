@@ -26,7 +26,7 @@ from protocols.seeds import Stream, generator, integer
 from protocols.settings import parse_duration
 from protocols.stepping import Closed, StepServer
 from protocols.telemetry import Telemetry, TimeShares
-from protocols.topology import TopologySettings, edges
+from protocols.topology import edges, topology_settings
 from protocols.transport import Identity, Received, Transport
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class EnvironmentServer:
         self.settings = EnvironmentSettings.model_validate(configuration["environment"])
         self.evaluation = EvaluationSettings.model_validate(configuration["evaluation"])
         self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
-        pairs = edges(TopologySettings.model_validate(configuration["network"]["topology"]), self.agents)
+        pairs = edges(topology_settings(configuration["network"]["topology"]), self.agents, start.seed)
         self.environment = registry.create(self.settings, self.agents, pairs, start.seed)
         self.goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
         self.statistics = EpisodeStatistics(self.goals.goal_space if self.goals else None)

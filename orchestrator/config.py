@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from agent_node.settings import AgentSettings, ExchangeSettings
 from env_server.settings import EnvironmentSettings, EvaluationSettings
+from protocols.registry import Registered
 from protocols.settings import Duration, NodeName, Settings, Size
-from protocols.topology import TopologySettings
+from protocols.topology.settings import ROOM, RingSettings, TopologySettings
 
 
 class Until(Settings):
@@ -41,7 +42,7 @@ class AgentsSettings(AgentSettings):
 class NetworkSettings(Settings):
     """The graph and the addresses."""
 
-    topology: TopologySettings = TopologySettings()
+    topology: Annotated[TopologySettings, Registered(ROOM)] = RingSettings()
     """who is whose neighbour"""
     bind: str = "127.0.0.1"
     """address that sockets are bound to; other than loopback needs encryption, which this version does not have, and is refused"""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def topology_graph(configuration: Configuration) -> nx.Graph:
     """The communication graph."""
-    return build(configuration.network.topology, configuration.agent_names())
+    return build(configuration.network.topology, configuration.agent_names(), configuration.seed)
 
 
 def topology_facts(graph: nx.Graph) -> dict[str, Any]:

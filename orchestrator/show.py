@@ -144,12 +144,12 @@ def _predicted(config: dict[str, Any]) -> float | None:
     """rho of the configured graph with Metropolis-Hastings weights."""
     from pydantic import ValidationError
 
-    from protocols.topology import TopologySettings, build, contraction, metropolis_weights
+    from protocols.topology import build, contraction, metropolis_weights, topology_settings
 
     agents = [f"agent-{i}" for i in range(int((config.get("agents") or {}).get("count") or 0))]
     try:
-        topology = TopologySettings.model_validate((config.get("network") or {}).get("topology") or {})
-        return contraction(metropolis_weights(build(topology, agents))) if agents else None
+        topology = topology_settings((config.get("network") or {}).get("topology") or {})
+        return contraction(metropolis_weights(build(topology, agents, int(config.get("seed") or 0)))) if agents else None
     except (ValidationError, ValueError):
         return None
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_node.settings import AgentSettings
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import NodeRequest
-from protocols.topology import build
+from protocols.topology.unfit import UnfitTopology
 
 from .environments import CheckEnvironment, installed_environments
 from .errors import Problem, Severity
 from .locations import Location, Node, Path, format_path, place, planted
 from .machine import Machine
 from .validation import Validated, validate
+
+if TYPE_CHECKING:
+    from protocols.topology.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,20 @@ class Subject:
     environments: CheckEnvironment
 
     @cached_property
+    def graph(self) -> Graph | UnfitTopology:
+        """The communication graph, or why there is none."""
+        from protocols.topology.graph import make_graph  # with numpy, which a configuration is read without
+
+        configuration = self.configuration
+        try:
+            return make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)
+        except UnfitTopology as error:
+            return error
+
+    @property
     def edges(self) -> list[tuple[str, str]]:
-        """Of the communication graph."""
-        graph = build(self.configuration.network.topology, self.configuration.agent_names())
-        return [(str(a), str(b)) for a, b in graph.edges]
+        """Of the communication graph, whatever their direction; none where there is no graph."""
+        return [] if isinstance(self.graph, UnfitTopology) else self.graph.neighbours
 
     @cached_property
     def environment(self) -> list[Finding]:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from agent_node.settings import AgentSettings, CoordinationGameSettings, LearnerSettings, ReplaySettings, WorldModelSettings
 from protocols.settings import format_size
-from protocols.topology import build
+from protocols.topology.unfit import UnfitTopology
 
 from .checks import Finding, Rule, Subject, agent_checked, node_requests
 from .errors import nearest
@@ -34,28 +34,32 @@ def reads(*paths: str) -> Callable[[_Check], _Check]:
 
 @reads("agents.count", "network.topology")
 def _topology(subject: Subject) -> Iterator[Finding]:
-    topology, agents = subject.configuration.network.topology, subject.configuration.agent_names()
-    where: Path = ("network", "topology")
-    if topology.edges and topology.kind != "edges":
-        yield Finding((*where, "edges"), f"edges are read only with kind: edges, and the kind is {topology.kind}", key=True)
+    configuration = subject.configuration
+    agents, where = configuration.agent_names(), ("network", "topology")
+    graph = subject.graph
+    if isinstance(graph, UnfitTopology):
+        for fault in graph.faults:
+            yield Finding((*where, *fault.path), fault.text, _meant(fault.misspelt, agents) if fault.misspelt is not None else None)
         return
-    known = set(agents)
-    wrong = False
-    for index, edge in enumerate(topology.edges):
-        for end, node in enumerate(edge):
-            if node not in known:
-                wrong = True
-                yield Finding((*where, "edges", index, end), f'"{node}" is no agent: they are {_span(agents)}', _meant(node, agents))
-        if edge[0] == edge[1] and edge[0] in known:
-            yield Finding((*where, "edges", index), f"joins {edge[0]} with itself; remove it")
-    if wrong:
-        return
-    import networkx as nx
-
-    parts = [sorted(part, key=agents.index) for part in nx.connected_components(build(topology, agents))]
+    parts = graph.parts()
     if len(parts) > 1:
-        text = " | ".join(_some(part) for part in sorted(parts, key=lambda part: agents.index(part[0])))
+        text = " | ".join(_some(part) for part in parts)
         yield Finding(where, f"the graph falls into {len(parts)} parts that can never agree: {text}; add edges between them")
+        return
+    deaf, mute = graph.cut_off()
+    for lost, what in ((deaf, "is never told anything that {} knows"), (mute, "can tell {} nothing")):
+        if lost:
+            yield Finding(where, f"{_some(lost)} {what.format(agents[0])}: its directed edges lead one way only; add edges back")
+
+
+@reads("agents.count", "network.topology", "exchange.consensus")
+def _mixing(subject: Subject) -> Iterator[Finding]:
+    consensus, graph = subject.configuration.exchange.consensus, subject.graph
+    if consensus is None or isinstance(graph, UnfitTopology):
+        return
+    mode: str = consensus.mode
+    if graph.directed and mode != "pushsum":
+        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use pushsum')
 
 
 @reads("agents")
@@ -143,14 +147,14 @@ def _buffers(subject: Subject) -> Iterator[Finding]:
 
 @reads("environment", "agents.count", "network.topology")
 def _environment(subject: Subject) -> Iterator[Finding]:
-    if not subject.configuration.network.topology.unknown_nodes(subject.configuration.agent_names()):
+    if not isinstance(subject.graph, UnfitTopology):
         yield from subject.environment
 
 
 @reads("environment", "agents", "exchange", "network.topology")
 def _goals(subject: Subject) -> Iterator[Finding]:
     configuration = subject.configuration
-    if configuration.network.topology.unknown_nodes(configuration.agent_names()) or subject.environment:
+    if isinstance(subject.graph, UnfitTopology) or subject.environment:
         return  # an environment that cannot be made cannot be asked for its goals
     goals = subject.goals
     exchange = configuration.exchange

@@ -246,7 +246,7 @@ def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]
 
 def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:
     supervision = configuration.supervision
-    graph = build(configuration.network.topology, configuration.agent_names())
+    graph = build(configuration.network.topology, configuration.agent_names(), configuration.seed)
     roles: dict[str, Role] = {ENVIRONMENT: "env"}
     roles.update(dict.fromkeys(configuration.agent_names(), "agent"))
     policy = RestartPolicy(supervision.first, supervision.max, supervision.at_most, supervision.within)

@@ -97,7 +97,7 @@ def _disagreement(configuration: Configuration, figures: Mapping[str, list[float
     measured = figures.get("consensus.contraction")
     if configuration.exchange.consensus is None or not measured:
         return None
-    predicted = contraction(metropolis_weights(build(configuration.network.topology, configuration.agent_names())))
+    predicted = contraction(metropolis_weights(build(configuration.network.topology, configuration.agent_names(), configuration.seed)))
     median = statistics.median(measured)
     disagreement = figures.get("consensus.disagreement", [])
     return {

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.topology.fixed import all_pairs
-from protocols.topology.pattern import Pairs, Pattern, connected, pairs_of, undirected, unfit
+from protocols.topology.pattern import Pairs, Pattern, connected, pairs_of, undirected
 from protocols.topology.settings import ErdosRenyiSettings, RandomRegularSettings, RandomTopologySettings, SmallWorldSettings
+from protocols.topology.unfit import unfit
 
 ATTEMPTS = 200
 """graphs that are drawn before none is taken to be connected"""
@@ -44,12 +45,18 @@ class Draws:
     def chosen(self, count: int, probability: float) -> NDArray[np.int64]:
         """Numbers below `count`, each chosen with this probability (in steps of 2^-32), sorted."""
         threshold = round(probability * 2**32)
+        if threshold == 0:
+            return np.zeros(0, np.int64)
+        if threshold == 2**32:
+            return np.arange(count)
         found = []
-        for first in range(0, count, _CHUNK):
+        for first in range(0, count, _CHUNK):  # every draw decides on two numbers: by its lower and by its upper half
             size = min(_CHUNK, count - first)
-            raw = self.raw((size + 1) // 2)
-            halves = np.stack([raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)], axis=1).ravel()[:size]
-            found.append(first + np.flatnonzero(halves < np.uint64(threshold)))
+            half = (size + 1) // 2
+            raw = self.raw(half)
+            lower = np.flatnonzero((raw & np.uint64(2**32 - 1)) < np.uint64(threshold))
+            upper = half + np.flatnonzero(raw < np.uint64(threshold << 32))
+            found += [first + lower, first + upper[upper < size]]
         return np.concatenate(found).astype(np.int64) if found else np.zeros(0, np.int64)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from protocols.topology.pattern import Fault, Pairs, Pattern, UnfitTopology, pairs_of, undirected, unfit
+from protocols.topology.pattern import Pairs, Pattern, pairs_of, undirected
 from protocols.topology.settings import EdgesSettings, GridSettings, TopologySettings, TorusSettings, TreeSettings
+from protocols.topology.unfit import Fault, UnfitTopology, unfit
 
 
 def ring(settings: TopologySettings, agents: Sequence[str], seed: int) -> Pattern:

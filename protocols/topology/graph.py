@@ -163,7 +163,11 @@ class Place:
 
     def weights(self, round: int) -> Mapping[str, float]:
         """W_ij of each neighbour j in a round's undirected graph (Metropolis-Hastings); raises `ValueError` for directed graphs."""
-        return self.graph.weights(self.agent, round)
+        return self.graph.weights(self.agent, round) if self.graph.changes else self._weights
+
+    @cached_property
+    def _weights(self) -> Mapping[str, float]:
+        return self.graph.weights(self.agent, 0)
 
 
 def make_graph(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> Graph:

@@ -1,4 +1,4 @@
-"""What a kind of graph is: pairs of agents by number, the same in every round or other ones; and what makes one unfit."""
+"""What a kind of graph is: pairs of agents by number, the same in every round or other ones."""
 
 from __future__ import annotations
 
@@ -11,34 +11,6 @@ from numpy.typing import NDArray
 
 Pairs = NDArray[np.int64]
 """`[m, 2]` numbers of agents; undirected pairs once, (i, j) with i < j; directed ones i -> j"""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why settings make no graph: the key inside `network.topology`, the rule broken and its cure."""
-
-    path: tuple[str | int, ...]
-    text: str
-    misspelt: str | None = None
-    """the name that nobody has, where that is the fault"""
-
-
-class UnfitTopology(ValueError):
-    """Settings that make no graph of these agents; `faults` says why."""
-
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{_shown(fault.path)}{fault.text}" for fault in faults))
-        self.faults = faults
-
-
-def unfit(text: str, *path: str | int) -> UnfitTopology:
-    """One fault, to be raised."""
-    return UnfitTopology(Fault(path, text))
-
-
-def _shown(path: tuple[str | int, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return f"{text.removeprefix('.')}: " if text else ""
 
 
 @dataclass(frozen=True, eq=False)

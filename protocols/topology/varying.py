@@ -9,8 +9,9 @@ import numpy as np
 from protocols.registry import create
 from protocols.topology.drawn import Draws, seed_of
 from protocols.topology.fixed import all_pairs, exponential, offsets
-from protocols.topology.pattern import Pairs, Pattern, undirected, unfit
+from protocols.topology.pattern import Pairs, Pattern, undirected
 from protocols.topology.settings import ROOM, MatchingsSettings, TopologySettings
+from protocols.topology.unfit import unfit
 
 
 def one_peer_exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> Pattern:

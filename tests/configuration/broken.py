@@ -48,7 +48,7 @@ CASES = [
         "unknown section and what is wrong inside it",
         START + PLACE + "«netwrok:\n  topology: {kind: «rign}\n",
         M("netwrok", "unknown key", "network"),
-        M("network.topology.kind", '"rign" is not one of ring, complete', "ring"),
+        M("network.topology.kind", '"rign" is not one of complete, edges', "ring"),
     ),
     _case(
         "unknown key like nothing else",
@@ -168,9 +168,53 @@ CASES = [
         M("seed", "-1 is less than 0"),
     ),
     _case(
+        "edges twice",
+        START + PLACE + "network: {topology: {kind: edges, edges: [[agent-0, agent-1], [agent-1, agent-2], «[agent-1, agent-0], "
+        "[agent-2, agent-3], «[agent-2, agent-3]]}}\n",
+        M("network.topology.edges[2]", "agent-1, agent-0 is listed already, as edge 0 (edges have no direction unless directed: true)"),
+        M("network.topology.edges[4]", "agent-2, agent-3 is listed already, as edge 3; remove one"),
+    ),
+    _case(
+        "degrees that no graph has, and a key of another kind",
+        START + PLACE + "agents: {count: 5}\nnetwork: {topology: {kind: random_regular, degree: «3, «probability: 0.5}}\n",
+        M("network.topology.degree", "5 agents with 3 neighbours each would be 15/2 edges"),
+        M("network.topology.probability", "unknown key; here may stand kind, seed, degree"),
+    ),
+    _case(
+        "rows that do not divide",
+        START + PLACE + "agents: {count: 8}\nnetwork: {topology: {kind: torus, rows: «3}}\n",
+        M("network.topology.rows", "3 rows do not divide 8 agents; take 1, 2, 4 or 8"),
+    ),
+    _case(
+        "a tournament on a ring",
+        START + PLACE + "network: {topology: {kind: matchings, base: {kind: ring}, schedule: «round_robin}}\n",
+        M("network.topology.schedule", "the base is a ring; write schedule: random"),
+    ),
+    _case(
+        "a directed graph that leads nowhere",
+        START
+        + PLACE
+        + "agents: {count: 3}\nnetwork: {topology: «{kind: edges, edges: [[agent-0, agent-1], [agent-0, agent-2]], directed: true}}\n",
+        M("network.topology", "agent-1, agent-2 can tell agent-0 nothing: its directed edges lead one way only; add edges back"),
+    ),
+    _case(
+        "gossip that needs both directions",
+        START + PLACE + "agents: {count: 8}\nnetwork: {topology: {kind: exponential}}\n"
+        "exchange: {consensus: {mode: «mh, groups: [critic], every: {updates: 50}}}\n",
+        M("exchange.consensus.mode", '"mh" needs an undirected graph; use pushsum'),
+    ),
+    _case(
+        "a random graph that falls apart",
+        START + PLACE + "agents: {count: 12}\nnetwork: {topology: {kind: erdos_renyi, probability: «0.02}}\n",
+        M(
+            "network.topology.probability",
+            "none of 200 graphs that were drawn is connected: 0.02 is too small for 12 agents; take 0.31 or more",
+        ),
+    ),
+    _case(
         "edges of a ring, and an edge with three ends",
         START + PLACE + "network: {topology: {kind: ring, «edges: [[agent-0, agent-1]]}}\nsupervision: {min_agents: «9}\n",
-        M("network.topology.edges", "edges are read only with kind: edges"),
+        M("network.topology.edges", "unknown key; here may stand kind"),
         M("supervision.min_agents", "9 is more than there are (agents.count is 4)"),
     ),
     _case(
@@ -240,7 +284,7 @@ CASES = [
         "arguments",
         START + PLACE,
         M("agents.cuont", "unknown key", "count", argument=1),
-        M("network.topology.kind", '"rign" is not one of ring', "ring", argument=2),
+        M("network.topology.kind", '"rign" is not one of complete, edges', "ring", argument=2),
         M("until.time", "20 has no unit", argument=3),
         M("metrics.sinks[7]", "index 7 is outside the list", argument=4),
         overrides=("agents.cuont=8", "network.topology.kind=rign", "until.time=20", "metrics.sinks.7=csv"),

@@ -66,7 +66,8 @@ def test_the_text_is_as_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert str(caught.value) == (
         "x.yaml + 2 arguments: 2 errors, nothing was started\n"
         '  argument 1  agents.cuont: unknown key; did you mean "count"?\n'
-        '  argument 2  network.topology.kind: "rign" is not one of ring, complete, star, path, grid, edges; did you mean "ring"?'
+        '  argument 2  network.topology.kind: "rign" is not one of complete, edges, erdos_renyi, exponential, grid, matchings, '
+        'one_peer_exponential, path, random_regular, ring, small_world, star, torus, tree; did you mean "ring"?'
     )
 
 

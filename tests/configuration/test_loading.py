@@ -67,7 +67,7 @@ def test_arguments(write: Any) -> None:
         path,
         [
             "network.topology.edges+=[agent-0, agent-2]",
-            "network.topology.edges.0=[agent-2, agent-1]",
+            "network.topology.edges.1=[agent-2, agent-1]",
             "agents.overrides.agent-2.learner.learning_rate=1e-4",
             "agents.world_model={kind: ensemble, members: 3}",
             "agents.world_model.hidden=[7]",
@@ -78,7 +78,7 @@ def test_arguments(write: Any) -> None:
         ],
         machine=LARGE,
     ).configuration
-    assert configuration.network.topology.edges == [("agent-2", "agent-1"), ("agent-1", "agent-2"), ("agent-0", "agent-2")]
+    assert configuration.network.topology.edges == [("agent-0", "agent-1"), ("agent-2", "agent-1"), ("agent-0", "agent-2")]
     assert agent_settings(configuration, "agent-2").learner.learning_rate == 1e-4
     assert agent_settings(configuration, "agent-1").learner.learning_rate == 1e-3
     assert configuration.agents.world_model is not None

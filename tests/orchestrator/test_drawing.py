@@ -23,7 +23,7 @@ def configuration(kind: str = "ring", count: int = 4, **changes: Any) -> Configu
             "name": "ring",
             "until": {"episodes": 2500, "time": "6min"},
             "environment": {"id": "landmarks"},
-            "network": {"topology": {"kind": kind, "edges": changes.pop("edges", [])}},
+            "network": {"topology": {"kind": kind, **changes.pop("topology", {})}},
             "agents": {"count": count, **changes.pop("agents", {})},
             **changes,
         }
@@ -142,8 +142,8 @@ def test_the_dry_run_keeps_to_its_width(kind: str, count: int, width: int) -> No
 
 @pytest.mark.parametrize("kind", ["ring", "complete", "star", "path", "grid", "edges"])
 def test_formats(kind: str) -> None:
-    edges = [["agent-0", f"agent-{i}"] for i in range(1, 6)] if kind == "edges" else []
-    made = configuration(kind, 6, edges=edges)
+    own = {"edges": [["agent-0", f"agent-{i}"] for i in range(1, 6)]} if kind == "edges" else {}
+    made = configuration(kind, 6, topology=own)
     wanted = {frozenset(edge) for edge in build(made.network.topology, made.agent_names()).edges}
     content = json.loads(FORMATS["json"](made))
     assert {frozenset(edge) for edge in content["edges"]} == wanted

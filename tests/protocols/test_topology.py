@@ -41,15 +41,6 @@ def test_a_grid_is_as_square_as_the_number_allows() -> None:
     assert nx.is_isomorphic(build(TopologySettings(kind="grid"), names(5)), nx.path_graph(5))
 
 
-def test_own_edges_count_once_and_unknown_nodes_are_named() -> None:
-    settings = TopologySettings(
-        kind="edges", edges=[("agent-1", "agent-0"), ("agent-0", "agent-1"), ("agent-2", "agent-2"), ("agent-1", "agent-2")]
-    )
-    assert edges(settings, names(3)) == [("agent-0", "agent-1"), ("agent-1", "agent-2")]
-    with pytest.raises(ValueError, match="agent-2"):
-        edges(settings, names(2))
-
-
 @pytest.mark.parametrize("n", [4, 8, 33, 64])
 def test_spectral_gaps_have_their_closed_forms(n: int) -> None:
     def gap(kind: str) -> float:
