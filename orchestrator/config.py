@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from agent_node.settings import AgentSettings, ExchangeSettings
 from env_server.settings import EnvironmentSettings, EvaluationSettings
+from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.registry import Registered
 from protocols.settings import Duration, NodeName, Settings, Size
 from protocols.topology.settings import ROOM, RingSettings, TopologySettings
@@ -44,6 +45,8 @@ class NetworkSettings(Settings):
 
     topology: Annotated[TopologySettings, Registered(ROOM)] = RingSettings()
     """who is whose neighbour"""
+    links: list[LinkRule] = []
+    """what the links do to messages all along: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from `faults.seed`)"""
     bind: str = "127.0.0.1"
     """address that sockets are bound to; other than loopback needs encryption, which this version does not have, and is refused"""
     control_port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -158,6 +161,8 @@ class Configuration(Settings):
     """who talks to whom"""
     exchange: ExchangeSettings = ExchangeSettings()
     """what they tell each other"""
+    faults: FaultsSettings | None = None
+    """what goes wrong, and when; null: nothing"""
     supervision: SupervisionSettings = SupervisionSettings()
     """what happens when something dies"""
     launch: LaunchSettings = LaunchSettings()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
 
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_RATE_UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
 
@@ -62,6 +64,24 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def parse_rate(value: Any) -> float:
+    """Bits per second of a text such as `10mbit`; a bare number is refused."""
+    if isinstance(value, str):
+        return _quantity(value, _RATE_UNITS, "rate", "500kbit or 10mbit", ("kbit", "mbit"))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} has no unit; write {value}kbit or {value}mbit")
+    raise ValueError(f"{value!r} is not a rate; write for example 500kbit or 10mbit")
+
+
+def format_rate(rate: float) -> str:
+    """The shortest text that `parse_rate` reads back to exactly `rate`."""
+    for unit in ("gbit", "mbit", "kbit"):
+        text = f"{rate / _RATE_UNITS[unit]:.15g}{unit}"
+        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse_rate(text) == rate:
+            return text
+    return f"{rate!r}bit"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -78,6 +98,14 @@ Size = Annotated[
 ]
 """Bytes, written with a unit: `64KiB`, `10MB`."""
 
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*[kmg]?bit\s*$", "description": "a rate per second with its unit"}),
+]
+"""Bits per second, written with a unit: `500kbit`, `10mbit`."""
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """A number from 0 to 1."""
 
@@ -86,13 +114,39 @@ NodeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused. Defaults are in base units (seconds, bytes)."""
+    """Base of all settings: immutable, unknown keys refused. Defaults are in base units (seconds, bytes). A key that is a word of Python
+    (`for`, `from`) is the alias of its field, in files and in what is written out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True)
+
+    @classmethod
+    def by_key(cls) -> dict[str, FieldInfo]:
+        """The fields by the keys that stand for them in a file."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
-class Every(Settings):
+class OneOf(Settings):
+    """Settings of which exactly one of the keys `ONE_OF` is given."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in self.ONE_OF if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(self.ONE_OF)} (given: {', '.join(given) or 'none'})")
+        return self
+
+    @property
+    def chosen(self) -> str:
+        """The one that is given."""
+        return next(name for name in self.ONE_OF if getattr(self, name) is not None)
+
+
+class Every(OneOf):
     """A period, counted in exactly one unit."""
+
+    ONE_OF = ("episodes", "updates", "steps", "time")
 
     episodes: int | None = Field(default=None, ge=1)
     """finished training episodes"""
@@ -102,10 +156,3 @@ class Every(Settings):
     """joint environment steps"""
     time: Duration | None = None
     """wall-clock time"""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Every:
-        given = [name for name in ("episodes", "updates", "steps", "time") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of episodes, updates, steps, time (given: {', '.join(given) or 'none'})")
-        return self

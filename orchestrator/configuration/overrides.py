@@ -95,7 +95,7 @@ def _droppable(path: Path, root: type[Settings], tree: Node) -> bool:
     holder = find(tree, path[:-1])
     kind = plain(holder).get("kind") if isinstance(holder, Map) else None
     owner = owner_shape.settings(kind) if owner_shape is not None else None
-    field = owner.model_fields.get(str(path[-1])) if owner is not None else None
+    field = owner.by_key().get(str(path[-1])) if owner is not None else None
     return shape is not None and not shape.nullable and field is not None and not field.is_required()
 
 

@@ -112,7 +112,7 @@ def _meaning(owner: Any, key: str, path: Path) -> str:
         around = shape_at(Configuration, path[:-1], {})
         if around is not None and around.room is not None:
             return " | ".join(kinds(around.room))
-    description = type(owner).model_fields[key].description
+    description = type(owner).by_key()[key].description
     return " ".join(description.split()) if description else ""
 
 

@@ -83,7 +83,8 @@ def step(shape: Shape, part: str | int, kind: Any = None) -> Shape | None:
         return shape_of(shape.items) if isinstance(part, int) else None
     if shape.is_open_map:
         return shape_of(shape.values) if isinstance(part, str) else None
-    field = getattr(shape.settings(kind), "model_fields", {}).get(part)
+    owner = shape.settings(kind)
+    field = owner.by_key().get(str(part)) if owner is not None else None
     return shape_of(field.annotation, field.metadata) if field is not None else None
 
 
@@ -112,7 +113,7 @@ def default_at(root: type[Settings], path: Path, data: Any) -> Any:
         for part in path[: length - 1]:
             holder = _inside(holder, part)
         owner = parent.settings(holder.get("kind") if isinstance(holder, dict) else None) if parent is not None else None
-        field = owner.model_fields.get(str(path[length - 1])) if owner is not None else None
+        field = owner.by_key().get(str(path[length - 1])) if owner is not None else None
         if owner is None or field is None or field.get_default(call_default_factory=True) in (None, PydanticUndefined):
             continue
         name = str(path[length - 1])
@@ -127,7 +128,7 @@ def nearest_keys(shape: Shape, kind: Any = None) -> list[str]:
     """The keys that may stand in a map here; for a component of unknown kind those of every component of its room."""
     owner = shape.settings(kind)
     if owner is not None:
-        return list(owner.model_fields)
+        return list(owner.by_key())
     if shape.room is not None:
-        return list(dict.fromkeys(key for known in kinds(shape.room) for key in component(shape.room, known).settings.model_fields))
+        return list(dict.fromkeys(key for known in kinds(shape.room) for key in component(shape.room, known).settings.by_key()))
     return []

@@ -105,6 +105,8 @@ def _data_path(error: ErrorDetails, data: Any, root: type[Settings]) -> Path:
             continue
         if not isinstance(data, (dict, list)) or (part == "[key]" and part not in data):
             break
+        if shape is not None and shape.union:  # of scalars: what is written there has no parts that may be named
+            break
         path.append(part)
         shape = step(shape, part, data.get("kind") if isinstance(data, dict) else None) if shape is not None else None
         chosen = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 from agent_node.settings import HindsightSettings
 from orchestrator.config import Until
 from protocols.registry import Registered, component, kinds
-from protocols.settings import Every, Settings, format_duration, format_size, parse_duration, parse_size
+from protocols.settings import OneOf, Settings, format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size
 
 Plain = st.SearchStrategy[Any]
 
@@ -35,17 +36,24 @@ OPTIONS = st.dictionaries(
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,12}", fullmatch=True)
 
 
+@cache
 def settings(model: type[Settings]) -> Plain:
     """Plain maps (as YAML would give them) that are valid for a model: required keys, and any of the others."""
     if model is Until:
         return _some_of(model, 1)
-    if model is Every:
-        return st.sampled_from(list(Every.model_fields)).flatmap(
-            lambda key: st.fixed_dictionaries({key: _field(Every.model_fields[key], False)})
-        )
+    if issubclass(model, OneOf):
+        return st.one_of(*(_all_of(model, chosen) for chosen in model.ONE_OF))
+    return _all_of(model)
+
+
+def _all_of(model: type[Settings], chosen: str = "") -> Plain:
+    """Required keys, and any of the others; of those that exclude each other, the chosen one."""
     required, optional = {}, {}
-    for name, field in model.model_fields.items():
-        if field.is_required() or name == "kind":
+    for name, field in model.by_key().items():
+        if issubclass(model, OneOf) and name in model.ONE_OF:
+            if name == chosen:
+                required[name] = _field(field, False)
+        elif field.is_required() or name == "kind":
             required[name] = _field(field)
         else:
             optional[name] = _field(field)
@@ -86,6 +94,8 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
     if origin is Literal:
         return st.sampled_from(arguments)
     least, most = _bound(extra, "min_length", 0), _bound(extra, "max_length", 4)
+    if origin is list and isinstance(arguments[0], type) and issubclass(arguments[0], Settings):
+        return st.lists(settings(arguments[0]), min_size=least, max_size=max(least, 1))
     if origin is list:
         return st.lists(value(arguments[0]), min_size=least, max_size=max(least, min(most, 4)))
     if origin is tuple:
@@ -103,7 +113,7 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
     if annotation is str:
         pattern = next((part.pattern for part in extra if getattr(part, "pattern", None)), None)
         if pattern is not None:
-            return NAMES
+            return NAMES if pattern.startswith("^[a-z0-9]") else st.from_regex(pattern.removesuffix("$") + r"\Z", fullmatch=True)
         return TEXTS.filter(lambda text: least <= len(text) <= 200)
     return _number(annotation, extra)
 
@@ -121,9 +131,13 @@ def _number(annotation: Any, extra: list[Any]) -> Plain:
             return st.integers(0, 2**45).map(format_size)
         return st.integers(low if low is not None else -(2**53), high if high is not None else 2**53)
     least = low if low is not None else above if above is not None else 0.0
-    numbers = st.floats(least, high if high is not None else 1e12, exclude_min=above is not None)
+    below = _bound(extra, "lt", None)
+    most = high if high is not None else below if below is not None else 1e12
+    numbers = st.floats(least, most, exclude_min=above is not None, exclude_max=below is not None)
     if parser is parse_duration:
         return numbers.filter(lambda seconds: seconds == 0 or seconds > 1e-300).map(format_duration)
+    if parser is parse_rate:
+        return numbers.filter(lambda rate: rate > 1e-300).map(format_rate)
     return numbers
 
 
