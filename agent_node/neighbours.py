@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent_node.faults import AgentFaults
 from protocols.consensus.averager import Averager
 from protocols.conversation import Conversation
 from protocols.hindsight import TraceExchange
@@ -28,11 +29,12 @@ class Neighbours:
     """Connections to other agents by the roster, and every conversation's way in and out.
 
     `names` are the graph's neighbours; other agents are connected too when a conversation has something for them (members of one episode
-    need not be neighbours when more than two play).
+    need not be neighbours when more than two play). `faults` hears what comes, and changes what a liar sends.
     """
 
-    def __init__(self, transport: Transport, own: str, names: list[str]) -> None:
+    def __init__(self, transport: Transport, own: str, names: list[str], faults: AgentFaults | None = None) -> None:
         self.names = names
+        self.faults = faults
         self._own = own
         self._transport = transport
         self._conversations: list[Conversation[Any]] = []
@@ -74,6 +76,8 @@ class Neighbours:
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         """Hand a message to the conversation that it belongs to."""
+        if self.faults is not None:
+            self.faults.heard(src, message, arrays)
         wanted = _TAKES.get(type(message))
         for conversation in self._conversations:
             if wanted is not None and isinstance(conversation, wanted):
@@ -89,6 +93,8 @@ class Neighbours:
         """Send what the conversations have to say; what can't be sent now they repeat by themselves."""
         for conversation in self._conversations:
             for send in conversation.outgoing():
+                if self.faults is not None:
+                    send = self.faults.tamper(send)
                 if send.dst not in self._incarnations and (entry := self._roster.get(send.dst)) is not None:
                     self._connect(send.dst, entry)
                 self._transport.try_send("peer", send.dst, send.message, send.arrays)

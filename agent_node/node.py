@@ -14,12 +14,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent_node.faults import AgentFaults
 from agent_node.figures import Figures
 from agent_node.neighbours import Neighbours
 from agent_node.playing import Persona, Playing
 from agent_node.settings import AgentSettings, ExchangeSettings
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode, ResourceError
+from protocols.faults.deeds import node_deeds
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Goals, Join, Joined, Message, Observation, Offer, Refuse
@@ -47,9 +49,11 @@ class AgentNode:
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
         self.persona = _persona(start, configuration)
-        self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody))
+        self.faults = AgentFaults(start, *node_deeds(configuration, self.name), self._leave)
+        self.transport.wall = self.faults.clock.wall
+        self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody), self.faults)
         self.telemetry = Telemetry(start.node_directory, self.transport)
-        self.shares = TimeShares()
+        self.shares = TimeShares(self.faults.pace)
         self.figures = Figures()
         self._random = generator(start.seed, self.name, Stream.TRANSPORT)
         self.stepping = StepClient(self._random)
@@ -65,6 +69,7 @@ class AgentNode:
         self._started = False
         self._finished = False
         self._stopped = False
+        self._farewell = ""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
     # --- main loop ----------------------------------------------------------------------------------------------------------------
@@ -76,18 +81,18 @@ class AgentNode:
                 received = self.transport.receive(_LONGEST_WAIT)
             for item in received:
                 self._handle(item)
-            now = time.monotonic()
+            now = self.faults.clock.now()
             self._converse(now)
             self._keep_up(now)
         self._save()
         self._report()
         write_links(self._start.node_directory, self.transport)
-        self.control.leave(ExitCode.OK)
+        self.control.leave(ExitCode.OK, self._farewell)
         self.telemetry.close()
         self.transport.close()
 
     def _handle(self, received: Received) -> None:
-        message, now = received.message, time.monotonic()
+        message, now = received.message, self.faults.clock.now()
         if received.channel == "ctl":
             self.control.receive(received)
             return
@@ -135,6 +140,7 @@ class AgentNode:
         playing = self.playing
         if playing is None or not self.stepping.observed(server, message.tick, now):
             return
+        self.faults.reached(message.steps, message.episodes)
         self._action, episodes = playing.act(arrays, self.stepping.continuous)
         self.stepping.act(now)
         self._send_action()
@@ -166,6 +172,7 @@ class AgentNode:
     def _keep_up(self, now: float) -> None:
         for command in self.control.commands():
             self._obey(command)
+        self.faults.obey(self.control.faults())
         if self.control.roster_changed:
             self.control.roster_changed = False
             self._environment_moved()
@@ -226,8 +233,17 @@ class AgentNode:
         return self._start.node_directory / "checkpoints"
 
     def _save(self) -> None:
-        if self.playing is not None:
+        if self.playing is None:
+            return
+        try:
             self.playing.save(self._checkpoints, self._start.incarnation, self._keep)
+        except OSError as error:
+            self.control.event(
+                "warning", "checkpoint.failed", f"{self.name} can't write a checkpoint: {error.strerror}; the last one stays"
+            )
+
+    def _leave(self, reason: str) -> None:
+        self._stopped, self._farewell = True, reason
 
 
 def _persona(start: NodeStart, configuration: Mapping[str, Any]) -> Persona:

@@ -19,6 +19,10 @@ from env_server.stand_in import StandIn
 from env_server.statistics import EpisodeStatistics
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode
+from protocols.faults.deeds import node_deeds
+from protocols.faults.executor import Executor, Hooks
+from protocols.faults.log import FaultLog
+from protocols.faults.pace import SkewedClock
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
@@ -74,6 +78,10 @@ class EnvironmentServer:
         self._substituted = 0
         self._joint_steps = 0
         self._counters = Counters(start.node_directory)
+        deeds, _ = node_deeds(configuration, start.node)
+        log = FaultLog(start.node_directory, start.node, start.incarnation)
+        hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=lambda: self._counters.path)
+        self.faults = Executor(log, deeds, self._time.pace, SkewedClock(), hooks, start.incarnation)
         self._restore()
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
@@ -202,7 +210,8 @@ class EnvironmentServer:
     def _send_again(self, agent: str, tick: int) -> None:
         answer = self.stepping.answer(agent, tick)
         if answer is not None:
-            self.transport.try_send("env", agent, Observation(tick=answer[0]), answer[1])
+            tick, steps, episodes = answer[0]
+            self.transport.try_send("env", agent, Observation(tick=tick, steps=steps, episodes=episodes), answer[1])
 
     def _step(self, now: float) -> None:
         closed = self.stepping.close()
@@ -213,6 +222,7 @@ class EnvironmentServer:
             before, self._last = self._last, self.environment.step(applied)
         # The first observation of an episode is no step of it.
         self._steps += int(np.count_nonzero((self._last.episode >= 0) & (self._last.episode == before.episode)))
+        self.faults.advance(step=self._steps, episode=self.statistics.training)
         joined = self.stepping.advance(now)
         if joined:
             self.environment.set_present(self.stepping.present)
@@ -225,6 +235,7 @@ class EnvironmentServer:
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self._steps
 
     def _answer(self, outcome: Outcome, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
+        episodes = self.statistics.training
         for agent in self.stepping.present:
             batch = outcome.agents[agent]
             flags = batch.flags | np.uint16(Flag.SUBSTITUTED) if agent in closed.late else batch.flags
@@ -237,8 +248,8 @@ class EnvironmentServer:
             }
             if batch.achieved is not None and batch.goal is not None:
                 frames |= {"achieved": batch.achieved, "goal": batch.goal}
-            self.stepping.answered(agent, (self.stepping.tick, frames))
-            self.transport.try_send("env", agent, Observation(tick=self.stepping.tick), frames)
+            self.stepping.answered(agent, ((self.stepping.tick, self._steps, episodes), frames))
+            self.transport.try_send("env", agent, Observation(tick=self.stepping.tick, steps=self._steps, episodes=episodes), frames)
 
     def _count(self, closed: Closed) -> None:
         self._substituted += len(closed.late)
@@ -296,6 +307,7 @@ class EnvironmentServer:
     def _keep_up(self, now: float) -> None:
         for command in self.control.commands():
             self._obey(command)
+        self.faults.obey(self.control.faults())
         if self.control.roster_changed:
             self.control.roster_changed = False
             self._roster()

@@ -66,6 +66,7 @@ class NodeControl:
         self._version = -1
         self._numbers = count(1)
         self._commands: list[str] = []
+        self._faults: list[tuple[str, str]] = []
         self._done: set[int] = set()
         self._events: dict[str, tuple[Event, float]] = {}
         transport.connect("ctl", RUN_SERVER, start.control)
@@ -104,7 +105,10 @@ class NodeControl:
             self._transport.try_send("ctl", RUN_SERVER, CommandAck(id=message.id))
             if message.id not in self._done:
                 self._done.add(message.id)
-                self._commands.append(message.op)
+                if message.op in ("fault", "heal"):
+                    self._faults.append((message.op, message.fault))
+                else:
+                    self._commands.append(message.op)
         elif isinstance(message, EventAck):
             self._events.pop(message.rid, None)
         elif isinstance(message, Refuse):
@@ -115,6 +119,11 @@ class NodeControl:
         """Commands that came since the last call, each once."""
         commands, self._commands = self._commands, []
         return iter(commands)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Orders about faults that came since the last call, each once: (fault or heal, what)."""
+        faults, self._faults = self._faults, []
+        return faults
 
     def event(self, severity: str, code: str, text: str, **fields: object) -> None:
         """Tell the run server what happened, until it acknowledges; the local log has it first."""

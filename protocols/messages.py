@@ -121,10 +121,12 @@ class HeartbeatAck(Message):
 
 
 class Command(Message):
-    """Run server -> node. EO by `id`; answered by `CommandAck`."""
+    """Run server -> node. EO by `id`; answered by `CommandAck`. `fault`: for the op fault what begins (`Deed.to_json`), for heal the
+    id of what ends, or `*`."""
 
     id: Count
-    op: Literal["start", "stop", "checkpoint", "finish", "dump"]
+    op: Literal["start", "stop", "checkpoint", "finish", "dump", "fault", "heal"]
+    fault: Annotated[str, Meta(max_length=8192)] = ""
 
 
 class CommandAck(Message):

@@ -14,8 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import isfinite
 
 from orchestrator.launch.placement import Slot
+from orchestrator.run_server.faults import FaultScheduler, Plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.nodes import UP, Nodes
 from orchestrator.run_server.reception import Reception
@@ -70,6 +72,7 @@ class Leader:
         admission: Admission,
         configuration_json: bytes,
         start_timeout: float,
+        plan: Plan = Plan(),
     ) -> None:
         self.view = view
         self.outcome: Outcome | None = None
@@ -82,6 +85,7 @@ class Leader:
         self._commands = Commands()
         self._nodes = Nodes(view, transport, hosts)
         self._reception = Reception(view, transport, hosts, self._nodes, self._commands, admission, configuration_json)
+        self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
         self._roster_sent = (-1, 0.0)
         self._stopping: OrderedStop | None = None
         self._finish_deadline = 0.0
@@ -103,6 +107,7 @@ class Leader:
         self._obey(now)
         self._watch_hosts(now)
         self._watch_nodes(now)
+        self.faults.tick(now, self.phase == Phase.TRAINING)
         self._advance(now)
         self._advance_stop(now)
         self._keep_informed(now)
@@ -119,6 +124,7 @@ class Leader:
             self._event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
             members = self.view.membership
             stages = [[name for name in self._nodes.living if members[name].role == role] for role in ("agent", "env")]
+            self.faults.release_all(now)
             self._stopping = OrderedStop(stages, at_once)
             self._go(Phase.STOPPING)
         elif at_once and self._stopping is not None:
@@ -170,6 +176,7 @@ class Leader:
             view.up_after.setdefault(name, now - view.started)
             if self.phase in (Phase.TRAINING, Phase.EVALUATION):
                 self._commands.give(name, change.incarnation, "start", now)
+                self.faults.alive(name, change.incarnation, now)
             if self.phase == Phase.EVALUATION:
                 self._commands.give(name, change.incarnation, "finish", now)
         if change.new in (State.DEAD, State.LEFT, State.LOST):
@@ -198,10 +205,11 @@ class Leader:
             self.stop(Outcome("FAILED", code or ExitCode.CRASH, text), now)
             return
         silence = view.troubles.get(name)
-        decision = view.supervisor.ended(name, code, now)
+        decision = self.faults.fate(name, message.incarnation, code, now) or view.supervisor.ended(name, code, now)
         if decision.fate == Fate.RESTART:
-            trouble = view.troubles[name] = f"{silence or how}, attempt {decision.attempt} of {decision.of}"
-            text = f"{name} {trouble}, back in {decision.delay:.1f} s"
+            attempt = f"attempt {decision.attempt} of {decision.of}" if decision.attempt else decision.reason
+            trouble = view.troubles[name] = f"{silence or how}, {attempt}"
+            text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
             self._event("warning", "node.restart", text, name, exit=code, incarnation=message.incarnation)
         elif decision.fate == Fate.LOST:
             view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")

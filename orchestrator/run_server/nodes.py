@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.launch.placement import NodeRequest, Slot, place
 from orchestrator.run_files import write_json
@@ -12,7 +13,7 @@ from orchestrator.run_server.rendezvous import RETRY
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.sweep import ProcessRecord, identify, write_records
 from protocols.membership import State
-from protocols.messages import NodeEnded, NodeStarted, Role, StartNode, StopNode
+from protocols.messages import NodeEnded, NodeStarted, Role, SignalNode, StartNode, StopNode
 from protocols.transport import Transport
 
 ENVIRONMENT = "env-0"
@@ -114,6 +115,12 @@ class Nodes:
     def end(self, name: str, now: bool) -> None:
         """SIGTERM, or `now` SIGKILL, to a node's process group."""
         self._transport.try_send("ctl", self.processes[name].host, StopNode(node=name, now=now))
+
+    def signal(self, name: str, incarnation: int, number: Literal["stop", "cont", "term", "kill"]) -> None:
+        """Have a signal sent to the process of that incarnation, once; nothing where another one runs."""
+        process = self.processes[name]
+        if not process.ended and process.start.incarnation == incarnation:
+            self._transport.try_send("ctl", process.host, SignalNode(node=name, incarnation=incarnation, signal=number))
 
     def insist(self, now: float) -> None:
         """Send what is not confirmed."""

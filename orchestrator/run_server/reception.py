@@ -153,6 +153,7 @@ class Reception:
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", src, HeartbeatAck())
             view.phases[src] = message.phase
+            view.rounds[src] = message.rounds
             if src == ENVIRONMENT and message.phase != "joining":
                 view.progress.count(message.inc, message.episodes, message.steps)
         elif isinstance(message, Metrics):

@@ -39,6 +39,7 @@ class _Pending:
     node: str
     incarnation: int
     op: str
+    fault: str
     due: float
 
 
@@ -49,12 +50,13 @@ class Commands:
     _last: int = 0
     _pending: dict[int, _Pending] = field(default_factory=dict)
 
-    def give(self, node: str, incarnation: int, op: str, now: float) -> None:
+    def give(self, node: str, incarnation: int, op: str, now: float, fault: str = "") -> None:
         """Have a command sent, unless the same one is on its way."""
-        if any(p.node == node and p.incarnation == incarnation and p.op == op for p in self._pending.values()):
+        same = (node, incarnation, op, fault)
+        if any((p.node, p.incarnation, p.op, p.fault) == same for p in self._pending.values()):
             return
         self._last += 1
-        self._pending[self._last] = _Pending(node, incarnation, op, now)
+        self._pending[self._last] = _Pending(node, incarnation, op, fault, now)
 
     def acknowledged(self, node: str, number: int) -> None:
         """The node has it."""
@@ -72,5 +74,5 @@ class Commands:
         for number, pending in self._pending.items():
             if pending.due <= now:
                 pending.due = now + RETRY
-                sends.append((pending.node, Command(id=number, op=pending.op)))  # type: ignore[arg-type]
+                sends.append((pending.node, Command(id=number, op=pending.op, fault=pending.fault)))  # type: ignore[arg-type]
         return sends

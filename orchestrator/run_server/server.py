@@ -30,6 +30,7 @@ from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
 from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.collector import Collector
+from orchestrator.run_server.faults import make_plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.leader import Leader, Outcome
 from orchestrator.run_server.nodes import ENVIRONMENT
@@ -157,7 +158,8 @@ class _Server:
         supervision = configuration.supervision
         hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))
         slots = engine.acquire(configuration, configuration.agents.count + 1)
-        self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout)
+        plan = make_plan(configuration.faults, [ENVIRONMENT, *configuration.agent_names()])
+        self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout, plan)
         for _ in range(self._signals_before):
             leader.signal()
         address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "token": token, "pid": os.getpid()}

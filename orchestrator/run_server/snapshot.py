@@ -40,6 +40,10 @@ class RunView:
     pids: dict[str, int] = field(default_factory=dict)
     phases: dict[str, str] = field(default_factory=dict)
     up_after: dict[str, float] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
+    """node to the averaging rounds of its newest heartbeat"""
+    faults: dict[str, Any] = field(default_factory=dict)
+    """`active`: faults that last, `next`: the one that is due next, in words"""
     troubles: dict[str, str] = field(default_factory=dict)
     """node to what happened to its last process, while it is away"""
 
@@ -63,6 +67,7 @@ def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
         "phase": view.phase,
         "metrics": dict(view.collector.newest.get(RUN_NODE, {})),
         "nodes": [_node(view, member, now) for member in view.membership.members.values()],
+        "faults": dict(view.faults),
         "event_id": view.events.last_id,
         "events": view.events.after(after),
     }

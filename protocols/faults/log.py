@@ -32,7 +32,15 @@ class FaultLog:
             file.seek(0, os.SEEK_END)
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 file.write(b"\n")  # the last line of an incarnation that died in it
-        self.begun = {str(line.get("id")) for line in read(self._path) if line.get("what") == "begin"}
+        self.begun: set[str] = set()
+        self.unfinished: dict[str, dict[str, Any]] = {}
+        """the line with which each fault began that has not ended yet, when this log was opened"""
+        for line in read(self._path):
+            if line.get("what") == "begin":
+                self.begun.add(str(line.get("id")))
+                self.unfinished[str(line.get("id"))] = line
+            elif line.get("what") == "end":
+                self.unfinished.pop(str(line.get("id")), None)
 
     def write(self, what: str, fault: str, kind: str, **fields: Any) -> dict[str, Any]:
         """Append a line and return it. A full disk is no reason not to carry out the fault: the line is lost then."""

@@ -39,6 +39,8 @@ class Transport:
         self.identity = identity
         self.options = options or TransportOptions()
         self._loop = SocketLoop(identity, self.options)
+        self.wall: Callable[[], float] = time.time
+        """the clock that headers tell; a fault may set it wrong"""
         self.counters = self._loop.counters
         self.link_counters = self._loop.link_counters
         self._gate = threading.Lock()
@@ -86,7 +88,7 @@ class Transport:
         identity = self.identity
         message.run, message.src, message.dst, message.inc = identity.run, identity.name, name, identity.incarnation
         message.seq = next(destination.sequence)
-        message.ts = time.time()
+        message.ts = self.wall()
         loop.post(destination, codec.encode(message, arrays))
         # Either nobody drives, and it is sent here, or the driver is told. Who posts while this sends is seen by the loop's condition.
         while loop.pending and self._closing is None:

@@ -1,0 +1,55 @@
+"""Faults of an agent's process, tied to its parts: clock, pace, disk, conversations, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from protocols.conversation import Send
+from protocols.faults import disk
+from protocols.faults.executor import Deed, Executor, Hooks
+from protocols.faults.lies import Liar
+from protocols.faults.log import FaultLog
+from protocols.faults.pace import Pace, SkewedClock
+from protocols.launch import NodeStart
+from protocols.messages import Average, Message
+
+
+class AgentFaults:
+    """What the schedule has for one agent. `leave`: how it goes in order, given the reason."""
+
+    def __init__(self, start: NodeStart, deeds: Iterable[Deed], seed: int, leave: Callable[[str], None]) -> None:
+        directory = start.node_directory
+        self.pace = Pace()
+        self.clock = SkewedClock()
+        self._liar = Liar(start.node, seed)
+        hooks = Hooks(leave=leave, checkpoint_files=lambda: _newest(directory))
+        log = FaultLog(directory, start.node, start.incarnation)
+        self.executor = Executor(log, list(deeds), self.pace, self.clock, hooks, start.incarnation)
+
+    def reached(self, step: int, episode: int) -> None:
+        """The run's progress as an observation tells it, before anything follows from the observation."""
+        self.executor.advance(step=step, episode=episode)
+
+    def obey(self, orders: Iterable[tuple[str, str]]) -> None:
+        """Orders of the run server."""
+        self.executor.obey(orders)
+
+    # --- conversations --------------------------------------------------------------------------------------------------------------
+
+    def heard(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """A message of a peer."""
+        self._liar.heard(src, message, arrays)
+
+    def tamper(self, send: Send) -> Send:
+        """What goes out instead. A round is reached when its first message is about to leave."""
+        if isinstance(send.message, Average):
+            self.executor.advance(round=send.message.round)
+        return self._liar.tamper(send, self.executor.lies)
+
+
+def _newest(directory: Path) -> Path | None:
+    return disk.newest(directory / "checkpoints")

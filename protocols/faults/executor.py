@@ -1,0 +1,300 @@
+"""Carries out, inside a node, what the fault schedule has for it: at exactly its step, episode or round, and once.
+
+A driver tells the executor how far the run is (`advance`), whenever that changes and before anything follows from it; what is due begins
+at once. Deeds that are due by time come as orders of the run server (`begin`, `heal`), unless the driver has a time of its own to tell.
+What has begun is in the node's log (`protocols.faults.log`), so that the next incarnation neither repeats it, nor forgets what lasts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+from protocols.faults import disk as disks
+from protocols.faults import process
+from protocols.faults.log import FaultLog
+from protocols.faults.pace import Pace, SkewedClock
+from protocols.faults.settings import Byzantine, ClockSkew, Membership, Process, Storage, Straggler
+
+logger = logging.getLogger(__name__)
+
+Unit = Literal["time", "step", "episode", "round"]
+Affliction = Process | Straggler | ClockSkew | Byzantine | Storage | Membership
+LONGEST_HANG = 3600.0
+"""seconds after which a hang that nobody ends is over"""
+SLOW_DISK = 10.0
+"""how many times as long a slow disk takes"""
+LETHAL = ("process.kill", "process.term", "process.exit", "process.oom", "membership.leave")
+"""kinds after which the process is gone"""
+_MOMENTARY = (*LETHAL, "process.pause", "process.hang", "storage.corrupt_checkpoint", "storage.truncate", "storage.flip")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A place in the run, or, as a length, a part of it."""
+
+    unit: Unit
+    value: float
+
+
+NEVER = Moment("time", inf)
+"""for deeds that only an order begins"""
+KINDS: dict[str, type[Affliction]] = {
+    "process": Process,
+    "straggler": Straggler,
+    "clock": ClockSkew,
+    "byzantine": Byzantine,
+    "storage": Storage,
+    "membership": Membership,
+}
+"""key of a fault event to what it is"""
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One fault of one node. `lasts` is counted from where it begins; None: until it is healed."""
+
+    id: str
+    what: Affliction
+    start: Moment
+    lasts: Moment | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is, for logs: process.kill, straggler.update, byzantine.sign_flip, ..."""
+        what = self.what
+        if isinstance(what, Process):
+            return f"process.{what.action}"
+        if isinstance(what, Straggler):
+            return f"straggler.{what.where}"
+        if isinstance(what, Byzantine):
+            return f"byzantine.{what.attack}"
+        if isinstance(what, Storage):
+            return f"storage.{what.action}"
+        return "membership.leave" if isinstance(what, Membership) else "clock.skew"
+
+    def to_json(self) -> str:
+        """For an order to the node that shall do it."""
+        lasts = None if self.lasts is None else {"unit": self.lasts.unit, "value": self.lasts.value}
+        key = next(key for key, kind in KINDS.items() if isinstance(self.what, kind))
+        return json.dumps({"id": self.id, "lasts": lasts, key: self.what.model_dump(mode="json")})
+
+    @classmethod
+    def from_json(cls, text: str) -> Deed:
+        """Read an order; `ValueError` for what is none."""
+        fields = json.loads(text)
+        try:
+            lasts = fields["lasts"]
+            key = next(key for key in KINDS if key in fields)
+            what = KINDS[key].model_validate(fields[key])
+            return cls(str(fields["id"]), what, NEVER, None if lasts is None else Moment(lasts["unit"], float(lasts["value"])))
+        except (KeyError, TypeError, StopIteration) as error:
+            raise ValueError(f"no order of a fault: {error!r}") from None
+
+
+@dataclass
+class Reached:
+    """How far the run is; units that this node can't know are -1."""
+
+    time: float = -1.0
+    step: int = -1
+    episode: int = -1
+    round: int = -1
+
+    def of(self, unit: Unit) -> float:
+        """The value in one unit."""
+        return float(getattr(self, unit))
+
+    def fields(self) -> dict[str, float]:
+        """Those that are known, for the log."""
+        return {name: value for name, value in vars(self).items() if value >= 0}
+
+
+@dataclass
+class _Active:
+    deed: Deed
+    until: Moment | None
+    """where it ends; the unit `time` counts in the unix seconds of this machine"""
+
+
+@dataclass
+class Hooks:
+    """What only the node itself can do."""
+
+    leave: Callable[[str], None] = lambda reason: None
+    """go in order, with a checkpoint, and end with exit code 0"""
+    checkpoint_files: Callable[[], Path | None] = lambda: None
+    """the file that a storage fault damages: the arrays of the newest checkpoint"""
+    note: Callable[[str], None] = field(default=lambda text: logger.warning("%s", text))
+    """say what was done"""
+
+
+class Executor:
+    """The faults of one node. All calls are made by the main thread."""
+
+    def __init__(self, log: FaultLog, deeds: Iterable[Deed], pace: Pace, clock: SkewedClock, hooks: Hooks, incarnation: int = 1) -> None:
+        self.reached = Reached()
+        self.lies: dict[str, Byzantine] = {}
+        """what this node lies about at present, by id"""
+        self._log = log
+        self._pending = [deed for deed in deeds if deed.id not in log.begun]
+        self._active: dict[str, _Active] = {}
+        self._pace = pace
+        self._clock = clock
+        self._hooks = hooks
+        self._hang = process.Hang()
+        self._looked = dict.fromkeys(("time", "step", "episode", "round"), incarnation == 1)
+        for deed in deeds:
+            if (line := log.unfinished.get(deed.id)) is not None and deed.kind not in _MOMENTARY:
+                until = line.get("until")
+                self._resume(deed, Moment(until["unit"], float(until["value"])) if isinstance(until, dict) else None)
+
+    @property
+    def active(self) -> list[str]:
+        """Ids of what lasts at present."""
+        return list(self._active)
+
+    # --- what drives it -----------------------------------------------------------------------------------------------------------
+
+    def advance(self, **reached: float) -> None:
+        """The run has come so far (`step=`, `episode=`, `round=`, `time=`): end what is over, begin what is due.
+
+        What lies before the first place that a restarted node hears of is past, and never begins.
+        """
+        for name, value in reached.items():
+            setattr(self.reached, name, max(value, getattr(self.reached, name)))
+            if not self._looked[name]:
+                self._looked[name] = True
+                self._pending = [d for d in self._pending if not (d.start.unit == name and d.start.value <= value)]
+        for active in list(self._active.values()):
+            if active.until is not None and self._now(active.until.unit) >= active.until.value:
+                self.heal(active.deed.id)
+        while due := [deed for deed in self._pending if self._due(deed)]:
+            self.begin(min(due, key=lambda deed: deed.start.value))
+
+    def begin(self, deed: Deed) -> None:
+        """Do it now; nothing, if it has begun already. May not return."""
+        self._pending = [other for other in self._pending if other.id != deed.id]
+        if deed.id in self._active or (deed.id in self._log.begun and deed.kind in _MOMENTARY):
+            return
+        until = self._end(deed)
+        where = {} if until is None else {"until": {"unit": until.unit, "value": until.value}}
+        self._hang.get_ready()
+        self._log.write("begin", deed.id, deed.kind, **self.reached.fields(), **where)
+        self._hooks.note(f"fault {deed.id} begins: {deed.kind}")
+        if deed.kind not in _MOMENTARY:
+            self._active[deed.id] = _Active(deed, until)
+        self._start(deed)
+
+    def heal(self, fault: str = "*") -> None:
+        """End what lasts: one fault, or all; what has not begun yet never will where all are healed."""
+        if fault == "*":
+            self._pending = []
+        for name in [fault] if fault != "*" else list(self._active):
+            active = self._active.pop(name, None)
+            if active is not None:
+                self._stop(active.deed)
+                self._log.write("end", name, active.deed.kind, **self.reached.fields())
+                self._hooks.note(f"fault {name} ends: {active.deed.kind}")
+
+    def obey(self, orders: Iterable[tuple[str, str]]) -> None:
+        """Orders of the run server: (fault, `Deed.to_json`) or (heal, id)."""
+        for op, what in orders:
+            if op == "heal":
+                self.heal(what)
+                continue
+            try:
+                deed = Deed.from_json(what)
+            except ValueError as error:
+                logger.error("%s", error)
+                continue
+            self.begin(deed)
+
+    # --- when ---------------------------------------------------------------------------------------------------------------------
+
+    def _due(self, deed: Deed) -> bool:
+        return self._looked[deed.start.unit] and 0 <= deed.start.value <= self.reached.of(deed.start.unit)
+
+    def _now(self, unit: Unit) -> float:
+        return time.time() if unit == "time" and self.reached.time < 0 else self.reached.of(unit)
+
+    def _end(self, deed: Deed) -> Moment | None:
+        return None if deed.lasts is None else Moment(deed.lasts.unit, max(0.0, self._now(deed.lasts.unit)) + deed.lasts.value)
+
+    def _resume(self, deed: Deed, until: Moment | None) -> None:
+        self._active[deed.id] = _Active(deed, until)
+        self._start(deed)
+        self._hooks.note(f"fault {deed.id} goes on: {deed.kind}")
+
+    # --- what ---------------------------------------------------------------------------------------------------------------------
+
+    def _start(self, deed: Deed) -> None:
+        what = deed.what
+        if isinstance(what, Process):
+            self._process(deed, what)
+        elif isinstance(what, Straggler):
+            self._pace.slow(deed.id, what.where, what.factor)
+        elif isinstance(what, ClockSkew):
+            self._clock.set(what.offset, what.drift_ppm * 1e-6)
+        elif isinstance(what, Byzantine):
+            self.lies[deed.id] = what
+        elif isinstance(what, Storage):
+            self._storage(deed, what)
+        else:
+            self._hooks.leave(f"leaves by the fault schedule ({deed.id})")
+
+    def _stop(self, deed: Deed) -> None:
+        what = deed.what
+        if isinstance(what, Straggler):
+            self._pace.recover(deed.id)
+        elif isinstance(what, ClockSkew):
+            self._clock.set()
+        elif isinstance(what, Byzantine):
+            self.lies.pop(deed.id, None)
+        elif isinstance(what, Storage):
+            disks.disk.full = False
+            disks.disk.slowness = 1.0
+
+    def _process(self, deed: Deed, what: Process) -> None:
+        if what.action == "kill":
+            process.kill()
+        elif what.action == "term":
+            process.terminate()
+        elif what.action == "exit":
+            process.end(what.code)
+        elif what.action == "oom":
+            process.run_out_of_memory()
+        elif what.action == "pause":
+            process.pause()
+            self._log.write("end", deed.id, deed.kind, **self.reached.fields())
+        else:
+            lasts = deed.lasts
+            seconds = self._hang.hang(lasts.value if lasts is not None and lasts.unit == "time" else LONGEST_HANG)
+            self._log.write("end", deed.id, deed.kind, seconds=seconds, **self.reached.fields())
+
+    def _storage(self, deed: Deed, what: Storage) -> None:
+        if what.action == "full":
+            disks.disk.full = True
+        elif what.action == "slow":
+            disks.disk.slowness = SLOW_DISK
+        else:
+            path = self._hooks.checkpoint_files()
+            if path is None:
+                self._hooks.note(f"fault {deed.id}: there is no checkpoint to damage yet")
+            elif what.action == "truncate":
+                disks.truncate(path)
+            elif what.action == "flip":
+                disks.flip(path, deed.id)
+            else:
+                disks.corrupt(path, deed.id)
+
+
+def describe(line: dict[str, Any]) -> str:
+    """A line of a fault log in words: `crash: process.kill at agent-3`."""
+    return f"{line.get('id')}: {line.get('kind')} at {line.get('node')}"
