@@ -77,6 +77,7 @@ class EnvironmentServer:
         self._reported_steps = 0
         self._substituted = 0
         self._joint_steps = 0
+        self._substituted_episodes: set[int] = set()
         self._counters = Counters(start.node_directory)
         deeds, _ = node_deeds(configuration, start.node)
         log = FaultLog(start.node_directory, start.node, start.incarnation)
@@ -218,6 +219,8 @@ class EnvironmentServer:
         applied = self.stand_in.complete(closed.actions, self.agents)
         for agent in closed.late:
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.stand_in)
+            playing = (self._last.agents[agent].flags & Flag.MEMBER) != 0
+            self._substituted_episodes.update(self._last.episode[playing].tolist())
         with self._time.spent("step"):
             before, self._last = self._last, self.environment.step(applied)
         # The first observation of an episode is no step of it.
@@ -324,6 +327,7 @@ class EnvironmentServer:
         values["steps"] = float(self._steps)
         values["steps_per_second"] = (self._steps - self._reported_steps) / elapsed
         values["env.substituted"] = self._substituted / max(1, self._joint_steps)
+        values["episodes.substituted"] = float(len(self._substituted_episodes))
         values["episodes.peer_lost"] = float(self.statistics.peer_lost)
         values |= self._time.take()
         self.telemetry.write(self._steps, self.statistics.training, values)

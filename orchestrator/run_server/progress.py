@@ -12,6 +12,8 @@ class _Counter:
     """A count that goes on when its owner starts again, whether the owner remembers it or begins at zero."""
 
     total: int = 0
+    lost: int = 0
+    """what a new incarnation did not remember"""
     _base: int = 0
     _incarnation: int = 0
 
@@ -19,6 +21,8 @@ class _Counter:
         if incarnation != self._incarnation:
             # A server that remembers goes on from a count of seconds ago; one that remembers nothing from (nearly) zero.
             self._base = self.total if 2 * value < self.total else 0
+            if self._incarnation:
+                self.lost += max(0, self.total - self._base - value)
             self._incarnation = incarnation
         self.total = max(self.total, self._base + value)
 
@@ -37,6 +41,11 @@ class Progress:
     def episodes(self) -> int:
         """Finished training episodes."""
         return self._episodes.total
+
+    @property
+    def episodes_lost(self) -> int:
+        """Finished training episodes that a restarted environment server did not remember."""
+        return self._episodes.lost
 
     @property
     def steps(self) -> int:

@@ -30,6 +30,7 @@ from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
 from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.collector import Collector
+from orchestrator.run_server.conclusion import conclude
 from orchestrator.run_server.faults import make_plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.leader import Leader, Outcome
@@ -116,7 +117,7 @@ class _Server:
             self._tear_down()
         outcome = outcome or Outcome("FAILED", ExitCode.CRASH, "the run server came to its end without an outcome")
         self._sum_up(outcome)
-        return outcome
+        return self._judge(outcome)
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         if self._leader is not None:
@@ -232,7 +233,19 @@ class _Server:
         except Exception as error:
             logger.exception("the summary failed")
             view.events.record("error", "run.summary", f"the summary failed: {error}")
-        view.events.record("info", "run.ended", f"{outcome.state}, exit {int(outcome.exit_code)}: {outcome.reason}")
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        """The verdict on a run with faults: one that ended well ends with exit code 1 where an expectation failed."""
+        leader = self._leader
+        if leader is None:
+            return outcome
+        try:
+            outcome = conclude(leader.view, outcome)
+        except Exception as error:
+            logger.exception("the verdict failed")
+            leader.view.events.record("error", "run.verdict", f"the verdict failed: {error}")
+        leader.view.events.record("info", "run.ended", f"{outcome.state}, exit {int(outcome.exit_code)}: {outcome.reason}")
+        return outcome
 
 
 def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]:
