@@ -124,7 +124,9 @@ def _ended(settings: Options, outcome: Outcome, view: View, detach: bool) -> Non
     from orchestrator.live.view import outcome_text
     from orchestrator.show import after_run
 
-    if outcome.exit_code not in (ExitCode.OK, ExitCode.INTERRUPTED) and (tail := failure_tail(outcome.directory)):
+    if outcome.exit_code not in (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.EXPECTATION_FAILED) and (
+        tail := failure_tail(outcome.directory)
+    ):
         print_error(tail)
     view.end(outcome, after_run(outcome.directory) if (outcome.directory / "summary.json").is_file() else "")
     if detach and not settings.json:

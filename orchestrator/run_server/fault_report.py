@@ -171,7 +171,7 @@ def _recovery(
     if before is not None:
         moments = [w_end for w_begin, w_end, value in rate if w_begin >= end - 1e-3 and value >= RECOVERED * before]
     for moment in sorted(moments):
-        if moment <= stopped and not any(a <= moment < b for spans in away.values() for a, b in spans):
+        if moment < stopped and not any(a <= moment < b for spans in away.values() for a, b in spans):
             return moment - end
     return None
 
@@ -235,8 +235,14 @@ def _figures(
     }
     for figure, key in finals.items():
         if series.get(key):
-            figures[figure] = series[key][-1][1]
+            figures[figure] = _total(series[key]) if figure.startswith("episodes.") else series[key][-1][1]
     return figures
+
+
+def _total(points: Sequence[tuple[float, float]]) -> float:
+    """What a counter has counted that begins again at zero whenever its node does."""
+    values = [value for _, value in points]
+    return values[-1] + sum(old for old, new in pairwise(values) if new < old)
 
 
 def _metrics(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> dict[str, float]:

@@ -1,0 +1,166 @@
+"""Deeds inside a node: at their point, once, over restarts too; carried out on the real log, pace, clock and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocols.faults import disk as disks
+from protocols.faults.executor import NEVER, Deed, Executor, Hooks, Moment
+from protocols.faults.log import FaultLog, read
+from protocols.faults.pace import Pace, SkewedClock
+from protocols.faults.settings import Byzantine, ClockSkew, Membership, Process, Storage, Straggler
+
+LIE = Byzantine(target="agent-0", attack="sign_flip", scale=4)
+SLOW = Straggler(target="agent-0", factor=5, where="update")
+
+
+class Node:
+    """One incarnation of a node, with what its executor acts upon."""
+
+    def __init__(self, directory: Path, deeds: list[Deed], incarnation: int = 1, checkpoint: Path | None = None) -> None:
+        self.waited: list[float] = []
+        self.left: list[str] = []
+        self.pace, self.clock = Pace(self.waited.append), SkewedClock()
+        hooks = Hooks(self.left.append, lambda: checkpoint, lambda text: None)
+        self.executor = Executor(FaultLog(directory, "agent-0", incarnation), deeds, self.pace, self.clock, hooks, incarnation)
+
+
+def lines(directory: Path) -> list[tuple[str, str, Any]]:
+    return [(line["what"], line["id"], line.get("step")) for line in read(directory / "faults.jsonl")]
+
+
+@pytest.fixture(autouse=True)
+def _healthy_disk() -> Iterator[None]:
+    yield
+    disks.disk.full, disks.disk.slowness = False, 1.0
+
+
+def test_a_deed_begins_at_its_step_and_ends_after_its_span(tmp_path: Path) -> None:
+    node = Node(tmp_path, [Deed("slow", SLOW, Moment("step", 100), Moment("step", 50))])
+    node.executor.advance(step=99, episode=3)
+    assert node.executor.active == []
+    node.executor.advance(step=107)
+    assert node.executor.active == ["slow"]
+    node.pace.stretch("learn", 1.0)
+    assert node.waited == [4.0]
+    node.executor.advance(step=156)
+    assert node.executor.active == ["slow"], "50 steps after where it began, not after where it should have"
+    node.executor.advance(step=157)
+    assert node.executor.active == []
+    node.executor.advance(step=10_000)
+    assert lines(tmp_path) == [("begin", "slow", 107), ("end", "slow", 157)]
+
+
+def test_a_start_in_one_unit_and_a_span_in_another(tmp_path: Path) -> None:
+    node = Node(tmp_path, [Deed("liar", LIE, Moment("round", 40), Moment("episode", 2))])
+    node.executor.advance(step=1, episode=10)
+    node.executor.advance(round=39)
+    assert node.executor.lies == {}
+    node.executor.advance(round=40)
+    assert node.executor.lies == {"liar": LIE}
+    node.executor.advance(step=50, episode=11)
+    node.executor.advance(step=60, episode=12)
+    assert node.executor.lies == {}
+
+
+def test_what_is_due_together_begins_in_order(tmp_path: Path) -> None:
+    deeds = [Deed("b", LIE, Moment("step", 30)), Deed("a", SLOW, Moment("step", 20)), Deed("c", LIE, Moment("step", 30))]
+    Node(tmp_path, deeds).executor.advance(step=35)
+    assert [fault for _, fault, _ in lines(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_restarted_node_repeats_nothing_and_begins_nothing_of_the_past(tmp_path: Path) -> None:
+    deeds = [
+        Deed("leave", Membership(leave="agent-0"), Moment("step", 10)),
+        Deed("missed", Storage(target="agent-0", action="full"), Moment("step", 20)),
+        Deed("coming", SLOW, Moment("step", 40)),
+        Deed("round", LIE, Moment("round", 5)),
+    ]
+    first = Node(tmp_path, deeds)
+    first.executor.advance(step=10)
+    assert first.left == ["leaves by the fault schedule (leave)"]
+    second = Node(tmp_path, deeds, incarnation=2)
+    second.executor.advance(step=30, episode=1)
+    assert second.left == [] and second.executor.active == [] and not disks.disk.full
+    second.executor.advance(round=7)
+    assert second.executor.lies == {}, "the run was at round 7 when it came back"
+    second.executor.advance(step=40, episode=1)
+    assert second.executor.active == ["coming"]
+
+
+def test_what_lasts_goes_on_in_the_next_incarnation_and_ends_in_time(tmp_path: Path) -> None:
+    deeds = [Deed("slow", SLOW, Moment("step", 10), Moment("step", 100)), Deed("liar", LIE, Moment("step", 10), Moment("step", 30))]
+    Node(tmp_path, deeds).executor.advance(step=15)
+    second = Node(tmp_path, deeds, incarnation=2)
+    assert set(second.executor.active) == {"slow", "liar"}
+    second.executor.advance(step=60)
+    assert second.executor.active == ["slow"] and second.executor.lies == {}
+    third = Node(tmp_path, deeds, incarnation=3)
+    third.executor.advance(step=115)
+    assert third.executor.active == []
+    third.pace.stretch("learn", 1.0)
+    assert third.waited == []
+
+
+def test_orders_begin_and_heal_and_may_come_twice(tmp_path: Path) -> None:
+    node = Node(tmp_path, [Deed("skew", ClockSkew(target="agent-0", offset="3s"), Moment("time", 5))])
+    node.executor.advance(step=10**6, episode=10**6)
+    assert node.executor.active == [], "what is due by time waits for the order"
+    order = ("fault", Deed("skew", ClockSkew(target="agent-0", offset="3s"), NEVER, Moment("episode", 10)).to_json())
+    node.executor.obey([order, order, ("fault", "{no json"), ("fault", "[]"), ("fault", '{"id": "x", "lasts": null}')])
+    assert node.executor.active == ["skew"] and node.clock.error == 3.0
+    node.executor.obey([("heal", "other"), ("heal", "skew"), ("heal", "skew")])
+    assert node.executor.active == [] and node.clock.error == 0.0
+    assert [what for what, _, _ in lines(tmp_path)] == ["begin", "end"]
+
+
+def test_once_all_is_healed_nothing_begins_any_more(tmp_path: Path) -> None:
+    deeds = [Deed("liar", LIE, Moment("step", 10)), Deed("later", SLOW, Moment("step", 50))]
+    node = Node(tmp_path, deeds)
+    node.executor.advance(step=20)
+    node.executor.obey([("heal", "*")])
+    node.executor.advance(step=100)
+    assert node.executor.active == [] and node.executor.lies == {}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        Process(target="a", action="exit", code=7, restart_after="2s"),
+        SLOW,
+        ClockSkew(target="a", offset="1s", drift_ppm=-20),
+        LIE,
+        Storage(target="a", action="flip"),
+        Membership(leave="a", return_after={"episodes": 3}),
+    ],
+)
+def test_every_deed_survives_the_way_to_its_node(what: Any) -> None:
+    deed = Deed("x", what, NEVER, Moment("time", 1.5))
+    assert Deed.from_json(deed.to_json()) == deed
+
+
+def test_storage_deeds_reach_the_disk(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "000000000001.safetensors"
+    checkpoint.write_bytes(bytes(range(256)) * 8)
+    whole = checkpoint.read_bytes()
+    actions = ("corrupt_checkpoint", "flip", "truncate")
+    deeds = [Deed(a, Storage(target="agent-0", action=a), Moment("step", i)) for i, a in enumerate(actions)]
+    node = Node(tmp_path, deeds, checkpoint=checkpoint)
+    node.executor.advance(step=0)
+    corrupted = checkpoint.read_bytes()
+    assert sum(a != b for a, b in zip(corrupted, whole, strict=True)) == 64
+    node.executor.advance(step=1)
+    flipped = checkpoint.read_bytes()
+    assert sum((a ^ b).bit_count() for a, b in zip(flipped, corrupted, strict=True)) == 1
+    node.executor.advance(step=2)
+    assert checkpoint.read_bytes() == flipped[: len(flipped) // 2]
+    assert node.executor.active == []
+    full = Node(tmp_path / "other", [Deed("full", Storage(target="agent-0", action="full"), Moment("step", 0), Moment("step", 5))])
+    full.executor.advance(step=0)
+    assert disks.disk.full
+    full.executor.advance(step=5)
+    assert not disks.disk.full

@@ -1,0 +1,121 @@
+"""The report of a fault run from files that are written by hand, and the verdict on it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.run_server.fault_report import merge_logs, report
+from orchestrator.run_server.verdict import judge, verdict
+from protocols.faults.settings import Expectation
+
+T = 1_700_000_000.0
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def event(t: float, code: str, node: str = "run") -> dict[str, Any]:
+    return {"t": datetime.fromtimestamp(T + t, UTC).isoformat(timespec="milliseconds"), "code": code, "node": node, "severity": "info"}
+
+
+def fault(t: float, what: str, fault_: str, kind: str, node: str, **more: Any) -> dict[str, Any]:
+    return {"t": T + t, "what": what, "id": fault_, "kind": kind, "node": node, "incarnation": 1, **more}
+
+
+def rates(values: list[float], name: str = "steps_per_second") -> list[dict[str, Any]]:
+    return [{"t": T + k, "step": k, "episode": k, "name": name, "value": value} for k, value in enumerate(values)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    write(tmp_path / "nodes/run/faults.jsonl", [fault(10.0, "begin", "crash", "process.kill", "run", target="agent-1")])
+    write(
+        tmp_path / "nodes/agent-0/faults.jsonl",
+        [fault(22.0, "begin", "freeze", "process.pause", "agent-0"), fault(25.0, "end", "freeze", "process.pause", "agent-0")],
+    )
+    write(
+        tmp_path / "events.jsonl",
+        [
+            event(0.0, "run.running"),
+            event(10.2, "node.dead", "agent-1"),
+            event(13.5, "node.alive", "agent-1"),
+            event(40.0, "run.stopping"),
+            event(41.0, "node.left", "agent-0"),
+        ],
+    )
+    # 100 a second; the death halves it until 15, the pause stops it until 26
+    steps = [100.0] * 11 + [50.0] * 5 + [100.0] * 7 + [0.0] * 4 + [95.0] * 14
+    write(tmp_path / "nodes/env-0/metrics.jsonl", rates(steps) + rates([0, 1, 1, 3, 0, 2], "episodes.peer_lost"))
+    write(tmp_path / "nodes/agent-0/metrics.jsonl", rates([4.0] * 41, "consensus.rounds"))
+    write(tmp_path / "nodes/run/metrics.jsonl", rates([1.0, 0.5, 1e-7], "consensus.disagreement"))
+    return tmp_path
+
+
+def test_times_and_rates_of_each_fault(directory: Path) -> None:
+    assert merge_logs(directory) == 3
+    times = [json.loads(line)["t"] for line in (directory / "faults.jsonl").read_text().splitlines()]
+    assert times == sorted(times)
+    done = report(directory, {"crash": 3.0}, {"episodes.lost": 0.0})
+    crash, freeze = done.faults
+    assert (crash.node, crash.end) == ("agent-1", T + 13.0)
+    assert crash.detection == pytest.approx(0.2, abs=1e-3)
+    assert crash.recovery == pytest.approx(16.0 - 13.0), "the window from 15 to 16 is the first whole one at full rate"
+    assert crash.steps_per_second["before"] == 100.0 and crash.steps_per_second["during"] == 50.0
+    assert freeze.detection is None and freeze.recovery == pytest.approx(27.0 - 25.0)
+    assert freeze.rounds_per_second["during"] == 4.0
+    assert done.unavailable == pytest.approx({"agent-1": 3.3, "agent-0": 3.0}, abs=1e-3)
+    figures = done.figures
+    assert figures["recovery_time.max"] == pytest.approx(3.0) and figures["detection_time.max"] == pytest.approx(0.2, abs=1e-3)
+    assert figures["unavailable_time.sum"] == pytest.approx(6.3, abs=1e-3)
+    assert figures["consensus.error"] == 1e-7 and figures["episodes.lost"] == 0.0
+    assert figures["episodes.discarded"] == 5.0, "three by the first incarnation, two by the second"
+    assert done.metrics["consensus.rounds.mean"] == 4.0 and done.metrics["steps_per_second.final"] == 95.0
+
+
+def test_a_run_that_never_recovers_says_so(directory: Path) -> None:
+    write(directory / "nodes/env-0/metrics.jsonl", rates([100.0] * 11 + [50.0] * 30))
+    merge_logs(directory)
+    done = report(directory, {}, {})
+    assert done.faults[0].recovery is None and done.figures["recovery_time.max"] == inf
+    (one,) = judge([Expectation(metric="recovery_time.max", op="<", value="20s")], done.figures)
+    assert not one.passed
+    written = verdict([one], done.figures, {})
+    assert json.loads(json.dumps(written, allow_nan=False))["figures"]["recovery_time.max"] == "never"
+
+
+def test_a_node_that_stays_away_is_no_recovery(directory: Path) -> None:
+    lines = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+    write(directory / "events.jsonl", [line for line in lines if line["code"] != "node.alive"])
+    merge_logs(directory)
+    assert [record.recovery for record in report(directory, {}, {}).faults] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "passed"),
+    [
+        ("==", 3, True),
+        ("==", 4, False),
+        ("!=", 4, True),
+        ("<", "4s", True),
+        ("<", 3, False),
+        ("<=", 3, True),
+        (">", 2, True),
+        (">=", 4, False),
+    ],
+)
+def test_expectations(op: str, value: Any, passed: bool) -> None:
+    (one,) = judge([Expectation.model_validate({"metric": "a.b", "op": op, "value": value})], {"a.b": 3.0})
+    assert one.passed is passed and "measured 3" in one.text()
+
+
+def test_what_was_not_measured_has_failed_and_the_nearest_name_is_told() -> None:
+    (one,) = judge([Expectation(metric="recovery_tme.max", op="<", value=1)], {"recovery_time.max": 0.5})
+    assert not one.passed and "recovery_time.max" in one.text() and "not measured" in one.text()
