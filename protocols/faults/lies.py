@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -50,7 +49,7 @@ class Liar:
             for told in lies.values():
                 if told.channel in ("trace", "goal") or told.attack in ("false_trace", "false_goal"):
                     trace = told.channel == "trace" or told.attack == "false_trace"
-                    send = replace(send, arrays=self._trace(send.arrays) if trace else self._goal(send.arrays))
+                    send = send._replace(arrays=self._trace(send.arrays) if trace else self._goal(send.arrays))
         return send
 
     # --- models -------------------------------------------------------------------------------------------------------------------
@@ -68,7 +67,7 @@ class Liar:
                 known = {other: vector for other, vector in self._known.items() if vector.shape == own.shape}
                 situation = Situation(own, known, send.dst, message.round, told.scale, random, self._past[0][1])
                 told_instead = lie(told.attack, situation)
-                send = replace(send, arrays={**send.arrays, name: told_instead.astype(own.dtype)})
+                send = send._replace(arrays={**send.arrays, name: told_instead.astype(own.dtype)})
         return send
 
     # --- traces and goals -----------------------------------------------------------------------------------------------------------
