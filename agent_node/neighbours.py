@@ -11,7 +11,7 @@ from agent_node.faults import AgentFaults
 from protocols.consensus.averager import Averager
 from protocols.conversation import Conversation
 from protocols.hindsight import TraceExchange
-from protocols.messages import Average, Message, Propose, ProposeAck, RosterEntry, Trace, TraceAck
+from protocols.messages import Average, Compressed, Message, Propose, ProposeAck, Replica, ReplicaRequest, RosterEntry, Trace, TraceAck
 from protocols.negotiation.proposals import Negotiation
 from protocols.transport import Transport
 
@@ -22,6 +22,9 @@ _TAKES: dict[type[Message], type] = {
     Trace: TraceExchange,
     TraceAck: TraceExchange,
     Average: Averager,
+    Compressed: Averager,
+    ReplicaRequest: Averager,
+    Replica: Averager,
 }
 
 

@@ -379,6 +379,41 @@ class Average(Message):
     layout: Digest
 
 
+class Compressed(Message):
+    """Agent -> neighbour: change number `change` of its replica, made at averaging round `round`; `digest` is that of the replica after it.
+    AM1: who misses one sends `ReplicaRequest`.
+
+    Frames by the compression: `index[k] u4`, `value[k] f4`, or `scale[m] f4`, `level[m] u1` (`protocols.consensus.compressors`).
+    """
+
+    round: Count
+    change: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    layout: Digest
+    digest: Digest
+
+
+class ReplicaRequest(Message):
+    """Agent -> neighbour, repeated until `Replica` comes: my copy of your replica is at `change` and has `digest`. `shown`: the newest
+    change of the sender's own replica, from which the receiver sees whether its copy is behind."""
+
+    request: Count
+    change: Count
+    digest: Digest
+    layout: Digest
+    shown: Count
+
+
+class Replica(Message):
+    """Answer to the `ReplicaRequest` of that number: state of the sender's replica, made at `round` (-1: none yet), with the frame
+    `vector[d] f4` unless the copy was right."""
+
+    request: Count
+    round: Identity
+    change: Count
+    layout: Digest
+    digest: Digest
+
+
 AnyMessage = (
     Hello
     | Welcome
@@ -412,6 +447,9 @@ AnyMessage = (
     | Trace
     | TraceAck
     | Average
+    | Compressed
+    | ReplicaRequest
+    | Replica
 )
 
 

@@ -1,6 +1,8 @@
 """Averaging of models with the neighbours in the graph. Consensus knows vectors and weights, never networks."""
 
 from protocols.consensus.averager import Averaged, Averager, FixedSurroundings, Surroundings
+from protocols.consensus.choco import ChocoAveraging
+from protocols.consensus.compressors import Quantise, TopK
 from protocols.consensus.layout import VectorLayout
 from protocols.consensus.modes import create_averager
 from protocols.consensus.pacing import Pacing
@@ -11,12 +13,15 @@ from protocols.consensus.synchronous import SynchronousAveraging
 __all__ = [
     "Averaged",
     "Averager",
+    "ChocoAveraging",
     "FixedSurroundings",
     "Pacing",
     "Projection",
+    "Quantise",
     "RobustAveraging",
     "Surroundings",
     "SynchronousAveraging",
+    "TopK",
     "VectorLayout",
     "create_averager",
     "disagreement",
