@@ -394,9 +394,11 @@ class Compressed(Message):
 
 class ReplicaRequest(Message):
     """Agent -> neighbour, repeated until `Replica` comes: my copy of your replica is at `change` and has `digest`. `shown`: the newest
-    change of the sender's own replica, from which the receiver sees whether its copy is behind."""
+    change of the sender's own replica, from which the receiver sees whether its copy is behind; `round`: the round it was made for, which
+    waits for the receiver no more."""
 
     request: Count
+    round: Identity
     change: Count
     digest: Digest
     layout: Digest

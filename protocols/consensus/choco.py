@@ -21,6 +21,7 @@ from math import inf
 
 import numpy as np
 
+from protocols.consensus.averager import Surroundings
 from protocols.consensus.compressors import Compressor, usual_step
 from protocols.consensus.synchronous import Combination, SynchronousAveraging, Vector
 from protocols.conversation import Array, Send
@@ -53,7 +54,9 @@ class Copy:
     request: int = 0
     """number of the newest request for the replica"""
     asked: float | None = None
-    """when it was sent last; None: none is unanswered"""
+    """when it was sent last; None: it is answered"""
+    left: int = -1
+    """newest round that the neighbour has ended without hearing from this agent"""
     doubted: bool = False
     """the neighbour may have begun anew, from an older state than the copy shows"""
 
@@ -68,7 +71,7 @@ class ChocoAveraging(SynchronousAveraging):
 
     def __init__(
         self,
-        weights: Mapping[str, float],
+        surroundings: Surroundings,
         layout: str,
         size: int,
         compressor: Compressor,
@@ -76,7 +79,7 @@ class ChocoAveraging(SynchronousAveraging):
         seed: int = 0,
         deadline: float = 2.0,
     ) -> None:
-        super().__init__(weights, layout, size, deadline)
+        super().__init__(surroundings, layout, size, deadline)
         self.step = usual_step(compressor) if step is None else step
         if not 0.0 < self.step <= 1.0:
             raise ValueError(f"a step of {self.step} is not above 0 and at most 1")
@@ -127,13 +130,15 @@ class ChocoAveraging(SynchronousAveraging):
         for neighbour in neighbours:
             message = Compressed(round=self._round, change=self._change, layout=self._layout, digest=self._shown_digest)
             self._sends.append(Send(neighbour, message, frames))
+            if self._round <= self._copies[neighbour].left:
+                self._ask(neighbour)  # it does not wait for this change, and would not see that it was lost
         self.counters["bytes.changes"] += sum(frame.nbytes for frame in frames.values()) * len(neighbours)
         return shown
 
     def _combine(self, own: Vector, vectors: Mapping[str, Vector], weights: Mapping[str, float]) -> Combination:
         for neighbour in weights:
             if neighbour not in vectors:
-                self._ask(neighbour)
+                self._ask(neighbour, anew=True)  # an answer on its way may be older than what is missing
         combination = super()._combine(own, vectors, weights)
         return Combination(self.step * combination.delta, combination.used)
 
@@ -145,10 +150,10 @@ class ChocoAveraging(SynchronousAveraging):
         super().peer_dead(peer, now)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
-        """`peer` is there (again); unless nothing has come from it yet, it is asked whether the copy is right."""
+        """`peer` is there (again); unless nothing was sent yet either way, it is asked whether the copy is right."""
         self._now = now
         super().peer_alive(peer, incarnation, now)
-        if peer in self._copies and self._copies[peer].change:
+        if peer in self._copies and (self._copies[peer].change or self._change):
             self._ask(peer)
 
     def tick(self, now: float) -> None:
@@ -167,7 +172,7 @@ class ChocoAveraging(SynchronousAveraging):
         """The rounds, both ends' replicas, and the changes that overtook others."""
         state = super().state() | {"shown": self._shown, "change": np.array([self._change, self._shown_round])}
         for name, copy in self._copies.items():
-            numbers = [copy.change, copy.round, copy.incarnation, copy.request, copy.asked is not None, copy.doubted]
+            numbers = [copy.change, copy.round, copy.incarnation, copy.request, copy.asked is not None, copy.doubted, copy.left]
             state |= {f"copy/{name}": copy.vector, f"copied/{name}": np.array(numbers, np.int64)}
             for change, (message, frames) in copy.waiting.items():
                 place = f"waiting/{name}/{change}"
@@ -191,10 +196,9 @@ class ChocoAveraging(SynchronousAveraging):
 
     def _loaded(self, name: str, state: Mapping[str, Array]) -> Copy:
         vector = np.array(state[f"copy/{name}"], np.float32)
-        change, number, incarnation, request, asked, doubted = map(int, state[f"copied/{name}"])
-        copy = Copy(
-            vector, change, number, incarnation, digest(vector), request=request, asked=-inf if asked else None, doubted=bool(doubted)
-        )
+        change, number, incarnation, request, asked, doubted, left = map(int, state[f"copied/{name}"])
+        copy = Copy(vector, change, number, incarnation, digest(vector), request=request, left=left)
+        copy.asked, copy.doubted = -inf if asked else None, bool(doubted)
         prefix = f"waiting/{name}/"
         overtaken = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for text in sorted(key for key in overtaken if "/" not in key):
@@ -247,7 +251,8 @@ class ChocoAveraging(SynchronousAveraging):
 
     def _hear(self, src: str, number: int) -> None:
         self._newest[src] = max(self._newest.get(src, -1), number)
-        self._close_if_complete()
+        self._excuse_the_lost()
+        self._close_if_complete(self._now)
 
     def _apply(self, src: str, message: Compressed | Replica, total: Vector) -> None:
         copy = self._copies[src]
@@ -258,7 +263,7 @@ class ChocoAveraging(SynchronousAveraging):
             return
         copy.vector, copy.change, copy.round, copy.incarnation, copy.digest = total, message.change, message.round, message.inc, found
         if message.round >= 0:
-            self._take(src, message.round, total)
+            self._take(src, message.round, total, self._now)
 
     def _apply_waiting(self, src: str) -> None:
         copy = self._copies[src]
@@ -279,6 +284,7 @@ class ChocoAveraging(SynchronousAveraging):
         )
         self._sends.append(Send(src, answer, vector))
         self.counters["bytes.replicas"] += sum(frame.nbytes for frame in vector.values())
+        self._copies[src].left = max(self._copies[src].left, message.round)
         if message.shown > self._copies[src].change + len(self._copies[src].waiting):
             self._ask(src)  # it has made changes that never came here
 
@@ -290,10 +296,12 @@ class ChocoAveraging(SynchronousAveraging):
                 raise BadMessage("E_FRAME", f"the replica of {src} is not {self._size} numbers of its digest")
             if not np.isfinite(vector).all():
                 raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
-        if copy.asked is None or message.request != copy.request:
+        if copy.asked is None or message.request > copy.request:
             self.counters["duplicate"] += 1
             return
-        anew, copy.asked, copy.doubted = copy.doubted or message.inc > copy.incarnation, None, False
+        anew = copy.doubted or message.inc > copy.incarnation
+        if message.request == copy.request:
+            copy.asked, copy.doubted = None, False
         if vector is None:
             self.counters["confirmed"] += 1
         elif message.change < copy.change and not anew:
@@ -303,14 +311,16 @@ class ChocoAveraging(SynchronousAveraging):
             self._apply(src, message, np.array(vector))
             self._apply_waiting(src)
 
-    def _ask(self, neighbour: str) -> None:
+    def _ask(self, neighbour: str, anew: bool = False) -> None:
         copy = self._copies[neighbour]
-        if copy.asked is None and neighbour not in self._dead:
+        if (anew or copy.asked is None) and neighbour not in self._dead:
             copy.request += 1
             self.counters["requests"] += 1
             self._request(neighbour, copy)
 
     def _request(self, neighbour: str, copy: Copy) -> None:
         copy.asked = self._now
-        message = ReplicaRequest(request=copy.request, change=copy.change, digest=copy.digest, layout=self._layout, shown=self._change)
+        message = ReplicaRequest(
+            request=copy.request, round=self._round, change=copy.change, digest=copy.digest, layout=self._layout, shown=self._change
+        )
         self._sends.append(Send(neighbour, message))

@@ -95,7 +95,7 @@ class Quantise:
             raise ValueError(f"{bits} bits per number are not 2, 4 or 8")
         self.bits = bits
         self._top: int = 2 ** (bits - 1) - 1
-        self._omega = min(BUCKET / (4 * self._top**2), sqrt(BUCKET) / self._top)
+        self._omega: float = min(BUCKET / (4 * self._top**2), sqrt(BUCKET) / self._top)
 
     @property
     def contraction(self) -> float:

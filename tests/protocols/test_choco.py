@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.consensus import ChocoAveraging, Quantise, SynchronousAveraging, TopK, disagreement
+from protocols.consensus import ChocoAveraging, FixedSurroundings, Quantise, SynchronousAveraging, TopK, disagreement
 from protocols.consensus.choco import digest
 from protocols.consensus.compressors import Compressor, usual_step
 from protocols.conversation import Send
@@ -26,7 +26,7 @@ def weights_of(kind: str, names: list[str]) -> dict[str, dict[str, float]]:
 
 
 def machine(weights: dict[str, float], size: int, compressor: Compressor | None = None, **options: Any) -> ChocoAveraging:
-    return ChocoAveraging(weights, LAYOUT, size, compressor or TopK(0.1), **options)
+    return ChocoAveraging(FixedSurroundings(weights), LAYOUT, size, compressor or TopK(0.1), **options)
 
 
 class Group:
@@ -84,7 +84,7 @@ def test_it_agrees_on_the_mean_without_loss(kind: str, compressor: Compressor, r
 def test_everything_sent_is_ordinary_averaging() -> None:
     group = choco_group("ring", TopK(1.0), 8, agents=4, step=1.0)
     names = list(group.x)
-    plain = Group({name: SynchronousAveraging(w, LAYOUT, 256) for name, w in weights_of("ring", names).items()}, 256, 8)
+    plain = Group({name: SynchronousAveraging(FixedSurroundings(w), LAYOUT, 256) for name, w in weights_of("ring", names).items()}, 256, 8)
     plain.network.run(until=60.0)
     assert group.now == pytest.approx(plain.now, abs=1e-5)
 
@@ -121,7 +121,7 @@ def test_the_same_agreement_for_fewer_bytes() -> None:
         raise AssertionError("200 rounds were not enough")
 
     weights = weights_of("ring", [f"agent-{i}" for i in range(8)])
-    full = bytes_until({name: SynchronousAveraging(w, LAYOUT, 1024) for name, w in weights.items()}, 1024 * 4)
+    full = bytes_until({name: SynchronousAveraging(FixedSurroundings(w), LAYOUT, 1024) for name, w in weights.items()}, 1024 * 4)
     small = bytes_until({name: machine(w, 1024, Quantise(4), step=1.0) for name, w in weights.items()}, 1024 / 2 + 16 * 4)
     assert small < full / 3
 
@@ -226,7 +226,7 @@ def test_any_network(block: int) -> None:
         link = Link.draw(random)
         compressor = TopK(0.2) if random.random() < 0.5 else Quantise(4)
         shown: dict[tuple[str, int], np.ndarray] = {}
-        machines = {name: Recording(name, shown, w, LAYOUT, 40, compressor, deadline=0.5) for name, w in weights.items()}
+        machines = {name: Recording(name, shown, FixedSurroundings(w), LAYOUT, 40, compressor, deadline=0.5) for name, w in weights.items()}
         group = Group(machines, 40, 15, link, seed)
         used: dict[tuple[str, int], tuple[str, ...]] = {}
         averaged = group.network.on_event
@@ -336,6 +336,19 @@ def test_a_request_is_repeated_until_it_is_answered() -> None:
     assert [node.counters["requests"] for node in bag.nodes.values()] == [1, 1]
 
 
+def test_a_change_for_which_nobody_waits_is_not_lost_unseen() -> None:
+    bag = pair()
+    play(bag, 1)
+    bag.begin("b")
+    bag.wait(1.0)  # b ends its round without a, asks, and is told that its copy is right
+    bag.quiet()
+    assert bag.nodes["b"].counters["confirmed"] == 1
+    bag.begin("a")
+    bag.flying = [(src, send) for src, send in bag.flying if not isinstance(send.message, Compressed)]
+    bag.quiet()
+    bag.check()
+
+
 def test_a_right_copy_is_confirmed_without_the_vector() -> None:
     bag = pair()
     play(bag, 2)
@@ -443,7 +456,7 @@ def replica(**fields: Any) -> Replica:
         ("b", replica(digest="0"), {"vector": np.ones(4, np.float32)}, "bad.E_FRAME"),
         ("b", replica(digest=digest(np.full(4, np.nan, np.float32))), {"vector": np.full(4, np.nan, np.float32)}, "bad.E_NONFINITE"),
         ("b", replica(), {"vector": np.ones(4, np.float32)}, "duplicate"),
-        ("b", ReplicaRequest(request=1, change=0, digest="", layout="other", shown=0), {}, "bad.E_FRAME"),
+        ("b", ReplicaRequest(request=1, round=0, change=0, digest="", layout="other", shown=0), {}, "bad.E_FRAME"),
     ],
 )
 def test_what_breaks_a_rule_changes_nothing(src: str, message: Any, arrays: dict[str, np.ndarray], counter: str) -> None:
@@ -458,7 +471,7 @@ def test_what_breaks_a_rule_changes_nothing(src: str, message: Any, arrays: dict
 def test_what_the_agent_itself_may_not_do() -> None:
     with pytest.raises(ValueError, match="step"):
         machine({"b": 0.5}, 4, step=1.5)
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(ValueError, match="too large"), np.errstate(over="ignore"):
         node = machine({"b": 0.5}, 4, TopK(1.0))
         node.begin(0, np.full(4, 3e38), 0.0)
         node.begin(1, np.full(4, -3e38), 0.0)

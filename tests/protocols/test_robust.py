@@ -277,8 +277,11 @@ class Society:
         self.rounds = rounds
         nodes: dict[str, SynchronousAveraging] = {name: Liar(places[name], size, name, attack, scale) for name in self.liars}
         for name in self.honest:
-            mean = rule == "mean"
-            nodes[name] = SynchronousAveraging(places[name], LAYOUT, size) if mean else RobustAveraging(places[name], LAYOUT, size, rule, 2)
+            around = places[name]
+            if rule == "mean":
+                nodes[name] = SynchronousAveraging(around, LAYOUT, size)
+            else:
+                nodes[name] = RobustAveraging(around, LAYOUT, size, rule, 2)
         self.network = Network(nodes, Link((0.001, 0.002)), random)
         self.network.on_event = self._averaged
         self.closed = dict.fromkeys(names, -1)
