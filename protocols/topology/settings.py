@@ -165,8 +165,8 @@ class MatchingsSettings(RandomTopologySettings):
     base: Annotated[TopologySettings, Registered(STATIC)] = CompleteSettings()
     """the undirected graph that the pairs are taken from"""
     schedule: Literal["round_robin", "random"] = "round_robin"
-    """round_robin (base: complete): everybody meets everybody once in a period, as in a tournament; random: every round draws a maximal
-    set of pairs, by `seed` and the number of the round"""
+    """round_robin (base: complete): everybody meets everybody once in a period, as in a tournament, in an order drawn by `seed`; random:
+    every round draws a maximal set of pairs, by `seed` and the number of the round"""
 
 
 register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.varying:one_peer_exponential")
