@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Configuration
 from orchestrator.configuration.checks import agent_settings, node_requests
 from orchestrator.configuration.machine import Machine
+from orchestrator.graph_picture import picture
 from orchestrator.picture import text_picture
 from protocols.settings import Every, format_duration, format_size
 from protocols.topology import build, contraction, metropolis_weights
+from protocols.topology.graph import Graph, make_graph
+from protocols.topology.rates import rates
 
 if TYPE_CHECKING:
     import networkx as nx
 
 
 def topology_graph(configuration: Configuration) -> nx.Graph:
-    """The communication graph."""
+    """Who is joined to whom in any round and either direction."""
     return build(configuration.network.topology, configuration.agent_names(), configuration.seed)
+
+
+def communication(configuration: Configuration) -> Graph:
+    """The communication graph, with its directions and rounds."""
+    return make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)
 
 
 def topology_facts(graph: nx.Graph) -> dict[str, Any]:
@@ -38,20 +44,20 @@ def topology_facts(graph: nx.Graph) -> dict[str, Any]:
 
 def dry_run_text(configuration: Configuration, width: int = 140) -> str:
     """What `up --dry-run` shows: the picture of the graph, and beside it (below it where `width` is too small) what would be started."""
-    picture = text_picture(topology_graph(configuration))
+    drawn = text_picture(topology_graph(configuration))
     facts = _facts(configuration)
     label = max(len(name) for name, _ in facts)
-    left = max(len(line) for line in picture)
+    left = max(len(line) for line in drawn)
     indent = 4
     beside = indent + left + 6
     room = width - beside - label - 2
     if room >= 50:
         right = _fact_lines(facts, label, room)
-        rows = max(len(picture), len(right))
-        picture, right = picture + [""] * (rows - len(picture)), right + [""] * (rows - len(right))
-        lines = [f"{' ' * indent}{a:<{left}}      {b}".rstrip() for a, b in zip(picture, right, strict=True)]
+        rows = max(len(drawn), len(right))
+        drawn, right = drawn + [""] * (rows - len(drawn)), right + [""] * (rows - len(right))
+        lines = [f"{' ' * indent}{a:<{left}}      {b}".rstrip() for a, b in zip(drawn, right, strict=True)]
     else:
-        lines = [f"{' ' * indent}{line}"[:width].rstrip() for line in picture]
+        lines = [f"{' ' * indent}{line}"[:width].rstrip() for line in drawn]
         lines += ["", *_fact_lines(facts, label, max(24, width - label - 2))]
     return "\n".join(lines)
 
@@ -77,20 +83,23 @@ def _folded(text: str, room: int) -> list[str]:
 
 
 def _facts(configuration: Configuration) -> list[tuple[str, str]]:
-    facts = topology_facts(topology_graph(configuration))
+    graph = communication(configuration)
     nodes = node_requests(configuration)
     machine = Machine.here()
     asked = configuration.launch.threads
     threads = asked if isinstance(asked, int) else max(1, int(machine.cores) // len(nodes))
-    connected = "connected" if facts["connected"] else "not connected"
+    forth, back = graph.cut_off()
+    connected = "not connected" if forth or back else "connected"
+    changing = ", another one every round" if graph.changes else ""
     agent, env = configuration.launch.resources.agent.memory, configuration.launch.resources.env.memory
     total = sum(node.memory for node in nodes)
     environment = configuration.environment
     return [
         (
             "topology",
-            f"{configuration.network.topology.kind}, undirected, {_count(facts['nodes'], 'node')}, {_count(facts['edges'], 'edge')}, "
-            f"{connected}, spectral gap {facts['spectral_gap']:.3f}",
+            f"{configuration.network.topology.kind}, {'directed' if graph.directed else 'undirected'}{changing}, "
+            f"{_count(len(graph.agents), 'node')}, {_count(len(graph.union.pairs), 'edge')}, {connected}, "
+            f"spectral gap {rates(graph).gap:.3f}",
         ),
         (
             "placement",
@@ -159,16 +168,19 @@ def _until(configuration: Configuration) -> str:
 
 
 def to_json(configuration: Configuration) -> str:
-    """`{"name", "kind", "nodes", "edges", "connected", "spectral_gap", "placement"}`; the placement is each node's role and needs."""
-    graph = topology_graph(configuration)
-    facts = topology_facts(graph)
+    """`{"name", "kind", "directed", "period", "nodes", "edges", "connected", "spectral_gap", "placement"}`; `edges` are those of all
+    rounds, the placement is each node's role and needs."""
+    graph = communication(configuration)
+    forth, back = graph.cut_off()
     content = {
         "name": configuration.name,
         "kind": configuration.network.topology.kind,
-        "nodes": list(graph.nodes),
-        "edges": [list(edge) for edge in graph.edges],
-        "connected": facts["connected"],
-        "spectral_gap": facts["spectral_gap"],
+        "directed": graph.directed,
+        "period": graph.period,
+        "nodes": list(graph.agents),
+        "edges": [list(edge) for edge in graph.union_edges],
+        "connected": not forth and not back,
+        "spectral_gap": rates(graph).gap,
         "placement": [
             {"node": node.name, "role": node.role, "engine": configuration.launch.engine, "cores": node.cores, "memory": node.memory}
             for node in node_requests(configuration)
@@ -179,59 +191,28 @@ def to_json(configuration: Configuration) -> str:
 
 def to_dot(configuration: Configuration) -> str:
     """For Graphviz."""
-    graph = topology_graph(configuration)
-    lines = [f'graph "{configuration.name}" {{', "  node [shape=box];"]
-    lines += [f'  "{node}";' for node in graph.nodes]
-    lines += [f'  "{a}" -- "{b}";' for a, b in graph.edges]
+    graph = communication(configuration)
+    kind, mark = ("digraph", "->") if graph.directed else ("graph", "--")
+    lines = [f'{kind} "{configuration.name}" {{', "  node [shape=box];"]
+    lines += [f'  "{node}";' for node in graph.agents]
+    lines += [f'  "{a}" {mark} "{b}";' for a, b in graph.union_edges]
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def to_mermaid(configuration: Configuration) -> str:
     """For Markdown that draws Mermaid."""
-    graph = topology_graph(configuration)
-    ids = {node: f"n{index}" for index, node in enumerate(graph.nodes)}
-    lines = ["graph LR"] + [f'  {ids[node]}["{node}"]' for node in graph.nodes]
-    return "\n".join([*lines, *(f"  {ids[a]} --- {ids[b]}" for a, b in graph.edges)]) + "\n"
+    graph = communication(configuration)
+    ids = {node: f"n{index}" for index, node in enumerate(graph.agents)}
+    mark = "-->" if graph.directed else "---"
+    lines = ["graph LR"] + [f'  {ids[node]}["{node}"]' for node in graph.agents]
+    return "\n".join([*lines, *(f"  {ids[a]} {mark} {ids[b]}" for a, b in graph.union_edges)]) + "\n"
 
 
 def to_svg(configuration: Configuration) -> str:
-    """A drawing that stands alone: nodes on a circle (a path on a line, a grid on a grid, a star around its middle)."""
-    graph = topology_graph(configuration)
-    places = _layout(configuration, list(graph.nodes))
-    radius = 8 if len(places) > 32 else 14
-    edge = 60
-    left, top = min(x for x, _ in places.values()) - edge, min(y for _, y in places.values()) - edge
-    right, bottom = max(x for x, _ in places.values()) + edge, max(y for _, y in places.values()) + edge
-    facts = topology_facts(graph)
-    title = f"{configuration.name}: {configuration.network.topology.kind} of {facts['nodes']}, spectral gap {facts['spectral_gap']:.3f}"
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}" role="img">',
-        f"<title>{escape(title)}</title>",
-        '<g stroke="#7a869a" stroke-width="1.5">',
-    ]
-    for a, b in graph.edges:
-        (x1, y1), (x2, y2) = places[a], places[b]
-        lines.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-    lines.append('</g><g fill="#2a5db0">')
-    lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>' for x, y in places.values()]
-    lines.append('</g><g font-family="sans-serif" font-size="12" text-anchor="middle" fill="#1c2430">')
-    lines += [f'<text x="{x:.1f}" y="{y + radius + 14:.1f}">{escape(node)}</text>' for node, (x, y) in places.items()]
-    return "\n".join([*lines, "</g></svg>"]) + "\n"
-
-
-def _layout(configuration: Configuration, nodes: list[str]) -> dict[str, tuple[float, float]]:
-    kind, spacing = configuration.network.topology.kind, 90.0
-    if kind == "path":
-        return {node: (index * spacing, 0.0) for index, node in enumerate(nodes)}
-    if kind == "grid":
-        rows = next(r for r in range(int(len(nodes) ** 0.5), 0, -1) if len(nodes) % r == 0)
-        columns = len(nodes) // rows
-        return {node: (index % columns * spacing, index // columns * spacing) for index, node in enumerate(nodes)}
-    middle = {nodes[0]: (0.0, 0.0)} if kind == "star" else {}
-    around = [node for node in nodes if node not in middle]
-    radius = max(spacing, spacing * len(around) / (2 * math.pi))
-    angles = [2 * math.pi * index / max(1, len(around)) - math.pi / 2 for index in range(len(around))]
-    return {**middle, **{node: (radius * math.cos(a), radius * math.sin(a)) for node, a in zip(around, angles, strict=True)}}
+    """A drawing that stands alone, as `orchestrate topology -o` writes it."""
+    graph, topology = communication(configuration), configuration.network.topology
+    title = f"{configuration.name}: {topology.kind} of {len(graph.agents)}, spectral gap {rates(graph).gap:.3f}"
+    return picture(graph, topology, title)
 
 
 def to_text(configuration: Configuration) -> str:

@@ -141,15 +141,17 @@ def _consensus(summary: Summary, series: Series, config: dict[str, Any], stored:
 
 
 def _predicted(config: dict[str, Any]) -> float | None:
-    """rho of the configured graph with Metropolis-Hastings weights."""
+    """rho of the configured graph."""
     from pydantic import ValidationError
 
-    from protocols.topology import build, contraction, metropolis_weights, topology_settings
+    from protocols.topology import topology_settings
+    from protocols.topology.graph import make_graph
+    from protocols.topology.rates import rates
 
     agents = [f"agent-{i}" for i in range(int((config.get("agents") or {}).get("count") or 0))]
     try:
         topology = topology_settings((config.get("network") or {}).get("topology") or {})
-        return contraction(metropolis_weights(build(topology, agents, int(config.get("seed") or 0)))) if agents else None
+        return rates(make_graph(topology, agents, int(config.get("seed") or 0))).contraction if agents else None
     except (ValidationError, ValueError):
         return None
 

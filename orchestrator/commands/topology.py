@@ -15,6 +15,8 @@ EPILOG = examples(
     "orchestrate topology configs/4agents_ring.yaml 'network.topology={kind: small_world, degree: 4}' --agents 64 -o small_world.svg",
 )
 _MOST = 100_000
+_RUN = 1024
+"""agents of the largest configuration"""
 _LISTED = 16
 _ROUNDS = 4
 
@@ -46,7 +48,10 @@ def topology(
     from protocols.topology.graph import make_graph
 
     settings = options(context)
-    loaded = configuration.load(config, overrides or [], {})
+    # Nothing is started, so this machine's size does not matter; the rest of the configuration is checked for as many as can be run.
+    asked = [f"agents.count={min(agents, _RUN)}"] if agents is not None else []
+    machine = configuration.Machine(cores=2.0**40, memory=2**80)
+    loaded = configuration.load(config, [*(overrides or []), *asked], {}, machine=machine)
     wanted = loaded.configuration.network.topology
     names = loaded.configuration.agent_names() if agents is None else [f"agent-{i}" for i in range(agents)]
     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.config import Configuration
 from orchestrator.run_files import read_lines
-from protocols.topology import build, contraction, metropolis_weights
+from protocols.topology.graph import make_graph
+from protocols.topology.rates import rates
 
 _IDLE = ("wait", "other")
 _EVALUATION = ("eval.", "evaluation.")
@@ -97,7 +98,7 @@ def _disagreement(configuration: Configuration, figures: Mapping[str, list[float
     measured = figures.get("consensus.contraction")
     if configuration.exchange.consensus is None or not measured:
         return None
-    predicted = contraction(metropolis_weights(build(configuration.network.topology, configuration.agent_names(), configuration.seed)))
+    predicted = rates(make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)).contraction
     median = statistics.median(measured)
     disagreement = figures.get("consensus.disagreement", [])
     return {

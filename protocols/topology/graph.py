@@ -106,6 +106,11 @@ class Graph:
         return [(self.agents[i], self.agents[j]) for i, j in self.links(round).pairs.tolist()]
 
     @cached_property
+    def union_edges(self) -> list[Edge]:
+        """The edges of all rounds together, as `edges` has them."""
+        return [(self.agents[i], self.agents[j]) for i, j in self.union.pairs.tolist()]
+
+    @cached_property
     def neighbours(self) -> list[Edge]:
         """Who is joined to whom in any round and either direction: undirected, each pair once with the earlier agent first."""
         return [(self.agents[i], self.agents[j]) for i, j in undirected(self._pattern.union).tolist()]
