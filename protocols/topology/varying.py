@@ -33,7 +33,7 @@ def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> 
     """Pairs without a common agent in every round, by the schedule.
 
     A tournament is played in a random order of its rounds: in the usual one two rounds together move everything by one place, so that
-    64 agents would need 2,900 rounds to agree to a millionth instead of about 50.
+    64 agents would need 2,900 rounds to agree to a millionth instead of about 40.
     """
     n, own = len(agents), seed_of(settings, seed)
     if settings.schedule == "round_robin":
