@@ -1,0 +1,176 @@
+"""What happens to the messages of one node on their way, as the rules of the links and the fault schedule say.
+
+    links = Links(schedule, seed, own)          # one in each process
+    links.progress(time=..., step=..., episode=..., round=...)      # how far the run is: rules are switched on and off by it
+    fate = links.fate(dst, channel, kind, seq, size, now)           # for each message, in the order of sending
+
+Whoever drives it gives the fate its meaning: the transport holds messages back in real time (`clock: wall`), the lockstep of the agents
+turns delays into ticks (`clock: logical`), the simulator into virtual time.
+
+A fate is a function of (seed; active rules; sender, receiver, channel, number) and, for correlated models, of the numbers of the messages
+before it on that link; neither of time nor of other links. Only bandwidth goes by `now` and the sizes of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal, NamedTuple
+
+from protocols.faults.draws import Draws
+from protocols.faults.effects import Effects, Making, Queue
+from protocols.faults.moments import Reached
+from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule, Timeline
+from protocols.faults.settings import LinkEffects
+
+Damage = Literal["payload", "header", "truncate"]
+
+
+class Fate(NamedTuple):
+    """What becomes of one message."""
+
+    copies: tuple[float, ...]
+    """delay in seconds of each copy that arrives; none: the message is lost"""
+    corrupt: str | None = None
+    """what is damaged in all copies: payload, header, or truncate"""
+    cause: str = ""
+    """the rule or event by which it was lost or damaged"""
+    place: float = 0.0
+    """where in the message the damage is, from 0 to 1"""
+    reordered: bool = False
+    """held back so that later ones overtake it"""
+    queued: bool = False
+    """waited for the bytes before it"""
+
+
+UNTOUCHED = Fate((0.0,))
+"""no rule holds for the message"""
+_Match = tuple[str, tuple[Effects, ...]]
+"""id of the partition that cuts the link or "", and the rules that hold"""
+
+
+class Links:
+    """The links of node `own` to all others. `epoch` distinguishes lives of a link in which numbers begin anew: the incarnation of the
+    process, or the checkpoint that everybody started from; each has draws of its own."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        seed: int,
+        own: str,
+        epoch: int = 1,
+        begun: Mapping[str, Reached] | None = None,
+        ended: Sequence[str] = (),
+    ) -> None:
+        self.own = own
+        self._seed = seed
+        self._epoch = epoch
+        self._matches: dict[tuple[str, str, str], _Match] = {}
+        self._effects: dict[tuple[str, str, str], Effects] = {}
+        self._queues: dict[tuple[str, str], Queue] = {}
+        self._active: tuple[Event, ...] = ()
+        self._timeline = Timeline(schedule, LINK_KINDS, begun=begun, ended=ended)
+        self.unreported: list[Change] = self._timeline.settle()
+        """changes that happened before anybody asked: what holds from the start"""
+        self._switch()
+
+    @property
+    def active(self) -> list[str]:
+        """Ids of the rules and partitions that hold now."""
+        return [event.id for event in self._active]
+
+    @property
+    def reached(self) -> Reached:
+        """How far the run is, as `progress` was told."""
+        return self._timeline.reached
+
+    def progress(
+        self, time: float | None = None, step: float | None = None, episode: float | None = None, round: float | None = None
+    ) -> list[Change]:
+        """The run has come so far. Rules are switched on and off by it; what has changed, in order."""
+        changes = self._timeline.reach(time, step, episode, round)
+        if self.unreported:
+            changes = self.unreported + changes
+            self.unreported = []
+        if changes:
+            self._switch()
+        return changes
+
+    def heal(self) -> list[Change]:
+        """End everything but the network's own properties, for good."""
+        changes = self._timeline.heal()
+        self._switch()
+        return changes
+
+    def reset(self, epoch: int | None = None) -> None:
+        """Begin anew on all links: empty queues, and no memory of earlier messages. With another `epoch`, with other draws."""
+        self._epoch = self._epoch if epoch is None else epoch
+        self._effects.clear()
+        self._queues.clear()
+        self._matches.clear()
+
+    def fate(self, dst: str, channel: str, kind: str, seq: int, size: int, now: float) -> Fate:
+        """Fate of message number `seq` to `dst` over `channel`: `kind` is its tag, `size` its bytes, `now` a time in seconds."""
+        found = self._matches.get((dst, channel, kind))
+        if found is None:
+            found = self._match(dst, channel, kind)
+        severed, effects = found
+        if severed:
+            return Fate((), None, severed)
+        if not effects:
+            return UNTOUCHED
+        fate = Making()
+        for effect in effects:
+            effect.apply(seq, size, now, fate)
+        if fate.lost:
+            return Fate((), None, fate.cause, 0.0, False, fate.queued)
+        delay = fate.delay
+        copies = (delay, *[delay + gap for gap in fate.gaps]) if fate.gaps else (delay,)
+        return Fate(copies, fate.corrupt, fate.cause, fate.place, fate.reordered, fate.queued)
+
+    # --- which rules hold -------------------------------------------------------------------------------------------------------------
+
+    def _switch(self) -> None:
+        self._active = tuple(self._timeline.active)
+        self._matches.clear()
+
+    def _match(self, dst: str, channel: str, kind: str) -> _Match:
+        severed = ""
+        effects: list[Effects] = []
+        for event in self._holding(dst, channel):
+            if event.cut is not None:
+                if not severed and event.cut.severs(self.own, dst, channel):  # type: ignore[arg-type]
+                    severed = event.id
+            elif event.link is not None and concerns(event.link, self.own, dst, channel, kind):
+                found = self._effects_of(event.id, event.link, dst, channel)
+                if not found.idle:
+                    effects.append(found)
+        match = self._matches[dst, channel, kind] = (severed, tuple(effects))
+        return match
+
+    def _holding(self, dst: str, channel: str) -> Sequence[Event]:
+        """The events that hold on one link now."""
+        return self._active
+
+    def _effects_of(self, rule: str, link: LinkEffects, dst: str, channel: str) -> Effects:
+        found = self._effects.get((rule, dst, channel))
+        if found is None:
+            queue = None
+            if link.bandwidth is not None:
+                queue = self._queues.setdefault((rule, dst), Queue(link.bandwidth))
+            draws = Draws(self._seed, rule, self.own, dst, channel, self._epoch)
+            found = self._effects[rule, dst, channel] = Effects(rule, link, draws, queue)
+        return found
+
+
+def concerns(rule: LinkEffects, src: str, dst: str, channel: str, kind: str) -> bool:
+    """Whether a rule holds for such messages from `src` to `dst`."""
+    if channel not in rule.channels or (rule.types and kind not in rule.types):
+        return False
+    if _matches(src, rule.source) and _matches(dst, rule.to):
+        return True
+    return rule.symmetric and _matches(dst, rule.source) and _matches(src, rule.to)
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
