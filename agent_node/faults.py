@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from protocols.conversation import Send
 from protocols.faults import disk
-from protocols.faults.executor import Deed, Executor, Hooks
+from protocols.faults.deeds import NodeFaults
+from protocols.faults.executor import Executor, Hooks
 from protocols.faults.lies import Liar
 from protocols.faults.log import FaultLog
 from protocols.faults.pace import Pace, SkewedClock
@@ -21,14 +22,14 @@ from protocols.messages import Average, Message
 class AgentFaults:
     """What the schedule has for one agent. `leave`: how it goes in order, given the reason."""
 
-    def __init__(self, start: NodeStart, deeds: Iterable[Deed], seed: int, leave: Callable[[str], None]) -> None:
+    def __init__(self, start: NodeStart, faults: NodeFaults, leave: Callable[[str], None]) -> None:
         directory = start.node_directory
         self.pace = Pace()
         self.clock = SkewedClock()
-        self._liar = Liar(start.node, seed)
+        self._liar = Liar(start.node, faults.seed)
         hooks = Hooks(leave=leave, checkpoint_files=lambda: _newest(directory))
         log = FaultLog(directory, start.node, start.incarnation)
-        self.executor = Executor(log, list(deeds), self.pace, self.clock, hooks, start.incarnation)
+        self.executor = Executor(log, faults.deeds, self.pace, self.clock, hooks, start.incarnation, faults.heal)
 
     def reached(self, step: int, episode: int) -> None:
         """The run's progress as an observation tells it, before anything follows from the observation."""

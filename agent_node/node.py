@@ -21,7 +21,7 @@ from agent_node.playing import Persona, Playing
 from agent_node.settings import AgentSettings, ExchangeSettings
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode, ResourceError
-from protocols.faults.deeds import node_deeds
+from protocols.faults.deeds import node_faults
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Goals, Join, Joined, Message, Observation, Offer, Refuse
@@ -49,7 +49,7 @@ class AgentNode:
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
         self.persona = _persona(start, configuration)
-        self.faults = AgentFaults(start, *node_deeds(configuration, self.name), self._leave)
+        self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave)
         self.transport.wall = self.faults.clock.wall
         self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody), self.faults)
         self.telemetry = Telemetry(start.node_directory, self.transport)

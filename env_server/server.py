@@ -19,7 +19,7 @@ from env_server.stand_in import StandIn
 from env_server.statistics import EpisodeStatistics
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode
-from protocols.faults.deeds import node_deeds
+from protocols.faults.deeds import node_faults
 from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog
 from protocols.faults.pace import SkewedClock
@@ -79,10 +79,10 @@ class EnvironmentServer:
         self._joint_steps = 0
         self._substituted_episodes: set[int] = set()
         self._counters = Counters(start.node_directory)
-        deeds, _ = node_deeds(configuration, start.node)
+        faults = node_faults(configuration, start.node)
         log = FaultLog(start.node_directory, start.node, start.incarnation)
         hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=lambda: self._counters.path)
-        self.faults = Executor(log, deeds, self._time.pace, SkewedClock(), hooks, start.incarnation)
+        self.faults = Executor(log, faults.deeds, self._time.pace, SkewedClock(), hooks, start.incarnation, faults.heal)
         self._restore()
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 

@@ -75,6 +75,10 @@ class Summary:
     links: list[dict[str, Any]] = field(default_factory=list)
     restarts: dict[str, int] = field(default_factory=dict)
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
+    faults: dict[str, Any] = field(default_factory=dict)
+    """`summary.json`'s section of that name: records, times of absence, figures"""
+    verdict: dict[str, Any] = field(default_factory=dict)
+    """`verdict.json`"""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -121,6 +125,8 @@ def summarize(directory: Path) -> Summary:
     _time(summary, series)
     _resources(summary, stored)
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
+    summary.faults = stored.get("faults") or {}
+    summary.verdict = runs.read_json(directory / "verdict.json")
     for path in sorted(directory.glob("nodes/*/incarnations.jsonl")):
         if (count := sum(1 for _ in read_lines(path))) > 1:
             summary.restarts[path.parent.name] = count - 1
@@ -201,11 +207,23 @@ def after_run(directory: Path) -> str:
         lines.append(f"{'where the time goes':<34} {time_text(summary)}")
     if summary.restarts:
         lines.append(f"{'restarts':<34} {', '.join(f'{node} {n}' for node, n in summary.restarts.items())}")
+    if summary.faults:
+        lines.append(f"{'faults':<34} {faults_text(summary.faults)}")
     lines.append(f"{'run directory':<34} {directory}")
     lines.append(f"{'look further':<34} orchestrate show {summary.run}")
     if (directory / "tensorboard").is_dir():
         lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
     return "\n".join(lines)
+
+
+def faults_text(faults: dict[str, Any]) -> str:
+    """`5, recovered within 2.9 s`, or which of them the run did not recover from."""
+    records = faults.get("faults") or []
+    never = [str(record["id"]) for record in records if record.get("recovery") is None]
+    times = [float(record["recovery"]) for record in records if record.get("recovery") is not None]
+    if never:
+        return f"{len(records)}, not recovered from {', '.join(never)} before the end"
+    return f"{len(records)}, recovered within {max(times):.1f} s" if times else str(len(records))
 
 
 def time_text(summary: Summary) -> str:

@@ -78,6 +78,7 @@ def _print(console: Console, summary: Summary) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from orchestrator.commands.show_faults import print_faults
     from orchestrator.live import figures
     from orchestrator.show import curve_text, time_text
 
@@ -128,6 +129,8 @@ def _print(console: Console, summary: Summary) -> None:
         for link in summary.links:
             made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
         console.print(made)
+    if summary.faults:
+        print_faults(table, console, summary)
     if summary.restarts:
         made = table("restarts", "node", "times")
         for node, times in summary.restarts.items():

@@ -26,6 +26,7 @@ from typing import Any
 from orchestrator.run_files import read_lines
 from protocols.faults.executor import LETHAL
 from protocols.faults.log import FILE
+from protocols.faults.schedule import LINK_KINDS
 
 RECOVERED = 0.9
 """share of the rate before a fault from which on the run counts as recovered"""
@@ -112,6 +113,8 @@ def _records(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, flo
     records: list[FaultRecord] = []
     for line in lines:
         what, fault, node = line.get("what"), str(line.get("id")), str(line.get("target") or line.get("node"))
+        if line.get("kind") in LINK_KINDS and line.get("node") != "run":
+            continue  # what a node notes of its links, which the run server notes once
         if what == "begin":
             record = FaultRecord(fault, str(line.get("kind")), node, float(line["t"]))
             if record.kind in LETHAL or (record.kind.startswith("storage.") and record.kind not in ("storage.full", "storage.slow")):

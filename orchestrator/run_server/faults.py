@@ -9,19 +9,22 @@ of the run need no message from a process that can't speak any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import Any, Literal
 
+from orchestrator.config import Configuration
 from orchestrator.run_server.nodes import Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.supervision import Decision
-from protocols.faults.deeds import Fault, faults_of, moment
-from protocols.faults.executor import LETHAL, Deed, Moment, Reached
+from protocols.faults.deeds import deed_of, schedule_of
+from protocols.faults.executor import LETHAL, Deed
 from protocols.faults.log import FILE, FaultLog, read
-from protocols.faults.settings import FaultsSettings, Membership, Process
+from protocols.faults.moments import Moment, Reached, moment
+from protocols.faults.schedule import LINK_KINDS, Event
+from protocols.faults.settings import Membership, Process
 from protocols.membership import State
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ class Entry:
     start: Moment
     lasts: Moment | None
     deed: Deed | None = None
+    stop: Moment | None = None
+    """where it ends, whenever it began"""
     begun: bool = False
     until: Moment | None = None
     ended: bool = False
@@ -52,10 +57,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """The faults of a run, and the share of the run before its end from which on nothing is broken any more."""
+    """The faults of a run; by unit, from where on nothing is broken any more; and those that are drawn as it goes on."""
 
     entries: tuple[Entry, ...] = ()
-    heal_share: float = 0.0
+    heal: Mapping[str, float] = field(default_factory=dict)
+    drawn: Iterator[Entry] = field(default_factory=lambda: iter(()))
 
 
 @dataclass
@@ -76,7 +82,9 @@ class FaultScheduler:
         self._view = view
         self._nodes = nodes
         self._commands = commands
-        self._heal_share = plan.heal_share
+        self._heal_from = dict(plan.heal)
+        self._drawn = plan.drawn
+        self._next_drawn = next(self._drawn, None)
         self._healed = False
         self._log = FaultLog(view.files.directory / "nodes" / "run", "run", int(view.files.state.get("segment") or 1))
         self._offsets: dict[str, int] = {}
@@ -97,8 +105,11 @@ class FaultScheduler:
             self._look_due = now + _LOOK
             self._read_logs(reached)
         if training and not self._healed:
-            if self._heal_share and self._view.progress.share(now) >= 1.0 - self._heal_share:
+            if any(reached.of(unit) >= value for unit, value in self._heal_from.items()):
                 self.heal(now)
+            while self._next_drawn is not None and self._next_drawn.start.value <= reached.time and not self._healed:
+                self.entries.append(self._next_drawn)
+                self._next_drawn = next(self._drawn, None)
             for entry in self.entries:
                 if not entry.begun and self._ours(entry) and self._past(entry.start, reached):
                     self.begin(entry, now)
@@ -125,7 +136,7 @@ class FaultScheduler:
             self.entries.append(entry)
         reached = self._reached(now)
         entry.begun = True
-        entry.until = None if entry.lasts is None else Moment(entry.lasts.unit, reached.of(entry.lasts.unit) + entry.lasts.value)
+        entry.until = self._end_of(entry, reached)
         if entry.deed is None:
             self._note("begin", entry.id, entry.kind, ", ".join(entry.targets) or "links", reached)
             return
@@ -178,7 +189,7 @@ class FaultScheduler:
             return supervisor.planned(node, what.restart_after, now)
         if isinstance(what, Membership) and what.return_after is not None and code == 0:
             away = moment(what.return_after)
-            if away is None or self._healed:
+            if self._healed:
                 return supervisor.planned(node, 0.0, now)
             if away.unit == "time":
                 return supervisor.planned(node, away.value, now)
@@ -217,6 +228,14 @@ class FaultScheduler:
             if member is not None and member.state.living and member.state != State.JOINING:
                 self._commands.give(node, member.incarnation, "heal", now, entry.id)
 
+    def _end_of(self, entry: Entry, reached: Reached) -> Moment | None:
+        """In the unit of the beginning a length counts from the place that was asked for, not from where it was noticed."""
+        if entry.lasts is None:
+            return entry.stop
+        unit = entry.lasts.unit
+        began = entry.start.value if unit == entry.start.unit and isfinite(entry.start.value) else reached.of(unit)
+        return Moment(unit, began + entry.lasts.value)
+
     def _release(self, node: str, now: float) -> None:
         stopped = self._stopped.pop(node)
         self._continue += [(now + again, node, stopped.incarnation) for again in _AGAIN]
@@ -240,6 +259,8 @@ class FaultScheduler:
         """A node has begun or ended something by itself."""
         fault, kind, incarnation = str(line.get("id")), str(line.get("kind")), int(line.get("incarnation") or 0)
         begins = line["what"] == "begin"
+        if kind in LINK_KINDS:
+            return  # every node says so, and the run server too
         text = f"fault {fault} {'begins' if begins else 'ends'}: {kind} at {node}"
         self._event("warning" if begins else "info", f"fault.{line['what']}", text, node, fault, kind)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
@@ -250,15 +271,14 @@ class FaultScheduler:
         if kind in LETHAL:
             self._deaths[node, incarnation] = fault
         elif kind in ("process.pause", "process.hang"):
-            lasts = entry.lasts if entry is not None else None
-            until = None if lasts is None else Moment(lasts.unit, reached.of(lasts.unit) + lasts.value)
+            until = None if entry is None else self._end_of(entry, reached)
             self._stopped[node] = _Stopped(incarnation, fault, kind, until)
 
     # --- words --------------------------------------------------------------------------------------------------------------------
 
     def _note(self, what: Literal["begin", "end"], fault: str, kind: str, node: str, reached: Reached) -> None:
         """Into the run server's own log, and the events."""
-        self._log.write(what, fault, kind, target=node, **reached.fields())
+        self._log.write(what, fault, kind, target=node, **vars(reached))
         text = f"fault {fault} {'begins' if what == 'begin' else 'ends'}: {kind} at {node}"
         self._event("warning" if what == "begin" else "info", f"fault.{what}", text, node if "," not in node else "run", fault, kind)
 
@@ -269,7 +289,7 @@ class FaultScheduler:
     def _snapshot(self, reached: Reached) -> dict[str, Any]:
         active = [entry.text() for entry in self.entries if entry.begun and not entry.ended]
         active += [f"{stopped.fault}: {stopped.kind} {node}" for node, stopped in self._stopped.items()]
-        coming = [entry for entry in self.entries if not entry.begun]
+        coming = [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
         following = min(coming, key=lambda entry: self._seconds_to(entry.start, reached), default=None) if not self._healed else None
         words = "" if following is None else f"{following.text()} at {following.start.unit} {following.start.value:g}"
         return {"active": active, "next": words}
@@ -295,13 +315,18 @@ class FaultScheduler:
         return Reached(progress.seconds(now), progress.steps, progress.episodes, max(self._view.rounds.values(), default=-1))
 
 
-def make_plan(settings: FaultsSettings | None, nodes: Sequence[str]) -> Plan:
-    """The plan of a run with these nodes."""
+def make_plan(configuration: Configuration) -> Plan:
+    """The plan of a run."""
+    settings = configuration.faults
     if settings is None:
         return Plan()
-    return Plan(tuple(entry(fault) for fault in faults_of(settings, nodes)), settings.heal_before_end)
+    schedule = schedule_of(settings, configuration.agent_names(), configuration.until.model_dump())
+    return Plan(tuple(map(entry, schedule.events)), schedule.heal, map(entry, schedule.nemesis()))
 
 
-def entry(fault: Fault) -> Entry:
-    """A fault that has not begun."""
-    return Entry(fault.id, fault.kind, fault.targets, fault.start, fault.lasts, fault.deed)
+def entry(event: Event) -> Entry:
+    """An event that has not begun."""
+    deed = deed_of(event)
+    kind = event.kind if deed is None else deed.kind
+    targets = event.targets if event.cut is None else (event.cut.text(),)
+    return Entry(event.id, kind, targets, event.start, event.length, deed, stop=event.stop)

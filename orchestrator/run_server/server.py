@@ -159,7 +159,7 @@ class _Server:
         supervision = configuration.supervision
         hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))
         slots = engine.acquire(configuration, configuration.agents.count + 1)
-        plan = make_plan(configuration.faults, [ENVIRONMENT, *configuration.agent_names()])
+        plan = make_plan(configuration)
         self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout, plan)
         for _ in range(self._signals_before):
             leader.signal()

@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
-from protocols.faults.executor import KINDS, Deed, Moment, Unit
-from protocols.faults.settings import At, FaultEvent, FaultsSettings, Membership, Span
-
-_UNITS: dict[str, Unit] = {
-    "time": "time", "step": "step", "episode": "episode", "round": "round", "steps": "step", "episodes": "episode", "rounds": "round",
-}  # fmt: skip
+from protocols.faults.executor import Deed
+from protocols.faults.moments import Moment
+from protocols.faults.schedule import Event, Schedule, compile_schedule, ends_of
+from protocols.faults.settings import FaultsSettings
+from protocols.settings import parse_duration
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One event of the schedule with its targets by name; `deed` is None where the links do it."""
+class NodeFaults:
+    """What a node needs to know: its deeds, where in the run everything is healed (by unit), and the seed of the faults."""
 
-    id: str
-    kind: str
-    targets: tuple[str, ...]
-    start: Moment
-    lasts: Moment | None
-    deed: Deed | None
+    deeds: tuple[Deed, ...] = ()
+    heal: Mapping[str, float] | None = None
+    seed: int = 0
 
 
-def moment(where: At | Span | None) -> Moment | None:
-    """A place or length of the settings."""
-    return None if where is None else Moment(_UNITS[where.chosen], float(getattr(where, where.chosen)))
+def deed_of(event: Event) -> Deed | None:
+    """An event as its targets carry it out; None where the links do."""
+    return None if event.deed is None else Deed(event.id, event.deed, event.start, event.length)
 
 
-def fault(event: FaultEvent, nodes: Sequence[str], start: Moment) -> Fault:
-    """An event with its targets among `nodes`."""
-    lasts = moment(event.duration)
-    if event.chosen not in KINDS:
-        return Fault(event.id, event.chosen, (), start, lasts, None)
-    what = getattr(event, event.chosen)
-    pattern = what.leave if isinstance(what, Membership) else what.target
-    deed = Deed(event.id, what, start, lasts)
-    return Fault(event.id, deed.kind, tuple(node for node in nodes if fnmatchcase(node, pattern)), start, lasts, deed)
-
-
-def faults_of(settings: FaultsSettings | None, nodes: Sequence[str]) -> list[Fault]:
-    """All faults of a run."""
-    return [fault(event, nodes, moment(event.at) or Moment("time", 0.0)) for event in (settings.events if settings else [])]
-
-
-def node_deeds(configuration: Mapping[str, Any], node: str) -> tuple[list[Deed], int]:
-    """The deeds of a node, and the seed of the faults."""
+def node_faults(configuration: Mapping[str, Any], node: str) -> NodeFaults:
+    """From the run's configuration as `Welcome` brings it."""
     if not configuration.get("faults"):
-        return [], 0
+        return NodeFaults()
     settings = FaultsSettings.model_validate(configuration["faults"])
-    nodes = ["env-0", *(f"agent-{i}" for i in range(int(configuration["agents"]["count"])))]
-    return [f.deed for f in faults_of(settings, nodes) if f.deed is not None and node in f.targets], settings.seed
+    schedule = schedule_of(settings, [f"agent-{i}" for i in range(int(configuration["agents"]["count"]))], configuration["until"])
+    deeds = [deed_of(event) for event in schedule.events if node in event.targets]
+    return NodeFaults(tuple(deed for deed in deeds if deed is not None), schedule.heal, settings.seed)
+
+
+def schedule_of(settings: FaultsSettings, agents: list[str], until: Mapping[str, Any]) -> Schedule:
+    """The schedule without the network's own properties. `until`: the section of that name, its time as text or in seconds."""
+    time = until.get("time")
+    return compile_schedule(settings, [], agents, ends_of({**until, "time": parse_duration(time) if isinstance(time, str) else time}))
+
+
+def length(moment: Moment | None) -> str:
+    """`3 episodes`, for people."""
+    if moment is None:
+        return "until it is healed"
+    return f"{moment.value:g} s" if moment.unit == "time" else f"{moment.value:g} {moment.unit}s"

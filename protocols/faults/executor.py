@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from protocols.faults import disk as disks
 from protocols.faults import process
 from protocols.faults.log import FaultLog
+from protocols.faults.moments import UNITS, Moment, Unit
 from protocols.faults.pace import Pace, SkewedClock
 from protocols.faults.settings import Byzantine, ClockSkew, Membership, Process, Storage, Straggler
 
 logger = logging.getLogger(__name__)
 
-Unit = Literal["time", "step", "episode", "round"]
 Affliction = Process | Straggler | ClockSkew | Byzantine | Storage | Membership
 LONGEST_HANG = 3600.0
 """seconds after which a hang that nobody ends is over"""
@@ -33,14 +33,6 @@ SLOW_DISK = 10.0
 LETHAL = ("process.kill", "process.term", "process.exit", "process.oom", "membership.leave")
 """kinds after which the process is gone"""
 _MOMENTARY = (*LETHAL, "process.pause", "process.hang", "storage.corrupt_checkpoint", "storage.truncate", "storage.flip")
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A place in the run, or, as a length, a part of it."""
-
-    unit: Unit
-    value: float
 
 
 NEVER = Moment("time", inf)
@@ -99,7 +91,7 @@ class Deed:
 
 
 @dataclass
-class Reached:
+class Known:
     """How far the run is; units that this node can't know are -1."""
 
     time: float = -1.0
@@ -107,7 +99,7 @@ class Reached:
     episode: int = -1
     round: int = -1
 
-    def of(self, unit: Unit) -> float:
+    def of(self, unit: str) -> float:
         """The value in one unit."""
         return float(getattr(self, unit))
 
@@ -136,20 +128,30 @@ class Hooks:
 
 
 class Executor:
-    """The faults of one node. All calls are made by the main thread."""
+    """The faults of one node. `heal`: by unit, from where on nothing is broken any more. All calls are made by the main thread."""
 
-    def __init__(self, log: FaultLog, deeds: Iterable[Deed], pace: Pace, clock: SkewedClock, hooks: Hooks, incarnation: int = 1) -> None:
-        self.reached = Reached()
+    def __init__(
+        self,
+        log: FaultLog,
+        deeds: Sequence[Deed],
+        pace: Pace,
+        clock: SkewedClock,
+        hooks: Hooks,
+        incarnation: int = 1,
+        heal: Mapping[str, float] | None = None,
+    ) -> None:
+        self.reached = Known()
         self.lies: dict[str, Byzantine] = {}
         """what this node lies about at present, by id"""
         self._log = log
         self._pending = [deed for deed in deeds if deed.id not in log.begun]
         self._active: dict[str, _Active] = {}
+        self._heal = dict(heal or {})
         self._pace = pace
         self._clock = clock
         self._hooks = hooks
         self._hang = process.Hang()
-        self._looked = dict.fromkeys(("time", "step", "episode", "round"), incarnation == 1)
+        self._looked: dict[str, bool] = dict.fromkeys(UNITS, incarnation == 1)
         for deed in deeds:
             if (line := log.unfinished.get(deed.id)) is not None and deed.kind not in _MOMENTARY:
                 until = line.get("until")
@@ -175,6 +177,9 @@ class Executor:
         for active in list(self._active.values()):
             if active.until is not None and self._now(active.until.unit) >= active.until.value:
                 self.heal(active.deed.id)
+        if any(self.reached.of(unit) >= value for unit, value in self._heal.items()):
+            self._heal = {}
+            self.heal()
         while due := [deed for deed in self._pending if self._due(deed)]:
             self.begin(min(due, key=lambda deed: deed.start.value))
 
@@ -225,7 +230,13 @@ class Executor:
         return time.time() if unit == "time" and self.reached.time < 0 else self.reached.of(unit)
 
     def _end(self, deed: Deed) -> Moment | None:
-        return None if deed.lasts is None else Moment(deed.lasts.unit, max(0.0, self._now(deed.lasts.unit)) + deed.lasts.value)
+        if deed.lasts is None:
+            return None
+        # In the unit of the beginning the length counts from the place that was asked for, not from where it was noticed.
+        unit = deed.lasts.unit
+        asked = unit == deed.start.unit and isfinite(deed.start.value) and (unit != "time" or self.reached.time >= 0)
+        began = deed.start.value if asked else max(0.0, self._now(unit))
+        return Moment(unit, began + deed.lasts.value)
 
     def _resume(self, deed: Deed, until: Moment | None) -> None:
         self._active[deed.id] = _Active(deed, until)

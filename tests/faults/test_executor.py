@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from protocols.faults import disk as disks
-from protocols.faults.executor import NEVER, Deed, Executor, Hooks, Moment
+from protocols.faults.executor import NEVER, Deed, Executor, Hooks
 from protocols.faults.log import FaultLog, read
+from protocols.faults.moments import Moment
 from protocols.faults.pace import Pace, SkewedClock
 from protocols.faults.settings import Byzantine, ClockSkew, Membership, Process, Storage, Straggler
 
@@ -47,12 +48,12 @@ def test_a_deed_begins_at_its_step_and_ends_after_its_span(tmp_path: Path) -> No
     assert node.executor.active == ["slow"]
     node.pace.stretch("learn", 1.0)
     assert node.waited == [4.0]
-    node.executor.advance(step=156)
-    assert node.executor.active == ["slow"], "50 steps after where it began, not after where it should have"
-    node.executor.advance(step=157)
-    assert node.executor.active == []
+    node.executor.advance(step=149)
+    assert node.executor.active == ["slow"]
+    node.executor.advance(step=150)
+    assert node.executor.active == [], "50 steps after where it should begin, not after where that was noticed"
     node.executor.advance(step=10_000)
-    assert lines(tmp_path) == [("begin", "slow", 107), ("end", "slow", 157)]
+    assert lines(tmp_path) == [("begin", "slow", 107), ("end", "slow", 150)]
 
 
 def test_a_start_in_one_unit_and_a_span_in_another(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_what_lasts_goes_on_in_the_next_incarnation_and_ends_in_time(tmp_path: P
     second.executor.advance(step=60)
     assert second.executor.active == ["slow"] and second.executor.lies == {}
     third = Node(tmp_path, deeds, incarnation=3)
-    third.executor.advance(step=115)
+    third.executor.advance(step=110)
     assert third.executor.active == []
     third.pace.stretch("learn", 1.0)
     assert third.waited == []
