@@ -192,14 +192,19 @@ class HindsightSettings(Settings):
 class ConsensusSettings(Settings):
     """Averaging of named parameter groups with the graph's neighbours."""
 
-    mode: Literal["mh"] = "mh"
-    """mh: synchronous gossip with Metropolis-Hastings weights"""
+    mode: Literal["pushsum", "mh"] = "pushsum"
+    """pushsum: exact in spite of lost messages and restarts (push-sum with running sums); mh: synchronous gossip with Metropolis-Hastings
+    weights, exact only where nothing is lost"""
     groups: Annotated[list[Literal["policy", "critic", "world_model"]], Field(min_length=1)] = ["policy", "critic", "world_model"]
     """what is averaged; groups that the components do not have are refused"""
     every: Every = Every(updates=50)
     """how often"""
-    deadline: Duration = 2.0
-    """a round closes without the neighbours that are later than this"""
+    deadline: Annotated[Duration, Field(gt=0)] = 2.0
+    """a round closes without the neighbours that are later than this, and sooner without those that are regularly late"""
+    window: Annotated[int, Field(ge=1, le=32)] = 4
+    """pushsum: offers to a neighbour that it has not acknowledged, before it is given nothing more"""
+    offers: Literal["float64", "float32"] = "float64"
+    """pushsum: what offers travel in; float32 halves the traffic, and agents then agree to six digits"""
 
 
 class ExchangeSettings(Settings):

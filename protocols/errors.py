@@ -65,5 +65,9 @@ class BadMessage(MurmurationError):
         self.detail = detail
 
 
+class InvariantError(MurmurationError):
+    """What must be true whatever happens is not: to stop is better than to go on with wrong numbers."""
+
+
 class Backpressure(MurmurationError):
     """The bounded send queue of a destination is full; the caller decides what to drop."""

@@ -416,6 +416,23 @@ class Replica(Message):
     digest: Digest
 
 
+class Share(Message):
+    """Agent -> neighbour, in every push-sum round: all that it has given over this edge since offer number `base`, as mass `weight` and
+    frame `offer[d] f8|f4`, `number` offers in all. LW by `number`; the frame may be left out where the receiver has that offer already.
+
+    `round` is the sender's own count, `ack` the receiver's offer that the sender took last, `to` the receiver's incarnation as the sender
+    knows it (0: unknown).
+    """
+
+    round: Count
+    layout: Digest
+    to: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    number: Count = 0
+    base: Count = 0
+    weight: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    ack: Count = 0
+
+
 AnyMessage = (
     Hello
     | Welcome
@@ -452,6 +469,7 @@ AnyMessage = (
     | Compressed
     | ReplicaRequest
     | Replica
+    | Share
 )
 
 

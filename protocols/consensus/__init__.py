@@ -6,6 +6,7 @@ from protocols.consensus.compressors import Quantise, TopK
 from protocols.consensus.layout import VectorLayout
 from protocols.consensus.modes import create_averager
 from protocols.consensus.pacing import Pacing
+from protocols.consensus.pushsum import PushSum
 from protocols.consensus.robust import RobustAveraging
 from protocols.consensus.sketch import Projection, disagreement
 from protocols.consensus.synchronous import SynchronousAveraging
@@ -17,6 +18,7 @@ __all__ = [
     "FixedSurroundings",
     "Pacing",
     "Projection",
+    "PushSum",
     "Quantise",
     "RobustAveraging",
     "Surroundings",

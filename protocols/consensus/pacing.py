@@ -1,7 +1,7 @@
 """When a round closes: as soon as those who matter are there, and never long after the time in which neighbours usually come.
 
 The soft deadline is learnt from arrivals: median + 4 MAD (median absolute deviation) of the waiting times of the last 50, within the limits
-`least` and `most`. Who came before the round began has a negative waiting time; of an even number the lower median is taken, so that one
+`least` and `most`. Who came before the round began was not waited for: 0 s. Of an even number the lower median is taken, so that one
 straggler of two neighbours does not count as usual. Until ten have come the deadline is `most`. A neighbour is *regularly late* once
 it missed the soft deadline, or the round, four times more than it did not (counted up to eight): a straggler is found out within a
 few rounds, and believed again as soon as it is in time more often than not. Whom a round waits for depends on what the late bring:
@@ -54,7 +54,7 @@ class Pacing:
         self._new = 0
         self._learnt = most
         self._lateness: dict[str, int] = {}
-        self._early: dict[str, float] = {}
+        self._early: set[str] = set()
         self._open = False
         self._begun = -inf
         self._soft = inf
@@ -75,6 +75,7 @@ class Pacing:
 
     def begin(self, expected: Collection[str], here: Collection[str], now: float) -> None:
         """A round begins that expects these neighbours, of whom some are `here` already."""
+        self._judge()
         early, lateness = self._early, self._lateness
         missing = set()
         punctual = 0
@@ -83,7 +84,8 @@ class Pacing:
                 missing.add(peer)
                 punctual += lateness.get(peer, 0) < LATE
             elif peer in early:
-                self._waits.append(early.pop(peer) - now)
+                early.discard(peer)
+                self._waits.append(0.0)
                 self._new += 1
         self._expected, self._missing, self._punctual, self._absent = expected, missing, punctual, len(expected) // 2
         if self._new >= NEEDED:
@@ -94,15 +96,15 @@ class Pacing:
         """What the newest round expects of `peer` is there, or, if it was there already, what the next one will expect."""
         if peer in self._missing:
             self.late(now - self._begun)
-            if now > self._soft and self._open:
+            if now > self._soft:
                 self._tardy.add(peer)
             self._found(peer)
         else:
-            self._early[peer] = now
+            self._early.add(peer)
 
-    def early(self, peer: str, now: float) -> None:
+    def early(self, peer: str) -> None:
         """What a round to come expects of `peer` is there."""
-        self._early[peer] = now
+        self._early.add(peer)
 
     def late(self, wait: float) -> None:
         """Something came so many seconds after its round had begun."""
@@ -120,7 +122,9 @@ class Pacing:
         """`peer` is another process from now on."""
         self.excuse(peer)
         self._lateness.pop(peer, None)
-        self._early.pop(peer, None)
+        self._tardy.discard(peer)
+        self._expected = [name for name in self._expected if name != peer]
+        self._early.discard(peer)
 
     @property
     def closes(self) -> float:
@@ -135,27 +139,18 @@ class Pacing:
 
     def close(self, now: float) -> float:
         """The round is closed; the seconds it took."""
-        lateness = self._lateness
-        for peer in self._expected:
-            count = lateness.get(peer, 0)
-            if peer in self._missing or peer in self._tardy:
-                lateness[peer] = min(count + 1, LATEST)
-            elif count:
-                lateness[peer] = count - 1
         self._open = False
-        if self._tardy:
-            self._tardy = set()
         return now - self._begun
 
     def state(self) -> dict[str, Array]:
         """What has been learnt, between two rounds."""
         return {
             "waits": np.array(self._waits, np.float64),
-            "times": np.array([self._learnt, self._begun, self.leisure]),
+            "times": np.array([self._learnt, self._begun, self._soft, self.leisure]),
             "new": np.array(self._new),
             **{f"late/{peer}": np.array(count) for peer, count in self._lateness.items()},
-            **{f"early/{peer}": np.array(time) for peer, time in self._early.items()},
-            **{f"missing/{peer}": np.array(True) for peer in sorted(self._missing)},
+            **{f"early/{peer}": np.array(True) for peer in sorted(self._early)},
+            **{f"newest/{peer}": np.array([peer in self._missing, peer in self._tardy]) for peer in self._expected},
         }
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -165,11 +160,27 @@ class Pacing:
             return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
         self._waits = deque(map(float, state["waits"]), maxlen=REMEMBERED)
-        self._learnt, self._begun, self.leisure = map(float, state["times"])
+        self._learnt, self._begun, self._soft, self.leisure = map(float, state["times"])
         self._new = int(state["new"])
         self._lateness = {peer: int(count) for peer, count in named("late/").items()}
-        self._early = {peer: float(time) for peer, time in named("early/").items()}
-        self._missing = set(named("missing/"))
+        self._early = set(named("early/"))
+        newest = named("newest/")
+        self._expected = list(newest)
+        self._missing = {peer for peer, (missing, _) in newest.items() if missing}
+        self._tardy = {peer for peer, (_, tardy) in newest.items() if tardy}
+
+    def _judge(self) -> None:
+        """Who was late in the newest round, whether it was waited for or not."""
+        lateness, tardy = self._lateness, self._tardy
+        tardy |= self._missing
+        for peer in self._expected:
+            count = lateness.get(peer, 0)
+            if peer in tardy:
+                lateness[peer] = min(count + 1, LATEST)
+            elif count:
+                lateness[peer] = count - 1
+        if tardy:
+            self._tardy = set()
 
     def _found(self, peer: str) -> None:
         self._missing.discard(peer)

@@ -198,7 +198,7 @@ class SynchronousAveraging(Averager):
             if number == self._round:
                 self._pacing.arrived(src, now)
             else:
-                self._pacing.early(src, now)
+                self._pacing.early(src)
             ahead = sorted(r for r in kept if r > self._round)
             for old in ahead[:-KEPT]:
                 del kept[old]

@@ -1,0 +1,97 @@
+"""The vector work of a push-sum round, done piece by piece where vectors are long, so that all intermediate results stay in the processor's
+second-level cache: a third of the time of whole-vector operations for 250,000 numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.conversation import Array
+
+Vector = NDArray[np.float64]
+BLOCK = 16384
+"""numbers that are worked on at a time"""
+SMALL = 4096
+"""length up to which a sum of squares is faster than a sum"""
+_DOUBLE = np.dtype(np.float64)
+Gift = tuple[Array | None, Array, int]
+"""S before (None: zero), room for S after, and the number of edges that it is the sum of"""
+Taken = tuple[Array, Array | None]
+"""S, and R before (None: zero)"""
+
+
+def finite(vector: Array) -> bool:
+    """Whether all numbers are finite, and not so large that their sum (of squares) is not."""
+    total = float(vector.dot(vector)) if vector.size <= SMALL else float(np.add.reduce(vector))
+    return -np.inf < total < np.inf
+
+
+class Accumulator:
+    """y and z of one agent, `[d]` float64."""
+
+    def __init__(self, size: int) -> None:
+        self.y: Vector = np.zeros(size)
+        """sum"""
+        self.z: Vector = np.zeros(size)
+        """the model as the agent has it: what it came with, or was told to move to"""
+        self._size = size
+        self._spans = [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)] if size > 2 * BLOCK else []
+        scratch = np.empty((2, BLOCK if self._spans else size))
+        self._moved, self._given = scratch[0], scratch[1]
+
+    def give(self, x: Array, w: float, part: float, gifts: list[Gift]) -> None:
+        """y += w (x - z), z = x; then for each gift S += part y, and y -= the change of S as many times as it is given."""
+        if not self._spans:
+            _give(x, self.y, self.z, self._moved, self._given, w, part, gifts)
+            return
+        for span in self._spans:
+            here = [(None if old is None else old[span], new[span], times) for old, new, times in gifts]
+            count = span.stop - span.start
+            _give(x[span], self.y[span], self.z[span], self._moved[:count], self._given[:count], w, part, here)
+
+    def take(self, taken: list[Taken], scale: float) -> Vector:
+        """y += S - R of each; then z = scale y. Returns the change of z."""
+        delta: Vector = np.empty(self._size)
+        if not self._spans:
+            _take(self.y, self.z, self._moved, delta, taken, scale)
+            return delta
+        for span in self._spans:
+            here = [(total[span], None if before is None else before[span]) for total, before in taken]
+            _take(self.y[span], self.z[span], self._moved[: span.stop - span.start], delta[span], here, scale)
+        return delta
+
+
+def _give(x: Array, y: Vector, z: Vector, moved: Vector, given: Vector, w: float, part: float, gifts: list[Gift]) -> None:
+    np.subtract(x, z, moved)
+    np.multiply(moved, w, moved)
+    np.add(y, moved, y)
+    z[...] = x
+    if gifts:
+        np.multiply(y, part, moved)
+    for old, new, times in gifts:
+        if old is None:
+            new[...] = moved
+            given[...] = new
+        else:
+            np.add(old, moved, new)
+            if new.dtype is _DOUBLE:
+                np.subtract(new, old, given)
+            else:
+                np.subtract(new, old, given, dtype=_DOUBLE)
+        for _ in range(times):
+            np.subtract(y, given, y)
+
+
+def _take(y: Vector, z: Vector, moved: Vector, delta: Vector, taken: list[Taken], scale: float) -> None:
+    for total, before in taken:
+        if before is None:
+            np.add(y, total, y)
+        else:
+            if total.dtype is _DOUBLE:
+                np.subtract(total, before, moved)
+            else:
+                np.subtract(total, before, moved, dtype=_DOUBLE)
+            np.add(y, moved, y)
+    np.multiply(y, scale, moved)
+    np.subtract(moved, z, delta)
+    z[...] = moved

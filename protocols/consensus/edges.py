@@ -1,0 +1,197 @@
+"""The two halves of an edge of push-sum: what an agent gives to a neighbour, and what it has taken from it.
+
+Offers are running sums. S_ij is all that i has given to j since offer number `base`, R_ji all of it that j has taken; on arrival of a newer
+offer j takes S_ij - R_ji. So a lost offer is contained in the next one, and a repeated or overtaken one changes nothing. Sums begin anew
+(the edge is rebased) when all offers are acknowledged: then S = R at both ends, both are set to zero, and the number of the last
+offer is the new base. It can only be a number that the receiver has taken, so the receiver can check it.
+
+Giving is exact: an agent loses S_new - S_old as its floating-point numbers are, which for |S_old| >= |share| is computed without error
+(Dekker 1971), rather than the share that was to be given. What rounding keeps from the neighbour stays with the giver, in float32
+as in float64.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from protocols.consensus.arithmetic import finite
+from protocols.conversation import Array
+from protocols.errors import BadMessage
+from protocols.messages import Share
+
+JUMP = 64
+"""offers that can't be in flight over one edge: more than the largest window"""
+HEAVIEST = 1e9
+"""mass that no single offer brings"""
+OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
+"""dtypes that offers travel in, by their names in the settings"""
+_DTYPES = frozenset(OFFERS.values())
+
+
+class Outgoing:
+    """What an agent gives to one neighbour."""
+
+    __slots__ = ("acked", "acked_total", "acked_weight", "base", "number", "pending", "said", "total", "weight")
+
+    def __init__(self) -> None:
+        self.number = self.base = self.acked = 0
+        self.total: Array | None = None
+        """S^y, `[d]`; None is zero. Never written to: it is sent as it is"""
+        self.weight = 0.0
+        """S^w"""
+        self.acked_total: Array | None = None
+        self.acked_weight = 0.0
+        self.pending: deque[tuple[int, Array, float]] = deque()
+        """offers that are not acknowledged: number, S^y, S^w"""
+        self.said = -1
+        """round in which the newest offer was sent last"""
+
+    def give(self, total: Array, weight: float) -> None:
+        """One more offer: S is now this."""
+        self.number += 1
+        self.total, self.weight = total, weight
+        self.pending.append((self.number, total, weight))
+
+    def acknowledge(self, number: int) -> None:
+        """The neighbour has taken all offers up to `number`."""
+        pending = self.pending
+        while pending and pending[0][0] <= number:
+            self.acked, self.acked_total, self.acked_weight = pending.popleft()
+
+    def rebase(self) -> None:
+        """Begin a new sum; only when nothing is pending."""
+        self.base = self.number
+        self.total = self.acked_total = None
+        self.weight = self.acked_weight = 0.0
+
+    def untaken(self) -> tuple[Array | None, float]:
+        """What was given and is not known to be taken: S^y - S^y of the last acknowledged offer, and the same of S^w."""
+        if not self.pending:
+            return None, 0.0
+        total = self.pending[-1][1].astype(np.float64)
+        if self.acked_total is not None:
+            total -= self.acked_total
+        return total, self.weight - self.acked_weight
+
+
+class Incoming:
+    """What an agent has from one neighbour: R, and the newest offer beyond it."""
+
+    __slots__ = ("base", "number", "offer", "offer_base", "offer_number", "offer_weight", "total", "weight")
+
+    def __init__(self) -> None:
+        self.number = self.base = 0
+        self.total: Array | None = None
+        """R^y, `[d]`; None is zero"""
+        self.weight = 0.0
+        """R^w"""
+        self.offer: Array | None = None
+        """newest S^y that is not taken yet"""
+        self.offer_number = self.offer_base = 0
+        self.offer_weight = 0.0
+
+    def check(self, src: str, share: Share, offer: Array | None, size: int) -> None:
+        """Raise `BadMessage` unless a newer offer fits what is known of the edge."""
+        if offer is None or offer.shape != (size,) or offer.dtype not in _DTYPES:
+            raise BadMessage("E_FRAME", f"{src} offers no vector of {size} floats")
+        if share.number > self.number + JUMP:
+            raise BadMessage("E_AHEAD", f"{src} claims offer {share.number}, and {self.number} is the last that was taken")
+        if share.base == self.base:
+            least = self.weight
+        elif share.base == self.number:
+            least = 0.0
+        else:
+            raise BadMessage("E_AHEAD", f"{src} sums from offer {share.base}, not from {self.base} or {self.number}")
+        if not least <= share.weight <= least + HEAVIEST:
+            raise BadMessage("E_FRAME", f"{src} offers the mass {share.weight - least:g}")
+        if not finite(offer):
+            raise BadMessage("E_NONFINITE", f"{src} offers a number that is not finite, or too large")
+
+    def keep(self, share: Share, offer: Array) -> None:
+        """An offer that is newer than all others."""
+        self.offer, self.offer_number, self.offer_base, self.offer_weight = offer, share.number, share.base, share.weight
+
+    def take(self) -> tuple[Array, Array | None, float]:
+        """Take the newest offer: S^y, R^y before (None: zero) and S^w - R^w."""
+        if self.offer is None:
+            raise ValueError("there is no new offer")
+        if self.offer_base != self.base:
+            self.base, self.total, self.weight = self.offer_base, None, 0.0
+        taken = self.offer, self.total, self.offer_weight - self.weight
+        self.number, self.total, self.weight = self.offer_number, self.offer, self.offer_weight
+        self.offer = None
+        return taken
+
+
+class Edge:
+    """Both halves, and with which process of the neighbour."""
+
+    __slots__ = ("ack_due", "fresh", "heard", "incarnation", "incoming", "outgoing")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        """of the neighbour; 0: not known, any"""
+        self.outgoing = Outgoing()
+        self.incoming = Incoming()
+        self.heard = -1
+        """the neighbour's newest round"""
+        self.fresh = False
+        """it has spoken since the last round in which it was expected"""
+        self.ack_due = False
+        """it may not know what was taken from it"""
+
+    def state(self) -> dict[str, Array]:
+        """Everything."""
+        out, into = self.outgoing, self.incoming
+        state: dict[str, Array] = {
+            "numbers": np.array(
+                [
+                    *(self.incarnation, self.heard, self.fresh, self.ack_due),
+                    *(out.number, out.base, out.acked, out.said),
+                    *(into.number, into.base, into.offer_number, into.offer_base),
+                    *(number for number, _, _ in out.pending),
+                ],
+                np.int64,
+            ),
+            "weights": np.array(
+                [out.weight, out.acked_weight, into.weight, into.offer_weight, *(weight for _, _, weight in out.pending)], np.float64
+            ),
+            "pending": np.array([total for _, total, _ in out.pending]),
+        }
+        named = {"out": out.total, "acked": out.acked_total, "taken": into.total, "offer": into.offer}
+        return state | {name: array for name, array in named.items() if array is not None}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Array], size: int) -> Edge:
+        """The edge of such a state; `KeyError` or `ValueError` for what does not fit."""
+        numbers, weights = list(map(int, state["numbers"])), list(map(float, state["weights"]))
+        edge = cls(numbers[0])
+        out, into = edge.outgoing, edge.incoming
+        edge.heard, edge.fresh, edge.ack_due = numbers[1], bool(numbers[2]), bool(numbers[3])
+        out.number, out.base, out.acked, out.said = numbers[4:8]
+        into.number, into.base, into.offer_number, into.offer_base = numbers[8:12]
+        out.weight, out.acked_weight, into.weight, into.offer_weight = weights[:4]
+
+        def vector(name: str) -> Array | None:
+            array = state.get(name)
+            if array is not None and array.shape != (size,):
+                raise ValueError(f"{name} is no vector of {size} numbers")
+            return None if array is None else np.array(array)
+
+        out.total, out.acked_total, into.total, into.offer = map(vector, ("out", "acked", "taken", "offer"))
+        out.pending.extend(zip(numbers[12:], np.array(state["pending"]), weights[4:], strict=True))
+        if out.pending:
+            out.total = out.pending[-1][1]
+        return edge
+
+
+def in_flight(outgoing: Outgoing, incoming: Incoming) -> tuple[Array | float, float]:
+    """S^y - R^y (0.0 for nothing) and S^w - R^w between the two ends of an edge: what one has given and the other has not taken."""
+    total: Array | float = 0.0 if outgoing.total is None else outgoing.total.astype(np.float64)
+    if outgoing.base != incoming.base:  # the other has taken all up to the base, and doesn't know that the sum began anew
+        return total, outgoing.weight
+    return total - (0.0 if incoming.total is None else incoming.total), outgoing.weight - incoming.weight

@@ -1,0 +1,365 @@
+"""Push-sum with running sums and a window: the exact mean, whatever links lose, repeat, delay or reorder, in graphs of any direction.
+
+Agent i holds y_i (`[d]`, float64) and a mass w_i; its model is z_i = y_i / w_i. With w = 1 at the start everywhere, all z_i tend to the
+mean of the models that the agents began with, plus what they have learnt (Kempe, Dobra and Gehrke 2003; running sums: Vaidya,
+Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own affair,
+
+1. learning since the last round has moved the model by D: y += w D, so that z moves by D however small w is;
+2. it shares with its open neighbours: each of k - 1 open edges is given (y, w) / k. An edge is open to a living neighbour, if the graph has
+   it in this round, while fewer than `window` offers over it are unacknowledged (and the mass is at least `POOR` after it);
+3. every neighbour is sent the sum of all offers (`protocols.consensus.edges`), again and again while it is unacknowledged;
+4. once those have spoken whom it waits for (`protocols.consensus.pacing`), it takes what has come, and the model moves to y / w.
+
+At every instant sum_i w_i + sum_edges (S^w_ij - R^w_ji) is constant, and the same of y. A cut needs no special treatment: its edges close.
+When a neighbour dies, what it was given and has not acknowledged returns; its successor begins with y = 0, w = 0 (`rejoin`), and
+takes its model from the first share. If nobody has mass to give, it takes up its own after `ALONE` rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+
+import numpy as np
+
+from protocols.consensus.arithmetic import Accumulator, Gift, Vector, finite
+from protocols.consensus.averager import Averaged, Averager, Surroundings
+from protocols.consensus.edges import JUMP, OFFERS, Edge
+from protocols.consensus.pacing import LEAST, Pacing
+from protocols.conversation import Array, Send
+from protocols.errors import BadMessage, InvariantError
+from protocols.messages import Message, Share
+
+FARTHEST = 10_000_000
+"""rounds that a neighbour may be ahead of what is known of it"""
+AGAIN = 4
+"""rounds until an unacknowledged offer is repeated over an edge that the graph does not use meanwhile"""
+POOR = 1e-3
+"""mass below which nothing is given away: with many neighbours and none that answers, w would fall by 1 / k in every round"""
+VANISHED = 1e-9
+"""mass below which the machine has lost some: it can't come there by its own rules"""
+ALONE = 10
+"""rounds with living neighbours, but without any share, after which an agent without mass begins with its own model"""
+LOOK = 64
+"""offers between two looks at the length of the sum"""
+LONGEST_SUM = 2**20
+"""offers in one sum"""
+LARGEST_SUM = 1e6
+"""|S| / |y| at which the sum begins anew, since 10 digits of each share are lost in it"""
+COARSE_SUM = 50
+"""offers in one sum of float32 numbers"""
+
+
+class PushSum(Averager):
+    """Rounds of one agent.
+
+    `surroundings`: whom it sends to and hears from, in every round. `layout` and `size`: digest and length of the vectors that are
+    accepted. `deadline`: longest wait of a round in seconds. `window`: unacknowledged offers per edge. `offers`: float64 or float32, in
+    which offers travel. `incarnation`: of this process; 0 if there are no others. `rejoin`: begin without mass. `ValueError` for others.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        layout: str,
+        size: int,
+        deadline: float = 2.0,
+        window: int = 4,
+        offers: str = "float64",
+        incarnation: int = 0,
+        rejoin: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 1 <= window <= JUMP // 2 or offers not in OFFERS:
+            raise ValueError(f"a window is from 1 to {JUMP // 2} (not {window}), offers are {' or '.join(OFFERS)} (not {offers!r})")
+        self._surroundings = surroundings
+        self._layout, self._size, self._window, self._incarnation = layout, size, window, incarnation
+        self._dtype = OFFERS[offers]
+        self._sums = COARSE_SUM if offers == "float32" else LONGEST_SUM
+        self._known = frozenset(surroundings.everybody)
+        self._edges: dict[str, Edge] = {name: Edge(0) for name in sorted(self._known)}
+        self._pacing = Pacing(min(LEAST, deadline), deadline)
+        self._round = -1
+        self._open = False
+        self._w = 0.0 if rejoin else 1.0
+        self._alone = 0
+        self._vectors = Accumulator(size)
+
+    # --- what is asked ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def round(self) -> int:
+        """The newest round that was begun; -1 before the first."""
+        return self._round
+
+    @property
+    def newest_round(self) -> int:
+        """`round`, since rounds are each agent's own affair; but who has no mass yet takes up the count of its neighbours."""
+        if self._w > 0:
+            return self._round
+        return max([self._round, *(edge.heard for edge in self._edges.values())])
+
+    @property
+    def open(self) -> bool:
+        """Whether a round is waiting for its neighbours."""
+        return self._open
+
+    @property
+    def mass(self) -> float:
+        """w."""
+        return self._w
+
+    @property
+    def sum(self) -> Vector:
+        """y, `[d]`; a view that changes."""
+        return self._vectors.y
+
+    def edge(self, peer: str) -> Edge | None:
+        """The edge to a living neighbour: for those who check invariants."""
+        return self._edges.get(peer)
+
+    # --- rounds -------------------------------------------------------------------------------------------------------------------
+
+    def begin(self, number: int, vector: Array, now: float) -> None:
+        """Move the model to `vector`, `[d]`, give to all open neighbours, and speak to all. Rounds only rise; one that is still open is
+        closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
+        if vector.shape != (self._size,) or not finite(vector):
+            raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
+        if number <= self._round:
+            raise ValueError(f"round {number} was begun already (the newest is {self._round})")
+        if self._open:
+            self._close(now)
+        for event in self._events:  # moves that the agent has not been told of, and can't have made
+            vector = vector + event.delta
+        self._round = number
+        edges = self._edges
+        receivers = self._surroundings.receivers(number)
+        expected = [name for name in self._surroundings.senders(number) if name in edges]
+        giving = [edge for name in receivers if (edge := edges.get(name)) is not None and self._gives(edge)]
+        if self._w < POOR * (len(giving) + 1):
+            giving = []
+        self._give(vector, giving)
+        for name, edge in edges.items():
+            self._speak(name, edge, name in receivers)
+        self._open = True
+        self._pacing.begin(expected, {name for name in expected if edges[name].fresh}, now)
+        self._close_if_complete(now)
+
+    def has_leisure(self, seconds: float) -> None:
+        """A round may stay open so long at no cost."""
+        self._pacing.leisure = seconds
+
+    def tick(self, now: float) -> None:
+        """Close the round if its deadline has passed."""
+        self._close_if_complete(now)
+
+    def wake(self) -> float:
+        """The soft deadline of the open round."""
+        return self._pacing.closes if self._open else inf
+
+    def peer_dead(self, peer: str, now: float) -> None:
+        """That process of `peer` is gone: what it did not acknowledge returns, and nothing of it counts any more."""
+        edge = self._edges.pop(peer, None)
+        if edge is None:
+            return
+        total, weight = edge.outgoing.untaken()
+        if total is not None:
+            self._vectors.y += total
+            self._w += weight
+        self._pacing.forget(peer)
+        self._close_if_complete(now)
+
+    def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
+        """`peer` is there, as this incarnation: its edges begin with nothing, unless it is the one that was there before."""
+        if peer not in self._known:
+            return
+        edge = self._edges.get(peer)
+        if edge is not None and edge.incarnation in (0, incarnation):
+            edge.incarnation = incarnation
+            return
+        self.peer_dead(peer, now)
+        self._edges = dict(sorted([*self._edges.items(), (peer, Edge(incarnation))]))
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Array]:
+        """Everything, between two rounds; `ValueError` while one is open.
+
+        Incarnations are left out: after `load_state` each edge goes on with whatever process of the neighbour `peer_alive` names first.
+        """
+        if self._open:
+            raise ValueError(f"round {self._round} is open: push-sum has no state to keep before it is closed")
+        own = {
+            "round": np.array(self._round),
+            "mass": np.array(self._w),
+            "alone": np.array(self._alone),
+            "y": self._vectors.y.copy(),
+            "z": self._vectors.z.copy(),
+        }
+        own |= {f"pacing/{name}": value for name, value in self._pacing.state().items()}
+        return own | {f"edge/{peer}/{name}": value for peer, edge in self._edges.items() for name, value in edge.state().items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restore; `ValueError` for what does not fit."""
+
+        def part(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+        peers = sorted({name.split("/")[1] for name in state if name.startswith("edge/")})
+        strangers = [peer for peer in peers if peer not in self._known]
+        if strangers or any(name not in state or state[name].shape != (self._size,) for name in ("y", "z")):
+            raise ValueError(f"the state is not that of averaging {self._size} numbers with {', '.join(sorted(self._known))}")
+        try:
+            edges = {peer: Edge.restored(part(f"edge/{peer}/"), self._size) for peer in peers}
+            self._pacing.load_state(part("pacing/"))
+            self._round, self._w = int(state["round"]), float(state["mass"])
+            self._alone = int(state["alone"])
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"the averaging's state lacks {error}") from None
+        self._vectors.y[...], self._vectors.z[...] = state["y"], state["z"]
+        # Edges with the same past share one sum, as they did: it is computed, and rounded, once for all of them.
+        sums: dict[bytes, Array] = {}
+        for edge in edges.values():
+            if edge.outgoing.total is not None:
+                edge.outgoing.total = sums.setdefault(edge.outgoing.total.tobytes(), edge.outgoing.total)
+            edge.incarnation = 0
+        self._edges = edges
+        self._open = False
+
+    # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
+        if type(message) is not Share:
+            raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of push-sum")
+        edge = self._edges.get(src)
+        if edge is None:
+            if src not in self._known:
+                raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
+            self.counters["stale"] += 1
+            return
+        if (edge.incarnation and message.inc != edge.incarnation and message.inc) or (
+            message.to != self._incarnation and message.to and self._incarnation
+        ):
+            self.counters["stale"] += 1
+            return
+        if message.layout != self._layout:
+            raise BadMessage("E_FRAME", f"{src} averages another layout")
+        outgoing, incoming = edge.outgoing, edge.incoming
+        if message.ack > outgoing.number or message.round > max(self._round, edge.heard, 0) + FARTHEST:
+            raise BadMessage("E_AHEAD", f"{src} claims round {message.round} and to have taken {message.ack} of {outgoing.number} offers")
+        if message.number > incoming.offer_number:
+            offer = arrays.get("offer")
+            incoming.check(src, message, offer, self._size)
+            if offer is not None:
+                incoming.keep(message, offer)
+        elif arrays:
+            self.counters["old"] += 1
+            edge.ack_due = True
+        if message.ack > outgoing.acked:
+            outgoing.acknowledge(message.ack)
+        if message.round > edge.heard:
+            edge.heard = message.round
+            if not edge.fresh:
+                edge.fresh = True
+                self._pacing.arrived(src, now)
+                if self._open and now >= self._pacing.closes:
+                    self._close(now)
+
+    def _gives(self, edge: Edge) -> bool:
+        """Whether an edge is open; a sum that has grown too long is begun anew as soon as all of it is acknowledged."""
+        outgoing = edge.outgoing
+        length = outgoing.number - outgoing.base
+        if length >= self._sums or (length and length % LOOK == 0 and self._too_large(outgoing.total)):
+            if outgoing.pending:
+                return False
+            outgoing.rebase()
+        return len(outgoing.pending) < self._window
+
+    def _too_large(self, total: Array | None) -> bool:
+        return total is not None and float(np.abs(total).max(initial=0.0)) > LARGEST_SUM * float(np.abs(self._vectors.y).max(initial=0.0))
+
+    def _give(self, vector: Array, edges: list[Edge]) -> None:
+        """y += w (x - z), z = x, and then (y, w) / k over each of these edges, k - 1 of them."""
+        part = 1.0 / (len(edges) + 1)
+        share = self._w * part
+        sums: dict[int, tuple[Array | None, list[Edge]]] = {}
+        for edge in edges:
+            total = edge.outgoing.total
+            sums.setdefault(id(total), (total, []))[1].append(edge)
+        gifts: list[Gift] = [(total, np.empty(self._size, self._dtype), len(same)) for total, same in sums.values()]
+        self._vectors.give(vector, self._w, part, gifts)
+        for (_, new, _), (_, same) in zip(gifts, sums.values(), strict=True):
+            for edge in same:
+                outgoing = edge.outgoing
+                weight = outgoing.weight + share
+                self._w -= weight - outgoing.weight
+                outgoing.give(new, weight)
+
+    def _speak(self, name: str, edge: Edge, receives: bool) -> None:
+        outgoing, number = edge.outgoing, self._round
+        offers = bool(outgoing.pending) and (receives or number - outgoing.said >= AGAIN)
+        if not (offers or receives or edge.ack_due):
+            return
+        share = Share(
+            round=number,
+            layout=self._layout,
+            to=edge.incarnation,
+            number=outgoing.number,
+            base=outgoing.base,
+            weight=outgoing.weight,
+            ack=edge.incoming.number,
+        )
+        edge.ack_due = False
+        if offers and outgoing.total is not None:
+            outgoing.said = number
+            self._sends.append(Send(name, share, {"offer": outgoing.total}))
+        else:
+            self._sends.append(Send(name, share))
+
+    def _close_if_complete(self, now: float) -> None:
+        if self._open and now >= self._pacing.closes:
+            self._close(now)
+
+    def _close(self, now: float) -> None:
+        """Take all that has come, and say where the model moves."""
+        self._open = False
+        edges = self._edges
+        senders = self._surroundings.senders(self._round)
+        used = []
+        missing = []
+        taken = []
+        for name, edge in edges.items():
+            incoming = edge.incoming
+            new = incoming.offer is not None
+            if new:
+                total, before, weight = incoming.take()
+                taken.append((total, before))
+                self._w += weight
+                edge.ack_due = True
+            if name in senders:
+                if new or edge.fresh:
+                    used.append(name)
+                else:
+                    missing.append(name)
+                edge.fresh = False
+            elif new:
+                used.append(name)
+        if len(edges) < len(self._known):
+            missing += [name for name in senders if name not in edges]
+        w = self._w
+        if w > 0:
+            delta = self._vectors.take(taken, 1.0 / w)
+            if w < VANISHED and edges:
+                raise InvariantError(
+                    f"push-sum's mass has fallen to {w:g} in round {self._round}, though nobody gives away what is below {POOR:g}: "
+                    "some was lost, and the mean with it. Restart this agent: it then takes its model from a neighbour"
+                )
+        else:
+            delta = np.zeros(self._size)
+            if edges:
+                self._alone += 1
+                if self._alone >= ALONE:
+                    # Nobody has anything: all have lost it at once. Who is first begins with its own, as at the start of a run.
+                    self._w = 1.0
+                    np.copyto(self._vectors.y, self._vectors.z)
+        self._events.append(Averaged(self._round, delta, tuple(used), tuple(missing), self._pacing.close(now)))
