@@ -60,6 +60,7 @@ class Averaging:
         model: WorldModel | None,
         incarnation: int = 0,
         rejoin: bool = False,
+        seed: int = 0,
     ) -> None:
         self.settings = settings
         self._parts = [part for part in (learner, model) if part is not None]
@@ -69,7 +70,7 @@ class Averaging:
             raise ConfigurationError(f"exchange.consensus.groups: no component has {', '.join(absent)}; there are {', '.join(there)}")
         self._tensors: dict[str, list[torch.Tensor]] = {name: list(there[name]) for name in settings.groups}
         self.layout = VectorLayout.of(self._arrays())
-        self.machine = create_averager(settings, surroundings, self.layout.digest, self.layout.size, incarnation, rejoin)
+        self.machine = create_averager(settings, surroundings, self.layout.digest, self.layout.size, incarnation, rejoin, seed)
         self._projection = Projection(SKETCH_SEED)
         self._last: Counts | None = None
         self._own: NDArray[np.float32] | None = None

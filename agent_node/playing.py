@@ -26,6 +26,7 @@ from protocols.consensus.averager import Surroundings
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
+from protocols.seeds import Stream, integer
 from protocols.telemetry import TimeShares
 
 
@@ -71,7 +72,8 @@ class Playing:
                 self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
                 neighbours.add(self.hindsight.machine, time.monotonic())
         if exchange.consensus is not None and persona.surroundings.everybody:
-            self.averaging = Averaging(exchange.consensus, persona.surroundings, self.parts.learner, self.parts.model)
+            seed = integer(persona.seed, persona.name, Stream.COMPRESSION)
+            self.averaging = Averaging(exchange.consensus, persona.surroundings, self.parts.learner, self.parts.model, seed=seed)
             neighbours.add(self.averaging.machine, time.monotonic())
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------

@@ -189,12 +189,30 @@ class HindsightSettings(Settings):
         return self
 
 
+class CompressionSettings(Settings):
+    """How compressed averaging makes a change small."""
+
+    kind: Literal["top_k", "quantise"] = "top_k"
+    """top_k: the largest numbers; quantise: all numbers, in few bits"""
+    share: float = Field(default=0.1, gt=0.0, le=1.0)
+    """of the numbers, for top_k"""
+    bits: Literal[2, 4, 8] = 4
+    """per number, for quantise"""
+
+
 class ConsensusSettings(Settings):
     """Averaging of named parameter groups with the graph's neighbours."""
 
-    mode: Literal["pushsum", "mh"] = "pushsum"
+    mode: Literal["pushsum", "mh", "clip", "trim", "median", "geomedian", "krum", "choco"] = "pushsum"
     """pushsum: exact in spite of lost messages and restarts (push-sum with running sums); mh: synchronous gossip with Metropolis-Hastings
-    weights, exact only where nothing is lost"""
+    weights, exact only where nothing is lost; clip, trim, median, geomedian, krum: the same rounds, safe from some neighbours that lie;
+    choco: the same rounds with compressed changes"""
+    liars: int = Field(default=1, ge=0, le=64)
+    """how many of its neighbours an agent protects itself against, in clip, trim, median, geomedian and krum"""
+    compression: CompressionSettings = CompressionSettings()
+    """of choco"""
+    step: float | None = Field(default=None, gt=0.0, le=1.0)
+    """gamma of choco; null: what the compression bears"""
     groups: Annotated[list[Literal["policy", "critic", "world_model"]], Field(min_length=1)] = ["policy", "critic", "world_model"]
     """what is averaged; groups that the components do not have are refused"""
     every: Every = Every(updates=50)

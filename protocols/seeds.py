@@ -28,6 +28,7 @@ class Stream(IntEnum):
     RELABELLING = 10
     STAND_IN = 11
     TRANSPORT = 12
+    COMPRESSION = 13
 
 
 def sequence(seed: int, node: str, stream: Stream) -> np.random.SeedSequence:

@@ -5,8 +5,30 @@ from __future__ import annotations
 from typing import Protocol
 
 from protocols.consensus.averager import Averager, Surroundings
+from protocols.consensus.choco import ChocoAveraging
+from protocols.consensus.compressors import Compressor, Quantise, TopK
 from protocols.consensus.pushsum import PushSum
+from protocols.consensus.robust import RULES, RobustAveraging
 from protocols.consensus.synchronous import SynchronousAveraging
+
+
+class CompressionOptions(Protocol):
+    """What compressed averaging reads of its settings."""
+
+    @property
+    def kind(self) -> str:
+        """`top_k` or `quantise`."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Of the numbers, for top_k."""
+        ...
+
+    @property
+    def bits(self) -> int:
+        """Per number, for quantise."""
+        ...
 
 
 class AveragingOptions(Protocol):
@@ -32,17 +54,46 @@ class AveragingOptions(Protocol):
         """Push-sum: float64 or float32."""
         ...
 
+    @property
+    def liars(self) -> int:
+        """Neighbours that may lie, for the robust rules."""
+        ...
+
+    @property
+    def compression(self) -> CompressionOptions:
+        """Of choco."""
+        ...
+
+    @property
+    def step(self) -> float | None:
+        """gamma of choco; None: what the compression bears."""
+        ...
+
+
+def create_compressor(options: CompressionOptions) -> Compressor:
+    """The compressor of these settings; `ValueError` for an unknown kind."""
+    if options.kind == "top_k":
+        return TopK(options.share)
+    if options.kind == "quantise":
+        return Quantise(options.bits)
+    raise ValueError(f"there is no compression called {options.kind!r}")
+
 
 def create_averager(
-    options: AveragingOptions, surroundings: Surroundings, layout: str, size: int, incarnation: int = 0, rejoin: bool = False
+    options: AveragingOptions, surroundings: Surroundings, layout: str, size: int, incarnation: int = 0, rejoin: bool = False, seed: int = 0
 ) -> Averager:
     """The machine of `options.mode` for vectors of `size` numbers whose layout has this digest.
 
-    `incarnation`: of this agent's process (0: there is only one). `rejoin`: the others have gone on averaging without it. `ValueError`
-    for an unknown mode.
+    `incarnation`: of this agent's process (0: there is only one). `rejoin`: the others have gone on averaging without it. `seed`: of
+    the draws of a compressor. `ValueError` for an unknown mode.
     """
     if options.mode == "pushsum":
         return PushSum(surroundings, layout, size, options.deadline, options.window, options.offers, incarnation, rejoin)
     if options.mode == "mh":
         return SynchronousAveraging(surroundings, layout, size, options.deadline)
+    if options.mode in RULES:
+        return RobustAveraging(surroundings, layout, size, options.mode, options.liars, options.deadline)
+    if options.mode == "choco":
+        compressor = create_compressor(options.compression)
+        return ChocoAveraging(surroundings, layout, size, compressor, options.step, seed, options.deadline)
     raise ValueError(f"there is no mode of averaging called {options.mode!r}")

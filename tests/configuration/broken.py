@@ -198,6 +198,11 @@ CASES = [
         M("network.topology", "agent-1, agent-2 can tell agent-0 nothing: its directed edges lead one way only; add edges back"),
     ),
     _case(
+        "too few neighbours against liars",
+        START + PLACE + "agents: {count: 6}\nexchange: {consensus: {mode: «clip, liars: 1, groups: [critic], every: {updates: 50}}}\n",
+        M("exchange.consensus.mode", '"clip" with liars: 1 needs degree >= 3, but agent-0 has degree 2 in this ring'),
+    ),
+    _case(
         "gossip that needs both directions",
         START + PLACE + "agents: {count: 8}\nnetwork: {topology: {kind: exponential}}\n"
         "exchange: {consensus: {mode: «mh, groups: [critic], every: {updates: 50}}}\n",

@@ -139,6 +139,13 @@ def test_a_small_vocabulary_is_a_warning(write: Any) -> None:
     assert "fewer than the 6 goals" in load(path, ["exchange.negotiation.messages=5"], machine=LARGE).warnings[0].text
 
 
+def test_a_step_that_the_compression_does_not_bear_is_a_warning(write: Any) -> None:
+    path = write(SMALL + "exchange: {consensus: {mode: choco, groups: [critic], step: 0.4}}\n")
+    assert ["diverge on most graphs above 0.3; write 0.15 or less" in w.text for w in load(path, machine=LARGE).warnings] == [True]
+    assert load(path, ["exchange.consensus.step=0.3"], machine=LARGE).warnings == []
+    assert load(path, ["exchange.consensus.compression={kind: quantise, bits: 4}"], machine=LARGE).warnings == []
+
+
 def test_a_taken_port_is_refused(write: Any) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -90,13 +90,26 @@ def test_everything_sent_is_ordinary_averaging() -> None:
 
 
 def test_the_error_that_remains_falls_with_the_rounds() -> None:
-    errors = [np.mean([n.error for n in choco_group("complete", TopK(0.1), rounds).network.nodes.values()]) for rounds in (1, 20, 100)]
-    assert errors[0] > 0.6 and errors[1] < 0.5 * errors[0] and errors[2] < 1e-3
+    errors = [np.mean([n.error for n in choco_group("complete", TopK(0.1), rounds).network.nodes.values()]) for rounds in (1, 20, 80)]
+    assert errors[0] > 0.6 and errors[1] < 0.5 * errors[0] and errors[2] < 1e-2
 
 
-def test_a_step_too_large_does_not_converge() -> None:
-    assert relative(choco_group("complete", TopK(0.1), 100)) < 1e-3
-    assert relative(choco_group("complete", TopK(0.1), 100, step=1.0)) > 1.0
+def test_a_dense_graph_bears_a_smaller_step_than_a_ring() -> None:
+    """The top 10 % with gamma 0.3, 0.15 (what is taken without a setting) and 1."""
+    assert relative(choco_group("complete", TopK(0.1), 80)) < 1e-3
+    assert relative(choco_group("complete", TopK(0.1), 160, step=0.3)) > 0.05, "it falls at first, and then grows"
+    assert relative(choco_group("ring", TopK(0.1), 80, step=0.3)) < 0.02
+    assert relative(choco_group("ring", TopK(0.1), 80, step=1.0)) > 1.0
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+def test_under_loss_it_agrees_on_another_mean(loss: float) -> None:
+    names = [f"agent-{i}" for i in range(8)]
+    machines = {name: machine(weights, 64, Quantise(4), deadline=0.2) for name, weights in weights_of("ring", names).items()}
+    group = Group(machines, 64, 100, Link((0.001, 0.002), loss=loss))
+    group.network.run(until=120.0)
+    assert relative(group) < 0.01
+    assert 1e-4 < np.abs(group.now.mean(axis=0) - group.start.mean(axis=0)).max() < 1.0
 
 
 def test_bytes_of_a_round_against_full_vectors() -> None:

@@ -262,7 +262,16 @@ class Liar(SynchronousAveraging):
 class Society:
     """Twelve agents of whom two lie; the liars see what all honest ones have before every round."""
 
-    def __init__(self, rule: str, attack: str, scale: float, topology: str = "complete", rounds: int = 8, size: int = 32) -> None:
+    def __init__(
+        self,
+        rule: str,
+        attack: str,
+        scale: float,
+        topology: str = "complete",
+        rounds: int = 8,
+        size: int = 32,
+        link: Link = Link((0.001, 0.002)),
+    ) -> None:
         random = np.random.default_rng(0)
         names = [f"agent-{i}" for i in range(12)]
         self.liars, self.honest = names[-2:], names[:-2]
@@ -282,7 +291,7 @@ class Society:
                 nodes[name] = SynchronousAveraging(around, LAYOUT, size)
             else:
                 nodes[name] = RobustAveraging(around, LAYOUT, size, rule, 2)
-        self.network = Network(nodes, Link((0.001, 0.002)), random)
+        self.network = Network(nodes, link, random)
         self.network.on_event = self._averaged
         self.closed = dict.fromkeys(names, -1)
         self._begin(0)
@@ -363,3 +372,10 @@ def test_without_liars_the_honest_agree(rule: str) -> None:
 def test_non_finite_numbers_do_not_even_pass_the_wire() -> None:
     with pytest.raises(BadMessage, match="E_NONFINITE"):
         Society("clip", "nan", 1.0, rounds=1)
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+@pytest.mark.parametrize("rule", ["clip", "trim"])
+def test_under_loss_the_honest_agree_still(rule: str, loss: float) -> None:
+    society = Society(rule, "sign_flip", 4.0, rounds=12, link=Link((0.001, 0.002), loss=loss))
+    assert society.spread() < 0.01 and 0.01 < society.deviation() <= 0.5
