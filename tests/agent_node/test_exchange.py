@@ -18,8 +18,19 @@ from agent_node.goals.coordination_game import CoordinationGame
 from agent_node.goals.uniform import UniformGoals
 from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.double_dqn import DoubleDQN
-from agent_node.settings import ConsensusSettings, CoordinationGameSettings, DoubleDQNSettings, HindsightSettings, UniformGoalSettings
+from agent_node.settings import (
+    CompressionSettings,
+    ConsensusSettings,
+    CoordinationGameSettings,
+    DoubleDQNSettings,
+    HindsightSettings,
+    UniformGoalSettings,
+)
 from protocols.consensus.averager import FixedSurroundings
+from protocols.consensus.choco import ChocoAveraging
+from protocols.consensus.pushsum import PushSum
+from protocols.consensus.robust import RULES, RobustAveraging
+from protocols.consensus.synchronous import SynchronousAveraging
 from protocols.conversation import Conversation
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -171,7 +182,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     graph = build(TopologySettings(kind="path"), names)
     mixing = metropolis_weights(graph)
     agents = learners(4)
-    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    settings = ConsensusSettings(mode="mh", groups=["critic"], every=Every(updates=10))
     sides = {}
     for i, name in enumerate(names):
         weights = {peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}
@@ -198,6 +209,18 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
         assert report[0].sketch is not None and report[0].sketch.shape[0] == 2, i
     sides["agent-0"].consider(Counts(12, 0, 0, 0.0), 0.0)
     assert not sides["agent-0"].machine.open
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("pushsum", PushSum), ("mh", SynchronousAveraging), ("choco", ChocoAveraging), *((rule, RobustAveraging) for rule in RULES)],
+)
+def test_the_mode_decides_what_averages(mode: Any, kind: type) -> None:
+    settings = ConsensusSettings(mode=mode, groups=["critic"], compression=CompressionSettings(kind="quantise", bits=8), step=0.5)
+    machine = Averaging(settings, FixedSurroundings({"b": 0.5}), learners(1)[0], None).machine
+    assert type(machine) is kind
+    if isinstance(machine, ChocoAveraging):
+        assert machine.step == 0.5
 
 
 def test_groups_that_nobody_has_are_refused_by_name() -> None:
