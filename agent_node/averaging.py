@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Learner, WorldModel
 from agent_node.settings import ConsensusSettings
-from protocols.consensus.averager import Surroundings
+from protocols.consensus.averager import LIGHT, Surroundings
 from protocols.consensus.layout import VectorLayout
 from protocols.consensus.modes import create_averager
 from protocols.consensus.sketch import Projection
@@ -20,6 +20,8 @@ from protocols.errors import ConfigurationError
 
 SKETCH_EVERY = 10
 """rounds between two reports of the disagreement"""
+LIGHT_EVERY = 0.05
+"""least seconds between the rounds of an agent that waits for its model"""
 SKETCH_SEED = 20221111
 """seed of the projection, the same for everybody"""
 
@@ -42,14 +44,17 @@ class RoundReport:
     used: int
     missing: int
     sketch: NDArray[np.float64] | None
+    duration: float
+    """seconds that it took"""
 
 
 class Averaging:
     """Averages one agent's groups with its neighbours.
 
-    A round begins when the period is over, or when a neighbour has begun it: whoever is first takes the others along, so that agents
-    that were restarted or run at another pace stay in step. The agent goes on learning while a round is open; its result is added to
-    whatever the parameters have become.
+    A round begins when the period is over, or, in modes with common rounds, when a neighbour has begun it: whoever is first takes the
+    others along, so that agents that were restarted or run at another pace stay in step. The agent goes on learning while a round is
+    open; its result is added to whatever the parameters have become. An agent that is `light` has not got its model yet: it must not
+    learn, and its rounds follow each other until it has.
     """
 
     def __init__(
@@ -73,23 +78,44 @@ class Averaging:
         self.machine = create_averager(settings, surroundings, self.layout.digest, self.layout.size, incarnation, rejoin, seed)
         self._projection = Projection(SKETCH_SEED)
         self._last: Counts | None = None
+        self._began = 0.0
+        self._due: float | None = None
+        self._reports: list[RoundReport] = []
         self._own: NDArray[np.float32] | None = None
 
     def consider(self, counts: Counts, now: float) -> None:
         """Begin a round if it is time."""
+        self._take()
         if self._last is None:
             self._last = counts
-        pulled = self.machine.newest_round > self.machine.round
-        if not pulled and (self.machine.open or not self._over(self._last, counts)):
-            return
-        self._last = counts
-        number = self.machine.newest_round if pulled else self.machine.round + 1
+        machine = self.machine
+        pulled = machine.newest_round > machine.round
+        if not pulled:
+            if not (self._over(self._last, counts) or (self.light and now >= self._began + LIGHT_EVERY)):
+                return
+            if machine.open:
+                self._due = now if self._due is None else self._due
+                return
+        if machine.round >= 0:
+            # What the agent needed for a period by itself, without having to wait for the end of a round: so long a round may last.
+            machine.has_leisure(0.0 if self.light else (now if self._due is None else self._due) - self._began)
+        self._last, self._began, self._due = counts, now, None
+        number = machine.newest_round if pulled else machine.round + 1
         self._own = self.layout.pack(self._arrays())
-        self.machine.begin(number, self._own, now)
+        machine.begin(number, self._own, now)
+
+    @property
+    def light(self) -> bool:
+        """Whether it has too little of the common model to learn with."""
+        return self.machine.mass < LIGHT
 
     def apply(self) -> list[RoundReport]:
         """Add what closed rounds have brought to the live parameters."""
-        reports = []
+        self._take()
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _take(self) -> None:
         for event in self.machine.events():
             for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):
                 for tensor, array in zip(tensors, arrays, strict=True):
@@ -100,8 +126,7 @@ class Averaging:
             if event.round % SKETCH_EVERY == 0 and self._own is not None and event.round == self.machine.round:
                 before = self._projection.sketch(self._own)
                 sketch = np.stack([before, before + self._projection.sketch(event.delta)])
-            reports.append(RoundReport(event.round, len(event.used), len(event.missing), sketch))
-        return reports
+            self._reports.append(RoundReport(event.round, len(event.used), len(event.missing), sketch, event.duration))
 
     def _over(self, last: Counts, counts: Counts) -> bool:
         every = self.settings.every

@@ -27,6 +27,8 @@ class Figures:
         self._new_steps = 0
         self._missing = 0
         self._rounds = 0
+        self._durations: list[float] = []
+        self._quorums: list[float] = []
         self._messages = 0
         self._since = self._traffic_since = time.monotonic()
 
@@ -55,6 +57,9 @@ class Figures:
         """An averaging round closed."""
         self._rounds += 1
         self._missing += report.missing
+        self._durations.append(report.duration)
+        if report.used + report.missing:
+            self._quorums.append(report.used / (report.used + report.missing))
 
     def traffic(self, messages: int) -> dict[str, float]:
         """`messages_per_second` since the last call, from the number of all messages sent and received so far."""
@@ -73,7 +78,11 @@ class Figures:
         values["substituted"] = self._substituted / max(1, self._new_steps)
         values["consensus.rounds"] = float(self._rounds)
         values["consensus.missing"] = float(self._missing)
-        self._returns, self._outcomes = [], {}
+        if self._durations:
+            values["round.duration"] = float(np.mean(self._durations))
+        if self._quorums:
+            values["round.quorum"] = float(np.mean(self._quorums))
+        self._returns, self._outcomes, self._durations, self._quorums = [], {}, [], []
         self._new_steps = self._substituted = self._missing = self._rounds = 0
         self._since = now
         return values

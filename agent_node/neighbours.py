@@ -11,7 +11,19 @@ from agent_node.faults import AgentFaults
 from protocols.consensus.averager import Averager
 from protocols.conversation import Conversation
 from protocols.hindsight import TraceExchange
-from protocols.messages import Average, Compressed, Message, Propose, ProposeAck, Replica, ReplicaRequest, RosterEntry, Trace, TraceAck
+from protocols.messages import (
+    Average,
+    Compressed,
+    Message,
+    Propose,
+    ProposeAck,
+    Replica,
+    ReplicaRequest,
+    RosterEntry,
+    Share,
+    Trace,
+    TraceAck,
+)
 from protocols.negotiation.proposals import Negotiation
 from protocols.transport import Transport
 
@@ -25,6 +37,7 @@ _TAKES: dict[type[Message], type] = {
     Compressed: Averager,
     ReplicaRequest: Averager,
     Replica: Averager,
+    Share: Averager,
 }
 
 
@@ -54,7 +67,9 @@ class Neighbours:
         self._conversations.append(conversation)
         if isinstance(conversation, Averager):
             for name in self.names:
-                if name not in self._incarnations:
+                if name in self._incarnations:
+                    conversation.peer_alive(name, self._incarnations[name], now)
+                else:
                     conversation.peer_dead(name, now)
 
     def follow(self, roster: Mapping[str, RosterEntry], now: float) -> None:

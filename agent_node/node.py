@@ -48,7 +48,7 @@ class AgentNode:
         self.transport = Transport(Identity(start.run, start.node, start.incarnation))
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
-        self.persona = _persona(start, configuration)
+        self.persona = _persona(start, configuration, self.control.rejoin)
         self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave)
         self.transport.wall = self.faults.clock.wall
         self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody), self.faults)
@@ -246,7 +246,7 @@ class AgentNode:
         self._stopped, self._farewell = True, reason
 
 
-def _persona(start: NodeStart, configuration: Mapping[str, Any]) -> Persona:
+def _persona(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> Persona:
     """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
     agents = dict(configuration["agents"])
     count, overrides = agents.pop("count"), agents.pop("overrides")
@@ -258,6 +258,8 @@ def _persona(start: NodeStart, configuration: Mapping[str, Any]) -> Persona:
         AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
         ExchangeSettings.model_validate(configuration["exchange"]),
         graph.surroundings(start.node),
+        start.incarnation,
+        rejoin,
     )
 
 

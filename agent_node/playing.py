@@ -40,6 +40,9 @@ class Persona:
     exchange: ExchangeSettings
     surroundings: Surroundings
     """its place in the communication graph"""
+    incarnation: int = 0
+    rejoin: bool = False
+    """the others went on without it"""
 
 
 class Playing:
@@ -73,7 +76,10 @@ class Playing:
                 neighbours.add(self.hindsight.machine, time.monotonic())
         if exchange.consensus is not None and persona.surroundings.everybody:
             seed = integer(persona.seed, persona.name, Stream.COMPRESSION)
-            self.averaging = Averaging(exchange.consensus, persona.surroundings, self.parts.learner, self.parts.model, seed=seed)
+            learner, model = self.parts.learner, self.parts.model
+            self.averaging = Averaging(
+                exchange.consensus, persona.surroundings, learner, model, persona.incarnation, persona.rejoin, seed=seed
+            )
             neighbours.add(self.averaging.machine, time.monotonic())
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
@@ -88,7 +94,8 @@ class Playing:
         self._figures.observed(arrays)
         for episode in episodes:
             self._finished(episode)
-        self.trainer.tick()
+        if self.averaging is None or not self.averaging.light:
+            self.trainer.tick()
 
     def _finished(self, episode: Episode) -> None:
         agreement = self.goals.agreement(episode.number) if self.goals is not None else None
@@ -137,6 +144,8 @@ class Playing:
         values = self.trainer.take_metrics()
         values["buffer.transitions"] = float(len(self.parts.buffer))
         values["updates"] = float(self.trainer.updates)
+        if self.averaging is not None:
+            values["consensus.mass"] = self.averaging.machine.mass
         if self.goals is not None:
             values |= self.goals.figures()
         return values

@@ -60,6 +60,8 @@ class NodeControl:
         self.progress = Progress()
         self.roster: dict[str, RosterEntry] = {}
         self.roster_changed = False
+        self.rejoin = False
+        """the run went on without this node, which comes back into it; known after `join`"""
         self._start = start
         self._transport = transport
         self._endpoint = endpoint
@@ -85,6 +87,7 @@ class NodeControl:
             for received in self._transport.receive(min(again, deadline) - now):
                 if isinstance(received.message, Welcome):
                     configuration = json.loads(received.arrays["config"].tobytes())
+                    self.rejoin = received.message.rejoin
                 else:
                     self.receive(received)
             if configuration is not None:

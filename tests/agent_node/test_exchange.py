@@ -223,6 +223,28 @@ def test_the_mode_decides_what_averages(mode: Any, kind: type) -> None:
         assert machine.step == 0.5
 
 
+def test_who_returns_does_not_learn_before_it_has_the_model_of_its_neighbours() -> None:
+    agents = learners(2)
+    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    assert settings.mode == "pushsum"
+    stayed = Averaging(settings, FixedSurroundings({"b": 0.5}), agents[0], None, 1)
+    returned = Averaging(settings, FixedSurroundings({"a": 0.5}), agents[1], None, 2, rejoin=True)
+    sides = {"a": stayed, "b": returned}
+    before = agents[0].online.vector.detach().numpy().copy()
+    for now in range(2):
+        for side in sides.values():
+            side.consider(Counts(0, 0, 0, float(now)), float(now))
+    assert returned.light and returned.machine.open, "it asks at once"
+    assert not stayed.light and not stayed.machine.open
+    stayed.consider(Counts(10, 0, 0, 2.0), 2.0)
+    deliver({name: side.machine for name, side in sides.items()})
+    (report,) = returned.apply()
+    assert not returned.light and report.used == 1 and report.missing == 0
+    assert agents[1].online.vector.detach().numpy() == pytest.approx(before, abs=1e-6)
+    returned.consider(Counts(0, 0, 0, 4.0), 4.0)
+    assert not returned.machine.open, "from now on by periods"
+
+
 def test_groups_that_nobody_has_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"policy.*critic"):
         Averaging(ConsensusSettings(groups=["policy"]), FixedSurroundings({"b": 0.5}), learners(1)[0], None)
