@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from protocols.errors import ResourceError
-from protocols.faults.disk import disk
+from protocols.files import force_names, sweep_orphans, write_whole
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        disk.write(file, content, durable=True)
-    temporary.replace(path)
 
 
 def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:
@@ -45,28 +38,31 @@ def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manif
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     newest = max((int(path.stem) for path in directory.glob("*.json")), default=-1)
     name = f"{max(step, newest + 1):012d}"
-    _write(directory / f"{name}.safetensors", content)
+    write_whole(directory / f"{name}.safetensors", content)
     entry = {"format": FORMAT, "step": step, "sha256": sha256(content).hexdigest(), **manifest}
-    _write(directory / f"{name}.json", json.dumps(entry).encode())
-    _write(directory / "LATEST", name.encode())
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(directory / f"{name}.json", json.dumps(entry).encode())
+    write_whole(directory / "LATEST", name.encode())
+    force_names(directory)
     for old in sorted(directory.glob("*.json"))[:-keep]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return directory / f"{name}.json"
 
 
-def read_newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Arrays and manifest of the newest checkpoint that is whole; None where there is none at all.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds."""
+
+    tensors: dict[str, torch.Tensor]
+    manifest: dict[str, Any]
+
+
+def read_newest(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where there is none at all.
 
     Damaged ones are skipped with a warning; if all are, `ResourceError` says so, since going on would lose what was learnt.
     """
-    for orphan in directory.glob(".*.tmp"):
-        orphan.unlink(missing_ok=True)
+    sweep_orphans(directory)
     found = sorted(directory.glob("*.json"), reverse=True)
     troubles = []
     for path in found:
@@ -82,11 +78,19 @@ def read_newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     )
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def go_back(directory: Path, step: int) -> None:
+    """Remove all checkpoints after `step`; with -1 all there are."""
+    for path in directory.glob("*.json"):
+        if int(path.stem) > step:
+            path.unlink()
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Checkpoint:
     manifest: dict[str, Any] = json.loads(path.read_text())
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
     content = path.with_suffix(".safetensors").read_bytes()
     if sha256(content).hexdigest() != manifest["sha256"]:
         raise ValueError("its arrays are not those that were written (SHA-256 differs)")
-    return load(content), manifest
+    return Checkpoint(load(content), manifest)

@@ -68,13 +68,18 @@ class Figures:
         self._messages, self._traffic_since = messages, now
         return {"messages_per_second": rate}
 
+    def speed(self) -> dict[str, float]:
+        """`steps_per_second` since the last call; before `take`."""
+        now = time.monotonic()
+        speed = self._new_steps / max(now - self._since, 1e-9)
+        self._since = now
+        return {"steps_per_second": speed}
+
     def take(self) -> dict[str, float]:
         """Figures since the last call; those without any case are left out."""
-        now = time.monotonic()
         values = {name: float(np.mean(outcomes)) for name, outcomes in self._outcomes.items()}
         if self._returns:
             values["return"] = float(np.mean(self._returns))
-        values["steps_per_second"] = self._new_steps / max(now - self._since, 1e-9)
         values["substituted"] = self._substituted / max(1, self._new_steps)
         values["consensus.rounds"] = float(self._rounds)
         values["consensus.missing"] = float(self._missing)
@@ -84,5 +89,4 @@ class Figures:
             values["round.quorum"] = float(np.mean(self._quorums))
         self._returns, self._outcomes, self._durations, self._quorums = [], {}, [], []
         self._new_steps = self._substituted = self._missing = self._rounds = 0
-        self._since = now
         return values

@@ -8,8 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent_node.faults import AgentFaults
+from agent_node.lockstep import Lockstep
 from protocols.consensus.averager import Averager
-from protocols.conversation import Conversation
+from protocols.conversation import Conversation, Send
 from protocols.hindsight import TraceExchange
 from protocols.messages import (
     Average,
@@ -45,52 +46,73 @@ class Neighbours:
     """Connections to other agents by the roster, and every conversation's way in and out.
 
     `names` are the graph's neighbours; other agents are connected too when a conversation has something for them (members of one episode
-    need not be neighbours when more than two play). `faults` hears what comes, and changes what a liar sends.
+    need not be neighbours when more than two play). Who takes part is told by the roster or, in `lockstep`, by `came` and `gone`: there the
+    roster only says where they are. `faults` hears what comes, and changes what a liar sends.
     """
 
-    def __init__(self, transport: Transport, own: str, names: list[str], faults: AgentFaults | None = None) -> None:
+    def __init__(
+        self, transport: Transport, own: str, names: list[str], faults: AgentFaults | None = None, lockstep: Lockstep | None = None
+    ) -> None:
         self.names = names
         self.faults = faults
+        self.lockstep = lockstep
         self._own = own
         self._transport = transport
         self._conversations: list[Conversation[Any]] = []
         self._roster: Mapping[str, RosterEntry] = {}
-        self._incarnations: dict[str, int] = {}
+        self._connected: dict[str, int] = {}
+        self._lives: dict[str, int] = {}
 
     @property
     def alive(self) -> int:
-        """Neighbours that are alive."""
-        return sum(name in self._incarnations for name in self.names)
+        """Neighbours that take part."""
+        return sum(name in self._lives for name in self.names)
 
     def add(self, conversation: Conversation[Any], now: float) -> None:
         """Let a conversation take part; averaging waits for none of the neighbours that are not there."""
         self._conversations.append(conversation)
         if isinstance(conversation, Averager):
             for name in self.names:
-                if name in self._incarnations:
-                    conversation.peer_alive(name, self._incarnations[name], now)
-                else:
+                if name not in self._lives:
                     conversation.peer_dead(name, now)
+                else:
+                    conversation.peer_alive(name, self._lives[name], now)
+
+    def part(self) -> None:
+        """The conversations are over: others begin, with whoever comes then."""
+        self._conversations.clear()
+        self._lives.clear()
+
+    def came(self, name: str, life: int, now: float) -> None:
+        """An agent takes part: its first life, or a later one."""
+        self._lives[name] = life
+        if name in self.names:
+            for conversation in self._conversations:
+                if isinstance(conversation, Averager):
+                    conversation.peer_alive(name, life, now)
+
+    def gone(self, name: str, now: float) -> None:
+        """An agent takes part no more, in this life."""
+        if self._lives.pop(name, None) is not None:
+            for conversation in self._conversations:
+                conversation.peer_dead(name, now)
 
     def follow(self, roster: Mapping[str, RosterEntry], now: float) -> None:
-        """Connect to neighbours that are there, drop those that are gone, and tell the conversations. A node that came back as another
-        process has died in between."""
+        """Connect to neighbours that are there, drop those that are gone. A node that came back as another process has died in between."""
         self._roster = roster
         for name, entry in roster.items():
             if entry.role != "agent" or name == self._own:
                 continue
-            known = self._incarnations.get(name)
+            known = self._connected.get(name)
             if known is not None and (entry.state in _GONE or entry.inc != known):
-                del self._incarnations[name]
+                del self._connected[name]
                 self._transport.disconnect("peer", name)
-                for conversation in self._conversations:
-                    conversation.peer_dead(name, now)
-            if name in self.names and name not in self._incarnations:
+                if self.lockstep is None:
+                    self.gone(name, now)
+            if name not in self._connected and (name in self.names or (self.lockstep is not None and name in self._lives)):
                 self._connect(name, entry)
-                if name in self._incarnations:
-                    for conversation in self._conversations:
-                        if isinstance(conversation, Averager):
-                            conversation.peer_alive(name, self._incarnations[name], now)
+                if name in self._connected and self.lockstep is None:
+                    self.came(name, entry.inc, now)
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         """Hand a message to the conversation that it belongs to."""
@@ -107,17 +129,23 @@ class Neighbours:
             if now >= conversation.wake():
                 conversation.tick(now)
 
+    def outgoing(self) -> list[Send]:
+        """All that the conversations have to say now."""
+        sends = [send for conversation in self._conversations for send in conversation.outgoing()]
+        return sends if self.faults is None else [self.faults.tamper(send) for send in sends]
+
     def flush(self) -> None:
         """Send what the conversations have to say; what can't be sent now they repeat by themselves."""
-        for conversation in self._conversations:
-            for send in conversation.outgoing():
-                if self.faults is not None:
-                    send = self.faults.tamper(send)
-                if send.dst not in self._incarnations and (entry := self._roster.get(send.dst)) is not None:
-                    self._connect(send.dst, entry)
-                self._transport.try_send("peer", send.dst, send.message, send.arrays)
+        for send in self.outgoing():
+            self.reach(send.dst)
+            self._transport.try_send("peer", send.dst, send.message, send.arrays)
+
+    def reach(self, name: str) -> None:
+        """Connect to an agent if it is there and not connected."""
+        if name not in self._connected and (entry := self._roster.get(name)) is not None:
+            self._connect(name, entry)
 
     def _connect(self, name: str, entry: RosterEntry) -> None:
         if entry.endpoint and entry.state not in (*_GONE, "joining"):
             self._transport.connect("peer", name, entry.endpoint)
-            self._incarnations[name] = entry.inc
+            self._connected[name] = entry.inc

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from agent_node import checkpoints
+from agent_node.averaging import RoundReport
 from agent_node.faults import AgentFaults
 from agent_node.figures import Figures
+from agent_node.lockstep import Lockstep
 from agent_node.neighbours import Neighbours
 from agent_node.playing import Persona, Playing
 from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.together import Together
+from protocols.clock import Clock, LogicalClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode, ResourceError
 from protocols.faults.deeds import node_faults
@@ -51,21 +56,33 @@ class AgentNode:
         self.persona = _persona(start, configuration, self.control.rejoin)
         self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave)
         self.transport.wall = self.faults.clock.wall
-        self.neighbours = Neighbours(self.transport, self.name, sorted(self.persona.surroundings.everybody), self.faults)
-        self.telemetry = Telemetry(start.node_directory, self.transport)
+        self.clock: Clock = self.faults.clock
+        self.together: Together | None = None
+        names = sorted(self.persona.surroundings.everybody)
+        if configuration["clock"] == "logical":
+            self.clock = clock = LogicalClock(parse_duration(configuration["tick"]))
+            lockstep = Lockstep(clock.length)
+            self.neighbours = Neighbours(self.transport, self.name, names, self.faults, lockstep)
+            everybody = {f"agent-{i}": 1 for i in range(configuration["agents"]["count"])}
+            self.together = Together(clock, lockstep, self.neighbours, self.transport, self.name, lambda _: everybody)
+        else:
+            self.neighbours = Neighbours(self.transport, self.name, names, self.faults)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.shares = TimeShares(self.faults.pace)
         self.figures = Figures()
-        self._random = generator(start.seed, self.name, Stream.TRANSPORT)
-        self.stepping = StepClient(self._random)
+        self.stepping = StepClient(generator(start.seed, self.name, Stream.RETRIES))
         self.playing: Playing | None = None
         self._action: NDArray[Any] | None = None
+        self._held: Received | None = None
+        """under the logical clock: the observation of the tick after that which is not over"""
         self._join_again = 0.0
         self._environment_incarnation = 0
         supervision = configuration["supervision"]
         self._checkpoint_period, self._keep = parse_duration(supervision["checkpoint"]), int(supervision["keep"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
-        now = time.monotonic()
+        now = self.clock.now()
         self._next_checkpoint, self._next_metrics = now + self._checkpoint_period, now + self._metrics_period
+        self._start_tick = self.control.checkpoint
         self._started = False
         self._finished = False
         self._stopped = False
@@ -82,10 +99,14 @@ class AgentNode:
             for item in received:
                 self._handle(item)
             now = self.faults.clock.now()
-            self._converse(now)
+            if self.together is None:
+                self._converse(now)
+            else:
+                self._converse_together(self.together)
             self._keep_up(now)
-        self._save()
-        self._report()
+        if self.together is None:
+            self._save()
+            self._report()
         write_links(self._start.node_directory, self.transport)
         self.control.leave(ExitCode.OK, self._farewell)
         self.telemetry.close()
@@ -103,6 +124,9 @@ class AgentNode:
             raise ResourceError(f"{received.src} refused: {message.text}")
         try:
             if received.channel == "peer":
+                if self.together is not None:
+                    self.together.lockstep.receive(received.src, message, received.arrays)
+                    return
                 if self.playing is None:
                     self.transport.counters["rx.early"] += 1
                     return
@@ -112,8 +136,12 @@ class AgentNode:
                 self._joined(message, now)
             elif self.playing is None:
                 self.transport.counters["rx.early"] += 1
+            elif isinstance(message, Observation) and self.together is not None and self.together.talking:
+                self._held = received
             elif isinstance(message, Observation):
                 self._observation(received.src, message, received.arrays, now)
+            elif isinstance(message, Offer) and self.together is not None:
+                self.together.offered(received.arrays)
             elif isinstance(message, Offer):
                 self.playing.offered(received.arrays, now)
         except BadMessage as error:
@@ -124,8 +152,19 @@ class AgentNode:
         """The environment server says what there is to see and do: build the parts, and take up where the last checkpoint ended."""
         if self.playing is not None:
             return
-        playing = Playing(self.persona, message, self.neighbours, self.figures, self.shares, self._random)
-        if playing.restore(self._checkpoints):
+        resumed = self.together is not None and not self.control.rejoin
+        if resumed:
+            checkpoints.go_back(self._checkpoints, self._start_tick)
+        found = checkpoints.read_newest(self._checkpoints)
+        if resumed:
+            if self._start_tick >= 0 and (found is None or int(found.manifest["step"]) != self._start_tick):
+                raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
+            self.telemetry.cut(int(found.manifest["metrics"]) if found is not None else 0)
+        if self.together is not None:
+            self.together.joined(message)
+            self._next_metrics = self.clock.now() + self._metrics_period
+        playing = Playing(self.persona, message, self.neighbours, self.figures, self.shares, self.clock, found, resumed)
+        if found is not None:
             text = f"{self.name} goes on from its checkpoint at {playing.trainer.updates} updates, {self.figures.episodes} episodes"
             self.control.event("info", "node.restored", text)
         elif self._start.incarnation > 1:
@@ -141,9 +180,15 @@ class AgentNode:
         if playing is None or not self.stepping.observed(server, message.tick, now):
             return
         self.faults.reached(message.steps, message.episodes)
+        if self.together is not None:
+            self.together.observed(message)
+            if message.phase == "evaluation" and not self._finished:
+                self._finished = True
+                self._learn_no_more()
         self._action, episodes = playing.act(arrays, self.stepping.continuous)
-        self.stepping.act(now)
-        self._send_action()
+        if message.phase != "checkpoint":
+            self.stepping.act(now)
+            self._send_action()
         playing.learn(arrays, episodes)
         progress = self.control.progress
         progress.ticks, progress.updates, progress.episodes = self.stepping.tick, playing.trainer.updates, self.figures.episodes
@@ -158,9 +203,49 @@ class AgentNode:
         answers, reports = self.playing.converse(self.stepping.tick, now)
         if answers is not None:
             self._to_environment(Goals(), answers)
+        self.neighbours.flush()
+        self._averaged(reports)
+
+    def _converse_together(self, together: Together) -> None:
+        """The talk of one tick, when all partners have said what they had to say at the tick before."""
+        together.flush()
+        observation = together.ready()
+        if self.playing is None or observation is None:
+            return
+        now = self.clock.now()
+        with self.shares.spent("exchange"):
+            together.hear(self.playing.offered)
+        answers, reports = self.playing.converse(observation.tick, now)
+        self._averaged(reports)
+        if observation.phase == "checkpoint":
+            self._begin_anew(observation.tick)
+            return
+        if answers is not None:
+            self._to_environment(Goals(sent=observation.tick), answers)
+        together.say()
+        together.flush()
+        self._write_due(now)
+        if (held := self._held) is not None:
+            self._held = None
+            self._handle(held)
+
+    def _begin_anew(self, tick: int) -> None:
+        """All agents and the environment server are at this tick: keep what has been learnt, forget what is under way, and go on from the
+        checkpoint, as everybody would who was started from it."""
+        self._report()
+        self._save(tick)
+        if self.together is not None:
+            self.together.part()
+        self.playing = None
+        self._start_tick = tick
+        self.control.rejoin = False
+        self.stepping.reset()
+        self._join_again = 0.0
+
+    def _averaged(self, reports: Sequence[RoundReport]) -> None:
         for report in reports:
             self.control.progress.rounds = report.round
-            if report.sketch is not None:
+            if report.sketch is not None and self.playing is not None:
                 values = {"consensus.round": float(report.round)}
                 self.telemetry.write(self.playing.trainer.updates, self.figures.episodes, values, {"sketch": report.sketch})
 
@@ -184,22 +269,26 @@ class AgentNode:
         if self.stepping.again(now):
             self.transport.counters["retry.act"] += 1
             self._send_action()
+        if self.together is None:
+            self._write_due(now)
+            if now >= self._next_checkpoint:
+                self._next_checkpoint = now + self._checkpoint_period
+                self._save()
+
+    def _write_due(self, now: float) -> None:
         if now >= self._next_metrics:
             self._next_metrics = now + self._metrics_period
             self._report()
-        if now >= self._next_checkpoint:
-            self._next_checkpoint = now + self._checkpoint_period
-            self._save()
 
     def _obey(self, command: str) -> None:
         if command == "start":
             self._started = True
         elif command == "stop":
             self._stopped = True
-        elif command == "finish":
+        elif command == "finish" and self.together is None:
             self._finished = True
             self._learn_no_more()
-        elif command == "checkpoint":
+        elif command == "checkpoint" and self.together is None:
             self._save()
 
     def _learn_no_more(self) -> None:
@@ -219,24 +308,26 @@ class AgentNode:
         self._join_again = 0.0
 
     def _report(self) -> None:
+        links = list(self.transport.link_counters.values())
+        usage = self.figures.speed() | self.shares.take()
+        usage |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in links))
         values = self.figures.take()
         if self.playing is not None:
             values |= self.playing.metrics()
-        values |= self.shares.take()
-        links = list(self.transport.link_counters.values())
-        values |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in links))
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.surroundings.everybody))
-        self.telemetry.write(self.figures.steps, self.figures.episodes, values)
+        self.telemetry.write(self.figures.steps, self.figures.episodes, values, usage=usage)
 
     @property
-    def _checkpoints(self) -> Any:
+    def _checkpoints(self) -> Path:
         return self._start.node_directory / "checkpoints"
 
-    def _save(self) -> None:
+    def _save(self, tick: int | None = None) -> None:
+        """Keep what has been learnt, under the number of updates or, of all nodes together, of the tick."""
         if self.playing is None:
             return
+        more = {"metrics": self.telemetry.size} if tick is not None else {"incarnation": self._start.incarnation}
         try:
-            self.playing.save(self._checkpoints, self._start.incarnation, self._keep)
+            self.playing.save(self._checkpoints, self.playing.trainer.updates if tick is None else tick, self._keep, more)
         except OSError as error:
             self.control.event(
                 "warning", "checkpoint.failed", f"{self.name} can't write a checkpoint: {error.strerror}; the last one stays"

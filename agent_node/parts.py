@@ -42,8 +42,11 @@ class Parts:
     random: dict[str, np.random.Generator]
 
     @classmethod
-    def build(cls, settings: AgentSettings, exchange: ExchangeSettings, layout: Layout, copies: int, name: str, seed: int) -> Parts:
-        """Create every part. `seed` is the run's; `name` makes this agent's streams its own.
+    def build(
+        cls, settings: AgentSettings, exchange: ExchangeSettings, layout: Layout, copies: int, name: str, seed: int, life: int = 0
+    ) -> Parts:
+        """Create every part. `seed` is the run's; `name` makes this agent's streams its own, and `life` (see `protocols.seeds`) those
+        that no checkpoint keeps.
 
         Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.
         """
@@ -55,7 +58,7 @@ class Parts:
             settings.learner,
             interface,
             copies,
-            integer(seed, name, Stream.EXPLORATION),
+            integer(seed, name, Stream.EXPLORATION, life),
             integer(seed, "agents" if set(averaged) & {"policy", "critic"} else name, Stream.INITIAL_PARAMETERS),
         )
         held_out = settings.world_model.held_out if settings.world_model else 0.0
@@ -69,7 +72,7 @@ class Parts:
             built = create("world_model", settings.world_model)(settings.world_model, features, landmarks, model_seed)
             model = built
             imagination = Imagination(
-                built, learner, buffer, goal_encodings(space), settings.world_model.horizon, integer(seed, name, Stream.IMAGINATION)
+                built, learner, buffer, goal_encodings(space), settings.world_model.horizon, integer(seed, name, Stream.IMAGINATION, life)
             )
         if space is not None and settings.goals is None:
             raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")

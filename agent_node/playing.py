@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agent_node import checkpoints
@@ -22,11 +22,12 @@ from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
 from agent_node.settings import AgentSettings, ExchangeSettings
 from agent_node.training import Trainer
+from protocols.clock import Clock
 from protocols.consensus.averager import Surroundings
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
-from protocols.seeds import Stream, integer
+from protocols.seeds import Stream, generator, integer
 from protocols.telemetry import TimeShares
 
 
@@ -49,11 +50,21 @@ class Playing:
     """One agent's parts at work in one environment, from `Joined` on."""
 
     def __init__(
-        self, persona: Persona, joined: Joined, neighbours: Neighbours, figures: Figures, shares: TimeShares, random: np.random.Generator
+        self,
+        persona: Persona,
+        joined: Joined,
+        neighbours: Neighbours,
+        figures: Figures,
+        shares: TimeShares,
+        clock: Clock,
+        checkpoint: checkpoints.Checkpoint | None = None,
+        resumed: bool = False,
     ) -> None:
-        exchange = persona.exchange
+        exchange, now = persona.exchange, clock.now()
+        life = 0 if checkpoint is None else int(checkpoint.manifest["step"]) + 1
+        random = generator(persona.seed, persona.name, Stream.TRANSPORT, life)
         self.members = list(joined.members)
-        self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed)
+        self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed, life)
         self.trainer = Trainer(self.parts, shares)
         self.goals: GoalExchange | None = None
         self.hindsight: HindsightExchange | None = None
@@ -61,6 +72,7 @@ class Playing:
         self._name = persona.name
         self._figures = figures
         self._shares = shares
+        self._clock = clock
         self._neighbours = neighbours
         self._actor = Actor(self.parts, joined.copies)
         space, game = self.parts.space, self.parts.game
@@ -69,18 +81,20 @@ class Playing:
             remembered = max(4096, 4 * joined.copies)
             if exchange.negotiation is not None and game is not None:
                 negotiation = Negotiation(random, exchange.negotiation.deadline, game.settings.messages, remembered)
-                neighbours.add(negotiation, time.monotonic())
+                neighbours.add(negotiation, now)
             self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation, 2 * remembered)
             if exchange.hindsight is not None:
                 self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
-                neighbours.add(self.hindsight.machine, time.monotonic())
+                neighbours.add(self.hindsight.machine, now)
         if exchange.consensus is not None and persona.surroundings.everybody:
-            seed = integer(persona.seed, persona.name, Stream.COMPRESSION)
+            seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
             learner, model = self.parts.learner, self.parts.model
             self.averaging = Averaging(
                 exchange.consensus, persona.surroundings, learner, model, persona.incarnation, persona.rejoin, seed=seed
             )
-            neighbours.add(self.averaging.machine, time.monotonic())
+            neighbours.add(self.averaging.machine, now)
+        if checkpoint is not None:
+            self._load(checkpoint, resumed)
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
 
@@ -110,7 +124,7 @@ class Playing:
             return
         self.parts.buffer.add(episode)
         if self.hindsight is not None and agreement is not None and not episode.peer_lost:
-            self.hindsight.finished(episode, agreement.others, time.monotonic())
+            self.hindsight.finished(episode, agreement.others, self._clock.now())
 
     # --- conversations ------------------------------------------------------------------------------------------------------------
 
@@ -121,7 +135,8 @@ class Playing:
 
     def converse(self, ticks: int, now: float) -> tuple[dict[str, NDArray[Any]] | None, list[RoundReport]]:
         """Let the conversations act on what they have heard and say what they have to say. Returns the frames of a `Goals` message for
-        the environment server, if any were decided, and the averaging rounds that closed."""
+        the environment server, if any were decided, and the averaging rounds that closed. What the neighbours are to be told stays with
+        `Neighbours`."""
         with self._shares.spent("exchange"):
             self._neighbours.tick(now)
             answers = None
@@ -136,7 +151,6 @@ class Playing:
                 reports = self.averaging.apply()
                 for report in reports:
                     self._figures.averaged(report)
-            self._neighbours.flush()
         return answers, reports
 
     def metrics(self) -> dict[str, float]:
@@ -152,30 +166,35 @@ class Playing:
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
-    def save(self, directory: Path, incarnation: int, keep: int) -> None:
-        """Write a checkpoint."""
+    def save(self, directory: Path, step: int, keep: int, more: Mapping[str, Any]) -> None:
+        """Write a checkpoint of that number; `more` goes into its manifest."""
         with self._shares.spent("checkpoint"):
             tensors, manifest = self.parts.state()
+            if self.averaging is not None:
+                tensors |= {
+                    f"averaging/{name}": torch.from_numpy(np.array(array)) for name, array in self.averaging.machine.state().items()
+                }
             manifest |= {
                 "node": self._name,
-                "incarnation": incarnation,
                 "updates": self.trainer.updates,
                 "fits": self.trainer.fits,
                 "episodes": self._figures.episodes,
                 "steps": self._figures.steps,
+                **more,
             }
-            checkpoints.write(directory, self.trainer.updates, tensors, manifest, keep)
+            checkpoints.write(directory, step, tensors, manifest, keep)
 
-    def restore(self, directory: Path) -> bool:
-        """Take up where the newest checkpoint ended; False where there is none. `ResourceError` for one that can't be used."""
-        found = checkpoints.read_newest(directory)
-        if found is None:
-            return False
-        tensors, manifest = found
+    def _load(self, checkpoint: checkpoints.Checkpoint, resumed: bool) -> None:
+        """Take up where a checkpoint ended; `resumed`: with everybody else, so that averaging goes on too. `ResourceError` for one that
+        can't be used."""
+        tensors, manifest = checkpoint.tensors, checkpoint.manifest
         try:
             self.parts.load(tensors, manifest)
             self.trainer.updates, self.trainer.fits = int(manifest["updates"]), int(manifest["fits"])
             self._figures.episodes, self._figures.steps = int(manifest["episodes"]), int(manifest["steps"])
+            if resumed and self.averaging is not None:
+                prefix = "averaging/"
+                state = {name.removeprefix(prefix): tensor.numpy() for name, tensor in tensors.items() if name.startswith(prefix)}
+                self.averaging.machine.load_state(state)
         except (ValueError, KeyError) as error:
             raise ResourceError(f"the checkpoint of {self._name} does not fit this configuration: {error}") from None
-        return True

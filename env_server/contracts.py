@@ -119,6 +119,8 @@ class GoalEnvironment(Protocol):
     """A vector environment whose episodes start only when their members' goals are known."""
 
     goal_space: GoalSpace
+    party: int
+    """members of an episode"""
 
     def offers(self) -> list[OfferedEpisode]:
         """Episodes drawn since the last call. The next episode of a copy is drawn when its present one starts."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from numpy.typing import NDArray
 from env_server import registry
 from env_server.contracts import GoalEnvironment, Outcome
 from env_server.counters import Counters
+from env_server.course import Course
+from env_server.goal_desk import GoalDesk
 from env_server.offers import OfferBook
+from env_server.parts import PartCheckpoints
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from env_server.stand_in import StandIn
 from env_server.statistics import EpisodeStatistics
+from protocols.clock import LogicalClock, WallClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode
 from protocols.faults.deeds import node_faults
@@ -38,7 +43,9 @@ _LONGEST_WAIT = 0.1
 _ASSEMBLY = 10.0
 """seconds that the first step waits for agents that are alive"""
 EPISODES = 2**40
-"""episode numbers that belong to one incarnation"""
+"""episode numbers that belong to one part of a run: to one incarnation of the server or, under the logical clock, to the time between two
+checkpoints"""
+Phase = Literal["training", "evaluation", "checkpoint"]
 
 
 class EnvironmentServer:
@@ -54,23 +61,33 @@ class EnvironmentServer:
         self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
         pairs = edges(topology_settings(configuration["network"]["topology"]), self.agents, start.seed)
         self.environment = registry.create(self.settings, self.agents, pairs, start.seed)
-        self.goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
-        self.statistics = EpisodeStatistics(self.goals.goal_space if self.goals else None)
+        goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
+        self.statistics = EpisodeStatistics(goals.goal_space if goals else None)
+        self._party = goals.party if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
-        self.offers = OfferBook(self.agents, generator(start.seed, start.node, Stream.TRANSPORT))
-        self.telemetry = Telemetry(start.node_directory, self.transport)
+        self.clock: WallClock | LogicalClock = WallClock()
+        self.course: Course | None = None
+        if configuration["clock"] == "logical":
+            self.clock = LogicalClock(parse_duration(configuration["tick"]))
+            checkpoint = parse_duration(configuration["supervision"]["checkpoint"])
+            self.course = Course(configuration["until"], self.clock.length, checkpoint)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
-        self.stand_in = StandIn(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN))
         self._start = start
-        self._random = generator(start.seed, start.node, Stream.GOALS)
         self._time = TimeShares()
         self._period = parse_duration(configuration["metrics"]["every"])
-        self._next_report = time.monotonic() + self._period
+        self._next_report = 0.0
         self._last_report = time.monotonic()
         self._incarnations: dict[str, int] = {}
         self._started = False
         self._start_by = 0.0
         self._finishing = False
+        self._phase: Phase = "training"
+        self._checkpoint_due = False
+        self._at_rest = False
+        """under the logical clock: all is done, no further tick is played"""
+        self._told = False
+        self._parts = PartCheckpoints(start.node_directory / "checkpoints", int(configuration["supervision"]["keep"]))
         self._stopped = False
         self._next_evaluation = self.evaluation.every
         self._steps = 0
@@ -83,7 +100,7 @@ class EnvironmentServer:
         log = FaultLog(start.node_directory, start.node, start.incarnation)
         hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=lambda: self._counters.path)
         self.faults = Executor(log, faults.deeds, self._time.pace, SkewedClock(), hooks, start.incarnation, faults.heal)
-        self._restore()
+        self._part = self._restore()
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
     # --- main loop ------------------------------------------------------------------------------------------------------------------
@@ -91,26 +108,52 @@ class EnvironmentServer:
     def run(self) -> None:
         """Until told to stop."""
         self.control.progress.phase = "waiting"
-        seed = integer(self._start.seed, self._start.node, Stream.ENVIRONMENT)
-        # Agents know episodes by their number: what they remember of an earlier incarnation's must not be taken for those to come.
-        outcome = self.environment.reset(seed, (self._start.incarnation - 1) * EPISODES)
-        self._ask_evaluation(self.evaluation.episodes)
-        self._last = outcome
+        self._begin_part()
         while not self._stopped:
             with self._time.spent("wait"):
                 received = self.transport.receive(self._patience(), max(1, self.stepping.awaited))
             for item in received:
                 self._handle(item)
             now = time.monotonic()
-            if self._started and self.stepping.ready(now) and self._assembled(now):
+            if self._started and self._ready(now):
                 self._step(now)
             self._keep_up(now)
-        self._save()
+        if self.course is None:
+            self._save()
         write_links(self._start.node_directory, self.transport)
         self.environment.close()
         self.control.leave(ExitCode.OK)
         self.telemetry.close()
         self.transport.close()
+
+    def _begin_part(self) -> None:
+        """Start all copies and conversations anew: at the start, after a restart and, under the logical clock, after every checkpoint.
+
+        Agents know episodes by their number: what they remember of an earlier part must not be taken for those to come."""
+        start, part = self._start, self._part
+        self._last = self.environment.reset(integer(start.seed, start.node, Stream.ENVIRONMENT), part * EPISODES)
+        self.stand_in = StandIn(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN, part))
+        self.desk: GoalDesk | None = None
+        if isinstance(self.environment, GoalEnvironment):
+            book = OfferBook(self.agents, generator(start.seed, start.node, Stream.TRANSPORT, part))
+            random = generator(start.seed, start.node, Stream.GOALS, part)
+            self.desk = GoalDesk(self.environment, book, self._send_offer, self.settings.goal_deadline, random, self.course is not None)
+        if isinstance(self.clock, LogicalClock):
+            self.clock.tick = self.stepping.tick
+        self._next_report = self.clock.now() + self._period
+        if self.course is None or (self.stepping.tick == 0 and not part):
+            self._ask_evaluation(self.evaluation.episodes)
+
+    def _ready(self, now: float) -> bool:
+        """Whether the open tick can be played. Under the logical clock nobody is late: the tick waits until everybody has acted."""
+        if self.course is not None:
+            everybody = self.stepping.present | self.stepping.joining
+            return not self._at_rest and self._expected() <= everybody and not self.stepping.awaited
+        return self.stepping.ready(now) and self._assembled(now)
+
+    def _expected(self) -> set[str]:
+        """Under the logical clock: who takes part at the open tick."""
+        return set(self.agents)
 
     def _assembled(self, now: float) -> bool:
         """The first step waits until all agents that are alive have joined, or for a few seconds."""
@@ -120,7 +163,7 @@ class EnvironmentServer:
         return True
 
     def _patience(self) -> float:
-        until = self.stepping.due() - time.monotonic() if self.stepping.present else _LONGEST_WAIT
+        until = self.stepping.due() - time.monotonic() if self.stepping.present and self.course is None else _LONGEST_WAIT
         return min(_LONGEST_WAIT, max(0.001, until))
 
     def _handle(self, received: Received) -> None:
@@ -132,7 +175,8 @@ class EnvironmentServer:
             if isinstance(message, Act):
                 self._act(src, message, received.arrays)
             elif isinstance(message, Goals):
-                self._take_goals(src, received.arrays)
+                if self.desk is not None:
+                    self.desk.answered(src, message.sent, received.arrays)
             elif isinstance(message, Join):
                 self._join(src, message.inc)
         except BadMessage as error:
@@ -146,13 +190,18 @@ class EnvironmentServer:
             self.control.progress.phase = "training"
         elif command == "stop":
             self._stopped = True
-        elif command == "finish" and not self._finishing:
+        elif command == "finish" and self.course is None:
+            self._finish()
+        elif command == "checkpoint" and self.course is None:
+            self._save()
+
+    def _finish(self) -> None:
+        """Training is over: one last evaluation."""
+        if not self._finishing:
             self._finishing = True
             self.control.progress.phase = "evaluation"
             self._ask_evaluation(self.evaluation.final)
-            self._report(time.monotonic())
-        elif command == "checkpoint":
-            self._save()
+            self._report()
 
     # --- agents come and go -----------------------------------------------------------------------------------------------------------
 
@@ -174,15 +223,20 @@ class EnvironmentServer:
     def _lose(self, agent: str) -> None:
         present = agent in self.stepping.present
         self.stepping.leave(agent)
-        self.offers.forget(agent)
+        if self.desk is not None:
+            self.desk.forget(agent)
         if present:
             self.environment.set_present(self.stepping.present)
 
     def _welcome(self, agent: str) -> None:
-        joined = Joined(copies=self.settings.copies, layout=self.layouts[agent], members=self.agents, tick=self.stepping.tick)
+        joined = Joined(
+            copies=self.settings.copies, layout=self.layouts[agent], members=self.agents, tick=self.stepping.tick, party=self._party
+        )
         self.transport.try_send("env", agent, joined)
 
     def _roster(self) -> None:
+        if self.course is not None:  # who takes part is decided by ticks, not by who happens to be alive now
+            return
         for name, entry in self.control.roster.items():
             gone = entry.state in ("dead", "left", "lost")
             if name in self._incarnations and gone and self._incarnations[name] <= entry.inc:
@@ -211,10 +265,11 @@ class EnvironmentServer:
     def _send_again(self, agent: str, tick: int) -> None:
         answer = self.stepping.answer(agent, tick)
         if answer is not None:
-            tick, steps, episodes = answer[0]
-            self.transport.try_send("env", agent, Observation(tick=tick, steps=steps, episodes=episodes), answer[1])
+            self.transport.try_send("env", agent, self._observation(*answer[0]), answer[1])
 
     def _step(self, now: float) -> None:
+        if self.desk is not None and self.course is not None:
+            self.desk.enter(self.stepping.tick)
         closed = self.stepping.close()
         applied = self.stand_in.complete(closed.actions, self.agents)
         for agent in closed.late:
@@ -229,16 +284,62 @@ class EnvironmentServer:
         joined = self.stepping.advance(now)
         if joined:
             self.environment.set_present(self.stepping.present)
-            for agent in joined:
+            for agent in sorted(joined):
                 self._welcome(agent)
-        with self._time.spent("send"):
-            self._answer(self._last, closed, applied)
         self._count(closed)
-        self._offer(now)
+        if self.course is None:
+            self._send_answers(closed, applied)
+            self._offer(now)
+        else:
+            # Offers first: whoever has the observation of a tick has them too.
+            self._decide(self.course)
+            self._offer(self.clock.now())
+            self._send_answers(closed, applied)
+            self._follow(self.course)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self._steps
 
+    def _decide(self, course: Course) -> None:
+        """Under the logical clock: what the new tick brings."""
+        tick = self.stepping.tick
+        if isinstance(self.clock, LogicalClock):
+            self.clock.tick = tick
+        if self._phase == "training" and (reached := course.over(tick, self._steps, self.statistics.training)) is not None:
+            self._phase = "evaluation"
+            self._finish()
+            self.control.event("info", "training.over", reached)
+        finished = self.control.progress.phase == "finished"
+        self._checkpoint_due = finished or course.checkpoint(tick, self.statistics.evaluating)
+        if not self._checkpoint_due and self.clock.now() >= self._next_report:
+            self._report()
+
+    def _follow(self, course: Course) -> None:
+        """Under the logical clock: make the checkpoint that everybody has been told of, and begin anew."""
+        if not self._checkpoint_due:
+            return
+        self._checkpoint_due = False
+        self._report()
+        self._part += 1
+        course.begin(self.stepping.tick)
+        self._save_part()
+        for agent in self.agents:
+            self.stepping.leave(agent)
+        self._at_rest = self.control.progress.phase == "finished"
+        self._begin_part()
+
+    def _send_answers(self, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
+        with self._time.spent("send"):
+            self._answer(self._last, closed, applied)
+
+    def _offer(self, now: float) -> None:
+        if self.desk is not None:
+            self.desk.offer(now)
+            if self.course is not None:
+                self.desk.chase(now)
+
+    def _send_offer(self, agent: str, frames: Mapping[str, NDArray[Any]]) -> None:
+        self.transport.try_send("env", agent, Offer(sent=self.stepping.tick), frames)
+
     def _answer(self, outcome: Outcome, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
-        episodes = self.statistics.training
         for agent in self.stepping.present:
             batch = outcome.agents[agent]
             flags = batch.flags | np.uint16(Flag.SUBSTITUTED) if agent in closed.late else batch.flags
@@ -251,8 +352,13 @@ class EnvironmentServer:
             }
             if batch.achieved is not None and batch.goal is not None:
                 frames |= {"achieved": batch.achieved, "goal": batch.goal}
-            self.stepping.answered(agent, ((self.stepping.tick, self._steps, episodes), frames))
-            self.transport.try_send("env", agent, Observation(tick=self.stepping.tick, steps=self._steps, episodes=episodes), frames)
+            about = (self.stepping.tick, self._steps, self.statistics.training)
+            self.stepping.answered(agent, (about, frames))
+            self.transport.try_send("env", agent, self._observation(*about), frames)
+
+    def _observation(self, tick: int, steps: int, episodes: int) -> Observation:
+        phase: Phase = "checkpoint" if self._checkpoint_due else self._phase
+        return Observation(tick=tick, steps=steps, episodes=episodes, phase=phase)
 
     def _count(self, closed: Closed) -> None:
         self._substituted += len(closed.late)
@@ -269,41 +375,14 @@ class EnvironmentServer:
             self._ask_evaluation(self.evaluation.episodes)
         if self._finishing and not self.statistics.evaluating and self.control.progress.phase != "finished":
             self.control.progress.phase = "finished"
-            self._report(time.monotonic())
-            self.control.event("info", "finished", "the last evaluation is done")
+            if self.course is None:
+                self._report()
+                self.control.event("info", "finished", "the last evaluation is done")
 
     def _ask_evaluation(self, episodes: int) -> None:
         if episodes:
             self.environment.evaluate(episodes, self.evaluation.aligned)
             self.statistics.expect(episodes, self.evaluation.aligned)
-
-    # --- goals ----------------------------------------------------------------------------------------------------------------------
-
-    def _offer(self, now: float) -> None:
-        if self.goals is not None:
-            self._send_offers(self.offers.offer(self.goals.offers(), now))
-
-    def _send_offers(self, frames: dict[str, dict[str, NDArray[Any]]]) -> None:
-        for agent, arrays in frames.items():
-            self.transport.try_send("env", agent, Offer(), arrays)
-
-    def _take_goals(self, agent: str, arrays: Any) -> None:
-        if self.goals is None:
-            return
-        for episode, goal, negotiated in self.offers.answered(agent, arrays):
-            try:
-                self.goals.set_goal(episode, agent, goal, negotiated)
-            except ValueError as error:
-                raise BadMessage("E_FRAME", str(error)) from None
-
-    def _chase_goals(self, now: float) -> None:
-        """Repeat offers that nobody answered; an episode whose members stay silent gets goals drawn here."""
-        if self.goals is None:
-            return
-        self._send_offers(self.offers.again(now))
-        for episode, agent in self.offers.overdue(self.goals.waiting(), self.settings.goal_deadline, now):
-            self.goals.set_goal(episode, agent, int(self._random.integers(self.goals.goal_space.count)), False)
-            self.transport.counters["goals.substituted"] += 1
 
     # --- what is due ----------------------------------------------------------------------------------------------------------------
 
@@ -315,41 +394,93 @@ class EnvironmentServer:
             self.control.roster_changed = False
             self._roster()
         self.control.tick(now)
-        if self._started:
-            self._chase_goals(now)
-        if now >= self._next_report:
-            self._report(now)
+        if self.course is None:
+            if self._started and self.desk is not None:
+                self.desk.chase(now)
+            if now >= self._next_report:
+                self._report()
+        elif self._at_rest and not self._told and self._expected() <= self.stepping.joining:
+            # Everybody has made the last checkpoint, else they would not have joined again.
+            self._told = True
+            self.control.event("info", "finished", "the last evaluation is done")
 
-    def _report(self, now: float) -> None:
+    def _report(self) -> None:
         """Write a row of figures."""
+        now = time.monotonic()
         elapsed = max(now - self._last_report, 1e-9)
+        usage = {"steps_per_second": (self._steps - self._reported_steps) / elapsed} | self._time.take()
         values = self.statistics.window()
         values["steps"] = float(self._steps)
-        values["steps_per_second"] = (self._steps - self._reported_steps) / elapsed
         values["env.substituted"] = self._substituted / max(1, self._joint_steps)
         values["episodes.substituted"] = float(len(self._substituted_episodes))
         values["episodes.peer_lost"] = float(self.statistics.peer_lost)
-        values |= self._time.take()
-        self.telemetry.write(self._steps, self.statistics.training, values)
-        self._save()
+        if self.desk is not None:
+            values["goals.substituted"] = float(self.desk.substituted)
+        self.telemetry.write(self._steps, self.statistics.training, values, usage=usage)
+        if self.course is None:
+            self._save()
         self._reported_steps, self._last_report = self._steps, now
-        self._next_report = now + self._period
+        self._next_report = self.clock.now() + self._period
+
+    # --- what outlives this process ---------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         """Counters that a restarted server goes on from; arenas themselves start anew."""
-        state = {"episodes": self.statistics.training, "steps": self._steps, "next_evaluation": self._next_evaluation}
         try:
-            self._counters.write(state)
+            self._counters.write(self._numbers())
         except OSError as error:
             logger.warning("the counters can't be written: %s", error.strerror)
 
-    def _restore(self) -> None:
-        state = self._counters.read()
-        if state is not None:
-            self.statistics.training, self._steps = int(state["episodes"]), int(state["steps"])
-            self._next_evaluation = int(state["next_evaluation"])
-            self._reported_steps = self._steps
-            self.control.progress.episodes, self.control.progress.steps = self.statistics.training, self._steps
+    def _numbers(self) -> dict[str, int]:
+        return {
+            "episodes": self.statistics.training,
+            "steps": self._steps,
+            "next_evaluation": self._next_evaluation,
+            "peer_lost": self.statistics.peer_lost,
+        }
+
+    def _restore(self) -> int:
+        """Go on from what an earlier process has left; the number of parts of the run that are over."""
+        if self.course is not None:
+            return self._go_back(self.course)
+        numbers = self._counters.read()
+        if numbers is not None:
+            self._count_on(numbers)
+        return self._start.incarnation - 1
+
+    def _count_on(self, numbers: Mapping[str, int]) -> None:
+        self.statistics.training, self._steps = int(numbers["episodes"]), int(numbers["steps"])
+        self.statistics.peer_lost = int(numbers.get("peer_lost", 0))
+        self._next_evaluation = int(numbers["next_evaluation"])
+        self._reported_steps = self._steps
+        self.control.progress.episodes, self.control.progress.steps = self.statistics.training, self._steps
+
+    def _save_part(self) -> None:
+        """Under the logical clock: the server's share of the checkpoint that all nodes make at this tick."""
+        state = {
+            "tick": self.stepping.tick,
+            "part": self._part,
+            "present": sorted(self.stepping.present),
+            "phase": self._phase,
+            "finished": self.control.progress.phase == "finished",
+            "metrics": self.telemetry.size,
+            "numbers": self._numbers(),
+        }
+        self._parts.write(self.stepping.tick, state)
+
+    def _go_back(self, course: Course) -> int:
+        """Under the logical clock: to the checkpoint from which all nodes go on."""
+        state = self._parts.go_back(self.control.checkpoint)
+        self.telemetry.cut(0 if state is None else int(state["metrics"]))
+        if state is None:
+            return 0
+        self._count_on(state["numbers"])
+        self._phase = state["phase"]
+        self._finishing = self._phase == "evaluation"
+        self._at_rest = bool(state["finished"])
+        self.stepping.tick = int(state["tick"])
+        course.begin(self.stepping.tick)
+        return int(state["part"])
 
 
 def main(start: NodeStart) -> int:

@@ -147,8 +147,11 @@ class Configuration(Settings):
     """runs are called NAME-two-words-number"""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """every stream of random numbers derives from it"""
-    clock: Literal["wall"] = "wall"
-    """wall: processes run free, time-outs are in seconds"""
+    clock: Literal["wall", "logical"] = "wall"
+    """wall: processes run free, times are real seconds; logical: agents go from tick to tick together, every time in this file is counted
+    in ticks, and two runs of one seed are equal bit for bit, faults included"""
+    tick: Annotated[Duration, Field(gt=0)] = 0.01
+    """under the logical clock: virtual time that one step message takes, with all that agents tell each other"""
     until: Until
     """when training ends"""
     environment: EnvironmentSettings

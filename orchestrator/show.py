@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator import runs
 from orchestrator.live import figures
-from orchestrator.run_files import read_lines
+from orchestrator.run_files import figure_files, read_lines
 
 EVALUATION = "eval."
 """beginning of the names of figures of greedy episodes"""
@@ -88,7 +88,7 @@ class Summary:
 def read_series(directory: Path) -> Series:
     """All metrics of all nodes."""
     series: Series = defaultdict(lambda: defaultdict(list))
-    for path in sorted(directory.glob("nodes/*/metrics.jsonl")):
+    for path in figure_files(directory):
         node = path.parent.name
         for line in read_lines(path):
             value = line.get("value")

@@ -62,6 +62,8 @@ class NodeControl:
         self.roster_changed = False
         self.rejoin = False
         """the run went on without this node, which comes back into it; known after `join`"""
+        self.checkpoint = -1
+        """under the logical clock: the tick whose checkpoint everybody goes on from, -1 for none"""
         self._start = start
         self._transport = transport
         self._endpoint = endpoint
@@ -86,8 +88,8 @@ class NodeControl:
             # All of a batch is taken: what follows the welcome (the roster) is not sent again for seconds.
             for received in self._transport.receive(min(again, deadline) - now):
                 if isinstance(received.message, Welcome):
+                    self.rejoin, self.checkpoint = received.message.rejoin, received.message.checkpoint
                     configuration = json.loads(received.arrays["config"].tobytes())
-                    self.rejoin = received.message.rejoin
                 else:
                     self.receive(received)
             if configuration is not None:

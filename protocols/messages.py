@@ -39,7 +39,7 @@ class ArrayInfo(msgspec.Struct, forbid_unknown_fields=True, array_like=False):
 
 class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Fields of every header. The transport fills them in; a sender sets only the body, for requests `rid`, and under the logical clock
-    `at`, the tick at which the message counts as arrived (0: as soon as it is there)."""
+    `sent` and `at`, the ticks at which the message was sent and counts as arrived."""
 
     v: Annotated[int, Meta(ge=1, le=1)] = 1
     run: Name = ""
@@ -49,6 +49,7 @@ class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_field
     seq: Count = 0
     rid: Digest = ""
     ts: Seconds = 0.0
+    sent: Count = 0
     at: Count = 0
     frames: Annotated[list[ArrayInfo], Meta(max_length=64)] = []
 
@@ -278,12 +279,13 @@ class Join(Message):
 
 
 class Joined(Message):
-    """Environment server -> agent: what it will see and do in `copies` environment copies."""
+    """Environment server -> agent: what it will see and do in `copies` environment copies. Episodes with goals have `party` members."""
 
     copies: Annotated[int, Meta(ge=1, le=65536)]
     layout: Layout
     members: Names
     tick: Count
+    party: Count = 0
 
 
 class Flag(IntFlag):
@@ -370,6 +372,12 @@ class Trace(Message):
 
 class TraceAck(Message):
     """Receiver -> sender: `episode[n] i8`."""
+
+
+class Marker(Message):
+    """Agent -> every partner under the logical clock: all that it says at tick `sent` are the `count` messages before this one."""
+
+    count: Count
 
 
 class Average(Message):
@@ -465,6 +473,7 @@ AnyMessage = (
     | ProposeAck
     | Trace
     | TraceAck
+    | Marker
     | Average
     | Compressed
     | ReplicaRequest

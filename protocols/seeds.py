@@ -29,18 +29,21 @@ class Stream(IntEnum):
     STAND_IN = 11
     TRANSPORT = 12
     COMPRESSION = 13
+    RETRIES = 14
 
 
-def sequence(seed: int, node: str, stream: Stream) -> np.random.SeedSequence:
-    """Seed sequence of one stream of one node."""
-    return np.random.SeedSequence(seed, spawn_key=(crc32(node.encode()), int(stream)))
+def sequence(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.SeedSequence:
+    """Seed sequence of one stream of one node. `life`: where the node went on from, so that what it draws after a restart does not repeat
+    what it drew before (0: from the start)."""
+    key = (crc32(node.encode()), int(stream))
+    return np.random.SeedSequence(seed, spawn_key=(*key, life) if life else key)
 
 
-def generator(seed: int, node: str, stream: Stream) -> np.random.Generator:
+def generator(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.Generator:
     """NumPy generator of one stream of one node."""
-    return np.random.default_rng(sequence(seed, node, stream))
+    return np.random.default_rng(sequence(seed, node, stream, life))
 
 
-def integer(seed: int, node: str, stream: Stream) -> int:
+def integer(seed: int, node: str, stream: Stream, life: int = 0) -> int:
     """A 63-bit integer of a stream, to seed a generator that takes one number (torch, PettingZoo)."""
-    return int(sequence(seed, node, stream).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(sequence(seed, node, stream, life).generate_state(1, np.uint64)[0] >> np.uint64(1))

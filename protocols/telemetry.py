@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.clock import Clock, WallClock
 from protocols.faults.disk import disk
 from protocols.faults.pace import Pace
 from protocols.launch import RUN_SERVER
@@ -27,23 +28,45 @@ NAMES_PER_MESSAGE = 512
 
 
 class Telemetry:
-    """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer."""
+    """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer.
 
-    def __init__(self, directory: Path, transport: Transport) -> None:
+    Figures of the machine (`usage`: speeds, where the time goes) have a file of their own, `usage.jsonl`: whatever the clock, nothing in
+    `metrics.jsonl` but its time stamps depends on how fast the machine was.
+    """
+
+    def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(directory / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file, self._usage = (
+            os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
+        )
         self._transport = transport
+        self._clock = clock
         self._failed = False
 
-    def write(self, step: int, episode: int, values: Mapping[str, float], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+    def write(
+        self,
+        step: int,
+        episode: int,
+        values: Mapping[str, float],
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        usage: Mapping[str, float] | None = None,
+    ) -> None:
         """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
-        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        finite = self._append(self._file, self._clock.stamp(), step, episode, values)
+        finite |= self._append(self._usage, time.time(), step, episode, usage or {})
         if not finite:
             return
-        now = time.time()
+        names = list(finite)[:NAMES_PER_MESSAGE]
+        frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
+        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names), frames)
+
+    def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
+        if not lines:
+            return finite
         try:
-            disk.append(self._file, ("\n".join(lines) + "\n").encode())
+            disk.append(file, ("\n".join(lines) + "\n").encode())
         except OSError as error:
             # Figures are not worth an agent's life. The run server still gets its copy.
             if not self._failed:
@@ -51,13 +74,21 @@ class Telemetry:
             self._failed = True
         else:
             self._failed = False
-        names = list(finite)[:NAMES_PER_MESSAGE]
-        frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
-        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names), frames)
+        return finite
+
+    @property
+    def size(self) -> int:
+        """Bytes of `metrics.jsonl`."""
+        return os.fstat(self._file).st_size
+
+    def cut(self, size: int) -> None:
+        """Forget what was written after `metrics.jsonl` had that size: the run goes on from before it."""
+        os.ftruncate(self._file, min(size, self.size))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         os.close(self._file)
+        os.close(self._usage)
 
 
 class TimeShares:

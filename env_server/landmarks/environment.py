@@ -50,6 +50,7 @@ class VectorLandmarks:
         self.options = options
         self.agents = tuple(agents)
         self.copies = copies
+        self.party = options.members
         self.goal_space: GoalSpace = options.goal_space
         self._layout = observation_layout(options)
         self._index = {agent: i for i, agent in enumerate(self.agents)}

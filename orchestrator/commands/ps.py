@@ -171,17 +171,17 @@ def _node_lines(settings: Options, which: str | None) -> list[dict[str, Any]]:
 
 def _newest(node: Path) -> dict[str, float]:
     """The newest figures of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
+    import contextlib
     import json
 
-    try:
-        with (node / "metrics.jsonl").open("rb") as file:
+    lines: list[bytes] = []
+    for name in ("usage.jsonl", "metrics.jsonl"):
+        with contextlib.suppress(OSError), (node / name).open("rb") as file:
             start = max(0, file.seek(0, 2) - _TAIL)
             file.seek(start)
-            lines = file.read().split(b"\n")
-    except OSError:
-        return {}
+            lines += file.read().split(b"\n")[1 if start else 0 :]
     newest: dict[str, float] = {}
-    for line in lines[1 if start else 0 :]:
+    for line in lines:
         try:
             row = json.loads(line)
             newest |= {str(row["name"]): float(row["value"]), "episode": float(row["episode"])}

@@ -229,7 +229,7 @@ class Leader:
         elif self.phase <= Phase.NODES and now >= self._start_deadline:
             missing = [member.name for member in members if member.state not in UP] or list(self._hosts.records)
             self.stop(Outcome("FAILED", ExitCode.CRASH, self._too_late(missing)), now)
-        elif self.phase == Phase.TRAINING and (reached := view.progress.reached(now)) is not None:
+        elif self.phase == Phase.TRAINING and (reached := self._over(now)) is not None:
             self._finish(reached, now)
         elif self.phase == Phase.EVALUATION and (self._reception.finished or now >= self._finish_deadline):
             if not self._reception.finished:
@@ -237,6 +237,12 @@ class Leader:
             self.stop(Outcome("DONE", ExitCode.OK, self._reached), now)
         if Phase.NODES <= self.phase < Phase.STOPPING and (verdict := view.supervisor.verdict()) is not None:
             self.stop(Outcome("FAILED", ExitCode.ABORTED, verdict), now)
+
+    def _over(self, now: float) -> str | None:
+        """Why training is over, or None."""
+        if self.view.configuration.clock == "logical":
+            return self._reception.training_over
+        return self.view.progress.reached(now)
 
     def _too_late(self, missing: Sequence[str]) -> str:
         """Why a run that did not come up ends, and the cure."""
@@ -256,7 +262,6 @@ class Leader:
     def _finish(self, reached: str, now: float) -> None:
         """Training is over: nobody learns any more, and one more evaluation is played."""
         self._reached = reached
-        self._reception.finished = False
         self._finish_deadline = now + FINISH_TIMEOUT
         self.view.progress.end(now)
         self._go(Phase.EVALUATION)

@@ -62,6 +62,8 @@ class Reception:
         """clients' wishes that the run end"""
         self.finished = False
         """the environment server has done the last evaluation"""
+        self.training_over: str | None = None
+        """what the environment server ended training for (logical clock: it decides alone)"""
         self.newcomers = False
         """somebody was welcomed and needs the roster"""
         self.byes: dict[str, Bye] = {}
@@ -191,4 +193,7 @@ class Reception:
         fields = {field.name: field.value for field in event.fields}
         logger.info("%s: %s: %s", src, event.code, event.text)
         self._view.events.record(event.severity, event.code, event.text, src, **({"fields": fields} if fields else {}))
-        self.finished |= event.code == "finished" and src == ENVIRONMENT
+        if src == ENVIRONMENT:
+            self.finished |= event.code == "finished"
+            if event.code == "training.over":
+                self.training_over = event.text

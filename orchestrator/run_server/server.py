@@ -202,7 +202,7 @@ class _Server:
         try:
             started = datetime.fromisoformat(str(self._files.state["started"])).astimezone(UTC).timestamp()
             if "csv" in view.configuration.metrics.sinks:
-                write_metrics_csv(directory, started)
+                write_metrics_csv(directory, started, view.configuration.clock == "logical")
             run = {
                 "run": directory.name,
                 "state": outcome.state,

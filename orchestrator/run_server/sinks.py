@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run_files import read_lines
+from orchestrator.run_files import figure_files, read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -98,28 +98,36 @@ def _summary_writer() -> Any:
     return SummaryWriter
 
 
-def _rows(path: Path, node: str) -> Iterator[tuple[float, str, int, int, str, float]]:
+def _rows(path: Path, node: str, started: float) -> Iterator[tuple[float, str, int, int, str, float]]:
     for line in read_lines(path):
         try:
-            yield float(line["t"]), node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
+            yield float(line["t"]) - started, node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
         except (KeyError, TypeError, ValueError):
             continue
 
 
-def write_metrics_csv(directory: Path, started: float) -> int:
-    """Join the nodes' `metrics.jsonl` into `metrics.csv`, in order of time, and return the number of rows.
+def _wall_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    Columns: `t` seconds since `started`, `wall_time` UTC, `node`, `episode`, `step`, `name`, `value`.
+
+def write_metrics_csv(directory: Path, started: float, virtual: bool = False) -> int:
+    """Join all figures of the nodes into `metrics.csv`, in order of time, and return the number of rows.
+
+    Columns: `t` seconds since `started`, `wall_time` UTC, `node`, `episode`, `step`, `name`, `value`. Under the logical clock (`virtual`)
+    figures of learning have virtual times, and no `wall_time`.
     """
-    files = sorted((directory / "nodes").glob("*/metrics.jsonl"))
+    begun = dict.fromkeys(figure_files(directory), started)
+    if virtual:
+        begun |= {path: 0.0 for path in begun if path.name == "metrics.jsonl" and path.parent.name != "run"}
     temporary = directory / ".metrics.csv.tmp"
     count = 0
     with temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("t", "wall_time", "node", "episode", "step", "name", "value"))
-        for t, node, episode, step, name, value in heapq.merge(*(_rows(path, path.parent.name) for path in files), key=lambda row: row[0]):
-            wall_time = datetime.fromtimestamp(t, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            writer.writerow((f"{t - started:.3f}", wall_time, node, episode, step, name, repr(value)))
-            count += 1
+        for since in sorted(set(begun.values())):
+            files = [_rows(path, path.parent.name, since) for path, start in begun.items() if start == since]
+            for t, node, episode, step, name, value in heapq.merge(*files, key=lambda row: row[0]):
+                writer.writerow((f"{t:.3f}", _wall_time(since + t) if since else "", node, episode, step, name, repr(value)))
+                count += 1
     temporary.replace(directory / "metrics.csv")
     return count

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import Configuration
-from orchestrator.run_files import read_lines
+from orchestrator.run_files import figure_files, read_lines
 from protocols.topology.graph import make_graph
 from protocols.topology.rates import rates
 
@@ -23,7 +23,9 @@ def summarize(
     directory: Path, configuration: Configuration, run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """`run` are facts of the whole run, `nodes` those of each node that its files don't tell (restarts, state)."""
-    rows = {path.parent.name: _read(path) for path in sorted((directory / "nodes").glob("*/metrics.jsonl"))}
+    rows: dict[str, dict[str, list[float]]] = {}
+    for path in figure_files(directory):
+        rows.setdefault(path.parent.name, {}).update(_read(path))
     usage = _usage(directory)
     result: dict[str, Any] = {**run, "nodes": {}, "evaluation": {}}
     for name in sorted({*nodes, *rows}):

@@ -23,7 +23,7 @@ def test_the_newest_comes_back_and_old_ones_leave(tmp_path: Path) -> None:
     for step in (1, 20, 300):
         write(tmp_path, step)
     found = checkpoints.read_newest(tmp_path)
-    assert found is not None and found[1]["updates"] == 300 and found[0]["w"].tolist() == [300.0] * 5
+    assert found is not None and found.manifest["updates"] == 300 and found.tensors["w"].tolist() == [300.0] * 5
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "000000000020.json", "000000000020.safetensors", "000000000300.json", "000000000300.safetensors", "LATEST",
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str)
     else:
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
     found = checkpoints.read_newest(tmp_path)
-    assert found is not None and found[1]["updates"] == 1
+    assert found is not None and found.manifest["updates"] == 1
     (tmp_path / "000000000001.safetensors").write_bytes(b"")
     with pytest.raises(ResourceError, match=r"no checkpoint in .* can be read .* remove the directory to begin anew"):
         checkpoints.read_newest(tmp_path)
@@ -55,25 +55,25 @@ def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str)
 
 def test_the_same_step_again_never_endangers_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, 5)
-    original = checkpoints._write
+    original = checkpoints.write_whole
 
     def killed(path: Path, content: bytes) -> None:
         if path.suffix == ".json":
             raise KeyboardInterrupt
         original(path, content)
 
-    monkeypatch.setattr(checkpoints, "_write", killed)
+    monkeypatch.setattr(checkpoints, "write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.write(tmp_path, 5, {"w": torch.zeros(5)}, {"updates": 5}, 2)
     found = checkpoints.read_newest(tmp_path)
-    assert found is not None and found[0]["w"].tolist() == [5.0] * 5
+    assert found is not None and found.tensors["w"].tolist() == [5.0] * 5
 
 
 def test_new_ones_outlive_a_damaged_one_of_a_later_step(tmp_path: Path) -> None:
     write(tmp_path, 9).with_suffix(".safetensors").write_bytes(b"")
     write(tmp_path, 7, keep=1)
     found = checkpoints.read_newest(tmp_path)
-    assert found is not None and found[1]["step"] == 7
+    assert found is not None and found.manifest["step"] == 7
 
 
 def test_what_has_diverged_is_not_kept(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_has_diverged_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="learner/w"):
         checkpoints.write(tmp_path, 2, {"learner/w": torch.tensor([1.0, float("nan")])}, {"updates": 2}, 2)
     found = checkpoints.read_newest(tmp_path)
-    assert found is not None and found[1]["updates"] == 1
+    assert found is not None and found.manifest["updates"] == 1
 
 
 WRITER = """
@@ -108,6 +108,6 @@ def test_killed_while_writing_leaves_a_whole_one(tmp_path: Path) -> None:
         rest = writer.communicate(timeout=20)[0].split()
         last = int(rest[-1]) if rest else last
         found = checkpoints.read_newest(directory)
-        assert found is not None and found[1]["updates"] in (last, last + 1)
-        assert (found[0]["w"] == found[1]["updates"]).all()
+        assert found is not None and found.manifest["updates"] in (last, last + 1)
+        assert (found.tensors["w"] == found.manifest["updates"]).all()
         assert not list(directory.glob(".*.tmp"))

@@ -1,0 +1,108 @@
+"""An agent's talk under the logical clock: once a tick, with all partners at the same tick.
+
+At tick T it hears what has arrived by T (offers of the environment server, messages of partners), lets the conversations act, and says what
+there is to say. Acting and learning wait for nobody; the talk of T waits for the partners' markers of T - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from agent_node.lockstep import Lockstep
+from agent_node.neighbours import Neighbours
+from protocols.clock import LogicalClock
+from protocols.messages import Joined, Observation
+from protocols.transport import Transport
+
+Arrays = Mapping[str, NDArray[Any]]
+Lives = Callable[[Observation], Mapping[str, int]]
+"""which agents take part at the tick of an observation, and in which life each is (1 the first)"""
+
+
+class Together:
+    """Keeps an agent's talk in step with its partners'."""
+
+    def __init__(
+        self, clock: LogicalClock, lockstep: Lockstep, neighbours: Neighbours, transport: Transport, own: str, lives: Lives
+    ) -> None:
+        self.lockstep = lockstep
+        self._clock = clock
+        self._neighbours = neighbours
+        self._transport = transport
+        self._own = own
+        self._lives = lives
+        self._partners: frozenset[str] = frozenset()
+        self._known: dict[str, int] = {}
+        self._offers: list[Arrays] = []
+        self._due: Observation | None = None
+
+    @property
+    def talking(self) -> bool:
+        """Whether the talk of a tick is not over: the next tick has to wait."""
+        return self._due is not None
+
+    def joined(self, message: Joined) -> None:
+        """The environment server says who there is to talk to: the neighbours, or everybody, where more than two play one episode."""
+        others = message.members if message.party > 2 else self._neighbours.names
+        self._partners = frozenset(others) - {self._own}
+        self._clock.tick = message.tick
+
+    def offered(self, arrays: Arrays) -> None:
+        """Keep an `Offer` until the talk of the tick that follows it."""
+        self._offers.append(arrays)
+
+    def observed(self, message: Observation) -> None:
+        """A tick begins: who takes part from now on, and that its talk is due."""
+        self._clock.tick = message.tick
+        self._due = message
+        lives, now = self._lives(message), self._clock.now()
+        for name in sorted(self._partners):
+            life = lives.get(name)
+            if self._known.get(name) == life:
+                continue
+            if name in self._known:
+                del self._known[name]
+                self.lockstep.gone(name)
+                self._neighbours.gone(name, now)
+            if life is not None:
+                self._known[name] = life
+                self.lockstep.came(name, message.tick)
+                self._neighbours.came(name, life, now)
+                self._neighbours.reach(name)
+
+    def ready(self) -> Observation | None:
+        """The tick whose talk can begin now, if there is one."""
+        due = self._due
+        return None if due is None or self.lockstep.missing(due.tick - 1) else due
+
+    def hear(self, offered: Callable[[Arrays, float], None]) -> None:
+        """Take what has arrived by this tick: offers, then the partners' messages."""
+        self._due = None
+        now = self._clock.now()
+        offers, self._offers = self._offers, []
+        for arrays in offers:
+            offered(arrays, now)
+        for src, message, arrays in self.lockstep.take(self._clock.tick):
+            message.inc = self._known[src]
+            self._neighbours.receive(src, message, arrays, now)
+
+    def say(self) -> None:
+        """Say all that there is to say at this tick."""
+        self.lockstep.say(self._neighbours.outgoing(), self._clock.tick)
+
+    def flush(self) -> None:
+        """Hand to the transport what it did not take before."""
+        for name in self.lockstep.waiting():
+            self._neighbours.reach(name)
+        self.lockstep.flush(self._transport)
+
+    def part(self) -> None:
+        """Everybody begins anew from a checkpoint: what was said and offered is forgotten."""
+        self.lockstep.reset()
+        self._neighbours.part()
+        self._known.clear()
+        self._offers.clear()
+        self._due = None

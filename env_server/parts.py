@@ -1,0 +1,41 @@
+"""Checkpoints of the environment server under the logical clock: its counters at the ticks at which everybody makes one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from protocols.errors import ResourceError
+from protocols.files import force_names, write_whole
+
+
+class PartCheckpoints:
+    """`TICK.json` in a directory; the newest `keep` stay."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory = directory
+        self._keep = keep
+
+    def write(self, tick: int, state: Mapping[str, Any]) -> None:
+        """Keep the state of a tick."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        write_whole(self._directory / f"{tick:012d}.json", json.dumps(state).encode())
+        force_names(self._directory)
+        for old in sorted(self._directory.glob("*.json"))[: -self._keep]:
+            old.unlink()
+
+    def go_back(self, tick: int) -> dict[str, Any] | None:
+        """The state of that tick, all later ones removed; None for -1, the beginning. `ResourceError` where it can't be read."""
+        for later in self._directory.glob("*.json"):
+            if int(later.stem) > tick:
+                later.unlink()
+        if tick < 0:
+            return None
+        path = self._directory / f"{tick:012d}.json"
+        try:
+            state: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ResourceError(f"the checkpoint {path}, from which the run goes on, can't be read: {error}") from None
+        return state
