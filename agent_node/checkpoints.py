@@ -30,7 +30,9 @@ FORMAT = 1
 def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:
     """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
     directory.mkdir(parents=True, exist_ok=True)
-    diverged = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    # Conversations keep times among their state, of which some are infinite for good reasons.
+    learnt = {name: tensor for name, tensor in tensors.items() if not name.startswith("averaging/")}
+    diverged = [name for name, tensor in learnt.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
     if diverged:
         raise FloatingPointError(
             f"learning has diverged: {', '.join(diverged)} hold numbers that are not finite; no checkpoint is made of them"
