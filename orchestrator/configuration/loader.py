@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.config import Configuration
 from protocols.errors import SchemaError
 
-from .checks import run_checks
+from .checks import Rule, run_checks
 from .environments import CheckEnvironment, installed_environments
 from .errors import Problem, Problems
 from .locations import Entry, Location, Map, Node, Scalar, changed, find, planted
@@ -53,12 +53,15 @@ def load(
     strict: bool = False,
     machine: Machine | None = None,
     environments: Callable[[], CheckEnvironment] = installed_environments,
+    rules: Sequence[Rule] = RULES,
+    amend: Callable[[Configuration], Configuration] = lambda configuration: configuration,
 ) -> Loaded:
     """Read, join and check a configuration: models' defaults < files it extends < the file < `overrides` < `flags`.
 
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
     at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
-    checks measure against; by default this machine and the installed environments.
+    checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
+    changes what they look at beforehand, in ways that no file may (more agents than a run can have).
     """
     path = FilePath(path)
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
@@ -87,7 +90,8 @@ def load(
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        problems += run_checks(RULES, validated.model, validated.tree, validated.broken, machine, environments)
+        validated.model = amend(validated.model)
+        problems += run_checks(rules, validated.model, validated.tree, validated.broken, machine, environments)
     errors = [problem for problem in problems if problem.severity == "error"]
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))

@@ -5,7 +5,7 @@ Without learning the vectors must come to the mean of those at the start, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.consensus.averager import Averaged, Averager
-from protocols.messages import Average, Message
+from protocols.consensus.pushsum import PushSum
+from protocols.messages import Message
 from protocols.simulation.network import Network, Script, Take
 
 IDLE = 0.01
@@ -34,8 +35,8 @@ class AveragingScript(Script):
         self._next = -inf
 
     def takes(self) -> Mapping[type[Message], Take]:
-        """Vectors."""
-        return {Average: self.machine.receive}
+        """Whatever the mode sends."""
+        return {Message: self.machine.receive}
 
     def turn(self, now: float) -> None:
         """Apply what has closed and begin what is due."""
@@ -75,7 +76,7 @@ class Point:
     disagreement: float
     """root mean square distance to the population's mean, as a share of that at the start"""
     error: float
-    """the same to the mean of the vectors at the start"""
+    """distance of that mean from the mean at the start, as a share of the same"""
 
 
 class Population:
@@ -87,7 +88,6 @@ class Population:
     def __init__(self, network: Network, machines: Mapping[str, Averager], x: NDArray[np.float64], every: float = 0.0) -> None:
         self.network = network
         self.x = x
-        self.scripts: list[AveragingScript] = []
         self.curve: list[Point] = []
         self.closed = 0
         self.missing = 0
@@ -99,15 +99,17 @@ class Population:
 
     def script(self, name: str, row: int) -> AveragingScript:
         """The script of one agent, whose vector is a row of `x`."""
-        made = AveragingScript(self._machines[name], self.x[row], self._every, self._count)
-        self.scripts.append(made)
-        return made
+        return AveragingScript(*self.part(name, row))
+
+    def part(self, name: str, row: int) -> tuple[Averager, NDArray[np.float64], float, Callable[[Averaged], None]]:
+        """What such a script is made of."""
+        return self._machines[name], self.x[row], self._every, self._count
 
     def point(self) -> Point:
         """The population as it is now."""
         mean = self.x.mean(axis=0)
         distance = float(np.sqrt(np.square(self.x - mean).sum(axis=1).mean()))
-        error = float(np.sqrt(np.square(self.x - self._target).sum(axis=1).mean()))
+        error = float(np.sqrt(np.square(mean - self._target).sum()))
         return Point(self.closed / len(self.x), self.network.now, distance / self._spread, error / self._spread)
 
     def agreed(self, tolerance: float) -> bool:
@@ -116,6 +118,30 @@ class Population:
             self._next = self.closed + len(self.x)
             self.curve.append(self.point())
         return bool(self.curve) and self.curve[-1].disagreement <= tolerance
+
+    def mass_error(self, neighbours: Callable[[str], Collection[str]]) -> float:
+        """For push-sum the larger of |sum w + under way - n| / n and of the same of y, as a share of the spread at the start: what nodes
+        hold and edges carry is all that there ever was. For other modes the distance of the mean from that at the start."""
+        weight, total = 0.0, np.zeros(self.x.shape[1])
+        for name, machine in self._machines.items():
+            if not isinstance(machine, PushSum):
+                return self.point().error
+            weight += machine.mass
+            total += machine.sum
+            for peer in neighbours(name):
+                other = self._machines[peer]
+                here, there = machine.edge(peer), other.edge(name) if isinstance(other, PushSum) else None
+                if here is None or there is None:
+                    continue
+                given, taken = here.outgoing, there.incoming
+                same = given.base == taken.base  # else the sum has begun anew, when nothing was under way
+                weight += given.weight - (taken.weight if same else 0.0)
+                if given.total is not None:
+                    total += given.total
+                if taken.total is not None and same:
+                    total -= taken.total
+        n = len(self.x)
+        return max(abs(weight - n) / n, float(np.sqrt(np.square(total / n - self._target).sum())) / self._spread)
 
     def _count(self, event: Averaged) -> None:
         self.closed += 1

@@ -41,7 +41,7 @@ class Script(ABC):
 
     @abstractmethod
     def takes(self) -> Mapping[type[Message], Take]:
-        """Who takes messages of which type."""
+        """Who takes messages of which type; `Message` stands for all others."""
 
     @abstractmethod
     def turn(self, now: float) -> None:
@@ -185,12 +185,12 @@ class Network:
         """Do something at that time, or now if it is over."""
         self._calendar.at(max(time, self.now)).actions.append(action)
 
-    def touch(self, node: Node, time: float = 0.0) -> None:
-        """Give the node a turn at that time (or now, if it is over)."""
-        time = max(time, self.now)
-        if time < node.timer or node.timer < self.now:
-            node.timer = time
-            self._calendar.at(time).actions.append(lambda: self._ring(node, time))
+    def touch(self, node: Node) -> None:
+        """Give the node a turn at this moment."""
+        now = self.now
+        if node.timer != now:
+            node.timer = now
+            self._calendar.at(now).actions.append(lambda: self._ring(node, now))
 
     def run(self, until: float, most: float = inf, done: Callable[[], bool] | None = None) -> bool:
         """Let time pass until `until`, or until `done()`, which is asked after every moment. False when more than `most` messages were
@@ -221,7 +221,7 @@ class Network:
                 continue
             if (src.incarnation != 1 or not src.alive) and self.drops_stale and self._stale(node, src):
                 continue
-            take = node.takes.get(type(message))
+            take = node.takes.get(type(message)) or node.takes.get(Message)
             if take is None:
                 self.counters["lost.untaken"] += 1
                 continue
@@ -330,10 +330,8 @@ class Network:
     def _over_the_wire(self, route: Route, message: Message, arrays: Mapping[str, Array], delays: Sequence[float], damaged: bool) -> None:
         message.run, message.src, message.dst, message.ts = self._run, route.src.name, route.dst.name, self.now
         parts: list[Buffer] = [bytes(part) for part in encode(message, arrays)]
-        if damaged and parts:  # one bit of the last frame, or of the header where there is no other
-            last = bytearray(parts[-1])
-            last[route.seq % len(last)] ^= 1 << (route.seq % 8)
-            parts[-1] = bytes(last)
+        if damaged:  # its end is cut off; a changed bit of an array could not be told from another number
+            parts[-1] = bytes(parts[-1])[: len(parts[-1]) // 2]
         for delay in delays:
             try:
                 arrived, frames = decode(parts)

@@ -160,15 +160,23 @@ class Place:
 
     def receivers(self, round: int) -> tuple[str, ...]:
         """Whom the agent sends to in a round."""
-        return self.graph.receivers(self.agent, round)
+        return self.graph.receivers(self.agent, round) if self.graph.changes else self._receivers
 
     def senders(self, round: int) -> tuple[str, ...]:
         """Who sends to the agent in a round."""
-        return self.graph.senders(self.agent, round)
+        return self.graph.senders(self.agent, round) if self.graph.changes else self._senders
 
     def weights(self, round: int) -> Mapping[str, float]:
         """W_ij of each neighbour j in a round's undirected graph (Metropolis-Hastings); raises `ValueError` for directed graphs."""
         return self.graph.weights(self.agent, round) if self.graph.changes else self._weights
+
+    @cached_property
+    def _receivers(self) -> tuple[str, ...]:
+        return self.graph.receivers(self.agent, 0)
+
+    @cached_property
+    def _senders(self) -> tuple[str, ...]:
+        return self.graph.senders(self.agent, 0)
 
     @cached_property
     def _weights(self) -> Mapping[str, float]:
