@@ -50,7 +50,7 @@ class AgentNode:
     def __init__(self, start: NodeStart) -> None:
         self._start = start
         self.name = start.node
-        self.transport = Transport(Identity(start.run, start.node, start.incarnation))
+        self.transport = Transport(Identity(start.run, start.node, start.incarnation, "agent"))
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
         self.persona = _persona(start, configuration, self.control.rejoin)
@@ -145,8 +145,7 @@ class AgentNode:
             elif isinstance(message, Offer):
                 self.playing.offered(received.arrays, now)
         except BadMessage as error:
-            self.transport.counters[f"rx.bad.{error.code}"] += 1
-            logger.warning("%s from %s: %r", type(message).__name__, received.src, error)
+            self.transport.refuse(received, error)
 
     def _joined(self, message: Joined, now: float) -> None:
         """The environment server says what there is to see and do: build the parts, and take up where the last checkpoint ended."""

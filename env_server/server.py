@@ -52,7 +52,7 @@ class EnvironmentServer:
     """One process's environment and its conversation with all agents; `run` lives until the run server says stop."""
 
     def __init__(self, start: NodeStart) -> None:
-        self.transport = Transport(Identity(start.run, start.node, start.incarnation))
+        self.transport = Transport(Identity(start.run, start.node, start.incarnation, "env"))
         endpoint = self.transport.bind("env")
         self.control = NodeControl(start, self.transport, endpoint)
         configuration = self.control.join()
@@ -180,8 +180,7 @@ class EnvironmentServer:
             elif isinstance(message, Join):
                 self._join(src, message.inc)
         except BadMessage as error:
-            self.transport.counters[f"rx.bad.{error.code}"] += 1
-            logger.warning("%s from %s: %s", type(message).__name__, src, error)
+            self.transport.refuse(received, error)
 
     def _obey(self, command: str) -> None:
         if command == "start":

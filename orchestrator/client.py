@@ -43,7 +43,7 @@ class RunClient:
         self.directory = directory
         self.events_seen = 0
         name = f"client-{os.getpid()}-{secrets.token_hex(3)}"
-        self._transport = Transport(Identity(str(control.get("run") or directory.name), name))
+        self._transport = Transport(Identity(str(control.get("run") or directory.name), name, role="client"))
         try:
             self._transport.connect("ctl", SERVER, endpoint)
             self._hello(timeout)

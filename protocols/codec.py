@@ -98,7 +98,7 @@ def decode(parts: Sequence[Buffer], limits: Limits = Limits()) -> tuple[AnyMessa
     try:
         message = _decoder.decode(parts[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage("E_DECODE", _printable(str(error))) from None
+        raise BadMessage("E_DECODE", printable(str(error))) from None
     if _encoder.encode(message) != parts[0]:
         _refuse_duplicate_keys(parts[0])
     return message, _arrays(message.frames, parts[1:])
@@ -123,7 +123,7 @@ def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer]) -> dict[str, A
     for info, size in zip(infos, sizes, strict=True):
         dtype = _DTYPES[info.d]
         if info.n in arrays:
-            raise BadMessage("E_FRAME", f"{_printable(info.n)} twice")
+            raise BadMessage("E_FRAME", f"{printable(info.n)} twice")
         if not size:
             arrays[info.n] = _empty(info, dtype)
             continue
@@ -132,14 +132,14 @@ def _arrays(infos: Sequence[ArrayInfo], frames: Sequence[Buffer]) -> dict[str, A
             offset += size + -size % 8
         else:
             if size != len(frames[own]):
-                raise BadMessage("E_FRAME", f"{_printable(info.n)}: shape {info.s} of {info.d} is not {len(frames[own])} bytes")
+                raise BadMessage("E_FRAME", f"{printable(info.n)}: shape {info.s} of {info.d} is not {len(frames[own])} bytes")
             array = np.ndarray(info.s, dtype, frames[own])
             own += 1
         # A search for the byte 0 (False) takes a third of the time of `all`, which matters for small arrays, hence for all messages.
         if dtype.kind == "f" and b"\0" in np.isfinite(array).tobytes():
-            raise BadMessage("E_NONFINITE", f"{_printable(info.n)} holds a value that is not finite")
+            raise BadMessage("E_NONFINITE", f"{printable(info.n)} holds a value that is not finite")
         if dtype.kind == "b" and array.view(np.uint8).max() > 1:
-            raise BadMessage("E_FRAME", f"{_printable(info.n)} holds a byte that is neither 0 nor 1")
+            raise BadMessage("E_FRAME", f"{printable(info.n)} holds a byte that is neither 0 nor 1")
         array.flags.writeable = False
         arrays[info.n] = array
     return arrays
@@ -151,7 +151,7 @@ def _empty(info: ArrayInfo, dtype: np.dtype[Any]) -> Array:
     try:
         return array.reshape(info.s)
     except ValueError:  # the other dimensions' product is larger than that of any array
-        raise BadMessage("E_FRAME", f"{_printable(info.n)}: shape {info.s} is too large") from None
+        raise BadMessage("E_FRAME", f"{printable(info.n)}: shape {info.s} is too large") from None
 
 
 def _refuse_duplicate_keys(header: Buffer) -> None:
@@ -164,5 +164,6 @@ def _refuse_duplicate_keys(header: Buffer) -> None:
     msgpack.unpackb(header, object_pairs_hook=distinct)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A text from the wire as it may be shown: without control characters, at most 200 characters."""
     return "".join(c if c.isprintable() else "?" for c in text)[:200]

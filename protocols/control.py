@@ -93,6 +93,9 @@ class NodeControl:
                 else:
                     self.receive(received)
             if configuration is not None:
+                if "agents" in configuration:
+                    count = int(configuration["agents"]["count"])
+                    self._transport.guard.expect(["env-0", *(f"agent-{i}" for i in range(count))])
                 self._transport.every(parse_duration(configuration["supervision"]["heartbeat"]), self._beat)
                 self._beat()
                 return configuration

@@ -299,7 +299,7 @@ def main(source: str = "-") -> int:
         invitation = Invitation.from_json(text)
         _forget_main_module()
         os.environ[MARK] = invitation.directory
-        transport = Transport(Identity(invitation.run, invitation.host))
+        transport = Transport(Identity(invitation.run, invitation.host, role="host"))
         try:
             host = Host(invitation, transport)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

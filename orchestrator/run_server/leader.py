@@ -298,6 +298,7 @@ class Leader:
         version, sent = self._roster_sent
         if membership.version != version or self._reception.newcomers or now - sent >= _ROSTER_AGAIN:
             self._roster_sent, self._reception.newcomers = (membership.version, now), False
+            self._transport.guard.follow(membership.version, membership.roster().entries)
             for member in membership.members.values():
                 if member.state in UP:
                     self._transport.try_send("ctl", member.name, membership.roster())

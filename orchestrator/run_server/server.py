@@ -152,9 +152,10 @@ class _Server:
         self._engine = engine = ENGINES[engine_name]()
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))
-        self._transport = transport = Transport(Identity(files.directory.name, RUN_SERVER, int(files.state["segment"])))
+        self._transport = transport = Transport(Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run"))
         control, telemetry = _bind(transport, configuration)
         token = secrets.token_hex(32)
+        transport.guard.require(token)
         view = _make_view(files, configuration, self._started)
         supervision = configuration.supervision
         hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))

@@ -21,7 +21,8 @@ import zmq
 
 from protocols import codec
 from protocols.errors import Backpressure, BadMessage, ResourceError
-from protocols.messages import Channel
+from protocols.messages import Channel, Role, Roster
+from protocols.transport.guard import Guard
 from protocols.transport.inbox import Inbox, Received
 from protocols.transport.sockets import TransportOptions, bind, open_socket
 
@@ -42,11 +43,13 @@ _BURST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this process is; the incarnation rises by one at every start of the node."""
+    """Who this process is; the incarnation rises by one at every start of the node. With a role it takes only what nodes of that role
+    are told (`protocols.ways`); without one, as in benchmarks, every type of message."""
 
     run: str
     name: str
     incarnation: int = 1
+    role: Role | None = None
 
 
 @dataclass
@@ -84,7 +87,11 @@ class SocketLoop:
         self.interrupted = False
         """somebody else wants to drive: `turn` ends at once"""
         self._identity = identity
-        self._incarnations: dict[tuple[Channel, str], int] = {}
+        self.guard = Guard(identity.run, identity.name, identity.role, self.counters, options.guard)
+        self._sequences: dict[tuple[Channel, str], count[int]] = {}
+        """by destination, on and on: whoever is connected anew must not hear the same numbers again"""
+        self._names: dict[zmq.Socket[bytes], str] = {}
+        """of sockets that we connected"""
         self._bound: dict[Channel, zmq.Socket[bytes]] = {}
         self._sockets: dict[zmq.Socket[bytes], Channel] = {}
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
@@ -148,7 +155,8 @@ class SocketLoop:
             raise ResourceError(f"can't connect to {name} at {endpoint!r}: {error.strerror}") from None
         self.disconnect(channel, name)
         self._add(socket, channel)
-        self.destinations[channel, name] = Destination(channel, name, socket, endpoint=endpoint)
+        self._names[socket] = name
+        self.destinations[channel, name] = Destination(channel, name, socket, endpoint=endpoint, sequence=self._sequence(channel, name))
 
     def disconnect(self, channel: Channel, name: str) -> None:
         """Close the socket to a node, if there is one, and drop its queue."""
@@ -158,7 +166,7 @@ class SocketLoop:
         self._drop(known)
         self._blocked.pop(known, None)
         if known.route is None:
-            del self._sockets[known.socket]
+            del self._sockets[known.socket], self._names[known.socket]
             self._poller = None
             known.socket.close(0)
 
@@ -187,6 +195,9 @@ class SocketLoop:
             wake_read, wake_write, self._wake_write = self._wake_read, self._wake_write, -1
             os.close(wake_read)
             os.close(wake_write)
+
+    def _sequence(self, channel: Channel, name: str) -> count[int]:
+        return self._sequences.setdefault((channel, name), count(1))
 
     def _add(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
         self._sockets[socket] = channel
@@ -321,24 +332,27 @@ class SocketLoop:
             self._arrived(socket, channel, route, parts, size)
 
     def _arrived(self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
-        """Check a message and hand it to the application, or drop and count it."""
+        """Have a message checked and hand it to the application, or drop it."""
+        guard, now = self.guard, time.monotonic()
+        name = self._names.get(socket) if route is None else None
+        source = guard.source(channel, route or name or "", fixed=name is not None)
+        if not guard.open(source, size, now):
+            return
         try:
             message, arrays = codec.decode(parts, self.options.limits)
-            if message.run != self._identity.run:
-                raise BadMessage("E_RUN", f"message of run {message.run!r}")
         except BadMessage as error:
-            self.counters[f"rx.bad.{error.code}"] += 1
-            logger.warning("dropped a message on %s: %s", channel, error)
+            guard.refuse(source, error, now)
             return
         src = message.src
-        incarnation = self._incarnations.get((channel, src), 0)
-        if message.inc < incarnation:
-            self.counters["rx.stale"] += 1
+        if channel == "tele":
+            source = guard.source(channel, src)
+        before = guard.incarnation(channel, src) if source.speaker is None else message.inc
+        if guard.judge(source, message, now) is not None:
             return
-        if message.inc > incarnation:
-            self._incarnations[channel, src] = message.inc
+        if type(message) is Roster and channel == "ctl" and route is None:
+            guard.follow(message.version, message.entries)
         if route is not None:
-            self._remember_route(channel, src, socket, route, renewed=message.inc > incarnation)
+            self._remember_route(channel, src, socket, route, renewed=message.inc > before)
         link = self._link(channel, src)
         link.received_messages += 1
         link.received_bytes += size
@@ -347,7 +361,7 @@ class SocketLoop:
     def _remember_route(self, channel: Channel, name: str, socket: zmq.Socket[bytes], route: bytes, renewed: bool) -> None:
         known = self.destinations.get((channel, name))
         if known is None:
-            self.destinations[channel, name] = Destination(channel, name, socket, route)
+            self.destinations[channel, name] = Destination(channel, name, socket, route, sequence=self._sequence(channel, name))
         elif known.route is not None and known.route != route:
             known.route = route
             if renewed:

@@ -14,6 +14,7 @@ import zmq
 from protocols.codec import Limits
 from protocols.errors import ResourceError
 from protocols.messages import Channel
+from protocols.transport.guard import GuardOptions
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class TransportOptions:
     """the same in bytes"""
     burst: int = 100
     """messages read from one socket before the others have their turn"""
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    """what is let in from one source"""
 
 
 _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {

@@ -18,7 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from protocols import codec
-from protocols.errors import Backpressure, ResourceError
+from protocols.errors import Backpressure, BadMessage, ResourceError
 from protocols.messages import Channel, Message
 from protocols.transport.inbox import Received
 from protocols.transport.loop import LONGEST_TURN, Identity, SocketLoop
@@ -41,6 +41,8 @@ class Transport:
         self._loop = SocketLoop(identity, self.options)
         self.wall: Callable[[], float] = time.time
         """the clock that headers tell; a fault may set it wrong"""
+        self.guard = self._loop.guard
+        """what is let in: tell it whom the run expects, and who is who"""
         self.counters = self._loop.counters
         self.link_counters = self._loop.link_counters
         self._gate = threading.Lock()
@@ -130,6 +132,10 @@ class Transport:
         if not loop.reading:
             loop.wake()
         return received
+
+    def refuse(self, received: Received, error: BadMessage) -> None:
+        """Count a message that was let in, and that its conversation found to be bad; too many put who sent it into quarantine."""
+        self.guard.blame(received.channel, received.src, error, time.monotonic())
 
     def every(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call `callback` every so often, on the thread that drives: it must be short and may `send`."""

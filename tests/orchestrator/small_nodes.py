@@ -46,7 +46,7 @@ def main(start: NodeStart) -> int:
         raise ConfigurationError("this node refuses its configuration")
     if behaviour.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    transport = Transport(Identity(start.run, start.node, start.incarnation))
+    transport = Transport(Identity(start.run, start.node, start.incarnation, start.role))
     try:
         return Node(start, transport, behaviour).run()
     finally:

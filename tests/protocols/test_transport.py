@@ -16,7 +16,7 @@ import zmq
 from protocols import codec
 from protocols.errors import Backpressure, ResourceError
 from protocols.messages import Average, Bye, Event, Heartbeat, Join, Observation, Roster
-from protocols.transport import Identity, Received, Transport, TransportOptions
+from protocols.transport import GuardOptions, Identity, Received, Transport, TransportOptions
 from protocols.transport.sockets import open_socket
 
 PATIENCE = 10.0
@@ -215,7 +215,7 @@ def test_messages_of_another_run_are_dropped(make: Callable[..., Transport]) -> 
 
 
 def test_garbage_is_counted_and_survived(make: Callable[..., Transport]) -> None:
-    server, client = make("server"), make("client")
+    server, client = make("server", guard=GuardOptions(bad=1000)), make("client")
     endpoint = server.bind("env")
     client.connect("env", "server", endpoint)
     message = Observation(tick=1, run=RUN, src="client", dst="server", inc=1)

@@ -1,0 +1,339 @@
+"""What a node lets in: judges every message that arrives, before anybody else sees it. No socket, no clock, no thread.
+
+What is refused is counted and changes nothing else. A *source* is where messages come from: a route of a bound ROUTER, or the node at the
+other end of a socket that we connected (known by its name); telemetry (PULL) has no routes, there a source is the name that is claimed.
+Rules, in this order:
+
+1. a source in quarantine is not read (`rx.quarantined`), one beyond its rate is dropped (`E_RATE`): two token buckets, messages and bytes;
+2. the bytes must be a message (`protocols.codec`);
+3. of this run (`E_RUN`), for this node (`dst`, `E_UNKNOWN_NODE`), from a node that the run knows (`E_UNKNOWN_NODE`, `peer` and `env`);
+4. a route speaks for one name, and a name through one route: another route may take over when the old one was silent for `silence`
+   seconds, when the node is a newer incarnation, or with the run's token in a `Hello` (`E_AUTH`);
+5. not of an earlier incarnation than the newest known, over all channels (`rx.stale`), nor of one that the roster does not name yet
+   (`E_AHEAD`), so that nobody can be made stale by a lie;
+6. of a type that the sender's role may say here (`protocols.ways`, `E_AUTH`);
+7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`).
+
+Ten messages that break rule 2, 3, 4 or 6 within ten seconds, and no fewer than a tenth of all in that time, put their source into
+quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.)
+
+Without encryption rule 4 protects from mix-ups and stray processes, not from an attacker who can speak before a node does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import get_args
+
+from protocols import ways
+from protocols.errors import BadMessage
+from protocols.messages import Channel, Hello, Message, Role, RosterEntry
+
+logger = logging.getLogger(__name__)
+
+_SOURCES = 4096
+"""sources that are remembered; the oldest of more are forgotten"""
+_GAPS = 1024
+"""ranges of sequence numbers that may still come; the oldest of more are given up"""
+_EARLIER = 64
+"""messages before the first that came that may still come: what was on its way is not always in order"""
+_HARMLESS = frozenset(("E_STALE_INC", "E_AHEAD", "E_RATE"))
+"""codes that an honest node earns: one that does not know yet that it is dead, or that is quicker than the roster"""
+
+
+@dataclass(frozen=True)
+class GuardOptions:
+    """Bounds for one source; far above what a healthy run does (some thousand messages a second at most)."""
+
+    messages: float = 20_000.0
+    """messages per second, with three seconds' worth at once: whoever was away finds what has piled up"""
+    bytes: float = 2.0**30
+    """bytes per second, with three seconds' worth at once"""
+    burst: float = 3.0
+    bad: int = 10
+    """bad messages within `window` seconds that lead to quarantine"""
+    window: float = 10.0
+    share: float = 0.1
+    """least share of bad messages that leads to quarantine"""
+    quarantine: float = 60.0
+    longest: float = 600.0
+    silence: float = 1.0
+    """seconds without a word from the old route of a name before a new one is believed; a connection that broke is back in a tenth"""
+    log_every: float = 5.0
+    """seconds between two log lines of one code on one channel"""
+
+
+@dataclass(eq=False, slots=True)
+class Source:
+    """Where messages come from, and how it behaved."""
+
+    channel: Channel
+    key: bytes | str
+    fixed: bool
+    """the other end of a socket that we connected to an endpoint of our choice: `key` is the only name it may use"""
+    speaker: Speaker | None = None
+    epoch: int = -1
+    """the state of knowledge at which it was last looked at closely"""
+    vouched: bool = False
+    """it showed the run's token"""
+    heard: float = 0.0
+    message_time: float = 0.0
+    byte_time: float = 0.0
+    """when the bucket will be full again (token buckets as in the generic cell rate algorithm)"""
+    total: int = 0
+    bad: deque[tuple[float, int]] = field(default_factory=deque)
+    quarantined_until: float = 0.0
+    quarantine: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Speaker:
+    """One name on one channel: its newest incarnation and what of it has come."""
+
+    name: str
+    incarnation: int
+    role: Role | None = None
+    owner: Source | None = None
+    highest: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """ranges below `highest` that have not come, ascending, both ends included"""
+
+    def fresh(self, sequence: int) -> bool:
+        """Whether that number has not come yet."""
+        highest = self.highest
+        if sequence > highest:
+            if sequence > highest + 1:
+                self.gaps.append((highest + 1 if highest else max(1, sequence - _EARLIER), sequence - 1))
+                if len(self.gaps) > _GAPS:
+                    del self.gaps[0]
+            self.highest = sequence
+            return True
+        for i in range(len(self.gaps) - 1, -1, -1):
+            first, last = self.gaps[i]
+            if sequence > last:
+                return False
+            if sequence >= first:
+                self.gaps[i : i + 1] = [(a, b) for a, b in ((first, sequence - 1), (sequence + 1, last)) if a <= b]
+                return True
+        return False
+
+
+class Guard:
+    """Admission of one process. `counters` are `rx.bad.CODE`, `rx.stale`, `rx.dup`, `rx.quarantined`, `rx.quarantines`."""
+
+    def __init__(self, run: str, name: str, role: Role | None, counters: Counter[str], options: GuardOptions = GuardOptions()) -> None:
+        self.options = options
+        self.counters = counters
+        self._run = run
+        self._name = name
+        self._role = role
+        self._takes = None if role is None else {channel: ways.takes(role, channel) for channel in get_args(Channel)}
+        self._token = ""
+        self._expected: frozenset[str] = frozenset()
+        self._roster: dict[str, RosterEntry] = {}
+        self._version = -1
+        self._epoch = 0
+        self._incarnations: dict[str, int] = {}
+        self._sources: dict[tuple[Channel, bytes | str], Source] = {}
+        self._speakers: dict[tuple[Channel, str], Speaker] = {}
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    # --- what is known ------------------------------------------------------------------------------------------------------------
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Names of the run's configuration: known even before a roster names them."""
+        self._expected |= frozenset(names)
+        self._epoch += 1
+
+    def follow(self, version: int, entries: Iterable[RosterEntry]) -> None:
+        """The run server's word on who is who; only a newer version counts."""
+        if version > self._version:
+            self._version = version
+            self._roster = {entry.name: entry for entry in entries}
+            self._epoch += 1
+
+    def require(self, token: str) -> None:
+        """The token by which a `Hello` proves whose it is (run server)."""
+        self._token = token
+
+    def knows(self, name: str) -> bool:
+        """Whether the run's configuration or roster has that name."""
+        return name in self._roster or name in self._expected
+
+    def incarnation(self, channel: Channel, name: str) -> int:
+        """The incarnation of that name which is heard on that channel; 0 before there is one."""
+        speaker = self._speakers.get((channel, name))
+        return speaker.incarnation if speaker is not None else 0
+
+    # --- before decoding ----------------------------------------------------------------------------------------------------------
+
+    def source(self, channel: Channel, key: bytes | str, fixed: bool = False) -> Source:
+        """The source of that key: a route, or the name of the other end."""
+        source = self._sources.get((channel, key))
+        if source is None:
+            if len(self._sources) >= _SOURCES:
+                self._forget_oldest()
+            source = self._sources[channel, key] = Source(channel, key, fixed)
+        return source
+
+    def open(self, source: Source, size: int, now: float) -> bool:
+        """Whether a message of `size` bytes from there is worth reading; counts it if not."""
+        if source.quarantined_until > now:
+            self.counters["rx.quarantined"] += 1
+            return False
+        source.total += 1
+        options = self.options
+        latest = now + options.burst
+        of_messages = max(source.message_time, now) + 1.0 / options.messages
+        of_bytes = max(source.byte_time, now) + size / options.bytes
+        if of_messages > latest or of_bytes > latest:
+            self.refuse(source, BadMessage("E_RATE", f"more than {options.messages:g} messages or {options.bytes:g} bytes a second"), now)
+            return False
+        source.message_time, source.byte_time = of_messages, of_bytes
+        return True
+
+    # --- after decoding -----------------------------------------------------------------------------------------------------------
+
+    def judge(self, source: Source, message: Message, now: float) -> str | None:
+        """The code with which a message is refused, or None. Refused messages are counted, and change nothing but the quarantine."""
+        speaker = source.speaker
+        try:
+            if (
+                speaker is None
+                or source.epoch != self._epoch
+                or (speaker.owner is not source and not source.fixed)
+                or message.inc != speaker.incarnation
+                or message.src != speaker.name
+                or message.run != self._run
+                or message.dst != self._name
+            ):
+                speaker = self._look_closely(source, message, now)
+            elif self._takes is not None:
+                self._check_type(source.channel, message, speaker.role)
+        except BadMessage as error:
+            return self.refuse(source, error, now)
+        if not speaker.fresh(message.seq):
+            self.counters["rx.dup"] += 1
+            return "dup"
+        source.heard = now
+        return None
+
+    def refuse(self, source: Source, error: BadMessage, now: float) -> str:
+        """Count a bad message, say so now and then, and put its source into quarantine when there are too many. Returns its code."""
+        code, options = error.code, self.options
+        self.counters["rx.stale" if code == "E_STALE_INC" else f"rx.bad.{code}"] += 1
+        self._say(now, code, source.channel, f"dropped a message on {source.channel}: {error}")
+        if code in _HARMLESS or source.channel == "tele":
+            # Whoever sends telemetry can't be told apart from who claims to: quarantine would punish the wrong one.
+            return code
+        bad = source.bad
+        bad.append((now, source.total))
+        if len(bad) < options.bad:
+            return code
+        since, total = bad.popleft()
+        if now - since <= options.window and options.bad >= options.share * (source.total - total + 1):
+            bad.clear()
+            source.quarantine = min(options.longest, 2 * source.quarantine or options.quarantine)
+            source.quarantined_until = now + source.quarantine
+            self.counters["rx.quarantines"] += 1
+            who = source.speaker.name if source.speaker is not None else "somebody"
+            text = f"{who} on {source.channel} is not heard for {source.quarantine:g} s: {options.bad} bad messages, the last one {error}"
+            self._say(now, "quarantine", source.channel, text)
+        return code
+
+    def blame(self, channel: Channel, name: str, error: BadMessage, now: float) -> None:
+        """As `refuse`, for a message that only its conversation could tell to be bad."""
+        speaker = self._speakers.get((channel, name))
+        source = speaker.owner if speaker is not None else None
+        self.refuse(source or self.source(channel, name, fixed=True), error, now)
+
+    # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    def _look_closely(self, source: Source, message: Message, now: float) -> Speaker:
+        """All that need not be asked again while a source goes on as it began. Changes nothing when it raises."""
+        name, channel = message.src, source.channel
+        if message.run != self._run:
+            raise BadMessage("E_RUN", f"message of run {message.run!r}")
+        if message.dst != self._name:
+            raise BadMessage("E_UNKNOWN_NODE", f"message for {message.dst!r}")
+        if not name or name == self._name:
+            raise BadMessage("E_UNKNOWN_NODE", f"message from {name!r}")
+        if source.fixed and name != source.key:
+            raise BadMessage("E_AUTH", f"{name} speaks in the place of {source.key!r}")
+        if channel != "ctl" and (self._roster or self._expected) and not source.fixed and not self.knows(name):
+            raise BadMessage("E_UNKNOWN_NODE", f"the run has no node {name}")
+        if source.speaker is not None and source.speaker.name != name:
+            raise BadMessage("E_AUTH", f"{source.speaker.name} speaks as {name}")
+        entry, vouched = self._roster.get(name), self._vouched(message)
+        self._check_incarnation(entry, message)
+        known = self._speakers.get((channel, name))
+        speaker = known if known is not None and message.inc == known.incarnation else Speaker(name, message.inc)
+        self._check_owner(speaker, source, vouched, now)
+        role: Role | None = speaker.role
+        if entry is not None:
+            role = entry.role
+        elif vouched and isinstance(message, Hello):
+            role = message.role
+        self._check_type(channel, message, role)
+        speaker.role = role
+        if not source.fixed:
+            speaker.owner = source
+        if known is not None and known is not speaker:
+            known.incarnation = -1
+        if message.inc != self._incarnations.get(name, message.inc):
+            self._epoch += 1  # what other channels know of that name is out of date
+        self._speakers[channel, name], self._incarnations[name] = speaker, message.inc
+        source.speaker, source.epoch, source.vouched = speaker, self._epoch, source.vouched or vouched
+        return speaker
+
+    def _check_type(self, channel: Channel, message: Message, role: Role | None) -> None:
+        if self._takes is None:
+            return
+        senders = self._takes[channel].get(type(message))
+        if senders is None or (role is not None and role not in senders):
+            kind = type(message).__name__
+            raise BadMessage("E_AUTH", f"a {self._role} takes no {kind} from {role or 'whom'} {message.src} here: see protocols/ways.py")
+
+    def _check_incarnation(self, entry: RosterEntry | None, message: Message) -> None:
+        if entry is None:
+            least, most = self._incarnations.get(message.src, 0), 2**32
+        else:
+            # At the run server the membership itself judges the dead, and tells them.
+            over = entry.state in ("dead", "lost") and self._role != "run"
+            least, most = entry.inc + over, entry.inc + over
+        if message.inc < least:
+            raise BadMessage("E_STALE_INC", f"{message.src} speaks as incarnation {message.inc}, {least} is the oldest that counts")
+        if message.inc > most:
+            raise BadMessage("E_AHEAD", f"{message.src} speaks as incarnation {message.inc}, the roster knows {most}")
+
+    def _check_owner(self, speaker: Speaker, source: Source, vouched: bool, now: float) -> None:
+        owner = speaker.owner
+        if source.fixed or owner is None or owner is source or vouched or (source.vouched and not owner.vouched):
+            return
+        if now - owner.heard < self.options.silence:
+            raise BadMessage("E_AUTH", f"{speaker.name} is heard over another connection")
+
+    def _vouched(self, message: Message) -> bool:
+        return bool(self._token) and isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self._token.encode())
+
+    def _forget_oldest(self) -> None:
+        """Drop the oldest source, rather one that speaks for nobody of the run."""
+        strangers = (k for k, s in self._sources.items() if s.speaker is None or not self.knows(s.speaker.name))
+        key = next(strangers, None) or next(iter(self._sources))
+        source = self._sources.pop(key)
+        if source.speaker is not None and not self.knows(source.speaker.name):
+            self._speakers.pop((source.channel, source.speaker.name), None)
+            self._incarnations.pop(source.speaker.name, None)
+
+    def _say(self, now: float, code: str, channel: str, text: str) -> None:
+        """A line in the log, unless there was one of its kind a moment ago: then it is only counted."""
+        last, kept = self._said.get((code, channel), (-1e9, 0))
+        if now - last < self.options.log_every:
+            self._said[code, channel] = (last, kept + 1)
+            return
+        self._said[code, channel] = (now, 0)
+        logger.warning("%s%s", text, f" (and {kept} more since the last such line)" if kept else "")
