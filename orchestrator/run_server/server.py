@@ -180,6 +180,7 @@ class _Server:
             preload=tuple(self._preload),
         )
         hosts.start(slots, invitation, files.directory / "hosts", time.monotonic())
+        transport.guard.expect(hosts.records)
         return leader
 
     def _tear_down(self) -> None:

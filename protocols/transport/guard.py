@@ -7,8 +7,8 @@ Rules, in this order:
 1. a source in quarantine is not read (`rx.quarantined`), one beyond its rate is dropped (`E_RATE`): two token buckets, messages and bytes;
 2. the bytes must be a message (`protocols.codec`);
 3. of this run (`E_RUN`), for this node (`dst`, `E_UNKNOWN_NODE`), from a node that the run knows (`E_UNKNOWN_NODE`, `peer` and `env`);
-4. a route speaks for one name, and a name through one route: another route may take over when the old one was silent for `silence`
-   seconds, when the node is a newer incarnation, or with the run's token in a `Hello` (`E_AUTH`);
+4. a route speaks for one name, and a name of the run through one route: another route may take over when the old one was silent for
+   `silence` seconds, when the node is a newer incarnation, or with the run's token in a `Hello` (`E_AUTH`);
 5. not of an earlier incarnation than the newest known, over all channels (`rx.stale`), nor of one that the roster does not name yet
    (`E_AHEAD`), so that nobody can be made stale by a lie;
 6. of a type that the sender's role may say here (`protocols.ways`, `E_AUTH`);
@@ -271,8 +271,12 @@ class Guard:
         entry, vouched = self._roster.get(name), self._vouched(message)
         self._check_incarnation(entry, message)
         known = self._speakers.get((channel, name))
-        speaker = known if known is not None and message.inc == known.incarnation else Speaker(name, message.inc)
-        self._check_owner(speaker, source, vouched, now)
+        if known is not None and message.inc == known.incarnation and (self.knows(name) or source.fixed or known.owner in (None, source)):
+            speaker = known
+            self._check_owner(speaker, source, vouched, now)
+        else:
+            # A later process of that name; or a stranger to the run (a command line), who may be another one every time.
+            speaker = Speaker(name, message.inc)
         role: Role | None = speaker.role
         if entry is not None:
             role = entry.role
