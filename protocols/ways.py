@@ -36,7 +36,7 @@ WAYS: tuple[Way, ...] = (
     _way("ctl", "agent env host", "run", m.Heartbeat, m.CommandAck, m.Event, m.Bye),
     _way("ctl", "run", "agent env host", m.HeartbeatAck, m.Command, m.EventAck),
     _way("ctl", "run", "agent env", m.Roster),
-    _way("ctl", "run", "host", m.StartNode, m.StopNode, m.NodeEndedAck),
+    _way("ctl", "run", "host", m.StartNode, m.StopNode, m.SignalNode, m.NodeEndedAck),
     _way("ctl", "host", "run", m.NodeStarted, m.NodeEnded),
     _way("ctl", "client", "run", m.StatusRequest, m.StopRequest),
     _way("ctl", "run", "client", m.Status),

@@ -46,6 +46,34 @@ def values(kind: mi.Type) -> st.SearchStrategy[Any]:
     raise TypeError(f"no strategy for {kind}")
 
 
+def smallest(kind: mi.Type) -> Any:
+    """The plainest value of that type."""
+    match kind:
+        case mi.IntType(ge=ge):
+            return ge
+        case mi.FloatType(ge=ge, gt=gt):
+            return gt + 1.0 if ge is None else ge
+        case mi.BoolType():
+            return False
+        case mi.StrType():
+            return ""
+        case mi.ListType():
+            return []
+        case mi.LiteralType(values=choices):
+            return choices[0]
+        case mi.UnionType(types=types):
+            return smallest(types[0])
+        case mi.StructType(cls=cls, fields=fields):
+            return cls(**{f.name: smallest(f.type) for f in fields if f.required})
+    raise TypeError(f"no value for {kind}")
+
+
+def plainest(cls: type[Message]) -> Message:
+    """A message of one type with nothing in it but what it needs."""
+    message: Message = smallest(mi.type_info(cls))
+    return message
+
+
 def messages(cls: type[Message]) -> st.SearchStrategy[Message]:
     """Messages of one type, small enough for the header limit."""
     return values(mi.type_info(cls)).filter(lambda message: len(msgspec.msgpack.encode(message)) < 12_000)
