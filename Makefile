@@ -11,7 +11,7 @@ BENCH ?= remote_stepping averaging threads footprint
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help up test test-slow lint format bench setup constraints clean-env
+.PHONY: help up test test-slow lint format docs bench setup constraints clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow  the slow tests only"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format and sort imports"
+	@echo "make docs       docs/messages.md anew, from the code"
 	@echo "make bench      benchmarks of speed and memory (BENCH=main_configuration: what is learnt, half an hour)"
 	@echo "make setup      environment only"
 	@echo "make clean-env  remove the environment"
@@ -45,6 +46,9 @@ format:
 	@$(PYTHON) scripts/setup_env.py --extras dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup
+	$(BIN)/python scripts/messages_page.py
 
 bench: setup
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
