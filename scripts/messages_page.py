@@ -160,17 +160,17 @@ def _intro() -> list[str]:
         "`protocols/ways.py`: change those, then `make docs`.",
         "",
         "A message is a header and frames. The header is one MessagePack map, whose key `t` names the type (the message's name in small",
-        "letters); unknown types, unknown fields and keys that come twice are refused. Arrays travel as raw frames, little endian, C order:",
-        f"those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; larger ones in a frame of their own.",
+        "letters); unknown types, unknown fields and keys that come twice are refused. Arrays travel as raw frames, little endian, C",
+        f"order: those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; larger ones in a frame of their own.",
         "",
         f"Limits: {limits.frames} arrays, header {limits.header // 1024} KiB, frame {limits.frame // 2**20} MiB, message "
         f"{limits.total // 2**20} MiB, rank 8; all floats finite. From one source {guard.messages:,.0f} messages and "
         f"{guard.bytes / 2**30:g} GiB a second;",
-        f"{guard.bad} bad messages within {guard.window:g} s, a tenth of all or more: not heard for {guard.quarantine:g} s, doubled each time "
-        f"up to {guard.longest / 60:g} min.",
+        f"{guard.bad} bad messages within {guard.window:g} s, a tenth of all or more: not heard for {guard.quarantine:g} s, doubled each "
+        f"time up to {guard.longest / 60:g} min.",
         "",
-        "Delivery: **AM1** at most once · **EO** effectively once (repeated until answered, and its effect does not repeat) · **LW** latest",
-        "wins · **BE** best effort.",
+        "Delivery: **AM1** at most once · **EO** effectively once (repeated until answered, and its effect does not repeat) · **LW**",
+        "latest wins · **BE** best effort.",
         "",
     ]
 
