@@ -161,7 +161,8 @@ def _intro() -> list[str]:
         "",
         "A message is a header and frames. The header is one MessagePack map, whose key `t` names the type (the message's name in small",
         "letters); unknown types, unknown fields and keys that come twice are refused. Arrays travel as raw frames, little endian, C",
-        f"order: those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; larger ones in a frame of their own.",
+        f"order: those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; larger ones in a frame of",
+        "their own.",
         "",
         f"Limits: {limits.frames} arrays, header {limits.header // 1024} KiB, frame {limits.frame // 2**20} MiB, message "
         f"{limits.total // 2**20} MiB, rank 8; all floats finite. From one source {guard.messages:,.0f} messages and "
