@@ -115,6 +115,11 @@ class Averaging:
         reports, self._reports = self._reports, []
         return reports
 
+    def settle(self, now: float) -> list[RoundReport]:
+        """Close an open round at once, so that nothing is under way."""
+        self.machine.close(now)
+        return self.apply()
+
     def _take(self) -> None:
         for event in self.machine.events():
             for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):

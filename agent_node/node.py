@@ -231,6 +231,8 @@ class AgentNode:
     def _begin_anew(self, tick: int) -> None:
         """All agents and the environment server are at this tick: keep what has been learnt, forget what is under way, and go on from the
         checkpoint, as everybody would who was started from it."""
+        if self.playing is not None:
+            self._averaged(self.playing.settle())
         self._report()
         self._save(tick)
         if self.together is not None:

@@ -166,14 +166,20 @@ class Playing:
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
+    def settle(self) -> list[RoundReport]:
+        """Everybody makes a checkpoint: what can be brought to an end is; the averaging rounds that this closes."""
+        reports = [] if self.averaging is None else self.averaging.settle(self._clock.now())
+        for report in reports:
+            self._figures.averaged(report)
+        return reports
+
     def save(self, directory: Path, step: int, keep: int, more: Mapping[str, Any]) -> None:
-        """Write a checkpoint of that number; `more` goes into its manifest."""
+        """Write a checkpoint of that number; `more` goes into its manifest. The state of averaging is part of it between two rounds."""
         with self._shares.spent("checkpoint"):
             tensors, manifest = self.parts.state()
-            if self.averaging is not None:
-                tensors |= {
-                    f"averaging/{name}": torch.from_numpy(np.array(array)) for name, array in self.averaging.machine.state().items()
-                }
+            if self.averaging is not None and not self.averaging.machine.open:
+                state = self.averaging.machine.state()
+                tensors |= {f"averaging/{name}": torch.from_numpy(np.array(array)) for name, array in state.items()}
             manifest |= {
                 "node": self._name,
                 "updates": self.trainer.updates,

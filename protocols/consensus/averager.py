@@ -114,6 +114,15 @@ class Averager(Conversation[Averaged]):
         """A round may stay open so long at no cost, since the agent does not need the next one before: none waits shorter than this for
         those who are usually in time."""
 
+    def close(self, now: float) -> None:
+        """Close the round that is open, if there is one, with what has come."""
+        if self.open:
+            self._close(now)
+
+    @abstractmethod
+    def _close(self, now: float) -> None:
+        """End the open round: an event follows."""
+
     def state(self) -> dict[str, Array]:
         """What a checkpoint keeps between two rounds."""
         return {"round": np.array(self.round)}
