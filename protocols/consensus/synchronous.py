@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.consensus.arithmetic import finite
 from protocols.consensus.averager import Averaged, Averager, Surroundings
 from protocols.consensus.pacing import LEAST, REMEMBERED, Pacing
 from protocols.conversation import Array, Send
@@ -22,6 +23,7 @@ from protocols.errors import BadMessage
 from protocols.messages import Average, Message
 
 Vector = NDArray[np.float32]
+_SINGLE = np.dtype(np.float32)
 KEPT = 2
 """newest vectors of rounds to come that are kept per neighbour"""
 FARTHEST = 10_000_000
@@ -77,7 +79,7 @@ class SynchronousAveraging(Averager):
         """Send x_i, `[d]`, to the living neighbours and collect theirs of the same round. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
         own = np.array(vector, np.float32)
-        if own.shape != (self._size,) or not np.isfinite(own).all():
+        if own.shape != (self._size,) or not (finite(own) or np.isfinite(own).all()):
             raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
         if number <= self._round:
             raise ValueError(f"round {number} was begun already (the newest is {self._round})")
@@ -158,9 +160,9 @@ class SynchronousAveraging(Averager):
         if src not in self._kept:
             raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
         vector = arrays.get("vector")
-        if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != np.dtype("f4"):
+        if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != _SINGLE:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
-        if not np.isfinite(vector).all():
+        if not (finite(vector) or np.isfinite(vector).all()):
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
         self._refuse_far_ahead(src, message.round)
         self._take(src, message.round, vector, now)
@@ -174,8 +176,11 @@ class SynchronousAveraging(Averager):
     def _combine(self, own: Vector, vectors: Mapping[str, Vector], weights: Mapping[str, float]) -> Combination:
         """What the round makes of the vector that it showed and of those that came; `weights` are those of all neighbours, come or not."""
         delta = np.zeros(self._size)
+        precise = own.astype(np.float64)
         for neighbour, vector in vectors.items():
-            delta += weights[neighbour] * (vector.astype(np.float64) - own)
+            difference = vector - precise
+            difference *= weights[neighbour]
+            delta += difference
         return Combination(delta, tuple(vectors))
 
     def _refuse_far_ahead(self, src: str, number: int) -> None:
@@ -199,11 +204,12 @@ class SynchronousAveraging(Averager):
                 self._pacing.arrived(src, now)
             else:
                 self._pacing.early(src)
-            ahead = sorted(r for r in kept if r > self._round)
-            for old in ahead[:-KEPT]:
-                del kept[old]
-                self.counters["overflow"] += 1
-        self._excuse_the_lost()
+            if len(kept) > KEPT:
+                for old in sorted(r for r in kept if r > self._round)[:-KEPT]:
+                    del kept[old]
+                    self.counters["overflow"] += 1
+        if number >= self._round + 2:
+            self._excuse_the_lost()
         self._close_if_complete(now)
 
     def _excuse_the_lost(self) -> None:
