@@ -109,18 +109,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and once")
     parser.add_argument("--table", action="store_true", help="all modes under loss")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of the speeds (default: 3)")
+    parser.add_argument("--seeds", type=int, default=10, help="of the table (default: 10)")
+    parser.add_argument("--large", action="store_true", help="the large population only")
     parser.add_argument("--agents", type=int, default=10_000, help="of the large population (default: 10000)")
     options = parser.parse_args()
     print(machine())
     if options.table:
         print(f"\nring of 8, {ROUNDS} rounds, delays 10..50 ms, 10 % repeated; disagreement / error of the mean, the worst of the seeds\n")
-        print(modes(2 if options.quick else 20))
+        print(modes(2 if options.quick else options.seeds))
         return
     agents, rounds, repeats = (100, 20, 1) if options.quick else (1000, 60, options.repeats)
-    print(f"\n{agents} agents, random regular graph of degree 4, vectors of 4 numbers; median (min..max) of {repeats}\n")
-    print(speed(agents, rounds, repeats))
-    sys.stdout.flush()
+    if not options.large:
+        print(f"\n{agents} agents, random regular graph of degree 4, vectors of 4 numbers; median (min..max) of {repeats}\n")
+        print(speed(agents, rounds, repeats))
+        sys.stdout.flush()
     agents = 500 if options.quick else options.agents
     print(f"\n{agents:,} agents on such a graph to a disagreement of 1e-6\n")
     print(large(agents))
