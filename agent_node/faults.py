@@ -12,11 +12,11 @@ from protocols.conversation import Send
 from protocols.faults import disk
 from protocols.faults.deeds import NodeFaults
 from protocols.faults.executor import Executor, Hooks
-from protocols.faults.lies import Liar
+from protocols.faults.lies import AVERAGING, Liar
 from protocols.faults.log import FaultLog
 from protocols.faults.pace import Pace, SkewedClock
 from protocols.launch import NodeStart
-from protocols.messages import Average, Message
+from protocols.messages import Message
 
 
 class AgentFaults:
@@ -47,7 +47,7 @@ class AgentFaults:
 
     def tamper(self, send: Send) -> Send:
         """What goes out instead. A round is reached when its first message is about to leave."""
-        if isinstance(send.message, Average):
+        if isinstance(send.message, AVERAGING):
             self.executor.advance(round=send.message.round)
         return self._liar.tamper(send, self.executor.lies)
 

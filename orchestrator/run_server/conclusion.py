@@ -26,16 +26,17 @@ def conclude(view: RunView, outcome: Outcome) -> Outcome:
     merge_logs(directory)
     done = _report(view)
     _into_summary(directory, done)
-    expectations = settings.expect if settings is not None else []
-    judged = judge(expectations, {**done.metrics, **done.figures})
+    if settings is None:  # only links, or faults by hand: there is nothing to judge
+        return outcome
+    judged = judge(settings.expect, {**done.metrics, **done.figures})
     command = directory / "command.txt"
     repeat = command.read_text(encoding="utf-8").strip() if command.exists() else f"orchestrate up {directory / 'config.yaml'}"
     facts = {
         "state": outcome.state,
         "repeat": repeat,
         "seed": view.configuration.seed,
-        "fault_seed": settings.seed if settings is not None else 0,
-        "backend": settings.backend if settings is not None else "shim",
+        "fault_seed": settings.seed,
+        "backend": settings.backend,
         "config_digest": view.files.state.get("config_digest"),
         "code_version": view.files.state.get("code_version"),
         "versions": json.loads((directory / "versions.json").read_text(encoding="utf-8")),

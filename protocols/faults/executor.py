@@ -162,6 +162,11 @@ class Executor:
         """Ids of what lasts at present."""
         return list(self._active)
 
+    @property
+    def deeds_active(self) -> list[Deed]:
+        """What lasts at present."""
+        return [active.deed for active in self._active.values()]
+
     # --- what drives it -----------------------------------------------------------------------------------------------------------
 
     def advance(self, **reached: float) -> None:

@@ -1,8 +1,9 @@
 """A lying node, seen from inside: its conversations are honest, and on its way out a message is replaced by what the schedule says.
 
-`avg`: the vector of an `Average` becomes an attack of `protocols.consensus.attacks`; `trace`: it touched other landmarks than it did, and
-was rewarded for it; `goal`: it wanted another goal than it says, and proposes another integer than its table does. Lies about traces and
-goals are well formed, so that only a plausibility check, or nobody, can notice them. The same message is always replaced by the same lie.
+`avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) becomes an attack of `protocols.consensus.attacks`;
+`trace`: it touched other landmarks than it did, and was rewarded for it; `goal`: it wanted another goal than it says, and proposes another
+integer than its table does. Lies about traces and goals are well formed, so that only a plausibility check, or nobody, can notice them. The
+same message is always replaced by the same lie.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from protocols.consensus.attacks import ATTACKS, Situation, draws, lie
 from protocols.conversation import Array, Send
 from protocols.faults.settings import Byzantine
-from protocols.messages import Average, Message, Propose, Trace
+from protocols.messages import Average, Compressed, Message, Propose, Share, Trace
 
+AVERAGING = (Average, Share, Compressed)
+"""messages of a round, in the different modes"""
 REMEMBERED = 8
 """rounds of its own that a liar can replay"""
 
@@ -35,14 +38,14 @@ class Liar:
     def heard(self, src: str, message: Message, arrays: Mapping[str, Array]) -> None:
         """What others send: attacks that collude or adapt go by it."""
         vector = _vector(arrays)
-        if isinstance(message, Average) and vector is not None:
+        if isinstance(message, AVERAGING) and vector is not None:
             self._known[src] = arrays[vector]
         elif isinstance(message, Trace | Propose):
             self._learn(arrays)
 
     def tamper(self, send: Send, lies: Mapping[str, Byzantine]) -> Send:
         """What goes out instead of `send` while `lies` are told."""
-        if isinstance(send.message, Average):
+        if isinstance(send.message, AVERAGING):
             return self._average(send, send.message, lies)
         if isinstance(send.message, Trace | Propose):
             self._learn(send.arrays)
@@ -54,7 +57,7 @@ class Liar:
 
     # --- models -------------------------------------------------------------------------------------------------------------------
 
-    def _average(self, send: Send, message: Average, lies: Mapping[str, Byzantine]) -> Send:
+    def _average(self, send: Send, message: Average | Share | Compressed, lies: Mapping[str, Byzantine]) -> Send:
         name = _vector(send.arrays)
         if name is None:
             return send
