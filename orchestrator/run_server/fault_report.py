@@ -23,7 +23,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run_files import read_lines
+from orchestrator.run_files import figure_files, read_lines
 from protocols.faults.executor import LETHAL
 from protocols.faults.log import FILE
 from protocols.faults.schedule import LINK_KINDS
@@ -94,7 +94,7 @@ def report(directory: Path, restart_after: Mapping[str, float], counted: Mapping
     stopped = next((_unix(event["t"]) for event in events if event.get("code") == "run.stopping"), inf)
     records = _records(read_lines(directory / FILE), restart_after)
     series = _series(directory)
-    steps, rounds = _rate(series["env-0", "steps_per_second"], counts=False), _rounds(series)
+    steps, rounds = _rate(series.get(("env-0", "steps_per_second"), []), counts=False), _rounds(series)
     away = _away(events, records, stopped)
     for record in records:
         record.detection = _detection(record, events)
@@ -184,12 +184,12 @@ def _recovery(
 
 def _series(directory: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for path in sorted(directory.glob("nodes/*/metrics.jsonl")):
+    for path in figure_files(directory):
         for line in read_lines(path):
             value = line.get("value")
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 series[path.parent.name, str(line.get("name"))].append((float(line.get("t") or 0), float(value)))
-    return series
+    return dict(series)
 
 
 def _rate(points: Sequence[tuple[float, float]], counts: bool) -> Rate:

@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_previous_one_taken(checkpointed
         getattr(disks, damage)(newest, "seed/disk")
     assert newest.read_bytes() != before
     found = checkpoints.read_newest(checkpointed)
-    assert found is not None and found[1]["step"] == 1 and float(found[0]["weights"][0]) == 1.0
+    assert found is not None and found.manifest["step"] == 1 and float(found.tensors["weights"][0]) == 1.0
 
 
 def test_damage_is_decided_by_its_key(checkpointed: Path) -> None:
@@ -130,11 +130,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(checkpointed: Path) -> None
     finally:
         disks.disk.full = False
     found = checkpoints.read_newest(checkpointed)
-    assert found is not None and found[1]["step"] == 2
+    assert found is not None and found.manifest["step"] == 2
     assert not list(checkpointed.glob(".*.tmp")), "what was half written is swept"
     checkpoints.write(checkpointed, 3, tensors(3.0), {}, 2)
     found = checkpoints.read_newest(checkpointed)
-    assert found is not None and found[1]["step"] == 3
+    assert found is not None and found.manifest["step"] == 3
 
 
 def test_a_slow_disk_takes_its_time(tmp_path: Path) -> None:
