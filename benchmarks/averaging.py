@@ -1,7 +1,8 @@
-"""Rounds of averaging in a ring of four processes: `SynchronousAveraging` over real transports against bare pipes.
+"""Rounds of averaging in a ring of four processes: synchronous gossip and push-sum over real transports against bare pipes.
 
 Averaging: every process learns nothing, it only begins the next round as soon as the last one is closed. Bare: the same processes exchange
-the same vectors with both neighbours through `multiprocessing.Pipe` and take the same mean. Both are measured in turns.
+the same vectors with both neighbours through `multiprocessing.Pipe` and take the same mean. All are measured in turns. Push-sum's vectors
+stay float64 between rounds, and travel so, or as float32.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 import numpy as np
 from measuring import machine, median, table
 
-from protocols.consensus import FixedSurroundings, SynchronousAveraging
+from protocols.consensus import Averager, FixedSurroundings, PushSum, SynchronousAveraging
 from protocols.transport import Identity, Transport
 
 NODES = 4
 WEIGHT = 1.0 / 3.0
 DEADLINE = 30.0
+MODES = ("mh float32", "pushsum float32", "pushsum float64")
 
 
 def _neighbours(index: int) -> tuple[int, int]:
@@ -38,19 +40,30 @@ def node(index: int, size: int, orders: Any, left: Any, right: Any) -> None:
         names = [f"agent-{i}" for i in _neighbours(index)]
         for i, name in zip(_neighbours(index), names, strict=True):
             transport.connect("peer", name, endpoints[i])
-        machine = SynchronousAveraging(FixedSurroundings(dict.fromkeys(names, WEIGHT)), "benchmark", size, deadline=DEADLINE)
+        place = FixedSurroundings(dict.fromkeys(names, WEIGHT))
+        machines: dict[str, Averager] = {
+            kind: PushSum(place, kind, size, DEADLINE, offers=kind.split()[1])
+            if kind.startswith("pushsum")
+            else SynchronousAveraging(place, kind, size, DEADLINE)
+            for kind in MODES
+        }
         x = np.random.default_rng(index).normal(size=size).astype(np.float32)
         while (order := orders.recv()) is not None:
             kind, rounds = order
             start, cpu = time.perf_counter(), time.process_time()
-            x = _average(transport, machine, x, rounds) if kind == "remote" else _exchange(left, right, x, rounds, index)
+            if kind == "bare":
+                x = _exchange(left, right, x, rounds, index)
+            else:
+                x = _average(transport, machines, kind, x, rounds)
             orders.send((time.perf_counter() - start, time.process_time() - cpu))
         orders.send(x)
     finally:
         transport.close()
 
 
-def _average(transport: Transport, machine: SynchronousAveraging, x: Any, rounds: int) -> Any:
+def _average(transport: Transport, machines: dict[str, Averager], kind: str, x: Any, rounds: int) -> Any:
+    machine = machines[kind]
+    dtype = np.float64 if isinstance(machine, PushSum) else np.float32
     for _ in range(rounds):
         machine.begin(machine.round + 1, x, time.monotonic())
         deadline = time.monotonic() + DEADLINE
@@ -63,11 +76,13 @@ def _average(transport: Transport, machine: SynchronousAveraging, x: Any, rounds
             if time.monotonic() > deadline:
                 raise TimeoutError("a round does not end")
             for received in transport.receive(0.05):
-                machine.receive(received.src, received.message, received.arrays, time.monotonic())
-        if events[0].missing:
+                # A neighbour may have begun what comes next: its layout says which.
+                machines[received.message.layout].receive(received.src, received.message, received.arrays, time.monotonic())
+            machine.tick(time.monotonic())
+        if events[0].missing and dtype == np.float32:
             raise RuntimeError(f"round {events[0].round} without {events[0].missing}")
-        x = (x + events[0].delta).astype(np.float32)
-    return x
+        x = (x + events[0].delta).astype(dtype, copy=False)
+    return x.astype(np.float32)
 
 
 def _exchange(left: Any, right: Any, x: Any, rounds: int, index: int) -> Any:
@@ -94,8 +109,8 @@ def _exchange(left: Any, right: Any, x: Any, rounds: int, index: int) -> Any:
 class Figures:
     """One value per repeat: rounds per second, and CPU ms per round of all processes together."""
 
-    rate: dict[str, list[float]] = field(default_factory=lambda: {"remote": [], "bare": []})
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {"remote": [], "bare": []})
+    rate: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in ("bare", *MODES)})
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in ("bare", *MODES)})
     disagreement: float = 0.0
 
 
@@ -116,7 +131,7 @@ def measure(size: int, repeats: int, rounds: int) -> Figures:
         for order, _ in orders:
             order.send(endpoints)
         for repeat in range(repeats + 1):
-            for kind in ("bare", "remote"):
+            for kind in ("bare", *MODES):
                 for order, _ in orders:
                     order.send((kind, rounds))
                 spent = [_receive(order) for order, _ in orders]
@@ -156,20 +171,12 @@ def main() -> None:
     for size in options.sizes:
         rounds = 20 if options.quick else max(20, min(300, 15_000_000 // size))
         figures = measure(size, repeats, rounds)
-        ratio = statistics.median(a / b for a, b in zip(figures.rate["remote"], figures.rate["bare"], strict=True))
-        rows.append(
-            [
-                f"{size:,}",
-                str(rounds),
-                median(figures.rate["remote"], 0),
-                median(figures.rate["bare"], 0),
-                f"{ratio:.2f}",
-                median(figures.cpu["remote"]),
-                median(figures.cpu["bare"]),
-                f"{figures.disagreement:.0e}",
-            ]
-        )
-    print(table(["float32", "rounds", "remote rounds/s", "pipe rounds/s", "remote/pipe", "remote CPU", "pipe CPU", "disagreement"], rows))
+        for kind in ("bare", *MODES):
+            ratio = statistics.median(a / b for a, b in zip(figures.rate[kind], figures.rate["bare"], strict=True))
+            name = "bare pipes" if kind == "bare" else kind
+            rows.append([f"{size:,}", name, str(rounds), median(figures.rate[kind], 0), f"{ratio:.2f}", median(figures.cpu[kind])])
+        print(f"{size:,} numbers: in the end they differ by {figures.disagreement:.0e}")
+    print("\n" + table(["numbers", "way", "rounds", "rounds/s", "of the pipes", "CPU"], rows))
 
 
 if __name__ == "__main__":

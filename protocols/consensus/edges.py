@@ -139,8 +139,9 @@ class Edge:
         self.incoming = Incoming()
         self.heard = -1
         """the neighbour's newest round"""
-        self.fresh = False
-        """it has spoken since the last round in which it was expected"""
+        self.fresh = 0
+        """rounds in which it has been heard and that no own round has been closed for: 0 to 2, since two neighbours that wait for each
+        other are never further apart"""
         self.ack_due = False
         """it may not know what was taken from it"""
 
@@ -171,7 +172,7 @@ class Edge:
         numbers, weights = list(map(int, state["numbers"])), list(map(float, state["weights"]))
         edge = cls(numbers[0])
         out, into = edge.outgoing, edge.incoming
-        edge.heard, edge.fresh, edge.ack_due = numbers[1], bool(numbers[2]), bool(numbers[3])
+        edge.heard, edge.fresh, edge.ack_due = numbers[1], numbers[2], bool(numbers[3])
         out.number, out.base, out.acked, out.said = numbers[4:8]
         into.number, into.base, into.offer_number, into.offer_base = numbers[8:12]
         out.weight, out.acked_weight, into.weight, into.offer_weight = weights[:4]

@@ -259,8 +259,8 @@ class PushSum(Averager):
             outgoing.acknowledge(message.ack)
         if message.round > edge.heard:
             edge.heard = message.round
-            if not edge.fresh:
-                edge.fresh = True
+            if edge.fresh < 2:
+                edge.fresh += 1
                 self._pacing.arrived(src, now)
                 if self._open and now >= self._pacing.closes:
                     self._close(now)
@@ -341,7 +341,8 @@ class PushSum(Averager):
                     used.append(name)
                 else:
                     missing.append(name)
-                edge.fresh = False
+                if edge.fresh:
+                    edge.fresh -= 1
             elif new:
                 used.append(name)
         if len(edges) < len(self._known):
