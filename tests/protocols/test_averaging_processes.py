@@ -16,7 +16,7 @@ from protocols.transport import Identity, Transport
 
 NODES = 8
 SIZE = 1000
-ROUNDS = 110
+ROUNDS = 80
 LOSS, DUPLICATE, LONGEST = 0.3, 0.2, 0.02
 PATIENCE = 60.0
 
