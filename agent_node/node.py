@@ -26,6 +26,7 @@ from agent_node.together import Together
 from protocols.clock import Clock, LogicalClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode, ResourceError
+from protocols.faults.build import inject
 from protocols.faults.deeds import node_faults
 from protocols.launch import NodeStart
 from protocols.links import write_links
@@ -53,6 +54,7 @@ class AgentNode:
         self.transport = Transport(Identity(start.run, start.node, start.incarnation, "agent"))
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
+        self.shim = inject(self.transport, start, configuration)
         self.persona = _persona(start, configuration, self.control.rejoin)
         self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave)
         self.transport.wall = self.faults.clock.wall
@@ -176,6 +178,8 @@ class AgentNode:
 
     def _observation(self, server: str, message: Observation, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         playing = self.playing
+        if self.shim is not None:
+            self.shim.progress(now, message.steps, message.episodes)
         if playing is None or not self.stepping.observed(server, message.tick, now):
             return
         self.faults.reached(message.steps, message.episodes)
@@ -246,6 +250,8 @@ class AgentNode:
     def _averaged(self, reports: Sequence[RoundReport]) -> None:
         for report in reports:
             self.control.progress.rounds = report.round
+            if self.shim is not None:
+                self.shim.progress(time.monotonic(), round=report.round)
             if report.sketch is not None and self.playing is not None:
                 values = {"consensus.round": float(report.round)}
                 self.telemetry.write(self.playing.trainer.updates, self.figures.episodes, values, {"sketch": report.sketch})
@@ -264,6 +270,8 @@ class AgentNode:
             self._environment_moved()
             self.neighbours.follow(self.control.roster, now)
         self.control.tick(now)
+        if self.shim is not None:
+            self.shim.progress(now)
         if self._started and self.stepping.tick < 0 and now >= self._join_again:
             self._join_again = now + _JOIN_AGAIN
             self._to_environment(Join())
@@ -284,10 +292,14 @@ class AgentNode:
     def _obey(self, command: str) -> None:
         if command == "start":
             self._started = True
+            if self.shim is not None:
+                self.shim.start(time.monotonic())
         elif command == "stop":
             self._stopped = True
         elif command == "finish" and self.together is None:
             self._finished = True
+            if self.shim is not None:
+                self.shim.heal()
             self._learn_no_more()
         elif command == "checkpoint" and self.together is None:
             self._save()

@@ -24,6 +24,7 @@ from env_server.statistics import EpisodeStatistics
 from protocols.clock import LogicalClock, WallClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode
+from protocols.faults.build import inject
 from protocols.faults.deeds import node_faults
 from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog
@@ -56,6 +57,7 @@ class EnvironmentServer:
         endpoint = self.transport.bind("env")
         self.control = NodeControl(start, self.transport, endpoint)
         configuration = self.control.join()
+        self.shim = inject(self.transport, start, configuration)
         self.settings = EnvironmentSettings.model_validate(configuration["environment"])
         self.evaluation = EvaluationSettings.model_validate(configuration["evaluation"])
         self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
@@ -185,6 +187,8 @@ class EnvironmentServer:
     def _obey(self, command: str) -> None:
         if command == "start":
             self._started = True
+            if self.shim is not None:
+                self.shim.start(time.monotonic())
             self._start_by = time.monotonic() + _ASSEMBLY
             self.control.progress.phase = "training"
         elif command == "stop":
@@ -198,6 +202,8 @@ class EnvironmentServer:
         """Training is over: one last evaluation."""
         if not self._finishing:
             self._finishing = True
+            if self.shim is not None:
+                self.shim.heal()
             self.control.progress.phase = "evaluation"
             self._ask_evaluation(self.evaluation.final)
             self._report()
@@ -393,6 +399,8 @@ class EnvironmentServer:
             self.control.roster_changed = False
             self._roster()
         self.control.tick(now)
+        if self.shim is not None:
+            self.shim.progress(now, self._steps, self.statistics.training)
         if self.course is None:
             if self._started and self.desk is not None:
                 self.desk.chase(now)

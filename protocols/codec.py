@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+from zlib import crc32
 
 import msgpack
 import msgspec
@@ -52,12 +53,13 @@ def _kind(name: str, array: Array) -> str:
     return kind
 
 
-def encode(message: Message, arrays: Mapping[str, Array] | None = None) -> list[Buffer]:
-    """Header and frames of a message; `message.frames` is set from `arrays`.
+def encode(message: Message, arrays: Mapping[str, Array] | None = None, checked: bool = False) -> list[Buffer]:
+    """Header and frames of a message; `message.frames` is set from `arrays`, and for a `checked` one `message.crc` from the frames.
 
     Arrays below `SMALL` bytes travel together in the first frame, each at a multiple of 8 bytes, since a frame costs more than their
     copy; larger ones have a frame of their own, in order, and are not copied if they are contiguous.
     """
+    message.crc = 0
     if not arrays:
         message.frames = []
         return [_encoder.encode(message)]
@@ -78,8 +80,18 @@ def encode(message: Message, arrays: Mapping[str, Array] | None = None) -> list[
         else:
             large.append(np.ascontiguousarray(array).data.cast("B"))
     message.frames = infos
-    header = _encoder.encode(message)
-    return [header, b"".join(small), *large] if small else [header, *large]
+    frames = [b"".join(small), *large] if small else large
+    if checked:
+        message.crc = _checksum(frames)
+    return [_encoder.encode(message), *frames]
+
+
+def _checksum(frames: Sequence[Buffer]) -> int:
+    """CRC-32 of all frames one after the other; 1 where that is 0, which means: none."""
+    crc = 0
+    for frame in frames:
+        crc = crc32(frame, crc)
+    return crc or 1
 
 
 def decode(parts: Sequence[Buffer], limits: Limits = Limits()) -> tuple[AnyMessage, dict[str, Array]]:
@@ -101,6 +113,8 @@ def decode(parts: Sequence[Buffer], limits: Limits = Limits()) -> tuple[AnyMessa
         raise BadMessage("E_DECODE", printable(str(error))) from None
     if _encoder.encode(message) != parts[0]:
         _refuse_duplicate_keys(parts[0])
+    if message.crc and message.crc != _checksum(parts[1:]):
+        raise BadMessage("E_FRAME", "the frames are not those that were sent: their checksum is wrong")
     return message, _arrays(message.frames, parts[1:])
 
 

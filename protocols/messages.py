@@ -39,7 +39,7 @@ class ArrayInfo(msgspec.Struct, forbid_unknown_fields=True, array_like=False):
 
 class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Fields of every header. The transport fills them in; a sender sets only the body, for requests `rid`, and under the logical clock
-    `sent` and `at`, the ticks at which the message was sent and counts as arrived."""
+    `sent` and `at`, the ticks at which the message was sent and counts as arrived. `crc` is the CRC-32 of the frames (0: not given)."""
 
     v: Annotated[int, Meta(ge=1, le=1)] = 1
     run: Name = ""
@@ -51,6 +51,7 @@ class Message(msgspec.Struct, tag_field="t", tag=str.lower, forbid_unknown_field
     ts: Seconds = 0.0
     sent: Count = 0
     at: Count = 0
+    crc: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     frames: Annotated[list[ArrayInfo], Meta(max_length=64)] = []
 
 

@@ -21,6 +21,7 @@ import zmq
 
 from protocols import codec
 from protocols.errors import Backpressure, BadMessage, ResourceError
+from protocols.faults.shim import Shim
 from protocols.messages import Channel, Role, Roster
 from protocols.transport.guard import Guard
 from protocols.transport.inbox import Inbox, Received
@@ -86,6 +87,8 @@ class SocketLoop:
         self.destinations: dict[tuple[Channel, str], Destination] = {}
         self.interrupted = False
         """somebody else wants to drive: `turn` ends at once"""
+        self.shim: Shim[Destination] | None = None
+        """what happens to messages on their way, where a run has faults of the links"""
         self._identity = identity
         self.guard = Guard(identity.run, identity.name, identity.role, self.counters, options.guard)
         self._sequences: dict[tuple[Channel, str], count[int]] = {}
@@ -175,7 +178,9 @@ class SocketLoop:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), seconds, callback))
 
     def close(self, deadline: float) -> None:
-        """Send what is queued until `deadline`, then close everything."""
+        """Send what is queued until `deadline`, then close everything. What the links still hold back is lost."""
+        if self.shim is not None:
+            self.counters["tx.dropped"] += self.shim.close()
         try:
             self.flush()
             while self._blocked and (left := deadline - time.monotonic()) > 0:
@@ -214,10 +219,15 @@ class SocketLoop:
     def turn(self, patience: float) -> None:
         """Run timers, send what is queued, and read what comes within `patience` seconds."""
         timeout = min(patience, self._run_timers())
+        shim = self.shim
+        if shim is not None:
+            self._release(shim)
         self.flush()
         poller = self._current_poller()
         self._asleep = True
         # Whoever posts, interrupts or empties the inbox from now on sees `_asleep`; whoever did before is seen here.
+        if shim is not None:
+            timeout = min(timeout, shim.wait())
         if self._ready or self.interrupted or (not self.reading and not self.inbox.full):
             timeout = 0.0
         try:
@@ -230,6 +240,16 @@ class SocketLoop:
                     os.read(self._wake_read, 4096)
             elif events & _IN and isinstance(source, zmq.Socket):
                 self._drain(source, self._sockets[source])
+
+    def _release(self, shim: Shim[Destination]) -> None:
+        """Send what the links have held back for long enough, unless who it was for has gone."""
+        for destination, parts in shim.release(time.monotonic()):
+            if self.destinations.get((destination.channel, destination.name)) is not destination:
+                self.counters["tx.dropped"] += 1
+            elif len(destination.waiting) >= self.options.queue:
+                self.counters["tx.drop_backpressure"] += 1
+            else:
+                self.post(destination, parts)
 
     def _current_poller(self) -> zmq.Poller:
         """Waits for input, unless the application is far behind, and for room where a send would have blocked."""

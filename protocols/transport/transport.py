@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 from protocols import codec
 from protocols.errors import Backpressure, BadMessage, ResourceError
+from protocols.faults.links import Links
+from protocols.faults.shim import Shim
+from protocols.faults.trace import Recorder
 from protocols.messages import Channel, Message
 from protocols.transport.inbox import Received
-from protocols.transport.loop import LONGEST_TURN, Identity, SocketLoop
+from protocols.transport.loop import LONGEST_TURN, Destination, Identity, SocketLoop
 from protocols.transport.sockets import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -91,7 +94,16 @@ class Transport:
         message.run, message.src, message.dst, message.inc = identity.run, identity.name, name, identity.incarnation
         message.seq = next(destination.sequence)
         message.ts = self.wall()
-        loop.post(destination, codec.encode(message, arrays))
+        shim = loop.shim
+        parts = codec.encode(message, arrays, checked=shim is not None)
+        if shim is None:
+            loop.post(destination, parts)
+        else:
+            copies, holds = shim.admit(destination, (channel, name), type(message).__name__.lower(), parts, time.monotonic())
+            for copy in copies:
+                loop.post(destination, copy)
+            if holds:
+                loop.wake()
         # Either nobody drives, and it is sent here, or the driver is told. Who posts while this sends is seen by the loop's condition.
         while loop.pending and self._closing is None:
             if not self._wheel.acquire(blocking=False):
@@ -141,6 +153,16 @@ class Transport:
         """Call `callback` every so often, on the thread that drives: it must be short and may `send`."""
         with self._driving():
             self._loop.call_every(seconds, callback)
+
+    def inject(self, links: Links | None, recorder: Recorder | None = None, origin: float | None = None) -> Shim[Destination] | None:
+        """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` is the monotonic time
+        at which training began, if it has. What is returned must be told how far the run is."""
+        with self._driving():
+            known = self._loop.shim
+            if known is not None:
+                self.counters["tx.dropped"] += known.close()
+            self._loop.shim = None if links is None else Shim(links, self.counters, recorder, origin)
+            return self._loop.shim
 
     @property
     def depth(self) -> int:

@@ -15,7 +15,7 @@ from protocols.messages import AnyMessage, Message
 
 TYPES: tuple[type[Message], ...] = get_args(AnyMessage)
 
-TRANSPORT = {"v", "frames"}
+TRANSPORT = {"v", "frames", "crc"}
 DTYPES = [np.dtype(name) for name in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "?")]
 
 

@@ -1,0 +1,69 @@
+"""The links of one node of a run, from the run's configuration (as it travels in `Welcome`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protocols.faults.links import Links
+from protocols.faults.replay import ReplayedLinks
+from protocols.faults.schedule import LINK_KINDS, Schedule, compile_schedule, ends_of
+from protocols.faults.settings import FaultsSettings, LinkRule
+from protocols.faults.trace import Past, Recorder, read_past, recorded_changes
+from protocols.launch import NodeStart
+from protocols.settings import parse_duration
+
+if TYPE_CHECKING:
+    from protocols.faults.shim import Shim
+    from protocols.transport import Transport
+    from protocols.transport.loop import Destination
+
+
+def faults_of(configuration: Mapping[str, Any]) -> FaultsSettings | None:
+    """The section `faults`, if there is one."""
+    given = configuration.get("faults")
+    return None if given is None else FaultsSettings.model_validate(given)
+
+
+def schedule_of(configuration: Mapping[str, Any]) -> Schedule:
+    """The schedule of a run: equal in all of its processes."""
+    rules = [LinkRule.model_validate(rule) for rule in configuration["network"].get("links", ())]
+    until = {key: parse_duration(value) if key == "time" and value is not None else value for key, value in configuration["until"].items()}
+    agents = [f"agent-{number}" for number in range(int(configuration["agents"]["count"]))]
+    return compile_schedule(faults_of(configuration), rules, agents, ends_of(until))
+
+
+def links_of(configuration: Mapping[str, Any], own: str, epoch: int = 1, past: Past | None = None) -> Links | None:
+    """The links of node `own`, or None where nothing can happen to a message. `epoch` is the incarnation, or under the logical clock
+    whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written."""
+    schedule, faults = schedule_of(configuration), faults_of(configuration)
+    if faults is None and not schedule.events:
+        return None
+    seed = 0 if faults is None else faults.seed
+    if faults is not None and faults.mode == "replay" and faults.trace is not None:
+        changes = recorded_changes(Path(faults.trace), own, epoch, LINK_KINDS)
+        return ReplayedLinks(schedule, seed, own, changes, epoch)
+    past = past or Past()
+    return Links(schedule, seed, own, epoch, past.begun, past.ended)
+
+
+def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) -> Recorder:
+    """Where the links of this node are written down."""
+    faults = faults_of(configuration)
+    full = faults is not None and faults.record == "full"
+    return Recorder(start.node_directory, start.node, start.incarnation, full, time.time if wall else None)
+
+
+def inject(transport: Transport, start: NodeStart, configuration: Mapping[str, Any]) -> Shim[Destination] | None:
+    """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none."""
+    if configuration["clock"] != "wall":
+        return None
+    past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else Past()
+    links = links_of(configuration, start.node, start.incarnation, past)
+    if links is None:
+        return None
+    # Training began in an earlier life of this process: its age is that of the run, not of the process.
+    origin = None if past.origin is None else time.monotonic() - (time.time() - past.origin)
+    return transport.inject(links, recorder_of(configuration, start, wall=True), origin)

@@ -1,0 +1,210 @@
+"""What the links of one node did, written down: lines of `nodes/NAME/faults.jsonl` beside those of other faults.
+
+    {"what": "start", ...}                         training began: the origin of `time`
+    {"what": "begin" | "end", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
+    {"what": "links", "period", "links": {"peer agent-1": {"sent", "delivered", "lost", "bytes", "duplicated", "reordered", "corrupted",
+                                                          "queued", "held", "delay": {"p50", "p90", "p99", "max"}}}}
+    {"what": "message", "link", "kind", "seq", "size", "copies", "corrupt", "cause"}         with `record: full`
+
+`seqs` holds, link by link, the number of the last message before the change: what holds from then on began with the next one. `sent` counts
+messages, `delivered` the copies that arrive, `bytes` those of the messages sent, `held` the most bytes that were held back at once. With a
+clock (`clock: wall`) every line has the unix time `t`; without one nothing in the file depends on when it was written, so that two runs
+under `clock: logical` write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocols.errors import ConfigurationError
+from protocols.faults.links import Fate
+from protocols.faults.moments import Reached
+from protocols.faults.schedule import Change
+
+FILE = "faults.jsonl"
+_MOST_DELAYS = 10_000
+"""delays of one link and period from which quantiles are taken"""
+_PENDING = 65536
+
+
+@dataclass
+class Tally:
+    """Counts of one link in one period."""
+
+    sent: int = 0
+    delivered: int = 0
+    lost: int = 0
+    bytes: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    corrupted: int = 0
+    queued: int = 0
+    held: int = 0
+    delays: list[float] = field(default_factory=list)
+
+    def add(self, size: int, fate: Fate, held: int = 0) -> None:
+        """Count one message; `held`: bytes that are held back on this link now."""
+        copies = len(fate.copies)
+        self.sent += 1
+        self.delivered += copies
+        self.lost += not copies
+        self.bytes += size
+        self.duplicated += copies > 1
+        self.reordered += fate.reordered
+        self.corrupted += fate.corrupt is not None and copies > 0
+        self.queued += fate.queued
+        self.held = max(self.held, held)
+        if copies and len(self.delays) < _MOST_DELAYS:
+            self.delays.append(fate.copies[0])
+
+    def summary(self) -> dict[str, Any]:
+        """As it is written."""
+        counts = {name: value for name, value in vars(self).items() if name != "delays"}
+        if not self.delays:
+            return counts
+        delays = sorted(self.delays)
+        ranks = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+        return {**counts, "delay": {name: round(delays[min(len(delays) - 1, int(q * len(delays)))], 6) for name, q in ranks.items()}}
+
+
+class Recorder:
+    """Appends to the trace of one node. `full`: one line for each message too; `clock`: unix time for `t`, None under a logical clock."""
+
+    def __init__(
+        self, directory: Path, node: str, incarnation: int = 1, full: bool = False, clock: Callable[[], float] | None = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / FILE
+        self._who = {"node": node, "incarnation": incarnation}
+        self._full = full
+        self._clock = clock
+        self._period: int | None = None
+        self._tallies: dict[str, Tally] = {}
+        self._seqs: dict[str, int] = {}
+        self._lines: list[str] = []
+        self._size = 0
+
+    def start(self) -> None:
+        """Training begins."""
+        self._write({"what": "start", **self._who})
+        self.flush()
+
+    def changed(self, changes: Sequence[Change], reached: Reached) -> None:
+        """Rules or partitions began or ended between the messages so far and those to come."""
+        for change in changes:
+            line: dict[str, Any] = {"what": change.what, "id": change.event.id, "kind": change.event.kind, **self._who, **vars(reached)}
+            if change.until is not None:
+                line["until"] = vars(change.until)
+            if change.event.cut is not None:
+                line["cut"] = change.event.cut.text()
+            self._write({**line, "seqs": dict(sorted(self._seqs.items()))})
+        if changes:
+            self.flush()
+
+    def decided(self, channel: str, dst: str, kind: str, seq: int, size: int, fate: Fate, held: int = 0) -> None:
+        """The fate of a message."""
+        link = f"{channel} {dst}"
+        tally = self._tallies.get(link)
+        if tally is None:
+            tally = self._tallies[link] = Tally()
+        tally.add(size, fate, held)
+        self._seqs[link] = seq
+        if self._full:
+            copies = [round(delay, 9) for delay in fate.copies]
+            line = {"what": "message", "link": link, "kind": kind, "seq": seq, "size": size, "copies": copies}
+            self._write({**line, "corrupt": fate.corrupt, "cause": fate.cause})
+
+    def tick(self, period: int) -> None:
+        """Counts of a period (a second; under a logical clock any number that rises) are written when the next one begins."""
+        if self._period != period:
+            self._close_period()
+            self._period = period
+
+    def close(self) -> None:
+        """Write what has not been written yet."""
+        self._close_period()
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring what is waiting to the file; a full disk loses it."""
+        if self._lines:
+            lines, self._lines, self._size = self._lines, [], 0
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write("".join(lines))
+            except OSError:
+                return
+
+    def _close_period(self) -> None:
+        if self._tallies:
+            links = {link: self._tallies[link].summary() for link in sorted(self._tallies)}
+            self._write({"what": "links", "period": self._period or 0, "links": links})
+            self._tallies.clear()
+            self.flush()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        stamped = line if self._clock is None else {"t": round(self._clock(), 6), **line}
+        text = json.dumps(stamped, separators=(",", ":")) + "\n"
+        self._lines.append(text)
+        self._size += len(text)
+        if self._size > _PENDING:
+            self.flush()
+
+
+@dataclass
+class Past:
+    """What earlier incarnations of a node have written."""
+
+    origin: float | None = None
+    """unix time at which training began"""
+    begun: dict[str, Reached] = field(default_factory=dict)
+    """events of the links to how far the run was when they began"""
+    ended: list[str] = field(default_factory=list)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a trace that are JSON maps; none where there is no file."""
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found = []
+    for text in content.splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # the last line of a process that died in it
+        if isinstance(line, dict):
+            found.append(line)
+    return found
+
+
+def read_past(directory: Path, kinds: Sequence[str]) -> Past:
+    """What a restarted process must know: since when there is training, and which events of these kinds began and ended before."""
+    past = Past()
+    for line in read_lines(directory / FILE):
+        if line.get("what") == "start" and past.origin is None and "t" in line:
+            past.origin = float(line["t"])
+        if line.get("kind") in kinds and line.get("what") == "begin":
+            past.begun.setdefault(str(line["id"]), Reached(**{name: line.get(name, 0) for name in ("time", "step", "episode", "round")}))
+        elif line.get("kind") in kinds and line.get("what") == "end":
+            past.ended.append(str(line["id"]))
+    return past
+
+
+def recorded_changes(run: Path, node: str, incarnation: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """The begin and end lines of a node's links in a recorded run. `ConfigurationError` where there is no trace of that node."""
+    path = run / "nodes" / node / FILE
+    if not path.is_file():
+        raise ConfigurationError(
+            f"faults.trace: {run} holds no trace of {node} ({path} is missing); give the directory of a run with faults"
+        )
+    return [
+        line
+        for line in read_lines(path)
+        if line.get("what") in ("begin", "end") and line.get("kind") in kinds and line.get("incarnation") == incarnation
+    ]
