@@ -96,6 +96,8 @@ class Recorder:
     def changed(self, changes: Sequence[Change], reached: Reached) -> None:
         """Rules or partitions began or ended between the messages so far and those to come."""
         for change in changes:
+            if change.event.lasting:
+                continue  # the network is like that all along
             line: dict[str, Any] = {"what": change.what, "id": change.event.id, "kind": change.event.kind, **self._who, **vars(reached)}
             if change.until is not None:
                 line["until"] = vars(change.until)
