@@ -39,7 +39,7 @@ class ReplayedLinks(Links):
             holding = self._held[link]
             while position < len(script) and script[position][0] < seq:
                 _, what, event = script[position]
-                if what == "begin":
+                if what == "on":
                     holding[event.id] = event
                 else:
                     holding.pop(event.id, None)
@@ -50,7 +50,7 @@ class ReplayedLinks(Links):
         return super().fate(dst, channel, kind, seq, size, now)
 
     def _script(self, dst: str, channel: str) -> list[tuple[int, str, Event]]:
-        """(number of the last message before it, begin or end, event) of one link, in the order of the recording."""
+        """(number of the last message before it, on or off, event) of one link, in the order of the recording."""
         name = f"{channel} {dst}"
         return [(int(line.get("seqs", {}).get(name, 0)), str(line["what"]), event) for line, event in self._changes]
 

@@ -1,7 +1,7 @@
 """What the links of one node did, written down: lines of `nodes/NAME/faults.jsonl` beside those of other faults.
 
     {"what": "start", ...}                         training began: the origin of `time`
-    {"what": "begin" | "end", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
+    {"what": "on" | "off", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
     {"what": "links", "period", "links": {"peer agent-1": {"sent", "delivered", "lost", "bytes", "duplicated", "reordered", "corrupted",
                                                           "queued", "held", "delay": {"p50", "p90", "p99", "max"}}}}
     {"what": "message", "link", "kind", "seq", "size", "copies", "corrupt", "cause"}         with `record: full`
@@ -29,6 +29,7 @@ FILE = "faults.jsonl"
 _MOST_DELAYS = 10_000
 """delays of one link and period from which quantiles are taken"""
 _PENDING = 65536
+_WORDS = {"begin": "on", "end": "off"}
 
 
 @dataclass
@@ -98,7 +99,13 @@ class Recorder:
         for change in changes:
             if change.event.lasting:
                 continue  # the network is like that all along
-            line: dict[str, Any] = {"what": change.what, "id": change.event.id, "kind": change.event.kind, **self._who, **vars(reached)}
+            line: dict[str, Any] = {
+                "what": _WORDS[change.what],
+                "id": change.event.id,
+                "kind": change.event.kind,
+                **self._who,
+                **vars(reached),
+            }
             if change.until is not None:
                 line["until"] = vars(change.until)
             if change.event.cut is not None:
@@ -191,15 +198,15 @@ def read_past(directory: Path, kinds: Sequence[str]) -> Past:
     for line in read_lines(directory / FILE):
         if line.get("what") == "start" and past.origin is None and "t" in line:
             past.origin = float(line["t"])
-        if line.get("kind") in kinds and line.get("what") == "begin":
+        if line.get("kind") in kinds and line.get("what") == "on":
             past.begun.setdefault(str(line["id"]), Reached(**{name: line.get(name, 0) for name in ("time", "step", "episode", "round")}))
-        elif line.get("kind") in kinds and line.get("what") == "end":
+        elif line.get("kind") in kinds and line.get("what") == "off":
             past.ended.append(str(line["id"]))
     return past
 
 
 def recorded_changes(run: Path, node: str, incarnation: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    """The begin and end lines of a node's links in a recorded run. `ConfigurationError` where there is no trace of that node."""
+    """The lines on and off of a node's links in a recorded run. `ConfigurationError` where there is no trace of that node."""
     path = run / "nodes" / node / FILE
     if not path.is_file():
         raise ConfigurationError(
@@ -208,5 +215,5 @@ def recorded_changes(run: Path, node: str, incarnation: int, kinds: Sequence[str
     return [
         line
         for line in read_lines(path)
-        if line.get("what") in ("begin", "end") and line.get("kind") in kinds and line.get("incarnation") == incarnation
+        if line.get("what") in ("on", "off") and line.get("kind") in kinds and line.get("incarnation") == incarnation
     ]

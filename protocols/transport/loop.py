@@ -246,9 +246,8 @@ class SocketLoop:
         for destination, parts in shim.release(time.monotonic()):
             if self.destinations.get((destination.channel, destination.name)) is not destination:
                 self.counters["tx.dropped"] += 1
-            elif len(destination.waiting) >= self.options.queue:
-                self.counters["tx.drop_backpressure"] += 1
             else:
+                # Even to a full queue: the sender was told that it is on its way, and its next `send` finds the queue full.
                 self.post(destination, parts)
 
     def _current_poller(self) -> zmq.Poller:

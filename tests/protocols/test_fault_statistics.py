@@ -215,7 +215,7 @@ def test_effects_of_one_rule_are_independent_of_each_other() -> None:
 def test_draws_are_uniform() -> None:
     draws = Draws(3, "x")
     values = np.array([draws.eight(seq) for seq in range(MESSAGES // 8)])
-    assert 0.0 < values.min()
+    assert values.min() > 0.0
     assert values.max() < 1.0
     counts = np.histogram(values, 100, (0, 1))[0]
     expected = values.size / 100
