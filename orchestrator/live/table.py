@@ -144,6 +144,14 @@ def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False
     return f" [{full * filled}{empty * (bar - filled)}]{tail}"[:width]
 
 
+def fault_line(snapshot: dict[str, Any]) -> str:
+    """`faults: freeze: process.pause agent-1   next fault: split: partition agent-0 | agent-1 at episode 1500`; empty where none is."""
+    faults = snapshot.get("faults") or {}
+    parts = [f"faults: {', '.join(faults['active'])}"] if faults.get("active") else []
+    parts += [f"next fault: {faults['next']}"] if faults.get("next") else []
+    return "   ".join(parts)
+
+
 class TableView:
     """Redraws in place on a terminal; everything else is printed above."""
 
@@ -181,6 +189,8 @@ class TableView:
         table = node_table(snapshot, width)
         lines: list[ConsoleRenderable] = [table] if table else []
         lines.append(Text(progress_line(snapshot, width), no_wrap=True, overflow="crop"))
+        if faults := fault_line(snapshot):
+            lines.append(Text(" " + faults, "yellow", no_wrap=True, overflow="ellipsis"))
         if self._hint:
             lines.append(Text(" " + self._hint, "dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)

@@ -12,7 +12,7 @@ from orchestrator.live import figures
 from orchestrator.live.columns import columns
 from orchestrator.live.jsonlines import JsonView
 from orchestrator.live.plain import PlainView
-from orchestrator.live.table import FOLD_ABOVE, TableView, agent_rows, node_table, progress_line
+from orchestrator.live.table import FOLD_ABOVE, TableView, agent_rows, fault_line, node_table, progress_line
 from orchestrator.live.view import Outcome, startup_lines
 
 from .snapshots import EVENT, agent, snapshot
@@ -204,3 +204,9 @@ def test_json_never_holds_what_json_has_not() -> None:
     for line in stream.getvalue().splitlines():
         json.loads(line, parse_constant=refuse)
     assert figures.value(broken, "return") is None
+
+
+def test_faults_that_last_and_the_next_one_are_a_line() -> None:
+    assert fault_line({}) == "" and fault_line({"faults": {"active": [], "next": ""}}) == ""
+    line = fault_line({"faults": {"active": ["freeze: process.pause agent-1"], "next": "split: partition a | b at episode 1500"}})
+    assert line == "faults: freeze: process.pause agent-1   next fault: split: partition a | b at episode 1500"
