@@ -1,7 +1,8 @@
-"""Averaging between real processes under fire: a death in a ring of four, a straggler, a liar."""
+"""Averaging between real processes under fire: a partition in a ring of eight, a death in a ring of four, a straggler, a liar."""
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,38 @@ import pytest
 from benchmarks.ring import Options, Ring, disagreement, rate, round_time, wait
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+
+def gap(count: int) -> float:
+    """Of a ring with equal weights: (2/3) (1 - cos(2 pi / n))."""
+    return 2 / 3 * (1 - math.cos(2 * math.pi / count))
+
+
+def test_a_partition_stops_nobody_and_leaves_no_trace_after_it(tmp_path: Path) -> None:
+    begins, lasts = 1.0, 4.0
+    cut = {"groups": [["agent-[0-3]"], ["agent-[4-7]"]]}
+    faults = {"events": [{"id": "split", "at": {"time": f"{begins}s"}, "for": f"{lasts}s", "partition": cut}]}
+    with Ring(tmp_path, 8, Options(period=0.05), faults) as ring:
+        start, end = ring.began + begins, ring.began + begins + lasts
+        limit = int(3 * math.log(1e6) / gap(8))
+
+        def healed() -> dict[str, list[dict[str, object]]] | None:
+            found = {name: [line for line in ring.rounds(name) if line["t"] > end] for name in ring.names}
+            return found if all(len(lines) > limit for lines in found.values()) else None
+
+        after = wait("enough rounds after the cut", healed, 90)
+        before = {name: ring.rounds(name) for name in ring.names}
+        assert all(process.poll() is None for process in ring.processes.values()), "nobody died of it"
+    for name, lines in before.items():
+        during = [line for line in lines if start < line["t"] < end]
+        assert len(during) > 10, f"{name} goes on while it is cut off"
+        assert min(line["w"] for line in lines) > 1e-2
+    sides = [[before[f"agent-{i}"] for i in range(4)], [before[f"agent-{i}"] for i in range(4, 8)]]
+    last = [[[line for line in lines if line["t"] < end][-1]["z"] for lines in side] for side in sides]
+    apart = disagreement([*last[0], *last[1]])
+    assert apart > 1e-3 and all(disagreement(side) < apart for side in last), "the cut has cut: each side agrees with itself first"
+    final = [lines[limit]["z"] for lines in after.values()]
+    assert disagreement(final) < 1e-6, f"within {limit} rounds after the cut"
 
 
 def test_a_death_holds_nobody_up_and_who_returns_has_weight_soon(tmp_path: Path) -> None:
