@@ -280,7 +280,9 @@ class FaultScheduler:
         """Into the run server's own log, and the events."""
         self._log.write(what, fault, kind, target=node, **vars(reached))
         text = f"fault {fault} {'begins' if what == 'begin' else 'ends'}: {kind} at {node}"
-        self._event("warning" if what == "begin" else "info", f"fault.{what}", text, node if "," not in node else "run", fault, kind)
+        self._event(
+            "warning" if what == "begin" else "info", f"fault.{what}", text, node if node in self._nodes.processes else "run", fault, kind
+        )
 
     def _event(self, severity: str, code: str, text: str, node: str, fault: str, kind: str) -> None:
         logger.info("%s: %s", code, text)
