@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from agent_node.settings import AgentSettings, CoordinationGameSettings, LearnerSettings, ReplaySettings, WorldModelSettings
+from protocols.faults.checking import KINDS_OF_MESSAGES, Run, check
+from protocols.faults.schedule import ends_of
 from protocols.settings import format_size
 from protocols.topology.unfit import UnfitTopology
 
@@ -292,6 +294,17 @@ def _pins(subject: Subject) -> Iterator[Finding]:
         if not any(fnmatchcase(name, glob) for name in names):
             where: Path = ("launch", "placement", "pins", glob)
             yield Finding(where, f'"{glob}" matches no node: they are env-0 and {_span(names[1:])}', _meant(glob, names), key=True)
+
+
+@reads("faults", "network.links", "agents.count", "until", "exchange.consensus")
+def _faults(subject: Subject) -> Iterator[Finding]:
+    configuration = subject.configuration
+    agents, until = configuration.agent_names(), configuration.until
+    ends = ends_of({"time": until.time, "steps": until.steps, "episodes": until.episodes})
+    run = Run(agents, ends, configuration.exchange.consensus is not None)
+    for fault in check(configuration.faults, configuration.network.links, run):
+        choices = sorted(KINDS_OF_MESSAGES) if "types" in fault.path else run.nodes
+        yield Finding(fault.path, fault.text, None if fault.name is None else _meant(fault.name, choices))
 
 
 @reads("evaluation")

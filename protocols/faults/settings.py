@@ -161,8 +161,13 @@ class Span(OneOf, _Sparse):
     """averaging rounds of the agent that acts"""
 
 
+def _is_scalar(value: Any) -> bool:
+    """A duration, or a number that lacks its unit."""
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
 def _constant(value: Any) -> Any:
-    return {"dist": "constant", "mean": value} if isinstance(value, str) else value
+    return {"dist": "constant", "mean": value} if _is_scalar(value) else value
 
 
 def _probability(value: Any) -> Any:
@@ -170,7 +175,7 @@ def _probability(value: Any) -> Any:
 
 
 def _span(value: Any) -> Any:
-    return {"time": value} if isinstance(value, str) else value
+    return {"time": value} if _is_scalar(value) else value
 
 
 def _listed(value: Any) -> Any:

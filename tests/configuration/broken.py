@@ -1,4 +1,4 @@
-"""Thirty broken configurations. `«` marks where a mistake stands (it is not part of the file); `expected` lists the mistakes in the order
+"""Broken configurations. `«` marks where a mistake stands (it is not part of the file); `expected` lists the mistakes in the order
 of their marks, then those of arguments (`argument`) and of neighbouring files (`file`)."""
 
 from __future__ import annotations
@@ -325,5 +325,107 @@ CASES = [
         M("agents.learner.warmup", "2000 transitions never fit into a buffer of 1000"),
         M("agents.learner.value_range", "the lower end 1 is not below the upper end 0"),
         M("launch.placement.pins.agnet-0", "matches no node: they are env-0 and agent-0 ... agent-3", "agent-0"),
+    ),
+    _case(
+        "faults: names, ids and groups",
+        START
+        + PLACE
+        + "network:\n  links:\n    - {id: wan, to: «agent-9, delay: 5ms}\n    - {id: «wan, during: «{stop: {step: 5}}, loss: 0.1}\n"
+        + "faults:\n  events:\n"
+        + "    - {id: kill, at: {time: 1s}, process: {target: «agnt-1, action: kill}}\n"
+        + "    - {id: «wan, at: {time: 1s}, partition: {groups: «[[agent-0, agent-1], 'agent-[1-3]']}}\n"
+        + "    - {id: «random-1, at: {time: 1s}, link: «{to: agent-1}}\n"
+        + "    - {id: chat, at: {time: 1s}, link: {loss: 0.5, types: [«averag]}}\n",
+        M("network.links[0].to", '"agent-9" matches no node: they are agent-0 ... agent-3, env-0, run'),
+        M("network.links[1].id", "is the id of another rule or event too"),
+        M("network.links[1].during", "belongs into faults.links"),
+        M("faults.events[0].process.target", '"agnt-1" matches no node', "agent-1"),
+        M("faults.events[1].id", "is the id of another rule or event too"),
+        M("faults.events[1].partition.groups", "agent-1 would be on two sides at once"),
+        M("faults.events[2].id", "could be the id of a drawn fault"),
+        M("faults.events[2].link", "does nothing; give it delay, loss"),
+        M("faults.events[3].link.types[0]", '"averag" is no type of message', "average"),
+    ),
+    _case(
+        "faults: when",
+        "version: 1\nuntil: {episodes: 100}\nexchange: {consensus: null}\n"
+        + PLACE
+        + "faults:\n  links:\n    - {id: a, loss: 0.1, during: {start: {step: 9}, stop: «{step: 9}}}\n"
+        + "  events:\n"
+        + "    - {id: late, at: «{episode: 100}, partition: {shape: halves}}\n"
+        + "    - {id: healed, at: «{episode: 90}, partition: {shape: halves}}\n"
+        + "    - {id: round, at: «{round: 3}, partition: {shape: halves}}\n"
+        + "    - {id: ring, at: {step: 1}, for: «{steps: 3}, process: {target: agent-1, action: kill}}\n"
+        + "    - {id: stay, at: {step: 1}, process: {target: agent-1, action: pause, restart_after: «3s}}\n",
+        M("faults.links[0].during.stop", "the rule ends at 9, before it begins at 9"),
+        M("faults.events[0].at", "episode 100 is never reached: training ends at 100"),
+        M("faults.events[1].at", "all is healed already: faults end at 90"),
+        M("faults.events[2].at", "exchange.consensus is null"),
+        M("faults.events[3].for", "write restart_after"),
+        M("faults.events[4].process.restart_after", "pause ends no process"),
+    ),
+    _case(
+        "faults: what is never healed cannot recover",
+        START
+        + PLACE
+        + "faults:\n  heal_before_end: 0%\n  expect: [{metric: recovery_time.max, op: '<', value: 20s}]\n"
+        + "  events:\n    - «{id: split, at: {time: 1s}, partition: {shape: halves}}\n"
+        + "    - {id: short, at: {time: 1s}, for: 2s, partition: {shape: halves}}\n",
+        M("faults.events[0]", "never ends, and faults.expect asks for a recovery"),
+    ),
+    _case(
+        "faults: models of links",
+        START
+        + PLACE
+        + "network:\n  links:\n"
+        + "    - {id: a, delay: {dist: normal, mean: 5ms, jitter: 1ms, min: «9ms, max: 3ms}}\n"
+        + "    - {id: b, delay: «{dist: lognormal, mean: 5ms}, loss: «{model: gilbert_elliott, p_gb: 0.1}}\n"
+        + "    - {id: c, delay: {dist: exponential, mean: 5ms, jitter: «1ms}}\n"
+        + "    - {id: d, delay: {dist: empirical, file: «none.txt}}\n"
+        + "faults: {random: {weights: «{partition: 0, kill: 0, pause: 0, slow: 0, link: 0}, every: «0s}}\n",
+        M("network.links[0].delay.min", "is above the greatest, 0.003 s (max)"),
+        M("network.links[1].delay", "lognormal needs mean and jitter; jitter is missing"),
+        M("network.links[1].loss", "gilbert_elliott needs p_gb and p_bg; p_bg is missing"),
+        M("network.links[2].delay.jitter", "means nothing for exponential"),
+        M("network.links[3].delay.file", "cannot be read"),
+        M("faults.random.weights", "nothing is ever drawn"),
+        M("faults.random.every", "must be above 0s"),
+    ),
+    _case(
+        "faults: values that are none",
+        START
+        + PLACE
+        + "network: {links: [{id: a, loss: «1.5, bandwidth: {rate: «10}, delay: «5}]}\n"
+        + "faults:\n  heal_before_end: «ten%\n  events:\n"
+        + "    - {id: two, at: «{step: 1, episode: 1}, partition: {shape: halves}}\n"
+        + "    - «{id: none, at: {step: 1}}\n"
+        + "    - {id: long, at: {step: 1}, for: «5, partition: {shape: «half}}\n",
+        M("network.links[0].loss", "1.5 is more than 1"),
+        M("network.links[0].bandwidth.rate", "10 has no unit; write 10kbit or 10mbit"),
+        M("network.links[0].delay", "5 has no unit; write 5ms or 5s"),
+        M("faults.heal_before_end", '"ten%" is no share; write for example 10% or 0.1'),
+        M("faults.events[0].at", "give exactly one of time, step, episode, round, random (given: step, episode)"),
+        M(
+            "faults.events[1]",
+            "give exactly one of partition, process, straggler, clock, byzantine, storage, membership, link",
+        ),
+        M("faults.events[2].for", "5 has no unit; write 5ms or 5s"),
+        M("faults.events[2].partition.shape", '"half" is not one of isolate_one, halves', "halves"),
+    ),
+    _case(
+        "faults: replay and backends",
+        START + PLACE + "faults: {backend: «netem, mode: «replay}\n",
+        M("faults.backend", "netem is not in this version"),
+        M("faults.mode", "write trace: runs/NAME"),
+    ),
+    _case(
+        "faults: a trace that is none",
+        START + PLACE + "faults: {mode: replay, trace: «runs/none}\n",
+        M("faults.trace", "runs/none holds no trace of agent-0"),
+    ),
+    _case(
+        "faults: a trace without replay",
+        START + PLACE + "faults: {trace: «full}\n",
+        M("faults.trace", "write record: full"),
     ),
 ]

@@ -1,0 +1,308 @@
+"""Rules between the keys of `faults` and `network.links`: what can't work, is ambiguous, or does nothing, said before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import inf
+from pathlib import Path as FilePath
+from typing import get_args
+
+from protocols.errors import ConfigurationError
+from protocols.faults.distributions import read_values
+from protocols.faults.moments import moment
+from protocols.faults.partitions import SMALLEST_RING
+from protocols.faults.settings import (
+    AUTO,
+    At,
+    Distribution,
+    FaultEvent,
+    FaultsSettings,
+    LinkEffects,
+    LinkRule,
+    Loss,
+    Membership,
+    Nemesis,
+    Partition,
+    Process,
+)
+from protocols.faults.trace import FILE
+from protocols.messages import AnyMessage
+
+Path = tuple[str | int, ...]
+KINDS_OF_MESSAGES = frozenset(kind.__name__.lower() for kind in get_args(AnyMessage))
+_LETHAL = ("kill", "term", "exit", "oom")
+_NEEDS = {
+    "constant": ("mean",), "uniform": ("min", "max"), "normal": ("mean", "jitter"), "lognormal": ("mean", "jitter"),
+    "exponential": ("mean",), "pareto": ("mean", "jitter"), "empirical": ("file",),
+}  # fmt: skip
+_EFFECTS = ("delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth")
+_SIDED = ("isolate_one", "halves", "majority_minority")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A broken rule: where, what and how to mend it. `name` is the misspelt one of a node, if it is one."""
+
+    path: Path
+    text: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the rules must know of the rest of the configuration. `ends` as for `schedule.compile_schedule`."""
+
+    agents: Sequence[str]
+    ends: Mapping[str, float]
+    averages: bool = True
+    """whether there are averaging rounds"""
+    others: Sequence[str] = ("env-0", "run")
+
+    @property
+    def nodes(self) -> list[str]:
+        """Everybody who sends messages."""
+        return [*self.agents, *self.others]
+
+
+def check(faults: FaultsSettings | None, links: Sequence[LinkRule], run: Run) -> Iterator[Fault]:
+    """All broken rules, with paths from the top of the configuration."""
+    yield from _names(faults, links)
+    for index, rule in enumerate(links):
+        where: Path = ("network", "links", index)
+        yield from _effects(rule, where, run)
+        if rule.during != LinkRule.model_fields["during"].default:
+            yield Fault((*where, "during"), "holds for the whole run here; a rule that comes and goes belongs into faults.links")
+    if faults is None:
+        return
+    yield from _mode(faults, run)
+    for index, rule in enumerate(faults.links):
+        where = ("faults", "links", index)
+        yield from _effects(rule, where, run)
+        yield from _at(rule.during.start, (*where, "during", "start"), faults, run)
+        if rule.during.stop is not None:
+            yield from _stop(rule, (*where, "during", "stop"), run)
+    for index, event in enumerate(faults.events):
+        yield from _event(event, ("faults", "events", index), faults, run)
+    if faults.random is not None:
+        yield from _nemesis(faults.random, ("faults", "random"))
+
+
+# --- the whole -----------------------------------------------------------------------------------------------------------------------
+
+
+def _names(faults: FaultsSettings | None, links: Sequence[LinkRule]) -> Iterator[Fault]:
+    named: list[tuple[Path, str]] = [(("network", "links", i, "id"), rule.id) for i, rule in enumerate(links)]
+    if faults is not None:
+        named += [(("faults", "links", i, "id"), rule.id) for i, rule in enumerate(faults.links)]
+        named += [(("faults", "events", i, "id"), event.id) for i, event in enumerate(faults.events)]
+    seen: set[str] = set()
+    for path, name in named:
+        if name in seen:
+            yield Fault(path, f'"{name}" is the id of another rule or event too, and draws go by it; take another')
+        elif name.startswith("random-"):
+            yield Fault(path, f'"{name}" could be the id of a drawn fault (faults.random); take one that does not begin with random-')
+        seen.add(name)
+
+
+def _mode(faults: FaultsSettings, run: Run) -> Iterator[Fault]:
+    if faults.backend != "shim":
+        text = f"{faults.backend} is not in this version: it works on packets, below TCP, which makes every loss a delay; write shim"
+        yield Fault(("faults", "backend"), text)
+    if faults.mode == "live" and faults.trace is not None:
+        cure = "; for a line per message write record: full" if faults.trace == "full" else "; write mode: replay, or leave it out"
+        yield Fault(("faults", "trace"), f"is read only with mode: replay{cure}")
+    if faults.mode == "replay":
+        if faults.trace is None:
+            yield Fault(("faults", "mode"), "replay needs the run to repeat; write trace: runs/NAME")
+            return
+        missing = [name for name in run.agents if not (FilePath(faults.trace) / "nodes" / name / FILE).is_file()]
+        if missing:
+            text = f"{faults.trace} holds no trace of {missing[0]} (nodes/{missing[0]}/{FILE}); give the directory of a run with faults"
+            yield Fault(("faults", "trace"), text)
+
+
+# --- rules of the links --------------------------------------------------------------------------------------------------------------
+
+
+def _effects(rule: LinkEffects, where: Path, run: Run) -> Iterator[Fault]:
+    for key, globs in (("from", rule.source), ("to", rule.to)):
+        for glob in globs:
+            yield from _known(glob, (*where, key), run.nodes)
+    for index, kind in enumerate(rule.types):
+        if kind not in KINDS_OF_MESSAGES:
+            yield Fault((*where, "types", index), f'"{kind}" is no type of message; write one of docs/messages.md in small letters', kind)
+    if all(getattr(rule, key) is None for key in _EFFECTS):
+        yield Fault(where, f"does nothing; give it {', '.join(_EFFECTS[:-1])} or {_EFFECTS[-1]}")
+    if rule.delay is not None:
+        yield from _distribution(rule.delay, (*where, "delay"))
+    if rule.loss is not None:
+        yield from _loss(rule.loss, (*where, "loss"))
+
+
+def _known(glob: str, where: Path, names: Sequence[str]) -> Iterator[Fault]:
+    if not any(fnmatchcase(name, glob) for name in names):
+        yield Fault(where, f'"{glob}" matches no node: they are {_span(names)}', glob)
+
+
+def _span(names: Sequence[str]) -> str:
+    agents = [name for name in names if name.startswith("agent-")]
+    others = [name for name in names if not name.startswith("agent-")]
+    return ", ".join([f"{agents[0]} ... {agents[-1]}" if len(agents) > 2 else ", ".join(agents), *others])
+
+
+def _distribution(settings: Distribution, where: Path, positive: bool = False) -> Iterator[Fault]:
+    needs = _NEEDS[settings.dist]
+    missing = [key for key in needs if getattr(settings, key) is None]
+    if missing:
+        yield Fault(where, f"{settings.dist} needs {' and '.join(needs)}; {' and '.join(missing)} is missing")
+        return
+    for key in ("mean", "jitter", "file"):
+        if key not in needs and getattr(settings, key) is not None:
+            yield Fault((*where, key), f"means nothing for {settings.dist}, which takes {' and '.join(needs)}; remove it")
+    if settings.min is not None and settings.max is not None and settings.min > settings.max:
+        yield Fault((*where, "min"), f"the least value, {settings.min:g} s, is above the greatest, {settings.max:g} s (max)")
+    if "jitter" in needs:
+        for key in ("mean", "jitter"):
+            if getattr(settings, key) == 0.0:
+                yield Fault((*where, key), f"must be above 0s for {settings.dist}; write dist: constant for one value")
+    if positive and (settings.mean == 0.0 or (settings.dist == "uniform" and settings.max == 0.0) or settings.max == 0.0):
+        yield Fault(where, "must be above 0s")
+    if settings.file is not None and settings.dist == "empirical":
+        try:
+            read_values(FilePath(settings.file))
+        except ConfigurationError as error:
+            yield Fault((*where, "file"), str(error))
+
+
+def _loss(settings: Loss, where: Path) -> Iterator[Fault]:
+    needs = ("p",) if settings.model == "bernoulli" else ("p_gb", "p_bg")
+    for key in needs:
+        if getattr(settings, key) is None:
+            yield Fault(where, f"{settings.model} needs {' and '.join(needs)}; {key} is missing")
+    if settings.model == "bernoulli":
+        for key in ("p_gb", "p_bg"):
+            if getattr(settings, key) is not None:
+                yield Fault((*where, key), "is read only with model: gilbert_elliott")
+    elif settings.p is not None:
+        yield Fault((*where, "p"), "is read only with model: bernoulli; here loss_good and loss_bad say how likely losses are")
+    elif settings.corr:
+        yield Fault((*where, "corr"), "is read only with model: bernoulli; here p_gb and p_bg say how long bursts last")
+
+
+# --- when ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _at(at: At, where: Path, faults: FaultsSettings, run: Run) -> Iterator[Fault]:
+    if at.random is not None:
+        yield from _distribution(at.random, (*where, "random"))
+        return
+    start = moment(at)
+    if start.unit == "round" and not run.averages:
+        yield Fault(where, "there are no averaging rounds to count: exchange.consensus is null; take time, step or episode")
+    end = run.ends.get(start.unit, inf)
+    healed = (1.0 - faults.heal_before_end) * end
+    if start.value >= end:
+        yield Fault(where, f"{start.unit} {start.value:g} is never reached: training ends at {end:g} (until)")
+    elif start.value >= healed:
+        yield Fault(where, f"at {start.unit} {start.value:g} all is healed already: faults end at {healed:g} (heal_before_end)")
+
+
+def _stop(rule: LinkRule, where: Path, run: Run) -> Iterator[Fault]:
+    start, stop = rule.during.start, rule.during.stop
+    if stop is None:
+        return
+    if stop.random is not None:
+        yield Fault(where, "is not drawn; give a place, or let an event with a length do it")
+    elif start.random is None and moment(start).unit == moment(stop).unit and moment(start).value >= moment(stop).value:
+        yield Fault(where, f"the rule ends at {moment(stop).value:g}, before it begins at {moment(start).value:g}")
+    elif moment(stop).unit == "round" and not run.averages:
+        yield Fault(where, "there are no averaging rounds to count: exchange.consensus is null; take time, step or episode")
+
+
+# --- events --------------------------------------------------------------------------------------------------------------------------
+
+
+def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: Run) -> Iterator[Fault]:
+    yield from _at(event.at, (*where, "at"), faults, run)
+    what = getattr(event, event.chosen)
+    inside: Path = (*where, event.chosen)
+    if event.duration is not None and event.duration.rounds is not None and not run.averages:
+        yield Fault(
+            (*where, "for"), "there are no averaging rounds to count: exchange.consensus is null; take a duration, steps or episodes"
+        )
+    if isinstance(what, Partition):
+        yield from _partition(what, inside, run)
+    elif isinstance(what, LinkEffects):
+        yield from _effects(what, inside, run)
+    else:
+        key, pattern = ("leave", what.leave) if isinstance(what, Membership) else ("target", what.target)
+        targets = [*run.agents, "env-0"] if event.chosen in ("process", "storage") else list(run.agents)
+        if pattern != AUTO:
+            yield from _known(pattern, (*inside, key), targets)
+        if isinstance(what, Process):
+            yield from _process(event, what, where)
+        if isinstance(what, Membership) and event.duration is not None:
+            yield Fault((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")
+    if _lasts(event) and event.duration is None and faults.heal_before_end == 0.0 and _wants_recovery(faults):
+        text = "never ends, and faults.expect asks for a recovery that is never seen; write for: ..., or heal_before_end above 0%"
+        yield Fault(where, text)
+
+
+def _process(event: FaultEvent, what: Process, where: Path) -> Iterator[Fault]:
+    if what.action in _LETHAL and event.duration is not None:
+        yield Fault((*where, "for"), f"{what.action} is over at once; for the time until it is started again write restart_after")
+    if what.action not in _LETHAL and what.restart_after is not None:
+        yield Fault((*where, "process", "restart_after"), f"{what.action} ends no process; write for: ... beside at")
+    if what.action != "exit" and what.code != Process.model_fields["code"].default:
+        yield Fault((*where, "process", "code"), f"is read only with action: exit, and the action is {what.action}")
+
+
+def _lasts(event: FaultEvent) -> bool:
+    """Whether it goes on until somebody ends it."""
+    if event.process is not None:
+        return event.process.action in ("pause", "hang")
+    if event.storage is not None:
+        return event.storage.action in ("full", "slow")
+    return event.membership is None
+
+
+def _wants_recovery(faults: FaultsSettings) -> bool:
+    return any(one.metric.startswith("recovery") or one.metric.endswith(".final") for one in faults.expect)
+
+
+def _partition(what: Partition, where: Path, run: Run) -> Iterator[Fault]:
+    if what.groups is not None:
+        if what.target != AUTO:
+            yield Fault((*where, "target"), "is read only with a shape; the groups say who is where")
+        members: Counter[str] = Counter()
+        for index, globs in enumerate(what.groups):
+            for place, glob in enumerate(globs):
+                path: Path = (*where, "groups", index, place) if len(globs) > 1 else (*where, "groups", index)
+                yield from _known(glob, path, run.nodes)
+            members.update({name for name in run.nodes if any(fnmatchcase(name, glob) for glob in globs)})
+        twice = [name for name, count in members.items() if count > 1]
+        if twice:
+            yield Fault((*where, "groups"), f"{', '.join(twice)} would be on two sides at once; name each node in one group only")
+        return
+    if len(run.agents) < 2:
+        yield Fault((*where, "shape"), "there is nobody to part from: agents.count is 1")
+    if what.shape == "overlapping_ring":
+        if len(run.agents) < SMALLEST_RING:
+            yield Fault((*where, "shape"), f"an overlapping ring of {len(run.agents)} agents cuts nothing; it needs {SMALLEST_RING}")
+        if what.direction != "both":
+            yield Fault((*where, "direction"), "an overlapping ring has no first side; write both")
+    if what.target != AUTO:
+        if what.shape not in _SIDED:
+            yield Fault((*where, "target"), f"is read only with {', '.join(_SIDED)}, and the shape is {what.shape}")
+        else:
+            yield from _known(what.target, (*where, "target"), run.agents)
+
+
+def _nemesis(settings: Nemesis, where: Path) -> Iterator[Fault]:
+    if not any(settings.weights.model_dump().values()):
+        yield Fault((*where, "weights"), "all are 0, so that nothing is ever drawn; write random: null")
+    yield from _distribution(settings.every, (*where, "every"), positive=True)
+    yield from _distribution(settings.duration, (*where, "duration"), positive=True)
