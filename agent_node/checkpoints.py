@@ -80,14 +80,6 @@ def read_newest(directory: Path) -> Checkpoint | None:
     )
 
 
-def go_back(directory: Path, step: int) -> None:
-    """Remove all checkpoints after `step`; with -1 all there are."""
-    for path in directory.glob("*.json"):
-        if int(path.stem) > step:
-            path.unlink()
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
-
-
 def _read(path: Path) -> Checkpoint:
     manifest: dict[str, Any] = json.loads(path.read_text())
     if manifest["format"] != FORMAT:

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from protocols.clock import LogicalClock
 from protocols.conversation import Send
 from protocols.faults import disk
 from protocols.faults.deeds import NodeFaults
-from protocols.faults.executor import Executor, Hooks
+from protocols.faults.executor import LETHAL, Executor, Hooks
 from protocols.faults.lies import AVERAGING, Liar
-from protocols.faults.log import FaultLog
+from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.pace import Pace, SkewedClock
 from protocols.launch import NodeStart
 from protocols.messages import Message
 
 
 class AgentFaults:
-    """What the schedule has for one agent. `leave`: how it goes in order, given the reason."""
+    """What the schedule has for one agent. `leave`: how it goes in order, given the reason.
 
-    def __init__(self, start: NodeStart, faults: NodeFaults, leave: Callable[[str], None]) -> None:
+    With `logical` times are those of that clock, and the agent is told of them by `reached` alone; its lives are counted in what it has
+    done to itself, not in processes (`rejoin`: it comes back into a run that went on), so that a resumed run writes what an uninterrupted
+    one does.
+    """
+
+    def __init__(
+        self, start: NodeStart, faults: NodeFaults, leave: Callable[[str], None], logical: LogicalClock | None = None, rejoin: bool = False
+    ) -> None:
         directory = start.node_directory
+        self.life = start.incarnation
+        if logical is not None:
+            self.life = 1 + sum(line.get("kind") in LETHAL and line.get("what") == "begin" for line in read(directory / FILE))
         self.pace = Pace()
         self.clock = SkewedClock()
         self._liar = Liar(start.node, faults.seed)
         hooks = Hooks(leave=leave, checkpoint_files=lambda: _newest(directory))
-        log = FaultLog(directory, start.node, start.incarnation)
-        self.executor = Executor(log, faults.deeds, self.pace, self.clock, hooks, start.incarnation, faults.heal)
+        log = FaultLog(directory, start.node, self.life, time.time if logical is None else logical.stamp)
+        born = start.incarnation if logical is None else 1 + rejoin
+        self.executor = Executor(log, faults.deeds, self.pace, self.clock, hooks, born, faults.heal)
+        self._logical = logical
 
     def reached(self, step: int, episode: int) -> None:
         """The run's progress as an observation tells it, before anything follows from the observation."""
+        if self._logical is not None:
+            self.executor.advance(time=self._logical.now())
         self.executor.advance(step=step, episode=episode)
 
     def obey(self, orders: Iterable[tuple[str, str]]) -> None:

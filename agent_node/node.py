@@ -10,6 +10,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from agent_node.faults import AgentFaults
 from agent_node.figures import Figures
 from agent_node.lockstep import Lockstep
 from agent_node.neighbours import Neighbours
-from agent_node.playing import Persona, Playing
-from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.persona import persona_of
+from agent_node.playing import Playing
 from agent_node.together import Together
 from protocols.clock import Clock, LogicalClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode, ResourceError
 from protocols.faults.build import inject
 from protocols.faults.deeds import node_faults
+from protocols.files import kept_sizes
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Goals, Join, Joined, Message, Observation, Offer, Refuse
@@ -36,8 +38,6 @@ from protocols.seeds import Stream, generator
 from protocols.settings import parse_duration
 from protocols.stepping import StepClient
 from protocols.telemetry import Telemetry, TimeShares
-from protocols.topology import topology_settings
-from protocols.topology.graph import make_graph
 from protocols.transport import Identity, Received, Transport
 
 logger = logging.getLogger(__name__)
@@ -56,20 +56,18 @@ class AgentNode:
         self.control = NodeControl(start, self.transport, self.transport.bind("peer"))
         configuration = self.control.join()
         self.shim = inject(self.transport, start, configuration)
-        self.persona = _persona(start, configuration, self.control.rejoin)
-        self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave)
+        self.persona = persona_of(start, configuration, self.control.rejoin)
+        logical = LogicalClock(parse_duration(configuration["tick"])) if configuration["clock"] == "logical" else None
+        self.faults = AgentFaults(start, node_faults(configuration, self.name), self._leave, logical, self.control.rejoin)
         self.transport.wall = self.faults.clock.wall
         self.clock: Clock = self.faults.clock
         self.together: Together | None = None
         names = sorted(self.persona.surroundings.everybody)
-        if configuration["clock"] == "logical":
-            self.clock = clock = LogicalClock(parse_duration(configuration["tick"]))
-            lockstep = Lockstep(clock.length)
-            self.neighbours = Neighbours(self.transport, self.name, names, self.faults, lockstep)
-            everybody = {f"agent-{i}": 1 for i in range(configuration["agents"]["count"])}
-            self.together = Together(clock, lockstep, self.neighbours, self.transport, self.name, lambda _: everybody)
-        else:
-            self.neighbours = Neighbours(self.transport, self.name, names, self.faults)
+        lockstep = None if logical is None else Lockstep(logical.length)
+        self.neighbours = Neighbours(self.transport, self.name, names, self.faults, lockstep)
+        if logical is not None and lockstep is not None:
+            self.clock = logical
+            self.together = Together(logical, lockstep, self.neighbours, self.transport, self.name)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.shares = TimeShares(self.faults.pace)
         self.figures = Figures()
@@ -155,17 +153,14 @@ class AgentNode:
         if self.playing is not None:
             return
         resumed = self.together is not None and not self.control.rejoin
-        if resumed:
-            checkpoints.go_back(self._checkpoints, self._start_tick)
         found = checkpoints.read_newest(self._checkpoints)
-        if resumed:
-            if self._start_tick >= 0 and (found is None or int(found.manifest["step"]) != self._start_tick):
-                raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
-            self.telemetry.cut(int(found.manifest["metrics"]) if found is not None else 0)
+        if resumed and self._start_tick != (-1 if found is None else int(found.manifest["step"])):
+            raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
         if self.together is not None:
             self.together.joined(message)
             self._next_metrics = self.clock.now() + self._metrics_period
-        playing = Playing(self.persona, message, self.neighbours, self.figures, self.shares, self.clock, found, resumed)
+        persona = replace(self.persona, incarnation=self.faults.life, rejoin=self.control.rejoin)
+        playing = Playing(persona, message, self.neighbours, self.figures, self.shares, self.clock, found, resumed)
         if found is not None:
             text = f"{self.name} goes on from its checkpoint at {playing.trainer.updates} updates, {self.figures.episodes} episodes"
             self.control.event("info", "node.restored", text)
@@ -183,12 +178,14 @@ class AgentNode:
             self.shim.progress(now, message.steps, message.episodes)
         if playing is None or not self.stepping.observed(server, message.tick, now):
             return
-        self.faults.reached(message.steps, message.episodes)
         if self.together is not None:
-            self.together.observed(message)
-            if message.phase == "evaluation" and not self._finished:
-                self._finished = True
-                self._learn_no_more()
+            self.together.observed(message, arrays)
+        self.faults.reached(message.steps, message.episodes)
+        if self._stopped:
+            return
+        if self.together is not None and message.phase == "evaluation" and not self._finished:
+            self._finished = True
+            self._learn_no_more()
         self._action, episodes = playing.act(arrays, self.stepping.continuous)
         if message.phase != "checkpoint":
             self.stepping.act(now)
@@ -339,7 +336,7 @@ class AgentNode:
         """Keep what has been learnt, under the number of updates or, of all nodes together, of the tick."""
         if self.playing is None:
             return
-        more = {"metrics": self.telemetry.size} if tick is not None else {"incarnation": self._start.incarnation}
+        more = {"files": kept_sizes(self._start.node_directory)} if tick is not None else {"incarnation": self._start.incarnation}
         try:
             self.playing.save(self._checkpoints, self.playing.trainer.updates if tick is None else tick, self._keep, more)
         except OSError as error:
@@ -349,33 +346,6 @@ class AgentNode:
 
     def _leave(self, reason: str) -> None:
         self._stopped, self._farewell = True, reason
-
-
-def _persona(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> Persona:
-    """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
-    agents = dict(configuration["agents"])
-    count, overrides = agents.pop("count"), agents.pop("overrides")
-    names = [f"agent-{i}" for i in range(count)]
-    graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
-    return Persona(
-        start.node,
-        start.seed,
-        AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
-        ExchangeSettings.model_validate(configuration["exchange"]),
-        graph.surroundings(start.node),
-        start.incarnation,
-        rejoin,
-    )
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; a component of another kind replaces the old one whole."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        same = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _merged(old, value) if same and isinstance(old, dict) else value
-    return merged
 
 
 def main(start: NodeStart) -> int:

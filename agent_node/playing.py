@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +19,14 @@ from agent_node.goal_exchange import GoalExchange
 from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
-from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.persona import Persona
 from agent_node.training import Trainer
 from protocols.clock import Clock
-from protocols.consensus.averager import Surroundings
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
 from protocols.seeds import Stream, generator, integer
 from protocols.telemetry import TimeShares
-
-
-@dataclass(frozen=True)
-class Persona:
-    """Who an agent is, as the configuration says."""
-
-    name: str
-    seed: int
-    settings: AgentSettings
-    exchange: ExchangeSettings
-    surroundings: Surroundings
-    """its place in the communication graph"""
-    incarnation: int = 0
-    rejoin: bool = False
-    """the others went on without it"""
 
 
 class Playing:

@@ -14,26 +14,23 @@ from numpy.typing import NDArray
 from agent_node.lockstep import Lockstep
 from agent_node.neighbours import Neighbours
 from protocols.clock import LogicalClock
+from protocols.conversation import column
 from protocols.messages import Joined, Observation
 from protocols.transport import Transport
 
 Arrays = Mapping[str, NDArray[Any]]
-Lives = Callable[[Observation], Mapping[str, int]]
-"""which agents take part at the tick of an observation, and in which life each is (1 the first)"""
 
 
 class Together:
     """Keeps an agent's talk in step with its partners'."""
 
-    def __init__(
-        self, clock: LogicalClock, lockstep: Lockstep, neighbours: Neighbours, transport: Transport, own: str, lives: Lives
-    ) -> None:
+    def __init__(self, clock: LogicalClock, lockstep: Lockstep, neighbours: Neighbours, transport: Transport, own: str) -> None:
         self.lockstep = lockstep
         self._clock = clock
         self._neighbours = neighbours
         self._transport = transport
         self._own = own
-        self._lives = lives
+        self._members: list[str] = []
         self._partners: frozenset[str] = frozenset()
         self._known: dict[str, int] = {}
         self._offers: list[Arrays] = []
@@ -47,6 +44,7 @@ class Together:
     def joined(self, message: Joined) -> None:
         """The environment server says who there is to talk to: the neighbours, or everybody, where more than two play one episode."""
         others = message.members if message.party > 2 else self._neighbours.names
+        self._members = list(message.members)
         self._partners = frozenset(others) - {self._own}
         self._clock.tick = message.tick
 
@@ -54,11 +52,13 @@ class Together:
         """Keep an `Offer` until the talk of the tick that follows it."""
         self._offers.append(arrays)
 
-    def observed(self, message: Observation) -> None:
-        """A tick begins: who takes part from now on, and that its talk is due."""
+    def observed(self, message: Observation, arrays: Arrays) -> None:
+        """A tick begins: who takes part from now on, and that its talk is due. `BadMessage` when it does not say who."""
+        given = column(arrays, "lives", "u2", len(self._members))
         self._clock.tick = message.tick
         self._due = message
-        lives, now = self._lives(message), self._clock.now()
+        now = self._clock.now()
+        lives = {name: life for name, life in zip(self._members, given.tolist(), strict=True) if life}
         for name in sorted(self._partners):
             life = lives.get(name)
             if self._known.get(name) == life:

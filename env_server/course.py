@@ -7,30 +7,96 @@ the same, so a run that was resumed equals one that was never interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.presence import Presence
+from protocols.clock import LogicalClock
+from protocols.faults.deeds import schedule_of
+from protocols.faults.schedule import Schedule
+from protocols.faults.settings import FaultsSettings
 from protocols.settings import parse_duration
+
+Phase = Literal["training", "evaluation", "checkpoint"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a tick brings: who dies, and why training is over, where it is."""
+
+    gone: frozenset[str]
+    over: str | None
 
 
 class Course:
-    """Of a run: when training ends, and when everybody makes a checkpoint."""
+    """Of a run: who takes part, when training ends, and when everybody makes a checkpoint."""
 
-    def __init__(self, until: Mapping[str, Any], length: float, checkpoint: float) -> None:
-        """`until`: the configuration's; `length` of a tick and time between two checkpoints in (virtual) seconds."""
+    def __init__(self, configuration: Mapping[str, Any], agents: Sequence[str]) -> None:
+        self.clock = LogicalClock(parse_duration(configuration["tick"]))
+        self.training = True
+        self.checkpoint_due = False
+        """everybody makes a checkpoint at this tick"""
+        self.at_rest = False
+        """all is done: no further tick is played"""
+        until, supervision = configuration["until"], configuration["supervision"]
         self._episodes, self._steps = until.get("episodes"), until.get("steps")
         time = until.get("time")
-        self._ticks = None if time is None else max(1, ceil(parse_duration(time) / length - 1e-9))
-        self._period = max(1, ceil(checkpoint / length - 1e-9))
+        self._ticks = None if time is None else self._in_ticks(parse_duration(time))
+        self._period = self._in_ticks(parse_duration(supervision["checkpoint"]))
         self._next = self._period
+        self._agents = tuple(agents)
+        faults = configuration.get("faults")
+        self._schedule = schedule_of(FaultsSettings.model_validate(faults), list(agents), until) if faults else Schedule()
+        self._restart = parse_duration(supervision["first"])
+        self.presence = Presence(self._agents, self._schedule, self._restart)
+
+    @property
+    def phase(self) -> Phase:
+        """What is said of this tick to all agents."""
+        if self.checkpoint_due:
+            return "checkpoint"
+        return "training" if self.training else "evaluation"
+
+    @property
+    def lives(self) -> NDArray[np.uint16]:
+        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`."""
+        present, lives = self.presence.present, self.presence.lives
+        return np.array([lives[agent] if agent in present else 0 for agent in self._agents], np.uint16)
 
     def begin(self, tick: int) -> None:
         """A part of the run begins at a tick."""
+        self.clock.tick = tick
         self._next = tick + self._period
+        self.checkpoint_due = False
 
-    def over(self, tick: int, steps: int, episodes: int) -> str | None:
-        """Why training ends at this tick, in words, or None."""
+    def decide(self, tick: int, steps: int, episodes: int, busy: bool, finished: bool) -> Decision:
+        """What this tick brings. No checkpoint is made while the server is `busy` with what no checkpoint keeps; one is when all is
+        `finished`."""
+        self.clock.tick = tick
+        gone = self.presence.reach(self.clock.now(), steps, episodes)
+        over = self._over(tick, steps, episodes) if self.training else None
+        if over is not None:
+            self.training, busy = False, True
+        self.checkpoint_due = not self.presence.awaited and (finished or (tick >= self._next and not busy))
+        return Decision(frozenset(gone), over)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"training": self.training, "at_rest": self.at_rest, "presence": self.presence.state()}
+
+    def restore(self, state: Mapping[str, Any], tick: int) -> None:
+        """Go on from a checkpoint of that tick."""
+        self.training, self.at_rest = bool(state["training"]), bool(state["at_rest"])
+        self.presence = Presence.restored(self._agents, self._schedule, self._restart, state["presence"])
+        self.begin(tick)
+
+    def _over(self, tick: int, steps: int, episodes: int) -> str | None:
+        """Why training ends at this tick, in words."""
         if self._episodes is not None and episodes >= self._episodes:
             return f"{episodes} episodes"
         if self._steps is not None and steps >= self._steps:
@@ -39,6 +105,5 @@ class Course:
             return f"{tick} ticks"
         return None
 
-    def checkpoint(self, tick: int, busy: bool) -> bool:
-        """Whether everybody makes a checkpoint at this tick; not while the environment server is `busy` with what no checkpoint keeps."""
-        return tick >= self._next and not busy
+    def _in_ticks(self, seconds: float) -> int:
+        return max(1, ceil(seconds / self.clock.length - 1e-9))

@@ -26,13 +26,8 @@ class PartCheckpoints:
         for old in sorted(self._directory.glob("*.json"))[: -self._keep]:
             old.unlink()
 
-    def go_back(self, tick: int) -> dict[str, Any] | None:
-        """The state of that tick, all later ones removed; None for -1, the beginning. `ResourceError` where it can't be read."""
-        for later in self._directory.glob("*.json"):
-            if int(later.stem) > tick:
-                later.unlink()
-        if tick < 0:
-            return None
+    def read(self, tick: int) -> dict[str, Any]:
+        """The state of that tick. `ResourceError` where it can't be read."""
         path = self._directory / f"{tick:012d}.json"
         try:
             state: dict[str, Any] = json.loads(path.read_bytes())

@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from env_server.parts import PartCheckpoints
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from env_server.stand_in import StandIn
 from env_server.statistics import EpisodeStatistics
-from protocols.clock import LogicalClock, WallClock
+from protocols.clock import Clock, WallClock
 from protocols.control import NodeControl
 from protocols.errors import BadMessage, ExitCode
 from protocols.faults.build import inject
@@ -29,6 +29,7 @@ from protocols.faults.deeds import node_faults
 from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog
 from protocols.faults.pace import SkewedClock
+from protocols.files import kept_sizes
 from protocols.launch import NodeStart
 from protocols.links import write_links
 from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
@@ -46,7 +47,6 @@ _ASSEMBLY = 10.0
 EPISODES = 2**40
 """episode numbers that belong to one part of a run: to one incarnation of the server or, under the logical clock, to the time between two
 checkpoints"""
-Phase = Literal["training", "evaluation", "checkpoint"]
 
 
 class EnvironmentServer:
@@ -67,12 +67,8 @@ class EnvironmentServer:
         self.statistics = EpisodeStatistics(goals.goal_space if goals else None)
         self._party = goals.party if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
-        self.clock: WallClock | LogicalClock = WallClock()
-        self.course: Course | None = None
-        if configuration["clock"] == "logical":
-            self.clock = LogicalClock(parse_duration(configuration["tick"]))
-            checkpoint = parse_duration(configuration["supervision"]["checkpoint"])
-            self.course = Course(configuration["until"], self.clock.length, checkpoint)
+        self.course = Course(configuration, self.agents) if configuration["clock"] == "logical" else None
+        self.clock: Clock = self.course.clock if self.course else WallClock()
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
         self._start = start
@@ -84,10 +80,6 @@ class EnvironmentServer:
         self._started = False
         self._start_by = 0.0
         self._finishing = False
-        self._phase: Phase = "training"
-        self._checkpoint_due = False
-        self._at_rest = False
-        """under the logical clock: all is done, no further tick is played"""
         self._told = False
         self._parts = PartCheckpoints(start.node_directory / "checkpoints", int(configuration["supervision"]["keep"]))
         self._stopped = False
@@ -140,8 +132,6 @@ class EnvironmentServer:
             book = OfferBook(self.agents, generator(start.seed, start.node, Stream.TRANSPORT, part))
             random = generator(start.seed, start.node, Stream.GOALS, part)
             self.desk = GoalDesk(self.environment, book, self._send_offer, self.settings.goal_deadline, random, self.course is not None)
-        if isinstance(self.clock, LogicalClock):
-            self.clock.tick = self.stepping.tick
         self._next_report = self.clock.now() + self._period
         if self.course is None or (self.stepping.tick == 0 and not part):
             self._ask_evaluation(self.evaluation.episodes)
@@ -150,12 +140,8 @@ class EnvironmentServer:
         """Whether the open tick can be played. Under the logical clock nobody is late: the tick waits until everybody has acted."""
         if self.course is not None:
             everybody = self.stepping.present | self.stepping.joining
-            return not self._at_rest and self._expected() <= everybody and not self.stepping.awaited
+            return not self.course.at_rest and self.course.presence.present <= everybody and not self.stepping.awaited
         return self.stepping.ready(now) and self._assembled(now)
-
-    def _expected(self) -> set[str]:
-        """Under the logical clock: who takes part at the open tick."""
-        return set(self.agents)
 
     def _assembled(self, now: float) -> bool:
         """The first step waits until all agents that are alive have joined, or for a few seconds."""
@@ -297,38 +283,37 @@ class EnvironmentServer:
             self._offer(now)
         else:
             # Offers first: whoever has the observation of a tick has them too.
-            self._decide(self.course)
+            gone = self._decide(self.course)
             self._offer(self.clock.now())
             self._send_answers(closed, applied)
-            self._follow(self.course)
+            self._follow(self.course, gone)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self._steps
 
-    def _decide(self, course: Course) -> None:
-        """Under the logical clock: what the new tick brings."""
-        tick = self.stepping.tick
-        if isinstance(self.clock, LogicalClock):
-            self.clock.tick = tick
-        if self._phase == "training" and (reached := course.over(tick, self._steps, self.statistics.training)) is not None:
-            self._phase = "evaluation"
-            self._finish()
-            self.control.event("info", "training.over", reached)
+    def _decide(self, course: Course) -> frozenset[str]:
+        """Under the logical clock: what the new tick brings; who dies at it."""
         finished = self.control.progress.phase == "finished"
-        self._checkpoint_due = finished or course.checkpoint(tick, self.statistics.evaluating)
-        if not self._checkpoint_due and self.clock.now() >= self._next_report:
+        decision = course.decide(self.stepping.tick, self._steps, self.statistics.training, self.statistics.evaluating, finished)
+        if decision.over is not None:
+            self._finish()
+            self.control.event("info", "training.over", decision.over)
+        if not course.checkpoint_due and self.clock.now() >= self._next_report:
             self._report()
+        return decision.gone
 
-    def _follow(self, course: Course) -> None:
-        """Under the logical clock: make the checkpoint that everybody has been told of, and begin anew."""
-        if not self._checkpoint_due:
+    def _follow(self, course: Course, gone: frozenset[str]) -> None:
+        """Under the logical clock, when everybody knows: the dead are gone; a checkpoint is made, and everybody begins anew."""
+        for agent in sorted(gone):
+            self._lose(agent)
+        if not course.checkpoint_due:
             return
-        self._checkpoint_due = False
         self._report()
         self._part += 1
-        course.begin(self.stepping.tick)
-        self._save_part()
+        course.at_rest = self.control.progress.phase == "finished"
+        state = {"part": self._part, "present": sorted(self.stepping.present), "files": kept_sizes(self._start.node_directory)}
+        self._parts.write(self.stepping.tick, {**state, "course": course.state(), "numbers": self._numbers()})
         for agent in self.agents:
             self.stepping.leave(agent)
-        self._at_rest = self.control.progress.phase == "finished"
+        course.begin(self.stepping.tick)
         self._begin_part()
 
     def _send_answers(self, closed: Closed, applied: dict[str, NDArray[Any]]) -> None:
@@ -359,11 +344,12 @@ class EnvironmentServer:
                 frames |= {"achieved": batch.achieved, "goal": batch.goal}
             about = (self.stepping.tick, self._steps, self.statistics.training)
             self.stepping.answered(agent, (about, frames))
+            if self.course is not None:
+                frames["lives"] = self.course.lives
             self.transport.try_send("env", agent, self._observation(*about), frames)
 
     def _observation(self, tick: int, steps: int, episodes: int) -> Observation:
-        phase: Phase = "checkpoint" if self._checkpoint_due else self._phase
-        return Observation(tick=tick, steps=steps, episodes=episodes, phase=phase)
+        return Observation(tick=tick, steps=steps, episodes=episodes, phase=self.course.phase if self.course else "training")
 
     def _count(self, closed: Closed) -> None:
         self._substituted += len(closed.late)
@@ -406,7 +392,7 @@ class EnvironmentServer:
                 self.desk.chase(now)
             if now >= self._next_report:
                 self._report()
-        elif self._at_rest and not self._told and self._expected() <= self.stepping.joining:
+        elif self.course.at_rest and not self._told and self.course.presence.present <= self.stepping.joining:
             # Everybody has made the last checkpoint, else they would not have joined again.
             self._told = True
             self.control.event("info", "finished", "the last evaluation is done")
@@ -462,31 +448,16 @@ class EnvironmentServer:
         self._reported_steps = self._steps
         self.control.progress.episodes, self.control.progress.steps = self.statistics.training, self._steps
 
-    def _save_part(self) -> None:
-        """Under the logical clock: the server's share of the checkpoint that all nodes make at this tick."""
-        state = {
-            "tick": self.stepping.tick,
-            "part": self._part,
-            "present": sorted(self.stepping.present),
-            "phase": self._phase,
-            "finished": self.control.progress.phase == "finished",
-            "metrics": self.telemetry.size,
-            "numbers": self._numbers(),
-        }
-        self._parts.write(self.stepping.tick, state)
-
     def _go_back(self, course: Course) -> int:
         """Under the logical clock: to the checkpoint from which all nodes go on."""
-        state = self._parts.go_back(self.control.checkpoint)
-        self.telemetry.cut(0 if state is None else int(state["metrics"]))
-        if state is None:
+        tick = self.control.checkpoint
+        if tick < 0:
             return 0
+        state = self._parts.read(tick)
         self._count_on(state["numbers"])
-        self._phase = state["phase"]
-        self._finishing = self._phase == "evaluation"
-        self._at_rest = bool(state["finished"])
-        self.stepping.tick = int(state["tick"])
-        course.begin(self.stepping.tick)
+        course.restore(state["course"], tick)
+        self._finishing = not course.training
+        self.stepping.tick = tick
         return int(state["part"])
 
 

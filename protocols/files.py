@@ -7,6 +7,9 @@ from pathlib import Path
 
 from protocols.faults.disk import disk
 
+OF_THE_MACHINE = ("usage.jsonl", "incarnations.jsonl")
+"""what a node's directory holds about processes and their speed: no part of a run's result"""
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside `path`, force it to the disk, and put it in place; whoever is killed meanwhile leaves `.NAME.tmp` behind."""
@@ -23,6 +26,12 @@ def force_names(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def kept_sizes(directory: Path) -> dict[str, int]:
+    """Sizes of the files that grow as a node lives and tell of the run alone (`*.jsonl` but those of the machine): with a checkpoint, so
+    that a run that goes on from it can forget what they hold beyond it."""
+    return {path.name: path.stat().st_size for path in sorted(directory.glob("*.jsonl")) if path.name not in OF_THE_MACHINE}
 
 
 def sweep_orphans(directory: Path) -> None:

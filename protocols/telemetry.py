@@ -37,7 +37,7 @@ class Telemetry:
     def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._file, self._usage = (
-            os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
+            os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
         )
         self._transport = transport
         self._clock = clock
@@ -75,15 +75,6 @@ class Telemetry:
         else:
             self._failed = False
         return finite
-
-    @property
-    def size(self) -> int:
-        """Bytes of `metrics.jsonl`."""
-        return os.fstat(self._file).st_size
-
-    def cut(self, size: int) -> None:
-        """Forget what was written after `metrics.jsonl` had that size: the run goes on from before it."""
-        os.ftruncate(self._file, min(size, self.size))
 
     def close(self) -> None:
         """Close the files."""

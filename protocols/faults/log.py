@@ -2,7 +2,9 @@
 
 One line per fault that begins or ends:
 
-    {"t": unix seconds, "what": "begin" | "end", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", ...}
+    {"t", "what": "begin" | "end", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", ...}
+
+`t` is Unix time, under the logical clock virtual time.
 
 A line is written with one `write` before the fault is carried out, so that a node that kills itself has said so, and its next incarnation
 knows what must not happen again.
@@ -14,6 +16,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,12 @@ FILE = "faults.jsonl"
 class FaultLog:
     """Appends to the log of one node; `begun` are the ids that any of its incarnations has begun."""
 
-    def __init__(self, directory: Path, node: str, incarnation: int) -> None:
+    def __init__(self, directory: Path, node: str, incarnation: int, stamp: Callable[[], float] = time.time) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / FILE
         self._node = node
         self._incarnation = incarnation
+        self._stamp = stamp
         with contextlib.suppress(OSError), self._path.open("r+b") as file:
             file.seek(0, os.SEEK_END)
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
@@ -44,7 +48,7 @@ class FaultLog:
 
     def write(self, what: str, fault: str, kind: str, **fields: Any) -> dict[str, Any]:
         """Append a line and return it. A full disk is no reason not to carry out the fault: the line is lost then."""
-        line = {"t": time.time(), "what": what, "id": fault, "kind": kind, "node": self._node, "incarnation": self._incarnation, **fields}
+        line = {"t": self._stamp(), "what": what, "id": fault, "kind": kind, "node": self._node, "incarnation": self._incarnation, **fields}
         if what == "begin":
             self.begun.add(fault)
         try:

@@ -1,0 +1,55 @@
+"""Who an agent is, as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_node.settings import AgentSettings, ExchangeSettings
+from protocols.consensus.averager import Surroundings
+from protocols.launch import NodeStart
+from protocols.topology import topology_settings
+from protocols.topology.graph import make_graph
+
+
+@dataclass(frozen=True)
+class Persona:
+    """Who an agent is, as the configuration says."""
+
+    name: str
+    seed: int
+    settings: AgentSettings
+    exchange: ExchangeSettings
+    surroundings: Surroundings
+    """its place in the communication graph"""
+    incarnation: int = 0
+    rejoin: bool = False
+    """the others went on without it"""
+
+
+def persona_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> Persona:
+    """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
+    agents = dict(configuration["agents"])
+    count, overrides = agents.pop("count"), agents.pop("overrides")
+    names = [f"agent-{i}" for i in range(count)]
+    graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
+    return Persona(
+        start.node,
+        start.seed,
+        AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
+        ExchangeSettings.model_validate(configuration["exchange"]),
+        graph.surroundings(start.node),
+        start.incarnation,
+        rejoin,
+    )
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping; a component of another kind replaces the old one whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        same = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merged(old, value) if same and isinstance(old, dict) else value
+    return merged

@@ -1,0 +1,79 @@
+"""Where a run goes on that was interrupted.
+
+Under the wall clock every node goes on from its own newest checkpoint, and there is nothing to prepare. Under the logical clock all nodes
+go back to the newest tick at which all of them have a whole checkpoint, and what their files hold beyond it is forgotten: it will happen
+again, in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from protocols.errors import ResourceError
+from protocols.files import OF_THE_MACHINE
+
+ENVIRONMENT = "env-0"
+FROM_THE_START = -1
+
+
+def go_back(directory: Path, agents: list[str]) -> int:
+    """Bring the nodes' files to the newest tick of which all nodes have a checkpoint, and return it; -1 is the beginning of the run.
+
+    A checkpoint counts where the environment server has it, and each agent that took part then, with arrays that are as they were written.
+    """
+    nodes = directory / "nodes"
+    ticks = sorted((int(path.stem) for path in (nodes / ENVIRONMENT / "checkpoints").glob("*.json")), reverse=True)
+    tick = next((tick for tick in ticks if _whole(nodes, tick)), FROM_THE_START)
+    for name in [ENVIRONMENT, *agents]:
+        _forget(nodes / name, tick)
+    return tick
+
+
+def _manifest(node: Path, tick: int) -> dict[str, Any] | None:
+    try:
+        manifest: dict[str, Any] = json.loads((node / "checkpoints" / f"{tick:012d}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest
+
+
+def _whole(nodes: Path, tick: int) -> bool:
+    state = _manifest(nodes / ENVIRONMENT, tick)
+    return state is not None and all(_has(nodes / agent, tick) for agent in state["present"])
+
+
+def _has(node: Path, tick: int) -> bool:
+    manifest = _manifest(node, tick)
+    if manifest is None:
+        return False
+    try:
+        content = (node / "checkpoints" / f"{tick:012d}.safetensors").read_bytes()
+    except OSError:
+        return False
+    return sha256(content).hexdigest() == manifest.get("sha256")
+
+
+def _forget(node: Path, tick: int) -> None:
+    """Remove a node's checkpoints after a tick, and cut its files to the lengths that they had then."""
+    for path in (node / "checkpoints").glob("*.json"):
+        if int(path.stem) > tick:
+            path.unlink()
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
+    newest = max((int(path.stem) for path in (node / "checkpoints").glob("*.json")), default=FROM_THE_START)
+    manifest = _manifest(node, newest)
+    if newest == tick or manifest is None:
+        sizes = (manifest or {}).get("files", {})
+        for path in node.glob("*.jsonl"):
+            if path.name not in OF_THE_MACHINE:
+                _cut(path, int(sizes.get(path.name, 0)))
+
+
+def _cut(path: Path, size: int) -> None:
+    try:
+        os.truncate(path, min(size, path.stat().st_size))
+    except OSError as error:
+        raise ResourceError(f"{path} can't be cut to where the run goes on: {error.strerror}") from None
