@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
+from agent_node.part_links import PartLinks
 from protocols.conversation import Send
 from protocols.errors import ResourceError
 from protocols.messages import Marker, Message
@@ -27,14 +28,6 @@ from protocols.transport import Transport
 Arrays = Mapping[str, NDArray[Any]]
 _MESSAGES = 2**16
 """messages to one partner at one tick that have numbers of their own"""
-
-
-class Links(Protocol):
-    """What the fault schedule makes of a message; see `protocols.faults`."""
-
-    def copies(self, dst: str, kind: str, seq: int, size: int, now: float) -> Collection[float]:
-        """Delay in seconds of each copy that arrives; none for a lost message."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ class _Parcel:
 class Lockstep:
     """One agent's messages to and from its partners, tick by tick. Partners are absent until `came`."""
 
-    def __init__(self, length: float, links: Links | None = None) -> None:
+    def __init__(self, length: float, links: PartLinks | None = None) -> None:
         self._length = length
         self._links = links
         self._since: dict[str, int] = {}

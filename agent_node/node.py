@@ -22,6 +22,7 @@ from agent_node.faults import AgentFaults
 from agent_node.figures import Figures
 from agent_node.lockstep import Lockstep
 from agent_node.neighbours import Neighbours
+from agent_node.part_links import PartLinks
 from agent_node.persona import persona_of
 from agent_node.playing import Playing
 from agent_node.together import Together
@@ -63,7 +64,8 @@ class AgentNode:
         self.clock: Clock = self.faults.clock
         self.together: Together | None = None
         names = sorted(self.persona.surroundings.everybody)
-        lockstep = None if logical is None else Lockstep(logical.length)
+        self.links = None if logical is None else PartLinks(configuration, start, self.faults.life)
+        lockstep = None if logical is None else Lockstep(logical.length, self.links)
         self.neighbours = Neighbours(self.transport, self.name, names, self.faults, lockstep)
         if logical is not None and lockstep is not None:
             self.clock = logical
@@ -108,6 +110,8 @@ class AgentNode:
         if self.together is None:
             self._save()
             self._report()
+        if self.links is not None:
+            self.links.close()
         write_links(self._start.node_directory, self.transport)
         self.control.leave(ExitCode.OK, self._farewell)
         self.telemetry.close()
@@ -156,7 +160,8 @@ class AgentNode:
         found = checkpoints.read_newest(self._checkpoints)
         if resumed and self._start_tick != (-1 if found is None else int(found.manifest["step"])):
             raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
-        if self.together is not None:
+        if self.together is not None and self.links is not None:
+            self.links.begin(self._start_tick)
             self.together.joined(message)
             self._next_metrics = self.clock.now() + self._metrics_period
         persona = replace(self.persona, incarnation=self.faults.life, rejoin=self.control.rejoin)
@@ -183,6 +188,8 @@ class AgentNode:
         self.faults.reached(message.steps, message.episodes)
         if self._stopped:
             return
+        if self.links is not None:
+            self.links.reached(message.tick, self.clock.now(), message.steps, message.episodes)
         if self.together is not None and message.phase == "evaluation" and not self._finished:
             self._finished = True
             self._learn_no_more()
@@ -236,6 +243,8 @@ class AgentNode:
         if self.playing is not None:
             self._averaged(self.playing.settle())
         self._report()
+        if self.links is not None:
+            self.links.close()
         self._save(tick)
         if self.together is not None:
             self.together.part()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.common import Options, examples, options, print_error, print_json, print_text, seconds
-from protocols.errors import ExitCode, MurmurationError
+from protocols.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.configuration import Loaded
@@ -20,6 +20,7 @@ _EPILOG = examples(
     "orchestrate up configs/4agents_ring.yaml",
     "orchestrate up configs/4agents_ring.yaml agents.count=8 until.time=60s -d --name night",
     "orchestrate up configs/4agents_ring.yaml 'agents.learner={kind: discrete_sac}'",
+    "orchestrate up --resume night until.steps=2000000",
 )
 
 
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key=value ...]", help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list."),
@@ -42,6 +43,10 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once every node is up; the run goes on by itself.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run; it must be new.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of all random numbers (the same as seed=).")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped or interrupted, from its checkpoints."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
@@ -53,13 +58,20 @@ def up(
     settings = options(context)
     patience = seconds(timeout, "--timeout")
     try:
-        loaded = _load(config, overrides or [], seed)
+        from orchestrator.commands.prepare import command_line, prepare_resume, prepare_run
+
+        if resume is not None:
+            directory = settings.find(resume).directory
+            loaded = prepare_resume(directory, [*([str(config)] if config else []), *(overrides or [])], seed)
+        elif config is None:
+            raise UsageError("give a configuration, for example configs/4agents_ring.yaml, or --resume RUN")
+        else:
+            loaded = _load(config, overrides or [], seed)
         if dry_run:
             _draw(settings, loaded)
             return
-        from orchestrator.commands.prepare import command_line, prepare_run
-
-        directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
+        if resume is None and config is not None:
+            directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
     except MurmurationError as error:
         if settings.json:  # the last line says how it ended, whatever happened
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})

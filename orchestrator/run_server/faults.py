@@ -18,7 +18,7 @@ from orchestrator.config import Configuration
 from orchestrator.run_server.nodes import Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
-from orchestrator.run_server.supervision import Decision
+from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
 from protocols.faults.deeds import deed_of, schedule_of
 from protocols.faults.executor import LETHAL, Deed
 from protocols.faults.log import FILE, FaultLog, read
@@ -80,6 +80,8 @@ class FaultScheduler:
     def __init__(self, view: RunView, nodes: Nodes, commands: Commands, plan: Plan = Plan()) -> None:
         self.entries = list(plan.entries)
         self._view = view
+        self._looks_on = view.configuration.clock == "logical"
+        """nodes do everything themselves, at ticks"""
         self._nodes = nodes
         self._commands = commands
         self._heal_from = dict(plan.heal)
@@ -104,6 +106,9 @@ class FaultScheduler:
         if now >= self._look_due:
             self._look_due = now + _LOOK
             self._read_logs(reached)
+        if self._looks_on:
+            self._view.faults = self._snapshot(reached)
+            return
         if training and not self._healed:
             if any(reached.of(unit) >= value for unit, value in self._heal_from.items()):
                 self.heal(now)
@@ -173,7 +178,7 @@ class FaultScheduler:
 
     def alive(self, node: str, incarnation: int, now: float) -> None:
         """A node is (back) in the run: it gets the orders that still hold."""
-        for entry in self.entries:
+        for entry in self.entries if not self._looks_on else ():
             if entry.deed is not None and entry.begun and not entry.ended and self._ours(entry) and node in entry.targets:
                 self._commands.give(node, incarnation, "fault", now, entry.deed.to_json())
 
@@ -182,9 +187,13 @@ class FaultScheduler:
         self._stopped.pop(node, None)
         self._read_log(node, self._reached(now))
         fault = self._deaths.pop((node, incarnation), None)
+        if self._looks_on:  # lives are counted otherwise there
+            fault = next((self._deaths.pop(death) for death in list(self._deaths) if death[0] == node), None)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
         what = entry.deed.what if entry is not None and entry.deed is not None else None
         supervisor = self._view.supervisor
+        if self._looks_on:
+            return self._replace(node, what, now)
         if isinstance(what, Process) and what.restart_after is not None:
             return supervisor.planned(node, what.restart_after, now)
         if isinstance(what, Membership) and what.return_after is not None and code == 0:
@@ -195,6 +204,14 @@ class FaultScheduler:
                 return supervisor.planned(node, away.value, now)
             self._returns[node] = Moment(away.unit, self._reached(now).of(away.unit) + away.value)
             return supervisor.planned(node, None, now)
+        return None
+
+    def _replace(self, node: str, what: object, now: float) -> Decision | None:
+        """Under the logical clock an agent is back at the tick that the schedule says: the others wait for its process."""
+        if (isinstance(what, Process) and not (what.action == "exit" and what.code in NEVER_RESTARTED)) or (
+            isinstance(what, Membership) and what.return_after is not None
+        ):
+            return self._view.supervisor.planned(node, 0.0, now)
         return None
 
     # --- what is done -------------------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class Leader:
         if self.outcome is None:
             self.outcome = outcome
             self.view.progress.end(now)
-            self.view.files.update(state="STOPPING", reason=outcome.reason)
+            self.view.files.update(state="STOPPING", reason=outcome.reason, trained=round(self.view.progress.seconds(now), 3))
             severity = "info" if outcome.exit_code in (0, ExitCode.INTERRUPTED) else "error"
             self._event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
             members = self.view.membership
@@ -205,7 +205,13 @@ class Leader:
             self.stop(Outcome("FAILED", code or ExitCode.CRASH, text), now)
             return
         silence = view.troubles.get(name)
-        decision = self.faults.fate(name, message.incarnation, code, now) or view.supervisor.ended(name, code, now)
+        planned = self.faults.fate(name, message.incarnation, code, now)
+        if planned is None and code != 0 and view.configuration.clock == "logical":
+            text = f"{name} ended, {how}; under the logical clock nobody goes on without it"
+            cure = f"from the last checkpoint: orchestrate up --resume {view.files.directory.name}"
+            self.stop(Outcome("FAILED", ExitCode.CRASH, f"{text}; {cure}"), now)
+            return
+        decision = planned or view.supervisor.ended(name, code, now)
         if decision.fate == Fate.RESTART:
             attempt = f"attempt {decision.attempt} of {decision.of}" if decision.attempt else decision.reason
             trouble = view.troubles[name] = f"{silence or how}, {attempt}"
@@ -298,6 +304,8 @@ class Leader:
         version, sent = self._roster_sent
         if membership.version != version or self._reception.newcomers or now - sent >= _ROSTER_AGAIN:
             self._roster_sent, self._reception.newcomers = (membership.version, now), False
+            if self.phase == Phase.TRAINING:  # what a run that goes on later has had of `until.time`
+                self.view.files.update(trained=round(self.view.progress.seconds(now), 3))
             self._transport.guard.follow(membership.version, membership.roster().entries)
             for member in membership.members.values():
                 if member.state in UP:

@@ -43,6 +43,8 @@ class Nodes:
         self._view = view
         self._transport = transport
         self._hosts = hosts
+        self.returned: set[str] = set()
+        """nodes that come back into a run that went on without them"""
         self._records: list[ProcessRecord] = []
 
     @property
@@ -77,6 +79,7 @@ class Nodes:
     def restart(self, name: str, now: float) -> None:
         """Have the next incarnation of a node started where it was."""
         old = self.processes[name]
+        self.returned.add(name)
         self._view.collector.forget(name)
         self._start(name, old.start.role, old.host, old.start.threads, now)
 

@@ -30,8 +30,10 @@ class _Counter:
 class Progress:
     """Episodes and steps so far, the share of the way, and when the end is due."""
 
-    def __init__(self, until: Until) -> None:
+    def __init__(self, until: Until, before: float = 0.0) -> None:
+        """`before`: seconds of training before the run was interrupted."""
         self._until = until
+        self._before = before
         self._episodes = _Counter()
         self._steps = _Counter()
         self._began: float | None = None
@@ -70,7 +72,7 @@ class Progress:
 
     def seconds(self, now: float) -> float:
         """Training time so far."""
-        return 0.0 if self._began is None else (now if self._ended is None else self._ended) - self._began
+        return self._before if self._began is None else self._before + (now if self._ended is None else self._ended) - self._began
 
     def share(self, now: float) -> float:
         """0 to 1: the largest share of any of the limits."""

@@ -104,7 +104,13 @@ class Reception:
             self._refuse(src, hello, refusal)
             return
         files, takes_part = self._view.files, hello.role in ("agent", "env")
-        welcome = Welcome(rid=hello.rid, digest=str(files.state.get("config_digest", "")), directory=str(files.directory))
+        welcome = Welcome(
+            rid=hello.rid,
+            digest=str(files.state.get("config_digest", "")),
+            directory=str(files.directory),
+            rejoin=src in self._nodes.returned,
+            checkpoint=self._view.checkpoint,
+        )
         self._transport.try_send("ctl", src, welcome, {"config": self._configuration} if takes_part else None)
         self.newcomers |= takes_part
 

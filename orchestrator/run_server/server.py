@@ -37,6 +37,7 @@ from orchestrator.run_server.leader import Leader, Outcome
 from orchestrator.run_server.nodes import ENVIRONMENT
 from orchestrator.run_server.progress import Progress
 from orchestrator.run_server.rendezvous import Admission
+from orchestrator.run_server.resume import go_back
 from orchestrator.run_server.sinks import write_metrics_csv
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.summary import summarize
@@ -157,6 +158,8 @@ class _Server:
         token = secrets.token_hex(32)
         transport.guard.require(token)
         view = _make_view(files, configuration, self._started)
+        if int(files.state["segment"]) > 1:
+            self._go_on(view)
         supervision = configuration.supervision
         hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))
         slots = engine.acquire(configuration, configuration.agents.count + 1)
@@ -182,6 +185,17 @@ class _Server:
         hosts.start(slots, invitation, files.directory / "hosts", time.monotonic())
         transport.guard.expect(hosts.records)
         return leader
+
+    def _go_on(self, view: RunView) -> None:
+        """The run was interrupted: what it has left behind is cleared away, and its nodes go on from their checkpoints."""
+        sweep(self._files.directory)
+        text = "the run goes on from every node's newest checkpoint"
+        if view.configuration.clock == "logical":
+            tick = view.checkpoint = go_back(self._files.directory, view.configuration.agent_names())
+            text = (
+                f"the run goes on from the checkpoint of tick {tick}" if tick >= 0 else "the run begins anew: there is no common checkpoint"
+            )
+        view.events.record("info", "run.resumed", f"segment {self._files.state['segment']}: {text}")
 
     def _tear_down(self) -> None:
         """Nothing of the run is left after this: the engine's processes, and by their mark any that escaped it."""
@@ -276,7 +290,7 @@ def _make_view(files: RunFiles, configuration: Configuration, started: float) ->
         Membership(MembershipTimeouts(supervision.suspect, supervision.dead, supervision.stuck)),
         Supervisor(policy, roles, graph, supervision.min_agents, random),
         Collector(files.directory, configuration.metrics.sinks, lambda text: _warn(events, text)),
-        Progress(configuration.until),
+        Progress(configuration.until, float(files.state.get("trained") or 0.0)),
         events,
         started,
     )

@@ -36,6 +36,8 @@ class RunView:
     events: EventLog
     started: float
     """monotonic time of the start of the run server"""
+    checkpoint: int = -1
+    """under the logical clock: the tick from whose checkpoint all nodes go on"""
     phase: str = ""
     pids: dict[str, int] = field(default_factory=dict)
     phases: dict[str, str] = field(default_factory=dict)
