@@ -146,7 +146,7 @@ class AgentNode:
             elif isinstance(message, Observation):
                 self._observation(received.src, message, received.arrays, now)
             elif isinstance(message, Offer) and self.together is not None:
-                self.together.offered(received.arrays)
+                self.together.offered(message, received.arrays)
             elif isinstance(message, Offer):
                 self.playing.offered(received.arrays, now)
         except BadMessage as error:

@@ -6,6 +6,8 @@ there is to say. Acting and learning wait for nobody; the talk of T waits for th
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,10 +17,13 @@ from agent_node.lockstep import Lockstep
 from agent_node.neighbours import Neighbours
 from protocols.clock import LogicalClock
 from protocols.conversation import column
-from protocols.messages import Joined, Observation
+from protocols.messages import Joined, Observation, Offer
 from protocols.transport import Transport
 
+logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
+LONG = 5.0
+"""real seconds of waiting for partners after which the log says so"""
 
 
 class Together:
@@ -33,8 +38,10 @@ class Together:
         self._members: list[str] = []
         self._partners: frozenset[str] = frozenset()
         self._known: dict[str, int] = {}
-        self._offers: list[Arrays] = []
+        self._offers: list[tuple[int, Arrays]] = []
         self._due: Observation | None = None
+        self._since = 0.0
+        self._told = False
 
     @property
     def talking(self) -> bool:
@@ -48,15 +55,17 @@ class Together:
         self._partners = frozenset(others) - {self._own}
         self._clock.tick = message.tick
 
-    def offered(self, arrays: Arrays) -> None:
-        """Keep an `Offer` until the talk of the tick that follows it."""
-        self._offers.append(arrays)
+    def offered(self, message: Offer, arrays: Arrays) -> None:
+        """Keep an `Offer` until the talk of its tick: it comes before that tick's observation, perhaps while the tick before is talked
+        of."""
+        self._offers.append((message.sent, arrays))
 
     def observed(self, message: Observation, arrays: Arrays) -> None:
         """A tick begins: who takes part from now on, and that its talk is due. `BadMessage` when it does not say who."""
         given = column(arrays, "lives", "u2", len(self._members))
         self._clock.tick = message.tick
         self._due = message
+        self._since, self._told = time.monotonic(), False
         now = self._clock.now()
         lives = {name: life for name, life in zip(self._members, given.tolist(), strict=True) if life}
         for name in sorted(self._partners):
@@ -76,15 +85,23 @@ class Together:
     def ready(self) -> Observation | None:
         """The tick whose talk can begin now, if there is one."""
         due = self._due
-        return None if due is None or self.lockstep.missing(due.tick - 1) else due
+        if due is None:
+            return None
+        missing = self.lockstep.missing(due.tick - 1)
+        if missing and not self._told and time.monotonic() > self._since + LONG:
+            self._told = True
+            logger.warning("tick %d waits for what %s said at the tick before", due.tick, ", ".join(missing))
+        return None if missing else due
 
     def hear(self, offered: Callable[[Arrays, float], None]) -> None:
         """Take what has arrived by this tick: offers, then the partners' messages."""
         self._due = None
         now = self._clock.now()
-        offers, self._offers = self._offers, []
-        for arrays in offers:
-            offered(arrays, now)
+        tick = self._clock.tick
+        offers, self._offers = self._offers, [offer for offer in self._offers if offer[0] > tick]
+        for sent, arrays in offers:
+            if sent <= tick:
+                offered(arrays, now)
         for src, message, arrays in self.lockstep.take(self._clock.tick):
             message.inc = self._known[src]
             self._neighbours.receive(src, message, arrays, now)

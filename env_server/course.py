@@ -7,7 +7,7 @@ the same, so a run that was resumed equals one that was never interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal
@@ -62,10 +62,10 @@ class Course:
             return "checkpoint"
         return "training" if self.training else "evaluation"
 
-    @property
-    def lives(self) -> NDArray[np.uint16]:
-        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`."""
-        present, lives = self.presence.present, self.presence.lives
+    def lives(self, playing: Collection[str]) -> NDArray[np.uint16]:
+        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`. `playing` are
+        those whose actions are waited for: whoever is expected back takes part from the tick after that which waits for it."""
+        present, lives = self.presence.present & set(playing), self.presence.lives
         return np.array([lives[agent] if agent in present else 0 for agent in self._agents], np.uint16)
 
     def begin(self, tick: int) -> None:

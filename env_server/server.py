@@ -77,6 +77,8 @@ class EnvironmentServer:
         self._next_report = 0.0
         self._last_report = time.monotonic()
         self._incarnations: dict[str, int] = {}
+        self._early: dict[str, int] = {}
+        """agents that wait to join, until the tick at which the schedule has them back"""
         self._started = False
         self._start_by = 0.0
         self._finishing = False
@@ -139,6 +141,8 @@ class EnvironmentServer:
     def _ready(self, now: float) -> bool:
         """Whether the open tick can be played. Under the logical clock nobody is late: the tick waits until everybody has acted."""
         if self.course is not None:
+            for agent in sorted(self._early.keys() & self.course.presence.present):
+                self._join(agent, self._early.pop(agent))
             everybody = self.stepping.present | self.stepping.joining
             return not self.course.at_rest and self.course.presence.present <= everybody and not self.stepping.awaited
         return self.stepping.ready(now) and self._assembled(now)
@@ -204,6 +208,9 @@ class EnvironmentServer:
             if agent in self.stepping.present:
                 self._welcome(agent)
                 self._send_again(agent, self.stepping.tick)
+            return
+        if self.course is not None and agent not in self.course.presence.present:
+            self._early[agent] = incarnation  # it is back before the tick of its return
             return
         # Whatever an earlier incarnation played is over, even if nobody has noticed its death yet.
         self._lose(agent)
@@ -345,7 +352,7 @@ class EnvironmentServer:
             about = (self.stepping.tick, self._steps, self.statistics.training)
             self.stepping.answered(agent, (about, frames))
             if self.course is not None:
-                frames["lives"] = self.course.lives
+                frames["lives"] = self.course.lives(self.stepping.present)
             self.transport.try_send("env", agent, self._observation(*about), frames)
 
     def _observation(self, tick: int, steps: int, episodes: int) -> Observation:

@@ -187,7 +187,7 @@ class FaultScheduler:
         self._stopped.pop(node, None)
         self._read_log(node, self._reached(now))
         fault = self._deaths.pop((node, incarnation), None)
-        if self._looks_on:  # lives are counted otherwise there
+        if fault is None and self._looks_on:  # lives are counted otherwise there
             fault = next((self._deaths.pop(death) for death in list(self._deaths) if death[0] == node), None)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
         what = entry.deed.what if entry is not None and entry.deed is not None else None
