@@ -21,13 +21,14 @@ class PartLinks:
 
     def __init__(self, configuration: Mapping[str, Any], start: NodeStart, life: int) -> None:
         self._configuration = configuration
-        self._start = start
-        self._recorder = recorder_of(configuration, replace(start, incarnation=life), wall=False)
+        self._start = replace(start, incarnation=life)
+        self._recorder = recorder_of(configuration, self._start, wall=False)
         self.begin(start_tick=-1)
 
     def begin(self, start_tick: int) -> None:
         """Everybody goes on from the checkpoint of this tick; -1 is the beginning of the run."""
         self._recorder.close()
+        self._recorder = recorder_of(self._configuration, self._start, wall=False)
         past = read_past(self._start.node_directory, LINK_KINDS)
         self._links = links_of(self._configuration, self._start.node, start_tick + 2, past)
 
