@@ -74,15 +74,16 @@ class Course:
         self._next = tick + self._period
         self.checkpoint_due = False
 
-    def decide(self, tick: int, steps: int, episodes: int, busy: bool, finished: bool) -> Decision:
-        """What this tick brings. No checkpoint is made while the server is `busy` with what no checkpoint keeps; one is when all is
-        `finished`."""
+    def decide(self, tick: int, steps: int, episodes: int, playing: Collection[str], busy: bool, finished: bool) -> Decision:
+        """What this tick brings. A checkpoint needs everybody: none is made while somebody is away who returns, or has returned and is not
+        `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
         self.clock.tick = tick
         gone = self.presence.reach(self.clock.now(), steps, episodes)
         over = self._over(tick, steps, episodes) if self.training else None
         if over is not None:
             self.training, busy = False, True
-        self.checkpoint_due = not self.presence.awaited and (finished or (tick >= self._next and not busy))
+        complete = not self.presence.awaited and self.presence.present <= set(playing)
+        self.checkpoint_due = complete and (finished or (tick >= self._next and not busy))
         return Decision(frozenset(gone), over)
 
     def state(self) -> dict[str, Any]:

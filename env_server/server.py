@@ -299,7 +299,9 @@ class EnvironmentServer:
     def _decide(self, course: Course) -> frozenset[str]:
         """Under the logical clock: what the new tick brings; who dies at it."""
         finished = self.control.progress.phase == "finished"
-        decision = course.decide(self.stepping.tick, self._steps, self.statistics.training, self.statistics.evaluating, finished)
+        decision = course.decide(
+            self.stepping.tick, self._steps, self.statistics.training, self.stepping.present, self.statistics.evaluating, finished
+        )
         if decision.over is not None:
             self._finish()
             self.control.event("info", "training.over", decision.over)

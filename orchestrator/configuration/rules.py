@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from agent_node.settings import AgentSettings, CoordinationGameSettings, LearnerSettings, ReplaySettings, WorldModelSettings
 from protocols.faults.checking import KINDS_OF_MESSAGES, Run, check
 from protocols.faults.schedule import ends_of
+from protocols.faults.ticks import untimely
 from protocols.settings import format_size
 from protocols.topology.unfit import UnfitTopology
 
@@ -305,6 +306,14 @@ def _faults(subject: Subject) -> Iterator[Finding]:
     for fault in check(configuration.faults, configuration.network.links, run):
         choices = sorted(KINDS_OF_MESSAGES) if "types" in fault.path else run.nodes
         yield Finding(fault.path, fault.text, None if fault.name is None else _meant(fault.name, choices))
+
+
+@reads("clock", "faults", "network.links")
+def _clock(subject: Subject) -> Iterator[Finding]:
+    configuration = subject.configuration
+    if configuration.clock == "logical":
+        for fault in untimely(configuration.faults, configuration.network.links):
+            yield Finding(fault.path, fault.text)
 
 
 @reads("evaluation")

@@ -1,0 +1,129 @@
+"""Runs of real processes under the logical clock: two of one seed, and one that was killed and resumed, end with the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runs.system import REPOSITORY, SMALL, command, environment, events, eventually, orchestrate, pids, processes_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+CONFIG = REPOSITORY / "configs" / "logical_4agents_ring.yaml"
+NODES = ["env-0", *(f"agent-{i}" for i in range(4))]
+FAULTS = {
+    "seed": 77,
+    "links": [
+        {
+            "id": "wan", "from": "agent-*", "to": "agent-*", "delay": {"dist": "lognormal", "mean": "15ms", "jitter": "8ms"},
+            "loss": 0.1, "duplicate": {"p": 0.05, "gap": "10ms"},
+        }
+    ],
+    "events": [
+        {"id": "crash", "at": {"step": 500}, "process": {"target": "agent-2", "action": "kill", "restart_after": "300ms"}},
+        {"id": "liar", "at": {"step": 900}, "for": {"steps": 200},
+         "byzantine": {"target": "agent-1", "channel": "avg", "attack": "scale", "scale": 1.1}},
+        {"id": "split", "at": {"step": 1300}, "for": {"steps": 300},
+         "partition": {"groups": [["agent-0", "agent-1"], ["agent-2", "agent-3"]]}},
+    ],
+}  # fmt: skip
+RUN = [
+    *(change for change in SMALL if not change.startswith(("until", "supervision"))),
+    "until={steps: 2500}",
+    "supervision.checkpoint=1s",
+    f"faults={json.dumps(FAULTS)}",
+]
+
+
+def start(runs: Path, name: str) -> subprocess.Popen[str]:
+    runs.mkdir(parents=True, exist_ok=True)
+    words = command("up", str(CONFIG), "--name", name, *RUN, "--plain")
+    return subprocess.Popen(
+        words, cwd=runs.parent, env=environment(runs), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, output
+
+
+def results(directory: Path) -> dict[str, str]:
+    """Digest of every file that tells of the run rather than of the machine: parameters, figures, traces of faults."""
+    kept = {}
+    for node in NODES:
+        home = directory / "nodes" / node
+        for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl", *home.glob("faults.jsonl")]):
+            kept[f"{node}/{path.name}"] = sha256(path.read_bytes()).hexdigest()
+    return kept
+
+
+def kill_everything(directory: Path, client: subprocess.Popen[str]) -> None:
+    """SIGKILL to the run server, the host, every node and the client, in no good order."""
+    record = json.loads((directory / "run.json").read_text())
+    for pid in [client.pid, *pids(directory).values(), record["pid"]]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    client.communicate(timeout=30)
+    eventually("all are gone", lambda: not processes_of(directory), 20)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    runs = tmp_path_factory.mktemp("logical") / "runs"
+    finish(start(runs, "first"))
+    yield runs
+
+
+def test_a_whole_run_with_all_its_faults(uninterrupted: Path) -> None:
+    directory = uninterrupted / "first"
+    assert [event["node"] for event in events(directory, "node.restart")] == ["agent-2"]
+    begun = {line["id"] for path in directory.glob("nodes/agent-*/faults.jsonl") for line in map(json.loads, path.open()) if "id" in line}
+    assert {"wan", "crash", "split", "liar"} <= begun
+    lost = sum(
+        link["lost"]
+        for path in directory.glob("nodes/agent-*/faults.jsonl")
+        for line in map(json.loads, path.open())
+        for link in line.get("links", {}).values()
+    )
+    assert lost > 20
+    assert len(results(directory)) > 20
+
+
+def test_two_runs_of_one_seed_are_equal(uninterrupted: Path) -> None:
+    finish(start(uninterrupted, "second"))
+    assert results(uninterrupted / "second") == results(uninterrupted / "first")
+
+
+def test_killed_at_a_random_moment_and_resumed_it_equals_the_uninterrupted_one(uninterrupted: Path) -> None:
+    directory = uninterrupted / "killed"
+    client = start(uninterrupted, "killed")
+    moment = int(np.random.default_rng().integers(300, 2300))
+    figures = directory / "nodes" / "env-0" / "metrics.jsonl"
+
+    def there() -> bool:
+        rows: list[dict[str, Any]] = [json.loads(line) for line in figures.read_text().splitlines()] if figures.exists() else []
+        return bool(rows) and rows[-1]["step"] >= moment
+
+    eventually(f"step {moment}", there, 120)
+    kill_everything(directory, client)
+    resumed = orchestrate(uninterrupted, "up", "--resume", "killed", "--plain", timeout=150)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert events(directory, "run.resumed")
+    assert results(directory) == results(uninterrupted / "first"), f"killed at step {moment}"
+
+
+def test_what_would_make_another_run_of_it_is_refused(uninterrupted: Path) -> None:
+    for change, says in (("agents.learner.discount=0.9", "agents"), ("seed=3", "seed"), ("clock=wall", "clock")):
+        refused = orchestrate(uninterrupted, "up", "--resume", "first", change)
+        assert refused.returncode == 3 and says in refused.stderr and "would make another run" in refused.stderr
+    assert orchestrate(uninterrupted, "up", "--resume", "nobody").returncode == 2
