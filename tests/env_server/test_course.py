@@ -1,0 +1,103 @@
+"""Under the logical clock the environment server decides by ticks: who takes part, when training ends, when there is a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from env_server.course import Course
+from protocols.settings import parse_duration
+
+AGENTS = ["agent-0", "agent-1", "agent-2"]
+
+
+def course(events: list[dict[str, Any]] | None = None, **until: Any) -> Course:
+    configuration = {
+        "tick": "10ms",
+        "until": until or {"steps": 10_000},
+        "supervision": {"checkpoint": "500ms", "first": "200ms"},
+        "faults": {"events": events, "heal_before_end": 0.0} if events else None,
+    }
+    return Course(configuration, AGENTS)
+
+
+def decide(course: Course, tick: int, playing: list[str] = AGENTS, busy: bool = False, finished: bool = False) -> Any:
+    return course.decide(tick, 10 * tick, tick // 5, playing, busy, finished)
+
+
+def test_checkpoints_come_at_their_period_but_not_while_the_server_is_busy() -> None:
+    run = course()
+    due = []
+    for tick in range(1, 200):
+        decide(run, tick, busy=40 <= tick < 60)
+        if run.checkpoint_due:
+            assert run.phase == "checkpoint"
+            due.append(tick)
+            run.begin(tick)
+    assert due == [60, 110, 160]
+
+
+def test_training_ends_by_steps_episodes_or_ticks() -> None:
+    limits: list[tuple[dict[str, Any], tuple[int, str]]] = [
+        ({"steps": 500}, (50, "500 steps")),
+        ({"episodes": 7}, (35, "7 episodes")),
+        ({"time": "300ms"}, (30, "30 ticks")),
+    ]
+    for until, expected in limits:
+        run = course(**until)
+        over = next((tick, decision.over) for tick in range(1, 100) if (decision := decide(run, tick)).over)
+        assert over == expected
+        assert not run.training and run.phase in ("evaluation", "checkpoint")
+
+
+def test_who_dies_is_away_until_the_schedule_has_it_back_and_no_checkpoint_is_made_meanwhile() -> None:
+    kill = {"id": "k", "at": {"step": 450}, "process": {"target": "agent-1", "action": "kill", "restart_after": "100ms"}}
+    run = course([kill])
+    playing = list(AGENTS)
+    due, lives = [], []
+    for tick in range(1, 100):
+        if tick == 60:
+            playing = list(AGENTS)  # it has joined: it plays from the tick after that which waited for it
+        decision = decide(run, tick, playing)
+        if decision.gone:
+            assert tick == 45 and decision.gone == {"agent-1"}
+            playing = ["agent-0", "agent-2"]
+        lives.append(run.lives(playing).tolist())
+        if run.checkpoint_due:
+            due.append(tick)
+            run.begin(tick)
+    assert lives[43] == [1, 1, 1] and lives[44] == [1, 0, 1] and lives[58] == [1, 0, 1] and lives[59] == [1, 2, 1]
+    assert run.presence.present == set(AGENTS) and due == [60]
+
+
+def test_who_never_returns_holds_nobody_up() -> None:
+    run = course([{"id": "bye", "at": {"step": 100}, "membership": {"leave": "agent-2"}}])
+    for tick in range(1, 51):
+        decide(run, tick, ["agent-0", "agent-1"] if tick >= 10 else AGENTS)
+    assert run.checkpoint_due and run.presence.present == {"agent-0", "agent-1"}
+
+
+def test_a_restored_course_goes_on_as_the_first() -> None:
+    kills = [
+        {"id": f"k{step}", "at": {"step": step}, "process": {"target": "agent-1", "action": "kill", "restart_after": "30ms"}}
+        for step in (120, 300, 700)
+    ]
+    whole, lives = course(kills), []
+    part: Course | None = None
+    for tick in range(1, 120):
+        decision = decide(whole, tick)
+        lives.append((whole.lives(AGENTS).tolist(), whole.checkpoint_due, decision.gone))
+        if part is not None:
+            again = decide(part, tick)
+            assert (part.lives(AGENTS).tolist(), part.checkpoint_due, again.gone) == lives[-1], tick
+        if whole.checkpoint_due:
+            part = course(kills)
+            part.restore(whole.state(), tick)
+            whole.begin(tick)
+            part.begin(tick)
+    assert part is not None and whole.presence.lives["agent-1"] == 4
+
+
+def test_durations_are_whole_ticks() -> None:
+    assert course(time="25ms").decide(2, 0, 0, AGENTS, True, False).over is None
+    assert course(time="25ms").decide(3, 0, 0, AGENTS, True, False).over == "3 ticks"
+    assert parse_duration("25ms") == 0.025
