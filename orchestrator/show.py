@@ -73,6 +73,8 @@ class Summary:
     """node -> part -> share of its time, sums to at most 1"""
     slowest: str = ""
     links: list[dict[str, Any]] = field(default_factory=list)
+    wire: dict[str, dict[str, int]] = field(default_factory=dict)
+    """node -> what became of messages that did not simply arrive: `rx.bad.CODE`, `rx.dup`, `tx.dropped`, ..."""
     restarts: dict[str, int] = field(default_factory=dict)
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     faults: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +126,7 @@ def summarize(directory: Path) -> Summary:
     _consensus(summary, series, config, stored)
     _time(summary, series)
     _resources(summary, stored)
+    summary.wire = {node: dict(counters) for node, counters in (stored.get("wire") or {}).items()}
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
     summary.faults = stored.get("faults") or {}
     summary.verdict = runs.read_json(directory / "verdict.json")

@@ -486,10 +486,15 @@ AnyMessage = (
 @cache
 def schema_hash() -> str:
     """SHA-256 over the JSON schema of all messages, without their documentation: two processes talk only if theirs are equal."""
+    return schema_digest(AnyMessage)
+
+
+def schema_digest(messages: Any) -> str:
+    """As `schema_hash`, of any type or union of types."""
 
     def bare(schema: Any) -> Any:
         if isinstance(schema, dict):
             return {key: bare(value) for key, value in schema.items() if not (key == "description" and isinstance(value, str))}
         return [bare(value) for value in schema] if isinstance(schema, list) else schema
 
-    return sha256(msgspec.json.encode(bare(msgspec.json.schema(AnyMessage)), order="sorted")).hexdigest()
+    return sha256(msgspec.json.encode(bare(msgspec.json.schema(messages)), order="sorted")).hexdigest()

@@ -129,6 +129,12 @@ def _print(console: Console, summary: Summary) -> None:
         for link in summary.links:
             made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
         console.print(made)
+    if summary.wire:
+        keys = sorted({key for counters in summary.wire.values() for key in counters})
+        made = table("messages refused, dropped or repeated", "node", *keys)
+        for node, counters in summary.wire.items():
+            made.add_row(Text(node), *[Text(_cell(key, counters.get(key))) for key in keys])
+        console.print(made)
     if summary.faults:
         print_faults(table, console, summary)
     if summary.restarts:

@@ -47,6 +47,7 @@ from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.launch import RUN_SERVER
+from protocols.links import write_wire
 from protocols.membership import Membership, MembershipTimeouts
 from protocols.messages import Role
 from protocols.seeds import Stream, generator
@@ -245,6 +246,9 @@ class _Server:
                 }
                 for member in view.membership.members.values()
             }
+            if self._transport is not None:
+                (directory / "nodes" / RUN_SERVER).mkdir(parents=True, exist_ok=True)
+                write_wire(directory / "nodes" / RUN_SERVER, self._transport)
             write_json(directory / "summary.json", summarize(directory, view.configuration, run, nodes))
         except Exception as error:
             logger.exception("the summary failed")

@@ -41,6 +41,7 @@ def summarize(
             result["evaluation"][metric] = {"first": first, "last": last}
     result["disagreement"] = _disagreement(configuration, rows.get("run", {}))
     result["links"] = link_table(directory)
+    result["wire"] = wire_table(directory)
     result["slowest"] = _slowest(result["nodes"])
     return result
 
@@ -62,6 +63,19 @@ def link_table(directory: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(links, list):
             table += [{"node": path.parent.name, **link} for link in links if isinstance(link, dict)]
+    return table
+
+
+def wire_table(directory: Path) -> dict[str, dict[str, int]]:
+    """What the nodes refused, dropped and repeated, by node and counter, from their `wire.json`."""
+    table = {}
+    for path in sorted((directory / "nodes").glob("*/wire.json")):
+        try:
+            counters = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(counters, dict) and counters:
+            table[path.parent.name] = counters
     return table
 
 
