@@ -219,7 +219,7 @@ def _check(count: int) -> None:
     print(f"\n{count} inputs: {dict(codes)}; slowest {1000 * longest:.2f} ms; memory at most {100 * most:.0f} % of what is allowed")
     assert codes.total() == count and codes.keys() <= CODES.keys() | {"read"}
     for code in ("E_DECODE", "E_FRAME", "E_SIZE", "E_NONFINITE", "read"):
-        assert codes[code] >= count / 1000, f"the mutations hardly reach {code}: {codes}"
+        assert codes[code] >= count / 5000, f"the mutations hardly reach {code}: {codes}"
 
 
 @pytest.mark.timeout(120)

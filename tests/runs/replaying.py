@@ -1,0 +1,212 @@
+"""A real run whose nodes hear everything twice: `python -m tests.runs.replaying DIRECTORY`.
+
+Agents, environment server and run server are the real ones. In each of them every so often a message that came before comes again: as
+bytes, at the transport, where nothing at all may change; and behind the guard, at the node's own `_handle`, where answers may be sent
+again, but no conversation may change. What changed all the same is written to `replay.json`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import random
+import sys
+from collections import Counter, defaultdict, deque
+from pathlib import Path
+from typing import Any
+
+from agent_node.node import AgentNode
+from env_server.server import EnvironmentServer
+from orchestrator.launch.base import PRELOAD
+from orchestrator.run_server.server import serve
+from protocols import codec, logs
+from protocols.errors import BadMessage, ExitCode
+from protocols.launch import NodeStart
+from protocols.messages import Offer
+from protocols.transport import Received
+from protocols.transport.loop import SocketLoop
+
+KEPT = 40
+"""messages of each type and sender that are kept; a new one takes the place of any"""
+RECENT = 6
+"""messages of each type and sender that come again behind the guard: conversations forget episodes that are long over"""
+EVERY = 7
+
+_random = random.Random(os.getpid())
+_arrived = SocketLoop._arrived
+_report: dict[str, Any] = {"bytes": defaultdict(Counter), "handled": Counter(), "changed": []}
+_tapes: dict[tuple[str, str, int], list[Any]] = defaultdict(list)
+
+
+def _keep(tape: list[Any], item: Any) -> None:
+    if len(tape) < KEPT:
+        tape.append(item)
+    else:
+        tape[_random.randrange(KEPT)] = item
+
+
+def _transport_state(loop: SocketLoop) -> Any:
+    guard = loop.guard
+    speakers = {key: (s.incarnation, s.role, id(s.owner), s.highest, list(s.gaps)) for key, s in guard._speakers.items()}
+    routes = {key: (destination.route, destination.endpoint) for key, destination in loop.destinations.items()}
+    links = {key: (link.received_messages, link.received_bytes) for key, link in loop.link_counters.items()}
+    return speakers, dict(guard._incarnations), guard._version, routes, links, loop.inbox._arrived_bytes
+
+
+def arrived(self: SocketLoop, socket: Any, channel: Any, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
+    """As the real one; sometimes one of the earlier messages comes again."""
+    parts = [bytes(part) for part in parts]
+    _arrived(self, socket, channel, route, parts, size)
+    try:
+        message, _ = codec.decode(parts)
+    except BadMessage:
+        return
+    _keep(_tapes[type(message).__name__, message.src, message.inc], (socket, channel, route, parts, size))
+    if _random.randrange(EVERY):
+        return
+    (kind, src, _), tape = min(
+        _random.sample(list(_tapes.items()), min(4, len(_tapes))), key=lambda item: _report["bytes"][item[0][0]].total()
+    )
+    again = _random.choice(tape)
+    if again[0].closed:
+        return
+    before, counters = _transport_state(self), Counter(self.counters)
+    _arrived(self, *again)
+    counted = +(Counter(self.counters) - counters)
+    # Another thread may count something of its own meanwhile (what it sends): only what is received concerns us.
+    received = {name: count for name, count in counted.items() if name.startswith("rx.")}
+    name = next(iter(received), "nothing")
+    _report["bytes"][kind][name] += 1
+    if _transport_state(self) != before or received not in ({"rx.dup": 1}, {"rx.stale": 1}):
+        _report["changed"].append(f"bytes of {kind} from {src}: {received}")
+
+
+_NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_pacing", "_early")
+"""what was counted, what is about to be said, and when: repetitions are answered, may teach how long answers take, and what
+came too early waits anew"""
+
+
+def _state(name: str, thing: Any) -> dict[str, bytes]:
+    """Everything a conversation knows, part by part, but for what it counted, and what it is about to say."""
+    state = {}
+    for part, value in vars(thing).items():
+        if part not in _NO_STATE:
+            buffer = io.BytesIO()
+            pickler = _Pickler(buffer)
+            pickler.fast = True  # equal texts that are one object and equal texts that are two are the same state
+            pickler.dump(value)
+            state[f"{name}.{part}"] = buffer.getvalue()
+    return state
+
+
+class _Pickler(pickle.Pickler):
+    """Functions and caches are no state."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        return id(obj) if callable(obj) and not isinstance(obj, type) else None
+
+
+class _Twice:
+    """Hands messages to the node again, behind the guard's back."""
+
+    def __init__(self) -> None:
+        self.tapes: dict[tuple[str, str], deque[tuple[Received, Any]]] = defaultdict(lambda: deque(maxlen=RECENT))
+
+    @staticmethod
+    def _life(node: Any, src: str) -> Any:
+        return node.neighbours._lives.get(src) if isinstance(node, AgentNode) else node._incarnations.get(src)
+
+    def hear(self, node: Any, received: Received, handle: Any, state: Any) -> None:
+        if _random.randrange(EVERY):
+            handle(received)
+            return
+        first, life = state(node), self._life(node, received.src)
+        handle(received)
+        if state(node) != first:  # what had no effect the first time (it came before its time) may have it now
+            self.tapes[type(received.message).__name__, received.src].append((received, life))
+        if not self.tapes:
+            return
+        (kind, src), tape = min(
+            _random.sample(list(self.tapes.items()), min(4, len(self.tapes))), key=lambda item: _report["handled"][item[0][0]]
+        )
+        again, life = _random.choice(tape)
+        if life != self._life(node, src):
+            return  # the conversations have taken leave of it, and met it anew
+        entry = node.control.roster.get(src)
+        if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
+            return  # an earlier life, or one that is over: that is the guard's affair
+        if isinstance(again.message, Offer) and not node.playing.goals._agreements.keys() >= set(again.arrays["episode"].tolist()):
+            return  # an agent forgets what was agreed on when the episode is over
+        before = state(node)
+        handle(again)
+        after = state(node)
+        _report["handled"][kind] += 1
+        if (what := [name for name in before if before[name] != after[name]]) != []:
+            _report["changed"].append(f"{kind} from {src} changed {what}")
+
+
+def _control(node: Any) -> bytes:
+    control = node.control
+    return pickle.dumps((control._version, sorted(control.roster), control._commands, control._done, sorted(control._events)))
+
+
+def _agent_state(node: AgentNode) -> dict[str, bytes]:
+    state = {"control": _control(node), **_state("stepping", node.stepping)}
+    for conversation in node.neighbours._conversations:
+        state |= _state(type(conversation).__name__, conversation)
+    if node.playing is not None:
+        state["learnt"] = pickle.dumps((node.playing.trainer.updates, node.figures.episodes, node.figures.steps))
+    return state
+
+
+def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
+    state = {"control": _control(node), **_state("stepping", node.stepping), "lives": pickle.dumps(sorted(node._incarnations.items()))}
+    if node.desk is not None:
+        state["goals"] = pickle.dumps({agent: sorted(offers) for agent, offers in node.desk._book._open.items()})
+    return state
+
+
+class Agent(AgentNode):
+    """Hears everything twice."""
+
+    twice = _Twice()
+
+    def _handle(self, received: Received) -> None:
+        self.twice.hear(self, received, super()._handle, _agent_state)
+
+
+class Server(EnvironmentServer):
+    """Hears everything twice."""
+
+    twice = _Twice()
+
+    def _handle(self, received: Received) -> None:
+        self.twice.hear(self, received, super()._handle, _server_state)
+
+
+def _write(directory: Path) -> None:
+    (directory / "replay.json").write_text(json.dumps(_report))
+
+
+def main(start: NodeStart) -> int:
+    """Entry point of every node."""
+    SocketLoop._arrived = arrived  # type: ignore[method-assign]
+    node = Agent(start) if start.role == "agent" else Server(start)
+    try:
+        node.run()
+    finally:
+        _write(start.node_directory)
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    logs.configure()
+    SocketLoop._arrived = arrived  # type: ignore[method-assign]
+    directory = Path(sys.argv[1])
+    try:
+        code = serve(directory, 60.0, {"agent": "tests.runs.replaying:main", "env": "tests.runs.replaying:main"}, PRELOAD)
+    finally:
+        _write(directory)
+    sys.exit(code)
