@@ -130,10 +130,11 @@ def _print(console: Console, summary: Summary) -> None:
             made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
         console.print(made)
     if summary.wire:
-        keys = sorted({key for counters in summary.wire.values() for key in counters})
-        made = table("messages refused, dropped or repeated", "node", *keys)
-        for node, counters in summary.wire.items():
-            made.add_row(Text(node), *[Text(_cell(key, counters.get(key))) for key in keys])
+        made = table("messages refused, dropped or repeated", "what", "all", "most at")
+        for what in sorted({what for counters in summary.wire.values() for what in counters}):
+            counts = {node: counters.get(what, 0) for node, counters in summary.wire.items()}
+            most = max(counts, key=counts.__getitem__)
+            made.add_row(Text(what), Text(figures.count(sum(counts.values()))), Text(f"{most} {figures.count(counts[most])}"))
         console.print(made)
     if summary.faults:
         print_faults(table, console, summary)
