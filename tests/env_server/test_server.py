@@ -45,7 +45,8 @@ class RunServer(threading.Thread):
                     self.transport.send("ctl", "env-0", Welcome(), {"config": CONFIGURATION})
                     self.transport.send("ctl", "env-0", Command(id=1, op="start"))
                     self.agent.connect("env", "env-0", received.message.endpoint)
-                    self.agent.send("env", "env-0", Join())
+            if self.first is None:  # again and again, as agents do: a server that is not yet welcome hears nothing else
+                self.agent.try_send("env", "env-0", Join())
             for received in self.agent.receive(0.02):
                 if isinstance(received.message, Offer) and self.first is None:
                     self.first = int(received.arrays["episode"].min())
