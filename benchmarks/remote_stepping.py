@@ -48,7 +48,7 @@ def configuration(copies: int) -> dict[str, Any]:
 
 def serve(start: NodeStart) -> None:
     """The environment server's process."""
-    from env_server.server import main
+    from env_server.main import main
 
     main(start)
 

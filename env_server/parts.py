@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import ResourceError
+from protocols.faults.disk import newest
 from protocols.files import force_names, write_whole
 
 
@@ -34,3 +35,7 @@ class PartCheckpoints:
         except (OSError, ValueError) as error:
             raise ResourceError(f"the checkpoint {path}, from which the run goes on, can't be read: {error}") from None
         return state
+
+    def newest(self) -> Path | None:
+        """The newest file, if there is one."""
+        return newest(self._directory, "*.json")

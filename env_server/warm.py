@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 import env_server.landmarks.environment
-import env_server.server  # noqa: F401
+import env_server.main  # noqa: F401

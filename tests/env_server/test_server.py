@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from env_server.server import EPISODES, EnvironmentServer
+from env_server.main import environment_server
+from env_server.server import EPISODES
 from orchestrator.config import Configuration
 from protocols.launch import RUN_SERVER, NodeStart
 from protocols.messages import Command, Hello, Join, Offer, Welcome
@@ -72,5 +73,5 @@ def test_every_incarnation_has_episode_numbers_of_its_own(run_server: RunServer,
     token = tmp_path / "control.json"
     token.touch(0o600)
     token.write_text(json.dumps({"token": "secret"}))
-    EnvironmentServer(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token))).run()
+    environment_server(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token))).run()
     assert run_server.first == (incarnation - 1) * EPISODES

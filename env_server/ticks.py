@@ -1,0 +1,139 @@
+"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.course`), and nobody is late.
+
+At tick T the goals that were sent before T are entered and all copies are stepped; then it is decided what T + 1 brings, everybody who
+takes part gets offers and the observation of T + 1, and the dead are gone. At a checkpoint all begin anew from what was written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from env_server.course import Course, Phase
+from env_server.parts import PartCheckpoints
+from env_server.server import LONGEST_WAIT, EnvironmentServer
+from protocols.entrance import Entrance
+from protocols.files import kept_sizes
+from protocols.stepping import Closed
+
+
+class TickServer(EnvironmentServer):
+    """A tick is played when everybody who takes part by the fault schedule has acted, however long that takes."""
+
+    tick_by_tick = True
+
+    def __init__(self, entrance: Entrance) -> None:
+        configuration = entrance.configuration
+        self.course = Course(configuration, [f"agent-{i}" for i in range(configuration["agents"]["count"])])
+        self._checkpoints = PartCheckpoints(entrance.start.node_directory / "checkpoints", int(configuration["supervision"]["keep"]))
+        self._early: dict[str, int] = {}
+        """agents that wait to join, until the tick at which the schedule has them back, and their incarnations"""
+        self._told = False
+        super().__init__(entrance, self.course.clock)
+
+    def _begin(self) -> None:
+        self._go_back(self.control.checkpoint)
+        self._begin_part()
+        if not self._part:
+            self._ask_evaluation(self.evaluation.episodes)
+
+    # --- when a tick is played --------------------------------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> bool:
+        for agent in sorted(self._early.keys() & self.course.presence.present):
+            self._join(agent, self._early.pop(agent))
+        everybody = self.stepping.present | self.stepping.joining
+        return not self.course.at_rest and self.course.presence.present <= everybody and not self.stepping.awaited
+
+    def _patience(self) -> float:
+        return LONGEST_WAIT
+
+    def _admit(self, agent: str, incarnation: int) -> None:
+        if agent in self.course.presence.present:
+            super()._admit(agent, incarnation)
+        else:
+            self._early[agent] = incarnation  # it is back before the tick of its return
+
+    def _follow_roster(self) -> None:
+        """Who takes part is decided by ticks, not by who happens to be alive now."""
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def _step(self, now: float) -> None:
+        if self.desk is not None:
+            self.desk.enter(self.stepping.tick)
+        super()._step(now)
+
+    def _tell(self, closed: Closed, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+        gone = self._decide()
+        # Offers first: whoever has the observation of a tick has them too.
+        if self.desk is not None:
+            self.desk.offer(self.clock.now())
+            self.desk.chase(self.clock.now())
+        self._send_answers(closed, applied)
+        for agent in sorted(gone):
+            self._lose(agent)
+        if self.course.checkpoint_due:
+            self._checkpoint()
+
+    def _decide(self) -> frozenset[str]:
+        """What the new tick brings; who dies at it."""
+        tally, finished = self.tally, self.control.progress.phase == "finished"
+        decision = self.course.decide(
+            self.stepping.tick, tally.steps, tally.episodes, self.stepping.present, tally.statistics.evaluating, finished
+        )
+        if decision.over is not None:
+            self._finish()
+            self.control.event("info", "training.over", decision.over)
+        if not self.course.checkpoint_due and self.clock.now() >= self._next_report:
+            self._report()
+        return decision.gone
+
+    def _phase(self) -> Phase:
+        return self.course.phase
+
+    def _present_lives(self) -> Mapping[str, NDArray[Any]]:
+        return {"lives": self.course.lives(self.stepping.present)}
+
+    # --- the end ----------------------------------------------------------------------------------------------------------------------
+
+    def _all_done(self) -> None:
+        """A checkpoint follows, after which the run is at rest."""
+
+    def _keep_up(self, now: float) -> None:
+        super()._keep_up(now)
+        if self.course.at_rest and not self._told and self.course.presence.present <= self.stepping.joining:
+            # Everybody has made the last checkpoint, else they would not have joined again.
+            self._told = True
+            self.control.event("info", "finished", "the last evaluation is done")
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        """Everybody knows that this tick ends a part of the run: write down what the next one goes on from, and begin it."""
+        self._report()
+        self._part += 1
+        self.course.at_rest = self.control.progress.phase == "finished"
+        state = {"part": self._part, "present": sorted(self.stepping.present), "files": kept_sizes(self._start.node_directory)}
+        self._checkpoints.write(self.stepping.tick, {**state, "course": self.course.state(), "numbers": self.tally.numbers()})
+        for agent in self.agents:
+            self.stepping.leave(agent)
+        self.course.begin(self.stepping.tick)
+        self._begin_part()
+
+    def _go_back(self, tick: int) -> None:
+        """To the checkpoint from which all nodes go on; -1 is the beginning of the run."""
+        if tick < 0:
+            return
+        state = self._checkpoints.read(tick)
+        self._part = int(state["part"])
+        self._count_on(state["numbers"])
+        self.course.restore(state["course"], tick)
+        self._finishing = not self.course.training
+        self.stepping.tick = tick
+
+    def _newest_file(self) -> Path | None:
+        return self._checkpoints.newest()

@@ -1,0 +1,43 @@
+"""How a node comes into its run: it opens its doors, is welcomed, and learns the run's configuration, which decides what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from protocols.control import NodeControl
+from protocols.faults.build import inject
+from protocols.launch import NodeStart
+from protocols.messages import Channel, Role
+from protocols.transport import Identity, Transport
+
+if TYPE_CHECKING:
+    from protocols.faults.shim import Shim
+    from protocols.transport.loop import Destination
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A node that was welcomed to its run."""
+
+    start: NodeStart
+    transport: Transport
+    control: NodeControl
+    configuration: Mapping[str, Any]
+    """the run's, whole and checked"""
+    shim: Shim[Destination] | None
+    """what happens to its messages under `clock: wall`, where the run has faults of the links"""
+
+    @property
+    def logical(self) -> bool:
+        """Whether the run goes by ticks instead of by real time."""
+        return bool(self.configuration["clock"] == "logical")
+
+
+def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
+    """Listen on `channel` and say hello until welcomed. Raises what `NodeControl.join` does."""
+    transport = Transport(Identity(start.run, start.node, start.incarnation, role))
+    control = NodeControl(start, transport, transport.bind(channel))
+    configuration = control.join()
+    return Entrance(start, transport, control, configuration, inject(transport, start, configuration))
