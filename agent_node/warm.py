@@ -10,7 +10,7 @@ import safetensors.torch  # noqa: F401 - checkpoints
 import torch
 
 import agent_node.learners.double_dqn
-import agent_node.node
+import agent_node.main
 import agent_node.world_models.ensemble  # noqa: F401
 from agent_node.settings import AgentSettings, ExchangeSettings
 from protocols.messages import schema_hash

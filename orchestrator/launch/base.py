@@ -17,7 +17,7 @@ from orchestrator.config import Configuration
 from orchestrator.launch.placement import Slot
 from protocols.errors import UsageError
 
-ROLES = {"agent": "agent_node.node:main", "env": "env_server.main:main"}
+ROLES = {"agent": "agent_node.main:main", "env": "env_server.main:main"}
 """role to entry point `module:function`, called with a `NodeStart` in a process of its own"""
 
 PRELOAD = ("agent_node.warm", "env_server.warm")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent_node.main import agent_node
 from agent_node.node import ENVIRONMENT, AgentNode
 from env_server.landmarks.physics import observation_layout
 from env_server.landmarks.settings import LandmarksOptions
@@ -58,7 +59,7 @@ def node(tmp_path: Path) -> Iterator[AgentNode]:
     token.write_text(json.dumps({"token": "secret"}))
     before = signal.getsignal(signal.SIGTERM)
     try:
-        node = AgentNode(NodeStart("test", "agent-0", "agent", 1, str(tmp_path), control, telemetry, str(token)))
+        node = agent_node(NodeStart("test", "agent-0", "agent", 1, str(tmp_path), control, telemetry, str(token)))
         deadline = time.monotonic() + 10
         while "agent-1" not in node.control.roster and time.monotonic() < deadline:
             for received in node.transport.receive(0.1):

@@ -1,0 +1,123 @@
+"""An agent under `clock: logical`: it acts and learns at every tick as soon as it can, and talks once a tick, together with its partners.
+
+The environment server says with every observation who takes part, whether training is over, and whether everybody makes a checkpoint. After
+a checkpoint the agent joins anew, as if it had been started from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from agent_node import checkpoints
+from agent_node.faults import AgentFaults
+from agent_node.lockstep import Lockstep
+from agent_node.node import AgentNode
+from agent_node.part_links import PartLinks
+from agent_node.playing import Playing
+from agent_node.together import Together
+from protocols.clock import LogicalClock
+from protocols.entrance import Entrance
+from protocols.errors import ResourceError
+from protocols.faults.deeds import node_faults
+from protocols.files import kept_sizes
+from protocols.messages import Goals, Joined, Observation, Offer
+from protocols.settings import parse_duration
+from protocols.transport import Received
+
+
+class TickAgent(AgentNode):
+    """In step with its partners: what they say is taken when its tick has come."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        start, configuration, rejoin = entrance.start, entrance.configuration, entrance.control.rejoin
+        clock = LogicalClock(parse_duration(configuration["tick"]))
+        faults = AgentFaults(start, node_faults(configuration, start.node), self._leave, clock, rejoin)
+        self.links = PartLinks(configuration, start, faults.life)
+        lockstep = Lockstep(clock.length, self.links)
+        super().__init__(entrance, faults, clock, lockstep)
+        self.together = Together(clock, lockstep, self.neighbours, self.transport, self.name)
+        self._held: Received | None = None
+        """the observation of the tick after that which is not over"""
+        self._start_tick = self.control.checkpoint
+
+    # --- what comes in --------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, received: Received, now: float) -> None:
+        self.together.lockstep.receive(received.src, received.message, received.arrays)
+
+    def _invited(self, message: Offer, arrays: Mapping[str, NDArray[Any]], playing: Playing, now: float) -> None:
+        self.together.offered(message, arrays)
+
+    def _observation(self, received: Received, message: Observation, now: float) -> None:
+        if self.together.talking:
+            self._held = received
+        else:
+            super()._observation(received, message, now)
+
+    def _reached(self, message: Observation, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.together.observed(message, arrays)
+        super()._reached(message, arrays)
+        if self._stopped:
+            return
+        self.links.reached(message.tick, self.clock.now(), message.steps, message.episodes)
+        if message.phase == "evaluation" and not self._finished:
+            self._finished = True
+            self._learn_no_more()
+
+    # --- the talk of a tick ---------------------------------------------------------------------------------------------------------
+
+    def _converse(self, now: float) -> None:
+        """When all partners have said what they had to say at the tick before."""
+        together = self.together
+        together.flush()
+        observation = together.ready()
+        if self.playing is None or observation is None:
+            return
+        virtual = self.clock.now()
+        with self.shares.spent("exchange"):
+            together.hear(self.playing.offered)
+        answers, reports = self.playing.converse(observation.tick, virtual)
+        self._averaged(reports)
+        if observation.phase == "checkpoint":
+            self._begin_anew(self.playing, observation.tick)
+            return
+        if answers is not None:
+            self._to_environment(Goals(sent=observation.tick), answers)
+        together.say()
+        together.flush()
+        self._write_due(virtual)
+        if (held := self._held) is not None:
+            self._held = None
+            self._handle(held)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------------------------
+
+    def _begin_anew(self, playing: Playing, tick: int) -> None:
+        """All agents and the environment server are at this tick: keep what has been learnt, forget what is under way, and go on from the
+        checkpoint, as everybody would who was started from it."""
+        self._averaged(playing.settle())
+        self._report()
+        self.links.close()
+        self._save(playing, tick, {"files": kept_sizes(self._start.node_directory)})
+        self.together.part()
+        self.playing = None
+        self._start_tick = tick
+        self.control.rejoin = False
+        self.stepping.reset()
+        self._join_again = 0.0
+
+    def _take_up(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
+        resumed = not self.control.rejoin
+        if resumed and self._start_tick != (-1 if found is None else int(found.manifest["step"])):
+            raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
+        self.links.begin(self._start_tick)
+        self.together.joined(message)
+        self._next_metrics = self.clock.now() + self._metrics_period
+        return resumed
+
+    def _close(self) -> None:
+        self.links.close()
+        super()._close()

@@ -1,0 +1,80 @@
+"""An agent under `clock: wall`: it talks whenever there is something to say, waits for no neighbour, and makes checkpoints of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from agent_node import checkpoints
+from agent_node.faults import AgentFaults
+from agent_node.node import AgentNode
+from agent_node.playing import Playing
+from protocols.entrance import Entrance
+from protocols.faults.deeds import node_faults
+from protocols.messages import Goals, Joined, Offer
+from protocols.settings import parse_duration
+from protocols.transport import Received
+
+
+class WallAgent(AgentNode):
+    """Free-running: whatever has come is taken at once, and nothing is waited for."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        start, configuration = entrance.start, entrance.configuration
+        faults = AgentFaults(start, node_faults(configuration, start.node), self._leave, rejoin=entrance.control.rejoin)
+        super().__init__(entrance, faults, faults.clock)
+        self._checkpoint_period = parse_duration(configuration["supervision"]["checkpoint"])
+        self._next_checkpoint = self.clock.now() + self._checkpoint_period
+
+    def _hear(self, received: Received, now: float) -> None:
+        if self.playing is None:
+            self.transport.counters["rx.early"] += 1
+            return
+        with self.shares.spent("exchange"):
+            self.neighbours.receive(received.src, received.message, received.arrays, now)
+
+    def _invited(self, message: Offer, arrays: Mapping[str, NDArray[Any]], playing: Playing, now: float) -> None:
+        playing.offered(arrays, now)
+
+    def _converse(self, now: float) -> None:
+        if self.playing is None:
+            return
+        answers, reports = self.playing.converse(self.stepping.tick, now)
+        if answers is not None:
+            self._to_environment(Goals(), answers)
+        self.neighbours.flush()
+        self._averaged(reports)
+
+    def _take_up(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
+        return False  # every agent has a checkpoint of its own, or none
+
+    # --- what is due ----------------------------------------------------------------------------------------------------------------
+
+    def _keep_up(self, now: float) -> None:
+        super()._keep_up(now)
+        self._write_due(now)
+        if now >= self._next_checkpoint:
+            self._next_checkpoint = now + self._checkpoint_period
+            self._checkpoint()
+
+    def _obey(self, command: str) -> None:
+        super()._obey(command)
+        if command == "finish":
+            self._finished = True
+            if self.shim is not None:
+                self.shim.heal()
+            self._learn_no_more()
+        elif command == "checkpoint":
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Under the number of updates."""
+        if self.playing is not None:
+            self._save(self.playing, self.playing.trainer.updates, {"incarnation": self._start.incarnation})
+
+    def _close(self) -> None:
+        self._checkpoint()
+        self._report()
+        super()._close()
