@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from protocols.clock import LogicalClock
 from protocols.conversation import Send
 from protocols.faults import disk
+from protocols.faults.deed import LETHAL
 from protocols.faults.deeds import NodeFaults
-from protocols.faults.executor import LETHAL, Executor, Hooks
+from protocols.faults.executor import Executor, Hooks
 from protocols.faults.lies import AVERAGING, Liar
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.pace import Pace, SkewedClock

@@ -21,7 +21,8 @@ import numpy as np
 
 from protocols.consensus.averager import FixedSurroundings
 from protocols.consensus.modes import create_averager
-from protocols.faults.executor import Deed, Executor, Hooks
+from protocols.faults.deed import Deed
+from protocols.faults.executor import Executor, Hooks
 from protocols.faults.lies import Liar
 from protocols.faults.links import Links
 from protocols.faults.log import FaultLog

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.faults.executor import LETHAL, Deed
+from protocols.faults.deed import LETHAL, Deed
 from protocols.faults.moments import Moment, Reached, moment
 from protocols.faults.schedule import Schedule, Timeline
 from protocols.faults.settings import Membership, Process

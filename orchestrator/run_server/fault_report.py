@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.run_files import figure_files, read_lines
-from protocols.faults.executor import LETHAL
+from protocols.faults.deed import LETHAL
 from protocols.faults.log import FILE
 from protocols.faults.schedule import LINK_KINDS
 

@@ -19,8 +19,8 @@ from orchestrator.run_server.nodes import Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
+from protocols.faults.deed import LETHAL, Deed
 from protocols.faults.deeds import deed_of, schedule_of
-from protocols.faults.executor import LETHAL, Deed
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.moments import Moment, Reached, moment
 from protocols.faults.schedule import LINK_KINDS, Event

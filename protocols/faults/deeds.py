@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.faults.executor import Deed
+from protocols.faults.deed import Deed
 from protocols.faults.moments import Moment
 from protocols.faults.schedule import Event, Schedule, compile_schedule, ends_of
 from protocols.faults.settings import FaultsSettings

@@ -7,87 +7,27 @@ What has begun is in the node's log (`protocols.faults.log`), so that the next i
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from protocols.faults import disk as disks
 from protocols.faults import process
+from protocols.faults.deed import MOMENTARY, Deed
 from protocols.faults.log import FaultLog
 from protocols.faults.moments import UNITS, Moment, Unit
 from protocols.faults.pace import Pace, SkewedClock
-from protocols.faults.settings import Byzantine, ClockSkew, Membership, Process, Storage, Straggler
+from protocols.faults.settings import Byzantine, ClockSkew, Process, Storage, Straggler
 
 logger = logging.getLogger(__name__)
 
-Affliction = Process | Straggler | ClockSkew | Byzantine | Storage | Membership
 LONGEST_HANG = 3600.0
 """seconds after which a hang that nobody ends is over"""
 SLOW_DISK = 10.0
 """how many times as long a slow disk takes"""
-LETHAL = ("process.kill", "process.term", "process.exit", "process.oom", "membership.leave")
-"""kinds after which the process is gone"""
-_MOMENTARY = (*LETHAL, "process.pause", "process.hang", "storage.corrupt_checkpoint", "storage.truncate", "storage.flip")
-
-
-NEVER = Moment("time", inf)
-"""for deeds that only an order begins"""
-KINDS: dict[str, type[Affliction]] = {
-    "process": Process,
-    "straggler": Straggler,
-    "clock": ClockSkew,
-    "byzantine": Byzantine,
-    "storage": Storage,
-    "membership": Membership,
-}
-"""key of a fault event to what it is"""
-
-
-@dataclass(frozen=True)
-class Deed:
-    """One fault of one node. `lasts` is counted from where it begins; None: until it is healed."""
-
-    id: str
-    what: Affliction
-    start: Moment
-    lasts: Moment | None = None
-
-    @property
-    def kind(self) -> str:
-        """What it is, for logs: process.kill, straggler.update, byzantine.sign_flip, ..."""
-        what = self.what
-        if isinstance(what, Process):
-            return f"process.{what.action}"
-        if isinstance(what, Straggler):
-            return f"straggler.{what.where}"
-        if isinstance(what, Byzantine):
-            return f"byzantine.{what.attack}"
-        if isinstance(what, Storage):
-            return f"storage.{what.action}"
-        return "membership.leave" if isinstance(what, Membership) else "clock.skew"
-
-    def to_json(self) -> str:
-        """For an order to the node that shall do it."""
-        lasts = None if self.lasts is None else {"unit": self.lasts.unit, "value": self.lasts.value}
-        key = next(key for key, kind in KINDS.items() if isinstance(self.what, kind))
-        return json.dumps({"id": self.id, "lasts": lasts, key: self.what.model_dump(mode="json")})
-
-    @classmethod
-    def from_json(cls, text: str) -> Deed:
-        """Read an order; `ValueError` for what is none."""
-        fields = json.loads(text)
-        try:
-            lasts = fields["lasts"]
-            key = next(key for key in KINDS if key in fields)
-            what = KINDS[key].model_validate(fields[key])
-            return cls(str(fields["id"]), what, NEVER, None if lasts is None else Moment(lasts["unit"], float(lasts["value"])))
-        except (KeyError, TypeError, StopIteration) as error:
-            raise ValueError(f"no order of a fault: {error!r}") from None
 
 
 @dataclass
@@ -153,7 +93,7 @@ class Executor:
         self._hang = process.Hang()
         self._looked: dict[str, bool] = dict.fromkeys(UNITS, incarnation == 1)
         for deed in deeds:
-            if (line := log.unfinished.get(deed.id)) is not None and deed.kind not in _MOMENTARY:
+            if (line := log.unfinished.get(deed.id)) is not None and deed.kind not in MOMENTARY:
                 until = line.get("until")
                 self._resume(deed, Moment(until["unit"], float(until["value"])) if isinstance(until, dict) else None)
 
@@ -191,14 +131,14 @@ class Executor:
     def begin(self, deed: Deed) -> None:
         """Do it now; nothing, if it has begun already. May not return."""
         self._pending = [other for other in self._pending if other.id != deed.id]
-        if deed.id in self._active or (deed.id in self._log.begun and deed.kind in _MOMENTARY):
+        if deed.id in self._active or (deed.id in self._log.begun and deed.kind in MOMENTARY):
             return
         until = self._end(deed)
         where = {} if until is None else {"until": {"unit": until.unit, "value": until.value}}
         self._hang.get_ready()
         self._log.write("begin", deed.id, deed.kind, **self.reached.fields(), **where)
         self._hooks.note(f"fault {deed.id} begins: {deed.kind}")
-        if deed.kind not in _MOMENTARY:
+        if deed.kind not in MOMENTARY:
             self._active[deed.id] = _Active(deed, until)
         self._start(deed)
 
@@ -309,8 +249,3 @@ class Executor:
                 disks.flip(path, deed.id)
             else:
                 disks.corrupt(path, deed.id)
-
-
-def describe(line: dict[str, Any]) -> str:
-    """A line of a fault log in words: `crash: process.kill at agent-3`."""
-    return f"{line.get('id')}: {line.get('kind')} at {line.get('node')}"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from protocols.faults import disk as disks
-from protocols.faults.executor import NEVER, Deed, Executor, Hooks
+from protocols.faults.deed import NEVER, Deed
+from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog, read
 from protocols.faults.moments import Moment
 from protocols.faults.pace import Pace, SkewedClock
