@@ -1,7 +1,9 @@
-"""The vector work of a push-sum round, done piece by piece where vectors are long, so that all intermediate results stay in the processor's
-second-level cache: a third of the time of whole-vector operations for 250,000 numbers."""
+"""The vector work of a round, done piece by piece where vectors are long, so that all intermediate results stay in the processor's
+second-level cache: for 250,000 numbers a third (push-sum) to two thirds (gossip) of the time of whole-vector operations."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,27 @@ def finite(vector: Array) -> bool:
     """Whether all numbers are finite, and not so large that their sum (of squares) is not."""
     total = float(vector.dot(vector)) if vector.size <= SMALL else float(np.add.reduce(vector))
     return -np.inf < total < np.inf
+
+
+def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[float]) -> Vector:
+    """sum_j w_j (x_j - x_i), `[d]` float64, of x_i = `own`, x_j = `others`, in their order."""
+    if not others:
+        return np.zeros(own.size)
+    delta: Vector = np.empty(own.size)
+    length = min(own.size, BLOCK) if own.size > 2 * BLOCK else own.size
+    precise, difference = np.empty((2, length))
+    for start in range(0, own.size, length):
+        here = slice(start, min(start + length, own.size))
+        count = here.stop - start
+        total, x, other = delta[here], precise[:count], difference[:count]
+        x[...] = own[here]
+        np.subtract(others[0][here], x, total)
+        np.multiply(total, weights[0], total)
+        for vector, weight in zip(others[1:], weights[1:], strict=True):
+            np.subtract(vector[here], x, other)
+            np.multiply(other, weight, other)
+            np.add(total, other, total)
+    return delta
 
 
 class Accumulator:

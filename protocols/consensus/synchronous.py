@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.consensus.arithmetic import finite
+from protocols.consensus.arithmetic import finite, weighted_differences
 from protocols.consensus.averager import Averaged, Averager, Surroundings
 from protocols.consensus.pacing import LEAST, REMEMBERED, Pacing
 from protocols.conversation import Array, Send
@@ -175,12 +175,7 @@ class SynchronousAveraging(Averager):
 
     def _combine(self, own: Vector, vectors: Mapping[str, Vector], weights: Mapping[str, float]) -> Combination:
         """What the round makes of the vector that it showed and of those that came; `weights` are those of all neighbours, come or not."""
-        delta = np.zeros(self._size)
-        precise = own.astype(np.float64)
-        for neighbour, vector in vectors.items():
-            difference = vector - precise
-            difference *= weights[neighbour]
-            delta += difference
+        delta = weighted_differences(own, list(vectors.values()), [weights[neighbour] for neighbour in vectors])
         return Combination(delta, tuple(vectors))
 
     def _refuse_far_ahead(self, src: str, number: int) -> None:

@@ -340,12 +340,16 @@ class SocketLoop:
             if taken and (read > _BURST_BYTES or self.inbox.full or not int(socket.get(_EVENTS)) & _IN):
                 return
             try:
+                route = socket.recv(_NOBLOCK) if routed else None  # a ROUTER puts it before every message
                 parts: list[codec.Buffer] = [socket.recv(_NOBLOCK)]
-                while socket.get(_RCVMORE):
-                    parts.append(socket.recv(_NOBLOCK))
+                more = socket.get(_RCVMORE)
+                while more:
+                    frame = socket.recv(_NOBLOCK, copy=False)
+                    more = frame.more
+                    # A large frame stays where libzmq has received it; of a small one that would keep a whole buffer of many alive.
+                    parts.append(frame.buffer if len(frame) >= codec.SMALL else frame.bytes)
             except zmq.Again:
                 return
-            route = bytes(parts.pop(0)) if routed else None
             size = sum(map(len, parts))
             read += size
             self._arrived(socket, channel, route, parts, size)
