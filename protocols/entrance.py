@@ -38,6 +38,6 @@ class Entrance:
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     """Listen on `channel` and say hello until welcomed. Raises what `NodeControl.join` does."""
     transport = Transport(Identity(start.run, start.node, start.incarnation, role))
-    control = NodeControl(start, transport, transport.bind(channel))
+    control = NodeControl(start, transport, transport.bind(channel, carrier=start.carrier))
     configuration = control.join()
     return Entrance(start, transport, control, configuration, inject(transport, start, configuration))

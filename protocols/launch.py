@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,13 @@ from protocols.errors import AuthenticationError
 
 RUN_SERVER = "run"
 """name of the run server in every message"""
+Carrier = Literal["tcp", "ipc"]
+"""what carries the messages between two processes: TCP, or Unix-domain sockets between processes of one machine"""
+
+
+def ipc_works() -> bool:
+    """Whether this machine has Unix-domain sockets whose addresses are no files (the abstract namespace): Linux does."""
+    return sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class NodeStart:
     """the run's seed"""
     host: str = ""
     """name of the host that started it"""
+    carrier: Carrier = "tcp"
+    """what the node's own channel is bound to"""
 
     @property
     def node_directory(self) -> Path:

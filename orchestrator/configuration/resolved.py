@@ -26,6 +26,7 @@ OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("network", "bind"),
     ("network", "control_port"),
+    ("network", "transport"),
     ("launch", "engine"),
     ("launch", "placement"),
     ("launch", "resources"),

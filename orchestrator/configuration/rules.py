@@ -13,6 +13,7 @@ from agent_node.settings import AgentSettings, CoordinationGameSettings, Learner
 from protocols.faults.checking import KINDS_OF_MESSAGES, Run, check
 from protocols.faults.schedule import ends_of
 from protocols.faults.ticks import untimely
+from protocols.launch import ipc_works
 from protocols.settings import format_size
 from protocols.topology.unfit import UnfitTopology
 
@@ -237,6 +238,13 @@ def _bind(subject: Subject) -> Iterator[Finding]:
     if not address.is_loopback:
         text = f"{bind} can be reached from outside, and this version does not encrypt: anybody there could send messages; write 127.0.0.1"
         yield Finding(("network", "bind"), text)
+
+
+@reads("network.transport", "launch.engine")
+def _transport(subject: Subject) -> Iterator[Finding]:
+    if subject.configuration.network.transport == "ipc" and not ipc_works():
+        text = "this machine has no Unix-domain sockets without files (Linux has them); write auto or tcp"
+        yield Finding(("network", "transport"), text)
 
 
 @reads("network")

@@ -16,6 +16,7 @@ from typing import Protocol
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import Slot
 from protocols.errors import UsageError
+from protocols.launch import Carrier
 
 ROLES = {"agent": "agent_node.main:main", "env": "env_server.main:main"}
 """role to entry point `module:function`, called with a `NodeStart` in a process of its own"""
@@ -42,6 +43,8 @@ class Invitation:
     """seconds without a run server after which the host ends its nodes and itself"""
     roles: dict[str, str] = field(default_factory=lambda: dict(ROLES))
     preload: tuple[str, ...] = PRELOAD
+    carrier: Carrier = "tcp"
+    """what nodes bind their own channels to"""
 
     def to_json(self) -> str:
         """As one line of JSON."""

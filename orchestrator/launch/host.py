@@ -222,6 +222,7 @@ class Host:
             threads=message.threads,
             seed=invitation.seed,
             host=invitation.host,
+            carrier=invitation.carrier,
         )
         process = self._context.Process(target=child.run, args=(entry, start), name=message.node)
         process.start()

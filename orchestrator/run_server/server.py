@@ -46,7 +46,7 @@ from orchestrator.sweep import MARK, sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
-from protocols.launch import RUN_SERVER
+from protocols.launch import RUN_SERVER, Carrier, ipc_works
 from protocols.links import write_wire
 from protocols.membership import Membership, MembershipTimeouts
 from protocols.messages import Role
@@ -180,6 +180,7 @@ class _Server:
             seed=configuration.seed,
             heartbeat=supervision.heartbeat,
             orphan=supervision.orphan,
+            carrier=_carrier(configuration),
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )
@@ -277,6 +278,14 @@ def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]
     except ResourceError as error:
         place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {network.bind}"
         raise ResourceError(f"{place}: {error}. Set network.control_port=0 to take a free port") from None
+
+
+def _carrier(configuration: Configuration) -> Carrier:
+    """What connects nodes with each other: "auto" takes Unix-domain sockets where all nodes are on this machine."""
+    wanted = configuration.network.transport
+    if wanted == "auto":
+        return "ipc" if configuration.launch.engine == "local" and ipc_works() else "tcp"
+    return wanted
 
 
 def _make_view(files: RunFiles, configuration: Configuration, started: float) -> RunView:

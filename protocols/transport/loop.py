@@ -22,10 +22,11 @@ import zmq
 from protocols import codec
 from protocols.errors import Backpressure, BadMessage, ResourceError
 from protocols.faults.shim import Shim
+from protocols.launch import Carrier
 from protocols.messages import Channel, Role, Roster
 from protocols.transport.guard import Guard
 from protocols.transport.inbox import Inbox, Received
-from protocols.transport.sockets import TransportOptions, bind, open_socket
+from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket
 
 logger = logging.getLogger(__name__)
 
@@ -131,13 +132,13 @@ class SocketLoop:
 
     # --- driver: sockets ----------------------------------------------------------------------------------------------------------
 
-    def bind(self, channel: Channel, host: str, port: int) -> str:
+    def bind(self, channel: Channel, host: str, port: int, carrier: Carrier) -> str:
         """Open the listening socket of a channel."""
         if channel in self._bound:
             raise ResourceError(f"channel {channel} is bound already")
         socket = open_socket(self._context, channel, _BINDING[channel], self.options.limits)
         try:
-            endpoint = bind(socket, host, port)
+            endpoint = bind(socket, host, port) if carrier == "tcp" else bind_here(socket, channel, self._identity.name)
         except ResourceError:
             socket.close(0)
             raise

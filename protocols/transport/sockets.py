@@ -7,12 +7,15 @@ anybody take over its replies.
 
 from __future__ import annotations
 
+import os
+import secrets
 from dataclasses import dataclass, field
 
 import zmq
 
 from protocols.codec import Limits
 from protocols.errors import ResourceError
+from protocols.launch import ipc_works
 from protocols.messages import Channel
 from protocols.transport.guard import GuardOptions
 
@@ -74,3 +77,21 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int) -> str:
             raise ResourceError(f"port {port} on {host} is in use by another program; choose another, or 0 for a free one") from None
         raise ResourceError(f"can't bind to {address}: {error.strerror}") from None
     return str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
+
+
+def bind_here(socket: zmq.Socket[bytes], channel: Channel, name: str) -> str:
+    """Bind for processes of the same user on this machine, and return the endpoint.
+
+    It is an abstract Unix-domain address, which is no file: nothing is left behind however a process ends, no path is too long, and an
+    address in use is refused, where a second bind to a file's path would silently take it over. Such addresses have no permissions; so
+    libzmq asks the kernel whose process connects, and turns other users away.
+    """
+    if not ipc_works():
+        raise ResourceError("this machine has no Unix-domain sockets without files; set network.transport=tcp")
+    socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
+    address = f"ipc://@murmuration-{name[:24]}-{channel}-{secrets.token_hex(12)}"
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise ResourceError(f"can't bind to {address}: {error.strerror}") from None
+    return address

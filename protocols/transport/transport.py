@@ -22,6 +22,7 @@ from protocols.errors import Backpressure, BadMessage, ResourceError
 from protocols.faults.links import Links
 from protocols.faults.shim import Shim
 from protocols.faults.trace import Recorder
+from protocols.launch import Carrier
 from protocols.messages import Channel, Message
 from protocols.transport.inbox import Received
 from protocols.transport.loop import LONGEST_TURN, Destination, Identity, SocketLoop
@@ -60,10 +61,11 @@ class Transport:
         self._thread = threading.Thread(target=self._stand_by, name=f"comm-{identity.name}", daemon=True)
         self._thread.start()
 
-    def bind(self, channel: Channel, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Open the listening socket of a channel and return its endpoint. `ResourceError` when the port is in use."""
+    def bind(self, channel: Channel, host: str = "127.0.0.1", port: int = 0, carrier: Carrier = "tcp") -> str:
+        """Open the listening socket of a channel and return its endpoint; "ipc" needs no host and no port, and is reached by processes
+        of the same user on this machine only. `ResourceError` when the port is in use."""
         with self._driving():
-            return self._loop.bind(channel, host, port)
+            return self._loop.bind(channel, host, port, carrier)
 
     def connect(self, channel: Channel, name: str, endpoint: str) -> None:
         """Open a socket to a node; for another endpoint than before, the old socket and its queue are dropped."""

@@ -157,6 +157,12 @@ def test_a_taken_port_is_refused(write: Any) -> None:
     assert load(write(SMALL), [f"network.control_port={port}"], machine=LARGE).configuration.network.control_port == port
 
 
+def test_unix_sockets_are_refused_where_there_are_none(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.configuration.rules.ipc_works", lambda: False)
+    assert "network.transport: this machine has no Unix-domain sockets" in message(write(SMALL), "network.transport=ipc")
+    assert load(write(SMALL), ["network.transport=auto"], machine=LARGE).configuration.network.transport == "auto"
+
+
 def test_other_environments(write: Any) -> None:
     path = write(
         'version: 1\nuntil: {episodes: 3}\nenvironment: {id: "mpe2:simple_spread_v3", options: {N: 3}}\nagents: {count: 3, goals: null}\n'

@@ -123,6 +123,7 @@ def test_the_digest_leaves_out_what_cannot_change_results() -> None:
         == of(name="other")
         == of(metrics={"every": "9s"})
         == of(network={"control_port": 9})
+        == of(network={"transport": "tcp"})
         == of(launch={"placement": {"policy": "spread"}})
     )
     assert len({of(), of(seed=1), of(agents={"count": 5}), of(until={"steps": 6}), of(environment={"id": "landmarks", "copies": 3})}) == 5

@@ -63,7 +63,7 @@ class Node:
 
     def run(self) -> int:
         start, transport = self.start, self.transport
-        endpoint = transport.bind("env" if start.role == "env" else "peer")
+        endpoint = transport.bind("env" if start.role == "env" else "peer", carrier=start.carrier)
         transport.connect("ctl", RUN_SERVER, start.control)
         transport.connect("tele", RUN_SERVER, start.telemetry)
         self.hello(endpoint)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket as plain
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +18,13 @@ import zmq
 
 from protocols import codec
 from protocols.errors import Backpressure, ResourceError
+from protocols.launch import Carrier, ipc_works
 from protocols.messages import Average, Bye, Event, Heartbeat, Join, Observation, Roster
 from protocols.transport import GuardOptions, Identity, Received, Transport, TransportOptions
 from protocols.transport.sockets import open_socket
 
 PATIENCE = 10.0
+needs_ipc = pytest.mark.skipif(not ipc_works(), reason="no Unix-domain sockets without files")
 RUN = "test"
 
 
@@ -106,10 +111,11 @@ def test_telemetry_goes_one_way(make: Callable[..., Transport]) -> None:
         server.send("tele", "client", bye(2))
 
 
+@pytest.mark.parametrize("carrier", ["tcp", pytest.param("ipc", marks=needs_ipc)])
 @pytest.mark.parametrize("size", [1, codec.SMALL // 4 - 1, codec.SMALL // 4, 1_000_003])
-def test_arrays_arrive_intact_and_read_only(make: Callable[..., Transport], size: int) -> None:
+def test_arrays_arrive_intact_and_read_only(make: Callable[..., Transport], size: int, carrier: Carrier) -> None:
     server, client = make("server"), make("client")
-    client.connect("peer", "server", server.bind("peer"))
+    client.connect("peer", "server", server.bind("peer", carrier=carrier))
     vector = np.random.default_rng(size).normal(size=size).astype(np.float32)
     small = np.arange(7, dtype=np.int16)
     for number in range(3):
@@ -121,6 +127,52 @@ def test_arrays_arrive_intact_and_read_only(make: Callable[..., Transport], size
         np.testing.assert_array_equal(item.arrays["small"], small)
         with pytest.raises(ValueError, match="read-only"):
             item.arrays["vector"][0] = 1
+
+
+def test_arrays_outlive_the_transport_that_received_them(make: Callable[..., Transport]) -> None:
+    server, client = make("server"), make("client")
+    client.connect("peer", "server", server.bind("peer"))
+    vector = np.random.default_rng(0).normal(size=codec.SMALL)
+    client.send("peer", "server", Average(round=0, layout="x"), {"vector": vector})
+    [item] = collect(server, 1)
+    arrived = item.arrays["vector"]
+    del item
+    for number in range(20):  # whose frames would take the place of one that was given back
+        client.send("peer", "server", Average(round=number, layout="x"), {"vector": np.full(codec.SMALL, float(number))})
+    collect(server, 20)
+    server.close(0.1)
+    np.testing.assert_array_equal(arrived, vector)
+
+
+@needs_ipc
+def test_a_unix_address_is_no_file_answers_and_is_free_again_at_the_end(make: Callable[..., Transport]) -> None:
+    server, client = make("n" * 64), make("client")
+    endpoint = server.bind("env", carrier="ipc")
+    assert endpoint.startswith("ipc://@") and len(endpoint) <= 100
+    client.connect("env", server.identity.name, endpoint)
+    client.send("env", server.identity.name, bye(1))
+    assert numbers(collect(server, 1)) == [1]
+    server.send("env", "client", bye(2))
+    assert numbers(collect(client, 1)) == [2]
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as second:
+        with pytest.raises(zmq.ZMQError, match="in use"):
+            second.bind(endpoint)
+        server.close(0.1)
+        second.bind(endpoint)
+
+
+@needs_ipc
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can speak as another user")
+def test_a_unix_address_is_for_the_same_user_only(make: Callable[..., Transport]) -> None:
+    address = "\0" + make("server").bind("peer", carrier="ipc").removeprefix("ipc://@")
+
+    def greeting(user: int) -> bytes:
+        code = f"import os, socket as s; os.setuid({user}); c = s.socket(s.AF_UNIX); c.connect({address!r}); print(c.recv(10).hex())"
+        ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+        return bytes.fromhex(ran.stdout)
+
+    assert greeting(os.getuid())[:1] == b"\xff", "as the protocol of ZeroMQ begins"
+    assert greeting(65534) == b"", "closed at once"
 
 
 def test_receive_waits_for_as_many_as_asked_for(make: Callable[..., Transport]) -> None:
