@@ -134,7 +134,9 @@ def fire(found: dict[str, str], run: str) -> None:
 def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     directory = runs / "fire"
-    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "fire", *SMALL, "until={episodes: 400, time: 100s}")
+    # Over TCP, where anybody on this machine may connect.
+    wanted = "network.transport=tcp", "until={episodes: 400, time: 100s}"
+    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "fire", *SMALL, *wanted)
     assert started.returncode == 0, started.stdout + started.stderr
     try:
         eventually("agents play", lambda: len(metrics(directory, "agent-0", "success")) >= 2, 40)
