@@ -38,6 +38,7 @@ class TickAgent(AgentNode):
         self.links = PartLinks(configuration, start, faults.life)
         lockstep = Lockstep(clock.length, self.links)
         super().__init__(entrance, faults, clock, lockstep)
+        self.transport.guard.takes_news = True  # a lost message is lost for good here
         self.together = Together(clock, lockstep, self.neighbours, self.transport, self.name)
         self._held: Received | None = None
         """the observation of the tick after that which is not over"""

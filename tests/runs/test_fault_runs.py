@@ -53,7 +53,6 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             {"id": "skew", "at": {"episode": 120}, "clock": {"target": "agent-0", "offset": "3s", "drift_ppm": 200}},
             {"id": "hang", "at": {"episode": 200}, "for": "1s", "process": {"target": "agent-0", "action": "hang"}},
             {"id": "server", "at": {"episode": 280}, "process": {"target": "env-0", "action": "kill", "restart_after": "500ms"}},
-            {"id": "never", "at": {"episode": 380}, "process": {"target": "agent-2", "action": "kill"}},
         ],
         "expect": [
             {"metric": "unavailable_time.max", "op": "<", "value": "30s"},
