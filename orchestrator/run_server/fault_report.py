@@ -252,7 +252,8 @@ def _metrics(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) ->
     figures: dict[str, float] = {}
     by_name: dict[str, list[Sequence[tuple[float, float]]]] = defaultdict(list)
     for (_, name), points in series.items():
-        by_name[name].append(points)
+        if points:
+            by_name[name].append(points)
     for name, nodes in by_name.items():
         values = [value for points in nodes for _, value in points]
         summary = {"final": statistics.fmean(points[-1][1] for points in nodes), "max": max(values), "min": min(values)}
