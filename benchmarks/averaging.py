@@ -1,14 +1,15 @@
 """Rounds of averaging in a ring of four processes: synchronous gossip and push-sum over real transports against bare pipes.
 
 Averaging: every process learns nothing, it only begins the next round as soon as the last one is closed. Bare: the same processes exchange
-the same vectors with both neighbours through `multiprocessing.Pipe` and take the same mean. All are measured in turns. Push-sum's vectors
-stay float64 between rounds, and travel so, or as float32.
+the same vectors with both neighbours through `multiprocessing.Pipe` and take the same mean. All are measured in turns, with the settings
+of the allocator that nodes have. Push-sum's vectors stay float64 between rounds, and travel so, or as float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing as mp
+import os
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 from measuring import machine, median, table
 
+from orchestrator.launch.host import ALLOCATOR, THREAD_VARIABLES
 from protocols.consensus import Averager, FixedSurroundings, PushSum, SynchronousAveraging
+from protocols.launch import Carrier, ipc_works
 from protocols.transport import Identity, Transport
 
 NODES = 4
@@ -31,11 +34,11 @@ def _neighbours(index: int) -> tuple[int, int]:
     return (index - 1) % NODES, (index + 1) % NODES
 
 
-def node(index: int, size: int, orders: Any, left: Any, right: Any) -> None:
+def node(index: int, size: int, carrier: Carrier, orders: Any, left: Any, right: Any) -> None:
     """One process of the ring: says where it listens, hears where the others do, then does what it is told until told None."""
     transport = Transport(Identity("benchmark", f"agent-{index}"))
     try:
-        orders.send(transport.bind("peer"))
+        orders.send(transport.bind("peer", carrier=carrier))
         endpoints = orders.recv()
         names = [f"agent-{i}" for i in _neighbours(index)]
         for i, name in zip(_neighbours(index), names, strict=True):
@@ -114,13 +117,13 @@ class Figures:
     disagreement: float = 0.0
 
 
-def measure(size: int, repeats: int, rounds: int) -> Figures:
+def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Figures:
     """Both exchanges of vectors of `size` float32 numbers, in turns."""
     context = mp.get_context("spawn")
     edges = [context.Pipe() for _ in range(NODES)]  # edge i joins node i (its right) and node i + 1 (its left)
     orders = [context.Pipe() for _ in range(NODES)]
     processes = [
-        context.Process(target=node, args=(i, size, orders[i][1], edges[(i - 1) % NODES][1], edges[i][0]), daemon=True)
+        context.Process(target=node, args=(i, size, carrier, orders[i][1], edges[(i - 1) % NODES][1], edges[i][0]), daemon=True)
         for i in range(NODES)
     ]
     figures = Figures()
@@ -163,14 +166,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short repeat each: shows that it works, not how fast")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 250_000], help="parameters (default: 10000 250000)")
     parser.add_argument("--repeats", type=int, default=5)
+    choices = ("ipc", "tcp") if ipc_works() else ("tcp",)
+    parser.add_argument("--carrier", choices=choices, default=choices[0], help="what the transport uses (default: as runs on one machine)")
     options = parser.parse_args()
     repeats = 1 if options.quick else options.repeats
+    os.environ.update(ALLOCATOR | dict.fromkeys(THREAD_VARIABLES, "1"))  # read by the processes when they start
     print(machine())
-    print(f"ring of {NODES} processes; median (min..max) of {repeats}; CPU in ms per round of all processes together\n")
+    print(f"{options.carrier}; ring of {NODES} processes; median (min..max) of {repeats}; CPU in ms per round of all processes together\n")
     rows = []
     for size in options.sizes:
         rounds = 20 if options.quick else max(20, min(300, 15_000_000 // size))
-        figures = measure(size, repeats, rounds)
+        figures = measure(size, repeats, rounds, options.carrier)
         for kind in ("bare", *MODES):
             ratio = statistics.median(a / b for a, b in zip(figures.rate[kind], figures.rate["bare"], strict=True))
             name = "bare pipes" if kind == "bare" else kind
