@@ -10,7 +10,8 @@ from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule
 
 
 class ReplayedLinks(Links):
-    """As `Links`; `changes` are the lines of `trace.recorded_changes`. Events that the schedule does not know are left out."""
+    """As `Links`; `changes` are the lines of `trace.recorded_changes`. Events that the schedule does not know are left out; what the network
+    itself is like (`network.links`) is in no trace, and holds as it did."""
 
     def __init__(self, schedule: Schedule, seed: int, own: str, changes: Sequence[dict[str, Any]], epoch: int = 1) -> None:
         latest = max((float(line.get("time", 0.0)) for line in changes), default=0.0)
@@ -19,12 +20,12 @@ class ReplayedLinks(Links):
         self._scripts: dict[tuple[str, str], list[tuple[int, str, Event]]] = {}
         self._positions: dict[tuple[str, str], int] = {}
         self._held: dict[tuple[str, str], dict[str, Event]] = {}
-        super().__init__(Schedule(), seed, own, epoch)
+        super().__init__(Schedule(tuple(event for event in schedule.events if event.lasting)), seed, own, epoch)
 
     def progress(
         self, time: float | None = None, step: float | None = None, episode: float | None = None, round: float | None = None
     ) -> list[Change]:
-        """Keeps how far the run is; nothing is switched by it."""
+        """Keeps how far the run is; nothing is switched by it but what the network itself is like."""
         return super().progress(time, step, episode, round)
 
     def fate(self, dst: str, channel: str, kind: str, seq: int, size: int, now: float) -> Fate:
@@ -55,4 +56,4 @@ class ReplayedLinks(Links):
         return [(int(line.get("seqs", {}).get(name, 0)), str(line["what"]), event) for line, event in self._changes]
 
     def _holding(self, dst: str, channel: str) -> Sequence[Event]:
-        return list(self._held.get((dst, channel), {}).values())
+        return [*self._active, *self._held.get((dst, channel), {}).values()]

@@ -178,6 +178,16 @@ def test_a_replay_repeats_the_nemesis(tmp_path: Path) -> None:
     assert live(tmp_path / "2", replayed, 0.013) == first
 
 
+def test_a_replay_keeps_what_the_network_itself_is_like(tmp_path: Path) -> None:
+    """`network.links` are in no trace: they hold from the first message on, under the events that are repeated."""
+    wan = [LinkRule.model_validate({"id": "wan", "delay": {"dist": "uniform", "min": "1ms", "max": "9ms"}})]
+    schedule = compile_schedule(FaultsSettings.model_validate(SECTION), wan, AGENTS)
+    first = live(tmp_path / "1" / "nodes" / "agent-0", Links(schedule, 1, "agent-0"), 0.01)
+    assert all(fate.copies[0] >= 0.001 for fate in first if fate.copies) and any(fate.cause == "split" for fate in first)
+    replayed = ReplayedLinks(schedule, 1, "agent-0", recorded_changes(tmp_path / "1", "agent-0", 1, LINK_KINDS))
+    assert live(tmp_path / "2", replayed, 0.017) == first
+
+
 def test_without_a_trace_there_is_no_replay(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"faults\.trace: .*agent-0.*is missing"):
         recorded_changes(tmp_path, "agent-0", 1, LINK_KINDS)
