@@ -64,6 +64,8 @@ def inject(transport: Transport, start: NodeStart, configuration: Mapping[str, A
     links = links_of(configuration, start.node, start.incarnation, past)
     if links is None:
         return None
+    if schedule_of(configuration).damages:
+        transport.guard.expect_damage()
     # Training began in an earlier life of this process: its age is that of the run, not of the process.
     origin = None if past.origin is None else time.monotonic() - (time.time() - past.origin)
     return transport.inject(links, recorder_of(configuration, start, wall=True), origin)

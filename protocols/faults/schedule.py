@@ -79,6 +79,11 @@ class Schedule:
     _agents: tuple[str, ...] = ()
     _nodes: tuple[str, ...] = ()
 
+    @property
+    def damages(self) -> bool:
+        """Whether any link ever damages a message (the nemesis draws no damage)."""
+        return any(event.link is not None and event.link.corrupt is not None for event in self.events)
+
     def nemesis(self) -> Iterator[Event]:
         """Events drawn at random, by their beginning; without an end unless training has one in time."""
         faults = self._faults

@@ -12,10 +12,11 @@ Rules, in this order:
 5. not of an earlier incarnation than the newest known, over all channels (`rx.stale`), nor of one that the roster does not name yet
    (`E_AHEAD`), so that nobody can be made stale by a lie;
 6. of a type that the sender's role may say here (`protocols.ways`, `E_AUTH`);
-7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`).
+7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`), those before the first that came too.
 
 Ten messages that break rule 2, 3, 4 or 6 within ten seconds, and no fewer than a tenth of all in that time, put their source into
-quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.)
+quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.) Where
+the run's own fault schedule damages messages (`expect_damage`), breaking rule 2 is what honest nodes' messages do: it is only counted.
 
 Without encryption rule 4 protects from mix-ups and stray processes, not from an attacker who can speak before a node does.
 """
@@ -38,8 +39,6 @@ _SOURCES = 4096
 """sources that are remembered; the oldest of more are forgotten"""
 _GAPS = 1024
 """ranges of sequence numbers that may still come; the oldest of more are given up"""
-_EARLIER = 64
-"""messages before the first that came that may still come: what was on its way is not always in order"""
 _HARMLESS = frozenset(("E_STALE_INC", "E_AHEAD", "E_RATE"))
 """codes that an honest node earns: one that does not know yet that it is dead, or that is quicker than the roster"""
 
@@ -81,6 +80,8 @@ class Source:
     """the state of knowledge at which it was last looked at closely"""
     vouched: bool = False
     """it showed the run's token"""
+    opened: float = 0.0
+    """when its first message came"""
     heard: float = 0.0
     message_time: float = 0.0
     byte_time: float = 0.0
@@ -108,7 +109,7 @@ class Speaker:
         highest = self.highest
         if sequence > highest:
             if sequence > highest + 1:
-                self.gaps.append((highest + 1 if highest else max(1, sequence - _EARLIER), sequence - 1))
+                self.gaps.append((highest + 1, sequence - 1))
                 if len(self.gaps) > _GAPS:
                     del self.gaps[0]
             self.highest = sequence
@@ -121,6 +122,10 @@ class Speaker:
                 self.gaps[i : i + 1] = [(a, b) for a, b in ((first, sequence - 1), (sequence + 1, last)) if a <= b]
                 return True
         return False
+
+
+class _Moving(BadMessage):
+    """Perhaps a node whose connection broke a moment ago: no offence."""
 
 
 class Guard:
@@ -145,6 +150,7 @@ class Guard:
         self._sources: dict[tuple[Channel, bytes | str], Source] = {}
         self._speakers: dict[tuple[Channel, str], Speaker] = {}
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._damage = False
 
     # --- what is known ------------------------------------------------------------------------------------------------------------
 
@@ -163,6 +169,10 @@ class Guard:
     def require(self, token: str) -> None:
         """The token by which a `Hello` proves whose it is (run server)."""
         self._token = token
+
+    def expect_damage(self) -> None:
+        """Links of this run damage messages on their way: bytes that are no message are no deed of whoever sent them."""
+        self._damage = True
 
     def knows(self, name: str) -> bool:
         """Whether the run's configuration or roster has that name."""
@@ -190,6 +200,8 @@ class Guard:
             self.counters["rx.quarantined"] += 1
             return False
         source.total += 1
+        if source.total == 1:
+            source.opened = now
         # Plain comparisons: `min` and `max` would cost as much as all the rest, for every message.
         of_messages, of_bytes = source.message_time, source.byte_time
         of_messages = (of_messages if of_messages > now else now) + self._message_cost
@@ -201,6 +213,13 @@ class Guard:
             return False
         source.message_time, source.byte_time = of_messages, of_bytes
         return True
+
+    def unreadable(self, source: Source, error: BadMessage, now: float) -> None:
+        """Count bytes that are no message (rule 2)."""
+        if self._damage:
+            self._count(source, error, now)
+        else:
+            self.refuse(source, error, now)
 
     # --- after decoding -----------------------------------------------------------------------------------------------------------
 
@@ -219,6 +238,8 @@ class Guard:
         ):
             try:
                 speaker = self._look_closely(source, message, now)
+            except _Moving as error:
+                return self._count(source, error, now)
             except BadMessage as error:
                 return self.refuse(source, error, now)
         sequence = message.seq
@@ -232,9 +253,7 @@ class Guard:
 
     def refuse(self, source: Source, error: BadMessage, now: float) -> str:
         """Count a bad message, say so now and then, and put its source into quarantine when there are too many. Returns its code."""
-        code, options = error.code, self.options
-        self.counters["rx.stale" if code == "E_STALE_INC" else f"rx.bad.{code}"] += 1
-        self._say(now, code, source.channel, f"dropped a message on {source.channel}: {error}")
+        code, options = self._count(source, error, now), self.options
         if code in _HARMLESS or source.channel == "tele":
             # Whoever sends telemetry can't be told apart from who claims to: quarantine would punish the wrong one.
             return code
@@ -258,6 +277,11 @@ class Guard:
         speaker = self._speakers.get((channel, name))
         source = speaker.owner if speaker is not None else None
         self.refuse(source or self.source(channel, name, fixed=True), error, now)
+
+    def _count(self, source: Source, error: BadMessage, now: float) -> str:
+        self.counters["rx.stale" if error.code == "E_STALE_INC" else f"rx.bad.{error.code}"] += 1
+        self._say(now, error.code, source.channel, f"dropped a message on {source.channel}: {error}")
+        return error.code
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
@@ -329,7 +353,9 @@ class Guard:
         if source.fixed or owner is None or owner is source or vouched or (source.vouched and not owner.vouched):
             return
         if now - owner.heard < self.options.silence:
-            raise BadMessage("E_AUTH", f"{speaker.name} is heard over another connection")
+            # Whoever has lost its connection is never heard over it again; whoever takes another's name speaks beside it.
+            kind = BadMessage if owner.heard > source.opened else _Moving
+            raise kind("E_AUTH", f"{speaker.name} is heard over another connection")
 
     def _vouched(self, message: Message) -> bool:
         return bool(self._token) and isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self._token.encode())

@@ -365,7 +365,7 @@ class SocketLoop:
         try:
             message, arrays = codec.decode(parts, self.options.limits)
         except BadMessage as error:
-            guard.refuse(source, error, now)
+            guard.unreadable(source, error, now)
             return
         src = message.src
         if channel == "tele":
