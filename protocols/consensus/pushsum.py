@@ -12,12 +12,14 @@ Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own af
 
 At every instant sum_i w_i + sum_edges (S^w_ij - R^w_ji) is constant, and the same of y. A cut needs no special treatment: its edges close.
 When a neighbour dies, what it was given and has not acknowledged returns; its successor begins with y = 0, w = 0 (`rejoin`), and
-takes its model from the first share. If nobody has mass to give, it takes up its own after `ALONE` rounds.
+takes its model from the first share. If nobody has mass to give, it takes up its own, once all have spoken to it `ALONE` times: neighbours
+whose rounds are merely slower than its own have not spoken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from math import inf
 
 import numpy as np
@@ -39,7 +41,7 @@ POOR = 1e-3
 VANISHED = 1e-9
 """mass below which the machine has lost some: it can't come there by its own rules"""
 ALONE = 10
-"""rounds with living neighbours, but without any share, after which an agent without mass begins with its own model"""
+"""times that all living neighbours have spoken, with nothing to give, after which an agent without mass begins with its own model"""
 LOOK = 64
 """offers between two looks at the length of the sum"""
 LONGEST_SUM = 2**20
@@ -83,6 +85,10 @@ class PushSum(Averager):
         self._open = False
         self._w = 0.0 if rejoin else 1.0
         self._alone = 0
+        self._sources: set[str] = set()
+        """who is to be heard in any of the rounds so far"""
+        self._spoken: set[str] = set()
+        """who of them has spoken since all had, while there is no mass"""
         self._vectors = Accumulator(size)
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
@@ -193,6 +199,7 @@ class PushSum(Averager):
             "round": np.array(self._round),
             "mass": np.array(self._w),
             "alone": np.array(self._alone),
+            "heard": np.array([[name in names for name in sorted(self._known)] for names in (self._sources, self._spoken)]),
             "y": self._vectors.y.copy(),
             "z": self._vectors.z.copy(),
         }
@@ -214,6 +221,8 @@ class PushSum(Averager):
             self._pacing.load_state(part("pacing/"))
             self._round, self._w = int(state["round"]), float(state["mass"])
             self._alone = int(state["alone"])
+            sources, spoken = state["heard"]
+            self._sources, self._spoken = (set(compress(sorted(self._known), names)) for names in (sources, spoken))
         except (KeyError, IndexError) as error:
             raise ValueError(f"the averaging's state lacks {error}") from None
         self._vectors.y[...], self._vectors.z[...] = state["y"], state["z"]
@@ -247,7 +256,8 @@ class PushSum(Averager):
         outgoing, incoming = edge.outgoing, edge.incoming
         if message.ack > outgoing.number or message.round > max(self._round, edge.heard, 0) + FARTHEST:
             raise BadMessage("E_AHEAD", f"{src} claims round {message.round} and to have taken {message.ack} of {outgoing.number} offers")
-        if message.number > incoming.offer_number:
+        # Without a vector it only says what was taken, though its newest offer may not have come: over an edge that the graph does not use.
+        if arrays and message.number > incoming.offer_number:
             offer = arrays.get("offer")
             incoming.check(src, message, offer, self._size)
             if offer is not None:
@@ -343,6 +353,8 @@ class PushSum(Averager):
                     missing.append(name)
                 if edge.fresh:
                     edge.fresh -= 1
+                    if self._w == 0:
+                        self._spoken.add(name)
             elif new:
                 used.append(name)
         if len(edges) < len(self._known):
@@ -357,7 +369,9 @@ class PushSum(Averager):
                 )
         else:
             delta = np.zeros(self._size)
-            if edges:
+            self._sources.update(senders)
+            if (living := self._sources & edges.keys()) and living <= self._spoken:
+                self._spoken.clear()
                 self._alone += 1
                 if self._alone >= ALONE:
                     # Nobody has anything: all have lost it at once. Who is first begins with its own, as at the start of a run.

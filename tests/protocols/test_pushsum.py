@@ -179,12 +179,49 @@ def test_if_all_have_lost_their_mass_somebody_begins() -> None:
     for number in range(ALONE):
         assert a.mass == 0.0
         a.begin(number, np.array([5.0, 6.0]), 3.0 * number)
+        tell(a, "b", share(0, 0.0, round=number), now=3.0 * number)
         a.tick(3.0 * number + 2.0)
     assert a.mass == 1.0 and a.sum.tolist() == [5.0, 6.0]
     alone = node("", rejoin=True)
     for number in range(2 * ALONE):
         alone.begin(number, np.zeros(2), float(number))
     assert alone.mass == 0.0, "without anybody there is nothing to wait for, nor to hurry"
+
+
+def test_who_returns_among_slow_neighbours_waits_for_their_mass() -> None:
+    """b has lost its own too and speaks in every round; c averages rarely, and has mass: nobody must invent another."""
+    a = node("bc", rejoin=True)
+    for number in range(5 * ALONE):
+        a.begin(number, np.array([5.0, 6.0]), 3.0 * number)
+        tell(a, "b", share(0, 0.0, round=number), now=3.0 * number)
+        a.tick(3.0 * number + 2.0)
+        assert a.mass == 0.0 and not a.open
+    a.begin(5 * ALONE, np.array([5.0, 6.0]), 500.0)
+    tell(a, "c", share(1, 0.5, round=1), offer(1.0, 1.0), 500.1)
+    a.tick(502.0)
+    assert a.mass == 0.5
+    b = node("bc", rejoin=True)
+    for number in range(ALONE):
+        b.begin(number, np.array([5.0, 6.0]), 3.0 * number)
+        if number == 1:
+            b.peer_dead("c", 3.0)
+        tell(b, "b", share(0, 0.0, round=number), now=3.0 * number)
+        b.tick(3.0 * number + 2.0)
+    assert b.mass == 0.0, "the first round still waited for c"
+
+
+def test_an_acknowledgement_over_an_unused_edge_is_no_offer() -> None:
+    """The offer was lost, the graph does not use the edge for a round, and only what was taken is said: that is no broken message."""
+    a = node("b")
+    a.begin(0, np.array([3.0, 6.0]), 0.0)
+    tell(a, "b", share(2, 0.5, ack=1))
+    edge = a.edge("b")
+    assert edge is not None and not edge.outgoing.pending and edge.incoming.offer is None
+    tell(a, "b", share(2, 0.5, ack=1, round=1), offer(1.0, 1.0))
+    assert not a.open and a.mass == 0.5 and edge.incoming.offer is not None, "it comes with the next repetition"
+    a.begin(1, np.array([3.0, 6.0]), 0.1)
+    a.close(0.2)
+    assert a.mass == pytest.approx(0.5 / 2 + 0.5) and not a.counters
 
 
 def test_mass_that_vanishes_stops_the_agent() -> None:
@@ -227,7 +264,7 @@ def test_offers_over_an_edge_that_the_graph_does_not_use_are_repeated_in_time() 
         ("b", Average(round=0, layout=LAYOUT), {}, "bad.E_DECODE"),
         ("x", share(1, 0.5), offer(1, 1), "bad.E_UNKNOWN_NODE"),
         ("b", Share(round=0, layout="other", number=1, weight=0.5), offer(1, 1), "bad.E_FRAME"),
-        ("b", share(4, 0.9), {}, "bad.E_FRAME"),
+        ("b", share(4, 0.9), {"vector": np.ones(2)}, "bad.E_FRAME"),
         ("b", share(4, 0.9), offer(1, 1, 1), "bad.E_FRAME"),
         ("b", share(4, 0.9), {"offer": np.ones(2, np.int64)}, "bad.E_FRAME"),
         ("b", share(4, 0.9), offer(np.nan, 1), "bad.E_NONFINITE"),
