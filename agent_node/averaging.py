@@ -52,9 +52,9 @@ class Averaging:
     """Averages one agent's groups with its neighbours.
 
     A round begins when the period is over, or, in modes with common rounds, when a neighbour has begun it: whoever is first takes the
-    others along, so that agents that were restarted or run at another pace stay in step. The agent goes on learning while a round is
-    open; its result is added to whatever the parameters have become. An agent that is `light` has not got its model yet: it must not
-    learn, and its rounds follow each other until it has.
+    others along, so that agents that were restarted or run at another pace stay in step; but never while one is open, which ends as its
+    pacing says. The agent goes on learning while a round is open; its result is added to whatever the parameters have become. An agent that
+    is `light` has not got its model yet: it must not learn, and its rounds follow each other until it has.
     """
 
     def __init__(
@@ -90,12 +90,14 @@ class Averaging:
             self._last = counts
         machine = self.machine
         pulled = machine.newest_round > machine.round
-        if not pulled:
-            if not (self._over(self._last, counts) or (self.light and now >= self._began + LIGHT_EVERY)):
-                return
-            if machine.open:
-                self._due = now if self._due is None else self._due
-                return
+        needed = self._over(self._last, counts) or (self.light and now >= self._began + LIGHT_EVERY)
+        if machine.open:
+            # Also when a neighbour has begun the next one: to close this without those who are slower would not keep the mean.
+            if needed and self._due is None:
+                self._due = now
+            return
+        if not (pulled or needed):
+            return
         if machine.round >= 0:
             # What the agent needed for a period by itself, without having to wait for the end of a round: so long a round may last.
             machine.has_leisure(0.0 if self.light else (now if self._due is None else self._due) - self._began)

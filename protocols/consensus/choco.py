@@ -251,7 +251,7 @@ class ChocoAveraging(SynchronousAveraging):
 
     def _hear(self, src: str, number: int) -> None:
         self._newest[src] = max(self._newest.get(src, -1), number)
-        self._excuse_the_lost()
+        self._excuse_the_lost(self._now)
         self._close_if_complete(self._now)
 
     def _apply(self, src: str, message: Compressed | Replica, total: Vector) -> None:

@@ -7,7 +7,8 @@ it missed the soft deadline, or the round, four times more than it did not (coun
 few rounds, and believed again as soon as it is in time more often than not. Whom a round waits for depends on what the late bring:
 
 - `patient` (modes in which a vector that is late is lost): punctual neighbours are waited for until `most`, regularly late ones until the
-  soft deadline.
+  soft deadline. A neighbour that has gone on (`doubt`) has sent its vector: that is lost, or was overtaken, and it is waited for as long
+  again as a soft deadline.
 - otherwise (push-sum, whose late offers count in the next round): punctual neighbours are waited for until the soft deadline, regularly
   late ones not at all, once a quorum is there: half of the expected, rounded up.
 """
@@ -61,6 +62,8 @@ class Pacing:
         self._expected: Collection[str] = ()
         self._missing: set[str] = set()
         self._tardy: set[str] = set()
+        self._doubted: set[str] = set()
+        self._grace = -inf
         self._punctual = 0
         self._absent = 0
 
@@ -91,6 +94,8 @@ class Pacing:
         if self._new >= NEEDED:
             self._learn()
         self._open, self._begun, self._soft = True, now, now + self.soft
+        self._doubted.clear()
+        self._grace = -inf
 
     def arrived(self, peer: str, now: float) -> None:
         """What the newest round expects of `peer` is there, or, if it was there already, what the next one will expect."""
@@ -110,6 +115,14 @@ class Pacing:
         """Something came so many seconds after its round had begun."""
         self._waits.append(wait)
         self._new += 1
+
+    def doubt(self, peer: str, now: float) -> None:
+        """What this round needs of `peer` is probably lost: a patient round waits for it only for another soft deadline from now on."""
+        if self._open and peer in self._missing and peer not in self._doubted:
+            self._doubted.add(peer)
+            self._grace = now + self.soft
+            if self._lateness.get(peer, 0) < LATE:
+                self._punctual -= 1
 
     def excuse(self, peer: str) -> None:
         """This round needs `peer` no longer, and that is not its fault: it is dead, or its message was lost."""
@@ -132,7 +145,8 @@ class Pacing:
         if not self._missing:
             return -inf
         if self._patient:
-            return self._begun + self._most if self._punctual else self._soft
+            last = self._begun + self._most
+            return last if self._punctual else min(last, max(self._soft, self._grace))
         if not self._punctual and len(self._missing) <= self._absent:
             return -inf
         return self._soft
@@ -140,6 +154,8 @@ class Pacing:
     def close(self, now: float) -> float:
         """The round is closed; the seconds it took."""
         self._open = False
+        for peer in self._doubted & self._missing:
+            self.excuse(peer)
         return now - self._begun
 
     def state(self) -> dict[str, Array]:
@@ -184,7 +200,7 @@ class Pacing:
 
     def _found(self, peer: str) -> None:
         self._missing.discard(peer)
-        if self._open and self._lateness.get(peer, 0) < LATE:
+        if self._open and peer not in self._doubted and self._lateness.get(peer, 0) < LATE:
             self._punctual -= 1
 
     def _learn(self) -> None:

@@ -101,7 +101,7 @@ class SynchronousAveraging(Averager):
         expected = [name for name in sorted(self._surroundings.senders(number)) if name not in self._dead]
         self._own = self._publish(own, receivers)
         self._pacing.begin(expected, [name for name in expected if number in self._kept[name]], now)
-        self._excuse_the_lost()
+        self._excuse_the_lost(now)
         self._close_if_complete(now)
 
     def has_leisure(self, seconds: float) -> None:
@@ -203,15 +203,19 @@ class SynchronousAveraging(Averager):
                 for old in sorted(r for r in kept if r > self._round)[:-KEPT]:
                     del kept[old]
                     self.counters["overflow"] += 1
-        if number >= self._round + 2:
-            self._excuse_the_lost()
+        if number > self._round:
+            self._excuse_the_lost(now)
         self._close_if_complete(now)
 
-    def _excuse_the_lost(self) -> None:
-        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back.
+    def _excuse_the_lost(self, now: float) -> None:
+        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back. One that
+        # is a round ahead has sent its vector before: that is lost too, unless links change the order.
         for neighbour, newest in self._newest.items():
-            if newest >= self._round + 2 and self._round not in self._kept[neighbour]:
-                self._pacing.excuse(neighbour)
+            if newest > self._round and self._round not in self._kept[neighbour]:
+                if newest >= self._round + 2:
+                    self._pacing.excuse(neighbour)
+                else:
+                    self._pacing.doubt(neighbour, now)
 
     def _close_if_complete(self, now: float) -> None:
         if self._own is not None and now >= self._pacing.closes:

@@ -211,6 +211,70 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     assert not sides["agent-0"].machine.open
 
 
+def run_free(n: int, seconds: float, loss: float = 0.0) -> tuple[np.ndarray, list[dict[int, np.ndarray]]]:
+    """A ring whose agents learn at paces of their own, over links with delays of their own: the vectors at the start, and after each round
+    those of each agent. Nothing is learnt, so that only the averaging moves them."""
+    random = np.random.default_rng(3)
+    names = [f"agent-{i}" for i in range(n)]
+    graph = build(TopologySettings(kind="ring"), names)
+    mixing = metropolis_weights(graph)
+    agents = learners(n)
+    settings = ConsensusSettings(mode="mh", groups=["critic"], every=Every(updates=10))
+    sides = {
+        name: Averaging(
+            settings, FixedSurroundings({peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}), agents[i], None
+        )
+        for i, name in enumerate(names)
+    }
+    paces = {name: float(pace) for name, pace in zip(names, random.uniform(50.0, 400.0, n), strict=True)}
+    start = np.stack([agent.online.vector.detach().numpy().copy() for agent in agents]).astype(np.float64)
+    found: list[dict[int, np.ndarray]] = [{} for _ in names]
+    way: list[tuple[float, int, str, Any]] = []
+    arrival: dict[tuple[str, str], float] = {}
+    for step in range(int(seconds / 0.002)):
+        now = step * 0.002
+        for item in sorted(item[:2] for item in way if item[0] <= now):
+            _, _, src, send = next(one for one in way if one[:2] == item)
+            sides[send.dst].machine.receive(src, send.message, send.arrays, now)
+        way = [item for item in way if item[0] > now]
+        for i, (name, side) in enumerate(sides.items()):
+            side.machine.tick(now)
+            reports = side.apply()
+            side.consider(Counts(int(paces[name] * now), 0, 0, now), now)
+            # A round may close as it begins: the vector after each is wanted.
+            before = agents[i].online.vector.detach().numpy().astype(np.float64)
+            for vector, closed in ((before, reports), (None, side.apply())):
+                assert len(closed) <= 1
+                for report in closed:
+                    after = agents[i].online.vector.detach().numpy().astype(np.float64)
+                    found[i][report.round] = after if vector is None else vector
+            for send in side.machine.outgoing():
+                if random.random() < loss:
+                    continue
+                link = (name, send.dst)
+                arrival[link] = max(arrival.get(link, 0.0), now + float(random.exponential(0.02)))  # as TCP does: in order
+                way.append((arrival[link], len(way) + 1000 * step, name, send))
+    return start, found
+
+
+def test_free_running_agents_keep_the_mean_exactly_where_nothing_is_lost() -> None:
+    """However paces and delays differ: nobody closes a round without the slower neighbours because the faster ones have gone on."""
+    start, found = run_free(6, 4.0)
+    rounds = min(max(one) for one in found)
+    assert rounds > 25
+    mean, spread = start.mean(axis=0), start.std(axis=0).max()
+    for number in range(rounds + 1):
+        vectors = np.stack([one[number] for one in found])
+        assert np.abs(vectors.mean(axis=0) - mean).max() < 1e-5 * spread, f"round {number}"
+    assert vectors.std(axis=0).max() < 1e-2 * spread
+
+
+def test_lost_vectors_hold_nobody_up_until_the_deadline() -> None:
+    """A neighbour that has gone on has sent its vector: it is lost, and waited for no longer than neighbours usually take."""
+    _, found = run_free(6, 8.0, loss=0.05)
+    assert min(max(one) for one in found) > 20, "8 s have room for four deadlines"
+
+
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [("pushsum", PushSum), ("mh", SynchronousAveraging), ("choco", ChocoAveraging), *((rule, RobustAveraging) for rule in RULES)],
