@@ -208,8 +208,8 @@ class SynchronousAveraging(Averager):
         self._close_if_complete(now)
 
     def _excuse_the_lost(self, now: float) -> None:
-        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back. One that
-        # is a round ahead has sent its vector before: that is lost too, unless links change the order.
+        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back.
+        # From one that is a round ahead it is lost too, unless links change the order.
         for neighbour, newest in self._newest.items():
             if newest > self._round and self._round not in self._kept[neighbour]:
                 if newest >= self._round + 2:

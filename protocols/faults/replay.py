@@ -10,8 +10,8 @@ from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule
 
 
 class ReplayedLinks(Links):
-    """As `Links`; `changes` are the lines of `trace.recorded_changes`. Events that the schedule does not know are left out; what the network
-    itself is like (`network.links`) is in no trace, and holds as it did."""
+    """As `Links`; `changes` are the lines of `trace.recorded_changes`. Events that the schedule does not know are left out;
+    what the network itself is like (`network.links`) is in no trace, and holds as it did."""
 
     def __init__(self, schedule: Schedule, seed: int, own: str, changes: Sequence[dict[str, Any]], epoch: int = 1) -> None:
         latest = max((float(line.get("time", 0.0)) for line in changes), default=0.0)

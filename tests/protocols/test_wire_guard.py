@@ -309,13 +309,13 @@ def test_without_such_a_run_bytes_that_are_no_message_are_an_offence() -> None:
 
 def test_who_lost_its_connection_is_heard_again_after_a_second_however_much_it_says() -> None:
     gate = ring()
-    for _ in range(90):
+    for _ in range(80):
         gate.now += 0.01
         assert gate.put("peer", b"b", Propose()) == "E_AUTH"
-    gate.now += 0.1
+    gate.now += 0.2
     assert gate.put("peer", b"b", Propose()) is None
     gate.now += 0.1
-    for _ in range(10):
+    for _ in range(11):
         assert gate.put("peer", b"c", Propose()) == "E_AUTH"
         assert gate.put("peer", b"b", Propose()) is None
         gate.now += 0.01
