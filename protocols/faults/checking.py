@@ -39,6 +39,7 @@ _NEEDS = {
     "exponential": ("mean",), "pareto": ("mean", "jitter"), "empirical": ("file",),
 }  # fmt: skip
 _EFFECTS = ("delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth")
+_UNSEEN = "and faults.expect asks for a recovery that is never seen"
 _SIDED = ("isolate_one", "halves", "majority_minority")
 
 
@@ -82,8 +83,12 @@ def check(faults: FaultsSettings | None, links: Sequence[LinkRule], run: Run) ->
         where = ("faults", "links", index)
         yield from _effects(rule, where, run)
         yield from _at(rule.during.start, (*where, "during", "start"), faults, run)
-        if rule.during.stop is not None:
+        stop = rule.during.stop
+        if stop is not None:
             yield from _stop(rule, (*where, "during", "stop"), run)
+        over = stop is not None and (stop.random is not None or moment(stop).value < run.ends.get(moment(stop).unit, inf))
+        if not over and faults.heal_before_end == 0.0 and _wants_recovery(faults):
+            yield Fault(where, f"never ends, {_UNSEEN}; write during: {{stop: ...}}, or heal_before_end above 0%")
     for index, event in enumerate(faults.events):
         yield from _event(event, ("faults", "events", index), faults, run)
     if faults.random is not None:
@@ -246,9 +251,8 @@ def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: Run) -> 
             yield from _process(event, what, where)
         if isinstance(what, Membership) and event.duration is not None:
             yield Fault((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")
-    if _lasts(event) and event.duration is None and faults.heal_before_end == 0.0 and _wants_recovery(faults):
-        text = "never ends, and faults.expect asks for a recovery that is never seen; write for: ..., or heal_before_end above 0%"
-        yield Fault(where, text)
+    if _lasts(event) and faults.heal_before_end == 0.0 and _wants_recovery(faults) and not _ends(event, run):
+        yield Fault(where, f"never ends, {_UNSEEN}; write for: ..., or heal_before_end above 0%")
 
 
 def _process(event: FaultEvent, what: Process, where: Path) -> Iterator[Fault]:
@@ -258,6 +262,15 @@ def _process(event: FaultEvent, what: Process, where: Path) -> Iterator[Fault]:
         yield Fault((*where, "process", "restart_after"), f"{what.action} ends no process; write for: ... beside at")
     if what.action != "exit" and what.code != Process.model_fields["code"].default:
         yield Fault((*where, "process", "code"), f"is read only with action: exit, and the action is {what.action}")
+
+
+def _ends(event: FaultEvent, run: Run) -> bool:
+    """Whether its length is over before training is, as far as that is known."""
+    if event.duration is None:
+        return False
+    length = moment(event.duration)
+    start = 0.0 if event.at.random is not None or moment(event.at).unit != length.unit else moment(event.at).value
+    return start + length.value < run.ends.get(length.unit, inf)
 
 
 def _lasts(event: FaultEvent) -> bool:

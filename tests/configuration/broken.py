@@ -370,8 +370,12 @@ CASES = [
         + PLACE
         + "faults:\n  heal_before_end: 0%\n  expect: [{metric: recovery_time.max, op: '<', value: 20s}]\n"
         + "  events:\n    - «{id: split, at: {time: 1s}, partition: {shape: halves}}\n"
-        + "    - {id: short, at: {time: 1s}, for: 2s, partition: {shape: halves}}\n",
+        + "    - {id: short, at: {time: 1s}, for: 2s, partition: {shape: halves}}\n"
+        + "    - «{id: long, at: {time: 3s}, for: 7s, partition: {shape: halves}}\n"
+        + "  links:\n    - «{id: bad, loss: 0.5}\n    - {id: brief, loss: 0.5, during: {stop: {time: 5s}}}\n",
         M("faults.events[0]", "never ends, and faults.expect asks for a recovery"),
+        M("faults.events[2]", "never ends, and faults.expect asks for a recovery"),
+        M("faults.links[0]", "write during: {stop: ...}"),
     ),
     _case(
         "faults: models of links",
