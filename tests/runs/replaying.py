@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from agent_node.node import AgentNode
+from agent_node.wall import WallAgent
 from env_server.server import EnvironmentServer
+from env_server.wall import WallServer
 from orchestrator.launch.base import PRELOAD
 from orchestrator.run_server.server import serve
 from protocols import codec, logs
+from protocols.entrance import enter
 from protocols.errors import BadMessage, ExitCode
 from protocols.launch import NodeStart
 from protocols.messages import Offer
@@ -94,15 +97,17 @@ def _state(name: str, thing: Any) -> dict[str, bytes]:
     for part, value in vars(thing).items():
         if part not in _NO_STATE:
             buffer = io.BytesIO()
-            pickler = _Pickler(buffer)
-            pickler.fast = True  # equal texts that are one object and equal texts that are two are the same state
-            pickler.dump(value)
+            _Pickler(buffer).dump(value)
             state[f"{name}.{part}"] = buffer.getvalue()
     return state
 
 
-class _Pickler(pickle.Pickler):
-    """Functions and caches are no state."""
+class _Pickler(pickle._Pickler):  # the one in Python: of the fast one it can't be said what it remembers
+    """Functions and caches are no state; nor is whether two equal texts are one object."""
+
+    def memoize(self, obj: Any) -> None:
+        if not isinstance(obj, str | bytes | tuple | frozenset):
+            super().memoize(obj)
 
     def persistent_id(self, obj: Any) -> Any:
         return id(obj) if callable(obj) and not isinstance(obj, type) else None
@@ -168,7 +173,7 @@ def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
     return state
 
 
-class Agent(AgentNode):
+class Agent(WallAgent):
     """Hears everything twice."""
 
     twice = _Twice()
@@ -177,7 +182,7 @@ class Agent(AgentNode):
         self.twice.hear(self, received, super()._handle, _agent_state)
 
 
-class Server(EnvironmentServer):
+class Server(WallServer):
     """Hears everything twice."""
 
     twice = _Twice()
@@ -193,7 +198,7 @@ def _write(directory: Path) -> None:
 def main(start: NodeStart) -> int:
     """Entry point of every node."""
     SocketLoop._arrived = arrived  # type: ignore[method-assign]
-    node = Agent(start) if start.role == "agent" else Server(start)
+    node = Agent(enter(start, "agent", "peer")) if start.role == "agent" else Server(enter(start, "env", "env"))
     try:
         node.run()
     finally:

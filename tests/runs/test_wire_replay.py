@@ -37,10 +37,15 @@ HEARD_BY = {
 }
 
 
+def _up(server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, "the run ended too soon, see server.log"
+    return True
+
+
 def test_what_is_said_twice_counts_once(tmp_path: Path) -> None:
     directory = tmp_path / "runs" / "again"
     directory.mkdir(parents=True)
-    changes = [*SMALL, "until={episodes: 300, time: 60s}", "supervision.first=200ms"]
+    changes = [*SMALL, "until={episodes: 300, time: 30s}", "supervision.first=200ms"]
     loaded = configuration.load(CONFIG, changes, {})
     (directory / "config.json").write_text(loaded.configuration.model_dump_json())
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: str(directory.resolve())}
@@ -48,7 +53,7 @@ def test_what_is_said_twice_counts_once(tmp_path: Path) -> None:
     with (directory / "server.log").open("ab") as log:
         server = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:
-        eventually("agents play", lambda: len(metrics(directory, "agent-1", "success")) >= 3, 60)
+        eventually("agents play", lambda: _up(server) and len(metrics(directory, "agent-1", "success")) >= 3, 60)
         os.kill(pids(directory)["agent-1"], signal.SIGKILL)
         eventually("agent-1 is back", lambda: len(events(directory, "node.alive", "agent-1")) == 2, 30)
         assert server.wait(90) == 0, (directory / "server.log").read_text()[-3000:]
@@ -57,6 +62,7 @@ def test_what_is_said_twice_counts_once(tmp_path: Path) -> None:
             server.kill()
             server.wait(5)
     assert processes_of(directory) == []
+    assert [event["node"] for event in events(directory, "node.restart")] == ["agent-1"]
     reports = {"run": json.loads((directory / "replay.json").read_text())}
     for name in ("env-0", *(f"agent-{i}" for i in range(4))):
         reports[name] = json.loads((directory / "nodes" / name / "replay.json").read_text())
