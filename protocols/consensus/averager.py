@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from protocols.conversation import Array, Conversation
 
 
-@dataclass(frozen=True, eq=False)
-class Averaged:
+class Averaged(NamedTuple):
     """A round is closed: add `delta` to whatever the parameters have become since `begin`."""
 
     round: int

@@ -12,7 +12,6 @@ as in float64.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ HEAVIEST = 1e9
 OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
 """dtypes that offers travel in, by their names in the settings"""
 _DTYPES = frozenset(OFFERS.values())
+_DOUBLE = OFFERS["float64"]
 
 
 class Outgoing:
@@ -45,8 +45,8 @@ class Outgoing:
         """S^w"""
         self.acked_total: Array | None = None
         self.acked_weight = 0.0
-        self.pending: deque[tuple[int, Array, float]] = deque()
-        """offers that are not acknowledged: number, S^y, S^w"""
+        self.pending: list[tuple[int, Array, float]] = []
+        """offers that are not acknowledged: number, S^y, S^w; no more than a window, so that a list is smaller than a deque by far"""
         self.said = -1
         """round in which the newest offer was sent last"""
 
@@ -60,7 +60,7 @@ class Outgoing:
         """The neighbour has taken all offers up to `number`."""
         pending = self.pending
         while pending and pending[0][0] <= number:
-            self.acked, self.acked_total, self.acked_weight = pending.popleft()
+            self.acked, self.acked_total, self.acked_weight = pending.pop(0)
 
     def rebase(self) -> None:
         """Begin a new sum; only when nothing is pending."""
@@ -96,16 +96,17 @@ class Incoming:
 
     def check(self, src: str, share: Share, offer: Array | None, size: int) -> None:
         """Raise `BadMessage` unless a newer offer fits what is known of the edge."""
-        if offer is None or offer.shape != (size,) or offer.dtype not in _DTYPES:
+        if offer is None or offer.shape != (size,) or (offer.dtype is not _DOUBLE and offer.dtype not in _DTYPES):
             raise BadMessage("E_FRAME", f"{src} offers no vector of {size} floats")
-        if share.number > self.number + JUMP:
-            raise BadMessage("E_AHEAD", f"{src} claims offer {share.number}, and {self.number} is the last that was taken")
-        if share.base == self.base:
+        number, base = self.number, share.base
+        if share.number > number + JUMP:
+            raise BadMessage("E_AHEAD", f"{src} claims offer {share.number}, and {number} is the last that was taken")
+        if base == self.base:
             least = self.weight
-        elif share.base == self.number:
+        elif base == number:
             least = 0.0
         else:
-            raise BadMessage("E_AHEAD", f"{src} sums from offer {share.base}, not from {self.base} or {self.number}")
+            raise BadMessage("E_AHEAD", f"{src} sums from offer {base}, not from {self.base} or {number}")
         if not least <= share.weight <= least + HEAVIEST:
             raise BadMessage("E_FRAME", f"{src} offers the mass {share.weight - least:g}")
         if not finite(offer):

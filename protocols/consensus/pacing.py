@@ -78,32 +78,44 @@ class Pacing:
 
     def begin(self, expected: Collection[str], here: Collection[str], now: float) -> None:
         """A round begins that expects these neighbours, of whom some are `here` already."""
-        self._judge()
-        early, lateness = self._early, self._lateness
-        missing = set()
-        punctual = 0
-        for peer in expected:
-            if peer not in here:
-                missing.add(peer)
-                punctual += lateness.get(peer, 0) < LATE
-            elif peer in early:
-                early.discard(peer)
-                self._waits.append(0.0)
-                self._new += 1
+        lateness = self._lateness
+        if self._missing or self._tardy or lateness:
+            self._judge()
+        missing = set(expected)
+        if here:
+            early = self._early
+            for peer in here:
+                if peer in missing:
+                    missing.discard(peer)
+                    if peer in early:
+                        early.discard(peer)
+                        self._waits.append(0.0)
+                        self._new += 1
+        punctual = len(missing)
+        if lateness:
+            for peer in missing:
+                punctual -= lateness.get(peer, 0) >= LATE
         self._expected, self._missing, self._punctual, self._absent = expected, missing, punctual, len(expected) // 2
         if self._new >= NEEDED:
             self._learn()
-        self._open, self._begun, self._soft = True, now, now + self.soft
+        soft = self._learnt
+        if soft < self.leisure:
+            soft = self.leisure
+        self._open, self._begun, self._soft = True, now, now + (soft if soft < self._most else self._most)
         self._doubted.clear()
         self._grace = -inf
 
     def arrived(self, peer: str, now: float) -> None:
         """What the newest round expects of `peer` is there, or, if it was there already, what the next one will expect."""
-        if peer in self._missing:
-            self.late(now - self._begun)
+        missing = self._missing
+        if peer in missing:
+            self._waits.append(now - self._begun)
+            self._new += 1
             if now > self._soft:
                 self._tardy.add(peer)
-            self._found(peer)
+            missing.discard(peer)  # as `_found`, which it is too often called for
+            if self._open and peer not in self._doubted and self._lateness.get(peer, 0) < LATE:
+                self._punctual -= 1
         else:
             self._early.add(peer)
 
@@ -154,7 +166,7 @@ class Pacing:
     def close(self, now: float) -> float:
         """The round is closed; the seconds it took."""
         self._open = False
-        for peer in self._doubted & self._missing:
+        for peer in self._doubted & self._missing if self._doubted else ():
             self.excuse(peer)
         return now - self._begun
 
@@ -193,8 +205,10 @@ class Pacing:
             count = lateness.get(peer, 0)
             if peer in tardy:
                 lateness[peer] = min(count + 1, LATEST)
-            elif count:
+            elif count > 1:
                 lateness[peer] = count - 1
+            elif count:
+                del lateness[peer]
         if tardy:
             self._tardy = set()
 

@@ -18,7 +18,7 @@ whose rounds are merely slower than its own have not spoken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import compress
 from math import inf
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from protocols.consensus.arithmetic import Accumulator, Gift, Vector, finite
 from protocols.consensus.averager import Averaged, Averager, Surroundings
-from protocols.consensus.edges import JUMP, OFFERS, Edge
+from protocols.consensus.edges import JUMP, OFFERS, Edge, Outgoing
 from protocols.consensus.pacing import LEAST, Pacing
 from protocols.conversation import Array, Send
 from protocols.errors import BadMessage, InvariantError
@@ -140,15 +140,21 @@ class PushSum(Averager):
         self._round = number
         edges = self._edges
         receivers = self._surroundings.receivers(number)
-        expected = [name for name in self._surroundings.senders(number) if name in edges]
-        giving = [edge for name in receivers if (edge := edges.get(name)) is not None and self._gives(edge)]
+        senders = self._surroundings.senders(number)
+        expected, here, giving = [], [], []
+        for name, edge in edges.items():
+            if name in senders:
+                expected.append(name)
+                if edge.fresh:
+                    here.append(name)
+            if name in receivers and self._gives(edge):
+                giving.append(edge)
         if self._w < POOR * (len(giving) + 1):
             giving = []
         self._give(vector, giving)
-        for name, edge in edges.items():
-            self._speak(name, edge, name in receivers)
+        self._speak(receivers)
         self._open = True
-        self._pacing.begin(expected, {name for name in expected if edges[name].fresh}, now)
+        self._pacing.begin(expected, here, now)
         self._close_if_complete(now)
 
     def has_leisure(self, seconds: float) -> None:
@@ -246,16 +252,16 @@ class PushSum(Averager):
                 raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
             self.counters["stale"] += 1
             return
-        if (edge.incarnation and message.inc != edge.incarnation and message.inc) or (
-            message.to != self._incarnation and message.to and self._incarnation
-        ):
+        known, mine = edge.incarnation, self._incarnation
+        if (message.inc != known and known and message.inc) or (message.to != mine and mine and message.to):
             self.counters["stale"] += 1
             return
         if message.layout != self._layout:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         outgoing, incoming = edge.outgoing, edge.incoming
-        if message.ack > outgoing.number or message.round > max(self._round, edge.heard, 0) + FARTHEST:
-            raise BadMessage("E_AHEAD", f"{src} claims round {message.round} and to have taken {message.ack} of {outgoing.number} offers")
+        number, ack, heard = message.round, message.ack, edge.heard
+        if ack > outgoing.number or (number > heard + FARTHEST and number > max(self._round, 0) + FARTHEST):
+            raise BadMessage("E_AHEAD", f"{src} claims round {number} and to have taken {ack} of {outgoing.number} offers")
         # Without a vector it only says what was taken, though its newest offer may not have come: over an edge that the graph does not use.
         if arrays and message.number > incoming.offer_number:
             offer = arrays.get("offer")
@@ -265,10 +271,10 @@ class PushSum(Averager):
         elif arrays:
             self.counters["old"] += 1
             edge.ack_due = True
-        if message.ack > outgoing.acked:
-            outgoing.acknowledge(message.ack)
-        if message.round > edge.heard:
-            edge.heard = message.round
+        if ack > outgoing.acked:
+            outgoing.acknowledge(ack)
+        if number > heard:
+            edge.heard = number
             if edge.fresh < 2:
                 edge.fresh += 1
                 self._pacing.arrived(src, now)
@@ -279,7 +285,7 @@ class PushSum(Averager):
         """Whether an edge is open; a sum that has grown too long is begun anew as soon as all of it is acknowledged."""
         outgoing = edge.outgoing
         length = outgoing.number - outgoing.base
-        if length >= self._sums or (length and length % LOOK == 0 and self._too_large(outgoing.total)):
+        if length >= self._sums or (length % LOOK == 0 and length and self._too_large(outgoing.total)):
             if outgoing.pending:
                 return False
             outgoing.rebase()
@@ -291,40 +297,55 @@ class PushSum(Averager):
     def _give(self, vector: Array, edges: list[Edge]) -> None:
         """y += w (x - z), z = x, and then (y, w) / k over each of these edges, k - 1 of them."""
         part = 1.0 / (len(edges) + 1)
-        share = self._w * part
-        sums: dict[int, tuple[Array | None, list[Edge]]] = {}
+        mass = self._w
+        share = mass * part
+        # Edges whose sums are one and the same array: nearly always all of them.
+        sums: dict[int, tuple[Array | None, list[Outgoing]]] = {}
+        last: int | None = None
+        same: list[Outgoing] = []
         for edge in edges:
-            total = edge.outgoing.total
-            sums.setdefault(id(total), (total, []))[1].append(edge)
+            outgoing = edge.outgoing
+            total = outgoing.total
+            if id(total) != last:
+                last = id(total)
+                same = sums.setdefault(last, (total, []))[1]
+            same.append(outgoing)
         gifts: list[Gift] = [(total, np.empty(self._size, self._dtype), len(same)) for total, same in sums.values()]
-        self._vectors.give(vector, self._w, part, gifts)
+        self._vectors.give(vector, mass, part, gifts)
         for (_, new, _), (_, same) in zip(gifts, sums.values(), strict=True):
-            for edge in same:
-                outgoing = edge.outgoing
+            for outgoing in same:
                 weight = outgoing.weight + share
-                self._w -= weight - outgoing.weight
+                mass -= weight - outgoing.weight
                 outgoing.give(new, weight)
+        self._w = mass
 
-    def _speak(self, name: str, edge: Edge, receives: bool) -> None:
-        outgoing, number = edge.outgoing, self._round
-        offers = bool(outgoing.pending) and (receives or number - outgoing.said >= AGAIN)
-        if not (offers or receives or edge.ack_due):
-            return
-        share = Share(
-            round=number,
-            layout=self._layout,
-            to=edge.incarnation,
-            number=outgoing.number,
-            base=outgoing.base,
-            weight=outgoing.weight,
-            ack=edge.incoming.number,
-        )
-        edge.ack_due = False
-        if offers and outgoing.total is not None:
-            outgoing.said = number
-            self._sends.append(Send(name, share, {"offer": outgoing.total}))
-        else:
-            self._sends.append(Send(name, share))
+    def _speak(self, receivers: Collection[str]) -> None:
+        """Say to all receivers, and to others whom it is due to, what was given and what was taken."""
+        number, layout, sends = self._round, self._layout, self._sends
+        frames: dict[str, Array] = {}
+        for name, edge in self._edges.items():
+            outgoing, receives = edge.outgoing, name in receivers
+            offers = outgoing.pending and (receives or number - outgoing.said >= AGAIN)
+            if not (offers or receives or edge.ack_due):
+                continue
+            share = Share(
+                round=number,
+                layout=layout,
+                to=edge.incarnation,
+                number=outgoing.number,
+                base=outgoing.base,
+                weight=outgoing.weight,
+                ack=edge.incoming.number,
+            )
+            edge.ack_due = False
+            total = outgoing.total
+            if offers and total is not None:
+                outgoing.said = number
+                if frames.get("offer") is not total:
+                    frames = {"offer": total}
+                sends.append(Send(name, share, frames))
+            else:
+                sends.append(Send(name, share))
 
     def _close_if_complete(self, now: float) -> None:
         if self._open and now >= self._pacing.closes:
@@ -338,13 +359,14 @@ class PushSum(Averager):
         used = []
         missing = []
         taken = []
+        w = self._w
         for name, edge in edges.items():
             incoming = edge.incoming
             new = incoming.offer is not None
             if new:
                 total, before, weight = incoming.take()
                 taken.append((total, before))
-                self._w += weight
+                w += weight
                 edge.ack_due = True
             if name in senders:
                 if new or edge.fresh:
@@ -353,13 +375,13 @@ class PushSum(Averager):
                     missing.append(name)
                 if edge.fresh:
                     edge.fresh -= 1
-                    if self._w == 0:
+                    if w == 0:
                         self._spoken.add(name)
             elif new:
                 used.append(name)
         if len(edges) < len(self._known):
             missing += [name for name in senders if name not in edges]
-        w = self._w
+        self._w = w
         if w > 0:
             delta = self._vectors.take(taken, 1.0 / w)
             if w < VANISHED and edges:

@@ -8,7 +8,7 @@ is repeated, so a lost vector makes its receiver miss a neighbour. Then the mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -94,11 +94,12 @@ class SynchronousAveraging(Averager):
         if len(self._begun) > REMEMBERED:
             del self._begun[next(iter(self._begun))]
         for kept in self._kept.values():
-            for old in [r for r in kept if r < number]:
-                del kept[old]
-                self.counters["old"] += 1
-        receivers = [name for name in sorted(self._surroundings.receivers(number)) if name not in self._dead]
-        expected = [name for name in sorted(self._surroundings.senders(number)) if name not in self._dead]
+            if kept:
+                for old in [r for r in kept if r < number]:
+                    del kept[old]
+                    self.counters["old"] += 1
+        receivers = self._alive(self._surroundings.receivers(number))
+        expected = self._alive(self._surroundings.senders(number))
         self._own = self._publish(own, receivers)
         self._pacing.begin(expected, [name for name in expected if number in self._kept[name]], now)
         self._excuse_the_lost(now)
@@ -167,10 +168,16 @@ class SynchronousAveraging(Averager):
         self._refuse_far_ahead(src, message.round)
         self._take(src, message.round, vector, now)
 
+    def _alive(self, names: Collection[str]) -> list[str]:
+        """Those of them who live, in order."""
+        living = sorted(names)
+        return [name for name in living if name not in self._dead] if self._dead else living
+
     def _publish(self, own: Vector, neighbours: Sequence[str]) -> Vector:
         """Send what the round that has just begun with x_i shows to the living neighbours; returns that vector, as they will see it."""
+        frames = {"vector": own}
         for neighbour in neighbours:
-            self._sends.append(Send(neighbour, Average(round=self._round, layout=self._layout), {"vector": own}))
+            self._sends.append(Send(neighbour, Average(round=self._round, layout=self._layout), frames))
         return own
 
     def _combine(self, own: Vector, vectors: Mapping[str, Vector], weights: Mapping[str, float]) -> Combination:
@@ -186,8 +193,8 @@ class SynchronousAveraging(Averager):
         """Keep what a neighbour shows in a round, and close the open round if it was the last that was awaited."""
         if number > self._newest.get(src, -1):
             self._newest[src] = number
-        kept = self._kept[src]
-        if number < self._round or (number == self._round and self._own is None):
+        kept, current = self._kept[src], self._round
+        if number < current or (number == current and self._own is None):
             self.counters["old"] += 1
             if number in self._begun:
                 self._pacing.late(now - self._begun[number])
@@ -195,24 +202,26 @@ class SynchronousAveraging(Averager):
             self.counters["duplicate"] += 1
         else:
             kept[number] = vector
-            if number == self._round:
+            if number == current:
                 self._pacing.arrived(src, now)
             else:
                 self._pacing.early(src)
             if len(kept) > KEPT:
-                for old in sorted(r for r in kept if r > self._round)[:-KEPT]:
+                for old in sorted(r for r in kept if r > current)[:-KEPT]:
                     del kept[old]
                     self.counters["overflow"] += 1
-        if number > self._round:
+        if number > current:
             self._excuse_the_lost(now)
-        self._close_if_complete(now)
+        if self._own is not None and now >= self._pacing.closes:
+            self._close(now)
 
     def _excuse_the_lost(self, now: float) -> None:
         # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back.
         # From one that is a round ahead it is lost too, unless links change the order.
+        current = self._round
         for neighbour, newest in self._newest.items():
-            if newest > self._round and self._round not in self._kept[neighbour]:
-                if newest >= self._round + 2:
+            if newest > current and current not in self._kept[neighbour]:
+                if newest >= current + 2:
                     self._pacing.excuse(neighbour)
                 else:
                     self._pacing.doubt(neighbour, now)
@@ -225,11 +234,13 @@ class SynchronousAveraging(Averager):
         if self._own is None:
             return
         vectors = {}
+        number, kept = self._round, self._kept
         for neighbour in self._weights:
-            vector = self._kept[neighbour].pop(self._round, None)
+            vector = kept[neighbour].pop(number, None)
             if vector is not None:
                 vectors[neighbour] = vector
         combination = self._combine(self._own, vectors, self._weights)
-        missing = tuple(neighbour for neighbour in self._weights if neighbour not in combination.used)
+        used = combination.used
+        missing = () if len(used) == len(self._weights) else tuple(neighbour for neighbour in self._weights if neighbour not in used)
         self._own = None
-        self._events.append(Averaged(self._round, combination.delta, combination.used, missing, self._pacing.close(now)))
+        self._events.append(Averaged(number, combination.delta, used, missing, self._pacing.close(now)))
