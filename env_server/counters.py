@@ -5,13 +5,12 @@ Arenas themselves start anew. Each set has a checksum, so that one that was dama
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from zlib import crc32
 
 from protocols.faults.disk import disk
+from protocols.files import sealed, unsealed
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +25,9 @@ class Counters:
 
     def write(self, counters: Mapping[str, int]) -> None:
         """Replace the newest set. `OSError` where the disk does not take it; the old one stays then."""
-        content = json.dumps({**counters, "crc32": _checksum(counters)}).encode()
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            disk.write(file, content)
+            disk.write(file, sealed(counters))
         if self.path.exists():
             self.path.replace(self._previous)
         temporary.replace(self.path)
@@ -40,15 +38,9 @@ class Counters:
             if not path.exists():
                 continue
             try:
-                counters = {str(name): int(value) for name, value in json.loads(path.read_bytes()).items()}
-                if counters.pop("crc32", None) != _checksum(counters):
-                    raise ValueError("its checksum differs")
+                counters = {name: int(value) for name, value in unsealed(path.read_bytes()).items()}
             except (OSError, ValueError, TypeError, AttributeError) as error:
                 logger.warning("%s can't be read: %s", path, error)
                 continue
             return counters
         return None
-
-
-def _checksum(counters: Mapping[str, int]) -> int:
-    return crc32(json.dumps(sorted(counters.items())).encode())

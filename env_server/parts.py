@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from protocols.errors import ResourceError
 from protocols.faults.disk import newest
-from protocols.files import force_names, write_whole
+from protocols.files import force_names, sealed, unsealed, write_whole
 
 
 class PartCheckpoints:
@@ -22,7 +21,7 @@ class PartCheckpoints:
     def write(self, tick: int, state: Mapping[str, Any]) -> None:
         """Keep the state of a tick."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self._directory / f"{tick:012d}.json", json.dumps(state).encode())
+        write_whole(self._directory / f"{tick:012d}.json", sealed(state))
         force_names(self._directory)
         for old in sorted(self._directory.glob("*.json"))[: -self._keep]:
             old.unlink()
@@ -31,10 +30,9 @@ class PartCheckpoints:
         """The state of that tick. `ResourceError` where it can't be read."""
         path = self._directory / f"{tick:012d}.json"
         try:
-            state: dict[str, Any] = json.loads(path.read_bytes())
+            return unsealed(path.read_bytes())
         except (OSError, ValueError) as error:
             raise ResourceError(f"the checkpoint {path}, from which the run goes on, can't be read: {error}") from None
-        return state
 
     def newest(self) -> Path | None:
         """The newest file, if there is one."""

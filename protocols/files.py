@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 from protocols.faults.disk import disk
 
@@ -17,6 +21,23 @@ def write_whole(path: Path, content: bytes) -> None:
     with temporary.open("wb") as file:
         disk.write(file, content, durable=True)
     temporary.replace(path)
+
+
+def sealed(state: Mapping[str, Any]) -> bytes:
+    """A mapping as JSON with the checksum of its own text, `crc32`, so that damage on the disk is not taken for the truth."""
+    return json.dumps({**state, "crc32": _checksum(state)}).encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """The mapping that `sealed` has written. `ValueError` where it is not whole."""
+    state = json.loads(content)
+    if not isinstance(state, dict) or state.pop("crc32", None) != _checksum(state):
+        raise ValueError("its checksum differs")
+    return state
+
+
+def _checksum(state: Mapping[str, Any]) -> int:
+    return crc32(json.dumps(state, sort_keys=True).encode())
 
 
 def force_names(directory: Path) -> None:

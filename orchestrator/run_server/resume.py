@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.errors import ResourceError
-from protocols.files import OF_THE_MACHINE
+from protocols.files import OF_THE_MACHINE, unsealed
 
 ENVIRONMENT = "env-0"
 FROM_THE_START = -1
@@ -42,8 +42,11 @@ def _manifest(node: Path, tick: int) -> dict[str, Any] | None:
 
 
 def _whole(nodes: Path, tick: int) -> bool:
-    state = _manifest(nodes / ENVIRONMENT, tick)
-    return state is not None and all(_has(nodes / agent, tick) for agent in state["present"])
+    try:
+        state = unsealed((nodes / ENVIRONMENT / "checkpoints" / f"{tick:012d}.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return all(_has(nodes / agent, tick) for agent in state["present"])
 
 
 def _has(node: Path, tick: int) -> bool:

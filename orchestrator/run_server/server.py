@@ -46,6 +46,7 @@ from orchestrator.sweep import MARK, sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
+from protocols.faults.build import schedule_of
 from protocols.launch import RUN_SERVER, Carrier, ipc_works
 from protocols.links import write_wire
 from protocols.membership import Membership, MembershipTimeouts
@@ -158,6 +159,8 @@ class _Server:
         control, telemetry = _bind(transport, configuration)
         token = secrets.token_hex(32)
         transport.guard.require(token)
+        if schedule_of(configuration.model_dump(mode="json")).damages:
+            transport.guard.expect_damage()
         view = _make_view(files, configuration, self._started)
         if int(files.state["segment"]) > 1:
             self._go_on(view)

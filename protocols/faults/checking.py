@@ -238,6 +238,8 @@ def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: Run) -> 
         yield Fault(
             (*where, "for"), "there are no averaging rounds to count: exchange.consensus is null; take a duration, steps or episodes"
         )
+    if event.duration is not None and moment(event.duration).value <= 0:
+        yield Fault((*where, "for"), "lasts no time, so nothing would happen; write a length above 0")
     if isinstance(what, Partition):
         yield from _partition(what, inside, run)
     elif isinstance(what, LinkEffects):

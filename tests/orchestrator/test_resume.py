@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.run_server.resume import go_back
+from protocols.files import sealed
 
 AGENTS = ["agent-0", "agent-1"]
 
@@ -23,7 +24,7 @@ def checkpoint(run: Path, node: str, tick: int, metrics: int, present: list[str]
         content = f"{node}{tick}".encode()
         (home / f"{tick:012d}.safetensors").write_bytes(content)
         manifest["sha256"] = sha256(content).hexdigest()
-    (home / f"{tick:012d}.json").write_text(json.dumps(manifest))
+    (home / f"{tick:012d}.json").write_bytes(sealed(manifest) if node == "env-0" else json.dumps(manifest).encode())
 
 
 @pytest.fixture
@@ -49,13 +50,16 @@ def test_all_have_the_newest(run: Path) -> None:
     assert all(sizes(run, node) == [30, 15, 50, 50] and ticks(run, node) == [100, 200, 300] for node in ("env-0", *AGENTS))
 
 
-@pytest.mark.parametrize("damage", ["absent", "cut", "server", "manifest"])
+@pytest.mark.parametrize("damage", ["absent", "cut", "server", "server's, a digit", "manifest"])
 def test_the_newest_that_all_have_whole(run: Path, damage: str) -> None:
     files = run / "nodes" / "agent-1" / "checkpoints"
     if damage == "absent":
         (files / f"{300:012d}.json").unlink()
     elif damage == "cut":
         (files / f"{300:012d}.safetensors").write_bytes(b"agent")
+    elif damage == "server's, a digit":
+        path = run / "nodes" / "env-0" / "checkpoints" / f"{300:012d}.json"
+        path.write_bytes(path.read_bytes().replace(b"30", b"31", 1))
     elif damage == "manifest":
         (files / f"{300:012d}.json").write_text('{"sha')
     else:
