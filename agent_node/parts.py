@@ -81,7 +81,7 @@ class Parts:
             source = create("goals", settings.goals)(settings.goals, space.count)
         game: CoordinationGame | None = None
         if space is not None and exchange.negotiation is not None:
-            game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count)
+            game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}
         return cls(settings, exchange, features, space, learner, model, buffer, imagination, source, game, random)

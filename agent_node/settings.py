@@ -161,9 +161,16 @@ class CoordinationGameSettings(NegotiationSettings):
     """kappa: both choices are drawn with probability proportional to exp(kappa * table value)"""
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.1
     """alpha: how far a table value moves toward the episode's reward"""
-    update: Literal["inhibition", "visited_cell"] = "inhibition"
-    """inhibition (rule E): after a success other cells of the same row and column shrink by 1 - alpha; visited_cell (rule D): only the
-    used cell moves"""
+    update: Literal["inhibition", "forgetting", "visited_cell"] = "inhibition"
+    """inhibition (rule E): after a success other cells of the same row and column shrink by 1 - alpha; forgetting (rule A, as published):
+    once every `batch` episodes, many times over, all cells move toward their mean reward in a part of the batch, or toward 0 where it has
+    none; visited_cell (rule D): only the used cell moves"""
+    batch: Annotated[int, Field(ge=1, le=1_000_000)] = 240
+    """forgetting: negotiated episodes between two updates of the table; more goals need more"""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 30
+    """forgetting: how often an update goes through the batch"""
+    parts: Annotated[int, Field(ge=1, le=1000)] = 6
+    """forgetting: random parts of equal size that each time it is cut into; the table moves after every part"""
 
 
 register("negotiation", "coordination_game", CoordinationGameSettings, "agent_node.goals.coordination_game:CoordinationGame")

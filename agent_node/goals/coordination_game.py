@@ -5,6 +5,9 @@ Each agent owns one table P `[|G|, |M|]`, zeros at the start, used both when it 
 - the follower takes goal g with probability proportional to exp(kappa P[g, m]) over g;
 - after the episode each side moves its own cell toward its own reward: P[g, m] += alpha (r - P[g, m]).
 Rule `inhibition` besides shrinks, where r > 0, all other cells of that row (synonyms) and column (homonyms) by the factor 1 - alpha.
+Rule `forgetting`, the published one, learns from a whole batch of episodes instead: in each of several epochs it is cut at random into
+parts, and after every part b all cells move, P[g, m] += alpha (rbar_b(g, m) - P[g, m]), rbar_b being the mean reward of the cell in b and
+0 where b does not have it. After epochs * parts steps the table knows little but the last batch, which makes the convention one-to-one.
 Nothing but m is ever sent, and only negotiated episodes count.
 """
 
@@ -23,9 +26,12 @@ Table = NDArray[np.float64]
 class CoordinationGame:
     """Negotiation `coordination_game` over `goals` goals: one agent's table."""
 
-    def __init__(self, settings: CoordinationGameSettings, goals: int) -> None:
+    def __init__(self, settings: CoordinationGameSettings, goals: int, seed: int = 0) -> None:
         self.settings = settings
         self.table: Table = np.zeros((goals, settings.messages))
+        self._batch: list[tuple[int, int, float]] = []
+        self._seed = seed
+        self._batches = 0
 
     def lead(self, goal: int, random: np.random.Generator, greedy: bool = False) -> int:
         """The message to send for a goal."""
@@ -39,6 +45,12 @@ class CoordinationGame:
 
     def update(self, records: Iterable[tuple[int, int, float]]) -> None:
         """Learn from (goal, message, own reward) of negotiated episodes, one after the other."""
+        if self.settings.update == "forgetting":
+            self._batch += records
+            while len(self._batch) >= self.settings.batch:
+                batch, self._batch = self._batch[: self.settings.batch], self._batch[self.settings.batch :]
+                self._forget_and_learn(batch)
+            return
         rate = self.settings.step_size
         for goal, message, reward in records:
             cell = self.table[goal, message]
@@ -48,15 +60,32 @@ class CoordinationGame:
                 self.table[:, message] *= 1 - rate
             self.table[goal, message] = moved
 
+    def _forget_and_learn(self, batch: list[tuple[int, int, float]]) -> None:
+        settings, rate = self.settings, self.settings.step_size
+        goals, messages = np.array([record[:2] for record in batch], np.intp).T
+        rewards = np.array([record[2] for record in batch])
+        random = np.random.default_rng((self._seed, self._batches))
+        self._batches += 1
+        for _ in range(settings.epochs):
+            for part in np.array_split(random.permutation(len(batch)), min(settings.parts, len(batch))):
+                cells = goals[part], messages[part]
+                total, count = np.zeros_like(self.table), np.zeros_like(self.table)
+                np.add.at(total, cells, rewards[part])
+                np.add.at(count, cells, 1)
+                self.table += rate * (total / np.maximum(count, 1) - self.table)
+
     def state(self) -> dict[str, Table]:
-        """Everything, as arrays."""
-        return {"table": self.table.copy()}
+        """Everything, as arrays: the table, and for `forgetting` the records `[n, 3]` of the batch to come and the number of those over."""
+        batch = np.array(self._batch, np.float64).reshape(len(self._batch), 3)
+        return {"table": self.table.copy(), "batch": batch, "batches": np.array([float(self._batches)])}
 
     def load_state(self, state: Mapping[str, Table]) -> None:
         """Restore; `ValueError` when the table has another shape."""
         if state["table"].shape != self.table.shape:
             raise ValueError(f"table has shape {list(state['table'].shape)} in the state and {list(self.table.shape)} here")
         self.table = state["table"].copy()
+        self._batch = [(int(goal), int(message), float(reward)) for goal, message, reward in state["batch"].tolist()]
+        self._batches = int(state["batches"][0])
 
     def _choose(self, values: Table, random: np.random.Generator, greedy: bool) -> int:
         if greedy:

@@ -15,8 +15,8 @@ def play(
     """Perfect skills (or success with probability `skill`): individual goals always pay, cooperative ones when both hold them.
     Returns alignment and return of the last batch, the latter as a share of what its leaders' goals can pay both."""
     random = np.random.default_rng(seed)
-    settings = CoordinationGameSettings(update=update)  # type: ignore[arg-type]
-    agents = [CoordinationGame(settings, space.count) for _ in range(2)]
+    settings = CoordinationGameSettings(update=update, batch=size)  # type: ignore[arg-type]
+    agents = [CoordinationGame(settings, space.count, seed) for _ in range(2)]
     for _ in range(batches):
         aligned: list[bool] = []
         earned = possible = 0.0
@@ -43,6 +43,35 @@ def test_inhibition_aligns_in_every_seed(seed: int) -> None:
     assert alignment >= 0.95
     assert returned >= 0.98
     assert convention_accuracy(game.table, game.table) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("landmarks", "size", "least"), [(3, 240, 0.85), (6, 120, 0.80)])
+def test_forgetting_aligns_in_every_seed(landmarks: int, size: int, least: float, seed: int) -> None:
+    assert play(GoalSpace(landmarks), seed, 60, size, "forgetting")[0] >= least
+
+
+def test_inhibition_aligns_with_six_landmarks() -> None:
+    played = [play(GoalSpace(6), seed, 100, 120) for seed in range(5)]
+    assert min(alignment for alignment, _, _ in played) >= 0.95 and min(returned for _, returned, _ in played) >= 0.98
+
+
+def test_without_forgetting_or_inhibition_synonyms_stay() -> None:
+    assert np.mean([play(GoalSpace(6), seed, 100, 120, "visited_cell")[0] for seed in range(5)]) < 0.6
+
+
+def test_forgetting_by_hand() -> None:
+    settings = CoordinationGameSettings(messages=2, step_size=0.5, update="forgetting", batch=3, epochs=2, parts=1)
+    game = CoordinationGame(settings, 2)
+    game.table[:] = [[0.0, 0.8], [0.0, 0.0]]
+    game.update([(0, 0, 1.0), (0, 0, 0.0)])
+    assert game.table[0, 1] == 0.8, "nothing is learnt before the batch is full"
+    other = CoordinationGame(settings, 2)
+    other.load_state(game.state())
+    for one in (game, other):
+        one.update([(1, 1, 1.0), (0, 1, 1.0)])
+        np.testing.assert_allclose(one.table, [[0.375, 0.2], [0.0, 0.75]])
+        assert one.state()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state()["batches"] == [1.0]
 
 
 def test_inhibition_aligns_with_unreliable_skills() -> None:
