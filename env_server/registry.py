@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from env_server.contracts import VectorEnvironment
 from env_server.landmarks.settings import LandmarksOptions
 from env_server.settings import EnvironmentSettings
+from env_server.supervisor import GoalSupervisor
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout
@@ -66,7 +67,7 @@ def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = 
         from env_server.landmarks.environment import VectorLandmarks
 
         options = _landmarks(settings, agents)
-        return VectorLandmarks(options, agents, settings.copies, edges, seed)
+        return VectorLandmarks(options, agents, settings.copies, edges, seed, _supervisor(settings, options))
     from env_server.adapters.parallel import CopiesOfParallel
 
     make = _maker(settings)
@@ -84,6 +85,7 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         from env_server.landmarks.physics import observation_layout
 
         options = _landmarks(settings, agents)
+        _supervisor(settings, options)
         return Description({agent: observation_layout(options) for agent in agents}, options.goal_space)
     from env_server.adapters.parallel import translations
 
@@ -138,6 +140,15 @@ def _landmarks(settings: EnvironmentSettings, agents: Sequence[str]) -> Landmark
         message = f"{options.members} agents are in one episode, but agents.count is {len(agents)}: raise it or lower members"
         raise EnvironmentProblem(Problem((*place, "members"), message))
     return options
+
+
+def _supervisor(settings: EnvironmentSettings, options: LandmarksOptions) -> GoalSupervisor | None:
+    if settings.supervisor is None:
+        return None
+    try:
+        return GoalSupervisor(options.goal_space, options.members, settings.supervisor.alignment)
+    except ConfigurationError as error:
+        raise EnvironmentProblem(Problem(("environment", "supervisor", "alignment"), str(error))) from error
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

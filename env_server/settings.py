@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from protocols.settings import Duration, Settings
+from protocols.settings import Duration, Probability, Settings
+
+
+class SupervisorSettings(Settings):
+    """A goal supervisor, which gives all members of an episode one goal: what agreement between agents is compared with."""
+
+    alignment: Probability = 1.0
+    """in this share of the episodes with a cooperative goal all members hold the same; below 1 the supervisor is silent so often that the
+    share comes out where agents that hear nothing choose uniformly"""
 
 
 class EnvironmentSettings(Settings):
@@ -25,6 +33,8 @@ class EnvironmentSettings(Settings):
     """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0
     """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
+    supervisor: SupervisorSettings | None = None
+    """who chooses the goals, in environments with goals: a supervisor, or, null, the agents"""
 
 
 class EvaluationSettings(Settings):

@@ -13,6 +13,7 @@ from env_server.landmarks.physics import FACTORS, NULL, Bodies, observation_layo
 from env_server.landmarks.rules import judge
 from env_server.landmarks.settings import LandmarksOptions
 from env_server.schedule import EvaluationSchedule, Pairing, episode_generator
+from env_server.supervisor import GoalSupervisor
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Flag, Layout
@@ -24,6 +25,8 @@ class _Planned:
     """An episode that was offered and has not ended, with the goals known so far."""
 
     offer: OfferedEpisode
+    assigned: int = -1
+    """the goal of an evaluation of skill alone, given to all members; -1 in all other episodes"""
     goals: dict[str, int] = field(default_factory=dict)
     negotiated: set[str] = field(default_factory=set)
 
@@ -40,7 +43,13 @@ class VectorLandmarks:
     """
 
     def __init__(
-        self, options: LandmarksOptions, agents: Sequence[str], copies: int, edges: Iterable[tuple[str, str]] | None = None, seed: int = 0
+        self,
+        options: LandmarksOptions,
+        agents: Sequence[str],
+        copies: int,
+        edges: Iterable[tuple[str, str]] | None = None,
+        seed: int = 0,
+        supervisor: GoalSupervisor | None = None,
     ) -> None:
         if len(agents) < options.members:
             raise ConfigurationError(
@@ -56,6 +65,7 @@ class VectorLandmarks:
         self._index = {agent: i for i, agent in enumerate(self.agents)}
         self._pairing = Pairing(self.agents, edges, options.members)
         self._schedule = EvaluationSchedule(self.goal_space.count)
+        self._supervisor = supervisor
         self._seed = seed
         self._rows = np.arange(copies)[:, None]
         self._start_anew()
@@ -107,8 +117,11 @@ class VectorLandmarks:
         members = self._pairing.draw(self._seed, self._next_episode)
         if members is None:
             return
-        evaluation, goal = self._schedule.draw()
-        planned = _Planned(OfferedEpisode(self._next_episode, copy, members, evaluation, goal))
+        evaluation, assigned = self._schedule.draw()
+        goal = assigned
+        if assigned < 0 and self._supervisor is not None:
+            goal = self._supervisor.goal(self._seed, self._next_episode)
+        planned = _Planned(OfferedEpisode(self._next_episode, copy, members, evaluation, goal), assigned)
         if goal >= 0:
             planned.goals = dict.fromkeys(members, goal)
         self._next_episode += 1
@@ -144,7 +157,7 @@ class VectorLandmarks:
                 peer_lost=bool(self._lost[copy].any()),
                 goals=tuple(self._goals[copy].tolist()),
                 negotiated=planned.negotiated.issuperset(planned.offer.members),
-                assigned=planned.offer.goal >= 0,
+                assigned=planned.assigned >= 0,
                 touched=tuple(tuple(np.flatnonzero(body).tolist()) for body in touched),
             )
         )
@@ -241,7 +254,7 @@ class VectorLandmarks:
         for copy, planned in enumerate(self._planned):
             if planned is not None and not present.issuperset(planned.offer.members):
                 del self._by_episode[planned.offer.episode]
-                self._schedule.give_back(planned.offer.evaluation, planned.offer.goal)
+                self._schedule.give_back(planned.offer.evaluation, planned.assigned)
                 self._planned[copy] = None
                 dropped.add(planned.offer.episode)
         self._offers = [offer for offer in self._offers if offer.episode not in dropped]

@@ -211,6 +211,14 @@ def _goals(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
             )
+    if configuration.environment.supervisor is not None:
+        if goals == 0:
+            yield Finding(("environment", "supervisor"), f"{configuration.environment.id} has no goals to give; write supervisor: null")
+        elif exchange.negotiation is not None:
+            yield Finding(
+                ("environment", "supervisor"),
+                "gives the agents their goals, and exchange.negotiation lets them agree on others; write null for one of them",
+            )
     game = exchange.negotiation
     if isinstance(game, CoordinationGameSettings) and goals > 0 and game.messages < 1.4 * goals:
         best = -(-14 * goals // 10)

@@ -39,6 +39,21 @@ def _case(name: str, text: str, *expected: Mistake, overrides: tuple[str, ...] =
 M = Mistake
 CASES = [
     _case(
+        "a supervisor and agents that negotiate",
+        START + "environment: {id: landmarks, supervisor: «{alignment: 0.5}}\nexchange:\n" + NEGOTIATED,
+        M("environment.supervisor", "gives the agents their goals, and exchange.negotiation"),
+    ),
+    _case(
+        "a supervisor that could only forbid",
+        START + "environment: {id: landmarks, supervisor: {alignment: «0.05}}\n",
+        M("environment.supervisor.alignment", "0.05 is less than the 0.111"),
+    ),
+    _case(
+        "a supervisor without goals",
+        START + "environment: {id: 'gymnasium:CartPole-v1', supervisor: «{}}\nagents: {count: 1, goals: null}\n",
+        M("environment.supervisor", "has no goals to give"),
+    ),
+    _case(
         "unknown key in a block and in a flow map",
         START + PLACE + "agents:\n  «cuont: 4\n  learner: {kind: double_dqn, «learning_rat: 1e-3}\n",
         M("agents.cuont", "unknown key", "count"),
