@@ -174,11 +174,19 @@ class GoalSource(Protocol):
         ...
 
     def update(self, goal: int, reward: float) -> None:
-        """Told the outcome of an episode with that goal."""
+        """Told the agent's own reward in a training episode with that goal."""
         ...
 
     def probabilities(self) -> Array:
         """`[|G|]`, sums to 1."""
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """Everything a restart needs, as arrays."""
+        ...
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
         ...
 
 

@@ -110,6 +110,8 @@ class Parts:
         arrays = {f"buffer/{name}": array for name, array in self.buffer.state().items()}
         if self.game is not None:
             arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
+        if self.source is not None:
+            arrays |= {f"goals/{name}": array for name, array in self.source.state().items()}
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return tensors, {"random": {name: random.bit_generator.state for name, random in self.random.items()}}
 
@@ -125,6 +127,8 @@ class Parts:
         self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
         if self.game is not None:
             self.game.load_state({name: tensor.numpy() for name, tensor in part("game/").items()})
+        if self.source is not None:
+            self.source.load_state({name: tensor.numpy() for name, tensor in part("goals/").items()})
         for name, state in manifest["random"].items():
             if name in self.random:
                 self.random[name].bit_generator.state = state

@@ -125,7 +125,31 @@ class UniformGoalSettings(GoalSourceSettings):
     kind: Literal["uniform"] = "uniform"
 
 
+class LearningProgressSettings(GoalSourceSettings):
+    """Goals at which the agent gets better, or worse, are likelier than others."""
+
+    kind: Literal["learning_progress"] = "learning_progress"
+    window: Annotated[int, Field(ge=1, le=100_000)] = 250
+    """outcomes of a goal whose mean is compared with that of as many before them"""
+    uniform: Probability = 0.4
+    """eps: share of the probability that all goals have equally"""
+
+
+class BanditGoalSettings(GoalSourceSettings):
+    """Goals that have paid are likelier than others."""
+
+    kind: Literal["bandit"] = "bandit"
+    inverse_temperature: Positive = 5.0
+    """kappa: probabilities are proportional to exp(kappa * running reward)"""
+    step_size: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """alpha: how far a goal's running reward moves toward that of an episode"""
+    uniform: Probability = 0.2
+    """eps: share of the probability that all goals have equally; less than 0.2 soon leaves the easiest goal alone"""
+
+
 register("goals", "uniform", UniformGoalSettings, "agent_node.goals.uniform:UniformGoals")
+register("goals", "learning_progress", LearningProgressSettings, "agent_node.goals.learning_progress:LearningProgress")
+register("goals", "bandit", BanditGoalSettings, "agent_node.goals.bandit:BanditGoals")
 
 
 class AgentSettings(Settings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from agent_node.contracts import Array
@@ -25,3 +27,10 @@ class UniformGoals:
     def probabilities(self) -> Array:
         """`[|G|]`"""
         return np.full(self.goals, 1 / self.goals)
+
+    def state(self) -> dict[str, Array]:
+        """There is nothing to keep."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """There is nothing to restore."""
