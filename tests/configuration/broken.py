@@ -127,7 +127,7 @@ CASES = [
         M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
-        M("agents.goals.kind", '"uniforn" is not one of uniform', "uniform"),
+        M("agents.goals.kind", '"uniforn" is not one of bandit, learning_progress, uniform', "uniform"),
     ),
     _case(
         "component without a kind, and one that is no map",
