@@ -18,6 +18,7 @@ from agent_node.contracts import GoalSource
 from agent_node.goals.coordination_game import CoordinationGame, convention_accuracy
 from protocols.conversation import column, episodes
 from protocols.errors import BadMessage
+from protocols.negotiation.convention import leading_choices, reading_choices
 from protocols.negotiation.proposals import Negotiation, Received, Settled
 from protocols.seeds import Stream
 
@@ -154,6 +155,13 @@ class GoalExchange:
         if self.game is not None:
             values["game.convention"] = convention_accuracy(self.game.table, self.game.table)
         return values
+
+    def choices(self) -> dict[str, NDArray[Any]]:
+        """Frames from which the run server tells how far agents understand each other: `leading[|G|]` and `reading[|M|]` (see
+        `protocols.negotiation.convention`); none without a game."""
+        if self.game is None:
+            return {}
+        return {"leading": leading_choices(self.game.table), "reading": reading_choices(self.game.table)}
 
     def _own_goal(self, agreement: Agreement) -> None:
         agreement.goal = self.source.propose(self._random(agreement.episode))

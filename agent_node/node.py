@@ -65,6 +65,7 @@ class AgentNode(ABC):
         self._action: NDArray[Any] | None = None
         self._join_again = 0.0
         self._environment_incarnation = 0
+        self._environment_steps = 0
         self._keep = int(configuration["supervision"]["keep"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
         self._next_metrics = self.clock.now() + self._metrics_period
@@ -162,6 +163,7 @@ class AgentNode(ABC):
             self.shim.progress(now, message.steps, message.episodes)
         if playing is None or not self.stepping.observed(received.src, message.tick, now):
             return
+        self._environment_steps = message.steps
         self._reached(message, arrays)
         if self._stopped:
             return
@@ -246,11 +248,12 @@ class AgentNode(ABC):
         links = list(self.transport.link_counters.values())
         usage = self.figures.speed() | self.shares.take()
         usage |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in links))
-        values = self.figures.take()
+        values, frames = self.figures.take(), {}
         if self.playing is not None:
-            values |= self.playing.metrics()
+            values |= self.playing.metrics() | {"environment.steps": float(self._environment_steps)}
+            frames = self.playing.goals.choices() if self.playing.goals is not None else {}
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.surroundings.everybody))
-        self.telemetry.write(self.figures.steps, self.figures.episodes, values, usage=usage)
+        self.telemetry.write(self.figures.steps, self.figures.episodes, values, frames, usage)
 
     @property
     def _checkpoints(self) -> Path:

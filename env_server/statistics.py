@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from env_server import skills
 from env_server.contracts import EpisodeRecord
 from protocols.goal_space import GoalSpace
 
@@ -13,30 +14,60 @@ from protocols.goal_space import GoalSpace
 def figures(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
     """Means over episodes; shares are from 0 to 1, and a figure without any case is left out.
 
-    - `return`: sum of the members' rewards; `length`: steps until the last member was done
+    - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
+    - `length`: steps until the last member was done
     - `success.individual`, `success.cooperative`: among members with such a goal, those who were rewarded
-    - `aligned`: among episodes with at least one cooperative goal, those in which all members hold the same goal
+    - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
+      members the share of such episodes in which both hold the same goal, which is the published figure
     - `negotiated`: episodes whose members all reported an agreement
     """
     whole = [record for record in records if not record.peer_lost]
     if not whole:
         return {}
-    result = {
-        "return": float(np.mean([sum(record.rewards) for record in whole])),
-        "length": float(np.mean([max(record.lengths, default=0) for record in whole])),
-    }
+    returns = [sum(record.rewards) for record in whole]
+    result = {"return": float(np.mean(returns)), "length": float(np.mean([max(record.lengths, default=0) for record in whole]))}
     if space is None:
         return result
+    best = [space.best_return(len(record.members)) for record in whole]
+    result["return.normalised"] = float(np.mean(np.divide(returns, best)))
     pairs = [(goal, reward) for record in whole for goal, reward in zip(record.goals, record.rewards, strict=True)]
     for name, cooperative in (("individual", False), ("cooperative", True)):
         outcomes = [reward > 0 for goal, reward in pairs if bool(space.cooperative[goal]) == cooperative]
         if outcomes:
             result[f"success.{name}"] = float(np.mean(outcomes))
-    together = [len(set(record.goals)) == 1 for record in whole if any(space.cooperative[goal] for goal in record.goals)]
-    if together:
-        result["aligned"] = float(np.mean(together))
+    joint = [record for record in whole if len(record.goals) > 1 and any(space.cooperative[goal] for goal in record.goals)]
+    if joint:
+        result["aligned"] = float(np.mean([skills.followers_agreed(record) for record in joint]))
     result["negotiated"] = float(np.mean([record.negotiated for record in whole]))
     return result
+
+
+def own_mode(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
+    """Figures of an evaluation with goals of the members' choice: `figures` but `negotiated`, and for each goal `success.goal.A-B` (as
+    `success`) and `agreed.goal.A-B` (share of the followers that hold the goal where it is the leader's)."""
+    whole = [record for record in records if not record.peer_lost]
+    result = _without(figures(whole, space), "negotiated")
+    if space is None:
+        return result
+    result |= {f"success.goal.{space.label(goal)}": rate for goal, rate in skills.success_by_goal(whole).items()}
+    return result | {f"agreed.goal.{space.label(goal)}": share for goal, share in skills.agreed_by_goal(whole).items()}
+
+
+def one_goal_mode(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[str, float]:
+    """Figures of an evaluation in which all members are given one goal: `figures` but `negotiated` and `aligned`, then `return.per_goal`,
+    `diversity`, `specialization`, `specialization.published` (see `env_server.skills`) and `success.goal.A-B` of each goal."""
+    whole = [record for record in records if not record.peer_lost]
+    result = _without(figures(whole, space), "negotiated", "aligned")
+    success = skills.success_by_goal(whole)
+    for name, value in (("return.per_goal", skills.return_per_goal(whole, space)), ("diversity", skills.diversity(success, space))):
+        if value is not None:
+            result[name] = value
+    result |= skills.specialization(whole, space)
+    return result | {f"success.goal.{space.label(goal)}": rate for goal, rate in success.items()}
+
+
+def _without(values: dict[str, float], *names: str) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 class EpisodeStatistics:
@@ -76,23 +107,28 @@ class EpisodeStatistics:
                 self._own.append(record)
 
     def window(self) -> dict[str, float]:
-        """Training figures since the last call, with the number of episodes as `episodes`."""
+        """Training figures since the last call, with the number of episodes as `episodes`, and, where there are goals, the entropy of those
+        that were pursued, `goals.pursued_entropy`."""
         records, self._window = self._window, []
-        return {**figures(records, self._space), "episodes": float(len(records))} if records else {}
+        if not records:
+            return {}
+        values = {**figures(records, self._space), "episodes": float(len(records))}
+        whole = [record for record in records if not record.peer_lost]
+        if self._space is not None and whole:
+            values["goals.pursued_entropy"] = skills.pursued_entropy(whole, self._space)
+        return values
 
     def evaluation(self) -> dict[str, float] | None:
-        """Figures of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`."""
+        """Figures of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
+        goals come last."""
         if not self._wanted:
             return None
         own, aligned = self._wanted[0]
         if len(self._own) < own or len(self._aligned) < aligned:
             return None
         self._wanted.pop(0)
-        parts = {"own": self._own[:own], "aligned": self._aligned[:aligned]}
+        found = {f"eval.own.{name}": value for name, value in own_mode(self._own[:own], self._space).items()}
+        if self._space is not None:
+            found |= {f"eval.aligned.{name}": value for name, value in one_goal_mode(self._aligned[:aligned], self._space).items()}
         self._own, self._aligned = self._own[own:], self._aligned[aligned:]
-        return {
-            f"eval.{part}.{name}": value
-            for part, records in parts.items()
-            for name, value in figures(records, self._space).items()
-            if name != "negotiated" and (part == "own" or name != "aligned")
-        }
+        return dict(sorted(found.items(), key=lambda item: ".goal." in item[0]))

@@ -13,8 +13,10 @@ from protocols.seeds import Stream
 
 
 def chance_alignment(space: GoalSpace, members: int) -> float:
-    """Alignment of `members` agents that choose uniformly, each for itself: among episodes in which anybody holds a cooperative goal,
-    S / U in which all hold the same. With I individual goals, C cooperative ones and G = I + C: S = C / G^k, U = 1 - (I / G)^k."""
+    """Alignment of `members` agents that choose uniformly, each for itself: among episodes in which anybody holds a cooperative goal, the
+    mean share of the followers with the leader's goal, S / U. With I individual goals, C cooperative ones, G = I + C and k members:
+    U = 1 - (I / G)^k, S = C / G^2 + I / G^2 (1 - (I / G)^(k - 2)); the latter term is of those who agree on an individual goal while
+    somebody else holds a cooperative one, and 0 for two members."""
     cooperative, together = _chances(space, members)
     return together / cooperative if cooperative else 1.0
 
@@ -41,9 +43,11 @@ def supervised_share(space: GoalSpace, members: int, alignment: float) -> float:
 
 
 def _chances(space: GoalSpace, members: int) -> tuple[float, float]:
-    """(U: somebody holds a cooperative goal, S: all hold the same cooperative one), where each member chooses uniformly."""
+    """(U: somebody holds a cooperative goal, S: somebody does, and a certain follower has the leader's goal), where each member chooses
+    uniformly."""
     individual = 1.0 - float(space.cooperative.mean())
-    return 1.0 - individual**members, float(space.cooperative.sum()) / space.count**members
+    together = (1.0 - individual) + individual * (1.0 - individual ** max(0, members - 2))
+    return 1.0 - individual**members, together / space.count
 
 
 class GoalSupervisor:

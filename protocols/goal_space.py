@@ -75,6 +75,16 @@ class GoalSpace:
         """What reaching each goal pays, `[|G|]`: 1 if cooperative, 1 / premium if individual."""
         return np.where(self.cooperative, 1.0, 1.0 / self.premium).astype(np.float32)
 
+    def best_return(self, members: int = 2) -> float:
+        """R*: what `members` agents with one common goal earn together if they reach it, mean over all goals,
+
+            R* = members (|G_ind| / |G| / premium + |G_coop| / |G|).
+
+        By it returns are divided. Members with different goals can earn more: one with an individual goal helps a partner to a cooperative
+        one, which pays more.
+        """
+        return members * float(np.mean(np.where(self.cooperative, 1.0, 1.0 / self.premium)))
+
     def index(self, chosen: tuple[int, ...]) -> int:
         """Number of the goal that is this set of landmarks; `ValueError` if there is none."""
         return self.sets.index(tuple(sorted(chosen)))
@@ -94,3 +104,7 @@ class GoalSpace:
     def name(self, goal: int) -> str:
         """`{0,2}`."""
         return "{" + ",".join(map(str, self.sets[goal])) + "}"
+
+    def label(self, goal: int) -> str:
+        """`0-2`: a name of landmarks alone, as part of the names of figures."""
+        return "-".join(map(str, self.sets[goal]))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.settings import CoordinationGameSettings
+from protocols.negotiation.convention import accuracy, leading_choices, reading_choices
 
 Table = NDArray[np.float64]
 
@@ -96,6 +97,5 @@ class CoordinationGame:
 
 def convention_accuracy(leader: Table, follower: Table) -> float:
     """Share of goals g for which the follower's best goal of the leader's best message for g is g. With one table twice: how far the
-    agent would understand itself."""
-    messages = leader.argmax(axis=1)
-    return float((follower[:, messages].argmax(axis=0) == np.arange(len(leader))).mean())
+    agent would understand itself. Rows and columns of zeros convey nothing."""
+    return accuracy(leading_choices(leader), reading_choices(follower))

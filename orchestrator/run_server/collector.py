@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.run_server.convention import ConventionTracker
 from orchestrator.run_server.disagreement import DisagreementTracker
 from orchestrator.run_server.sinks import Row, TensorBoardSink
 from protocols.messages import Metrics
@@ -27,6 +28,8 @@ RUN_NODE = "run"
 """the node under whose name figures of the whole run are kept"""
 ROUND = "consensus.round"
 """metric that comes with the frame `sketch[2, s] f8`"""
+STEPS = "environment.steps"
+"""metric that comes with the frames `leading[|G|] i4` and `reading[|M|] i4` of agents that negotiate"""
 HISTORY = 30
 _NAMES = 1024
 
@@ -43,12 +46,13 @@ class Collector:
         self._warned: set[str] = set()
         self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
         self._disagreement = DisagreementTracker()
+        self._convention = ConventionTracker()
         own = directory / "nodes" / RUN_NODE
         own.mkdir(parents=True, exist_ok=True)
         self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def receive(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], living: Collection[str]) -> None:
-        """Take one message; `living` are the agents whose sketches a round of averaging waits for. Malformed ones are dropped."""
+        """Take one message; `living` are the agents whose reports the figures of the whole run wait for. Malformed ones are dropped."""
         values = arrays.get("values")
         if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
             self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
@@ -63,17 +67,31 @@ class Collector:
                 self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
             self.close_rounds(living, message.episode)
 
+        if "leading" in arrays and "reading" in arrays and STEPS in message.names:
+            steps = int(values[message.names.index(STEPS)])
+            try:
+                self._convention.add(node, steps, arrays["leading"], arrays["reading"])
+            except ValueError as error:
+                self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
+            self._close_reports(living, message.episode)
+
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
-        """Write the disagreement of every round in which all living agents have reported."""
+        """Write the figures of the whole run for which all living agents have reported."""
+        self._close_reports(living, episode)
         for done in self._disagreement.complete(living):
             figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
             if done.contraction is not None:
                 figures["consensus.contraction"] = done.contraction
             self.record(done.round, episode, figures)
 
+    def _close_reports(self, living: Collection[str], episode: int) -> None:
+        for done in self._convention.complete(living):
+            self.record(done.steps, episode, {"convention.accuracy": done.accuracy})
+
     def forget(self, node: str) -> None:
-        """A node starts anew: its open rounds are withdrawn."""
+        """A node starts anew: its open reports are withdrawn."""
         self._disagreement.forget(node)
+        self._convention.forget(node)
 
     def record(self, step: int, episode: int, figures: Mapping[str, float]) -> None:
         """Write figures of the whole run, as node `run`."""

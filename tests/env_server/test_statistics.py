@@ -28,6 +28,7 @@ def test_figures_by_hand() -> None:
     assert figures(records, SPACE) == pytest.approx(
         {
             "return": (2 + 1 + 0.5 + 1) / 4,
+            "return.normalised": (2 + 1 + 0.5 + 1) / 4 / 1.5,
             "length": 12,
             "success.individual": 1.0,
             "success.cooperative": 3 / 5,
@@ -55,12 +56,51 @@ def test_evaluations_come_out_whole_and_apart_from_training() -> None:
     statistics.add([record((5, 5), (1, 0), evaluation=True, assigned=True), record((0, 1), (0, 0.5), evaluation=True)])
     first = statistics.evaluation()
     assert first is not None
-    assert first["eval.own.success.cooperative"] == 0.5 and first["eval.own.aligned"] == 0.5
-    assert first["eval.aligned.success.cooperative"] == 0.75 and "eval.aligned.aligned" not in first
-    assert statistics.evaluation() == pytest.approx({"eval.own.return": 0.5, "eval.own.length": 12, "eval.own.success.individual": 0.5})
+    assert first == pytest.approx(
+        {
+            "eval.own.return": 1.0,
+            "eval.own.return.normalised": 1 / 1.5,
+            "eval.own.length": 12,
+            "eval.own.success.cooperative": 0.5,
+            "eval.own.aligned": 0.5,
+            "eval.aligned.return": 1.5,
+            "eval.aligned.return.normalised": 1.0,
+            "eval.aligned.length": 12,
+            "eval.aligned.success.cooperative": 0.75,
+            "eval.own.success.goal.0-1": 2 / 3,
+            "eval.own.success.goal.0-2": 0.0,
+            "eval.own.agreed.goal.0-1": 0.5,
+            "eval.aligned.success.goal.1-2": 0.75,
+        }
+    )
+    assert list(first)[-4:] == [name for name in first if ".goal." in name], "single goals come last"
+    assert statistics.evaluation() == pytest.approx(
+        {
+            "eval.own.return": 0.5,
+            "eval.own.return.normalised": 0.5 / 1.5,
+            "eval.own.length": 12,
+            "eval.own.success.individual": 0.5,
+            "eval.own.success.goal.0": 0.0,
+            "eval.own.success.goal.1": 1.0,
+            "eval.own.agreed.goal.0": 0.0,
+        }
+    )
     assert not statistics.evaluating and statistics.training == 1
     window = statistics.window()
     assert window["episodes"] == 1 and window["return"] == 1.0 and statistics.window() == {}
+    assert window["goals.pursued_entropy"] == 0.0, "both pursued goal 0"
+
+
+def test_alignment_counts_followers() -> None:
+    """Three members, leader first: all agree, one of two followers does, none does; and one agrees on an individual goal while the other
+    holds a cooperative one. Episodes with individual goals alone don't count."""
+    trio = ("agent-0", "agent-1", "agent-2")
+    goals = [(3, 3, 3), (3, 3, 4), (3, 4, 4), (0, 0, 3), (0, 0, 0)]
+    records = [EpisodeRecord(1, trio, (0.0, 0.0, 0.0), (1, 1, 1), goals=held) for held in goals]
+    assert figures(records, SPACE)["aligned"] == (1 + 0.5 + 0 + 0.5) / 4
+    alone = EpisodeRecord(1, ("agent-0",), (0.0,), (1,), goals=(3,))
+    assert "aligned" not in figures([alone], SPACE), "nobody to agree with"
+    assert figures([EpisodeRecord(1, trio, (1.0, 1.0, 1.0), (1, 1, 1), goals=(3, 3, 3))], SPACE)["return.normalised"] == 3 / 2.25
 
 
 @pytest.mark.parametrize("kind", ["repeat", "noop", "random"])
