@@ -89,8 +89,7 @@ class Pacing:
                     missing.discard(peer)
                     if peer in early:
                         early.discard(peer)
-                        self._waits.append(0.0)
-                        self._new += 1
+                        self.late(0.0)
         punctual = len(missing)
         if lateness:
             for peer in missing:
@@ -98,24 +97,17 @@ class Pacing:
         self._expected, self._missing, self._punctual, self._absent = expected, missing, punctual, len(expected) // 2
         if self._new >= NEEDED:
             self._learn()
-        soft = self._learnt
-        if soft < self.leisure:
-            soft = self.leisure
-        self._open, self._begun, self._soft = True, now, now + (soft if soft < self._most else self._most)
+        self._open, self._begun, self._soft = True, now, now + self.soft
         self._doubted.clear()
         self._grace = -inf
 
     def arrived(self, peer: str, now: float) -> None:
         """What the newest round expects of `peer` is there, or, if it was there already, what the next one will expect."""
-        missing = self._missing
-        if peer in missing:
-            self._waits.append(now - self._begun)
-            self._new += 1
+        if peer in self._missing:
+            self.late(now - self._begun)
             if now > self._soft:
                 self._tardy.add(peer)
-            missing.discard(peer)  # as `_found`, which it is too often called for
-            if self._open and peer not in self._doubted and self._lateness.get(peer, 0) < LATE:
-                self._punctual -= 1
+            self._found(peer)
         else:
             self._early.add(peer)
 
@@ -124,7 +116,7 @@ class Pacing:
         self._early.add(peer)
 
     def late(self, wait: float) -> None:
-        """Something came so many seconds after its round had begun."""
+        """Something came so many seconds after its round had begun: the soft deadline is learnt from it."""
         self._waits.append(wait)
         self._new += 1
 
