@@ -39,7 +39,7 @@ class Counters:
                 continue
             try:
                 counters = {name: int(value) for name, value in unsealed(path.read_bytes()).items()}
-            except (OSError, ValueError, TypeError, AttributeError) as error:
+            except (OSError, ValueError, TypeError) as error:
                 logger.warning("%s can't be read: %s", path, error)
                 continue
             return counters
