@@ -81,9 +81,14 @@ class CoordinationGame:
         return {"table": self.table.copy(), "batch": batch, "batches": np.array([float(self._batches)])}
 
     def load_state(self, state: Mapping[str, Table]) -> None:
-        """Restore; `ValueError` when the table has another shape."""
-        if state["table"].shape != self.table.shape:
-            raise ValueError(f"table has shape {list(state['table'].shape)} in the state and {list(self.table.shape)} here")
+        """Restore; `ValueError` with the name of what is missing or has another shape."""
+        for name, shape in (("table", self.table.shape), ("batch", (None, 3)), ("batches", (1,))):
+            if name not in state:
+                raise ValueError(f"coordination game: the checkpoint has no {name}")
+            found = state[name].shape
+            if len(found) != len(shape) or any(own not in (None, size) for own, size in zip(shape, found, strict=True)):
+                wanted = ", ".join("n" if size is None else str(size) for size in shape)
+                raise ValueError(f"coordination game: {name} has shape {list(found)} in the checkpoint and [{wanted}] here")
         self.table = state["table"].copy()
         self._batch = [(int(goal), int(message), float(reward)) for goal, message, reward in state["batch"].tolist()]
         self._batches = int(state["batches"][0])

@@ -119,8 +119,27 @@ def test_accuracy_of_a_pair_and_state() -> None:
     game.table[:] = leader
     other.load_state(game.state())
     np.testing.assert_array_equal(other.table, leader)
-    with pytest.raises(ValueError, match="shape"):
-        other.load_state({"table": np.zeros((2, 3))})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"table": None}, "the checkpoint has no table"),
+        ({"batch": None}, "the checkpoint has no batch"),
+        ({"batches": None}, "the checkpoint has no batches"),
+        ({"table": np.zeros((2, 3))}, r"table has shape \[2, 3\] in the checkpoint and \[3, 3\] here"),
+        ({"batch": np.zeros((4, 2))}, r"batch has shape \[4, 2\] in the checkpoint and \[n, 3\] here"),
+        ({"batches": np.zeros(0)}, r"batches has shape \[0\] in the checkpoint and \[1\] here"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name_and_changes_nothing(changes: dict[str, np.ndarray | None], says: str) -> None:
+    game = CoordinationGame(CoordinationGameSettings(messages=3), 3)
+    game.update([(0, 1, 1.0)])
+    before = game.table.copy()
+    state = {name: array for name, array in {**game.state(), **changes}.items() if array is not None}
+    with pytest.raises(ValueError, match=says):
+        game.load_state(state)
+    np.testing.assert_array_equal(game.table, before)
 
 
 def test_uniform_goals() -> None:

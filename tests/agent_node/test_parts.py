@@ -1,0 +1,70 @@
+"""An agent's parts outlive it: what they learnt comes back from a checkpoint, and a checkpoint of other parts is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent_node import checkpoints
+from agent_node.parts import Parts
+from agent_node.settings import (
+    AgentSettings,
+    BanditGoalSettings,
+    CoordinationGameSettings,
+    DoubleDQNSettings,
+    ExchangeSettings,
+    GoalSourceSettings,
+    LearningProgressSettings,
+)
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+
+SPACE = GoalSpace(3)
+LAYOUT = Layout(shape=[8], actions=[3, 3], goals=SPACE.info())
+
+
+def make(goals: GoalSourceSettings, update: str = "inhibition", life: int = 0) -> Parts:
+    settings = AgentSettings(learner=DoubleDQNSettings(hidden=[8]), goals=goals)
+    game = CoordinationGameSettings.model_validate({"messages": 9, "update": update, "batch": 4})
+    return Parts.build(settings, ExchangeSettings(negotiation=game), LAYOUT, 2, "agent-0", 0, life)
+
+
+def teach(parts: Parts, seed: int = 0) -> None:
+    """Forty episodes, in which goal 4 pays more and more often."""
+    assert parts.source is not None and parts.game is not None
+    random = np.random.default_rng(seed)
+    for episode in range(40):
+        goal = int(random.integers(SPACE.count))
+        reward = float(goal != 4) if episode < 20 else 1.0
+        parts.source.update(goal, reward)
+        parts.game.update([(goal, int(random.integers(9)), reward)])
+
+
+@pytest.mark.parametrize("goals", [LearningProgressSettings(window=3), BanditGoalSettings()], ids=lambda goals: goals.kind)
+@pytest.mark.parametrize("update", ["inhibition", "forgetting"])
+def test_what_goal_source_and_game_have_learnt_comes_back_from_the_disk(tmp_path: Path, goals: GoalSourceSettings, update: str) -> None:
+    before, after = make(goals, update), make(goals, update, life=8)
+    teach(before)
+    assert before.source is not None and after.source is not None and before.game is not None and after.game is not None
+    tensors, manifest = before.state()
+    checkpoints.write(tmp_path, 7, tensors, manifest, 2)
+    found = checkpoints.read_newest(tmp_path)
+    assert found is not None
+    uniform = np.full(SPACE.count, 1 / SPACE.count)
+    assert not np.allclose(before.source.probabilities(), uniform) and np.allclose(after.source.probabilities(), uniform)
+    after.load(found.tensors, found.manifest)
+    for parts in (before, after):
+        teach(parts, seed=1)  # what it learns from then on depends on all that it remembers
+    np.testing.assert_array_equal(after.source.probabilities(), before.source.probabilities())
+    np.testing.assert_array_equal(after.game.table, before.game.table)
+
+
+def test_a_checkpoint_of_other_settings_is_refused() -> None:
+    tensors, manifest = make(LearningProgressSettings(window=3)).state()
+    with pytest.raises(ValueError, match="outcomes"):
+        make(LearningProgressSettings(window=5)).load(tensors, manifest)
+    del tensors["game/batch"]
+    with pytest.raises(ValueError, match="coordination game: the checkpoint has no batch"):
+        make(LearningProgressSettings(window=3)).load(tensors, manifest)
