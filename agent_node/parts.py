@@ -43,10 +43,18 @@ class Parts:
 
     @classmethod
     def build(
-        cls, settings: AgentSettings, exchange: ExchangeSettings, layout: Layout, copies: int, name: str, seed: int, life: int = 0
+        cls,
+        settings: AgentSettings,
+        exchange: ExchangeSettings,
+        layout: Layout,
+        copies: int,
+        name: str,
+        seed: int,
+        life: int = 0,
+        party: int = 2,
     ) -> Parts:
         """Create every part. `seed` is the run's; `name` makes this agent's streams its own, and `life` (see `protocols.seeds`) those
-        that no checkpoint keeps.
+        that no checkpoint keeps. `party`: members of an episode with goals, so that the buffer has room for what each partner wanted.
 
         Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.
         """
@@ -62,7 +70,7 @@ class Parts:
             integer(seed, "agents" if set(averaged) & {"policy", "critic"} else name, Stream.INITIAL_PARAMETERS),
         )
         held_out = settings.world_model.held_out if settings.world_model else 0.0
-        buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out)
+        buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out, partners=max(1, party - 1))
         model: WorldModel | None = None
         imagination = None
         if settings.world_model is not None:

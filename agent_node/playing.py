@@ -47,7 +47,7 @@ class Playing:
         life = 0 if checkpoint is None else int(checkpoint.manifest["step"]) + 1
         random = generator(persona.seed, persona.name, Stream.TRANSPORT, life)
         self.members = list(joined.members)
-        self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed, life)
+        self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed, life, joined.party)
         self.trainer = Trainer(self.parts, shares)
         self.goals: GoalExchange | None = None
         self.hindsight: HindsightExchange | None = None
