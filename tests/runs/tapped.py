@@ -35,6 +35,7 @@ from protocols.messages import (
     Goals,
     Joined,
     Message,
+    Metrics,
     Observation,
     Offer,
     Propose,
@@ -56,7 +57,8 @@ FRAMES: dict[str, set[str]] = {
     "Act": {"action"},
     "Average": {"vector"},
     "Share": {"offer"},
-    "Metrics": {"values", "sketch"},
+    # Best choices by goal and by message: what the agent's table has come to, not what it does in any episode. Only the run server hears.
+    "Metrics": {"values", "sketch", "leading", "reading"},
     "Welcome": {"config"},
     "Status": {"snapshot"},
 }
@@ -210,6 +212,8 @@ class Tapped:
             yield from self._observation(crossing)
         elif isinstance(message, Offer):
             yield from self._offer(crossing)
+        elif isinstance(message, Metrics) and crossing.receiver != RUN:
+            yield f"{crossing.receiver} is told figures of {crossing.sender}"
         elif isinstance(message, Event) and "goal" in f"{message.text} {message.fields}".lower():
             yield f"it speaks of goals: {message.text}"
         elif isinstance(message, Goals | Propose | ProposeAck | Trace):

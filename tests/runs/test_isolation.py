@@ -145,6 +145,7 @@ def test_a_goal_that_goes_elsewhere_is_noticed(tapped: Tapped, receiver: str) ->
     figures = next(tapped.of(Metrics, RUN, "in"))
     (text,) = tapped.judge(replace(figures, arrays={**figures.arrays, "goal": crossing.arrays["goal"]}))
     assert "it carries goal" in text
+    assert list(tapped.judge(replace(figures, holder=SERVER))) == [f"{SERVER} is told figures of {figures.sender}"]
 
 
 def test_an_offer_that_tells_a_goal_and_a_message_that_was_never_sent_are_noticed(tapped: Tapped) -> None:
