@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent_node import checkpoints
+from agent_node.buffers.episodes import Episode
 from agent_node.parts import Parts
 from agent_node.settings import (
     AgentSettings,
@@ -16,6 +17,7 @@ from agent_node.settings import (
     DoubleDQNSettings,
     ExchangeSettings,
     GoalSourceSettings,
+    HindsightSettings,
     LearningProgressSettings,
 )
 from protocols.goal_space import GoalSpace
@@ -68,3 +70,24 @@ def test_a_checkpoint_of_other_settings_is_refused() -> None:
     del tensors["game/batch"]
     with pytest.raises(ValueError, match="coordination game: the checkpoint has no batch"):
         make(LearningProgressSettings(window=3)).load(tensors, manifest)
+
+
+def test_the_goal_of_every_partner_may_be_relabelled_with() -> None:
+    """Three members: the own body stands still, the second partner reaches what it wanted, the first one does not."""
+    steps, first, second = 6, SPACE.index((1,)), SPACE.index((2,))
+    own, others = np.zeros((steps + 1, 3), np.uint8), np.zeros((steps + 1, 2, 3), np.uint8)
+    others[steps, 1, 2] = 1
+    for party, expected in ((3, {second}), (2, set())):
+        hindsight = HindsightSettings(strategies=["peer_goal"], share=1.0)
+        settings = AgentSettings(learner=DoubleDQNSettings(hidden=[8]))
+        parts = Parts.build(settings, ExchangeSettings(hindsight=hindsight), LAYOUT, 2, "agent-0", 0, party=party)
+        episode = Episode(
+            1, np.zeros((steps + 1, 8), np.float32), np.zeros((steps, 2), np.int32), np.zeros(steps, np.float32), False, goal=0
+        )
+        episode.achieved = own
+        parts.buffer.add(episode)
+        assert parts.buffer.attach_joint(1, others, [first, second])
+        sample = parts.buffer.sample(32, parts.random["buffer"], 1.0, hindsight.strategies)
+        assert set(sample.goal[sample.relabelled].tolist()) == expected
+        last = sample.relabelled & sample.terminated.astype(bool)
+        assert last.any() == bool(expected) and (sample.reward[last] == 0.5).all()

@@ -6,20 +6,14 @@ import numpy as np
 
 from env_server.contracts import EpisodeRecord, Outcome, VectorEnvironment
 from env_server.landmarks.environment import VectorLandmarks
-from env_server.landmarks.geometry import RADIUS
-from env_server.landmarks.physics import DAMPING, TOP_SPEED
 from protocols.messages import Flag
+from tests.walking import steer
 
 
 def walk(environment: VectorLandmarks, observation: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Actions `[K, 2]` that lead each row to the landmark `target[K]` and stop there; the option `velocity` must be on."""
     rows = np.arange(len(observation))
-    gap = observation[rows, 2 * target] * environment.options.room - RADIUS
-    bearing = observation[rows, 2 * target + 1]
-    coasting = observation[:, -2] * TOP_SPEED * DAMPING / (1 - DAMPING)
-    thrust = np.where(np.abs(bearing) > 0.5, 0, np.where(coasting < gap, 1, np.where(coasting > gap + 8, 2, 0)))
-    turn = np.where(bearing > 0.15, 1, np.where(bearing < -0.15, 2, 0))
-    return np.stack([thrust, turn], axis=-1).astype(np.int32)
+    return steer(observation[rows, 2 * target] * environment.options.room, observation[rows, 2 * target + 1], observation[:, -2])
 
 
 class FlagRules:

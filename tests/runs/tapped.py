@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,6 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator import configuration
 from orchestrator.sweep import MARK
 from protocols import codec
 from protocols.goal_space import GoalSpace
@@ -278,15 +277,15 @@ def _read(holder: str, file: Path) -> Iterator[Crossing]:
             yield Crossing(holder, entry["way"], entry["t"], entry["channel"], peer, message, arrays, digest)
 
 
-def run_tapped(directory: Path, config: Path, changes: list[str], order: list[str] | None = None, timeout: float = 90.0) -> Tapped:
-    """A run from its configuration to its end, every process tapped. `order`: in which nodes come up."""
+def run_tapped(
+    directory: Path, config: Path, changes: Sequence[str], order: Sequence[str] = (), site: Path | None = None, timeout: float = 90.0
+) -> Tapped:
+    """A run from its configuration to its end, every process tapped. `order`: in which nodes come up; `site`: other people's packages."""
     directory.mkdir(parents=True)
-    loaded = configuration.load(config, changes, {})
-    (directory / "config.json").write_text(loaded.configuration.model_dump_json())
-    if order is not None:
-        (directory / "order.json").write_text(json.dumps(order))
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: str(directory.resolve())}
-    command = [sys.executable, "-m", "tests.runs.tapping", str(directory)]
+    (directory / "order.json").write_text(json.dumps(list(order)))
+    path = os.pathsep.join(str(place) for place in (REPOSITORY, site) if place is not None)
+    environment = {**os.environ, "PYTHONPATH": path, MARK: str(directory.resolve())}
+    command = [sys.executable, "-m", "tests.runs.tapping", str(directory), str(config), *changes]
     with (directory / "server.log").open("ab") as log:
         server = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:

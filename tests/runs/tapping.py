@@ -1,4 +1,4 @@
-"""A real run whose wires are tapped: `python -m tests.runs.tapping DIRECTORY` leads the run in that directory.
+"""A real run whose wires are tapped: `python -m tests.runs.tapping DIRECTORY CONFIG [PATH=VALUE ...]` leads it in that directory.
 
 Agents, environment server and run server are the real ones. At the places where bytes are handed to a socket and taken from one, each
 process writes them down too, whole, in `nodes/NAME/tap` (the run server in `tap`): what `tests.runs.tapped` judges is what has crossed.
@@ -20,6 +20,7 @@ import msgpack
 
 from agent_node.main import agent_node
 from env_server.main import main as environment_server
+from orchestrator import configuration
 from orchestrator.launch.base import PRELOAD
 from orchestrator.run_server.server import serve
 from protocols import codec, logs
@@ -84,6 +85,8 @@ def main(start: NodeStart) -> int:
 if __name__ == "__main__":
     logs.configure()
     directory = Path(sys.argv[1])
+    loaded = configuration.load(Path(sys.argv[2]), sys.argv[3:], {})
+    (directory / "config.json").write_text(loaded.configuration.model_dump_json())
     tap(directory / FILE)
     entry_points = {"agent": "tests.runs.tapping:main", "env": "tests.runs.tapping:main"}
     sys.exit(serve(directory, 60.0, entry_points, (*PRELOAD, "tests.runs.tapping")))

@@ -1,0 +1,84 @@
+"""A scripted policy as a third party's learner, found by its entry point: it walks to a landmark of its goal and learns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.settings import ReplaySettings
+from tests.walking import steer
+
+
+class WalkerSettings(ReplaySettings):
+    """The option `velocity` of the environment must be on, `sight` above the room's diagonal, and `history` 1."""
+
+    groups = ()
+    kind: Literal["walker"] = "walker"
+    batch_size: int = 32
+    warmup: int = 200
+    updates_per_tick: float = 0.2
+    room: float = 200.0
+    """the environment's option"""
+
+
+class Walker:
+    """Learner `walker`: of a goal of several landmarks each episode's is drawn."""
+
+    wants: Literal["replay", "rollout"] = "replay"
+
+    def __init__(self, settings: WalkerSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
+        self.settings = settings
+        self._landmarks = interface.goal
+        # Width = size + angles with two components per object (distance, bearing), and the own velocity last.
+        self._size = 2 * (interface.observation[0] - 2) // 3 + 2
+        self._target = np.zeros(rows, np.int64)
+        self._random = np.random.default_rng(seed)
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Straight to the landmark."""
+        drawn = (goals * (1e-6 + self._random.random(goals.shape))).argmax(axis=1)
+        target = drawn if rows is None else np.where(first, drawn, self._target[rows])
+        if rows is not None:
+            self._target[rows] = target
+        at = np.arange(len(observations))
+        bearing = np.arctan2(observations[at, 2 * target + 1], observations[at, self._size + target])
+        return Choice(steer(observations[at, 2 * target] * self.settings.room, bearing, observations[:, self._size - 2]))
+
+    def learn(self, batch: Batch) -> Metrics:
+        """Nothing."""
+        return {}
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """None."""
+        return {}
+
+    def averaged(self) -> None:
+        """Nothing is averaged."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Where it was heading."""
+        return {"target": torch.from_numpy(self._target.copy())}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        self._target = state["target"].numpy().copy()
+
+
+def register_walker(register: Callable[[str, str, type[ReplaySettings], str], None]) -> None:
+    """The entry point."""
+    register("learner", "walker", WalkerSettings, "tests.runs.walker:Walker")
+
+
+def install(site: Path) -> Path:
+    """What an installer would leave behind of a package with that entry point; `site` belongs into PYTHONPATH."""
+    facts = site / "walker-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: walker\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[murmuration.components]\nwalker = tests.runs.walker:register_walker\n")
+    return site
