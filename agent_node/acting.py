@@ -47,6 +47,8 @@ class Actor:
             self._recorder = self._new_recorder()
             self._extras = {}
         stack = self._history.push(raw, flags)
+        if self._parts.rollouts is not None:
+            self._parts.rollouts.observed(self._parts.features.encode(stack), arrays["reward"], flags, continuous)
         episodes = self._recorder.tick(
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
             None if goal is None else goal.astype(np.int64), self._extras,
@@ -60,13 +62,15 @@ class Actor:
         evaluating = (flags & Flag.EVALUATION) != 0
         self._extras = {}
         for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):
-            if len(rows) == 0:
-                continue
-            goals = self._encodings[np.full(len(rows), -1) if goal is None else goal[rows]]
+            wanted = np.full(len(rows), -1) if goal is None else goal[rows]
             first = (flags[rows] & Flag.FIRST) != 0
-            choice = self._parts.learner.act(features.encode(stack[rows]), goals, rows, first, explore)
-            actions[rows] = choice.actions
-            self._keep(rows, choice)
+            choice = Choice(actions[rows])
+            if len(rows):
+                choice = self._parts.learner.act(features.encode(stack[rows]), self._encodings[wanted], rows, first, explore)
+                actions[rows] = choice.actions
+                self._keep(rows, choice)
+            if explore and self._parts.rollouts is not None:
+                self._parts.rollouts.acted(rows, wanted, choice, first)
         return actions
 
     def _keep(self, rows: NDArray[np.int64], choice: Choice) -> None:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.buffers.replay import Sample
+from agent_node.buffers.rollout import Rollout
 from agent_node.contracts import Batch
 from agent_node.features import Features
 from protocols.goal_space import GoalSpace
@@ -40,4 +41,21 @@ def make_batch(samples: list[Sample], imagined: list[bool], features: Features, 
         terminated=torch.from_numpy(joined("terminated")),
         weight=torch.ones(rows),
         imagined=torch.from_numpy(dreamt),
+    )
+
+
+def rollout_batch(rollout: Rollout, features: Features, encodings: NDArray[np.float32]) -> Batch:
+    """A rollout `[T, K, ...]`; the weight of steps that do not count is 0, of the others 1."""
+    observed = torch.from_numpy(rollout.features)
+    return Batch(
+        observation=observed[:-1],
+        goal=torch.from_numpy(encodings[rollout.goal]),
+        action=torch.from_numpy(rollout.action.astype(np.int64) if features.discrete else rollout.action),
+        reward=torch.from_numpy(rollout.reward),
+        next_observation=observed[1:],
+        terminated=torch.from_numpy(rollout.terminated),
+        weight=torch.from_numpy(rollout.counts),
+        imagined=torch.zeros(rollout.counts.shape),
+        first=torch.from_numpy(rollout.first),
+        extras={name: torch.from_numpy(values) for name, values in rollout.extras.items()},
     )

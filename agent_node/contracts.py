@@ -55,7 +55,7 @@ class Batch:
     terminated: torch.Tensor
     """1.0 where no value follows; truncated transitions have 0 and bootstrap from `next_observation`"""
     weight: torch.Tensor
-    """importance of each sample: mean 1, 0 for steps that another than the policy has chosen where the learner needs its own"""
+    """replay: importance of each sample, mean 1; rollouts: 1 for the agent's own steps in training, 0 for all others"""
     imagined: torch.Tensor
     """1.0 where the transition was imagined by the world model"""
     first: torch.Tensor | None = None

@@ -16,7 +16,7 @@ class HindsightExchange:
     """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched."""
 
     def __init__(
-        self, settings: HindsightSettings, space: GoalSpace, buffer: ReplayBuffer, random: np.random.Generator, limit: int = 4096
+        self, settings: HindsightSettings, space: GoalSpace, buffer: ReplayBuffer | None, random: np.random.Generator, limit: int = 4096
     ) -> None:
         self.machine = TraceExchange(TraceLimits(space.count, space.landmarks), random, settings.deadline, limit)
         self.complete = 0
@@ -47,6 +47,8 @@ class HindsightExchange:
                 self.incomplete += 1
                 continue
             self.complete += 1
+            if self._buffer is None:
+                continue
             partners = list(event.others.values())
             bodies = [touches(trace.touched, trace.length, self._space.landmarks) for trace in partners]
             nobody = np.zeros((event.own.length + 1, 0, self._space.landmarks), np.uint8)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from agent_node.batches import goal_encodings, make_batch
+from agent_node.batches import goal_encodings, make_batch, rollout_batch
 from agent_node.buffers.replay import ReplayBuffer
+from agent_node.buffers.rollout import RolloutBuffer
 from agent_node.contracts import Batch, GoalSource, Learner, WorldModel
 from agent_node.features import Features
 from agent_node.goals.coordination_game import CoordinationGame
-from agent_node.settings import AgentSettings, ExchangeSettings
+from agent_node.settings import AgentSettings, ExchangeSettings, RolloutSettings
 from agent_node.world_models.imagination import Imagination
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -35,7 +36,10 @@ class Parts:
     space: GoalSpace | None
     learner: Learner
     model: WorldModel | None
-    buffer: ReplayBuffer
+    buffer: ReplayBuffer | None
+    """what the learner or the world model remembers; None where neither learns from memory"""
+    rollouts: RolloutBuffer | None
+    """the newest steps, for a learner that takes each once"""
     imagination: Imagination | None
     source: GoalSource | None
     game: CoordinationGame | None
@@ -70,7 +74,12 @@ class Parts:
             integer(seed, "agents" if set(averaged) & {"policy", "critic"} else name, Stream.INITIAL_PARAMETERS),
         )
         held_out = settings.world_model.held_out if settings.world_model else 0.0
-        buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out, partners=max(1, party - 1))
+        buffer: ReplayBuffer | None = None
+        if learner.wants == "replay" or settings.world_model is not None:
+            buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out, partners=max(1, party - 1))
+        rollouts: RolloutBuffer | None = None
+        if isinstance(settings.learner, RolloutSettings):
+            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, features.action_size, features.discrete)
         model: WorldModel | None = None
         imagination = None
         if settings.world_model is not None:
@@ -79,9 +88,9 @@ class Parts:
             model_seed = integer(seed, whose, Stream.WORLD_MODEL)
             built = create("world_model", settings.world_model)(settings.world_model, features, landmarks, model_seed)
             model = built
-            imagination = Imagination(
-                built, learner, buffer, goal_encodings(space), settings.world_model.horizon, integer(seed, name, Stream.IMAGINATION, life)
-            )
+            if buffer is not None and learner.wants == "replay":
+                dreams = integer(seed, name, Stream.IMAGINATION, life)
+                imagination = Imagination(built, learner, buffer, goal_encodings(space), settings.world_model.horizon, dreams)
         if space is not None and settings.goals is None:
             raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
         source: GoalSource | None = None
@@ -92,10 +101,12 @@ class Parts:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}
-        return cls(settings, exchange, features, space, learner, model, buffer, imagination, source, game, random)
+        return cls(settings, exchange, features, space, learner, model, buffer, rollouts, imagination, source, game, random)
 
     def batch(self, size: int) -> Batch:
-        """A batch of real transitions, a share of them relabelled, and of imagined ones."""
+        """A batch of remembered transitions, a share of them relabelled, and of imagined ones. `ValueError` without a memory."""
+        if self.buffer is None:
+            raise ValueError("this agent remembers no transitions; ask it for rollouts")
         settings = self.settings.world_model
         dreamt = 0
         if self.imagination is not None and settings is not None and self.model is not None and self.model.ready:
@@ -108,6 +119,11 @@ class Parts:
         imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
         return make_batch(samples, imagined, self.features, goal_encodings(self.space))
 
+    def rollout(self) -> Batch | None:
+        """The newest whole rollout, once."""
+        rollout = None if self.rollouts is None else self.rollouts.take()
+        return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
+
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -115,7 +131,7 @@ class Parts:
         tensors = {f"learner/{name}": tensor for name, tensor in self.learner.state_dict().items()}
         if self.model is not None:
             tensors |= {f"world_model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        arrays = {f"buffer/{name}": array for name, array in self.buffer.state().items()}
+        arrays = {} if self.buffer is None else {f"buffer/{name}": array for name, array in self.buffer.state().items()}
         if self.game is not None:
             arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
         if self.source is not None:
@@ -132,7 +148,8 @@ class Parts:
         self.learner.load_state_dict(part("learner/"))
         if self.model is not None:
             self.model.load_state_dict(part("world_model/"))
-        self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
+        if self.buffer is not None:
+            self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
         if self.game is not None:
             self.game.load_state({name: tensor.numpy() for name, tensor in part("game/").items()})
         if self.source is not None:

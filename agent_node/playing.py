@@ -20,7 +20,7 @@ from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
 from agent_node.persona import Persona
-from agent_node.training import Trainer
+from agent_node.training import create_trainer
 from protocols.clock import Clock
 from protocols.errors import ResourceError
 from protocols.messages import Joined
@@ -48,7 +48,7 @@ class Playing:
         random = generator(persona.seed, persona.name, Stream.TRANSPORT, life)
         self.members = list(joined.members)
         self.parts = Parts.build(persona.settings, exchange, joined.layout, joined.copies, persona.name, persona.seed, life, joined.party)
-        self.trainer = Trainer(self.parts, shares)
+        self.trainer = create_trainer(self.parts, shares)
         self.goals: GoalExchange | None = None
         self.hindsight: HindsightExchange | None = None
         self.averaging: Averaging | None = None
@@ -105,7 +105,8 @@ class Playing:
             self.goals.finished(episode.number, episode.goal, episode.total_reward, learn)
         if episode.evaluation:
             return
-        self.parts.buffer.add(episode)
+        if self.parts.buffer is not None:
+            self.parts.buffer.add(episode)
         if self.hindsight is not None and agreement is not None and not episode.peer_lost:
             self.hindsight.finished(episode, agreement.others, self._clock.now())
 
@@ -139,7 +140,8 @@ class Playing:
     def metrics(self) -> dict[str, float]:
         """Figures of the parts since the last call."""
         values = self.trainer.take_metrics()
-        values["buffer.transitions"] = float(len(self.parts.buffer))
+        if self.parts.buffer is not None:
+            values["buffer.transitions"] = float(len(self.parts.buffer))
         values["updates"] = float(self.trainer.updates)
         if self.averaging is not None:
             values["consensus.mass"] = self.averaging.machine.mass

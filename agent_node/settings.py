@@ -24,7 +24,7 @@ class LearnerSettings(Settings):
     discount: Annotated[float, Field(ge=0, le=1)] = 0.98
     """gamma: weight of the next step's value"""
     hidden: Widths = [128, 128]
-    """widths of the hidden layers (ReLU)"""
+    """widths of the hidden layers"""
     gradient_norm: Positive = 10.0
     """gradients are scaled down to this norm"""
 
@@ -67,6 +67,41 @@ class DiscreteSACSettings(ReplaySettings):
     """alpha at the start"""
 
 
+class RolloutSettings(LearnerSettings):
+    """Learners that take each transition once, in order, soon after it happened."""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 128
+    """step messages in one rollout; with K copies it holds up to K times as many transitions"""
+
+
+class PPOSettings(RolloutSettings):
+    """Proximal policy optimisation, with a policy and a value network (tanh)."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    kind: Literal["ppo"] = "ppo"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    hidden: Widths = [64, 64]
+    gradient_norm: Positive = 0.5
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
+    """how often a rollout is gone through"""
+    minibatch: Annotated[int, Field(ge=2, le=1_000_000)] = 2048
+    """transitions in one gradient update, about: a rollout is cut into equal parts"""
+    trace_decay: Probability = 0.95
+    """lambda: weight of the next step's error in an advantage, beside the discount"""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """ratios of new to old probability gain nothing beyond 1 - clip and 1 + clip"""
+    entropy: Annotated[float, Field(ge=0, le=10)] = 0.02
+    """weight of the policy's entropy in its objective"""
+    divergence_weight: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
+    divergence_target: Positive = 0.01
+    """nats: where the adapted beta is to keep the divergence"""
+    evaluation: Literal["sample", "mode"] = "sample"
+    """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+
+
+register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")
 register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
 register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
 

@@ -50,6 +50,35 @@ class StackedMLP(nn.Module):
         return values
 
 
+class TanhMLP(nn.Module):
+    """A tanh network `[..., widths[0]] -> [..., widths[-1]]`, linear at the end.
+
+    Weights start orthogonal with gain sqrt(2), those of the last layer with `gain` (a small one lets a policy begin near its uniform
+    distribution); biases start at zero.
+    """
+
+    def __init__(self, widths: Sequence[int], generator: torch.Generator, gain: float) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for inputs, outputs in pairwise(widths):
+            weight = torch.empty(outputs, inputs)
+            nn.init.orthogonal_(weight, gain if len(self.weights) == len(widths) - 2 else 2**0.5, generator)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(outputs)))
+        self.vector, self.gradient = _flatten(self)
+        self._layers = list(zip(self.weights, self.biases, strict=True))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs of the last layer, without activation."""
+        values = inputs
+        for number, (weight, bias) in enumerate(self._layers):
+            if number:
+                values = torch.tanh(values)
+            values = functional.linear(values, weight, bias)
+        return values
+
+
 def _flatten(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Move a module's parameters and gradients into one vector each, of which they become views."""
     parameters = list(module.parameters())

@@ -10,7 +10,7 @@ import pytest
 from agent_node.buffers.episodes import Episode
 from agent_node.parts import Parts
 from agent_node.settings import AgentSettings, BufferSettings, DoubleDQNSettings, EnsembleSettings, ExchangeSettings
-from agent_node.training import Trainer
+from agent_node.training import create_trainer
 from protocols.messages import Layout
 from protocols.telemetry import TimeShares
 
@@ -21,10 +21,11 @@ def test_every_model_is_fitted_whatever_is_held_out(held_out: float, transitions
     learner = DoubleDQNSettings(hidden=[8], batch_size=8, warmup=100, updates_per_tick=0.0)
     settings = AgentSettings(learner=learner, world_model=model, buffer=BufferSettings(transitions=transitions), goals=None)
     parts = Parts.build(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
-    trainer = Trainer(parts, TimeShares())
+    trainer = create_trainer(parts, TimeShares())
     random = np.random.default_rng(0)
     for number in range(300):
         observation = random.standard_normal((61, 2)).astype(np.float32)
+        assert parts.buffer is not None
         parts.buffer.add(Episode(number, observation, np.zeros((60, 1), np.int32), np.zeros(60, np.float32), False))
         if trainer.fits == 0:
             trainer.tick()

@@ -1,0 +1,176 @@
+"""Proximal policy optimisation, goal-conditioned, with a policy and a value network of its own (Schulman et al., arXiv 1707.06347).
+
+    delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)
+    A_t = delta_t + discount * trace_decay * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
+    ratio = pi(a|s, g) / behaviour(a|s, g), A standardised over the rollout
+    policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
+    value loss = mean (V(s) - (A_t + V_before(s_t)))^2
+    after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
+
+Steps of weight 0 are left out (somebody else acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
+with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
+
+Averaged with neighbours: `policy` and `critic`, the two networks. Adam's moments and beta stay the agent's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.learners.heads import head_of
+from agent_node.learners.networks import Adam, TanhMLP, policy_inputs, restore
+from agent_node.settings import PPOSettings
+
+_GREATEST_BETA = 100.0
+
+
+class PPO:
+    """Learner `ppo`. `seed`: exploration and minibatches; `initial`: first parameters (default: `seed` too)."""
+
+    wants: Literal["replay", "rollout"] = "rollout"
+
+    def __init__(self, settings: PPOSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
+        self.settings = settings
+        self.head = head_of(interface)
+        inputs = int(np.prod(interface.observation)) + interface.goal
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
+        self.policy = TanhMLP([inputs, *settings.hidden, self.head.width], generator, gain=0.01)
+        self.value = TanhMLP([inputs, *settings.hidden, 1], generator, gain=1.0)
+        rate, norm = settings.learning_rate, settings.gradient_norm
+        self.optimisers = {
+            "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
+            "value_adam": Adam(self.value.vector, self.value.gradient, rate, norm),
+        }
+        self.divergence_weight = settings.divergence_weight
+        self.updates = 0
+        self._explore = torch.Generator().manual_seed(seed)
+        self._evaluate = torch.Generator().manual_seed(seed + 1)
+        self._shuffle = np.random.default_rng(seed)
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Actions drawn from the policy, with their `log_probability[n]`. Evaluated (`explore` false) by `settings.evaluation`: drawn too,
+        by a generator of their own, or the likeliest ones."""
+        with torch.inference_mode():
+            outputs = self.policy(policy_inputs(observations, goals))
+            if explore or self.settings.evaluation == "sample":
+                actions = self.head.sample(outputs, self._explore if explore else self._evaluate)
+            else:
+                actions = self.head.mode(outputs)
+            extras = {"log_probability": self.head.log_probability(outputs, actions).numpy()} if explore else {}
+        discrete = not actions.is_floating_point()
+        return Choice(actions.numpy().astype(np.int32 if discrete else np.float32), extras)
+
+    def learn(self, batch: Batch) -> Metrics:
+        """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
+        ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'
+        variance that V explained before) and `samples`."""
+        state = torch.cat([batch.observation, batch.goal], dim=-1)
+        following = torch.cat([batch.next_observation, batch.goal], dim=-1)
+        with torch.no_grad():
+            value, next_value = self.value(state).squeeze(-1), self.value(following).squeeze(-1)
+        advantage = self.advantages(batch, value, next_value)
+
+        counts = batch.weight.reshape(-1) > 0
+        inputs, action = state.flatten(0, 1)[counts], batch.action.flatten(0, 1)[counts]
+        behaviour = batch.extras["log_probability"].reshape(-1)[counts]
+        advantage, value = advantage.reshape(-1)[counts], value.reshape(-1)[counts]
+        target = advantage + value
+        explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        with torch.no_grad():
+            before = self.policy(inputs)
+
+        rows = len(inputs)
+        parts = max(1, round(rows / self.settings.minibatch))
+        for _ in range(self.settings.epochs):
+            order = torch.from_numpy(self._shuffle.permutation(rows))
+            seen = [
+                self._step(inputs[part], action[part], behaviour[part], advantage[part], target[part], before[part])
+                for part in order.tensor_split(parts)
+            ]
+        last = torch.stack(seen).mean(dim=0).tolist()
+        self._adapt(last[3])
+        self.updates += 1
+        names = ("loss.policy", "loss.value", "entropy", "divergence", "clipped")
+        return dict(zip(names, last, strict=True)) | {
+            "value": value.mean().item(), "explained": explained.item(), "samples": float(rows)
+        }  # fmt: skip
+
+    def advantages(self, batch: Batch, value: torch.Tensor, next_value: torch.Tensor) -> torch.Tensor:
+        """A_t `[T, K]` from V(s_t) and V(s_{t+1}), both `[T, K]`."""
+        settings = self.settings
+        delta = batch.reward + settings.discount * (1 - batch.terminated) * next_value - value
+        goes_on = batch.weight.clone()
+        if batch.first is not None:
+            goes_on *= 1 - batch.first
+        advantage = torch.zeros_like(delta)
+        following = torch.zeros_like(delta[0])
+        for t in reversed(range(len(delta))):
+            following = delta[t] + settings.discount * settings.trace_decay * following
+            advantage[t] = following
+            # What the step before may add: nothing where this one begins an episode, or does not count.
+            following = following * goes_on[t]
+        return advantage
+
+    def _step(
+        self,
+        inputs: torch.Tensor,
+        action: torch.Tensor,
+        behaviour: torch.Tensor,
+        advantage: torch.Tensor,
+        target: torch.Tensor,
+        before: torch.Tensor,
+    ) -> torch.Tensor:
+        settings = self.settings
+        outputs = self.policy(inputs)
+        ratio = (self.head.log_probability(outputs, action) - behaviour).exp()
+        bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+        policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()
+        entropy = self.head.entropy(outputs).mean()
+        divergence = self.head.divergence(before, outputs).mean()
+        loss: torch.Tensor = policy_loss + self.divergence_weight * divergence - settings.entropy * entropy
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers["policy_adam"].step()
+
+        value_loss = (self.value(inputs).squeeze(1) - target).square().mean()
+        value_loss.backward()
+        self.optimisers["value_adam"].step()
+        clipped = (ratio != bounded).float().mean()
+        return torch.stack([policy_loss, value_loss, entropy, divergence, clipped]).detach()
+
+    def _adapt(self, divergence: float) -> None:
+        if divergence > 2 * self.settings.divergence_target:
+            self.divergence_weight = min(1.5 * self.divergence_weight, _GREATEST_BETA)
+        elif divergence < self.settings.divergence_target / 2:
+            self.divergence_weight *= 0.5
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`policy` and `critic`: all weights of each network."""
+        return {"policy": [self.policy.vector], "critic": [self.value.vector]}
+
+    def averaged(self) -> None:
+        """Nothing follows from an average: the vectors are the parameters."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Networks, Adam's moments, beta, the number of updates."""
+        state = {"policy": self.policy.vector, "value": self.value.vector, "updates": torch.tensor([self.updates])}
+        state["divergence_weight"] = torch.tensor([self.divergence_weight], dtype=torch.float64)
+        for name, optimiser in self.optimisers.items():
+            state |= optimiser.state(name)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        restore({"policy": self.policy.vector, "value": self.value.vector}, state)
+        for name, optimiser in self.optimisers.items():
+            optimiser.load(name, state)
+        if "divergence_weight" not in state or "updates" not in state:
+            raise ValueError("divergence_weight or updates is missing in the state")
+        self.divergence_weight = float(state["divergence_weight"][0])
+        self.updates = int(state["updates"][0])

@@ -1,0 +1,84 @@
+"""Learning of the world model: how many fits each tick brings, and how well it predicts what it has not learnt from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from agent_node.parts import Parts
+from agent_node.settings import ReplaySettings
+from protocols.telemetry import TimeShares
+
+HELD_OUT_NEEDED = 256
+"""held-out transitions before the model's error is measured for the first time, which is before its first fit; half of what a smaller
+buffer holds out, so that no model waits for ever"""
+ERROR_SAMPLE = 2048
+BATCH, WARMUP = 256, 2000
+"""transitions in a fit, and in the buffer before the first one, where neither the model nor the learner says"""
+
+
+class ModelTraining:
+    """Fits an agent's world model, where it has one, from its replay buffer."""
+
+    def __init__(self, parts: Parts, time: TimeShares) -> None:
+        self.fits = 0
+        self._parts = parts
+        self._time = time
+        self._credit = 0.0
+        self._measured = False
+        self._sums: dict[str, list[float]] = defaultdict(list)
+        learner, model = parts.settings.learner, parts.settings.world_model
+        replay = learner if isinstance(learner, ReplaySettings) else None
+        self._warmup = replay.warmup if replay is not None else WARMUP
+        self._batch = getattr(model, "batch_size", replay.batch_size if replay is not None else BATCH)
+        self._members = getattr(model, "members", 1)
+        held_out = model.held_out if model is not None else 0.0
+        self._needed = min(HELD_OUT_NEEDED, int(held_out * parts.settings.buffer.transitions / 2))
+
+    def tick(self) -> None:
+        """The fits that belong to one tick."""
+        parts, settings = self._parts, self._parts.settings.world_model
+        if parts.model is None or parts.buffer is None or settings is None:
+            return
+        self._measure_once()
+        if self._measured and len(parts.buffer) >= self._warmup:
+            self._credit += settings.updates_per_tick
+            while self._credit >= 1:
+                self._credit -= 1
+                self._fit()
+
+    def _fit(self) -> None:
+        parts = self._parts
+        if parts.model is None or parts.buffer is None:
+            return
+        with self._time.spent("model"):
+            data = [parts.buffer.model_data(self._batch, parts.random["model"]) for _ in range(self._members)]
+            metrics = parts.model.fit(data)
+        self.fits += 1
+        for name, value in metrics.items():
+            self._sums[f"world_model.{name}"].append(value)
+
+    def _measure_once(self) -> None:
+        """The error before the first fit: what all later ones are compared with."""
+        buffer = self._parts.buffer
+        if not self._measured and buffer is not None and buffer.held_out_count >= self._needed:
+            self._measured = True
+            if self._needed:
+                self._sums["world_model.error"].append(self.error())
+
+    def error(self) -> float:
+        """Held-out one-step error of the world model (`WorldModel.error`); NaN while too little is held out."""
+        model, buffer = self._parts.model, self._parts.buffer
+        if model is None or buffer is None or not 0 < self._needed <= buffer.held_out_count:
+            return float("nan")
+        with self._time.spent("model"):
+            return model.error(buffer.model_data(ERROR_SAMPLE, self._parts.random["model"], held_out=True))
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means since the last call."""
+        means = {name: float(np.mean(values)) for name, values in self._sums.items() if values}
+        self._sums.clear()
+        if self.fits and "world_model.error" not in means:
+            means["world_model.error"] = self.error()
+        return means
