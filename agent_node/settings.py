@@ -79,10 +79,12 @@ class PPOSettings(RolloutSettings):
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     kind: Literal["ppo"] = "ppo"
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
     hidden: Widths = [64, 64]
+    """widths of the hidden layers of both networks"""
     gradient_norm: Positive = 0.5
+    """gradients of each network are scaled down to this norm"""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """how often a rollout is gone through"""
     minibatch: Annotated[int, Field(ge=2, le=1_000_000)] = 2048

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,6 +51,21 @@ class StackedMLP(nn.Module):
         return values
 
 
+class _Tanh(torch.autograd.Function):
+    """tanh x = 2 sigmoid(2 x) - 1: torch's own tanh takes three times as long on processors without AVX-512."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        result = (2 * values).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (result,) = ctx.saved_tensors
+        return torch.addcmul(torch.ones_like(result), result, result, value=-1).mul_(gradients[0])
+
+
 class TanhMLP(nn.Module):
     """A tanh network `[..., widths[0]] -> [..., widths[-1]]`, linear at the end.
 
@@ -74,7 +90,7 @@ class TanhMLP(nn.Module):
         values = inputs
         for number, (weight, bias) in enumerate(self._layers):
             if number:
-                values = torch.tanh(values)
+                values = cast(torch.Tensor, _Tanh.apply(values))  # type: ignore[no-untyped-call]
             values = functional.linear(values, weight, bias)
         return values
 

@@ -57,12 +57,12 @@ class PPO:
         """Actions drawn from the policy, with their `log_probability[n]`. Evaluated (`explore` false) by `settings.evaluation`: drawn too,
         by a generator of their own, or the likeliest ones."""
         with torch.inference_mode():
-            outputs = self.policy(policy_inputs(observations, goals))
+            distribution = self.head.parameters(self.policy(policy_inputs(observations, goals)))
             if explore or self.settings.evaluation == "sample":
-                actions = self.head.sample(outputs, self._explore if explore else self._evaluate)
+                actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
             else:
-                actions = self.head.mode(outputs)
-            extras = {"log_probability": self.head.log_probability(outputs, actions).numpy()} if explore else {}
+                actions = self.head.mode(distribution)
+            extras = {"log_probability": self.head.log_probability(distribution, actions).numpy()} if explore else {}
         discrete = not actions.is_floating_point()
         return Choice(actions.numpy().astype(np.int32 if discrete else np.float32), extras)
 
@@ -84,7 +84,7 @@ class PPO:
         explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         with torch.no_grad():
-            before = self.policy(inputs)
+            before = self.head.parameters(self.policy(inputs))
 
         rows = len(inputs)
         parts = max(1, round(rows / self.settings.minibatch))
@@ -128,12 +128,12 @@ class PPO:
         before: torch.Tensor,
     ) -> torch.Tensor:
         settings = self.settings
-        outputs = self.policy(inputs)
-        ratio = (self.head.log_probability(outputs, action) - behaviour).exp()
+        distribution = self.head.parameters(self.policy(inputs))
+        ratio = (self.head.log_probability(distribution, action) - behaviour).exp()
         bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
         policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()
-        entropy = self.head.entropy(outputs).mean()
-        divergence = self.head.divergence(before, outputs).mean()
+        entropy = self.head.entropy(distribution).mean()
+        divergence = self.head.divergence(before, distribution).mean()
         loss: torch.Tensor = policy_loss + self.divergence_weight * divergence - settings.entropy * entropy
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers["policy_adam"].step()

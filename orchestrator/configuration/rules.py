@@ -9,7 +9,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from agent_node.settings import AgentSettings, CoordinationGameSettings, LearnerSettings, ReplaySettings, WorldModelSettings
+from agent_node.settings import (
+    AgentSettings,
+    CoordinationGameSettings,
+    LearnerSettings,
+    ReplaySettings,
+    RolloutSettings,
+    WorldModelSettings,
+)
 from protocols.faults.checking import KINDS_OF_MESSAGES, Run, check
 from protocols.faults.schedule import ends_of
 from protocols.faults.ticks import untimely
@@ -182,6 +189,26 @@ def _buffers(subject: Subject) -> Iterator[Finding]:
         bounds = getattr(learner, "value_range", None)
         if bounds is not None and bounds[0] >= bounds[1]:
             yield Finding((*top, "learner", "value_range"), f"the lower end {bounds[0]:g} is not below the upper end {bounds[1]:g}")
+
+
+@reads("agents", "exchange.hindsight")
+def _rollouts(subject: Subject) -> Iterator[Finding]:
+    """Learners that take each transition once have no use for those that nobody made for them."""
+    hindsight, overrides = subject.configuration.exchange.hindsight, subject.configuration.agents.overrides
+    for name, settings in _agents(subject).items():
+        if not isinstance(settings.learner, RolloutSettings):
+            continue
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        kind, model = settings.learner.kind, settings.world_model
+        if model is not None and model.imagined_ratio > 0:
+            text = (
+                f"learner {kind} takes real transitions once, and none that is imagined; write 0, or choose a learner with a replay buffer"
+            )
+            yield Finding((*top, "world_model", "imagined_ratio"), text)
+        if hindsight is not None and hindsight.share > 0:
+            text = f"relabelled transitions are off the policy of learner {kind}; write 0 (traces are still exchanged), or hindsight: null"
+            yield Finding(("exchange", "hindsight", "share"), text)
+            hindsight = None  # once is enough
 
 
 @reads("environment", "agents.count", "network.topology")

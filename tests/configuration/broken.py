@@ -54,6 +54,13 @@ CASES = [
         M("environment.supervisor", "has no goals to give"),
     ),
     _case(
+        "relabelled and imagined transitions for a learner that takes none",
+        START + PLACE + "agents:\n  learner: {kind: ppo}\n  world_model: {kind: ensemble, imagined_ratio: «0.2}\n"
+        "exchange:\n  hindsight: {share: «0.6}\n",
+        M("agents.world_model.imagined_ratio", "none that is imagined"),
+        M("exchange.hindsight.share", "off the policy of learner ppo"),
+    ),
+    _case(
         "unknown key in a block and in a flow map",
         START + PLACE + "agents:\n  «cuont: 4\n  learner: {kind: double_dqn, «learning_rat: 1e-3}\n",
         M("agents.cuont", "unknown key", "count"),
@@ -124,7 +131,7 @@ CASES = [
         START
         + PLACE
         + "agents:\n  learner: {kind: «double_dqm, «learning_rat: 0.1}\n  world_model: {kind: «gaussian}\n  goals: {kind: «uniforn}\n",
-        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn', "double_dqn"),
+        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn, ppo', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
         M("agents.goals.kind", '"uniforn" is not one of bandit, learning_progress, uniform', "uniform"),
@@ -132,7 +139,7 @@ CASES = [
     _case(
         "component without a kind, and one that is no map",
         START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
-        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn'),
+        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn, ppo'),
         M("agents.world_model", '"ensemble" is not a map of keys; write {kind: ensemble}'),
     ),
     _case(
@@ -250,7 +257,7 @@ CASES = [
         M("agents.overrides.agent-7", '"agent-7" does not exist (agents.count is 4)'),
         M("agents.overrides.agent-2.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.overrides.agent-2.learner.discount", "2 is more than 1"),
-        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn', "double_dqn"),
+        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn, ppo', "double_dqn"),
     ),
     _case(
         "groups that nobody has",
