@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -194,6 +195,23 @@ class Tapped:
             for episode in episodes[(flags & Flag.OVER) != 0].tolist():
                 found[episode] = min(found.get(episode, crossing.t), crossing.t)
         return found
+
+    def told(self) -> set[tuple[int, str, str]]:
+        """(episode, who heard, whose trace) of all traces that came."""
+        return {
+            (episode, crossing.receiver, crossing.sender)
+            for crossing in self.of(Trace, way="in")
+            for episode in crossing.arrays["episode"].tolist()
+        }
+
+    def to_be_told(self) -> set[tuple[int, str, str]]:
+        """The same of all that there should have been: every member's to every other, of the training episodes that are over."""
+        return {
+            (episode, one, other)
+            for episode, members in self.members.items()
+            for one, other in permutations(members, 2)
+            if episode in self.over and episode not in self.evaluations
+        }
 
     # --- the rules ----------------------------------------------------------------------------------------------------------------
 

@@ -56,17 +56,7 @@ def test_the_taps_have_missed_nothing(directory: Path, tapped: Tapped) -> None:
 
 def test_nobody_hears_of_anothers_goal_before_the_episode_is_over(tapped: Tapped) -> None:
     assert tapped.breaches() == []
-    told = {
-        (episode, crossing.receiver, crossing.sender)
-        for crossing in tapped.of(Trace, way="in")
-        for episode in crossing.arrays["episode"].tolist()
-    }
-    played = {
-        (episode, one, other)
-        for episode, members in tapped.members.items()
-        for one, other in (members, members[::-1])
-        if episode in tapped.over and episode not in tapped.evaluations
-    }
+    told, played = tapped.told(), tapped.to_be_told()
     assert told <= played and len(told) > 0.8 * len(played) > 150, "afterwards both hear"
 
 
