@@ -39,7 +39,7 @@ def make_batch(samples: list[Sample], imagined: list[bool], features: Features, 
         reward=torch.from_numpy(joined("reward")),
         next_observation=both[rows:],
         terminated=torch.from_numpy(joined("terminated")),
-        weight=torch.ones(rows),
+        weight=torch.from_numpy(np.concatenate([_weights(sample) for sample in samples])),
         imagined=torch.from_numpy(dreamt),
     )
 
@@ -59,3 +59,7 @@ def rollout_batch(rollout: Rollout, features: Features, encodings: NDArray[np.fl
         first=torch.from_numpy(rollout.first),
         extras={name: torch.from_numpy(values) for name, values in rollout.extras.items()},
     )
+
+
+def _weights(sample: Sample) -> NDArray[np.float32]:
+    return np.ones(len(sample.reward), np.float32) if sample.weight is None else sample.weight

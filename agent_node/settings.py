@@ -236,17 +236,27 @@ class CoordinationGameSettings(NegotiationSettings):
 
 register("negotiation", "coordination_game", CoordinationGameSettings, "agent_node.goals.coordination_game:CoordinationGame")
 
-Strategy = Literal["own_individual", "future", "joint", "peer_goal"]
+Strategy = Literal["own_individual", "future", "final", "episode", "joint", "peer_goal", "near_miss"]
+TargetWeighting = Literal["uniform", "rare"]
+PartnerCorrection = Literal["ignore", "consistent", "corrected"]
 
 
 class HindsightSettings(Settings):
     """Traces after the episode, and what is relearnt from them."""
 
     strategies: Annotated[list[Strategy], Field(min_length=1)] = ["future", "joint", "peer_goal"]
-    """own_individual: individual goals its own body reached; future: any goal reached later in the episode; joint: cooperative goals that
-    both bodies reached together; peer_goal: the goal that the partner pursued, where it was reached"""
+    """own_individual: individual goals its own body reached; future: any goal reached later in the episode; final: what was reached last;
+    episode: any goal reached, from the steps before it first was; joint: cooperative goals that both bodies reached together; peer_goal:
+    the goal that the partner pursued, where it was reached; near_miss: failures of cooperative goals whose landmarks were touched, but
+    never at once"""
     share: Probability = 0.6
     """share of the learner's transitions that are relabelled"""
+    weighting: TargetWeighting = "uniform"
+    """among the goals that a strategy offers; rare: in proportion to 1 / (1 + episodes in the buffer in which it was reached)"""
+    partner: PartnerCorrection = "ignore"
+    """the partner acted for another goal than the one that is relearnt. ignore: so be it; consistent: all members relabel an episode with
+    the same cooperative goal; corrected: besides, each tells how much likelier its actions would have been under that goal, which weights
+    the steps (discrete_sac, double_dqn)"""
     deadline: Duration = 5.0
     """how long an episode waits for its partner's trace; without it only own_individual applies"""
 

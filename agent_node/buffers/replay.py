@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from agent_node.buffers.episodes import Episode
 from agent_node.contracts import Array, ModelData
 from agent_node.features import Features
-from agent_node.goals.relabelling import draw_goals, eligible_goals, own_individual_goals, reached_goals, reached_later
-from agent_node.settings import Strategy
+from agent_node.goals.relabelling import Mark, draw_goals, eligible_goals, marks, rarity
+from agent_node.settings import PartnerCorrection, Strategy, TargetWeighting
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 
@@ -38,6 +38,8 @@ class Sample:
     goal: NDArray[np.int64]
     """`[n]` goal numbers, -1 without goals"""
     relabelled: NDArray[np.bool_]
+    weight: NDArray[np.float32] | None = None
+    """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
 
 
 class ReplayBuffer:
@@ -57,9 +59,10 @@ class ReplayBuffer:
         self._peers = np.full((rows, partners), -1, np.int32)
         self._start = np.zeros(rows, np.int64)
         self._status = np.zeros(rows, np.uint8)
-        self._reached = np.zeros((rows, goals), bool)
-        self._later = np.zeros((rows, goals), bool)
-        self._later_own = np.zeros((rows, goals), bool)
+        self._marks = np.zeros((rows, goals), np.uint8)
+        self._agreed = np.full(rows, -1, np.int32)
+        self._ratio = np.ones(rows, np.float32)
+        self._reached_in = np.zeros(goals, np.int64)
         self._joint = np.zeros((rows, 0 if space is None else space.landmarks), np.uint8)
         self._own = np.zeros_like(self._joint)
         self._cursor = 0
@@ -87,17 +90,25 @@ class ReplayBuffer:
         """Episodes in the buffer."""
         return len(self._order)
 
+    @property
+    def reached_in(self) -> NDArray[np.int64]:
+        """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
+        return self._reached_in.copy()
+
     # --- filling ------------------------------------------------------------------------------------------------------------------
 
     def is_held_out(self, number: int) -> bool:
         """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
         return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
 
-    def add(self, episode: Episode) -> None:
-        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small."""
+    def add(self, episode: Episode, lead: int = 0) -> None:
+        """Remember an episode; a number that is here already is ignored (retries). Its first `lead` steps are only the history of the
+        others, and are never sampled. `ConfigurationError` if the ring is too small."""
         if episode.number in self._places:
             return
         size = episode.steps + 1
+        if not 0 <= lead < episode.steps:
+            raise ValueError(f"an episode of {episode.steps} steps with a lead of {lead} has nothing to sample")
         if size > self.rows:
             raise ConfigurationError(f"an episode of {episode.steps} steps does not fit into buffer.transitions = {self.rows}; raise it")
         if self._cursor + size > self.rows:
@@ -107,6 +118,7 @@ class ReplayBuffer:
         self._evict(start, end)
         rows = slice(start, end)
         steps = slice(start, end - 1)
+        samples = slice(start + lead, end - 1)
         self._observation[rows] = episode.observation
         self._action[steps] = episode.action
         self._reward[steps] = episode.reward
@@ -114,10 +126,12 @@ class ReplayBuffer:
         self._terminated[end - 2] = episode.terminated
         self._goal[rows] = episode.goal
         self._start[rows] = start
+        self._agreed[rows] = -1
+        self._ratio[rows] = 1
         status = STEP | (HELD_OUT if self.is_held_out(episode.number) else 0)
-        self._status[steps] = status
-        self._status[end - 1] = 0
-        self._count[status] += episode.steps
+        self._status[rows] = 0
+        self._status[samples] = status
+        self._count[status] += episode.steps - lead
         self._order.append((start, end, episode.number))
         self._places[episode.number] = (start, end)
         self._cursor = end
@@ -125,16 +139,16 @@ class ReplayBuffer:
         if self.space is not None and episode.achieved is not None:
             own = episode.achieved[:size]
             self._own[rows] = own
-            self._later_own[rows] = reached_later(own_individual_goals(self.space, own))
-            self._reached[rows] = reached_goals(self.space, own, None)
-            self._later[rows] = self._later_own[rows]
+            self._marks[rows] = marks(self.space, own, None)
+            self._reached_in += self._reached_here(start)
             self._peers[rows] = -1
             if episode.others is not None:
                 self.attach_joint(episode.number, episode.others, episode.partner_goals)
 
-    def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int]) -> bool:
-        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, and what they wanted; False if the episode is gone, or if a trace
-        ends before the own part (its sender saw less of a broken-off episode), so that the joint touch stays unknown."""
+    def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1) -> bool:
+        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
+        relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
+        a broken-off episode), so that the joint touch stays unknown."""
         place = self._places.get(number)
         if place is None or self.space is None or len(others) < place[1] - place[0]:
             return False
@@ -143,23 +157,42 @@ class ReplayBuffer:
         others = others[: end - start]
         own = self._own[rows]
         self._joint[rows] = np.maximum(own, others.max(axis=1, initial=0))
-        self._reached[rows] = reached_goals(self.space, own, others)
-        self._later[rows] = reached_later(self._reached[rows])
+        self._reached_in -= self._reached_here(start)
+        self._marks[rows] = marks(self.space, own, others)
+        self._reached_in += self._reached_here(start)
+        self._agreed[rows] = agreed
         known = min(len(partner_goals), self._peers.shape[1])
         self._peers[rows, :known] = partner_goals[:known]
-        status = int(self._status[start])
+        status = int(self._status[end - 2])
         if not status & JOINT:
-            self._status[start : end - 1] |= JOINT
-            self._count[status] -= end - 1 - start
-            self._count[status | JOINT] += end - 1 - start
+            steps = np.flatnonzero(self._status[rows]) + start
+            self._status[steps] |= JOINT
+            self._count[status] -= len(steps)
+            self._count[status | JOINT] += len(steps)
         return True
+
+    def attach_ratios(self, number: int, ratios: NDArray[np.float32]) -> bool:
+        """Tell how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the weight
+        of the steps that are relabelled with it. False if the episode is gone."""
+        place = self._places.get(number)
+        if place is None or len(ratios) != place[1] - 1 - place[0]:
+            return False
+        self._ratio[place[0] : place[1] - 1] = ratios
+        return True
+
+    def _reached_here(self, start: int) -> NDArray[np.int64]:
+        """Whether each goal is reached in the episode that begins at that row."""
+        reached: NDArray[np.bool_] = (self._marks[start] & np.uint8(Mark.LATER)) != 0
+        return reached.astype(np.int64)
 
     def _evict(self, start: int, end: int) -> None:
         """Drop the episodes that overlap rows `start` to `end`."""
         while self._order and self._order[0][0] < end and self._order[0][1] > start:
             first, last, number = self._order.popleft()
-            self._count[int(self._status[first])] -= last - 1 - first
+            self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
             self._status[first:last] = 0
+            self._reached_in -= self._reached_here(first)
+            self._marks[first:last] = 0
             del self._places[number]
 
     # --- sampling -----------------------------------------------------------------------------------------------------------------
@@ -188,38 +221,51 @@ class ReplayBuffer:
         return array
 
     def sample(
-        self, n: int, random: np.random.Generator, share: float = 0.0, strategies: Sequence[Strategy] = (), tries: int = 2
+        self,
+        n: int,
+        random: np.random.Generator,
+        share: float = 0.0,
+        strategies: Sequence[Strategy] = (),
+        weighting: TargetWeighting = "uniform",
+        partner: PartnerCorrection = "ignore",
+        tries: int = 2,
     ) -> Sample:
         """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
-        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached."""
+        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
+        `HindsightSettings`."""
         wanted = round(share * n) if strategies and self.space is not None else 0
         rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
         if wanted and self.space is not None:
             candidates = rows[n:]
             probability = eligible_goals(
-                strategies, self.space, self._reached[candidates], self._later[candidates], self._later_own[candidates],
-                self._peers[candidates],
+                strategies, self.space, self._marks[candidates], self._peers[candidates],
+                rarity(self._reached_in) if weighting == "rare" else None,
+                None if partner == "ignore" else self._agreed[candidates],
             )  # fmt: skip
             possible = np.flatnonzero(probability.any(axis=1))[:wanted]
             rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
             goals = draw_goals(probability[possible], random)
         else:
             goals = np.zeros(0, np.int64)
-        return self._gather(rows, goals)
+        return self._gather(rows, goals, partner == "corrected")
 
-    def _gather(self, rows: NDArray[np.int64], goals: NDArray[np.int64]) -> Sample:
+    def _gather(self, rows: NDArray[np.int64], goals: NDArray[np.int64], corrected: bool) -> Sample:
         """Transitions of `rows`, the first of them relabelled with `goals`."""
         start = self._start[rows]
         reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
+        weight = np.ones(len(rows), np.float32)
         changed = len(goals)
         if changed and self.space is not None:
-            reached = self._reached[rows[:changed] + 1, goals]
+            reached = (self._marks[rows[:changed] + 1, goals] & np.uint8(Mark.REACHED)) != 0
             goal[:changed] = goals
             reward[:changed] = np.where(reached, self.space.rewards[goals], 0)
             terminated[:changed] = reached
+            if corrected:
+                ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
+                weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
         return Sample(
             self._history(rows, start), self._action[rows], reward, self._history(rows + 1, start), terminated, goal,
-            np.arange(len(rows)) < changed,
+            np.arange(len(rows)) < changed, weight,
         )  # fmt: skip
 
     def starts(self, n: int, random: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
@@ -245,7 +291,7 @@ class ReplayBuffer:
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
-    _SAVED = tuple("observation action reward terminated goal peers start status reached later later_own joint own".split())  # noqa: SIM905
+    _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
 
     def state(self) -> dict[str, Array]:
         """Everything, as arrays."""
@@ -269,5 +315,8 @@ class ReplayBuffer:
         self._order = deque((int(a), int(b), int(number)) for a, b, number in state["episodes"])
         self._places = {number: (first, last) for first, last, number in self._order}
         self._count = dict.fromkeys(self._count, 0)
+        self._reached_in[:] = 0
         for first, last, _ in self._order:
-            self._count[int(self._status[first])] += last - 1 - first
+            self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
+            if self.space is not None:
+                self._reached_in += self._reached_here(first)
