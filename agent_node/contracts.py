@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -93,6 +93,25 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
+        ...
+
+
+@runtime_checkable
+class Probabilities(Protocol):
+    """A learner that can say how likely it is to act in a way (`abilities` of its settings: `probabilities`)."""
+
+    def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
+        """ln pi(a | o, g), `[n]`, of `actions[n, A]` for `observations[n, ...]`, `goals[n, goal]`, by the policy that explores. Finite:
+        what it would never do has the least probability that the learner tells apart."""
+        ...
+
+
+@runtime_checkable
+class Surprise(Protocol):
+    """A learner that can say how wrong it is about transitions (`abilities` of its settings: `surprise`)."""
+
+    def surprise(self, batch: Batch) -> NDArray[np.float32]:
+        """Absolute one-step temporal-difference error of each, `[B]`; learns nothing and changes nothing."""
         ...
 
 
@@ -201,5 +220,7 @@ __all__ = [
     "Metrics",
     "ModelData",
     "Prediction",
+    "Probabilities",
+    "Surprise",
     "WorldModel",
 ]

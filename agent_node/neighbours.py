@@ -11,10 +11,13 @@ from agent_node.faults import AgentFaults
 from agent_node.lockstep import Lockstep
 from protocols.consensus.averager import Averager
 from protocols.conversation import Conversation, Send
+from protocols.corrections import CorrectionExchange
 from protocols.hindsight import TraceExchange
 from protocols.messages import (
     Average,
     Compressed,
+    Correction,
+    CorrectionAck,
     Message,
     Propose,
     ProposeAck,
@@ -34,6 +37,8 @@ _TAKES: dict[type[Message], type] = {
     ProposeAck: Negotiation,
     Trace: TraceExchange,
     TraceAck: TraceExchange,
+    Correction: CorrectionExchange,
+    CorrectionAck: CorrectionExchange,
     Average: Averager,
     Compressed: Averager,
     ReplicaRequest: Averager,

@@ -18,6 +18,8 @@ class LearnerSettings(Settings):
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)
     """names of the learner's parameter groups, which consensus may average"""
+    abilities: ClassVar[tuple[str, ...]] = ()
+    """what it can do besides: probabilities (`contracts.Probabilities`), surprise (`contracts.Surprise`)"""
     kind: str
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
@@ -49,6 +51,7 @@ class ReplaySettings(LearnerSettings):
 class DoubleDQNSettings(ReplaySettings):
     """Goal-conditioned double Q-learning over the joint discrete action."""
 
+    abilities: ClassVar[tuple[str, ...]] = ("probabilities", "surprise")
     kind: Literal["double_dqn"] = "double_dqn"
     value_range: tuple[float, float] | None = (0.0, 1.0)
     """targets are clamped to this range: the returns that are possible; null for unknown ranges"""
@@ -58,6 +61,7 @@ class DiscreteSACSettings(ReplaySettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    abilities: ClassVar[tuple[str, ...]] = ("probabilities", "surprise")
     kind: Literal["discrete_sac"] = "discrete_sac"
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""

@@ -376,6 +376,19 @@ class TraceAck(Message):
     """Receiver -> sender: `episode[n] i8`."""
 
 
+class Correction(Message):
+    """Member -> other members, when all traces of an episode are there: how much likelier each of its actions would have been under the
+    goal with which all members relabel the episode than under the one it pursued. EO by (episode, src).
+
+    Frames: `episode[n] i8`, `goal[n] i4` (that all relabel it with), `steps[n] i4` (its own), `ratio[m] f2` (of all their steps, episode
+    after episode; 0 ... 2).
+    """
+
+
+class CorrectionAck(Message):
+    """Receiver -> sender: `episode[n] i8`."""
+
+
 class Marker(Message):
     """Agent -> every partner under the logical clock: all that it says at tick `sent` are the `count` messages before this one."""
 
@@ -475,6 +488,8 @@ AnyMessage = (
     | ProposeAck
     | Trace
     | TraceAck
+    | Correction
+    | CorrectionAck
     | Marker
     | Average
     | Compressed

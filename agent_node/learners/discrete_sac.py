@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
-from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, policy_inputs, restore
+from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 from agent_node.settings import DiscreteSACSettings
 
 
@@ -68,14 +68,8 @@ class DiscreteSAC:
         """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
         action = self.actions.index(batch.action)
         state = torch.cat([batch.observation, batch.goal], dim=1)
-        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
         temperature = self.log_temperature.exp()
-
-        with torch.no_grad():
-            log_pi = self.policy(next_state).log_softmax(dim=1)
-            next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
-            next_value = (log_pi.exp() * (next_q - temperature * log_pi)).sum(dim=1)
-            target = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+        target = self._target(batch)
 
         q = self.critics(state.expand(2, -1, -1))
         value = q.gather(2, action.expand(2, -1).unsqueeze(2)).squeeze(2)
@@ -102,6 +96,33 @@ class DiscreteSAC:
             "entropy": entropy.item(),
             "temperature": temperature.item(),
         }
+
+    def _target(self, batch: Batch) -> torch.Tensor:
+        """y."""
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+        with torch.no_grad():
+            log_pi = self.policy(next_state).log_softmax(dim=1)
+            next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
+            next_value = (log_pi.exp() * (next_q - self.log_temperature.exp() * log_pi)).sum(dim=1)
+            target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+        return target
+
+    def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
+        """`[n]`: ln((1 - e) pi(a|s) + e / choices), e the share of random steps besides those of the policy."""
+        with torch.inference_mode():
+            pi = self.policy(policy_inputs(observations, goals)).softmax(dim=1)
+            taken = self.actions.index(torch.from_numpy(actions.astype(np.int64)))
+            probability = pi.gather(1, taken.unsqueeze(1)).squeeze(1).numpy()
+        return explored(probability, self.settings.exploration, self.actions.count)
+
+    def surprise(self, batch: Batch) -> NDArray[np.float32]:
+        """Mean over both critics of |Q_k(s, a) - y|, `[B]`."""
+        with torch.inference_mode():
+            state = torch.cat([batch.observation, batch.goal], dim=1)
+            q = self.critics(state.expand(2, -1, -1))
+            value = q.gather(2, self.actions.index(batch.action).expand(2, -1).unsqueeze(2)).squeeze(2)
+            error: NDArray[np.float32] = (value - self._target(batch)).abs().mean(dim=0).numpy()
+        return error
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy`: actor and ln(alpha); `critic`: critics, then their targets."""

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
-from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, policy_inputs, restore
+from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 from agent_node.settings import DoubleDQNSettings
 
 
@@ -52,24 +52,43 @@ class DoubleDQN:
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient update; metrics `loss`, `value` (mean Q of the actions taken) and `target`."""
-        action = self.actions.index(batch.action).unsqueeze(1)
-        state = torch.cat([batch.observation, batch.goal], dim=1)
-        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
-
-        with torch.no_grad():
-            best = self.online(next_state).argmax(dim=1, keepdim=True)
-            next_value = self.target(next_state).gather(1, best).squeeze(1)
-            target = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
-            if self.settings.value_range is not None:
-                target.clamp_(*self.settings.value_range)
-
-        value = self.online(state).gather(1, action).squeeze(1)
+        value, target = self._value(batch), self._target(batch)
         loss = (batch.weight * (value - target).square()).mean()
         loss.backward()
         self.adam.step()
         self.target.vector.lerp_(self.online.vector, self.settings.target_rate)
         self.updates += 1
         return {"loss": loss.item(), "value": value.mean().item(), "target": target.mean().item()}
+
+    def _value(self, batch: Batch) -> torch.Tensor:
+        """Q(s, a, g)."""
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        value: torch.Tensor = self.online(state).gather(1, self.actions.index(batch.action).unsqueeze(1)).squeeze(1)
+        return value
+
+    def _target(self, batch: Batch) -> torch.Tensor:
+        """y."""
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+        with torch.no_grad():
+            best = self.online(next_state).argmax(dim=1, keepdim=True)
+            next_value = self.target(next_state).gather(1, best).squeeze(1)
+            target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+            if self.settings.value_range is not None:
+                target.clamp_(*self.settings.value_range)
+        return target
+
+    def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
+        """`[n]`: of the greedy action with probability 1 - e + e / choices, of any other with e / choices, e the share of random steps."""
+        with torch.inference_mode():
+            greedy = self.online(policy_inputs(observations, goals)).argmax(dim=1).numpy()
+        taken = self.actions.index(torch.from_numpy(actions.astype(np.int64))).numpy()
+        return explored((taken == greedy).astype(np.float32), self.settings.exploration, self.actions.count)
+
+    def surprise(self, batch: Batch) -> NDArray[np.float32]:
+        """|Q(s, a, g) - y|, `[B]`."""
+        with torch.inference_mode():
+            error: NDArray[np.float32] = (self._value(batch) - self._target(batch)).abs().numpy()
+        return error
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`critic`: all weights of the online, then of the target network."""

@@ -21,6 +21,7 @@ from agent_node.contracts import Array, Interface
 from protocols.errors import ConfigurationError
 
 LARGEST_JOINT_ACTION = 4096
+LEAST_PROBABILITY = 1e-8
 
 
 class StackedMLP(nn.Module):
@@ -205,6 +206,14 @@ class HeldExploration:
         chosen = np.where(left > 0, self._held[rows], greedy)
         self._left[rows] = np.maximum(left - 1, 0)
         return chosen
+
+
+def explored(probability: NDArray[np.float32], exploration: float, choices: int) -> NDArray[np.float32]:
+    """ln((1 - e) p + e / choices) of actions that the policy takes with `probability[n]` = p and that are random in a share e of all steps,
+    at least ln(1e-8)."""
+    mixed = (1 - exploration) * probability + exploration / choices
+    logarithm: NDArray[np.float32] = np.log(np.maximum(mixed, LEAST_PROBABILITY)).astype(np.float32)
+    return logarithm
 
 
 def policy_inputs(observations: Array, goals: Array) -> torch.Tensor:
