@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -194,6 +194,10 @@ class GoalSource(Protocol):
 
     def update(self, goal: int, reward: float) -> None:
         """Told the agent's own reward in a training episode with that goal."""
+        ...
+
+    def heard(self, goal: int, reward: float, partner_goals: Sequence[int]) -> None:
+        """Told later of the same episode what the other members pursued, if all of their traces have come."""
         ...
 
     def probabilities(self) -> Array:

@@ -7,6 +7,7 @@ from the message. Where no agreement comes about in time each goes on with a goa
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -58,6 +59,7 @@ class GoalExchange:
         self._key = (seed, crc32(name.encode()))
         self._agreements: OrderedDict[int, Agreement] = OrderedDict()
         self._answers: dict[int, Agreement] = {}
+        self._outcomes: OrderedDict[int, tuple[int, float]] = OrderedDict()
 
     def offered(self, offers: dict[str, NDArray[Any]], members: list[str], now: float) -> None:
         """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again. `BadMessage`
@@ -143,8 +145,18 @@ class GoalExchange:
         if agreement is None or agreement.goal != goal or not learn:
             return
         self.source.update(agreement.goal, reward)
+        self._outcomes[episode] = agreement.goal, reward
+        if len(self._outcomes) > self._remembered:
+            self._outcomes.popitem(last=False)
         if self.game is not None and agreement.negotiated:
             self.game.update([(agreement.goal, agreement.message, reward)])
+
+    def heard(self, episode: int, partner_goals: Sequence[int]) -> None:
+        """The other members' goals in an episode that is over are known: the source hears of them, if it was told the outcome.
+        The table never does: it learns from what was negotiated and earned, and not from hindsight."""
+        outcome = self._outcomes.pop(episode, None)
+        if outcome is not None:
+            self.source.heard(*outcome, partner_goals)
 
     def figures(self) -> dict[str, float]:
         """`goals.entropy`: of the source's probabilities, as a share of ln |G|; `game.convention`: how far the agent would understand

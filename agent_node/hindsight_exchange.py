@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
+from agent_node.contracts import Learner
+from agent_node.features import Features
+from agent_node.goals.relabelling import agreed_goal
+from agent_node.partner_correction import PartnerCorrection
 from agent_node.settings import HindsightSettings
+from protocols.conversation import Conversation
+from protocols.corrections import CorrectionExchange
 from protocols.goal_space import GoalSpace
-from protocols.hindsight import Complete, TraceExchange
-from protocols.traces import EpisodeTrace, TraceLimits, intervals, touches
+from protocols.hindsight import Complete, EpisodeTrace, TraceExchange, TraceLimits, intervals, touches
+
+
+@dataclass(frozen=True)
+class Heard:
+    """All traces of an own training episode are there."""
+
+    episode: int
+    partner_goals: tuple[int, ...]
 
 
 class HindsightExchange:
-    """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched."""
+    """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched. Without a buffer nothing is
+    relearnt, but the partners are told as ever, and what they pursued is known. `learner` and `features` are needed where settings ask for
+    more than traces."""
 
     def __init__(
-        self, settings: HindsightSettings, space: GoalSpace, buffer: ReplayBuffer | None, random: np.random.Generator, limit: int = 4096
+        self,
+        settings: HindsightSettings,
+        space: GoalSpace,
+        buffer: ReplayBuffer | None,
+        random: np.random.Generator,
+        limit: int = 4096,
+        learner: Learner | None = None,
+        features: Features | None = None,
     ) -> None:
         self.machine = TraceExchange(TraceLimits(space.count, space.landmarks), random, settings.deadline, limit)
         self.complete = 0
         self.incomplete = 0
+        self.correction: PartnerCorrection | None = None
+        self._settings = settings
         self._space = space
         self._buffer = buffer
+        self._episodes: dict[int, Episode] = {}
+        if settings.partner == "corrected" and learner is not None and features is not None:
+            machine = CorrectionExchange(space.count, random, settings.deadline, limit)
+            self.correction = PartnerCorrection(learner, features, space, buffer, machine)
+
+    @property
+    def machines(self) -> list[Conversation[Any]]:
+        """All conversations that belong to it."""
+        return [self.machine] if self.correction is None else [self.machine, self.correction.machine]
 
     def finished(self, episode: Episode, others: tuple[str, ...], now: float) -> None:
-        """An own episode is over and in the buffer: exchange traces with its other members."""
+        """An own training episode is over and in the buffer: exchange traces with its other members."""
         if episode.achieved is None:
             return
         trace = EpisodeTrace(
@@ -38,19 +74,35 @@ class HindsightExchange:
             length=episode.length,
             touched=tuple(intervals(episode.achieved)),
         )
+        if self.correction is not None:
+            self._episodes[episode.number] = episode
         self.machine.finished(trace, others, now)
 
-    def attach(self) -> None:
-        """Give the buffer the joint touch of episodes whose traces have all come."""
+    def attach(self, now: float) -> list[Heard]:
+        """Give the buffer what has come: the joint touch of episodes whose traces are all there (these are returned), and how to weigh
+        their steps."""
+        heard: list[Heard] = []
         for event in self.machine.events():
-            if not isinstance(event, Complete):
+            episode = self._episodes.pop(event.episode, None)
+            if isinstance(event, Complete):
+                self.complete += 1
+                heard.append(self._completed(event, episode, now))
+            else:
                 self.incomplete += 1
-                continue
-            self.complete += 1
-            if self._buffer is None:
-                continue
-            partners = list(event.others.values())
-            bodies = [touches(trace.touched, trace.length, self._space.landmarks) for trace in partners]
-            nobody = np.zeros((event.own.length + 1, 0, self._space.landmarks), np.uint8)
-            others = np.stack(bodies, axis=1) if bodies else nobody
-            self._buffer.attach_joint(event.episode, others, [trace.goal for trace in partners])
+        if self.correction is not None:
+            self.correction.attach()
+        return heard
+
+    def _completed(self, event: Complete[EpisodeTrace], episode: Episode | None, now: float) -> Heard:
+        partners = list(event.others.values())
+        goals = tuple(trace.goal for trace in partners)
+        traces = [event.own, *partners]
+        bodies = np.stack([touches(trace.touched, trace.length, self._space.landmarks) for trace in traces], axis=1)
+        agreed = -1
+        if self._settings.partner != "ignore":
+            agreed = agreed_goal(self._space, event.episode, bodies, [trace.stop for trace in traces])
+        if self._buffer is not None:
+            self._buffer.attach_joint(event.episode, bodies[:, 1:], goals, agreed)
+        if self.correction is not None and episode is not None and agreed >= 0:
+            self.correction.finished(episode, agreed, event.others, now)
+        return Heard(event.episode, goals)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from agent_node.batches import goal_encodings, make_batch, rollout_batch
-from agent_node.buffers.replay import ReplayBuffer
+from agent_node.buffers.replay import ReplayBuffer, Sample
 from agent_node.buffers.rollout import RolloutBuffer
 from agent_node.contracts import Batch, GoalSource, Learner, WorldModel
 from agent_node.features import Features
@@ -111,9 +111,7 @@ class Parts:
         dreamt = 0
         if self.imagination is not None and settings is not None and self.model is not None and self.model.ready:
             dreamt = round(size * settings.imagined_ratio)
-        hindsight = self.exchange.hindsight
-        share, strategies = (hindsight.share, hindsight.strategies) if hindsight else (0.0, ())
-        samples = [self.buffer.sample(size - dreamt, self.random["buffer"], share, strategies)] if dreamt < size else []
+        samples = [self._sample(self.buffer, size - dreamt)] if dreamt < size else []
         if dreamt and self.imagination is not None:
             samples.append(self.imagination.sample(dreamt))
         imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
@@ -123,6 +121,15 @@ class Parts:
         """The newest whole rollout, once."""
         rollout = None if self.rollouts is None else self.rollouts.take()
         return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
+
+    def _sample(self, buffer: ReplayBuffer, size: int) -> Sample:
+        """Real transitions, a share of them relabelled."""
+        hindsight = self.exchange.hindsight
+        if hindsight is None:
+            return buffer.sample(size, self.random["buffer"])
+        return buffer.sample(
+            size, self.random["buffer"], hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner
+        )
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 

@@ -67,8 +67,12 @@ class Playing:
                 neighbours.add(negotiation, now)
             self.goals = GoalExchange(persona.name, persona.seed, self.parts.source, game, negotiation, 2 * remembered)
             if exchange.hindsight is not None:
-                self.hindsight = HindsightExchange(exchange.hindsight, space, self.parts.buffer, random, remembered)
-                neighbours.add(self.hindsight.machine, now)
+                parts = self.parts
+                self.hindsight = HindsightExchange(
+                    exchange.hindsight, space, parts.buffer, random, remembered, parts.learner, parts.features
+                )
+                for machine in self.hindsight.machines:
+                    neighbours.add(machine, now)
         if exchange.consensus is not None and persona.surroundings.everybody:
             seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
             learner, model = self.parts.learner, self.parts.model
@@ -127,8 +131,9 @@ class Playing:
             if self.goals is not None:
                 self.goals.settle()
                 answers = self.goals.answers()
-            if self.hindsight is not None:
-                self.hindsight.attach()
+            if self.hindsight is not None and self.goals is not None:
+                for heard in self.hindsight.attach(now):
+                    self.goals.heard(heard.episode, heard.partner_goals)
             reports: list[RoundReport] = []
             if self.averaging is not None and self.trainer.on:
                 self.averaging.consider(Counts(self.trainer.updates, self._figures.episodes, ticks, now), now)

@@ -157,6 +157,8 @@ class BufferSettings(Settings):
 class GoalSourceSettings(Settings):
     """What every goal source has in common."""
 
+    needs_traces: ClassVar[bool] = False
+    """whether it learns only from what the partners tell after an episode"""
     kind: str
 
 
@@ -176,6 +178,17 @@ class LearningProgressSettings(GoalSourceSettings):
     """eps: share of the probability that all goals have equally"""
 
 
+class JointLearningProgressSettings(GoalSourceSettings):
+    """Goals at which the agent gets better, or worse, beside a partner with some goal; the partner's is known from its trace."""
+
+    needs_traces: ClassVar[bool] = True
+    kind: Literal["joint_learning_progress"] = "joint_learning_progress"
+    window: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """outcomes of a pair of goals, own and partner's, whose mean is compared with that of as many before them"""
+    uniform: Probability = 0.3
+    """eps: share of the probability that all goals have equally"""
+
+
 class BanditGoalSettings(GoalSourceSettings):
     """Goals that have paid are likelier than others."""
 
@@ -190,6 +203,12 @@ class BanditGoalSettings(GoalSourceSettings):
 
 register("goals", "uniform", UniformGoalSettings, "agent_node.goals.uniform:UniformGoals")
 register("goals", "learning_progress", LearningProgressSettings, "agent_node.goals.learning_progress:LearningProgress")
+register(
+    "goals",
+    "joint_learning_progress",
+    JointLearningProgressSettings,
+    "agent_node.goals.joint_learning_progress:JointLearningProgress",
+)
 register("goals", "bandit", BanditGoalSettings, "agent_node.goals.bandit:BanditGoals")
 
 

@@ -55,6 +55,12 @@ class Episode:
         """Steps of the whole episode."""
         return self.steps if self.achieved is None else len(self.achieved) - 1
 
+    def histories(self, length: int) -> Array:
+        """`[T + 1, length, D]`: each observation with those before it, oldest first; before the start stands the first observation."""
+        rows = np.arange(self.steps + 1)[:, None] - np.arange(length - 1, -1, -1)
+        stacked: Array = self.observation[np.maximum(rows, 0)]
+        return stacked
+
     @property
     def total_reward(self) -> float:
         """Sum of its rewards."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ class BanditGoals:
     def update(self, goal: int, reward: float) -> None:
         """An own training episode with that goal is over."""
         self._values[goal] += self.settings.step_size * (reward - self._values[goal])
+
+    def heard(self, goal: int, reward: float, partner_goals: Sequence[int]) -> None:
+        """What the partners pursued changes nothing."""
 
     def probabilities(self) -> Array:
         """p(g), `[|G|]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class UniformGoals:
 
     def update(self, goal: int, reward: float) -> None:
         """Outcomes change nothing."""
+
+    def heard(self, goal: int, reward: float, partner_goals: Sequence[int]) -> None:
+        """What the partners pursued changes nothing."""
 
     def probabilities(self) -> Array:
         """`[|G|]`"""

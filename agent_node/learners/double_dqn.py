@@ -54,7 +54,7 @@ class DoubleDQN:
         """One gradient update; metrics `loss`, `value` (mean Q of the actions taken) and `target`."""
         value, target = self._value(batch), self._target(batch)
         loss = (batch.weight * (value - target).square()).mean()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.target.vector.lerp_(self.online.vector, self.settings.target_rate)
         self.updates += 1

@@ -233,6 +233,9 @@ def _goals(subject: Subject) -> Iterator[Finding]:
                 (*top, "goals"),
                 f"{configuration.environment.id} has {goals} goals, and nobody chooses them; write goals: {{kind: uniform}}",
             )
+        if settings.goals is not None and settings.goals.needs_traces and exchange.hindsight is None:
+            text = f"{settings.goals.kind} learns from what the partners tell after an episode, and exchange.hindsight is null"
+            yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")
     for part in ("negotiation", "hindsight"):
         if getattr(exchange, part) is not None and goals == 0:
             yield Finding(
@@ -253,6 +256,18 @@ def _goals(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             ("exchange", "negotiation", "messages"), f"{game.messages} is {fewer}, and learns slowly; write {best} or more", None, "warning"
         )
+
+
+@reads("agents", "exchange.hindsight")
+def _abilities(subject: Subject) -> Iterator[Finding]:
+    hindsight = subject.configuration.exchange.hindsight
+    if hindsight is None or hindsight.partner != "corrected":
+        return
+    for name, settings in _agents(subject).items():
+        if "probabilities" not in settings.learner.abilities:
+            text = f"corrected needs learners that can say how likely an action is, and {settings.learner.kind} of {name} can't"
+            yield Finding(("exchange", "hindsight", "partner"), f"{text}; write consistent")
+            return
 
 
 @reads("agents.count", "exchange.consensus")
