@@ -44,6 +44,11 @@ CASES = [
         M("environment.supervisor", "gives the agents their goals, and exchange.negotiation"),
     ),
     _case(
+        "goals by what the partners tell, and nobody tells",
+        START + PLACE + "agents: {goals: {kind: «joint_learning_progress}}\nexchange: {hindsight: null}\n",
+        M("agents.goals.kind", "learns from what the partners tell after an episode, and exchange.hindsight is null"),
+    ),
+    _case(
         "a supervisor that could only forbid",
         START + "environment: {id: landmarks, supervisor: {alignment: «0.05}}\n",
         M("environment.supervisor.alignment", "0.05 is less than the 0.111"),
@@ -134,7 +139,7 @@ CASES = [
         M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn, ppo', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
-        M("agents.goals.kind", '"uniforn" is not one of bandit, learning_progress, uniform', "uniform"),
+        M("agents.goals.kind", '"uniforn" is not one of bandit, joint_learning_progress, learning_progress, uniform', "uniform"),
     ),
     _case(
         "component without a kind, and one that is no map",
