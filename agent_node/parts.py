@@ -127,9 +127,7 @@ class Parts:
         hindsight = self.exchange.hindsight
         if hindsight is None:
             return buffer.sample(size, self.random["buffer"])
-        return buffer.sample(
-            size, self.random["buffer"], hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner
-        )
+        return buffer.sample(size, self.random["buffer"], hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,11 @@ CASES = [
         M("agents.goals.kind", "learns from what the partners tell after an episode, and exchange.hindsight is null"),
     ),
     _case(
+        "partners that correct, and a learner that knows no probabilities",
+        START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, partner: «corrected}}\n",
+        M("exchange.hindsight.partner", "ppo of agent-0 can't; write consistent"),
+    ),
+    _case(
         "a supervisor that could only forbid",
         START + "environment: {id: landmarks, supervisor: {alignment: «0.05}}\n",
         M("environment.supervisor.alignment", "0.05 is less than the 0.111"),
