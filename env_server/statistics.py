@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from env_server import skills
 from env_server.contracts import EpisodeRecord
 from protocols.goal_space import GoalSpace
+
+MOST_GOALS = 128
+"""goals up to which each has figures of its own"""
 
 
 def figures(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
@@ -49,8 +52,8 @@ def own_mode(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[
     result = _without(figures(whole, space), "negotiated")
     if space is None:
         return result
-    result |= {f"success.goal.{space.label(goal)}": rate for goal, rate in skills.success_by_goal(whole).items()}
-    return result | {f"agreed.goal.{space.label(goal)}": share for goal, share in skills.agreed_by_goal(whole).items()}
+    result |= _by_goal("success", skills.success_by_goal(whole), space)
+    return result | _by_goal("agreed", skills.agreed_by_goal(whole), space)
 
 
 def one_goal_mode(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[str, float]:
@@ -63,7 +66,13 @@ def one_goal_mode(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[st
         if value is not None:
             result[name] = value
     result |= skills.specialization(whole, space)
-    return result | {f"success.goal.{space.label(goal)}": rate for goal, rate in success.items()}
+    return result | _by_goal("success", success, space)
+
+
+def _by_goal(name: str, values: Mapping[int, float], space: GoalSpace) -> dict[str, float]:
+    if space.count > MOST_GOALS:
+        return {}
+    return {f"{name}.goal.{space.label(goal)}": value for goal, value in values.items()}
 
 
 def _without(values: dict[str, float], *names: str) -> dict[str, float]:

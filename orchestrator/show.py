@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from orchestrator.run_files import figure_files, read_lines
 
 EVALUATION = "eval."
 """beginning of the names of figures of greedy episodes"""
+GOAL = ".goal."
+"""between the name of a figure of one goal and the goal's landmarks: `eval.own.success.goal.0-2`"""
+ENVIRONMENT, RUN = "env-0", "run"
+TRAINING = ("return.normalised", "success.individual", "success.cooperative", "aligned", "negotiated", "goals.pursued_entropy", "length")
+"""figures of training that are shown, of the environment server"""
 _NO_WORK = ("wait", "other")
+BINS = 20
+"""values of a figure of training that are shown"""
+_DETAILS = (".length", ".return", ".return.normalised", ".published")
+"""endings of the names of figures that are left to `show` when a run has ended"""
 LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
 
 
@@ -48,6 +57,21 @@ class Curve:
     best_episode: int
     points: int
     values: list[float] = field(default_factory=list, repr=False)
+    best_step: int = 0
+
+
+@dataclass(frozen=True)
+class GoalResult:
+    """A goal in the newest evaluation; shares from 0 to 1, None where no episode tells."""
+
+    goal: str
+    """`{0,2}`"""
+    given: float | None = None
+    """success where it was given to all members"""
+    own: float | None = None
+    """success of members that held it by the agents' own choice"""
+    agreed: float | None = None
+    """followers that held it where their leader did"""
 
 
 @dataclass
@@ -62,7 +86,10 @@ class Summary:
     started: str | None
     elapsed: float | None
     seed: int | None = None
+    training: list[Curve] = field(default_factory=list)
+    """of the environment server, and accuracy of the convention"""
     evaluation: list[Curve] = field(default_factory=list)
+    goals: list[GoalResult] = field(default_factory=list)
     world_model: list[Curve] = field(default_factory=list)
     contraction_measured: float | None = None
     """median over the averaging rounds of disagreement after / before"""
@@ -103,14 +130,15 @@ def read_series(directory: Path) -> Series:
 def curve(name: str, nodes: dict[str, list[Point]]) -> Curve:
     """Mean over nodes of their k-th values: an evaluation or report is the same k at all of them; shorter ones stop early."""
     length = max(len(points) for points in nodes.values())
-    values, episodes = [], []
+    values, episodes, steps = [], [], []
     for k in range(length):
         there = [points[k] for points in nodes.values() if k < len(points)]
         values.append(sum(p.value for p in there) / len(there))
         episodes.append(max(p.episode for p in there))
+        steps.append(max(p.step for p in there))
     pick = min if any(word in name for word in LOWER_IS_BETTER) else max
     best = values.index(pick(values))
-    return Curve(name, values[0], values[best], values[-1], episodes[best], length, values)
+    return Curve(name, values[0], values[best], values[-1], episodes[best], length, values, steps[best])
 
 
 def summarize(directory: Path) -> Summary:
@@ -121,7 +149,10 @@ def summarize(directory: Path) -> Summary:
     stored = runs.read_json(directory / "summary.json")
     started = run.record.get("started")
     summary = Summary(run.name, str(directory), run.state, run.exit_code, run.reason, started, run.elapsed, config.get("seed"))
-    summary.evaluation = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)]
+    summary.training = _training(series)
+    evaluation = {name: dict(nodes) for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)}
+    summary.evaluation = [curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
+    summary.goals = _goals({name: nodes for name, nodes in evaluation.items() if GOAL in name})
     summary.world_model = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
     _consensus(summary, series, config, stored)
     _time(summary, series)
@@ -134,6 +165,51 @@ def summarize(directory: Path) -> Summary:
         if (count := sum(1 for _ in read_lines(path))) > 1:
             summary.restarts[path.parent.name] = count - 1
     return summary
+
+
+def _training(series: Series) -> list[Curve]:
+    """Training as the environment server saw it (raw returns where there is no best one), pooled; then the run's own figure."""
+    normalised = ENVIRONMENT in series.get("return.normalised", {})
+    names = TRAINING if normalised else ("return", *TRAINING)
+    found = [curve(name, {ENVIRONMENT: pooled(series, name)}) for name in names if ENVIRONMENT in series.get(name, {})]
+    if RUN in series.get("convention.accuracy", {}):
+        found.append(curve("convention.accuracy", {RUN: series["convention.accuracy"][RUN]}))
+    return found
+
+
+def pooled(series: Series, name: str, most: int = BINS) -> list[Point]:
+    """A figure of training over at most `most` bins of equally many episodes, at the end of each.
+
+    What the environment server writes are means over windows of time, some of two episodes and some of a thousand: a bin is the mean of
+    whole windows, weighted by their episodes.
+    """
+    windows = series.get(name, {}).get(ENVIRONMENT, [])
+    episodes = {point.time: point.value for point in series.get("episodes", {}).get(ENVIRONMENT, [])}
+    weights = [max(1.0, episodes.get(point.time, 1.0)) for point in windows]
+    left = sum(weights)
+    enough = left / most * (1 - 1e-9)
+    bins, total, held = [], 0.0, 0.0
+    for point, weight in zip(windows, weights, strict=True):
+        total, held, left = total + weight * point.value, held + weight, left - weight
+        if point is windows[-1] or (held >= enough and left >= enough):  # what is left over belongs to the last bin
+            bins.append(replace(point, value=total / held))
+            total = held = 0.0
+    return bins
+
+
+def _goals(figures_of_goals: dict[str, dict[str, list[Point]]]) -> list[GoalResult]:
+    """Newest values of each goal, by number of landmarks, then in order; those of an evaluation in which nobody held it are older."""
+    columns = {"eval.aligned.success": "given", "eval.own.success": "own", "eval.own.agreed": "agreed"}
+    rows: dict[tuple[int, ...], dict[str, float]] = defaultdict(dict)
+    for name, nodes in figures_of_goals.items():
+        figure, _, label = name.partition(GOAL)
+        landmarks = label.split("-")
+        if figure in columns and all(part.isdigit() for part in landmarks):
+            rows[tuple(map(int, landmarks))][columns[figure]] = max(
+                (points[-1] for points in nodes.values()), key=lambda point: point.time
+            ).value
+    ordered = sorted(rows.items(), key=lambda row: (len(row[0]), row[0]))
+    return [GoalResult("{" + ",".join(map(str, landmarks)) + "}", **values) for landmarks, values in ordered]
 
 
 def _consensus(summary: Summary, series: Series, config: dict[str, Any], stored: dict[str, Any]) -> None:
@@ -201,7 +277,9 @@ def curve_text(c: Curve) -> str:
 def after_run(directory: Path) -> str:
     """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
     summary = summarize(directory)
-    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*summary.evaluation, *summary.world_model) if not c.name.endswith(".length")]
+    told = [c for c in summary.training if c.name == "convention.accuracy"]
+    told += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
+    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*told, *summary.world_model)]
     if summary.contraction_measured is not None:
         predicted = summary.contraction_predicted
         beside = f" (predicted {predicted:.3f})" if predicted is not None else ""
@@ -214,6 +292,7 @@ def after_run(directory: Path) -> str:
         lines.append(f"{'faults':<34} {faults_text(summary.faults)}")
     lines.append(f"{'run directory':<34} {directory}")
     lines.append(f"{'look further':<34} orchestrate show {summary.run}")
+    lines += [f"{'':<34} {path}" for path in sorted((directory / "plots").glob("*.svg"))]
     if (directory / "tensorboard").is_dir():
         lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
     return "\n".join(lines)

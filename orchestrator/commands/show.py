@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EPILOG = examples("orchestrate show configs/4agents_ring.yaml --format svg > ring.svg", "orchestrate show night", "orchestrate show --json")
 
+_GOALS = 64
+"""goals that are listed"""
 _HEADINGS = {"cpu_seconds": "processor seconds", "peak_resident": "memory, peak", "proportional": "memory, shared pages divided"}
 
 
@@ -42,17 +44,26 @@ def show(
     what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for a CONFIG.")] = None,
     form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN knows text and json.")] = Format.TEXT,
+    plots: Annotated[bool, typer.Option("--plots", help="Draw the curves and tables of a RUN anew, as SVG, and print where.")] = False,
 ) -> None:
     """Draw the topology, placement and links of a configuration, or print the results of a run."""
     settings = options(context)
     path = Path(what) if what is not None else None
     if path is not None and (path.suffix in (".yaml", ".yml") or path.is_file()):
+        if plots:
+            raise UsageError(f"show: --plots are of a RUN, and {what} is a configuration")
         _configuration(settings, path, overrides or [], Format.JSON if settings.json else form)
         return
     if overrides:
         raise UsageError(f"show: overrides ({overrides[0]}) belong to a CONFIG, and {what} is none")
     if form not in (Format.TEXT, Format.JSON):
         raise UsageError(f"show: --format {form.value} draws a CONFIG; a RUN has text and json (its own configuration: RUN/config.yaml)")
+    if plots:
+        from orchestrator.plots import draw
+
+        drawn = draw(settings.find(what).directory)
+        print_text("".join(f"{path}\n" for path in drawn) or "nothing was measured yet that could be drawn\n")
+        return
     from orchestrator.show import summarize
 
     summary = summarize(settings.find(what).directory)
@@ -80,7 +91,7 @@ def _print(console: Console, summary: Summary) -> None:
 
     from orchestrator.commands.show_faults import print_faults
     from orchestrator.live import figures
-    from orchestrator.show import curve_text, time_text
+    from orchestrator.show import BINS, curve_text, time_text
 
     def table(title: str, *headings: str) -> Table:
         console.print(Text(f"\n{title}", "bold"))
@@ -95,12 +106,33 @@ def _print(console: Console, summary: Summary) -> None:
     console.print(Text(summary.directory, "dim"), soft_wrap=True)
     if summary.state == "LOST":
         console.print(Text(f"its run server is gone; clean up: orchestrate down {summary.run}", "yellow"), soft_wrap=True)
+    if summary.training:
+        made = table("training", "figure", "first", "best", "at step", "last", "")
+        for c in summary.training:
+            cells = (
+                c.name,
+                f"{c.first:.3f}",
+                f"{c.best:.3f}",
+                figures.count(c.best_step),
+                f"{c.last:.3f}",
+                figures.sparkline(c.values, BINS),
+            )
+            made.add_row(*map(Text, cells))
+        console.print(made)
     if summary.evaluation:
         made = table("evaluation", "figure", "first", "best", "at episode", "last", "points", "")
         for c in summary.evaluation:
             row = (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", figures.count(c.best_episode), f"{c.last:.3f}")
             made.add_row(*map(Text, row), Text(str(c.points)), Text(figures.sparkline(c.values, 24)))
         console.print(made)
+    if summary.goals:
+        made = table("goals, newest evaluation", "goal", "success, given to all", "success, own choice", "followers who agreed")
+        for goal in summary.goals[:_GOALS]:
+            rates = ["-" if share is None else f"{share:.2f}" for share in (goal.given, goal.own, goal.agreed)]
+            made.add_row(*map(Text, (goal.goal, *rates)))
+        console.print(made)
+        if len(summary.goals) > _GOALS:
+            console.print(Text(f" and {len(summary.goals) - _GOALS} more: orchestrate show {summary.run} --json"))
     if summary.world_model:
         made = table("world model", "figure", "first", "best", "last")
         for c in summary.world_model:

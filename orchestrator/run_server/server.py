@@ -28,6 +28,7 @@ from orchestrator.config import Configuration
 from orchestrator.configuration import digest
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
+from orchestrator.plots import draw
 from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.collector import Collector
 from orchestrator.run_server.conclusion import conclude
@@ -215,7 +216,7 @@ class _Server:
             self._transport.close(linger=0.5)
 
     def _sum_up(self, outcome: Outcome) -> None:
-        """Write `metrics.csv` and `summary.json`; a failure here is named, and changes nothing about how the run ended."""
+        """Write `metrics.csv`, `summary.json` and the plots; a failure here is named, and changes nothing about how the run ended."""
         leader = self._leader
         if leader is None:
             return
@@ -257,6 +258,11 @@ class _Server:
         except Exception as error:
             logger.exception("the summary failed")
             view.events.record("error", "run.summary", f"the summary failed: {error}")
+        try:
+            draw(directory)
+        except Exception as error:
+            logger.exception("the plots failed")
+            view.events.record("warning", "run.plots", f"the plots failed: {error}; try again: orchestrate show {directory.name} --plots")
 
     def _judge(self, outcome: Outcome) -> Outcome:
         """The verdict on a run with faults: one that ended well ends with exit code 1 where an expectation failed."""

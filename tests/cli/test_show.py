@@ -20,6 +20,15 @@ def run(runs: Path) -> Path:
     rows = [
         row("env-0", "eval.own.success.individual", 0.25, 0.75, 0.5),
         row("env-0", "eval.own.aligned", 0.1, 0.5),
+        row("env-0", "eval.aligned.success.goal.0-2", 0.25, 0.75),
+        row("env-0", "eval.own.success.goal.0-2", 0.5),
+        row("env-0", "eval.own.agreed.goal.0-2", 0.0, 0.125),
+        row("env-0", "eval.aligned.success.goal.10", 1.0),
+        row("env-0", "eval.aligned.success.goal.2", 0.5, 1.0),
+        row("env-0", "episodes", 100.0, 300.0, 2.0),
+        row("env-0", "return.normalised", 0.25, 0.75, 0.0),
+        row("env-0", "aligned", 0.5),
+        row("run", "convention.accuracy", 0.0, 0.5),
         row("agent-0", "world_model.error", 1.0, 0.5, 0.25),
         row("agent-1", "world_model.error", 2.0, 1.5, 0.75, 0.25),
         row("agent-0", "time.learn", 0.5, 0.5),
@@ -58,6 +67,15 @@ def test_figures(run: Path) -> None:
     evaluation = {c.name: c for c in summary.evaluation}
     individual = evaluation["eval.own.success.individual"]
     assert (individual.first, individual.best, individual.last, individual.best_episode) == (0.25, 0.75, 0.5, 100)
+    assert list(evaluation) == ["eval.own.aligned", "eval.own.success.individual"], "goals have a table of their own"
+    training = {c.name: c for c in summary.training}
+    assert list(training) == ["return.normalised", "aligned", "convention.accuracy"]
+    # The third window has two episodes only, and goes with the one before: (300 * 0.75 + 2 * 0) / 302
+    returned = training["return.normalised"]
+    assert returned.values == pytest.approx([0.25, 225 / 302]) and returned.best_step == 20
+    assert (training["convention.accuracy"].last, training["convention.accuracy"].best_step) == (0.5, 10)
+    goals = [(goal.goal, goal.given, goal.own, goal.agreed) for goal in summary.goals]
+    assert goals == [("{2}", 1.0, None, None), ("{10}", 1.0, None, None), ("{0,2}", 0.75, 0.5, 0.125)]
     error = summary.world_model[0]
     # k-th reports together: (1 + 2)/2, (0.5 + 1.5)/2, (0.25 + 0.75)/2, and the last of agent-1 alone; the smallest is the best
     assert (error.values, error.best, error.best_episode) == ([1.5, 1.0, 0.5, 0.25], 0.25, 300)
@@ -74,7 +92,7 @@ def test_figures(run: Path) -> None:
 def test_the_words_after_a_run(run: Path) -> None:
     text = " ".join(after_run(run).split())
     assert "eval.own.success.individual 0.25 -> 0.50 (best 0.75 at episode 100)" in text
-    assert "eval.own.aligned 0.10 -> 0.50" in text
+    assert "eval.own.aligned 0.10 -> 0.50" in text and "convention.accuracy 0.00 -> 0.50" in text and "goal.0-2" not in text
     assert "consensus contraction a round 0.400 (predicted 0.333)" in text
     assert "where the time goes wait 50 % learn 38 % other 12 %" in text
     assert "restarts agent-1 2" in text
@@ -87,6 +105,8 @@ def test_tables_and_json(run: Path, orchestrate: Orchestrate) -> None:
     assert done.returncode == 0, done.stderr
     assert text[0] == "night done exit 0 seed 7 4:30 4000 episodes"
     assert any(line.startswith("own.success.individual 0.250 0.750 100 0.500 3") for line in text)
+    assert any(line.startswith("convention.accuracy 0.000 0.500 10 0.500") for line in text)
+    assert "{0,2} 0.75 0.50 0.12" in text and "{10} 1.00 - -" in text
     assert "agent-0 peer agent-1 12 3.0 KiB" in text
     assert "agent-0 2.5 256.0 MiB" in text
     assert "contraction a round: measured 0.400, predicted (largest) 0.333" in text
@@ -94,6 +114,16 @@ def test_tables_and_json(run: Path, orchestrate: Orchestrate) -> None:
         assert json.loads(orchestrate(*arguments).stdout)["contraction_measured"] == 0.4
     assert orchestrate("show", "night", "--format", "svg").returncode == 2
     assert orchestrate("show", "night", "agents.count=3").returncode == 2
+
+
+def test_plots_are_drawn_anew(run: Path, runs: Path, orchestrate: Orchestrate) -> None:
+    done = orchestrate("show", "night", "--plots")
+    assert done.stdout == f"{run / 'plots' / 'learning.svg'}\n", done.stderr
+    assert "Alignment of goals" in (run / "plots" / "learning.svg").read_text()
+    (runs / "empty").mkdir()
+    (runs / "empty" / "config.json").write_text("{}")
+    assert "nothing was measured" in orchestrate("show", "empty", "--plots").stdout and not (runs / "empty" / "plots").exists()
+    assert orchestrate("show", str(CONFIG), "--plots").returncode == 2
 
 
 def test_an_empty_run_directory_is_shown_as_it_is(runs: Path, orchestrate: Orchestrate) -> None:

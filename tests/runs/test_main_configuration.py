@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -28,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_directory_is_complete(run: Path) -> None:
     expected = {
         "run.json", "run.lock", "config.yaml", "config.json", "config.origin.yaml", "command.txt", "versions.json", "hosts.json",
-        "placement.json", "events.jsonl", "nodes", "tensorboard", "metrics.csv", "summary.json",
+        "placement.json", "events.jsonl", "nodes", "tensorboard", "metrics.csv", "summary.json", "plots",
     }  # fmt: skip
     assert expected <= {path.name for path in run.iterdir()}
     assert not (run / "control.json").exists(), "the token goes with the run"
@@ -77,6 +78,24 @@ def test_show_names_the_results(run: Path) -> None:
         assert word in shown.stdout
     as_json = orchestrate(run.parent, "show", "main", "--json")
     assert json.loads(as_json.stdout)
+
+
+def test_skills_and_agreement_are_measured_and_drawn(run: Path) -> None:
+    rows = [row for row in table(run) if row["name"] == "convention.accuracy"]
+    assert rows and {row["node"] for row in rows} == {"run"} and all(0 <= float(row["value"]) <= 1 for row in rows)
+    steps = metrics(run, "env-0", "steps")
+    assert 0 < int(rows[-1]["step"]) <= steps[-1], "in environment steps"
+    for name in ("return.normalised", "goals.pursued_entropy", "eval.aligned.return.per_goal", "eval.aligned.diversity"):
+        assert metrics(run, "env-0", name), name
+    assert metrics(run, "env-0", "return.normalised") == pytest.approx([value / 1.5 for value in metrics(run, "env-0", "return")])
+    goals = [f"eval.aligned.success.goal.{landmarks}" for landmarks in ("0", "1", "2", "0-1", "0-2", "1-2")]
+    assert all(len(metrics(run, "env-0", name)) == 2 for name in goals), "both evaluations had eight episodes, over six goals"
+    learning, tables = ((run / "plots" / name).read_text() for name in ("learning.svg", "coordination_tables.svg"))
+    for picture, words in ((learning, ["Alignment of goals", "all pairs"]), (tables, ["agent-0", "agent-3", "{1,2}", ">29<"])):
+        ElementTree.fromstring(picture)
+        assert all(word in picture for word in words)
+    shown = orchestrate(run.parent, "show", "main").stdout
+    assert all(word in shown for word in ("convention.accuracy", "goals, newest evaluation", "{0,2}"))
 
 
 def test_kill_9_of_an_agent_neither_hangs_nor_ends_the_others(tmp_path: Path) -> None:
