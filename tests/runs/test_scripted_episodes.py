@@ -103,7 +103,7 @@ def tell(played: Played) -> dict[str, ReplayBuffer]:
                     lost += 1
                 else:
                     exchanges[other].machine.receive(agent, send.message, send.arrays, now)
-            exchanges[agent].attach()
+            exchanges[agent].attach(now)
     assert lost and all(exchange.complete == len(played.lived[agent]) for agent, exchange in exchanges.items())
     return buffers
 
