@@ -12,6 +12,7 @@ import pytest
 from agent_node.buffers.episodes import Episode, Recorder
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.features import Features
+from agent_node.goals.relabelling import Mark
 from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.settings import HindsightSettings
 from env_server.contracts import EpisodeRecord
@@ -111,7 +112,7 @@ def tell(played: Played) -> dict[str, ReplayBuffer]:
 def rebuilt(buffer: ReplayBuffer) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """By episode: joint touch `[T + 1, L]` over the own part, and which goals may be relabelled with at its steps, `[T + 1, |G|]`."""
     state = buffer.state()
-    return {number: (state["joint"][a:b], state["later"][a:b]) for a, b, number in state["episodes"].tolist()}
+    return {number: (state["joint"][a:b], (state["marks"][a:b] & Mark.LATER) != 0) for a, b, number in state["episodes"].tolist()}
 
 
 def check(played: Played) -> dict[str, dict[int, np.ndarray]]:
