@@ -1,0 +1,2 @@
+def keep(*a): pass
+def write(*a): pass
