@@ -64,7 +64,8 @@ class _Tanh(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
         (result,) = ctx.saved_tensors
-        return torch.addcmul(torch.ones_like(result), result, result, value=-1).mul_(gradients[0])
+        gradient: torch.Tensor = torch.ops.aten.tanh_backward(gradients[0], result)
+        return gradient
 
 
 class TanhMLP(nn.Module):

@@ -91,7 +91,7 @@ class PPO:
         for _ in range(self.settings.epochs):
             order = torch.from_numpy(self._shuffle.permutation(rows))
             seen = [
-                self._step(inputs[part], action[part], behaviour[part], advantage[part], target[part], before[part])
+                self._step(*(array.index_select(0, part) for array in (inputs, action, behaviour, advantage, target, before)))
                 for part in order.tensor_split(parts)
             ]
         last = torch.stack(seen).mean(dim=0).tolist()
