@@ -65,7 +65,7 @@ class AgentNode(ABC):
         self._action: NDArray[Any] | None = None
         self._join_again = 0.0
         self._environment_incarnation = 0
-        self._environment_steps = 0
+        self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
         self._keep = int(configuration["supervision"]["keep"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
         self._next_metrics = self.clock.now() + self._metrics_period
@@ -163,7 +163,7 @@ class AgentNode(ABC):
             self.shim.progress(now, message.steps, message.episodes)
         if playing is None or not self.stepping.observed(received.src, message.tick, now):
             return
-        self._environment_steps = message.steps
+        self._environment_counts = {"environment.steps": float(message.steps), "environment.episodes": float(message.episodes)}
         self._reached(message, arrays)
         if self._stopped:
             return
@@ -250,7 +250,7 @@ class AgentNode(ABC):
         usage |= self.figures.traffic(sum(link.sent_messages + link.received_messages for link in links))
         values, frames = self.figures.take(), {}
         if self.playing is not None:
-            values |= self.playing.metrics() | {"environment.steps": float(self._environment_steps)}
+            values |= self.playing.metrics() | self._environment_counts
             frames = self.playing.goals.choices() if self.playing.goals is not None else {}
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.surroundings.everybody))
         self.telemetry.write(self.figures.steps, self.figures.episodes, values, frames, usage)

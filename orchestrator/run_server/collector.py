@@ -28,8 +28,8 @@ RUN_NODE = "run"
 """the node under whose name figures of the whole run are kept"""
 ROUND = "consensus.round"
 """metric that comes with the frame `sketch[2, s] f8`"""
-STEPS = "environment.steps"
-"""metric that comes with the frames `leading[|G|] i4` and `reading[|M|] i4` of agents that negotiate"""
+STEPS, EPISODES = "environment.steps", "environment.episodes"
+"""metrics that come with the frames `leading[|G|] i4` and `reading[|M|] i4` of agents that negotiate"""
 HISTORY = 30
 _NAMES = 1024
 
@@ -67,26 +67,26 @@ class Collector:
                 self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
             self.close_rounds(living, message.episode)
 
-        if "leading" in arrays and "reading" in arrays and STEPS in message.names:
-            steps = int(values[message.names.index(STEPS)])
+        if "leading" in arrays and "reading" in arrays and {STEPS, EPISODES} <= {*message.names}:
+            steps, episodes = (int(values[message.names.index(name)]) for name in (STEPS, EPISODES))
             try:
-                self._convention.add(node, steps, arrays["leading"], arrays["reading"])
+                self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"])
             except ValueError as error:
                 self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
-            self._close_reports(living, message.episode)
+            self._close_reports(living)
 
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
         """Write the figures of the whole run for which all living agents have reported."""
-        self._close_reports(living, episode)
+        self._close_reports(living)
         for done in self._disagreement.complete(living):
             figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
             if done.contraction is not None:
                 figures["consensus.contraction"] = done.contraction
             self.record(done.round, episode, figures)
 
-    def _close_reports(self, living: Collection[str], episode: int) -> None:
+    def _close_reports(self, living: Collection[str]) -> None:
         for done in self._convention.complete(living):
-            self.record(done.steps, episode, {"convention.accuracy": done.accuracy})
+            self.record(done.steps, done.episodes, {"convention.accuracy": done.accuracy})
 
     def forget(self, node: str) -> None:
         """A node starts anew: its open reports are withdrawn."""

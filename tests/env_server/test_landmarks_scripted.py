@@ -9,6 +9,7 @@ from landmark_walkers import walk
 from env_server.contracts import EpisodeRecord, Outcome
 from env_server.landmarks.environment import VectorLandmarks
 from env_server.landmarks.settings import LandmarksOptions
+from env_server.skills import specialization
 from protocols.messages import Flag
 
 AGENTS = ("agent-0", "agent-1")
@@ -65,6 +66,17 @@ def test_an_aligned_pair_reaches_any_cooperative_goal(options: dict[str, object]
         assert max(lengths) <= limit and np.median(lengths) <= 60
         assert all(set(sum(record.touched, ())) == {a, b} for record in records)
         assert all(record.negotiated and not record.assigned and not record.evaluation for record in records)
+
+
+def test_a_fixed_division_of_labour_is_told_from_a_changing_one() -> None:
+    space = LandmarksOptions().goal_space
+    goals, targets = {"agent-0": (0, 1), "agent-1": (0, 1)}, {"agent-0": 0, "agent-1": 1}
+    assert specialization(play(goals, targets), space) == {"specialization": 1.0, "specialization.published": 1.0}
+    records = play(goals, targets, exchange=True)
+    first = sum(record.touched[record.members.index("agent-0")] == (0,) for record in records)
+    assert 0 < first < len(records) and 2 * first != len(records), "the nearer landmark is sometimes the other one"
+    found = specialization(records, space)
+    assert found == {"specialization": max(first, 24 - first) / 24, "specialization.published": 0.5}
 
 
 def test_two_individual_goals_pay_each_and_leave_the_joint_touch() -> None:
