@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves on common axes. The vertical axis goes from 0 to at least `top`; without `top` to what is there."""
+    """Curves on common axes. The vertical axis has 0, all that is there, and `top`."""
 
     title: str
     curves: Sequence[Curve] = field(default_factory=tuple)
@@ -87,26 +87,37 @@ def ticks(end: float, about: int = 5) -> list[float]:
     return [round(k * step, 12) for k in range(math.floor(end / step + 1e-9) + 1)]
 
 
+def levels(low: float, high: float) -> list[float]:
+    """About five multiples of 1, 2, 2.5 or 5 times a power of ten, the first at most `low` and 0, the last at least `high` and 0."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = _step(((high - low) or 1.0) / 4)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(k * step, 12) + 0.0 for k in range(first, max(last, first + 1) + 1)]
+
+
+def _height(y: float, axis: Sequence[float]) -> float:
+    return _HEIGHT * (axis[-1] - y) / (axis[-1] - axis[0])
+
+
 def _step(least: float) -> float:
     power = 10.0 ** math.floor(math.log10(max(least, 1e-12)))
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
 def _panel(panel: Panel, end: float) -> list[str]:
-    high = max([y for c in panel.curves for _, y in c.points] + ([panel.top] if panel.top is not None else []))
-    high = max(high, 1e-9)
-    top = _step(high / 4) * math.ceil(high / _step(high / 4) - 1e-6)
+    values = [y for c in panel.curves for _, y in c.points]
+    axis = levels(min(values), max(values) if panel.top is None else max(*values, panel.top))
     lines = [text(0, -28, panel.title, 13, TEXT, "start", ' font-weight="600"'), *_legend(panel.curves)]
-    for y in ticks(top):
-        place = _HEIGHT * (1 - y / top)
+    for y in axis:
+        place = _height(y, axis)
         lines.append(f'<line x1="0" x2="{_WIDTH:g}" y1="{place:.1f}" y2="{place:.1f}" stroke="{LINE if y else QUIET}"/>')
         lines.append(text(-7, place + 4, number(y), 10.5, QUIET, "end"))
     for x in ticks(end):
         place = _WIDTH * x / end
         lines.append(f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{_HEIGHT:g}" y2="{_HEIGHT + 4:g}" stroke="{QUIET}"/>')
         lines.append(text(place, _HEIGHT + 16, number(x), 10.5, QUIET))
-    for curve in panel.curves:
-        lines += _curve(curve, end, top)
+    for curve in reversed(panel.curves):  # the first lies on top
+        lines += _curve(curve, end, axis)
     return lines
 
 
@@ -119,8 +130,8 @@ def _legend(curves: Sequence[Curve]) -> list[str]:
     return lines
 
 
-def _curve(curve: Curve, end: float, top: float) -> list[str]:
-    places = [(_WIDTH * x / end, _HEIGHT * (1 - y / top)) for x, y in thinned(sorted(curve.points, key=lambda point: point[0]))]
+def _curve(curve: Curve, end: float, axis: Sequence[float]) -> list[str]:
+    places = [(_WIDTH * x / end, _height(y, axis)) for x, y in thinned(sorted(curve.points, key=lambda point: point[0]))]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     lines = [f'<polyline points="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.8" stroke-linejoin="round"/>']
     if len(places) == 1 or (curve.dotted and len(places) <= _MARKED):

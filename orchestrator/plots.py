@@ -80,14 +80,14 @@ def learning_panels(series: Series) -> list[Panel]:
 
 
 def _own_understanding(series: Series) -> list[Point]:
-    """How far agents understand themselves, mean over the agents' k-th reports, over environment steps."""
+    """How far agents understand themselves, mean over the agents' k-th reports, over environment steps; up to the last that most have."""
     reports = []
     for node, points in series.get("game.convention", {}).items():
         steps = {point.time: point.value for point in series.get("environment.steps", {}).get(node, [])}
         reports.append([(steps[point.time], point.value) for point in points if point.time in steps])
     length = max(map(len, reports), default=0)
     there = [[report[k] for report in reports if k < len(report)] for k in range(length)]
-    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in there]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in there if 2 * len(part) > len(reports)]
 
 
 def read_tables(directory: Path) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from orchestrator import table_picture
-from orchestrator.panels import Curve, Panel, number, sheet, thinned, ticks
+from orchestrator.panels import Curve, Panel, levels, number, sheet, thinned, ticks
 from orchestrator.plots import draw, learning_panels, read_tables
 from orchestrator.show import BINS, Point, Series, pooled
 
@@ -77,6 +77,27 @@ def test_ticks(end: float, expected: list[float] | None) -> None:
     assert expected is None or found == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.1, 1.0, [0, 0.25, 0.5, 0.75, 1]),
+        (0.5, 1.2, [0, 0.5, 1, 1.5]),
+        (-165.0, -73.0, [-200, -150, -100, -50, 0]),
+        (-1.0, 3.0, [-1, 0, 1, 2, 3]),
+        (0.0, 0.0, [0, 0.25]),
+    ],
+)
+def test_levels_hold_all_values_and_zero(low: float, high: float, expected: list[float]) -> None:
+    assert levels(low, high) == expected
+
+
+def test_negative_returns_lie_below_zero() -> None:
+    picture = sheet("title", [Panel("return", [Curve("training", "#1", [(0.0, -200.0), (10.0, -100.0), (20.0, 0.0)])])], "steps")
+    (line,) = ElementTree.fromstring(picture).iter(f"{SVG}polyline")
+    low, middle, high = (float(place.split(",")[1]) for place in line.attrib["points"].split())
+    assert high == 0.0 and middle == low / 2 and "-200" in words(picture)
+
+
 def test_numbers_of_axes() -> None:
     assert [number(v) for v in (0, 0.25, 40, 25_000, 1.5e6, 2e9)] == ["0", "0.25", "40", "25 k", "1.5 M", "2 G"]
 
@@ -91,7 +112,7 @@ def test_points_lie_where_they_belong() -> None:
     curves = [Curve("line", "#000001", [(100.0, 1.0), (0.0, 0.0)]), Curve("dots", "#000002", [(50.0, 0.5)], True), Curve("none", "#3", [])]
     picture = sheet("title", [Panel("first", curves, 1.0), Panel("nothing", [Curve("none", "#3", [])], 1.0)], "steps")
     root = ElementTree.fromstring(picture)
-    (line, dot), (circle,) = root.iter(f"{SVG}polyline"), root.iter(f"{SVG}circle")
+    (dot, line), (circle,) = root.iter(f"{SVG}polyline"), root.iter(f"{SVG}circle")
     (x0, y0), (x1, y1) = (tuple(map(float, place.split(","))) for place in line.attrib["points"].split())
     assert (float(circle.attrib["cx"]), float(circle.attrib["cy"])) == pytest.approx(((x0 + x1) / 2, (y0 + y1) / 2))
     assert x0 == 0.0 and y1 == 0.0 and y0 > 100 and x1 > 200 and dot.attrib["stroke"] == "#000002"
@@ -126,6 +147,16 @@ def test_windows_are_pooled_by_their_episodes() -> None:
 def test_without_goals_the_raw_return_is_drawn() -> None:
     panels = [panel for panel in learning_panels(series_of(**{"return": [1.0, 7.0]})) if any(curve.points for curve in panel.curves)]
     assert [(panel.title, panel.top) for panel in panels] == [("Return, sum over the members", None)]
+
+
+def test_what_most_agents_have_reported_is_drawn_of_all() -> None:
+    """agent-0 has one report more than agent-1."""
+    series: Series = {}
+    for agent, values in (("agent-0", [0.2, 0.4, 1.0]), ("agent-1", [0.4, 0.8])):
+        series.setdefault("game.convention", {})[agent] = [Point(float(k), 0, 0, value) for k, value in enumerate(values)]
+        series.setdefault("environment.steps", {})[agent] = [Point(float(k), 0, 0, 100.0 * k) for k in range(len(values))]
+    (own,) = [curve for panel in learning_panels(series) for curve in panel.curves if curve.points]
+    assert own.label == "each itself" and own.points == [(0.0, pytest.approx(0.3)), (100.0, pytest.approx(0.6))]
 
 
 def make_run(directory: Path) -> Path:
