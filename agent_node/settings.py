@@ -231,7 +231,7 @@ class NegotiationSettings(Settings):
     """What every negotiation has in common."""
 
     kind: str
-    deadline: Duration = 1.0
+    deadline: Annotated[Duration, Field(gt=0)] = 1.0
     """after it both sides go on with goals of their own, and the episode does not count as negotiated"""
 
 
@@ -280,7 +280,7 @@ class HindsightSettings(Settings):
     """the partner acted for another goal than the one that is relearnt. ignore: so be it; consistent: all members relabel an episode with
     the same cooperative goal; corrected: besides, each tells how much likelier its actions would have been under that goal, which weights
     the steps (discrete_sac, double_dqn)"""
-    deadline: Duration = 5.0
+    deadline: Annotated[Duration, Field(gt=0)] = 5.0
     """how long an episode waits for its partner's trace; without it only own_individual applies"""
 
     @model_validator(mode="after")

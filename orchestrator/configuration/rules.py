@@ -270,6 +270,31 @@ def _abilities(subject: Subject) -> Iterator[Finding]:
             return
 
 
+@reads("environment", "exchange.negotiation", "clock", "tick")
+def _negotiation(subject: Subject) -> Iterator[Finding]:
+    """Keys that nobody reads, and deadlines within which nothing can be agreed on."""
+    configuration = subject.configuration
+    game, where = configuration.exchange.negotiation, ("exchange", "negotiation")
+    if game is None:
+        return
+    if isinstance(game, CoordinationGameSettings):
+        for key in ("batch", "epochs", "parts"):
+            if game.update != "forgetting" and getattr(game, key) != CoordinationGameSettings.model_fields[key].default:
+                yield Finding((*where, key), f"is read only with update: forgetting, and update is {game.update}", None, "warning")
+        if game.update == "forgetting" and game.parts > game.batch:
+            text = f"a batch of {game.batch} episodes can't be cut into {game.parts} parts; write {game.batch} or fewer"
+            yield Finding((*where, "parts"), text, None, "warning")
+    patience, tick = configuration.environment.goal_deadline, configuration.tick
+    if configuration.clock == "logical" and game.deadline < 2 * tick:
+        text = f"a proposal and its answer take two ticks of {1000 * tick:g}ms, so that nothing is ever agreed on; write that or more"
+        yield Finding((*where, "deadline"), text)
+    elif game.deadline > patience:
+        text = (
+            f"is longer than an idle copy waits for goals (environment.goal_deadline, {patience:g}s), which are drawn for its members then"
+        )
+        yield Finding((*where, "deadline"), f"{text}; write less, or raise goal_deadline", None, "warning")
+
+
 @reads("agents.count", "exchange.consensus")
 def _alone(subject: Subject) -> Iterator[Finding]:
     if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:

@@ -132,3 +132,20 @@ def nearest_keys(shape: Shape, kind: Any = None) -> list[str]:
     if shape.room is not None:
         return list(dict.fromkeys(key for known in kinds(shape.room) for key in component(shape.room, known).settings.by_key()))
     return []
+
+
+def places_of(root: type[Settings], key: str, depth: int = 3) -> list[str]:
+    """Where a key of this name may stand, as dotted paths of at most so many keys; components by those of every kind."""
+    found: dict[str, None] = {}
+
+    def look(shape: Shape, path: tuple[str, ...]) -> None:
+        room, owners = shape.room, [] if shape.model is None else [shape.model]
+        for owner in owners if room is None else [component(room, kind).settings for kind in kinds(room)]:
+            for name, field in owner.by_key().items():
+                if name == key:
+                    found[".".join((*path, name))] = None
+                elif len(path) + 1 < depth:
+                    look(shape_of(field.annotation, field.metadata), (*path, name))
+
+    look(Shape(model=root), ())
+    return list(found)

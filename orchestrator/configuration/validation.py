@@ -22,7 +22,7 @@ from protocols.settings import Settings
 
 from .errors import Problem, nearest
 from .locations import Node, Path, format_path, place, plain, renamed
-from .shape import Shape, nearest_keys, shape_at, shape_of, step
+from .shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
 
 Model = TypeVar("Model", bound=Settings)
 _MOST_ROUNDS = 40
@@ -132,7 +132,7 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
     if kind == "extra_forbidden":
         keys = _keys_around(path, data, root)
         suggestion = nearest(str(path[-1]), keys)
-        text = "unknown key" if suggestion else f"unknown key; here may stand {', '.join(keys) or 'none'}"
+        text = "unknown key" if suggestion else f"unknown key; {_elsewhere(path, root) or 'here may stand ' + (', '.join(keys) or 'none')}"
         at_key = True
     elif kind == "union_tag_invalid":
         choices = kinds(around.room) if around is not None and around.room is not None else []
@@ -163,6 +163,12 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         result.broken.add(path)
     result.problems.append(Problem(str(place(tree, path, key=at_key)), format_path(path), text, suggestion))
     result.paths.append(path)
+
+
+def _elsewhere(path: Path, root: type[Settings]) -> str:
+    """For a key that stands in one or two other places: where. Not for one that stands here with another `kind`."""
+    places = places_of(root, str(path[-1]))
+    return f"its place is {' or '.join(places)}" if 1 <= len(places) <= 2 and format_path(path) not in places else ""
 
 
 def _kinds(shape: Shape | None) -> list[str]:

@@ -251,6 +251,9 @@ def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: Run) -> 
             yield from _known(pattern, (*inside, key), targets)
         if isinstance(what, Process):
             yield from _process(event, what, where)
+        if isinstance(what, Membership) and what.return_after is None and all(fnmatchcase(name, what.leave) for name in run.agents):
+            text = f'"{what.leave}" is everybody, and nobody returns: there would be nobody to play; name some, or write return_after'
+            yield Fault((*inside, key), text)
         if isinstance(what, Membership) and event.duration is not None:
             yield Fault((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")
     if _lasts(event) and faults.heal_before_end == 0.0 and _wants_recovery(faults) and not _ends(event, run):

@@ -54,6 +54,33 @@ CASES = [
         M("exchange.hindsight.partner", "ppo of agent-0 can't; write consistent"),
     ),
     _case(
+        "keys that belong elsewhere",
+        START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
+        M("goals", "its place is agents.goals"),
+        M("agents.supervisor", "its place is environment.supervisor"),
+    ),
+    _case(
+        "a key of another kind",
+        START + PLACE + "agents: {learner: {kind: double_dqn, «clip: 0.2}}\n",
+        M("agents.learner.clip", "here may stand kind, learning_rate"),
+    ),
+    _case(
+        "goals and traces that nobody waits for",
+        START + PLACE + "exchange:\n  negotiation: {kind: coordination_game, deadline: «0s}\n  hindsight: {deadline: «0s}\n",
+        M("exchange.negotiation.deadline", "is not more than 0"),
+        M("exchange.hindsight.deadline", "is not more than 0"),
+    ),
+    _case(
+        "an agreement that takes longer than there is time",
+        START + PLACE + "clock: logical\nexchange: {negotiation: {kind: coordination_game, deadline: «19ms}}\n",
+        M("exchange.negotiation.deadline", "take two ticks of 10ms"),
+    ),
+    _case(
+        "everybody leaves",
+        START + PLACE + "faults: {events: [{id: a, at: {step: 5}, membership: {leave: «'agent-*'}}]}\n",
+        M("faults.events[0].membership.leave", "there would be nobody to play"),
+    ),
+    _case(
         "a supervisor that could only forbid",
         START + "environment: {id: landmarks, supervisor: {alignment: «0.05}}\n",
         M("environment.supervisor.alignment", "0.05 is less than the 0.111"),

@@ -139,6 +139,22 @@ def test_a_small_vocabulary_is_a_warning(write: Any) -> None:
     assert "fewer than the 6 goals" in load(path, ["exchange.negotiation.messages=5"], machine=LARGE).warnings[0].text
 
 
+@pytest.mark.parametrize(
+    ("changes", "path", "says"),
+    [
+        (["batch=100"], "batch", "is read only with update: forgetting, and update is inhibition"),
+        (["update=forgetting", "batch=4"], "parts", "a batch of 4 episodes can't be cut into 6 parts; write 4 or fewer"),
+        (["deadline=4s"], "deadline", "is longer than an idle copy waits for goals (environment.goal_deadline, 3s)"),
+        (["update=forgetting", "batch=100", "deadline=3s"], "", ""),
+    ],
+)
+def test_what_a_negotiation_will_not_do_is_a_warning(write: Any, changes: list[str], path: str, says: str) -> None:
+    file = write(SMALL + "exchange: {negotiation: {kind: coordination_game}}\n")
+    warnings = load(file, [f"exchange.negotiation.{change}" for change in changes], machine=LARGE).warnings
+    assert [warning.path for warning in warnings] == ([f"exchange.negotiation.{path}"] if path else [])
+    assert all(says in warning.text for warning in warnings)
+
+
 def test_a_step_that_the_compression_does_not_bear_is_a_warning(write: Any) -> None:
     path = write(SMALL + "exchange: {consensus: {mode: choco, groups: [critic], step: 0.4}}\n")
     assert ["diverge on most graphs above 0.3; write 0.15 or less" in w.text for w in load(path, machine=LARGE).warnings] == [True]
