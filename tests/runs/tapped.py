@@ -30,6 +30,8 @@ from orchestrator.sweep import MARK
 from protocols import codec
 from protocols.goal_space import GoalSpace
 from protocols.messages import (
+    Correction,
+    CorrectionAck,
     Event,
     Flag,
     Goals,
@@ -41,6 +43,7 @@ from protocols.messages import (
     Propose,
     ProposeAck,
     Trace,
+    TraceAck,
 )
 from tests.runs.system import REPOSITORY, processes_of
 from tests.runs.tapping import FILE
@@ -54,6 +57,8 @@ FRAMES: dict[str, set[str]] = {
     "ProposeAck": {"episode", "message"},
     "Trace": {"episode", "goal", "message", "role", "reward", "stop", "length", "touch"},
     "TraceAck": {"episode"},
+    "Correction": {"episode", "goal", "steps", "ratio"},
+    "CorrectionAck": {"episode"},
     "Act": {"action"},
     "Average": {"vector"},
     "Share": {"offer"},
@@ -233,7 +238,7 @@ class Tapped:
             yield f"{crossing.receiver} is told figures of {crossing.sender}"
         elif isinstance(message, Event) and "goal" in f"{message.text} {message.fields}".lower():
             yield f"it speaks of goals: {message.text}"
-        elif isinstance(message, Goals | Propose | ProposeAck | Trace):
+        elif isinstance(message, Goals | Propose | ProposeAck | Trace | TraceAck | Correction | CorrectionAck):
             for row, episode in enumerate(arrays["episode"].tolist()):
                 for text in self._told(crossing, row, episode, self.members.get(episode, ())):
                     yield f"episode {episode}: {text}"
@@ -253,11 +258,10 @@ class Tapped:
             yield f"{sender} proposes, and does not lead"
         if isinstance(message, ProposeAck) and receiver != members[:1][0]:
             yield f"{receiver} is answered, and does not lead"
-        if isinstance(message, Trace):
-            if not crossing.t > self.over.get(episode, float("inf")):
-                yield f"{receiver} is told a goal that is not its own before the end"
-            if int(crossing.arrays["goal"][row]) != self._own(episode, sender):
-                yield "the goal of the trace is not what its sender pursued"
+        if isinstance(message, Trace | Correction) and not crossing.t > self.over.get(episode, float("inf")):
+            yield f"{receiver} is told a goal that is not its own before the end"
+        if isinstance(message, Trace) and int(crossing.arrays["goal"][row]) != self._own(episode, sender):
+            yield "the goal of the trace is not what its sender pursued"
 
     def _own(self, episode: int, agent: str) -> int:
         return self.assigned[episode] if episode in self.assigned else self.goals.get((episode, agent), (-1, False))[0]
