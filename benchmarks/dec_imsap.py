@@ -18,6 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import dec_imsap_plot as plot
 import dec_imsap_report as report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,6 +40,31 @@ class Method:
     overrides: tuple[str, ...] = ()
 
 
+LEARNT = {
+    "success with pairs, training": ("success.cooperative", ".2f"),
+    "alignment, training": ("aligned", ".2f"),
+    "return, training": ("return", ".2f"),
+    "pairs, one goal given to both": ("eval.aligned.success.cooperative", ".2f"),
+    "length, one goal given to both": ("eval.aligned.length", ".0f"),
+}
+"""columns of a table: the figure and its form"""
+RELEARNT = {
+    "pairs, own goals": ("eval.own.success.cooperative", ".2f"),
+    "singles, own goals": ("eval.own.success.individual", ".2f"),
+    "pairs, one goal given to both": ("eval.aligned.success.cooperative", ".2f"),
+    "singles, one goal given to both": ("eval.aligned.success.individual", ".2f"),
+}
+SKILLS = {
+    "alignment, training": ("aligned", ".2f"),
+    "evaluation return / R*": ("eval.aligned.return.normalised", ".2f"),
+    "the same, every goal alike": ("eval.aligned.return.per_goal", ".2f"),
+    "length": ("eval.aligned.length", ".0f"),
+    "diversity": ("eval.aligned.diversity", ".2f"),
+    "specialization": ("eval.aligned.specialization", ".2f"),
+    "as published": ("eval.aligned.specialization.published", ".2f"),
+}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Methods that are compared, each with the same seeds."""
@@ -46,6 +72,10 @@ class Experiment:
     name: str
     methods: tuple[Method, ...]
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    columns: tuple[dict[str, tuple[str, str]], ...] = (LEARNT,)
+    """of its tables"""
+    compared: str = "success.cooperative"
+    """the figure whose differences between methods are tested"""
 
 
 def _compared(steps: int, *overrides: str) -> tuple[Method, ...]:
@@ -70,6 +100,8 @@ EXPERIMENTS = {
                 Method("own individual goals", "hindsight", 640_000, (INDIVIDUAL_ONLY,)),
                 Method("joint and own", "hindsight", 640_000),
             ),
+            columns=(RELEARNT,),
+            compared="eval.own.success.cooperative",
         ),
         Experiment(
             "cooperative",
@@ -88,6 +120,7 @@ EXPERIMENTS = {
                 Method("game, inhibition (E)", "coordination_game", 3_300_000, SIX),
                 Method("supervised", "supervised", 1_300_000, SIX),
             ),
+            columns=(LEARNT, SKILLS),
         ),
         Experiment(
             "published",
@@ -97,6 +130,7 @@ EXPERIMENTS = {
                 Method("supervised", "supervised", 10_000_000, (*SIX, *BOUNCING)),
             ),
             seeds=(0,),
+            columns=(SKILLS,),
         ),
     )
 }
@@ -132,6 +166,19 @@ def play(runs: Path, experiment: Experiment, method: Method, seed: int) -> None:
     subprocess.run([*words, *given], cwd=REPOSITORY, check=True)
 
 
+def document() -> None:
+    """Tables and picture anew from the figures that are kept."""
+    figures = report.read()
+    tables: dict[str, list[str]] = {}
+    for experiment in EXPERIMENTS.values():
+        order = [method.name for method in experiment.methods]
+        lines = [line for columns in experiment.columns for line in [*report.rows_of(experiment.name, order, columns, figures), ""]]
+        compared = report.differences(report.final(figures, experiment.name, experiment.compared))
+        tables[experiment.name] = [*lines, compared] if compared else lines[:-1]
+    report.write(tables)
+    plot.draw(figures)
+
+
 def main() -> None:
     """Make what is missing, then the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,7 +207,7 @@ def main() -> None:
         if state(directory) == "DONE":
             report.keep(experiment.name, method.name, seed, directory)
     if not arguments.list:
-        report.write()
+        document()
 
 
 if __name__ == "__main__":
