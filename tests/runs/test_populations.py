@@ -13,10 +13,10 @@ from tests.runs.tapped import joint_touch, run_tapped
 from tests.runs.test_isolation import LIGHT
 from tests.runs.walker import install
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(150)]
 
 
-@pytest.mark.parametrize("members", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("members", [2, 3])
 def test_eight_agents_meet_agree_and_tell(members: int, tmp_path: Path) -> None:
     changes = [
         *(change for change in LIGHT if not change.startswith(("agents.", "environment.", "evaluation"))),
