@@ -24,11 +24,13 @@ from protocols.messages import (
     Replica,
     ReplicaRequest,
     RosterEntry,
+    Segment,
     Share,
     Trace,
     TraceAck,
 )
 from protocols.negotiation.proposals import Negotiation
+from protocols.segments import SegmentExchange
 from protocols.transport import Transport
 
 _GONE = ("dead", "left", "lost")
@@ -39,6 +41,7 @@ _TAKES: dict[type[Message], type] = {
     TraceAck: TraceExchange,
     Correction: CorrectionExchange,
     CorrectionAck: CorrectionExchange,
+    Segment: SegmentExchange,
     Average: Averager,
     Compressed: Averager,
     ReplicaRequest: Averager,

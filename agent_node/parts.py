@@ -38,6 +38,8 @@ class Parts:
     model: WorldModel | None
     buffer: ReplayBuffer | None
     """what the learner or the world model remembers; None where neither learns from memory"""
+    imported: ReplayBuffer | None
+    """what partners told of their steps; None where nobody does, or where the learner does not learn from memory"""
     rollouts: RolloutBuffer | None
     """the newest steps, for a learner that takes each once"""
     imagination: Imagination | None
@@ -101,7 +103,11 @@ class Parts:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}
-        return cls(settings, exchange, features, space, learner, model, buffer, rollouts, imagination, source, game, random)
+        told = exchange.hindsight.segments if exchange.hindsight is not None and space is not None else None
+        imported: ReplayBuffer | None = None
+        if told is not None and learner.wants == "replay":
+            imported = ReplayBuffer(told.transitions, features, space, partners=max(1, party - 1))
+        return cls(settings, exchange, features, space, learner, model, buffer, imported, rollouts, imagination, source, game, random)
 
     def batch(self, size: int) -> Batch:
         """A batch of remembered transitions, a share of them relabelled, and of imagined ones. `ValueError` without a memory."""
@@ -111,7 +117,7 @@ class Parts:
         dreamt = 0
         if self.imagination is not None and settings is not None and self.model is not None and self.model.ready:
             dreamt = round(size * settings.imagined_ratio)
-        samples = [self._sample(self.buffer, size - dreamt)] if dreamt < size else []
+        samples = self._samples(self.buffer, size - dreamt) if dreamt < size else []
         if dreamt and self.imagination is not None:
             samples.append(self.imagination.sample(dreamt))
         imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
@@ -122,12 +128,20 @@ class Parts:
         rollout = None if self.rollouts is None else self.rollouts.take()
         return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
 
-    def _sample(self, buffer: ReplayBuffer, size: int) -> Sample:
-        """Real transitions, a share of them relabelled."""
-        hindsight = self.exchange.hindsight
+    def _samples(self, own: ReplayBuffer, size: int) -> list[Sample]:
+        """Real transitions, a share of them relabelled: the own ones, and those of the partners in proportion, up to their share."""
+        hindsight, random = self.exchange.hindsight, self.random["buffer"]
         if hindsight is None:
-            return buffer.sample(size, self.random["buffer"])
-        return buffer.sample(size, self.random["buffer"], hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
+            return [own.sample(size, random)]
+        told = 0
+        if hindsight.segments is not None and self.imported is not None and len(self.imported):
+            part = len(self.imported) / (len(self.imported) + len(own))
+            told = int(size * min(hindsight.segments.most_imported, part))
+        return [
+            buffer.sample(count, random, hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
+            for buffer, count in ((own, size - told), (self.imported, told))
+            if buffer is not None and count
+        ]
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 

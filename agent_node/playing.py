@@ -69,7 +69,7 @@ class Playing:
             if exchange.hindsight is not None:
                 parts = self.parts
                 self.hindsight = HindsightExchange(
-                    exchange.hindsight, space, parts.buffer, random, remembered, parts.learner, parts.features
+                    exchange.hindsight, space, parts.buffer, random, remembered, parts.learner, parts.features, persona.name, parts.imported
                 )
                 for machine in self.hindsight.machines:
                     neighbours.add(machine, now)
@@ -132,7 +132,7 @@ class Playing:
                 self.goals.settle()
                 answers = self.goals.answers()
             if self.hindsight is not None and self.goals is not None:
-                for heard in self.hindsight.attach(now):
+                for heard in self.hindsight.attach(now, self.trainer.updates):
                     self.goals.heard(heard.episode, heard.partner_goals)
             reports: list[RoundReport] = []
             if self.averaging is not None and self.trainer.on:
@@ -152,6 +152,8 @@ class Playing:
             values["consensus.mass"] = self.averaging.machine.mass
         if self.goals is not None:
             values |= self.goals.figures()
+        if self.hindsight is not None:
+            values |= self.hindsight.figures()
         return values
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------

@@ -264,6 +264,29 @@ TargetWeighting = Literal["uniform", "rare"]
 PartnerCorrection = Literal["ignore", "consistent", "corrected"]
 
 
+class SegmentSettings(Settings):
+    """Steps that surprised one member of an episode, for the others to learn from (Gerstgrasser et al., arXiv 2311.00865)."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """of its steps are told: those of greatest temporal-difference error"""
+    window: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    """its newest errors, among which an error must be so great"""
+    rare: Probability = 0.01
+    """besides, all steps of an episode in which a goal was reached that is reached in less than this share of the episodes"""
+    most_imported: Probability = 0.5
+    """largest share of what the partners told in the learner's batches; less while little of it is there"""
+    roles: bool = True
+    """false: take only segments in which the partner stood on the landmark that the agent itself usually takes"""
+    transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 20_000
+    """of the partners kept; the oldest leave first"""
+    version: Annotated[int, Field(ge=1)] = 500
+    """updates of the sender that make a version of its policy"""
+    oldest: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """versions by which a sender's policy may have moved on, before what it told is dropped"""
+    least_weight: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """segments are left whose actions the own policy would hardly take: mean of min(own / sender's probability, 2) below this"""
+
+
 class HindsightSettings(Settings):
     """Traces after the episode, and what is relearnt from them."""
 
@@ -282,6 +305,8 @@ class HindsightSettings(Settings):
     the steps (discrete_sac, double_dqn)"""
     deadline: Annotated[Duration, Field(gt=0)] = 5.0
     """how long an episode waits for its partner's trace; without it only own_individual applies"""
+    segments: SegmentSettings | None = None
+    """what surprised the partner, besides its trace; null: nobody's observations leave it (learners: double_dqn, discrete_sac)"""
 
     @model_validator(mode="after")
     def _distinct(self) -> HindsightSettings:

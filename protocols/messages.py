@@ -389,6 +389,18 @@ class CorrectionAck(Message):
     """Receiver -> sender: `episode[n] i8`."""
 
 
+class Segment(Message):
+    """Member -> other members, when all traces of an episode are there: steps that surprised it, for them to learn from. AM1. `layout`:
+    digest of what it sees, does and may want; `version`: updates of its policy.
+
+    Frames: `episode[n] i8`, `first[n] i4` (step), `lead[n] i4` (steps that are only history), `steps[n] i4` (lead included), `goal[n] i4`
+    (pursued), and of all of them one after the other `observation[m + n, D] f4 or u1`, `action[m, A] i4 or f4`, `log_probability[m] f4`.
+    """
+
+    layout: Digest
+    version: Count
+
+
 class Marker(Message):
     """Agent -> every partner under the logical clock: all that it says at tick `sent` are the `count` messages before this one."""
 
@@ -490,6 +502,7 @@ AnyMessage = (
     | TraceAck
     | Correction
     | CorrectionAck
+    | Segment
     | Marker
     | Average
     | Compressed

@@ -43,7 +43,8 @@ WAYS: tuple[Way, ...] = (
     _way("tele", "agent env", "run", m.Metrics),
     _way("env", "agent", "env", m.Join, m.Act, m.Goals),
     _way("env", "env", "agent", m.Joined, m.Refuse, m.Observation, m.Offer),
-    _way("peer", "agent", "agent", m.Propose, m.ProposeAck, m.Trace, m.TraceAck, m.Correction, m.CorrectionAck),
+    _way("peer", "agent", "agent", m.Propose, m.ProposeAck, m.Trace, m.TraceAck),
+    _way("peer", "agent", "agent", m.Correction, m.CorrectionAck, m.Segment),
     _way("peer", "agent", "agent", m.Average, m.Compressed, m.ReplicaRequest, m.Replica, m.Share, m.Marker),
 )
 

@@ -67,6 +67,8 @@ MEANING = {
     "steps": "joint environment steps so far",
     "episodes": "finished training episodes so far",
     "Joined.layout": "what it sees and does",
+    "Segment.layout": "digest of what the sender sees, does and may want",
+    "Segment.version": "updates of the sender's policy",
     "Trace.version": "of the sender's table",
     "Propose.version": "of the proposer's table",
 }

@@ -15,6 +15,13 @@ from agent_node.contracts import Array
 from protocols.messages import Flag
 
 
+def histories(observation: Array, length: int) -> Array:
+    """`[n, length, D]`: each of `observation[n, D]` with those before it, oldest first; before the start stands the first one."""
+    rows = np.arange(len(observation))[:, None] - np.arange(length - 1, -1, -1)
+    stacked: Array = observation[np.maximum(rows, 0)]
+    return stacked
+
+
 @dataclass
 class Episode:
     """One episode of one agent."""
@@ -57,9 +64,7 @@ class Episode:
 
     def histories(self, length: int) -> Array:
         """`[T + 1, length, D]`: each observation with those before it, oldest first; before the start stands the first observation."""
-        rows = np.arange(self.steps + 1)[:, None] - np.arange(length - 1, -1, -1)
-        stacked: Array = self.observation[np.maximum(rows, 0)]
-        return stacked
+        return histories(self.observation, length)
 
     @property
     def total_reward(self) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agent_node.buffers.episodes import Episode
 from agent_node.contracts import Array, ModelData
 from agent_node.features import Features
-from agent_node.goals.relabelling import Mark, draw_goals, eligible_goals, marks, rarity
+from agent_node.goals.relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
 from agent_node.settings import PartnerCorrection, Strategy, TargetWeighting
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -88,7 +88,7 @@ class ReplayBuffer:
     @property
     def episodes(self) -> int:
         """Episodes in the buffer."""
-        return len(self._order)
+        return len(self._places)
 
     @property
     def reached_in(self) -> NDArray[np.int64]:
@@ -101,9 +101,11 @@ class ReplayBuffer:
         """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
         return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
 
-    def add(self, episode: Episode, lead: int = 0) -> None:
-        """Remember an episode; a number that is here already is ignored (retries). Its first `lead` steps are only the history of the
-        others, and are never sampled. `ConfigurationError` if the ring is too small."""
+    def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
+        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
+
+        For a part of an episode: its first `lead` steps are only the history of the others, and are never sampled; `found[T + 1, |G|]` are
+        the marks of these steps in the whole, and `agreed` is the goal with which all members relabel it."""
         if episode.number in self._places:
             return
         size = episode.steps + 1
@@ -143,7 +145,11 @@ class ReplayBuffer:
             self._reached_in += self._reached_here(start)
             self._peers[rows] = -1
             if episode.others is not None:
-                self.attach_joint(episode.number, episode.others, episode.partner_goals)
+                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed)
+            if found is not None:
+                self._reached_in -= self._reached_here(start)
+                self._marks[rows] = found
+                self._reached_in += self._reached_here(start)
 
     def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1) -> bool:
         """Tell what the other bodies touched, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
@@ -189,11 +195,23 @@ class ReplayBuffer:
         """Drop the episodes that overlap rows `start` to `end`."""
         while self._order and self._order[0][0] < end and self._order[0][1] > start:
             first, last, number = self._order.popleft()
-            self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
-            self._status[first:last] = 0
-            self._reached_in -= self._reached_here(first)
-            self._marks[first:last] = 0
-            del self._places[number]
+            if number in self._places:
+                self._clear(first, last)
+                del self._places[number]
+
+    def _clear(self, first: int, last: int) -> None:
+        """Nothing in these rows is sampled or counted any more."""
+        self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
+        self._status[first:last] = 0
+        self._reached_in -= self._reached_here(first)
+        self._marks[first:last] = 0
+
+    def forget(self, number: int) -> bool:
+        """Drop an episode, whose rows stay empty until the ring comes by; False if it is gone."""
+        place = self._places.pop(number, None)
+        if place is not None:
+            self._clear(*place)
+        return place is not None
 
     # --- sampling -----------------------------------------------------------------------------------------------------------------
 
@@ -296,7 +314,8 @@ class ReplayBuffer:
     def state(self) -> dict[str, Array]:
         """Everything, as arrays."""
         state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
-        state["episodes"] = np.array(list(self._order), np.int64).reshape(-1, 3)
+        kept = [entry for entry in self._order if entry[2] in self._places]
+        state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
         return state
 

@@ -261,13 +261,17 @@ def _goals(subject: Subject) -> Iterator[Finding]:
 @reads("agents", "exchange.hindsight")
 def _abilities(subject: Subject) -> Iterator[Finding]:
     hindsight = subject.configuration.exchange.hindsight
-    if hindsight is None or hindsight.partner != "corrected":
+    if hindsight is None:
         return
     for name, settings in _agents(subject).items():
-        if "probabilities" not in settings.learner.abilities:
-            text = f"corrected needs learners that can say how likely an action is, and {settings.learner.kind} of {name} can't"
-            yield Finding(("exchange", "hindsight", "partner"), f"{text}; write consistent")
-            return
+        lacks = {"probabilities", "surprise"} - set(settings.learner.abilities)
+        who = f"{settings.learner.kind} of {name} can't"
+        if hindsight.partner == "corrected" and "probabilities" in lacks:
+            text = f"corrected needs learners that can say how likely an action is, and {who}; write consistent"
+            yield Finding(("exchange", "hindsight", "partner"), text)
+        if hindsight.segments is not None and lacks:
+            text = f"needs learners that can say how wrong they are and how likely an action is, and {who}; write segments: null"
+            yield Finding(("exchange", "hindsight", "segments"), text)
 
 
 @reads("environment", "exchange.negotiation", "clock", "tick")
