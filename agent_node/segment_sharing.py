@@ -22,7 +22,7 @@ from agent_node.buffers.episodes import Episode, histories
 from agent_node.buffers.replay import ReplayBuffer, Sample
 from agent_node.contracts import Array, Batch, Learner, Probabilities, Surprise
 from agent_node.features import Features
-from agent_node.goals.relabelling import Mark, marks
+from agent_node.goals.relabelling import Mark, Marks, marks
 from agent_node.settings import SegmentSettings
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -77,6 +77,7 @@ class SegmentSharing:
         self._kept: dict[str, deque[tuple[int, int]]] = {}
         """by sender, (its policy's updates, number in `imported`) in the order of import"""
         self._number = 0
+        self._labels: tuple[tuple[str, int], Marks] = ("", -1), np.zeros((0, space.count), np.uint8)
 
     # --- telling ------------------------------------------------------------------------------------------------------------------
 
@@ -177,8 +178,10 @@ class SegmentSharing:
             self.counters[refused or "no_buffer"] += 1
             return
         own, others = self._parts(known, src, known.stops[known.members.index(src)])
+        if self._labels[0] != (src, segment.episode):  # the segments of an episode come one after the other
+            self._labels = (src, segment.episode), marks(self._space, own, others)
         rows = slice(segment.first, segment.first + segment.steps + 1)
-        found = marks(self._space, own, others)[rows]
+        found = self._labels[1][rows]
         hits = (found[1:, segment.goal] & np.uint8(Mark.REACHED)) != 0
         episode = Episode(
             number=self._number,

@@ -141,20 +141,18 @@ class ReplayBuffer:
         if self.space is not None and episode.achieved is not None:
             own = episode.achieved[:size]
             self._own[rows] = own
-            self._marks[rows] = marks(self.space, own, None)
+            self._marks[rows] = marks(self.space, own, None) if found is None else found
             self._reached_in += self._reached_here(start)
             self._peers[rows] = -1
             if episode.others is not None:
-                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed)
-            if found is not None:
-                self._reached_in -= self._reached_here(start)
-                self._marks[rows] = found
-                self._reached_in += self._reached_here(start)
+                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed, found)
 
-    def attach_joint(self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1) -> bool:
+    def attach_joint(
+        self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1, found: Marks | None = None
+    ) -> bool:
         """Tell what the other bodies touched, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
         relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
-        a broken-off episode), so that the joint touch stays unknown."""
+        a broken-off episode), so that the joint touch stays unknown. `found`: as in `add`."""
         place = self._places.get(number)
         if place is None or self.space is None or len(others) < place[1] - place[0]:
             return False
@@ -164,7 +162,7 @@ class ReplayBuffer:
         own = self._own[rows]
         self._joint[rows] = np.maximum(own, others.max(axis=1, initial=0))
         self._reached_in -= self._reached_here(start)
-        self._marks[rows] = marks(self.space, own, others)
+        self._marks[rows] = marks(self.space, own, others) if found is None else found
         self._reached_in += self._reached_here(start)
         self._agreed[rows] = agreed
         known = min(len(partner_goals), self._peers.shape[1])

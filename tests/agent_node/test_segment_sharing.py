@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from agent_node.buffers.episodes import Episode
+from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Batch, Choice, Metrics
 from agent_node.features import Features
 from agent_node.hindsight_exchange import HindsightExchange
+from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.segment_sharing import SegmentSharing
 from agent_node.settings import AgentSettings, DoubleDQNSettings, ExchangeSettings, HindsightSettings, SegmentSettings, UniformGoalSettings
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
-from protocols.messages import Layout
+from protocols.messages import Layout, Segment
 from tests.agent_node.loopback import OPTIONS, Loopback
 
 A, B = "agent-0", "agent-1"
@@ -24,21 +27,24 @@ SPACE = OPTIONS.goal_space
 AGENT = AgentSettings(
     learner=DoubleDQNSettings(hidden=[16], warmup=300, batch_size=64, exploration=0.5), goals=UniformGoalSettings(), history=2
 )
-Make = Callable[..., Loopback]
+Make = Callable[[SegmentSettings | None, int], Loopback]
 
 
-@pytest.fixture
-def loopback() -> Iterator[Make]:
-    made: list[Loopback] = []
+@pytest.fixture(scope="module")
+def played() -> Make:
+    """Runs of so many ticks, each played once."""
+    made: dict[str, Loopback] = {}
 
-    def make(segments: SegmentSettings | None, **more: Any) -> Loopback:
-        exchange = ExchangeSettings(hindsight=HindsightSettings(segments=segments))
-        made.append(Loopback({A: AGENT, B: AGENT}, exchange, **more))
-        return made[-1]
+    def play(segments: SegmentSettings | None, ticks: int) -> Loopback:
+        key = f"{segments} {ticks}"
+        if key not in made:
+            exchange = ExchangeSettings(hindsight=HindsightSettings(segments=segments))
+            made[key] = Loopback({A: AGENT, B: AGENT}, exchange)
+            made[key].tick(ticks)
+            made[key].close()
+        return made[key]
 
-    yield make
-    for one in made:
-        one.close()
+    return play
 
 
 def sharing(run: Loopback, name: str) -> SegmentSharing:
@@ -47,12 +53,11 @@ def sharing(run: Loopback, name: str) -> SegmentSharing:
     return hindsight.segments
 
 
-def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rule(loopback: Make) -> None:
-    run = loopback(SegmentSettings())
-    run.tick(400)
+def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rule(played: Make) -> None:
+    run = played(SegmentSettings(rare=0.02), 300)
     for name, other in ((A, B), (B, A)):
         region = run.playing[name].parts.imported
-        assert region is not None and len(region) > 300 and region.joint_count == len(region)
+        assert region is not None and len(region) > 200 and region.joint_count == len(region)
         lived = {episode.observation[t].tobytes(): (episode, t) for episode in run.finished[other] for t in range(episode.steps)}
         mine = {episode.number: episode for episode in run.finished[name]}
         sample = region.sample(400, np.random.default_rng(0), 0.5, ["future", "joint"])
@@ -73,9 +78,8 @@ def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rul
                 assert goal == episode.goal and sample.reward[i] == episode.reward[t]
 
 
-def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(loopback: Make) -> None:
-    run = loopback(SegmentSettings(share=0.1, rare=0.0))
-    run.tick(400)
+def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(played: Make) -> None:
+    run = played(SegmentSettings(rare=0.02), 300)
     for name in (A, B):
         steps = sum(episode.steps for episode in run.finished[name])
         assert 0.04 < sharing(run, name).counters["told"] / steps < 0.2
@@ -83,25 +87,23 @@ def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(loopback: Make) 
     steps = sum(episode.steps for one in (A, B) for episode in run.finished[one])
     whole = steps * 4 * (run.environment.layout(A).shape[0] + 3)
     assert 0 < run.bytes["Segment"] < 0.6 * whole
-    largest = max(
-        sum(frame.nbytes for frame in frames.values()) for _, message, frames in run.told[A] if type(message).__name__ == "Segment"
-    )
+    largest = max(sum(frame.nbytes for frame in frames.values()) for _, message, frames in run.told[A] if isinstance(message, Segment))
     assert largest < 100_000
 
 
-def test_switched_off_no_observation_leaves_an_agent(loopback: Make) -> None:
-    run = loopback(None)
-    run.tick(200)
+def test_switched_off_no_observation_leaves_an_agent(played: Make) -> None:
+    run = played(None, 150)
     assert run.sent["Trace"] > 0 and run.sent["Segment"] == 0
     assert all(run.playing[name].parts.imported is None for name in (A, B))
     assert not any("observation" in frames for name in (A, B) for _, _, frames in run.told[name])
 
 
 @pytest.mark.parametrize("most", [0.0, 0.25, 0.5])
-def test_imported_steps_have_at_most_their_share_of_a_batch(loopback: Make, most: float) -> None:
-    run = loopback(SegmentSettings(share=1.0, most_imported=most))
-    run.tick(250)
+def test_imported_steps_have_at_most_their_share_of_a_batch(played: Make, most: float) -> None:
+    run = played(SegmentSettings(share=1.0), 250)
     parts = run.playing[A].parts
+    segments = SegmentSettings(share=1.0, most_imported=most)
+    parts = replace(parts, exchange=ExchangeSettings(hindsight=HindsightSettings(segments=segments)))
     region, own = parts.imported, parts.buffer
     assert region is not None and own is not None and len(region) > 0.7 * len(own), "nearly as much as its own"
     theirs = {observation.tobytes() for episode in run.finished[B] for observation in parts.features.encode(episode.histories(2))}
@@ -110,12 +112,11 @@ def test_imported_steps_have_at_most_their_share_of_a_batch(loopback: Make, most
     assert len(batch.reward) == 200 and (most - 0.1) * 200 <= imported <= most * 200
 
 
-def test_rare_goals_bring_whole_episodes(loopback: Make) -> None:
-    run = loopback(SegmentSettings(share=1e-9, rare=0.2))
-    run.tick(300)
+def test_rare_goals_bring_whole_episodes(played: Make) -> None:
+    run = played(SegmentSettings(share=1e-9, rare=0.2), 200)
     first: dict[int, list[int]] = {}
     for _, message, frames in run.told[A]:
-        if type(message).__name__ == "Segment":
+        if isinstance(message, Segment):
             for episode, start, steps in zip(frames["episode"].tolist(), frames["first"].tolist(), frames["steps"].tolist(), strict=True):
                 first.setdefault(episode, []).append(steps if start == 0 else 0)
     lengths = {episode.number: episode.steps for episode in run.finished[A]}
@@ -145,9 +146,6 @@ class Pair:
     """Two sides that share everything (`share` 1 once errors are known; here every episode has a rare goal)."""
 
     def __init__(self, changes: dict[str, Any] | None = None, layouts: tuple[Layout, Layout] | None = None) -> None:
-        from agent_node.buffers.replay import ReplayBuffer
-        from agent_node.learners.double_dqn import DoubleDQN
-
         layouts = layouts or (Layout(shape=[2], actions=[3, 2]), Layout(shape=[2], actions=[3, 2]))
         settings = HindsightSettings(segments=SegmentSettings(rare=1.0, **(changes or {})))
         space = GoalSpace(3)
@@ -168,7 +166,7 @@ class Pair:
             for name, other in ((A, B), (B, A)):
                 for machine in self.sides[name].machines:
                     for send in machine.outgoing():
-                        place = 1 if type(send.message).__name__ == "Segment" else 0
+                        place = 1 if isinstance(send.message, Segment) else 0
                         if traces_last and name == B and place == 0:
                             held.append(send)
                         else:
