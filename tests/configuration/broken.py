@@ -81,6 +81,11 @@ CASES = [
         M("faults.events[0].membership.leave", "there would be nobody to play"),
     ),
     _case(
+        "surprises, and a learner that knows none",
+        START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, segments: «{}}}\n",
+        M("exchange.hindsight.segments", "ppo of agent-0 can't; write segments: null"),
+    ),
+    _case(
         "a supervisor that could only forbid",
         START + "environment: {id: landmarks, supervisor: {alignment: «0.05}}\n",
         M("environment.supervisor.alignment", "0.05 is less than the 0.111"),
