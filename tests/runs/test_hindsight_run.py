@@ -17,15 +17,15 @@ TELLING = [
     "environment.options.margin=20",
     "environment.options.horizon=40",
     "until={episodes: 200, time: 90s}",
+    "supervision.checkpoint=30s",
     "clock=logical",
 ]
 
 
 def digest(directory: Path) -> str:
     """Of all that the agents wrote and learnt."""
-    files = sorted(
-        path for agent in directory.glob("nodes/agent-*") for path in [*agent.glob("checkpoints/*.safetensors"), agent / "metrics.jsonl"]
-    )
+    agents = sorted(directory.glob("nodes/agent-*"))
+    files = [path for agent in agents for path in (*sorted(agent.glob("checkpoints/*.safetensors")), agent / "metrics.jsonl")]
     assert len(files) >= 8
     return sha256(b"".join(sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
