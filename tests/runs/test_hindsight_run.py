@@ -9,7 +9,7 @@ import pytest
 
 from tests.runs.system import CONFIG, SMALL, metrics, orchestrate, processes_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(200)]
 TELLING = [
     "exchange.hindsight={strategies: [future, joint, final, near_miss], weighting: rare, partner: corrected, segments: {rare: 0.05}}",
     "agents.goals={kind: joint_learning_progress, window: 5}",
