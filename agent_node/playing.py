@@ -195,4 +195,5 @@ class Playing:
                 state = {name.removeprefix(prefix): tensor.numpy() for name, tensor in tensors.items() if name.startswith(prefix)}
                 self.averaging.machine.load_state(state)
         except (ValueError, KeyError) as error:
-            raise ResourceError(f"the checkpoint of {self._name} does not fit this configuration: {error}") from None
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ResourceError(f"the checkpoint of {self._name} does not fit this configuration: {what}") from None

@@ -18,7 +18,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import dec_imsap_plot as plot
 import dec_imsap_report as report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -176,6 +175,10 @@ def document() -> None:
         compared = report.differences(report.final(figures, experiment.name, experiment.compared))
         tables[experiment.name] = [*lines, compared] if compared else lines[:-1]
     report.write(tables)
+    try:
+        import dec_imsap_plot as plot
+    except ImportError as error:
+        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e '.[report]'") from None
     plot.draw(figures)
 
 
