@@ -40,6 +40,8 @@ def test_cooperative_goals_need_known_partners_at_the_same_step() -> None:
     space = GoalSpace(3)
     own = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.uint8)
     assert not reached_goals(space, own, None)[:, space.cooperative].any(), "not from the own touch, nor from a union over time"
+    both = np.array([[1, 1, 0]], np.uint8)
+    assert not reached_goals(space, both, None)[:, space.cooperative].any(), "not even of a body between two landmarks"
     away = np.zeros((3, 1, 3), np.uint8)
     assert not reached_goals(space, own, away)[:, space.cooperative].any()
     beside = away.copy()
