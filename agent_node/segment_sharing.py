@@ -73,6 +73,8 @@ class SegmentSharing:
         self._stood = np.zeros(space.landmarks, np.int64)
         self._known: OrderedDict[int, KnownEpisode] = OrderedDict()
         self._early: OrderedDict[tuple[str, int, int], tuple[EpisodeSegment, int]] = OrderedDict()
+        self._taken: dict[int, set[tuple[str, int]]] = {}
+        """of the known episodes, (sender, first step) of the segments that were imported"""
         self._newest: dict[str, int] = {}
         self._kept: dict[str, deque[tuple[int, int]]] = {}
         """by sender, (its policy's updates, number in `imported`) in the order of import"""
@@ -93,8 +95,9 @@ class SegmentSharing:
         if episode.achieved is not None:
             self._stood += episode.achieved.any(axis=0)
         self._known[episode.number] = known
+        self._taken[episode.number] = set()
         if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+            del self._taken[self._known.popitem(last=False)[0]]
         for key in [key for key in self._early if key[1] == episode.number]:
             self._import(key[0], *self._early.pop(key), known)
 
@@ -161,10 +164,12 @@ class SegmentSharing:
                     self.counters["without_trace"] += 1
 
     def _age(self, event: Arrived) -> None:
-        """Drop what the sender's policy has outgrown."""
-        self._newest[event.src] = max(event.version, self._newest.get(event.src, 0))
+        """Drop what the sender's policy has outgrown. One that has fallen far back has begun anew: all that it told before is dropped."""
+        newest = self._newest.setdefault(event.src, event.version)
+        anew = self._old(event.src, event.version)
+        self._newest[event.src] = event.version if anew else max(event.version, newest)
         kept = self._kept.get(event.src)
-        while kept and self._old(event.src, kept[0][0]):
+        while kept and (anew or self._old(event.src, kept[0][0])):
             number = kept.popleft()[1]
             if self._imported is not None and self._imported.forget(number):
                 self.counters["outgrown"] += 1
@@ -195,6 +200,7 @@ class SegmentSharing:
             partner_goals=tuple(goal for member, goal in zip(known.members, known.goals, strict=True) if member != src),
         )
         self._imported.add(episode, segment.lead, found, known.agreed)
+        self._taken[segment.episode].add((src, segment.first))
         self._kept.setdefault(src, deque(maxlen=self._imported.rows)).append((version, self._number))
         self._number += 1
         self.counters["imported"] += segment.steps - segment.lead
@@ -206,12 +212,16 @@ class SegmentSharing:
         place = known.members.index(src)
         if known.goals[place] != segment.goal or segment.first + segment.steps > known.stops[place]:
             return "not_of_its_trace"
+        if (src, segment.first) in self._taken[segment.episode]:
+            return "duplicate"
         if self._old(src, version):
             return "outgrown"
         if not self._settings.roles and self._stood.any():
             there = known.bodies[segment.first + segment.lead + 1 : segment.first + segment.steps + 1, place]
             if not there[:, self._stood.argmax()].any():
                 return "other_role"
+        if self._settings.least_weight == 0:
+            return ""
         likely = self._log_probability(segment.observation, segment.action, segment.goal)
         weight = np.minimum(np.exp(np.minimum(likely - segment.log_probability, 10)), LARGEST_WEIGHT)
         return "unlikely" if weight[segment.lead :].mean() < self._settings.least_weight else ""

@@ -17,6 +17,7 @@ from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.segment_sharing import SegmentSharing
 from agent_node.settings import AgentSettings, DoubleDQNSettings, ExchangeSettings, HindsightSettings, SegmentSettings, UniformGoalSettings
+from protocols.conversation import Send
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout, Segment
@@ -150,6 +151,7 @@ class Pair:
         settings = HindsightSettings(segments=SegmentSettings(rare=1.0, **(changes or {})))
         space = GoalSpace(3)
         self.regions, self.sides = {}, {}
+        self.told: list[Send] = []
         for seed, (name, layout) in enumerate(zip((A, B), layouts, strict=True)):
             features = Features(layout, 2)
             learner = DoubleDQN(DoubleDQNSettings(hidden=[8]), features.interface(3), 1, seed)
@@ -166,6 +168,7 @@ class Pair:
             for name, other in ((A, B), (B, A)):
                 for machine in self.sides[name].machines:
                     for send in machine.outgoing():
+                        self.told.append(send)
                         place = 1 if isinstance(send.message, Segment) else 0
                         if traces_last and name == B and place == 0:
                             held.append(send)
@@ -210,6 +213,15 @@ def test_what_a_policy_has_outgrown_is_dropped() -> None:
     assert len(one.regions[A]) == 5
 
 
+def test_who_has_begun_anew_is_learnt_from_anew() -> None:
+    one = Pair({"version": 10, "oldest": 2})
+    one.play(1, (".00000", "..2222"), (0, 900))
+    one.play(2, (".00000", "..2222"), (0, 3))
+    assert one.regions[A].episodes == 1 and one.counters(A)["segments.outgrown"] == 1
+    sample = one.regions[A].sample(50, np.random.default_rng(0))
+    assert set(map(bytes, sample.observation[:, -1])) <= set(map(bytes, lived(2, 2, "..2222", 5).observation)), "those of its second life"
+
+
 @pytest.mark.parametrize("roles", [True, False])
 def test_without_roles_only_what_the_partner_did_in_ones_own_place_is_taken(roles: bool) -> None:
     one = Pair({"roles": roles})
@@ -240,6 +252,11 @@ def test_segments_that_are_not_of_their_trace_are_not_taken() -> None:
         one.sides[A].machines[1].receive("agent-9", send.message, send.arrays, 0.0)
     one.sides[A].attach(0.0)
     assert one.regions[A].episodes == before
+    honest = [send for send in one.told if isinstance(send.message, Segment) and send.dst == A]
+    for send in honest:
+        one.sides[A].machines[1].receive(B, send.message, send.arrays, 0.0)
+    one.sides[A].attach(0.0)
+    assert one.regions[A].episodes == before and one.counters(A)["segments.duplicate"] == len(honest) == 1
     assert one.counters(A)["segments.not_of_its_trace"] == 1 and one.counters(A)["segments.not_member"] == 1
 
 
