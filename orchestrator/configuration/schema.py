@@ -30,6 +30,8 @@ class _Schema(GenerateJsonSchema):
     def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         written = super().generate(schema, mode)
         required = written.pop("required")
+        sections = {name: key.rpartition("/")[2] for name, rule in written["properties"].items() if (key := rule.get("$ref"))}
+        within = {name: {"required": keys} for name, section in sections.items() if (keys := written["$defs"][section].pop("required", []))}
         written["properties"] = {
             **written["properties"],
             "extends": {"type": "string", "description": "a file of defaults: maps are merged, lists replaced; relative to this file"},
@@ -37,7 +39,7 @@ class _Schema(GenerateJsonSchema):
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             **written,
-            "anyOf": [{"required": required}, {"required": ["extends"]}],
+            "anyOf": [{"required": required, "properties": within}, {"required": ["extends"]}],
         }
 
 
