@@ -29,6 +29,8 @@ class Interface:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     """bounds of continuous actions"""
+    hallucinated: int = 0
+    """components that a policy may add to its actions for the world model alone, to choose among what the model holds possible"""
 
 
 @dataclass

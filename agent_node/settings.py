@@ -42,13 +42,18 @@ class ReplaySettings(LearnerSettings):
     """transitions of its own in the buffer before the first update"""
     target_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
     """tau: target parameters move by this share of the difference at each update"""
+
+
+class HeldExplorationSettings(ReplaySettings):
+    """Replay learners that explore by random actions which they hold for a while."""
+
     exploration: Probability = 0.15
     """probability that a row acts at random instead of by the policy"""
     exploration_hold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 11)
     """a random action is held for a uniform number of steps from this range (ends included)"""
 
 
-class DoubleDQNSettings(ReplaySettings):
+class DoubleDQNSettings(HeldExplorationSettings):
     """Goal-conditioned double Q-learning over the joint discrete action."""
 
     abilities: ClassVar[tuple[str, ...]] = ("probabilities", "surprise")
@@ -57,7 +62,7 @@ class DoubleDQNSettings(ReplaySettings):
     """targets are clamped to this range: the returns that are possible; null for unknown ranges"""
 
 
-class DiscreteSACSettings(ReplaySettings):
+class DiscreteSACSettings(HeldExplorationSettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
@@ -69,6 +74,29 @@ class DiscreteSACSettings(ReplaySettings):
     """wanted entropy as a share of the uniform policy's, ln(number of actions)"""
     temperature: Positive = 0.1
     """alpha at the start"""
+
+
+class SACSettings(ReplaySettings):
+    """Soft actor-critic for continuous actions, with automatic temperature."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    kind: Literal["sac"] = "sac"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    """step size of Adam, of all networks"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [256, 256]
+    """widths of the hidden layers of all networks"""
+    target_rate: Annotated[float, Field(gt=0, le=1)] = 0.005
+    """tau: target parameters move by this share of the difference at each update"""
+    temperature: Positive = 1.0
+    """alpha at the start: weight of the entropy"""
+    learn_temperature: bool = True
+    """whether alpha follows the entropy that is wanted, minus the number of action components, in nats"""
+    random_steps: Annotated[int, Field(ge=0)] = 5000
+    """own steps with uniformly random actions before the policy acts"""
+    exploit: bool = False
+    """a second policy that is paid the reward alone, for evaluations; the first is paid the optimism too, and explores"""
 
 
 class RolloutSettings(LearnerSettings):
@@ -107,6 +135,7 @@ class PPOSettings(RolloutSettings):
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
 
 
+register("learner", "sac", SACSettings, "agent_node.learners.sac:SAC")
 register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")
 register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
 register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")

@@ -1,0 +1,112 @@
+"""Soft actor-critic for continuous actions, with one policy to explore and, where wanted, another to exploit.
+
+The policy that explores maximises r + bonus, the one that is evaluated r alone: a policy that is paid for going where nobody has been goes
+there in evaluations too. Both learn from the same transitions. Without `exploit` one policy does both. The formulas are in
+`agent_node.learners.actor_critic`.
+
+A batch may bring in `extras`: `bonus[B]`, what optimism adds to the reward; `hallucination[B, H]`, the components of actions that only the
+world model has heard of (`Interface.hallucinated`).
+
+Averaged with neighbours: `policy` and `critic` of all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.learners.actor_critic import ActorCritic
+from agent_node.learners.networks import policy_inputs
+from agent_node.settings import SACSettings
+from protocols.errors import ConfigurationError
+
+
+class SAC:
+    """Learner `sac`. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
+
+    wants: Literal["replay", "rollout"] = "replay"
+
+    def __init__(self, settings: SACSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
+        if not interface.low:
+            raise ConfigurationError("learner sac needs continuous actions, and this environment's are discrete; write discrete_sac")
+        self.settings = settings
+        self.hallucinated = interface.hallucinated
+        inputs, actions = int(np.prod(interface.observation)) + interface.goal, len(interface.low)
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
+        self.explorer = ActorCritic(settings, inputs, actions, interface.hallucinated, generator, seed)
+        self.exploiter = ActorCritic(settings, inputs, actions, 0, generator, seed + 1) if settings.exploit else None
+        self._middle = torch.tensor([(low + high) / 2 for low, high in zip(interface.low, interface.high, strict=True)])
+        self._half = torch.tensor([(high - low) / 2 for low, high in zip(interface.low, interface.high, strict=True)])
+        self._random = np.random.default_rng(seed)
+        self.acted = 0
+        """rows in which it has explored"""
+        self.updates = 0
+
+    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
+        """Exploring: uniform actions in the first `random_steps` rows, then actions drawn from the policy that explores. Else the best
+        action of the policy that exploits. Imagined rows (`rows` None): drawn from the policy that explores, with their `hallucination`."""
+        imagined = rows is None
+        if explore and not imagined:
+            self.acted += len(observations)
+            if self.acted <= self.settings.random_steps:
+                uniform = torch.from_numpy(self._random.uniform(-1, 1, (len(observations), len(self._half))).astype(np.float32))
+                return Choice(self._outward(uniform))
+        state = policy_inputs(observations, goals)
+        with torch.no_grad():
+            if explore or imagined:
+                chosen = self.explorer.draw(state)[0]
+            else:
+                chosen = (self.exploiter or self.explorer).best(state)
+        executed, luck = chosen[:, : len(self._half)], chosen[:, len(self._half) :]
+        return Choice(self._outward(executed), {"hallucination": luck.numpy()} if imagined and self.hallucinated else {})
+
+    def _outward(self, action: torch.Tensor) -> NDArray[np.float32]:
+        """From [-1, 1] to the environment's bounds."""
+        outward: NDArray[np.float32] = (self._middle + self._half * action).numpy()
+        return outward
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One update of every pair; metrics as in `ActorCritic.update`, of the policy that exploits with the prefix `exploit.`."""
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        following = torch.cat([batch.next_observation, batch.goal], dim=1)
+        action = ((batch.action - self._middle) / self._half).clamp(-1, 1)
+        bonus = batch.extras.get("bonus")
+        hoped = action
+        if self.hallucinated:
+            hoped = torch.cat([action, batch.extras["hallucination"]], dim=1)
+        reward = batch.reward if bonus is None else batch.reward + bonus
+        metrics = self.explorer.update(state, hoped, reward, following, batch.terminated, batch.weight)
+        if self.exploiter is not None:
+            plain = self.exploiter.update(state, action, batch.reward, following, batch.terminated, batch.weight)
+            metrics |= {f"exploit.{name}": value for name, value in plain.items()}
+        self.updates += 1
+        return metrics
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`policy` and `critic` of all pairs."""
+        groups = self.explorer.groups()
+        if self.exploiter is not None:
+            groups = {name: [*tensors, *self.exploiter.groups()[name]] for name, tensors in groups.items()}
+        return groups
+
+    def averaged(self) -> None:
+        """Nothing follows from an average: the vectors are the parameters."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Networks, temperatures, Adam's moments, counters."""
+        state = self.explorer.state("") | {"counts": torch.tensor([self.acted, self.updates])}
+        return state if self.exploiter is None else state | self.exploiter.state("exploit.")
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        self.explorer.load("", state)
+        if self.exploiter is not None:
+            self.exploiter.load("exploit.", state)
+        if "counts" not in state:
+            raise ValueError("counts is missing in the state")
+        self.acted, self.updates = (int(count) for count in state["counts"])
