@@ -268,8 +268,8 @@ class CoordinationGameSettings(NegotiationSettings):
     """The leader draws a goal and sends one integer; the follower reads it by its own table (Nisioti et al., arXiv 2211.06082)."""
 
     kind: Literal["coordination_game"] = "coordination_game"
-    messages: Annotated[int, Field(ge=2, le=65536)] = 30
-    """vocabulary size; at least 1.4 times the number of goals learns fastest"""
+    messages: Annotated[int, Field(ge=1, le=65536)] = 30
+    """vocabulary size; at least 1.4 times the number of goals learns fastest; 1: a message that says nothing, for comparison"""
     inverse_temperature: Positive = 30.0
     """kappa: both choices are drawn with probability proportional to exp(kappa * table value)"""
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.1
