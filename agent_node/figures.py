@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.averaging import RoundReport
 from agent_node.buffers.episodes import Episode
+from agent_node.exchange.averaging import RoundReport
 from protocols.goal_space import GoalSpace
 from protocols.messages import Flag
 

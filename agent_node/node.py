@@ -20,11 +20,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent_node import checkpoints
-from agent_node.averaging import RoundReport
+from agent_node.exchange.averaging import RoundReport
+from agent_node.exchange.neighbours import Neighbours
 from agent_node.faults import AgentFaults
 from agent_node.figures import Figures
 from agent_node.lockstep import Lockstep
-from agent_node.neighbours import Neighbours
 from agent_node.persona import persona_of
 from agent_node.playing import Playing
 from protocols.clock import Clock

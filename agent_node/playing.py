@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from agent_node import checkpoints
 from agent_node.acting import Actor
-from agent_node.averaging import Averaging, Counts, RoundReport
 from agent_node.buffers.episodes import Episode
+from agent_node.exchange.averaging import Averaging, Counts, RoundReport
+from agent_node.exchange.goals import GoalExchange
+from agent_node.exchange.hindsight import HindsightExchange
+from agent_node.exchange.neighbours import Neighbours
 from agent_node.figures import Figures
-from agent_node.goal_exchange import GoalExchange
-from agent_node.hindsight_exchange import HindsightExchange
-from agent_node.neighbours import Neighbours
 from agent_node.parts import Parts
 from agent_node.persona import Persona
 from agent_node.training import create_trainer

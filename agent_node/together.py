@@ -13,8 +13,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent_node.exchange.neighbours import Neighbours
 from agent_node.lockstep import Lockstep
-from agent_node.neighbours import Neighbours
 from protocols.clock import LogicalClock
 from protocols.conversation import column
 from protocols.messages import Joined, Observation, Offer

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.buffers.episodes import Episode
+from agent_node.exchange.neighbours import Neighbours
 from agent_node.figures import Figures
-from agent_node.neighbours import Neighbours
 from agent_node.persona import Persona
 from agent_node.playing import Playing
 from agent_node.settings import AgentSettings, ExchangeSettings

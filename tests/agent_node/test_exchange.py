@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.averaging import Averaging, Counts
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Interface
+from agent_node.exchange.averaging import Averaging, Counts
+from agent_node.exchange.goals import GoalExchange
+from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.features import Features
-from agent_node.goal_exchange import GoalExchange
 from agent_node.goals.coordination_game import CoordinationGame
 from agent_node.goals.uniform import UniformGoals
-from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.settings import (
     CompressionSettings,

@@ -12,11 +12,11 @@ import torch
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Batch, Choice, Interface, Metrics, Probabilities, Surprise
+from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.features import Features
 from agent_node.goals.coordination_game import CoordinationGame
 from agent_node.goals.joint_learning_progress import JointLearningProgress
 from agent_node.goals.relabelling import agreed_goal
-from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.discrete_sac import DiscreteSAC
 from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.settings import (

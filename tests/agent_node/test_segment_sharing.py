@@ -12,10 +12,10 @@ import pytest
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Batch, Choice, Metrics
+from agent_node.exchange.hindsight import HindsightExchange
+from agent_node.exchange.segments import SegmentSharing
 from agent_node.features import Features
-from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.learners.double_dqn import DoubleDQN
-from agent_node.segment_sharing import SegmentSharing
 from agent_node.settings import AgentSettings, DoubleDQNSettings, ExchangeSettings, HindsightSettings, SegmentSettings, UniformGoalSettings
 from protocols.conversation import Send
 from protocols.errors import ConfigurationError

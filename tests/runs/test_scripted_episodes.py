@@ -11,9 +11,9 @@ import pytest
 
 from agent_node.buffers.episodes import Episode, Recorder
 from agent_node.buffers.replay import ReplayBuffer
+from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.features import Features
 from agent_node.goals.relabelling import Mark
-from agent_node.hindsight_exchange import HindsightExchange
 from agent_node.settings import HindsightSettings
 from env_server.contracts import EpisodeRecord
 from env_server.landmarks.environment import VectorLandmarks

@@ -10,10 +10,10 @@ import numpy as np
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Learner
+from agent_node.exchange.corrections import PartnerCorrection
+from agent_node.exchange.segments import KnownEpisode, SegmentSharing
 from agent_node.features import Features
 from agent_node.goals.relabelling import agreed_goal
-from agent_node.partner_correction import PartnerCorrection
-from agent_node.segment_sharing import KnownEpisode, SegmentSharing
 from agent_node.settings import HindsightSettings
 from protocols.conversation import Conversation
 from protocols.corrections import CorrectionExchange
