@@ -141,6 +141,49 @@ register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double
 register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
 
 
+class OptimismSettings(Settings):
+    """What every optimism has in common."""
+
+    kind: str
+
+
+class BonusSettings(OptimismSettings):
+    """The policy that explores is paid for going where the model is uncertain."""
+
+    kind: Literal["bonus"] = "bonus"
+    weight: Annotated[float, Field(ge=0)] = 0.05
+    """lambda: reward for a unit of the model's epistemic standard deviation, in units of the observation"""
+    until: Annotated[int, Field(ge=1)] | None = None
+    """own steps over which the weight falls linearly to 0; null: it stays"""
+
+
+class HallucinationSettings(OptimismSettings):
+    """The policy that explores chooses, within the model's uncertainty, what comes true in imagination."""
+
+    kind: Literal["hallucination"] = "hallucination"
+    beta: Positive = 1.0
+    """how many standard deviations away from the mean is still held possible"""
+
+
+register("optimism", "bonus", BonusSettings, "agent_node.world_models.optimism:Bonus")
+register("optimism", "hallucination", HallucinationSettings, "agent_node.world_models.optimism:Hallucination")
+
+
+class ImaginarySettings(Settings):
+    """Imagined transitions that are kept for a while, made anew whenever the model has learnt."""
+
+    starts: Annotated[int, Field(ge=1, le=65536)] = 256
+    """real states from which each refresh imagines"""
+    horizon: tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]] = (2, 5)
+    """steps of a trajectory, at first and at last"""
+    horizon_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (3000, 10_000)
+    """own steps between which the horizon grows from its first to its last value"""
+    kept: Annotated[int, Field(ge=1, le=1000)] = 20
+    """refreshes whose transitions are kept"""
+    trust: Positive | None = None
+    """|sigma| of a prediction beyond which the rest of a trajectory teaches nothing to a policy that exploits; null: it may be any"""
+
+
 class WorldModelSettings(Settings):
     """What every world model has in common."""
 

@@ -1,0 +1,113 @@
+"""Imagined transitions that are kept: short trajectories from real states by the policy that explores, in the newest world model.
+
+After every refresh of the model, `starts` real states are followed for H steps; the transitions of the last `kept` refreshes are what
+batches are drawn from (Janner et al., arXiv 1906.08253). H grows from the first to the second of `horizon` between two numbers of own
+steps. Imagined transitions never end an episode. Stored are the reward alone and the model's epistemic standard deviations, which are
+predicted anew after each refresh: a bonus that was stored would go on paying for what has become known.
+
+`trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `trust`: a policy that exploits learns from those
+steps only, one that explores from all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.buffers.replay import ReplayBuffer
+from agent_node.contracts import Array, Learner, WorldModel
+from agent_node.settings import ImaginarySettings
+from agent_node.world_models.optimism import Optimism
+
+Floats = NDArray[np.float32]
+Reward = Callable[[Array, Array], Floats]
+"""own rewards `[n]` of next raw observations `[n, D]` and actions `[n, A]`"""
+
+
+@dataclass
+class Imagined:
+    """n transitions; `state` and `following` are raw with their history, `[n, H, D]`."""
+
+    state: Array
+    action: Array
+    luck: Floats
+    reward: Floats
+    following: Array
+    epistemic: Floats
+    trusted: Floats
+
+    def rows(self, chosen: NDArray[np.int64]) -> Imagined:
+        """Some of them."""
+        return Imagined(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+class ImaginaryBuffer:
+    """Imagines after each refresh, and deals out what it has imagined."""
+
+    def __init__(
+        self,
+        settings: ImaginarySettings,
+        model: WorldModel,
+        learner: Learner,
+        buffer: ReplayBuffer,
+        reward: Reward | None,
+        optimism: Optimism | None,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self._model, self._learner, self._buffer = model, learner, buffer
+        self._reward, self._optimism = reward, optimism
+        self._random = np.random.default_rng(seed)
+        self._kept: deque[Imagined] = deque(maxlen=settings.kept)
+
+    def __len__(self) -> int:
+        """Transitions that it holds."""
+        return sum(len(part.reward) for part in self._kept)
+
+    def horizon(self, steps: int) -> int:
+        """H after so many own steps: linear between the two ends of `horizon_steps`, rounded down."""
+        (short, long), (start, end) = self.settings.horizon, self.settings.horizon_steps
+        grown = 1.0 if end <= start else min(1.0, max(0.0, (steps - start) / (end - start)))
+        return int(short + grown * (long - short) + 1e-9)
+
+    def refresh(self, steps: int) -> None:
+        """The model has learnt: judge anew what is kept, and imagine with it from `starts` real states."""
+        for part in self._kept:
+            part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
+        state, goal = self._buffer.starts(self.settings.starts, self._random)
+        trusted = np.ones(len(state), np.float32)
+        parts: list[Imagined] = []
+        for _ in range(self.horizon(steps)):
+            features = self._buffer.features.encode(state)
+            choice = self._learner.act(features, np.zeros((len(state), 0), np.float32), None, np.ones(len(state), bool), True)
+            prediction = self._model.predict(state, choice.actions)
+            luck = choice.extras.get("hallucination", np.zeros((len(state), 0), np.float32))
+            newest = prediction.observation if self._optimism is None else self._optimism.come_true(prediction, luck)
+            newest = newest.astype(state.dtype)
+            reward = prediction.reward if self._reward is None else self._reward(newest, choice.actions)
+            following = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
+            epistemic = prediction.epistemic.astype(np.float32)
+            if self.settings.trust is not None:
+                trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.trust)
+            reward, trust = reward.astype(np.float32), trusted.astype(np.float32)
+            parts.append(Imagined(state, choice.actions, luck, reward, following, epistemic, trust))
+            state = following
+        self._kept.append(_together(parts))
+
+    def sample(self, n: int) -> Imagined:
+        """n transitions uniformly, with replacement; `ValueError` while there are none."""
+        sizes = [len(part.reward) for part in self._kept]
+        if not sum(sizes):
+            raise ValueError("nothing has been imagined yet; refresh first")
+        counts = self._random.multinomial(n, np.array(sizes) / sum(sizes))
+        return _together(
+            [part.rows(self._random.integers(0, size, count)) for part, size, count in zip(self._kept, sizes, counts, strict=True) if count]
+        )
+
+
+def _together(parts: list[Imagined]) -> Imagined:
+    return Imagined(*(np.concatenate([getattr(part, name) for part in parts]) for name in Imagined.__dataclass_fields__))

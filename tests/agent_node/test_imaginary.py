@@ -1,0 +1,145 @@
+"""Optimism and imagined transitions that are kept, in a model whose predictions are known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent_node.buffers.episodes import Episode
+from agent_node.buffers.replay import ReplayBuffer
+from agent_node.contracts import Array, ModelData, Prediction
+from agent_node.features import Features
+from agent_node.learners.sac import SAC
+from agent_node.settings import BonusSettings, HallucinationSettings, ImaginarySettings, SACSettings
+from agent_node.world_models.imaginary import ImaginaryBuffer
+from agent_node.world_models.optimism import Bonus, Hallucination, Optimism
+from protocols.messages import Layout, ObservationField
+
+LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], low=[-1.0], high=[1.0])
+
+
+class Straight:
+    """x moves by the action, and the uncertainty is |x|, times `learnt`."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.learnt = 1.0
+
+    def predict(self, observation: Array, action: Array) -> Prediction:
+        newest = observation[:, -1].astype(np.float64)
+        following = newest + np.pad(action, ((0, 0), (0, 1)))
+        nothing = np.zeros(len(newest))
+        sigma = np.stack([np.abs(newest[:, 0]) * self.learnt, np.zeros(len(newest))], axis=1)
+        return Prediction(following, nothing, nothing, None, sigma, np.zeros_like(sigma))
+
+    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
+        return self.predict(observation, action)
+
+    def fit(self, data: list[ModelData]) -> dict[str, float]:
+        return {}
+
+    def error(self, data: ModelData) -> float:
+        return 0.0
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        return {}
+
+    def averaged(self) -> None: ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None: ...
+
+
+def imaginary(optimism: Optimism | None = None, **changes: Any) -> tuple[ImaginaryBuffer, Straight]:
+    features, model = Features(LAYOUT, 2), Straight()
+    hallucinated = 0 if optimism is None else optimism.hallucinated
+    interface = features.interface()
+    interface = type(interface)(interface.observation, 0, (), interface.low, interface.high, hallucinated)
+    learner = SAC(SACSettings(hidden=[8], random_steps=0), interface, 1, 0)
+    buffer = ReplayBuffer(1000, features)
+    observation = np.stack([np.arange(1.0, 32.0), np.full(31, 3.1)], axis=1).astype(np.float32)
+    buffer.add(Episode(1, observation, np.zeros((30, 1), np.float32), np.zeros(30, np.float32), False))
+    settings = ImaginarySettings(**({"starts": 40, "horizon": (2, 2)} | changes))
+
+    def reward(newest: Array, action: Array) -> Array:
+        return newest[:, 0] - np.abs(action[:, 0])
+
+    return ImaginaryBuffer(settings, model, learner, buffer, reward, optimism, 0), model
+
+
+def test_transitions_follow_the_model_and_the_reward() -> None:
+    kept, _ = imaginary()
+    kept.refresh(0)
+    assert len(kept) == 80
+    found = kept.sample(500)
+    np.testing.assert_allclose(found.following[:, -1, 0], found.state[:, -1, 0] + found.action[:, 0], rtol=1e-5)
+    np.testing.assert_array_equal(found.following[:, 0], found.state[:, -1])
+    np.testing.assert_allclose(found.reward, found.following[:, -1, 0] - np.abs(found.action[:, 0]), rtol=1e-4)
+    assert found.luck.shape == (500, 0)
+
+
+def test_uncertainties_are_judged_anew_and_the_oldest_leave() -> None:
+    kept, model = imaginary(kept=2)
+    kept.refresh(0)
+    assert kept.sample(50).epistemic[:, 0].mean() > 5
+    model.learnt = 0.001
+    kept.refresh(0)
+    assert kept.sample(200).epistemic.max() < 0.1, "what was imagined before is known by now too"
+    kept.refresh(0)
+    assert len(kept) == 160
+
+
+def test_the_horizon_grows() -> None:
+    kept, _ = imaginary(horizon=(2, 5), horizon_steps=(3000, 9000))
+    assert [kept.horizon(steps) for steps in (0, 3000, 4999, 5000, 9000, 20_000)] == [2, 2, 2, 3, 5, 5]
+
+
+def test_whoever_exploits_trusts_a_trajectory_up_to_its_first_doubt() -> None:
+    kept, _ = imaginary(trust=10.0, horizon=(3, 3))
+    kept.refresh(0)
+    found = kept.sample(2000)
+    doubtful = np.linalg.norm(found.epistemic, axis=1) > 10
+    assert not found.trusted[doubtful].any()
+    assert found.trusted[found.state[:, -1, 0] < 7].all()
+
+
+def test_a_bonus_is_paid_for_uncertainty_and_falls_to_nothing() -> None:
+    bonus = Bonus(BonusSettings(weight=0.5, until=1000), Features(LAYOUT, 1))
+    epistemic = np.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(bonus.bonus(epistemic, 0), [2.5, 0.0])
+    np.testing.assert_allclose(bonus.bonus(epistemic, 500), [1.25, 0.0])
+    np.testing.assert_allclose(bonus.bonus(epistemic, 5000), [0.0, 0.0])
+    np.testing.assert_allclose(Bonus(BonusSettings(weight=0.5), Features(LAYOUT, 1)).bonus(epistemic, 10**9), [2.5, 0.0])
+
+
+def test_luck_is_what_would_have_come_true() -> None:
+    features = Features(LAYOUT, 1)
+    hope = Hallucination(HallucinationSettings(beta=2.0), features)
+    sigma = np.array([[0.5, 0.1], [0.5, 0.1]])
+    nothing = np.zeros(2)
+    prediction = Prediction(np.array([[1.0, 3.1], [1.0, 3.1]]), nothing, nothing, None, sigma, np.zeros_like(sigma))
+    luck = np.array([[0.4, 1.0], [-1.0, 0.0]], np.float32)
+    came = hope.come_true(prediction, luck)
+    np.testing.assert_allclose(came, [[1.4, 3.3 - 2 * np.pi], [0.0, 3.1]], rtol=1e-5)
+    np.testing.assert_allclose(hope.explain(prediction, came), luck, atol=1e-5)
+    np.testing.assert_allclose(hope.explain(prediction, came + [[9.0, 0.0], [0.0, 0.0]])[0], [1.0, 1.0], atol=1e-5)
+    assert not hope.bonus(sigma, 0).any()
+
+
+def test_imagination_hallucinates_with_the_policys_luck() -> None:
+    kept, _ = imaginary(Hallucination(HallucinationSettings(), Features(LAYOUT, 2)))
+    kept.refresh(0)
+    found = kept.sample(300)
+    assert found.luck.shape == (300, 2)
+    expected = found.state[:, -1, 0] + found.action[:, 0] + np.abs(found.state[:, -1, 0]) * found.luck[:, 0]
+    np.testing.assert_allclose(found.following[:, -1, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_dealt_out_before_it_was_imagined() -> None:
+    with pytest.raises(ValueError, match="refresh first"):
+        imaginary()[0].sample(3)
