@@ -78,7 +78,7 @@ class ImaginaryBuffer:
         """The model has learnt: judge anew what is kept, and imagine with it from `starts` real states."""
         for part in self._kept:
             part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
-        state, goal = self._buffer.starts(self.settings.starts, self._random)
+        state = self._buffer.starts(self.settings.starts, self._random)[0]
         trusted = np.ones(len(state), np.float32)
         parts: list[Imagined] = []
         for _ in range(self.horizon(steps)):

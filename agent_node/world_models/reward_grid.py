@@ -1,0 +1,74 @@
+"""A reward that is learnt by place: counts and sums in the cells of a grid, which are additive, so that agents may add up theirs.
+
+    mean(x) = (kappa * 0 + sum of rewards in the cell of x) / (kappa + count),    std(x) = scale / sqrt(kappa + count)
+
+A smooth model rounds off what is paid in one small spot only; a cell does not. Places beyond the grid belong to its outermost cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array
+from protocols.errors import ConfigurationError
+
+Floats = NDArray[np.float64]
+MOST_CELLS = 1_000_000
+
+
+class RewardGrid:
+    """Own rewards by the cell of the observation that followed. `low`, `high`: bounds of its D components; `cell`: side of a cell, in
+    their units; `prior`: kappa; `scale`: standard deviation of a single reward. `ConfigurationError` for more than a million cells."""
+
+    def __init__(self, low: Sequence[float], high: Sequence[float], cell: float, prior: float = 1.0, scale: float = 1.0) -> None:
+        self._low = np.array(low, np.float64)
+        self._shape = tuple(np.maximum(1, np.ceil((np.array(high) - self._low) / cell - 1e-9)).astype(np.int64).tolist())
+        self._cell, self._prior, self._scale = cell, prior, scale
+        self.cells = int(np.prod(self._shape, dtype=np.float64))
+        if self.cells > MOST_CELLS:
+            raise ConfigurationError(f"a grid of {' x '.join(map(str, self._shape))} cells is too fine: raise the side of a cell")
+        self._own: Floats = np.zeros((2, self.cells))
+        self._total: Floats = np.zeros((2, self.cells))
+
+    def _index(self, place: Array) -> NDArray[np.int64]:
+        within = np.floor((place.astype(np.float64) - self._low) / self._cell).astype(np.int64)
+        cells: NDArray[np.int64] = np.ravel_multi_index(tuple(within.T), self._shape, mode="clip")
+        return cells
+
+    def absorb(self, place: Array, reward: Array) -> None:
+        """Own transitions, each once: where they led, `[n, D]`, and what was earned, `[n]`."""
+        index = self._index(place)
+        for row, weights in enumerate((np.ones(len(index)), reward.astype(np.float64))):
+            gained = np.bincount(index, weights, self.cells)
+            self._own[row] += gained
+            self._total[row] += gained
+
+    def statistics(self) -> Floats:
+        """The own counts and sums, `[2 * cells]`: those of several agents may be added."""
+        return self._own.reshape(-1).copy()
+
+    def use(self, total: Floats) -> None:
+        """Predict from the sum of all agents' statistics. `ValueError` for those of another grid."""
+        if total.shape != (2 * self.cells,):
+            raise ValueError(f"statistics of {total.size} numbers are not those of a grid with {self.cells} cells")
+        self._total = total.reshape(2, self.cells).copy()
+
+    def predict(self, place: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(mean, std) of the reward at `place[n, D]`."""
+        count, total = self._total[:, self._index(place)]
+        known = self._prior + count
+        return (total / known).astype(np.float32), (self._scale / np.sqrt(known)).astype(np.float32)
+
+    def state(self) -> dict[str, Floats]:
+        """Everything a restart needs."""
+        return {"own": self._own.copy(), "total": self._total.copy()}
+
+    def load_state(self, state: dict[str, Floats]) -> None:
+        """Restore; `ValueError` for those of another grid."""
+        for name, mine in (("own", self._own), ("total", self._total)):
+            if name not in state or state[name].shape != mine.shape:
+                raise ValueError(f"reward grid: {name} is missing, or not of {self.cells} cells")
+            mine[:] = state[name]

@@ -1,0 +1,55 @@
+"""Rewards by place: means of cells, bounds, and sums over agents."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_node.world_models.reward_grid import RewardGrid
+from protocols.errors import ConfigurationError
+
+
+def grid() -> RewardGrid:
+    return RewardGrid([-10, -10], [10, 10], 0.5)
+
+
+def test_the_mean_of_a_cell_is_drawn_to_nothing_by_the_prior() -> None:
+    one = grid()
+    assert one.cells == 1600
+    assert one.statistics().nbytes == 25_600
+    places = np.array([[1.1, 1.1], [1.4, 1.2], [1.6, 1.1]])
+    one.absorb(places, np.array([1.0, 1.0, 0.3]))
+    mean, std = one.predict(np.array([[1.2, 1.4], [1.9, 1.0], [-3.0, 0.0]]))
+    np.testing.assert_allclose(mean, [2 / 3, 0.15, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(std, [3**-0.5, 2**-0.5, 1.0], rtol=1e-6)
+
+
+def test_places_beyond_the_grid_belong_to_its_edge() -> None:
+    one = grid()
+    one.absorb(np.array([[10.0, 10.0], [99.0, 99.0]]), np.array([1.0, 1.0]))
+    assert one.predict(np.array([[9.8, 9.8]]))[0][0] == pytest.approx(2 / 3)
+
+
+@given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10), st.floats(-1, 1)), min_size=1, max_size=40), st.integers(0, 40))
+def test_the_sum_of_parts_is_the_whole(rows: list[tuple[float, float, float]], cut: int) -> None:
+    data = np.array(rows)
+    first, second, both = grid(), grid(), grid()
+    for one, part in ((first, data[:cut]), (second, data[cut:]), (both, data)):
+        if len(part):
+            one.absorb(part[:, :2], part[:, 2])
+    first.use(first.statistics() + second.statistics())
+    for mine, whole in zip(first.predict(data[:, :2]), both.predict(data[:, :2]), strict=True):
+        np.testing.assert_allclose(mine, whole, atol=1e-6)
+
+
+def test_states_and_sums_of_other_grids_are_refused() -> None:
+    one, other = grid(), grid()
+    one.absorb(np.zeros((3, 2)), np.ones(3))
+    other.load_state(one.state())
+    np.testing.assert_array_equal(other.statistics(), one.statistics())
+    with pytest.raises(ValueError, match="1600 cells"):
+        one.use(np.zeros(10))
+    with pytest.raises(ValueError, match="1600 cells"):
+        one.load_state({"own": np.zeros((2, 4))})
+    with pytest.raises(ConfigurationError, match="too fine"):
+        RewardGrid([-10, -10], [10, 10], 0.001)
