@@ -58,6 +58,10 @@ class Conversation(ABC, Generic[EventType]):
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         """As `receive`; raises `BadMessage` before anything was changed."""
 
+    def concerns(self, message: Message) -> bool:
+        """Whether a message of a type that this kind of conversation takes is meant for this one, where an agent has several of a kind."""
+        return True
+
     @abstractmethod
     def tick(self, now: float) -> None:
         """Let deadlines and retries that are due by `now` happen."""
@@ -79,6 +83,14 @@ class Conversation(ABC, Generic[EventType]):
         """Take all events since the last call, in order."""
         events, self._events = self._events, []
         return events
+
+
+class EdgeConversation(Conversation[EventType]):
+    """A conversation with the neighbours in the graph, which is told too who is there (again)."""
+
+    @abstractmethod
+    def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
+        """`peer` is there (again), as this incarnation: it takes part from now on."""
 
 
 def column(arrays: Mapping[str, Array], name: str, dtype: str, rows: int | None = None) -> Array:

@@ -25,6 +25,7 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Identity = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Names = Annotated[list[Name], Meta(max_length=1024)]
+Origins = Annotated[list[Name], Meta(max_length=128)]
 Channel = Literal["ctl", "tele", "env", "peer"]
 Role = Literal["agent", "env", "host", "client", "run"]
 
@@ -468,6 +469,41 @@ class Share(Message):
     ack: Count = 0
 
 
+class LedgerDigest(Message):
+    """Agent -> neighbour, when its ledger of statistics has changed and every so often: what it holds. LW; who lacks something sends
+    `LedgerPull`. `answer`: the sender does not know yet that the receiver holds the same, so that a `LedgerDigest` answers it.
+
+    Frame `version[n, 3] i8`: incarnation, count and seal of the newest entry of each of the `origins`.
+    """
+
+    basis: Digest
+    epoch: Count
+    origins: Origins
+    answer: bool = False
+
+
+class LedgerPull(Message):
+    """Agent -> neighbour, repeated until `LedgerEntry` comes: send me your entries of these origins. EO; answered by one `LedgerEntry` for
+    each origin that the receiver has. `request` rises, so that repetitions by the network are not answered twice."""
+
+    basis: Digest
+    epoch: Count
+    request: Count
+    origins: Origins
+
+
+class LedgerEntry(Message):
+    """Answer to `LedgerPull`: what one origin has published, relayed as it was, with the frame `payload[P] f8` (P = 0: withdrawn). EO: the
+    receiver keeps it if (incarnation, count, seal) is above what it has. `seal`: hash of all the rest, made by the origin."""
+
+    basis: Digest
+    epoch: Count
+    origin: Name
+    incarnation: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    count: Count
+    seal: Count
+
+
 AnyMessage = (
     Hello
     | Welcome
@@ -509,6 +545,9 @@ AnyMessage = (
     | ReplicaRequest
     | Replica
     | Share
+    | LedgerDigest
+    | LedgerPull
+    | LedgerEntry
 )
 
 

@@ -46,6 +46,7 @@ WAYS: tuple[Way, ...] = (
     _way("peer", "agent", "agent", m.Propose, m.ProposeAck, m.Trace, m.TraceAck),
     _way("peer", "agent", "agent", m.Correction, m.CorrectionAck, m.Segment),
     _way("peer", "agent", "agent", m.Average, m.Compressed, m.ReplicaRequest, m.Replica, m.Share, m.Marker),
+    _way("peer", "agent", "agent", m.LedgerDigest, m.LedgerPull, m.LedgerEntry),
 )
 
 

@@ -71,6 +71,14 @@ MEANING = {
     "Segment.version": "updates of the sender's policy",
     "Trace.version": "of the sender's table",
     "Propose.version": "of the proposer's table",
+    "basis": "identity of the basis in which the statistics are sums; others are never added",
+    "epoch": "number of the epoch of that basis",
+    "origins": "whose statistics",
+    "origin": "whose statistics",
+    "LedgerEntry.incarnation": "life of the origin",
+    "LedgerEntry.count": "how often the origin has published",
+    "LedgerEntry.seal": "hash of origin, version, basis, epoch and payload: BLAKE2b of 64 bits, without the lowest",
+    "LedgerPull.request": "number of the request",
 }
 _INTEGERS = {2**63 - 1: "2⁶³−1", 2**64 - 1: "2⁶⁴−1", 2**32 - 1: "2³²−1", 2**40: "2⁴⁰", 2**20: "2²⁰"}
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from agent_node.faults import AgentFaults
 from agent_node.lockstep import Lockstep
 from protocols.consensus.averager import Averager
-from protocols.conversation import Conversation, Send
+from protocols.consensus.ledger import Ledger
+from protocols.conversation import Conversation, EdgeConversation, Send
 from protocols.corrections import CorrectionExchange
 from protocols.hindsight import TraceExchange
 from protocols.messages import (
@@ -18,6 +19,9 @@ from protocols.messages import (
     Compressed,
     Correction,
     CorrectionAck,
+    LedgerDigest,
+    LedgerEntry,
+    LedgerPull,
     Message,
     Propose,
     ProposeAck,
@@ -47,6 +51,9 @@ _TAKES: dict[type[Message], type] = {
     ReplicaRequest: Averager,
     Replica: Averager,
     Share: Averager,
+    LedgerDigest: Ledger,
+    LedgerPull: Ledger,
+    LedgerEntry: Ledger,
 }
 
 
@@ -79,7 +86,7 @@ class Neighbours:
     def add(self, conversation: Conversation[Any], now: float) -> None:
         """Let a conversation take part; averaging waits for none of the neighbours that are not there."""
         self._conversations.append(conversation)
-        if isinstance(conversation, Averager):
+        if isinstance(conversation, EdgeConversation):
             for name in self.names:
                 if name not in self._lives:
                     conversation.peer_dead(name, now)
@@ -96,7 +103,7 @@ class Neighbours:
         self._lives[name] = life
         if name in self.names:
             for conversation in self._conversations:
-                if isinstance(conversation, Averager):
+                if isinstance(conversation, EdgeConversation):
                     conversation.peer_alive(name, life, now)
 
     def gone(self, name: str, now: float) -> None:
@@ -128,7 +135,7 @@ class Neighbours:
             self.faults.heard(src, message, arrays)
         wanted = _TAKES.get(type(message))
         for conversation in self._conversations:
-            if wanted is not None and isinstance(conversation, wanted):
+            if wanted is not None and isinstance(conversation, wanted) and conversation.concerns(message):
                 conversation.receive(src, message, arrays, now)
 
     def tick(self, now: float) -> None:

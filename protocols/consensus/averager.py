@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.conversation import Array, Conversation
+from protocols.conversation import Array, EdgeConversation
 
 
 class Averaged(NamedTuple):
@@ -76,7 +76,7 @@ class FixedSurroundings:
         return self.mixing
 
 
-class Averager(Conversation[Averaged]):
+class Averager(EdgeConversation[Averaged]):
     """Rounds of one agent."""
 
     @property

@@ -17,8 +17,7 @@ from math import inf
 from typing import Any
 
 from protocols.codec import Buffer, decode, encode
-from protocols.consensus.averager import Averager
-from protocols.conversation import Array, Conversation, Send
+from protocols.conversation import Array, Conversation, EdgeConversation, Send
 from protocols.errors import BadMessage
 from protocols.messages import Channel, Message
 from protocols.simulation.calendar import Bucket, Calendar
@@ -169,7 +168,7 @@ class Network:
         node.gone.discard(peer)
         self.connect(node, self.nodes[peer])
         for conversation in node.conversations:
-            if isinstance(conversation, Averager):
+            if isinstance(conversation, EdgeConversation):
                 conversation.peer_alive(peer, self.nodes[peer].incarnation, self.now)
         self.touch(node)
 

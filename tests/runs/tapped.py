@@ -62,6 +62,8 @@ FRAMES: dict[str, set[str]] = {
     "Act": {"action"},
     "Average": {"vector"},
     "Share": {"offer"},
+    "LedgerDigest": {"version"},
+    "LedgerEntry": {"payload"},
     # Best choices by goal and by message: what the agent's table has come to, not what it does in any episode. Only the run server hears.
     "Metrics": {"values", "sketch", "leading", "reading"},
     "Welcome": {"config"},
