@@ -29,7 +29,7 @@ class Version(NamedTuple):
 
     incarnation: int
     """life of the origin"""
-    count: int
+    number: int
     """how often it has published"""
     seal: int = 0
 
@@ -38,7 +38,7 @@ class Version(NamedTuple):
         not counted, since a life's first publication contains them or they are lost."""
         if known <= self:
             return 0
-        return max(1, known.count - self.count if known.incarnation == self.incarnation else known.count)
+        return max(1, known.number - self.number if known.incarnation == self.incarnation else known.number)
 
 
 NOTHING = Version(0, 0)

@@ -176,7 +176,7 @@ class Ledger(StatisticsConsensus):
         if origin == self.name:
             self._own = None
         version = held.version
-        self._keep(make_entry(self.basis, self.epoch, origin, version.incarnation, version.count + 1, np.empty(0)), now)
+        self._keep(make_entry(self.basis, self.epoch, origin, version.incarnation, version.number + 1, np.empty(0)), now)
         self.counters["withdrawn"] += 1
 
     def begin_epoch(self, epoch: int, now: float, basis: str = "") -> None:
@@ -398,7 +398,7 @@ class Ledger(StatisticsConsensus):
         """The own payload under a version above everything that is known of the own."""
         known = max([self._held(self.name), *(claims.get(self.name, NOTHING) for claims in self._claims.values())])
         incarnation = max(self._incarnation, known.incarnation)
-        count = known.count + 1 if known.incarnation == incarnation else 1
+        count = known.number + 1 if known.incarnation == incarnation else 1
         self._keep(make_entry(self.basis, self.epoch, self.name, incarnation, count, payload), now)
 
     def _keep(self, entry: Entry, now: float) -> None:

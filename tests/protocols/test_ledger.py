@@ -92,7 +92,7 @@ def test_equal_under_loss_delay_and_repetition(seed: int) -> None:
             )
     network.run(60.0)
     assert_equal(ledgers)
-    assert [entry.count for entry in ledgers["a"].versions.values()] == [10] * 4
+    assert [entry.number for entry in ledgers["a"].versions.values()] == [10] * 4
     assert network.sent < 3000
 
 
@@ -157,7 +157,7 @@ def test_merging_is_idempotent_and_commutative(data: st.DataObject, numbers: lis
         for entry in given_:
             version = entry.version
             message = LedgerEntry(
-                basis="basis", epoch=0, origin=entry.origin, incarnation=version.incarnation, count=version.count, seal=version.seal
+                basis="basis", epoch=0, origin=entry.origin, incarnation=version.incarnation, count=version.number, seal=version.seal
             )  # fmt: skip
             one.receive("b", message, {"payload": entry.payload}, 0.0)
     assert once.digest == often.digest and once.total().vector.tobytes() == often.total().vector.tobytes()
@@ -322,7 +322,7 @@ def test_a_process_that_counts_no_lives_never_publishes_below_what_others_hold()
     b.peer_alive("a", 1, 1.0)
     settle({"a": again, "b": b}, 1.0)
     assert_equal({"a": again, "b": b})
-    assert b.entry("a").payload.tobytes() == payload(7).tobytes() and b.versions["a"].count > 5  # type: ignore[union-attr]
+    assert b.entry("a").payload.tobytes() == payload(7).tobytes() and b.versions["a"].number > 5  # type: ignore[union-attr]
     assert again.counters["overtaken"] == 1
 
 
