@@ -69,6 +69,8 @@ class EpisodeRecord:
     assigned: bool = False
     touched: tuple[tuple[int, ...], ...] = field(default=())
     """landmarks each member's body touched when the episode ended"""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """what else the environment measures of an episode, by the name of the figure: the server reports means over episodes"""
 
 
 class VectorEnvironment(Protocol):

@@ -1,4 +1,4 @@
-"""Environments by the id of the configuration: `landmarks`, `package:module` of PettingZoo's kind, `gymnasium:ID`."""
+"""Environments by the id of the configuration: `landmarks`, `reward_collection`, `package:module` of PettingZoo's kind, `gymnasium:ID`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from env_server.contracts import VectorEnvironment
 from env_server.landmarks.settings import LandmarksOptions
+from env_server.reward_collection.settings import RewardCollectionOptions
 from env_server.settings import EnvironmentSettings
 from env_server.supervisor import GoalSupervisor
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout
+from protocols.settings import Settings
 
+Options = TypeVar("Options", bound=Settings)
 Edges = Iterable[tuple[str, str]] | None
-LANDMARKS = "landmarks"
+LANDMARKS, REWARD_COLLECTION = "landmarks", "reward_collection"
+OWN: dict[str, type[Settings]] = {LANDMARKS: LandmarksOptions, REWARD_COLLECTION: RewardCollectionOptions}
+"""our environments, with the classes of their `environment.options`"""
+_PLACE = ("environment", "options")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 _PIP = {
     "mpe2": "pip install mpe2",
@@ -68,6 +74,10 @@ def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = 
 
         options = _landmarks(settings, agents)
         return VectorLandmarks(options, agents, settings.copies, edges, seed, _supervisor(settings, options))
+    if settings.id == REWARD_COLLECTION:
+        from env_server.reward_collection.environment import VectorRewardCollection
+
+        return VectorRewardCollection(_options(settings, RewardCollectionOptions), agents, settings.copies, seed)
     from env_server.adapters.parallel import CopiesOfParallel
 
     make = _maker(settings)
@@ -87,6 +97,11 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         options = _landmarks(settings, agents)
         _supervisor(settings, options)
         return Description({agent: observation_layout(options) for agent in agents}, options.goal_space)
+    if settings.id == REWARD_COLLECTION:
+        from env_server.reward_collection import sites
+
+        layout = sites.observation_layout(_options(settings, RewardCollectionOptions))
+        return Description(dict.fromkeys(agents, layout))
     from env_server.adapters.parallel import translations
 
     environment = _maker(settings)()
@@ -124,21 +139,25 @@ def problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
     return []
 
 
-def _landmarks(settings: EnvironmentSettings, agents: Sequence[str]) -> LandmarksOptions:
-    place = ("environment", "options")
+def _options(settings: EnvironmentSettings, kind: type[Options]) -> Options:
+    """The options of one of our environments; `EnvironmentProblem` names all that are wrong."""
     try:
-        options = LandmarksOptions(**settings.options)
+        return kind(**settings.options)
     except ValidationError as error:
         found = []
         for one in error.errors():
             message = one["msg"].removeprefix("Value error, ")
             if one["type"] == "extra_forbidden":
-                message = f"unknown option{_nearest(str(one['loc'][0]), LandmarksOptions.model_fields)}"
-            found.append(Problem((*place, *map(str, one["loc"])), message))
+                message = f"unknown option{_nearest(str(one['loc'][0]), kind.model_fields)}"
+            found.append(Problem((*_PLACE, *map(str, one["loc"])), message))
         raise EnvironmentProblem(*found) from error
+
+
+def _landmarks(settings: EnvironmentSettings, agents: Sequence[str]) -> LandmarksOptions:
+    options = _options(settings, LandmarksOptions)
     if len(agents) < options.members:
         message = f"{options.members} agents are in one episode, but agents.count is {len(agents)}: raise it or lower members"
-        raise EnvironmentProblem(Problem((*place, "members"), message))
+        raise EnvironmentProblem(Problem((*_PLACE, "members"), message))
     return options
 
 
@@ -170,8 +189,8 @@ def _maker(settings: EnvironmentSettings) -> Callable[[], Any]:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     package, colon, name = settings.id.partition(":")
     if not colon:
-        hint = _nearest(settings.id, [LANDMARKS, *_PIP])
-        raise _unknown(settings.id, f"unknown environment{hint or '; ids are landmarks, package:module or gymnasium:ID'}")
+        hint = _nearest(settings.id, [*OWN, *_PIP]) or f"; ids are {', '.join(OWN)}, package:module or gymnasium:ID"
+        raise _unknown(settings.id, f"unknown environment{hint}")
     return _gymnasium(settings, name) if package == "gymnasium" else _pettingzoo(settings, package, name)
 
 

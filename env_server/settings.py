@@ -21,8 +21,8 @@ class EnvironmentSettings(Settings):
     """Which environment is played, in how many copies, and what happens to who is late."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
-    """`landmarks`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or `pettingzoo.butterfly:pistonball_v6`; or
-    `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`"""
+    """`landmarks`; `reward_collection`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or
+    `pettingzoo.butterfly:pistonball_v6`; or `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`"""
     options: dict[str, Any] = {}
     """keyword arguments of the environment"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16

@@ -19,6 +19,7 @@ def figures(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
 
     - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
     - `length`: steps until the last member was done
+    - figures of the environment's own (`EpisodeRecord.figures`), each over the episodes that have it
     - `success.individual`, `success.cooperative`: among members with such a goal, those who were rewarded
     - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
       members the share of such episodes in which both hold the same goal, which is the published figure
@@ -29,6 +30,8 @@ def figures(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
         return {}
     returns = [sum(record.rewards) for record in whole]
     result = {"return": float(np.mean(returns)), "length": float(np.mean([max(record.lengths, default=0) for record in whole]))}
+    for name in sorted({name for record in whole for name in record.figures}):
+        result[name] = float(np.mean([record.figures[name] for record in whole if name in record.figures]))
     if space is None:
         return result
     best = [space.best_return(len(record.members)) for record in whole]

@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 import env_server.landmarks.environment
-import env_server.main  # noqa: F401
+import env_server.main
+import env_server.reward_collection.environment  # noqa: F401

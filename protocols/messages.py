@@ -265,8 +265,21 @@ class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     smallest: Annotated[int, Meta(ge=1, le=8)] = 1
 
 
+class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Parameters of `protocols.reward_map.RewardMap`: where in a plane reward is paid. Site j is (`x[j]`, `y[j]`), worth `value[j]`."""
+
+    x: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    y: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    value: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    radius: Annotated[float, Meta(gt=0, le=1e12)]
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=2)]
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=2)]
+    action_cost: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    exclusive: bool = False
+
+
 class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """What an agent sees and does: its observation array, its actions, and the goals it may hold."""
+    """What an agent sees and does: its observation array, its actions, the goals it may hold, and where it is paid, if it may know."""
 
     shape: Annotated[list[Count], Meta(max_length=4)]
     dtype: Literal["f4", "u1"] = "f4"
@@ -275,6 +288,7 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
     high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
     goals: GoalSpaceInfo | None = None
+    reward_map: RewardMapInfo | None = None
 
 
 class Join(Message):

@@ -33,13 +33,9 @@ class _Installed:
     """Answers by making one copy, as the environment server will make many."""
 
     def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
-        from env_server.registry import LANDMARKS
+        from env_server.registry import OWN
 
-        if settings.id != LANDMARKS:
-            return None
-        from env_server.landmarks.settings import LandmarksOptions
-
-        return LandmarksOptions
+        return OWN.get(settings.id)
 
     def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
         from env_server import registry

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flag_rules import FlagRules
 from gymnasium import spaces
-from landmark_walkers import FlagRules
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test
 

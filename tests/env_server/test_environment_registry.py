@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from env_server.adapters.parallel import CopiesOfParallel
 from env_server.landmarks.environment import VectorLandmarks
 from env_server.registry import EnvironmentProblem, create, describe, problems
+from env_server.reward_collection.environment import VectorRewardCollection
 from env_server.settings import EnvironmentSettings
 from orchestrator.config import Configuration
 from protocols.topology import build
@@ -34,6 +35,9 @@ def names(count: int) -> list[str]:
         ("simple_spread_v3", {}, 2, "environment.id", ["package:module"]),
         ("landmarks", {"rom": 200}, 2, "environment.options.rom", ["did you mean room?"]),
         ("landmarks", {"landmarks": 1}, 2, "environment.options.landmarks", ["greater than or equal to 2"]),
+        ("reward_colection", {}, 2, "environment.id", ["did you mean reward_collection?"]),
+        ("reward_collection", {"exclusiv": True}, 2, "environment.options.exclusiv", ["did you mean exclusive?"]),
+        ("reward_collection", {"variant": "far", "sites": 4}, 2, "environment.options", ["leave sites out"]),
         ("landmarks", {"members": 3}, 2, "environment.options.members", ["3 agents", "agents.count is 2"]),
         ("landmarks", {"room": 100}, 2, "environment.options", ["enlarge room"]),
         ("mpe2:simple_spread_v2", {}, 3, "environment.id", ["did you mean simple_spread_v3"]),
@@ -73,7 +77,11 @@ def test_agents_that_would_never_play_are_named() -> None:
 
 
 def test_create_and_describe_agree() -> None:
-    for one, kind, goals in ((settings("landmarks"), VectorLandmarks, 6), (settings("mpe2:simple_spread_v3", N=2), CopiesOfParallel, None)):
+    for one, kind, goals in (
+        (settings("landmarks"), VectorLandmarks, 6),
+        (settings("reward_collection", exclusive=True), VectorRewardCollection, None),
+        (settings("mpe2:simple_spread_v3", N=2), CopiesOfParallel, None),
+    ):
         description = describe(one, names(2))
         environment = create(one, names(2))
         assert isinstance(environment, kind) and environment.copies == 2
@@ -94,7 +102,8 @@ def test_examples_are_valid_and_their_environments_playable(path: Path) -> None:
     assert problems(configuration.environment, agents, edges) == []
     description = describe(configuration.environment, agents, edges)
     assert (description.goal_space is None) == (configuration.agents.goals is None)
-    assert all(len(layout.shape) == 1 and layout.actions for layout in description.layouts.values()), "the examples use double_dqn"
+    discrete = configuration.agents.learner.kind == "double_dqn"
+    assert all(len(layout.shape) == 1 and bool(layout.actions) == discrete for layout in description.layouts.values())
     small = configuration.environment.model_copy(update={"copies": 2})
     environment = create(small, agents, edges, configuration.seed)
     environment.reset(configuration.seed)

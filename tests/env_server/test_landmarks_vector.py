@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from landmark_walkers import FlagRules
+from flag_rules import FlagRules
 
 from env_server.contracts import EpisodeRecord, GoalEnvironment, OfferedEpisode, Outcome
 from env_server.landmarks import parallel_env
