@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -46,9 +47,10 @@ class VectorRewardCollection:
         self._next_episode = first_episode
         self._episode = np.full(self.copies, -1, np.int64)
         self._evaluation = np.zeros(self.copies, bool)
+        self._marks = np.zeros(self.copies, np.uint16)
         self._earned = np.zeros((self.copies, len(self.agents)))
         self._steps = self.options.horizon
-        self._trail: list[NDArray[np.float32]] = []
+        self._trail: deque[NDArray[np.float32]] = deque(maxlen=_TRAIL)
         self._records: list[EpisodeRecord] = []
 
     def layout(self, agent: str) -> Layout:
@@ -93,16 +95,17 @@ class VectorRewardCollection:
         self._episode = np.arange(self._next_episode, self._next_episode + self.copies)
         self._next_episode += self.copies
         self._evaluation = np.array([self._schedule.draw()[0] for _ in range(self.copies)])
+        self._marks = np.where(self._evaluation, Flag.MEMBER | Flag.EVALUATION, Flag.MEMBER).astype(np.uint16)
         noisy = self._episode.tolist() if self.options.process_noise else []
         self._worlds.begin([episode_generator(self._seed, episode, Stream.ENVIRONMENT) for episode in noisy])
         self._earned[:] = 0.0
         self._steps = 0
-        self._trail = []
+        self._trail.clear()
         self._follow()
         return self._outcome(np.zeros_like(self._earned), Flag.FIRST)
 
     def _follow(self) -> None:
-        self._trail = [*self._trail[1 - _TRAIL :], self._worlds.position[:_TRAILED].astype(np.float32)]
+        self._trail.append(self._worlds.position[:_TRAILED].astype(np.float32))
 
     def _record(self) -> None:
         members, lengths = self.agents, (self._steps,) * len(self.agents)
@@ -116,8 +119,8 @@ class VectorRewardCollection:
     def _outcome(self, reward: NDArray[np.float64], flag: Flag) -> Outcome:
         seen = np.ascontiguousarray(self._worlds.position.transpose(1, 0, 2), np.float32)
         given = np.ascontiguousarray(reward.T, np.float32)
-        marks = int(Flag.MEMBER | flag) + int(Flag.EVALUATION) * self._evaluation
-        flags = np.tile(marks.astype(np.uint16), (len(self.agents), 1))
+        flags = np.empty(given.shape, np.uint16)
+        flags[:] = self._marks | np.uint16(flag)
         return Outcome({name: AgentBatch(seen[i], given[i], flags[i]) for i, name in enumerate(self.agents)}, self._episode.copy())
 
     # --- presence, evaluation, figures, pictures --------------------------------------------------------------------------------------

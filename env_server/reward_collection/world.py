@@ -45,7 +45,8 @@ class Worlds:
         p <- clip(p + g a + w, low, high),  w ~ N(0, process_noise^2) on each axis;  reward as in `RewardMap`, at the new p.
         """
         there = self.active[:, None]
-        used = np.where(there, np.clip(np.nan_to_num(action.astype(np.float64)), -1.0, 1.0), 0.0)
+        usable = there & ~np.isnan(action)
+        used = np.where(usable, np.minimum(np.maximum(action, -1.0), 1.0), 0.0).astype(np.float64)
         moved = self.position + self.gains * used
         if self.options.process_noise:
             moved += self.options.process_noise * there * self._draw()
