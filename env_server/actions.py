@@ -13,13 +13,17 @@ from protocols.messages import Layout
 
 
 def checked_action(arrays: Mapping[str, NDArray[Any]], layout: Layout | None, copies: int) -> NDArray[Any]:
-    """The frame `action` of an `Act`, `[K, A]`: int32 choices, each within its range, or float32 values. `BadMessage` for any other."""
+    """The frame `action` of an `Act`, `[K, A]`: int32 choices, each within its range, or float32 values, moved to the nearest bound
+    where they lie beyond it: so what agents are told was applied is what counted. `BadMessage` for any other."""
     action = arrays.get("action")
     if layout is None or action is None:
         raise BadMessage("E_FRAME", "no frame `action`, or nobody of that name here")
     expected = (copies, len(layout.actions) or len(layout.low))
     if action.shape != expected or action.dtype != (np.int32 if layout.actions else np.float32):
         raise BadMessage("E_FRAME", f"action is {action.dtype}{list(action.shape)}, not {list(expected)}")
-    if layout.actions and ((action < 0) | (action >= np.array(layout.actions))).any():
+    if not layout.actions:
+        within: NDArray[Any] = np.clip(action, np.array(layout.low, np.float32), np.array(layout.high, np.float32))
+        return within
+    if ((action < 0) | (action >= np.array(layout.actions))).any():
         raise BadMessage("E_FRAME", f"an action outside of {layout.actions}")
     return action
