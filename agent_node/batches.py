@@ -21,7 +21,7 @@ def goal_encodings(space: GoalSpace | None) -> NDArray[np.float32]:
 
 
 def make_batch(samples: list[Sample], imagined: list[bool], features: Features, encodings: NDArray[np.float32]) -> Batch:
-    """One batch of all samples; rows of `samples[i]` carry `imagined[i]`."""
+    """One batch of all samples; rows of `samples[i]` carry `imagined[i]`. All samples have the same extras."""
 
     def joined(name: str) -> NDArray[np.generic]:
         parts = [getattr(sample, name) for sample in samples]
@@ -41,6 +41,7 @@ def make_batch(samples: list[Sample], imagined: list[bool], features: Features, 
         terminated=torch.from_numpy(joined("terminated")),
         weight=torch.from_numpy(np.concatenate([_weights(sample) for sample in samples])),
         imagined=torch.from_numpy(dreamt),
+        extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
     )
 
 

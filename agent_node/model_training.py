@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from agent_node.contracts import AdditiveModel
 from agent_node.parts import Parts
 from agent_node.settings import ReplaySettings
 from protocols.telemetry import TimeShares
@@ -42,11 +43,18 @@ class ModelTraining:
         if parts.model is None or parts.buffer is None or settings is None:
             return
         self._measure_once()
+        if isinstance(parts.model, AdditiveModel):
+            if parts.model.due:
+                self._refit(parts.model)
+            return
         if self._measured and len(parts.buffer) >= self._warmup:
             self._credit += settings.updates_per_tick
             while self._credit >= 1:
                 self._credit -= 1
                 self._fit()
+        if parts.world is not None and parts.world.due:
+            with self._time.spent("model"):
+                parts.world.refresh()
 
     def _fit(self) -> None:
         parts = self._parts
@@ -55,9 +63,19 @@ class ModelTraining:
         with self._time.spent("model"):
             data = [parts.buffer.model_data(self._batch, parts.random["model"]) for _ in range(self._members)]
             metrics = parts.model.fit(data)
+        self._count(metrics)
+
+    def _count(self, metrics: dict[str, float]) -> None:
         self.fits += 1
         for name, value in metrics.items():
             self._sums[f"world_model.{name}"].append(value)
+
+    def _refit(self, model: AdditiveModel) -> None:
+        """An additive model has taken in enough: it is computed anew, and imagined with."""
+        with self._time.spent("model"):
+            self._count(model.refit())
+            if self._parts.world is not None:
+                self._parts.world.refresh()
 
     def _measure_once(self) -> None:
         """The error before the first fit: what all later ones are compared with."""

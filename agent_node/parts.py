@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from agent_node.batches import goal_encodings, make_batch, rollout_batch
+from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer, Sample
 from agent_node.buffers.rollout import RolloutBuffer
 from agent_node.contracts import Batch, GoalSource, Learner, WorldModel
 from agent_node.features import Features
 from agent_node.goals.coordination_game import CoordinationGame
 from agent_node.settings import AgentSettings, ExchangeSettings, RolloutSettings
-from agent_node.world_models.imagination import Imagination
+from agent_node.world_models.optimism import Optimism
+from agent_node.world_models.world import World
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout
@@ -35,14 +37,14 @@ class Parts:
     features: Features
     space: GoalSpace | None
     learner: Learner
-    model: WorldModel | None
+    world: World | None
+    """the world model, and what is made of it"""
     buffer: ReplayBuffer | None
     """what the learner or the world model remembers; None where neither learns from memory"""
     imported: ReplayBuffer | None
     """what partners told of their steps; None where nobody does, or where the learner does not learn from memory"""
     rollouts: RolloutBuffer | None
     """the newest steps, for a learner that takes each once"""
-    imagination: Imagination | None
     source: GoalSource | None
     game: CoordinationGame | None
     random: dict[str, np.random.Generator]
@@ -68,6 +70,10 @@ class Parts:
         space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
         averaged = exchange.consensus.groups if exchange.consensus else []
         interface = features.interface(space.landmarks if space else 0)
+        optimism: Optimism | None = None
+        if settings.optimism is not None:
+            optimism = create("optimism", settings.optimism)(settings.optimism, features)
+            interface = replace(interface, hallucinated=optimism.hallucinated)
         learner: Learner = create("learner", settings.learner)(
             settings.learner,
             interface,
@@ -82,17 +88,15 @@ class Parts:
         rollouts: RolloutBuffer | None = None
         if isinstance(settings.learner, RolloutSettings):
             rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, features.action_size, features.discrete)
-        model: WorldModel | None = None
-        imagination = None
-        if settings.world_model is not None:
+        world: World | None = None
+        if settings.world_model is not None and buffer is not None:
             whose = "agents" if "world_model" in averaged else name
             landmarks = space.landmarks if space else 0
-            model_seed = integer(seed, whose, Stream.WORLD_MODEL)
-            built = create("world_model", settings.world_model)(settings.world_model, features, landmarks, model_seed)
-            model = built
-            if buffer is not None and learner.wants == "replay":
-                dreams = integer(seed, name, Stream.IMAGINATION, life)
-                imagination = Imagination(built, learner, buffer, goal_encodings(space), settings.world_model.horizon, dreams)
+            model: WorldModel = create("world_model", settings.world_model)(
+                settings.world_model, features, landmarks, integer(seed, whose, Stream.WORLD_MODEL)
+            )
+            dreams = integer(seed, name, Stream.IMAGINATION, life)
+            world = World(settings.world_model, model, learner, buffer, layout, space, optimism, dreams)
         if space is not None and settings.goals is None:
             raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
         source: GoalSource | None = None
@@ -107,21 +111,35 @@ class Parts:
         imported: ReplayBuffer | None = None
         if told is not None and learner.wants == "replay":
             imported = ReplayBuffer(told.transitions, features, space, partners=max(1, party - 1))
-        return cls(settings, exchange, features, space, learner, model, buffer, imported, rollouts, imagination, source, game, random)
+        return cls(settings, exchange, features, space, learner, world, buffer, imported, rollouts, source, game, random)
 
     def batch(self, size: int) -> Batch:
         """A batch of remembered transitions, a share of them relabelled, and of imagined ones. `ValueError` without a memory."""
         if self.buffer is None:
             raise ValueError("this agent remembers no transitions; ask it for rollouts")
-        settings = self.settings.world_model
-        dreamt = 0
-        if self.imagination is not None and settings is not None and self.model is not None and self.model.ready:
-            dreamt = round(size * settings.imagined_ratio)
+        world, dreamt = self.world, 0
+        if world is not None and world.imagines:
+            dreamt = round(size * world.settings.imagined_ratio)
         samples = self._samples(self.buffer, size - dreamt) if dreamt < size else []
-        if dreamt and self.imagination is not None:
-            samples.append(self.imagination.sample(dreamt))
+        if world is not None:
+            for sample in samples:
+                world.hope(sample)
+            if dreamt:
+                samples.append(world.imagined(dreamt))
         imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
         return make_batch(samples, imagined, self.features, goal_encodings(self.space))
+
+    @property
+    def model(self) -> WorldModel | None:
+        """The world model."""
+        return None if self.world is None else self.world.model
+
+    def remember(self, episode: Episode) -> None:
+        """An own training episode is over."""
+        if self.buffer is not None:
+            self.buffer.add(episode)
+            if self.world is not None:
+                self.world.remember(episode, self.buffer.is_held_out(episode.number))
 
     def rollout(self) -> Batch | None:
         """The newest whole rollout, once."""
@@ -148,8 +166,8 @@ class Parts:
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors by prefixed name, and random states for the manifest."""
         tensors = {f"learner/{name}": tensor for name, tensor in self.learner.state_dict().items()}
-        if self.model is not None:
-            tensors |= {f"world_model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.world is not None:
+            tensors |= {f"world/{name}": tensor for name, tensor in self.world.state().items()}
         arrays = {} if self.buffer is None else {f"buffer/{name}": array for name, array in self.buffer.state().items()}
         if self.game is not None:
             arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
@@ -165,8 +183,8 @@ class Parts:
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
         self.learner.load_state_dict(part("learner/"))
-        if self.model is not None:
-            self.model.load_state_dict(part("world_model/"))
+        if self.world is not None:
+            self.world.load_state(part("world/"))
         if self.buffer is not None:
             self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
         if self.game is not None:

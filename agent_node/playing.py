@@ -109,8 +109,7 @@ class Playing:
             self.goals.finished(episode.number, episode.goal, episode.total_reward, learn)
         if episode.evaluation:
             return
-        if self.parts.buffer is not None:
-            self.parts.buffer.add(episode)
+        self.parts.remember(episode)
         if self.hindsight is not None and agreement is not None and not episode.peer_lost:
             self.hindsight.finished(episode, agreement.others, self._clock.now())
 

@@ -19,7 +19,8 @@ class LearnerSettings(Settings):
     groups: ClassVar[tuple[str, ...]] = ("critic",)
     """names of the learner's parameter groups, which consensus may average"""
     abilities: ClassVar[tuple[str, ...]] = ()
-    """what it can do besides: probabilities (`contracts.Probabilities`), surprise (`contracts.Surprise`)"""
+    """what it can do besides: probabilities (`contracts.Probabilities`), surprise (`contracts.Surprise`), optimism (it takes what
+    `world_models.optimism` notes beside transitions)"""
     kind: str
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
@@ -80,6 +81,7 @@ class SACSettings(ReplaySettings):
     """Soft actor-critic for continuous actions, with automatic temperature."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    abilities: ClassVar[tuple[str, ...]] = ("optimism",)
     kind: Literal["sac"] = "sac"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
     """step size of Adam, of all networks"""
@@ -172,6 +174,8 @@ register("optimism", "hallucination", HallucinationSettings, "agent_node.world_m
 class ImaginarySettings(Settings):
     """Imagined transitions that are kept for a while, made anew whenever the model has learnt."""
 
+    every: Annotated[int, Field(ge=1)] = 250
+    """own steps between two refreshes; models that count themselves when they are due (gp) take no notice of it"""
     starts: Annotated[int, Field(ge=1, le=65536)] = 256
     """real states from which each refresh imagines"""
     horizon: tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]] = (2, 5)
@@ -180,6 +184,11 @@ class ImaginarySettings(Settings):
     """own steps between which the horizon grows from its first to its last value"""
     kept: Annotated[int, Field(ge=1, le=1000)] = 20
     """refreshes whose transitions are kept"""
+    reward: Literal["model", "known", "learned"] = "model"
+    """what is earned in imagination: model: what the world model predicts; known: by the environment's own map of rewards, where it tells
+    one; learned: by means over the cells of a grid"""
+    cell: Positive = 0.5
+    """learned: side of a cell, in units of the observation"""
     trust: Positive | None = None
     """|sigma| of a prediction beyond which the rest of a trajectory teaches nothing to a policy that exploits; null: it may be any"""
 
@@ -198,6 +207,8 @@ class WorldModelSettings(Settings):
     """fits for each step message"""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """share of episodes kept from training, on which the prediction error is reported"""
+    imaginary: ImaginarySettings | None = None
+    """imagined transitions are made after each refresh of the model and kept for a while; null: made for each few batches, by `horizon`"""
 
 
 class EnsembleSettings(WorldModelSettings):
@@ -291,6 +302,8 @@ class AgentSettings(Settings):
     """what improves the policy"""
     world_model: Annotated[WorldModelSettings, Registered("world_model")] | None = None
     """what predicts the next observation; null for a model-free agent"""
+    optimism: Annotated[OptimismSettings, Registered("optimism")] | None = None
+    """what the policy that explores is promised where the world model does not know; null: nothing"""
     buffer: BufferSettings = BufferSettings()
     """what it remembers"""
     goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()

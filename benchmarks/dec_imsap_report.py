@@ -63,23 +63,24 @@ def keep(experiment: str, method: str, seed: int, directory: Path) -> None:
 
 
 def summarise(directory: Path) -> dict[str, Curve]:
-    """Curves of one run."""
+    """Curves of one run. Steps count evaluations too; what ended after training counts as its last twentieth.
+    The first one is left out: of the first episodes only those have ended that succeeded soon."""
     rows: dict[str, Curve] = {}
     for line in (directory / "nodes" / "env-0" / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         if row["name"] in {*TRAINING, *EVALUATIONS, "episodes"}:
             rows.setdefault(row["name"], []).append((row["step"], row["value"]))
     episodes = dict(rows.pop("episodes", []))
-    end = max(episodes, default=1)
+    end = int(json.loads((directory / "config.json").read_text())["until"]["steps"])
     curves = {name: curve for name, curve in rows.items() if name in EVALUATIONS}
     for name in TRAINING:
         parts: dict[int, list[tuple[float, float]]] = {}
         for steps, value in rows.get(name, []):
-            parts.setdefault(-(-steps * PARTS // end), []).append((value, episodes.get(steps, 0.0)))
+            parts.setdefault(min(PARTS, -(-steps * PARTS // end)), []).append((value, episodes.get(steps, 0.0)))
         curves[name] = [
             (end * part // PARTS, float(np.average([value for value, _ in windows], weights=[count for _, count in windows])))
             for part, windows in sorted(parts.items())
-            if part and sum(count for _, count in windows)
+            if part > 1 and sum(count for _, count in windows)
         ]
     return curves
 

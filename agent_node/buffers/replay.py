@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Sample:
     relabelled: NDArray[np.bool_]
     weight: NDArray[np.float32] | None = None
     """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """each `[n, ...]`: what a learner wants beside its transitions (`contracts.Batch.extras`)"""
 
 
 class ReplayBuffer:

@@ -5,7 +5,7 @@ there in evaluations too. Both learn from the same transitions. Without `exploit
 `agent_node.learners.actor_critic`.
 
 A batch may bring in `extras`: `bonus[B]`, what optimism adds to the reward; `hallucination[B, H]`, the components of actions that only the
-world model has heard of (`Interface.hallucinated`).
+world model has heard of (`Interface.hallucinated`); `trusted[B]`, 0 for steps from which the policy that exploits must not learn.
 
 Averaged with neighbours: `policy` and `critic` of all pairs.
 """
@@ -82,7 +82,8 @@ class SAC:
         reward = batch.reward if bonus is None else batch.reward + bonus
         metrics = self.explorer.update(state, hoped, reward, following, batch.terminated, batch.weight)
         if self.exploiter is not None:
-            plain = self.exploiter.update(state, action, batch.reward, following, batch.terminated, batch.weight)
+            weight = batch.weight * batch.extras["trusted"] if "trusted" in batch.extras else batch.weight
+            plain = self.exploiter.update(state, action, batch.reward, following, batch.terminated, weight)
             metrics |= {f"exploit.{name}": value for name, value in plain.items()}
         self.updates += 1
         return metrics

@@ -211,6 +211,20 @@ def _rollouts(subject: Subject) -> Iterator[Finding]:
             hindsight = None  # once is enough
 
 
+@reads("agents")
+def _optimism(subject: Subject) -> Iterator[Finding]:
+    """Optimism is noted beside imagined transitions that are kept, and only some learners look there."""
+    overrides = subject.configuration.agents.overrides
+    for name, settings in _agents(subject).items():
+        if settings.optimism is None:
+            continue
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        if "optimism" not in settings.learner.abilities:
+            yield Finding((*top, "optimism"), f"learner {settings.learner.kind} takes no notice of it; write null, or choose learner sac")
+        elif settings.world_model is None or settings.world_model.imaginary is None:
+            yield Finding((*top, "optimism"), "needs a world model whose imagined transitions are kept; write world_model.imaginary: {}")
+
+
 @reads("environment", "agents.count", "network.topology")
 def _environment(subject: Subject) -> Iterator[Finding]:
     if not isinstance(subject.graph, UnfitTopology):

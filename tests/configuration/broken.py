@@ -103,6 +103,12 @@ CASES = [
         M("exchange.hindsight.share", "off the policy of learner ppo"),
     ),
     _case(
+        "optimism that nobody notes or takes",
+        START + "environment: {id: 'gymnasium:Pendulum-v1'}\nagents:\n  count: 1\n  goals: null\n  learner: {kind: sac}\n"
+        "  world_model: {kind: ensemble}\n  optimism: «{kind: bonus}\n",
+        M("agents.optimism", "write world_model.imaginary: {}"),
+    ),
+    _case(
         "unknown key in a block and in a flow map",
         START + PLACE + "agents:\n  «cuont: 4\n  learner: {kind: double_dqn, «learning_rat: 1e-3}\n",
         M("agents.cuont", "unknown key", "count"),

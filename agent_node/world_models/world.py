@@ -1,0 +1,161 @@
+"""What an agent makes of its world model: imagined transitions, optimism, and what it is told of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.batches import goal_encodings
+from agent_node.buffers.episodes import Episode
+from agent_node.buffers.replay import ReplayBuffer, Sample
+from agent_node.contracts import AdditiveModel, Learner, ModelData, WorldModel
+from agent_node.settings import ImaginarySettings, WorldModelSettings
+from agent_node.world_models.imaginary import ImaginaryBuffer, Reward
+from agent_node.world_models.imagination import Imagination
+from agent_node.world_models.optimism import Optimism
+from agent_node.world_models.reward_grid import RewardGrid
+from protocols.errors import ConfigurationError
+from protocols.goal_space import GoalSpace
+from protocols.messages import Layout
+from protocols.reward_map import RewardMap
+
+Floats = NDArray[np.float32]
+
+
+class World:
+    """One agent's world model at work. Without `optimism` the model's mean is believed, and only the reward is paid."""
+
+    def __init__(
+        self,
+        settings: WorldModelSettings,
+        model: WorldModel,
+        learner: Learner,
+        buffer: ReplayBuffer,
+        layout: Layout,
+        space: GoalSpace | None,
+        optimism: Optimism | None,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.model = model
+        self.optimism = optimism
+        self.grid: RewardGrid | None = None
+        self.steps = 0
+        """own steps so far, by which optimism falls and horizons grow"""
+        self._refreshed = 0
+        self._features = buffer.features
+        self._imagination: Imagination | None = None
+        self._kept: ImaginaryBuffer | None = None
+        if learner.wants != "replay":
+            return
+        if settings.imaginary is None:
+            self._imagination = Imagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
+        else:
+            reward = self._reward(settings.imaginary, layout)
+            self._kept = ImaginaryBuffer(settings.imaginary, model, learner, buffer, reward, optimism, seed)
+
+    def _reward(self, settings: ImaginarySettings, layout: Layout) -> Reward | None:
+        """What is earned in imagination; None: what the model predicts. `ConfigurationError` where that can't be known."""
+        if settings.reward == "learned":
+            if layout.reward_map is None:
+                raise ConfigurationError(
+                    "agents.world_model.imaginary.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
+                )
+            low, high = layout.reward_map.low, layout.reward_map.high
+            grid = self.grid = RewardGrid(low, high, settings.cell)
+            return lambda place, action: grid.predict(place)[0]
+        if settings.reward == "known":
+            if layout.reward_map is None:
+                raise ConfigurationError(
+                    "agents.world_model.imaginary.reward: this environment does not tell where it pays; write learned or model"
+                )
+            known = RewardMap.from_info(layout.reward_map)
+            return lambda place, action: known.reward(place, action).astype(np.float32)
+        return None
+
+    # --- real transitions -------------------------------------------------------------------------------------------------------------
+
+    def remember(self, episode: Episode, held_out: bool) -> None:
+        """An own training episode is over: additive parts take in each of its transitions once, unless it is held out."""
+        self.steps += episode.steps
+        if held_out:
+            return
+        following = episode.observation[1:]
+        if self.grid is not None:
+            self.grid.absorb(following, episode.reward)
+        if isinstance(self.model, AdditiveModel):
+            stacked = episode.histories(self._features.history)
+            terminated = np.zeros(episode.steps, np.float32)
+            terminated[-1] = episode.terminated
+            self.model.absorb(ModelData(stacked[:-1], episode.action, following, episode.reward, terminated))
+
+    @property
+    def due(self) -> bool:
+        """Whether imagined transitions are kept, and old by now."""
+        every = 0 if self.settings.imaginary is None else self.settings.imaginary.every
+        return self._kept is not None and self.model.ready and self.steps - self._refreshed >= every
+
+    def refresh(self) -> None:
+        """The model has learnt: imagine with it, where imagined transitions are kept."""
+        self._refreshed = self.steps
+        if self._kept is not None and self.model.ready:
+            self._kept.refresh(self.steps)
+
+    def hope(self, sample: Sample) -> None:
+        """Note beside real transitions what optimism has to say of them (`bonus`, `hallucination`, `trusted`)."""
+        if self.optimism is None or self._kept is None:
+            return
+        prediction = self.model.predict(sample.observation, sample.action)
+        luck = self.optimism.explain(prediction, sample.next_observation[:, -1])
+        sample.extras = self._extras(prediction.epistemic, luck, np.ones(len(luck), np.float32))
+
+    def _extras(self, epistemic: NDArray[np.floating], luck: Floats, trusted: Floats) -> dict[str, Floats]:
+        if self.optimism is None:
+            return {}
+        return {"bonus": self.optimism.bonus(epistemic, self.steps), "hallucination": luck, "trusted": trusted}
+
+    # --- imagined ones ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def imagines(self) -> bool:
+        """Whether there are imagined transitions to learn from."""
+        if self._kept is not None:
+            return len(self._kept) > 0
+        return self._imagination is not None and self.model.ready
+
+    def imagined(self, n: int) -> Sample:
+        """n imagined transitions."""
+        if self._kept is None:
+            if self._imagination is None:
+                raise ValueError("this agent imagines nothing")
+            return self._imagination.sample(n)
+        found = self._kept.sample(n)
+        return Sample(
+            found.state, found.action, found.reward, found.following, np.zeros(n, np.float32), np.full(n, -1, np.int64), np.ones(n, bool),
+            extras=self._extras(found.epistemic, found.luck, found.trusted),
+        )  # fmt: skip
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The model's tensors, the grid's, and the own steps. What was imagined is imagined anew."""
+        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.grid is not None:
+            state |= {f"grid/{name}": torch.from_numpy(array) for name, array in self.grid.state().items()}
+        return state | {"steps": torch.tensor([self.steps])}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model/"))
+        if self.grid is not None:
+            self.grid.load_state({name: tensor.numpy() for name, tensor in part("grid/").items()})
+        if "steps" not in state:
+            raise ValueError("the own steps are missing in the state")
+        self.steps = int(state["steps"][0])

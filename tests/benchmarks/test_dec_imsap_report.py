@@ -1,0 +1,72 @@
+"""Figures of experiments: from a run's rows to curves, intervals and lines of a document."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import dec_imsap_report as report
+
+
+def run(directory: Path) -> Path:
+    """Two windows of training in each twentieth of 2,000 steps, and an evaluation at both ends."""
+    rows = [{"name": "eval.own.success.cooperative", "step": step, "value": value} for step, value in ((0, 0.1), (2000, 0.8))]
+    for window in range(40):
+        step = 50 * (window + 1)
+        rows.append({"name": "success.cooperative", "step": step, "value": window % 2})
+        rows.append({"name": "return", "step": step, "value": step / 1000})
+        rows.append({"name": "episodes", "step": step, "value": 30 if window % 2 else 10})
+        rows.append({"name": "of no interest", "step": step, "value": 1.0})
+    rows.append({"name": "return", "step": 2300, "value": 2.0})
+    rows.append({"name": "episodes", "step": 2300, "value": 40})
+    nodes = directory / "nodes" / "env-0"
+    nodes.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps({"until": {"steps": 2000}}))
+    (nodes / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory
+
+
+def test_windows_are_weighted_by_their_episodes(tmp_path: Path) -> None:
+    curves = report.summarise(run(tmp_path))
+    assert curves["success.cooperative"][0] == (200, 0.75)
+    assert [steps for steps, _ in curves["return"]] == list(range(200, 2001, 100)), "of the first episodes only the short ones have ended"
+    assert curves["eval.own.success.cooperative"] == [(0, 0.1), (2000, 0.8)]
+    assert curves["return"][-1][1] == pytest.approx((1.95 * 10 + 2.0 * 30 + 2.0 * 40) / 80), "steps of evaluations that ran on"
+    assert "of no interest" not in curves
+
+
+def test_figures_are_kept_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "FIGURES", tmp_path / "figures.csv")
+    directory = run(tmp_path / "run")
+    for seed in (0, 1, 0):
+        report.keep("methods", "game", seed, directory)
+    figures = report.read()
+    assert figures.keys() == {("methods", "game", 0), ("methods", "game", 1)}
+    assert figures["methods", "game", 0]["success.cooperative"][-1] == (2000, 0.75)
+    lines = report.rows_of("methods", ["game", "nobody"], {"pairs": ("success.cooperative", ".2f")}, figures)
+    assert lines[2:] == ["| game | 2 | 0.00 M | 0.75 [0.75, 0.75] |"]
+
+
+def test_the_middle_of_five_seeds_leaves_out_the_extremes() -> None:
+    mean, low, high = report.middle([0.0, 0.4, 0.5, 0.6, 1.0])
+    assert mean == pytest.approx(0.5)
+    assert 0.0 <= low < 0.5 < high <= 1.0
+    assert report.cell([], ".2f") == "–"
+    assert report.cell([0.123], ".2f") == "0.12"
+
+
+def test_tukeys_test_names_the_pairs_that_are_apart() -> None:
+    text = report.differences({"low": [0.1, 0.12, 0.11], "high": [0.9, 0.91, 0.92], "higher": [0.9, 0.93, 0.91], "one": [0.5]})
+    assert "low and high" in text and "low and higher" in text
+    assert "high and higher" not in text
+    assert report.differences({"low": [0.1, 0.1]}) == ""
+
+
+def test_tables_go_to_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("before\n<!-- methods -->\nold\n<!-- end of methods -->\nafter\n")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    report.write({"methods": ["| a |", "| b |"]})
+    assert document.read_text() == "before\n<!-- methods -->\n| a |\n| b |\n<!-- end of methods -->\nafter\n"
+    with pytest.raises(ValueError, match="has no place for six"):
+        report.write({"six": ["x"]})
