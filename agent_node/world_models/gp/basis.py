@@ -1,0 +1,345 @@
+"""Bases: feature maps that every agent builds from its settings alone, so that statistics of different agents may be added.
+
+A Gaussian process with kernel k is replaced by y = phi(x)^T w, w ~ N(0, Lambda_theta), with m features and diagonal Lambda:
+
+    hsgp       phi_j(x) = prod_d L_d^(-1/2) sin(pi j_d (x_d + L_d) / (2 L_d)),  Lambda = S_theta(omega_j)   (Solin & Sarkka 2020)
+    fourier    phi(x) = (m / 2)^(-1/2) [cos(omega x), sin(omega x)],  omega ~ N(0, diag 1 / l^2),  Lambda = signal_variance
+    inducing   phi(x) = chol(k_zz)^(-1) k_z(x) with unit signal variance,  Lambda = signal_variance      (Nystroem, whitened)
+    linear     1, x appended to any of them,  Lambda = linear_variance
+
+For hsgp no kernel parameter enters the features: statistics stay valid whatever theta becomes. For the other two the length-scales do:
+they are frozen, and part of the basis' identity together with the number of the epoch in which they hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from agent_node.world_models.gp.parameters import KernelParameters
+
+SMALLEST_PRIOR = 1e-12
+"""Prior variances are kept above this share of the largest."""
+INDUCING_JITTER = 1e-6
+"""Added to the diagonal of k_zz (unit signal variance)."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where inputs live. `low`, `high`: raw bounds, scaled to [-1, 1]; `half_widths` >= 1, in scaled units: where inputs are clipped, and
+    where the eigenfunctions vanish. One number per input each."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    half_widths: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high", "half_widths"):  # 1 and 1.0 must be the same box to `basis_id`
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+        if not self.low or not len(self.low) == len(self.high) == len(self.half_widths):
+            raise ValueError("a box needs as many lower bounds as upper bounds and half-widths, and at least one")
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("every lower bound of a box must be below its upper bound")
+        if min(self.half_widths) < 1:
+            raise ValueError("half-widths are in units of the scaled range [-1, 1]; they must be at least 1")
+
+    @property
+    def size(self) -> int:
+        """D, the number of inputs."""
+        return len(self.low)
+
+
+class Basis(ABC):
+    """m features on a box, with what makes their statistics comparable. `meaning`: what else the sums hang on (how targets are scaled,
+    which effects were marginalised); it goes into the identity as it stands."""
+
+    kind: str
+    frozen_lengthscales: bool
+    """whether the features depend on the length-scales, which must then not be learnt"""
+
+    def __init__(
+        self,
+        box: Box,
+        linear_variance: float | None,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if linear_variance is not None and not linear_variance > 0:
+            raise ValueError("the prior variance of the linear part must be positive; None leaves the part out")
+        self.box = box
+        self.linear_variance = linear_variance
+        self.meaning = dict(meaning or {})
+        self.device = torch.device(device)
+        low, high = self._tensor(box.low), self._tensor(box.high)
+        self._middle, self._half = (low + high) / 2, (high - low) / 2
+        self._edge = self._tensor(box.half_widths)
+
+    def _tensor(self, values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+    @property
+    def size(self) -> int:
+        """m, the linear part included."""
+        return self._count + (0 if self.linear_variance is None else self.box.size + 1)
+
+    @cached_property
+    def basis_id(self) -> str:
+        """Hash of everything that makes statistics addable. Statistics with different ones must never be added."""
+        box = {"low": self.box.low, "high": self.box.high, "half_widths": self.box.half_widths}
+        text = {
+            "kind": self.kind,
+            "size": self.size,
+            "linear": self.linear_variance is not None,
+            "dtype": "float64",
+            "box": box,
+            "meaning": self.meaning,
+        }
+        return hashlib.sha256(json.dumps(text | self._identity(), sort_keys=True).encode()).hexdigest()
+
+    def scale(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Raw `[n, D]` to scaled float64, clipped to the box. Beyond its edge sines alias; at it they vanish, and the prior returns."""
+        scaled = (inputs.to(self.device, torch.float64) - self._middle) / self._half
+        return scaled.clamp(-self._edge, self._edge)
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """phi: raw inputs `[n, D]` to `[n, m]`."""
+        scaled = self.scale(inputs)
+        features = self._features(scaled)
+        if self.linear_variance is None:
+            return features
+        return torch.cat([features, torch.ones_like(scaled[:, :1]), scaled], dim=1)
+
+    def prior(self, parameters: KernelParameters) -> torch.Tensor:
+        """Diagonal of Lambda_theta, `[m]`, differentiable in theta."""
+        prior = self._prior(parameters)
+        if self.linear_variance is not None:
+            prior = torch.cat([prior, torch.full((self.box.size + 1,), self.linear_variance, dtype=torch.float64, device=self.device)])
+        return prior.clamp_min(SMALLEST_PRIOR * prior.detach().max())
+
+    def diagonal(self, inputs: torch.Tensor, parameters: KernelParameters) -> torch.Tensor:
+        """k_theta(x, x), `[n]`: the prior variance of the process that the features stand for."""
+        scaled = self.scale(inputs)
+        signal = parameters.signal_variance.expand(len(scaled))
+        if self.linear_variance is None:
+            return signal
+        return signal + self.linear_variance * (1 + scaled.square().sum(dim=1))
+
+    def largest(self) -> torch.Tensor:
+        """Upper bounds of each feature's square anywhere, `[m]`."""
+        largest = self._largest()
+        if self.linear_variance is not None:
+            largest = torch.cat([largest, torch.ones(1, dtype=torch.float64, device=self.device), self._edge.square()])
+        return largest
+
+    @property
+    @abstractmethod
+    def _count(self) -> int:
+        """Features besides the linear part."""
+
+    @abstractmethod
+    def _identity(self) -> dict[str, object]: ...
+
+    @abstractmethod
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _largest(self) -> torch.Tensor: ...
+
+
+def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
+    """The `count` multi-indices j >= 1 of least sum_d (rates_d j_d)^2, that is of largest spectral density for rates l_d pi / (2 L_d).
+
+    Best first: the successors of j differ in one place, from the last place that was raised on, so that each is met once. Ties are broken
+    by the indices themselves. Plain floats in fixed order: the same everywhere.
+    """
+    start = (1,) * len(rates)
+
+    def cost(index: tuple[int, ...]) -> float:
+        return math.fsum((rate * j) ** 2 for rate, j in zip(rates, index, strict=True))
+
+    heap = [(cost(start), start, 0)]
+    chosen: list[tuple[int, ...]] = []
+    while len(chosen) < count:
+        _, index, place = heapq.heappop(heap)
+        chosen.append(index)
+        for d in range(place, len(rates)):
+            following = (*index[:d], index[d] + 1, *index[d + 1 :])
+            heapq.heappush(heap, (cost(following), following, d))
+    return sorted(chosen)
+
+
+class HilbertSpaceBasis(Basis):
+    """Eigenfunctions of the Laplacian on the box: the `count` multi-indices with the largest prior spectral density at `reference`."""
+
+    kind = "hsgp"
+    frozen_lengthscales = False
+
+    def __init__(
+        self,
+        box: Box,
+        count: int,
+        reference: Sequence[float],
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`reference`: length-scales `[D]` at which the index set is chosen. They shape the basis only through that choice."""
+        super().__init__(box, linear_variance, meaning, device)
+        if len(reference) != box.size:
+            raise ValueError(f"a box of {box.size} inputs needs {box.size} reference length-scales, not {len(reference)}")
+        rates = [length * math.pi / (2 * width) for length, width in zip(reference, box.half_widths, strict=True)]
+        self.indices = largest_densities(rates, count)
+        table = torch.tensor(self.indices, device=self.device)
+        self._columns = table - 1
+        self._most = [int(column.max()) for column in table.T]
+        self._squared_frequencies = (math.pi * table / (2 * self._edge)).square()
+        self._norm = float(self._edge.prod().rsqrt())
+
+    @property
+    def _count(self) -> int:
+        return len(self.indices)
+
+    def _identity(self) -> dict[str, object]:
+        return {"indices": self.indices}
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        product = torch.full((len(scaled), self._count), self._norm, dtype=torch.float64, device=self.device)
+        for d, most in enumerate(self._most):
+            phase = (math.pi / 2) * (scaled[:, d] / self._edge[d] + 1)
+            sines = torch.sin(phase[:, None] * torch.arange(1, most + 1, dtype=torch.float64, device=self.device))
+            product *= sines[:, self._columns[:, d]]
+        return product
+
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
+        """S(omega) = signal_variance (2 pi)^(D / 2) prod_d l_d exp(-1/2 sum_d l_d^2 omega_d^2)."""
+        lengths = parameters.lengthscales
+        exponent = -0.5 * (self._squared_frequencies * lengths.square()).sum(dim=1)
+        scale = 0.5 * self.box.size * math.log(2 * math.pi) + lengths.log().sum()
+        return parameters.signal_variance * (exponent + scale).exp()
+
+    def _largest(self) -> torch.Tensor:
+        return torch.full((self._count,), self._norm**2, dtype=torch.float64, device=self.device)
+
+
+def _fingerprint(values: torch.Tensor) -> str:
+    """Hash of drawn numbers, of their first six decimals only: the last bits may differ between machines and don't matter."""
+    rounded = np.round(values.cpu().numpy(), 6) + 0.0
+    return hashlib.sha256(np.ascontiguousarray(rounded, "<f8").tobytes()).hexdigest()
+
+
+class FourierBasis(Basis):
+    """Random Fourier features of the squared-exponential kernel (Rahimi & Recht 2007), frequencies from a seed that all agents share."""
+
+    kind = "fourier"
+    frozen_lengthscales = True
+
+    def __init__(
+        self,
+        box: Box,
+        count: int,
+        lengthscales: Sequence[float],
+        seed: int = 0,
+        epoch: int = 0,
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`count`: even, a cosine and a sine for each frequency."""
+        super().__init__(box, linear_variance, meaning, device)
+        if count < 2 or count % 2:
+            raise ValueError(f"random Fourier features come in pairs; {count} is not an even number")
+        self.lengthscales, self.epoch = tuple(float(value) for value in lengthscales), epoch
+        drawn = np.random.default_rng(seed).standard_normal((count // 2, box.size))
+        self._frequencies = torch.from_numpy(drawn).to(self.device) / self._tensor(self.lengthscales)
+
+    @property
+    def _count(self) -> int:
+        return 2 * len(self._frequencies)
+
+    def _identity(self) -> dict[str, object]:
+        return {"lengthscales": self.lengthscales, "epoch": self.epoch, "drawn": _fingerprint(self._frequencies)}
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        phase = scaled @ self._frequencies.T
+        return torch.cat([phase.cos(), phase.sin()], dim=1) / math.sqrt(len(self._frequencies))
+
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
+        return parameters.signal_variance.expand(self._count)
+
+    def _largest(self) -> torch.Tensor:
+        return torch.full((self._count,), 2.0 / self._count, dtype=torch.float64, device=self.device)
+
+
+class InducingBasis(Basis):
+    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from anybody's data."""
+
+    kind = "inducing"
+    frozen_lengthscales = True
+
+    def __init__(
+        self,
+        box: Box,
+        points: torch.Tensor,
+        lengthscales: Sequence[float],
+        epoch: int = 0,
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+        jitter: float = INDUCING_JITTER,
+    ) -> None:
+        """`points[m, D]` in raw units."""
+        super().__init__(box, linear_variance, meaning, device)
+        self.lengthscales, self.epoch, self.jitter = tuple(float(value) for value in lengthscales), epoch, jitter
+        self._lengths = self._tensor(self.lengthscales)
+        self._points = self.scale(points)
+        covariance = self._kernel(self._points)
+        covariance.diagonal().add_(jitter)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if int(failed):
+            raise ValueError(
+                f"{len(points)} inducing points lie too close for the length-scales; take fewer points or shorter length-scales"
+            )
+        self._factor = factor
+
+    @classmethod
+    def seeded(cls, box: Box, count: int, lengthscales: Sequence[float], seed: int = 0, **rest: object) -> InducingBasis:
+        """Z: `count` scrambled Sobol points within the raw bounds of the box; `rest` as in the constructor."""
+        sobol = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        unit = sobol.draw(count, dtype=torch.float64)
+        low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
+        return cls(box, low + (high - low) * unit, lengthscales, **rest)  # type: ignore[arg-type]
+
+    def _kernel(self, scaled: torch.Tensor) -> torch.Tensor:
+        """k(z, x) with unit signal variance, `[m, n]`. Differences are taken one by one: the expanded square loses digits."""
+        difference = (self._points[:, None] - scaled[None]) / self._lengths
+        return torch.exp(-0.5 * difference.square().sum(dim=2))
+
+    @property
+    def _count(self) -> int:
+        return len(self._points)
+
+    def _identity(self) -> dict[str, object]:
+        drawn = _fingerprint(self._points)
+        return {"lengthscales": self.lengthscales, "epoch": self.epoch, "jitter": self.jitter, "drawn": drawn}
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        whitened: torch.Tensor = torch.linalg.solve_triangular(self._factor, self._kernel(scaled), upper=False)
+        return whitened.T
+
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
+        return parameters.signal_variance.expand(self._count)
+
+    def _largest(self) -> torch.Tensor:
+        return torch.ones(self._count, dtype=torch.float64, device=self.device)
