@@ -257,7 +257,7 @@ class GaussianProcessSettings(WorldModelSettings):
     """of the observed change, in squared units of change_scale"""
     change_scale: Numbers = [1.0]
     """how much the observation's components change in one step, about; changes are divided by it"""
-    lengthscale_range: tuple[Positive, Positive] = (0.25, 10.0)
+    lengthscale_range: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]] = (0.25, 10.0)
     """factors within which the length-scales are learnt"""
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     """steps of L-BFGS in which the kernel parameters are learnt"""
@@ -268,14 +268,6 @@ class GaussianProcessSettings(WorldModelSettings):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
     """where it is computed, in float64"""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> GaussianProcessSettings:
-        if not all(low < high for low, high in self.bounds):
-            raise ValueError("bounds: a least value is not below the largest one")
-        if not self.lengthscale_range[0] <= 1 <= self.lengthscale_range[1]:
-            raise ValueError("lengthscale_range: the given length-scales (factor 1) are outside it")
-        return self
-
 
 class GPSettings(GaussianProcessSettings):
     """Gaussian process in features that all agents share, so that their statistics add up to the model of all data."""
@@ -285,7 +277,7 @@ class GPSettings(GaussianProcessSettings):
     """hsgp: eigenfunctions of a box around the bounds, whose statistics stay valid when length-scales are learnt; fourier: random Fourier
     features; inducing: whitened inducing points. The latter two keep the given length-scales, and learn variances only"""
     features: Annotated[int, Field(ge=1, le=4096)] = 256
-    """m, besides those of the linear part; what is exchanged grows with its square"""
+    """m, besides those of the linear part; what is exchanged grows with its square. fourier: an even number"""
     half_width: Annotated[float, Field(ge=1, le=100)] = 1.4
     """of the box of the observation, in units of half the width of its bounds; keep it a length-scale beyond them"""
     action_half_width: Annotated[float, Field(ge=1, le=100)] = 2.6
@@ -301,12 +293,6 @@ class GPSettings(GaussianProcessSettings):
     """own transitions after which the statistics are worth sharing and the model is computed anew"""
     half_life: Annotated[int, Field(ge=1)] | None = None
     """own transitions after which an older one counts half, where the dynamics drift; null: nothing is forgotten"""
-
-    @model_validator(mode="after")
-    def _pairs(self) -> GPSettings:
-        if self.basis == "fourier" and self.features % 2:
-            raise ValueError("features: random Fourier features come in pairs; write an even number")
-        return self
 
 
 class ExactGPSettings(GaussianProcessSettings):

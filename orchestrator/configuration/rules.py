@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from agent_node.settings import (
     AgentSettings,
     CoordinationGameSettings,
+    GaussianProcessSettings,
+    GPSettings,
     LearnerSettings,
     ReplaySettings,
     RolloutSettings,
@@ -189,6 +191,22 @@ def _buffers(subject: Subject) -> Iterator[Finding]:
         bounds = getattr(learner, "value_range", None)
         if bounds is not None and bounds[0] >= bounds[1]:
             yield Finding((*top, "learner", "value_range"), f"the lower end {bounds[0]:g} is not below the upper end {bounds[1]:g}")
+
+
+@reads("agents")
+def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
+    overrides = subject.configuration.agents.overrides
+    for name, settings in _agents(subject).items():
+        model = settings.world_model
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        if isinstance(model, GaussianProcessSettings):
+            for low, high in model.bounds:
+                if low >= high:
+                    yield Finding((*top, "world_model", "bounds"), f"the least value {low:g} is not below the largest one, {high:g}")
+                    break
+        if isinstance(model, GPSettings) and model.basis == "fourier" and model.features % 2:
+            text = f"random Fourier features come in pairs, and {model.features} is odd; write {model.features + 1}"
+            yield Finding((*top, "world_model", "features"), text)
 
 
 @reads("agents", "exchange.hindsight")

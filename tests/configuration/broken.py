@@ -397,6 +397,12 @@ CASES = [
         M("launch.placement.pins.agnet-0", "matches no node: they are env-0 and agent-0 ... agent-3", "agent-0"),
     ),
     _case(
+        "gaussian processes",
+        START + PLACE + "agents:\n  world_model: {kind: gp, basis: fourier, features: «33, bounds: «[[1, -1]]}\n",
+        M("agents.world_model.features", "come in pairs, and 33 is odd"),
+        M("agents.world_model.bounds", "the least value 1 is not below the largest one, -1"),
+    ),
+    _case(
         "faults: names, ids and groups",
         START
         + PLACE
