@@ -513,6 +513,28 @@ class ConsensusSettings(Settings):
     """pushsum: what offers travel in; float32 halves the traffic, and agents then agree to six digits"""
 
 
+class StatisticsSettings(Settings):
+    """Sums over all agents of what their models are made of, for models whose statistics add up."""
+
+    mode: Literal["ledger", "pushsum", "mh"] = "ledger"
+    """ledger: everybody holds everybody's newest statistics, and the sum is exact; pushsum: running sums, for more than 64 agents, large
+    models, or where nobody is to see another's statistics unmixed; mh: synchronous averaging, where nothing is lost (comparison)"""
+    least: Annotated[int, Field(ge=1, le=100_000_000)] = 250
+    """new transitions of its own before an agent publishes again: from the difference of two versions few transitions can be read back"""
+    every: Annotated[Duration, Field(gt=0)] = 0.2
+    """ledger: how often a neighbour is told what is there while it has not got it; pushsum, mh: least time between two rounds"""
+    deadline: Annotated[Duration, Field(gt=0)] = 2.0
+    """pushsum, mh: a round closes without the neighbours that are later than this"""
+    tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
+    """pushsum, mh: agents have agreed when projections of their sums differ by no more than this share (stop rule)"""
+    check: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """mh: rounds between two checks of agreement, no less than the diameter of the graph; null: the number of agents less one"""
+    rounds: Annotated[int, Field(ge=1, le=99_999)] = 2000
+    """mh: rounds after which averaging ends though agents have not agreed"""
+    forget: Annotated[Duration, Field(gt=0)] | None = None
+    """ledger: what an agent has published is withdrawn when it has been dead so long; null: what it saw stays true"""
+
+
 class ExchangeSettings(Settings):
     """What travels over the edges; each part can be switched off with null."""
 
@@ -522,3 +544,5 @@ class ExchangeSettings(Settings):
     """traces after an episode; null: only its own experience"""
     consensus: ConsensusSettings | None = None
     """averaging of models; null: independent agents"""
+    statistics: StatisticsSettings | None = None
+    """sums of the statistics of additive models; null: everybody's model is its own"""

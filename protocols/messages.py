@@ -423,7 +423,7 @@ class Marker(Message):
 
 
 class Average(Message):
-    """Agent -> neighbour: `vector[d] f4` of parameter group layout `layout` at averaging round `round`. LW."""
+    """Agent -> neighbour: `vector[d] f4` of parameter group layout `layout` (f8 of statistics) at averaging round `round`. LW."""
 
     round: Count
     layout: Digest
@@ -481,6 +481,15 @@ class Share(Message):
     base: Count = 0
     weight: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     ack: Count = 0
+
+
+class Leave(Message):
+    """Agent -> neighbour, when it leaves sums by push-sum in order: all that it had is with another neighbour, all that it gave is taken.
+    `ack`: the receiver's offer that it took last; the receiver takes back what it gave after it. BE: who misses it loses nothing but time,
+    since it begins a new epoch when it hears that the sender is gone."""
+
+    layout: Digest
+    ack: Count
 
 
 class LedgerDigest(Message):
@@ -559,6 +568,7 @@ AnyMessage = (
     | ReplicaRequest
     | Replica
     | Share
+    | Leave
     | LedgerDigest
     | LedgerPull
     | LedgerEntry

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent_node.faults import AgentFaults
 from agent_node.lockstep import Lockstep
 from protocols.consensus.averager import Averager
-from protocols.consensus.ledger import Ledger
+from protocols.consensus.statistics import StatisticsConsensus
 from protocols.conversation import Conversation, EdgeConversation, Send
 from protocols.corrections import CorrectionExchange
 from protocols.hindsight import TraceExchange
@@ -19,6 +19,7 @@ from protocols.messages import (
     Compressed,
     Correction,
     CorrectionAck,
+    Leave,
     LedgerDigest,
     LedgerEntry,
     LedgerPull,
@@ -38,7 +39,7 @@ from protocols.segments import SegmentExchange
 from protocols.transport import Transport
 
 _GONE = ("dead", "left", "lost")
-_TAKES: dict[type[Message], type] = {
+_TAKES: dict[type[Message], type | tuple[type, ...]] = {
     Propose: Negotiation,
     ProposeAck: Negotiation,
     Trace: TraceExchange,
@@ -46,14 +47,15 @@ _TAKES: dict[type[Message], type] = {
     Correction: CorrectionExchange,
     CorrectionAck: CorrectionExchange,
     Segment: SegmentExchange,
-    Average: Averager,
+    Average: (Averager, StatisticsConsensus),
     Compressed: Averager,
     ReplicaRequest: Averager,
     Replica: Averager,
-    Share: Averager,
-    LedgerDigest: Ledger,
-    LedgerPull: Ledger,
-    LedgerEntry: Ledger,
+    Leave: StatisticsConsensus,
+    Share: (Averager, StatisticsConsensus),
+    LedgerDigest: StatisticsConsensus,
+    LedgerPull: StatisticsConsensus,
+    LedgerEntry: StatisticsConsensus,
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.conversation import Array, EdgeConversation
+from protocols.messages import Message
 
 
 class Averaged(NamedTuple):
@@ -78,6 +79,10 @@ class FixedSurroundings:
 
 class Averager(EdgeConversation[Averaged]):
     """Rounds of one agent."""
+
+    def concerns(self, message: Message) -> bool:
+        """Sums of statistics travel by the same messages, but are another conversation."""
+        return not getattr(message, "layout", "").startswith("statistics/")
 
     @property
     @abstractmethod

@@ -47,6 +47,8 @@ LARGEST = 8 * 2**20
 """numbers in a payload: one frame of the wire"""
 WINDOW = 4 * 2**20
 """bytes that may be on their way from one neighbour"""
+MORE = 3
+"""times that an entry is asked of whoever claims it next, before the first one asked is late"""
 REMEMBERED = 8
 """refused versions of an origin that are not asked for again"""
 
@@ -57,13 +59,18 @@ class _Pull:
     src: str
     attempt: Attempt
     begun: float
+    asked: float
+    """when it was asked for last"""
+    more: int = 0
+    """others who were asked before the first was late"""
 
 
 class Ledger(StatisticsConsensus):
     """One agent's ledger.
 
     `members`: all that may publish; `neighbours`: those of them that are talked with. `basis`: identity of the basis that all payloads of
-    `size` numbers are in. `random`: jitter of repetitions. `ValueError` for what does not fit the limits.
+    `size` numbers are in. `random`: jitter of repetitions. `forget_after`: seconds after which what a dead neighbour has published
+    is withdrawn (None: never). `ValueError` for what does not fit the limits.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class Ledger(StatisticsConsensus):
         every: float = 0.5,
         idle: float = 5.0,
         deadline: float = 30.0,
+        forget_after: float | None = None,
     ) -> None:
         super().__init__()
         if len(members) > MOST_ORIGINS or not 1 <= size <= LARGEST:
@@ -94,6 +102,9 @@ class Ledger(StatisticsConsensus):
         self._size, self._incarnation = size, incarnation
         self._validate = validate
         self._every, self._idle, self._deadline = every, idle, deadline
+        self._forget_after = forget_after
+        self._died: dict[str, float] = {}
+        """when neighbours died, while they are not forgotten"""
         self._window = max(1, WINDOW // (8 * size))
         self._random = random
         self._timers: dict[str, RetryTimer] = {}
@@ -107,6 +118,8 @@ class Ledger(StatisticsConsensus):
         self._say: dict[str, float] = dict.fromkeys(self._claims, -inf)
         """when it is told next what is here"""
         self._said: dict[str, float] = {}
+        self._wanted: set[str] = set()
+        """origins of which some neighbour may have more"""
         self._pulls: dict[str, _Pull] = {}
         self._request = 0
         self._answered: dict[str, tuple[int, int]] = {}
@@ -195,7 +208,11 @@ class Ledger(StatisticsConsensus):
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Say what is due to be said, and ask again for what has not come."""
+        """Say what is due to be said, ask again for what has not come, and withdraw what the rule no longer allows."""
+        if self._forget_after is not None:
+            for peer in [peer for peer, died in self._died.items() if now >= died + self._forget_after]:
+                del self._died[peer]
+                self.forget(peer, now)
         for origin, pull in list(self._pulls.items()):
             if now < pull.attempt.due:
                 continue
@@ -209,18 +226,21 @@ class Ledger(StatisticsConsensus):
             if others:  # the one whose answers come soonest
                 pull.src = min(others, key=lambda name: (self._timer(name).smoothed or 0.0, name))
             self._timer(pull.src).again(pull.attempt, now)
+            pull.asked = now
             self._ask(pull.src, [origin])
         self._seek(now)
         self._speak(now)
 
     def wake(self) -> float:
-        """The next digest or repetition."""
-        return min(min(self._say.values(), default=inf), min((pull.attempt.due for pull in self._pulls.values()), default=inf))
+        """The next digest, repetition or withdrawal."""
+        forget = min(self._died.values(), default=inf) + (inf if self._forget_after is None else self._forget_after)
+        return min(forget, min(self._say.values(), default=inf), min((pull.attempt.due for pull in self._pulls.values()), default=inf))
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Nothing is asked of `peer` or said to it any more; what it has published stays."""
         if self._claims.pop(peer, None) is None:
             return
+        self._died[peer] = now
         self._say.pop(peer, None)
         self._timers.pop(peer, None)
         self._answered.pop(peer, None)
@@ -232,6 +252,7 @@ class Ledger(StatisticsConsensus):
         """`peer` is there (again), and may have forgotten everything."""
         if peer in self._neighbours:
             self.peer_dead(peer, now)
+            self._died.pop(peer, None)
             self._claims[peer] = {}
             self._said.pop(peer, None)
             self._say[peer] = now
@@ -313,6 +334,13 @@ class Ledger(StatisticsConsensus):
 
     def _claimed(self, src: str, claims: dict[str, Version], answer: bool, now: float) -> None:
         self._claims[src] = claims
+        self._wanted.update(origin for origin, version in claims.items() if self._lacks(origin, version))
+        for origin, pull in self._pulls.items():  # it is here sooner if this one has it too, and the question or its answer was lost
+            if pull.more < MORE and now >= pull.asked + self._every and claims.get(origin, NOTHING) >= pull.version:
+                pull.more, pull.asked, pull.src = pull.more + 1, now, src
+                pull.attempt.retries += 1
+                self.counters["more.pull"] += 1
+                self._ask(src, [origin])
         if self._same(src):
             if answer:
                 self._tell(src, now)
@@ -438,13 +466,14 @@ class Ledger(StatisticsConsensus):
 
     def _seek(self, now: float) -> None:
         """Ask for what is lacking: every origin of the neighbour that claims the newest version of it, and of these the least busy one."""
+        if not self._wanted:
+            return
         busy = Counter(pull.src for pull in self._pulls.values())
         wanted: dict[str, list[str]] = {}
-        for origin in sorted({origin for claims in self._claims.values() for origin in claims}):
-            if origin in self._pulls:
-                continue
+        for origin in sorted(self._wanted - self._pulls.keys()):
             best = max((claims.get(origin, NOTHING) for claims in self._claims.values()), default=NOTHING)
             if not self._lacks(origin, best):
+                self._wanted.discard(origin)
                 continue
             holders = [peer for peer, claims in self._claims.items() if claims.get(origin) == best and busy[peer] < self._window]
             if not holders:
@@ -452,7 +481,7 @@ class Ledger(StatisticsConsensus):
             src = min(holders, key=lambda peer: (busy[peer], peer))
             busy[src] += 1
             wanted.setdefault(src, []).append(origin)
-            self._pulls[origin] = _Pull(best, src, self._timer(src).start(now), now)
+            self._pulls[origin] = _Pull(best, src, self._timer(src).start(now), now, now)
         for src, origins in wanted.items():
             self._ask(src, origins)
 
@@ -468,5 +497,5 @@ class Ledger(StatisticsConsensus):
     def _timer(self, peer: str) -> RetryTimer:
         timer = self._timers.get(peer)
         if timer is None:
-            timer = self._timers[peer] = RetryTimer(self._random, least=min(0.2, self._every), most=max(4.0 * self._every, 0.5))
+            timer = self._timers[peer] = RetryTimer(self._random, least=min(0.2, self._every))
         return timer

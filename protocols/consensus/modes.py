@@ -1,14 +1,21 @@
-"""The one place where the name of a mode of averaging becomes the machine that does it."""
+"""The one place where the name of a mode of averaging, or of summing statistics, becomes the machine that does it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
+
+import numpy as np
 
 from protocols.consensus.averager import Averager, Surroundings
 from protocols.consensus.choco import ChocoAveraging
 from protocols.consensus.compressors import Compressor, Quantise, TopK
+from protocols.consensus.ledger import Ledger, Validate
 from protocols.consensus.pushsum import PushSum
 from protocols.consensus.robust import RULES, RobustAveraging
+from protocols.consensus.rounds import AveragedStatistics
+from protocols.consensus.statistics import StatisticsConsensus
+from protocols.consensus.sums import SummedStatistics
 from protocols.consensus.synchronous import SynchronousAveraging
 
 
@@ -97,3 +104,75 @@ def create_averager(
         compressor = create_compressor(options.compression)
         return ChocoAveraging(surroundings, layout, size, compressor, options.step, seed, options.deadline)
     raise ValueError(f"there is no mode of averaging called {options.mode!r}")
+
+
+class StatisticsOptions(Protocol):
+    """What the modes of summing statistics read of their settings."""
+
+    @property
+    def mode(self) -> str:
+        """Name of the mode."""
+        ...
+
+    @property
+    def every(self) -> float:
+        """Seconds between digests or rounds."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """Longest wait of a round in seconds."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Of the stop rule."""
+        ...
+
+    @property
+    def check(self) -> int | None:
+        """mh: rounds between two checks of agreement."""
+        ...
+
+    @property
+    def rounds(self) -> int:
+        """mh: most rounds of a session."""
+        ...
+
+    @property
+    def forget(self) -> float | None:
+        """ledger: seconds after which the statistics of the dead are withdrawn."""
+        ...
+
+
+def create_statistics(
+    options: StatisticsOptions,
+    name: str,
+    members: Collection[str],
+    surroundings: Surroundings,
+    basis: str,
+    size: int,
+    random: np.random.Generator,
+    incarnation: int = 1,
+    validate: Validate | None = None,
+) -> StatisticsConsensus:
+    """The machine of `options.mode` that sums vectors of `size` numbers in this basis over all `members`.
+
+    `random`: jitter of repetitions. `incarnation`: of this agent's process. `validate`: what every origin's statistics must hold; only a
+    ledger can ask, since the others never see them unmixed. `ValueError` for an unknown mode, or what a mode can't hold.
+    """
+    if options.mode == "ledger":
+        neighbours = surroundings.everybody
+        return Ledger(
+            name, members, neighbours, basis, size, random, max(1, incarnation), validate, options.every, 10.0 * options.every,
+            forget_after=options.forget,
+        )  # fmt: skip
+    if options.mode == "pushsum":
+        return SummedStatistics(
+            name, members, surroundings, basis, size, random, max(1, incarnation), options.every, options.deadline, options.tolerance
+        )
+    if options.mode == "mh":
+        return AveragedStatistics(
+            name, members, surroundings, basis, size, options.every, options.deadline, options.tolerance, options.check, options.rounds
+        )
+    raise ValueError(f"there is no mode of summing statistics called {options.mode!r}")

@@ -30,7 +30,7 @@ from protocols.consensus.edges import JUMP, OFFERS, Edge, Outgoing
 from protocols.consensus.pacing import LEAST, Pacing
 from protocols.conversation import Array, Send
 from protocols.errors import BadMessage, InvariantError
-from protocols.messages import Message, Share
+from protocols.messages import Leave, Message, Share
 
 FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead of what is known of it"""
@@ -85,6 +85,7 @@ class PushSum(Averager):
         self._open = False
         self._w = 0.0 if rejoin else 1.0
         self._alone = 0
+        self._leaving = False
         self._sources: set[str] = set()
         """who is to be heard in any of the rounds so far"""
         self._spoken: set[str] = set()
@@ -119,6 +120,11 @@ class PushSum(Averager):
     def sum(self) -> Vector:
         """y, `[d]`; a view that changes."""
         return self._vectors.y
+
+    @property
+    def model(self) -> Vector:
+        """z = y / w as of the last closed round, `[d]`; a view that changes."""
+        return self._vectors.z
 
     def edge(self, peer: str) -> Edge | None:
         """The edge to a living neighbour: for those who check invariants."""
@@ -156,6 +162,25 @@ class PushSum(Averager):
         self._open = True
         self._pacing.begin(expected, here, now)
         self._close_if_complete(now)
+
+    def inject(self, amount: Array) -> None:
+        """y += `amount`, `[d]`, whatever the mass: the sum over all agents grows by exactly this. The model moves when a round closes."""
+        self._vectors.y += amount
+
+    def hand_over(self, peer: str) -> None:
+        """Give everything to a living neighbour and take nothing more: the agent is about to leave. Its offers are repeated in every round
+        until they are acknowledged (`given`). `KeyError` if `peer` does not live."""
+        outgoing, y = self._edges[peer].outgoing, self._vectors.y
+        before: Array | float = 0.0 if outgoing.total is None else outgoing.total.astype(np.float64)
+        total = (before + y).astype(self._dtype)
+        y -= total - before
+        outgoing.give(total, outgoing.weight + self._w)
+        self._w, self._leaving = 0.0, True
+
+    @property
+    def given(self) -> bool:
+        """Whether every living neighbour is known to have taken all that it was given."""
+        return not any(edge.outgoing.pending for edge in self._edges.values())
 
     def has_leisure(self, seconds: float) -> None:
         """A round may stay open so long at no cost."""
@@ -245,6 +270,9 @@ class PushSum(Averager):
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if type(message) is not Share:
+            if type(message) is Leave:
+                self._left(src, message, now)
+                return
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of push-sum")
         edge = self._edges.get(src)
         if edge is None:
@@ -280,6 +308,17 @@ class PushSum(Averager):
                 self._pacing.arrived(src, now)
                 if self._open and now >= self._pacing.closes:
                     self._close(now)
+
+    def _left(self, src: str, message: Leave, now: float) -> None:
+        """A neighbour has gone in order: what it did not take returns."""
+        edge = self._edges.get(src)
+        if edge is None or message.layout != self._layout or (message.inc != edge.incarnation and edge.incarnation and message.inc):
+            self.counters["stale"] += 1
+            return
+        if message.ack > edge.outgoing.number:
+            raise BadMessage("E_AHEAD", f"{src} claims to have taken {message.ack} of {edge.outgoing.number} offers")
+        edge.outgoing.acknowledge(message.ack)
+        self.peer_dead(src, now)
 
     def _gives(self, edge: Edge) -> bool:
         """Whether an edge is open; a sum that has grown too long is begun anew as soon as all of it is acknowledged."""
@@ -362,7 +401,7 @@ class PushSum(Averager):
         w = self._w
         for name, edge in edges.items():
             incoming = edge.incoming
-            new = incoming.offer is not None
+            new = incoming.offer is not None and not self._leaving
             if new:
                 total, before, weight = incoming.take()
                 taken.append((total, before))
@@ -389,6 +428,8 @@ class PushSum(Averager):
                     f"push-sum's mass has fallen to {w:g} in round {self._round}, though nobody gives away what is below {POOR:g}: "
                     "some was lost, and the mean with it. Restart this agent: it then takes its model from a neighbour"
                 )
+        elif self._leaving:
+            delta = np.zeros(self._size)
         else:
             delta = np.zeros(self._size)
             self._sources.update(senders)

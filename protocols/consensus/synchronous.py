@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from protocols.errors import BadMessage
 from protocols.messages import Average, Message
 
 Vector = NDArray[np.float32]
+"""float64 where statistics are averaged"""
 _SINGLE = np.dtype(np.float32)
 KEPT = 2
 """newest vectors of rounds to come that are kept per neighbour"""
@@ -41,12 +42,13 @@ class SynchronousAveraging(Averager):
     """Rounds of one agent. Modes that work in rounds of the same kind override `_combine`, and `_publish` if they send something else.
 
     `surroundings`: the neighbours, and W_ij of each of them in every round. `layout` and `size`: digest and length of the vectors that are
-    accepted. `deadline`: seconds after `begin` when a round closes without those who are late; for a neighbour that is regularly late
-    no round waits so long (`protocols.consensus.pacing`).
+    accepted, as numbers of `dtype`. `deadline`: seconds after `begin` when a round closes without those who are late; for a neighbour that
+    is regularly late no round waits so long (`protocols.consensus.pacing`).
     """
 
-    def __init__(self, surroundings: Surroundings, layout: str, size: int, deadline: float = 2.0) -> None:
+    def __init__(self, surroundings: Surroundings, layout: str, size: int, deadline: float = 2.0, dtype: np.dtype[Any] = _SINGLE) -> None:
         super().__init__()
+        self._dtype = dtype
         self._surroundings = surroundings
         self._layout = layout
         self._size = size
@@ -78,7 +80,7 @@ class SynchronousAveraging(Averager):
     def begin(self, number: int, vector: Array, now: float) -> None:
         """Send x_i, `[d]`, to the living neighbours and collect theirs of the same round. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
-        own = np.array(vector, np.float32)
+        own = np.array(vector, self._dtype)
         if own.shape != (self._size,) or not (finite(own) or np.isfinite(own).all()):
             raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
         if number <= self._round:
@@ -141,7 +143,7 @@ class SynchronousAveraging(Averager):
                     raise ValueError(
                         f"{name} of shape {value.shape} does not fit {self._size} numbers of the neighbours {', '.join(self._kept)}"
                     )
-                self._kept[neighbour][int(number)] = np.array(value, np.float32)
+                self._kept[neighbour][int(number)] = np.array(value, self._dtype)
         pace = {name.removeprefix("pacing/"): value for name, value in state.items() if name.startswith("pacing/")}
         if pace:
             self._pacing.load_state(pace)
@@ -161,7 +163,7 @@ class SynchronousAveraging(Averager):
         if src not in self._kept:
             raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
         vector = arrays.get("vector")
-        if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != _SINGLE:
+        if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != self._dtype:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         if not (finite(vector) or np.isfinite(vector).all()):
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")

@@ -1,0 +1,150 @@
+"""Sums of statistics with the neighbours: when an agent publishes those of its own model, and what it hears of the sum over all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.settings import StatisticsSettings
+from protocols.consensus.averager import Surroundings
+from protocols.consensus.ledger import Ledger, Validate
+from protocols.consensus.modes import create_statistics
+from protocols.consensus.statistics import Changed, Foreign, Former, NewerEpoch, Total, Vector
+
+logger = logging.getLogger(__name__)
+
+
+class AdditiveModel(Protocol):
+    """A model that is made of sums over data, in a basis that all agents share."""
+
+    @property
+    def basis_id(self) -> str:
+        """Identity of the basis: only statistics of equal ones may be added. At most 64 characters."""
+        ...
+
+    @property
+    def transitions(self) -> int:
+        """How many the own statistics are sums over."""
+        ...
+
+    def statistics(self) -> Vector:
+        """Sums over the agent's own data, `[P]` float64; zeros without data."""
+        ...
+
+
+class StatisticsExchange:
+    """One agent's side. `machine` is the conversation with the neighbours; what it computes is in `docs/statistics.md`.
+
+    The model is restored from a checkpoint, if there is one, before this is made. `members`: all agents that may have statistics; `random`:
+    jitter of repetitions; `validate`: see `protocols.consensus.ledger`.
+    """
+
+    def __init__(
+        self,
+        settings: StatisticsSettings,
+        model: AdditiveModel,
+        name: str,
+        members: Collection[str],
+        surroundings: Surroundings,
+        random: np.random.Generator,
+        incarnation: int = 1,
+        validate: Validate | None = None,
+    ) -> None:
+        self._began = np.array(model.statistics(), np.float64)
+        """what the model came with"""
+        self.machine = create_statistics(
+            settings, name, members, surroundings, model.basis_id, self._began.size, random, incarnation, validate
+        )
+        self._settings, self._model, self._name = settings, model, name
+        self._recovered = np.zeros(self._began.size)
+        """what a former life has published beyond that"""
+        self._news = False
+        self._publications = 0
+
+    def consider(self, now: float) -> None:
+        """Publish if there is enough that is new; hear what has happened. To be called after every tick, before messages are sent."""
+        self._hear()
+        transitions = self._model.transitions
+        if transitions and self.machine.unpublished(transitions) >= self._settings.least:
+            self.machine.publish(self.own(), transitions, now)
+            self._publications += 1
+            self._hear()
+
+    def own(self) -> Vector:
+        """The statistics of this agent alone, those of its former lives included: `[P]`. What variances come from while a total is not
+        complete."""
+        return np.asarray(self._model.statistics() + self._recovered, np.float64)
+
+    def total(self) -> Total:
+        """What is known of the sum over all agents: (vector, complete, staleness, origins)."""
+        return self.machine.total()
+
+    def news(self) -> bool:
+        """Whether the total has changed since this was asked last."""
+        self._hear()
+        news, self._news = self._news, False
+        return news
+
+    def figures(self) -> dict[str, float]:
+        """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this life), `.unpublished`
+        (transitions); of a ledger `.entries_taken`, `.entries_sent`, `.bytes_taken`, `.bytes_sent` (payloads), `.refused`; of push-sum
+        `.mass`, `.epoch`. All since the start of the process."""
+        total, counters = self.total(), self.machine.counters
+        values = {
+            "statistics.origins": float(total.origins),
+            "statistics.staleness": float(total.staleness),
+            "statistics.complete": float(total.complete),
+            "statistics.published": float(self._publications),
+            "statistics.unpublished": float(self.machine.unpublished(self._model.transitions)),
+            "statistics.refused": float(counters["invalid"] + counters["foreign_basis"]),
+        }
+        if isinstance(self.machine, Ledger):
+            for name in ("entries.taken", "entries.sent", "bytes.taken", "bytes.sent"):
+                values[f"statistics.{name.replace('.', '_')}"] = float(counters[name])
+        for name in ("mass", "epoch"):
+            value = getattr(self.machine, name, None)
+            if value is not None:
+                values[f"statistics.{name}"] = float(value)
+        return values
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Everybody makes a checkpoint: what is under way ends."""
+        self.machine.settle(now)
+        self._hear()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint keeps besides the model."""
+        state = {f"machine/{name}": array for name, array in self.machine.state().items()}
+        return state | {"recovered": self._recovered.copy()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
+        """Restore. `together`: all agents go on from this checkpoint; else only this one does, and what the others hold may be newer:
+        averages then begin anew from the own statistics. `ValueError` for what does not fit."""
+        recovered = state.get("recovered")
+        if recovered is None or recovered.shape != self._recovered.shape:
+            raise ValueError(f"the checkpoint has no statistics of {self._recovered.size} numbers")
+        self._recovered = np.array(recovered, np.float64)
+        if together or isinstance(self.machine, Ledger):
+            self.machine.load_state({name.removeprefix("machine/"): array for name, array in state.items() if name.startswith("machine/")})
+        self._news = True
+
+    # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        for event in self.machine.events():
+            if isinstance(event, Changed):
+                self._news = True
+            elif isinstance(event, Former):
+                # It contains all that this life began with, since both are sums over beginnings of one series of data.
+                self._recovered = event.payload - self._began
+                logger.info("%s takes up what its former life has published", self._name)
+            elif isinstance(event, Foreign):
+                logger.warning("%s refuses what %s sends: %s", self._name, event.src, event.reason)
+            elif isinstance(event, NewerEpoch):
+                logger.warning("%s has statistics of an epoch before %d: they must be rebuilt", self._name, event.epoch)
