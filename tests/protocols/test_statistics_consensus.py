@@ -272,8 +272,9 @@ FEW_AND_MANY = [("ring", 4, seed) for seed in range(5)] + [
 
 @pytest.mark.parametrize(("kind", "n", "seed"), FEW_AND_MANY)
 def test_running_sums_are_exact_within_three_hundred_ticks(kind: str, n: int, seed: int) -> None:
+    """With a tolerance below what numbers can tell, so that rounds never rest."""
     graph = graph_of(kind, n)
-    agents = summed(graph, seed, tolerance=1e-9)
+    agents = summed(graph, seed, tolerance=1e-15)
     s = vectors(sorted(graph), seed)
     for name, agent in agents.items():
         agent.publish(s[name], 1, 0.0)
@@ -283,22 +284,36 @@ def test_running_sums_are_exact_within_three_hundred_ticks(kind: str, n: int, se
     def error() -> float:
         return max(float(np.abs(agent.total().vector - target).max()) / n for agent in agents.values())
 
-    said: set[str] = set()
-    for tick in range(450):
+    for _ in range(300):
         world.tick()
-        for name, agent in agents.items() if tick % 7 == 0 else ():
+    assert error() < 1e-6
+    for _ in range(400):
+        world.tick()
+    assert error() <= 1e-12
+    assert all(agent.epoch == 0 and agent.total().origins == n for agent in agents.values())
+
+
+@pytest.mark.parametrize(("kind", "n", "seed"), FEW_AND_MANY)
+def test_complete_is_never_said_too_early(kind: str, n: int, seed: int) -> None:
+    graph = graph_of(kind, n)
+    names = sorted(graph)
+    agents = summed(graph, seed)
+    s = vectors(names, seed)
+    for name, agent in agents.items():
+        agent.publish(s[name], 1, 0.0)
+    world = Ticks(agents, seed)
+    said: set[str] = set()
+    for tick in range(500):
+        world.tick()
+        for name, agent in agents.items() if tick % 5 == 0 else ():
             total = agent.total()
             if total.complete:
                 if total.origins == n:
                     said.add(name)
-                there = [s[member] for member in sorted(graph) if agent.machine.model[SIZE + sorted(graph).index(member)] > 0]
+                there = [s[member] for place, member in enumerate(names) if agent.machine.model[SIZE + place] > 0]
                 assert len(there) == total.origins > 1
-                assert np.abs(total.vector - np.sum(there, axis=0)).max() < 1e-6, "complete is never said too early"
-        if tick == 299:
-            assert error() < 1e-6
-    assert error() <= (1e-12 if n == 4 else 1e-8), "until rounds rest, when all have agreed to the tolerance"
+                assert np.abs(total.vector - np.sum(there, axis=0)).max() < 2e-5
     assert said == set(graph)
-    assert all(agent.epoch == 0 for agent in agents.values())
 
 
 @pytest.mark.parametrize(("kind", "n"), WORLDS)
@@ -480,8 +495,8 @@ def test_multiplied_averages_are_too_sure_and_parts_of_a_ledger_never_are() -> N
     n, m, noise = 16, 20, 0.1
     graph = graph_of("ring", n)
     random = np.random.default_rng(0)
-    inputs = {name: random.normal(i / 2.0, 1.5, 40) for i, name in enumerate(sorted(graph))}
-    centres = np.linspace(-4, 12, m)
+    inputs = {name: random.normal(0.8 * i, 1.5, 40) for i, name in enumerate(sorted(graph))}
+    centres = np.linspace(-4, 16, m)
 
     def features(x: np.ndarray) -> np.ndarray:
         return np.asarray(np.exp(-0.5 * np.square((x[:, None] - centres) / 1.2)))
@@ -500,7 +515,7 @@ def test_multiplied_averages_are_too_sure_and_parts_of_a_ledger_never_are() -> N
         return float(np.mean([np.mean(sigma(v, inputs[name]) / sigma(central, inputs[name])) for name, v in vectors_.items()]))
 
     central = np.sum([statistics[name] for name in sorted(graph)], axis=0)
-    assert ratio({name: n * statistics[name] for name in graph}) < 0.85
+    assert ratio({name: n * statistics[name] for name in graph}) < 0.8
     agents = ledgers(graph, 0, len(central))
     for name, agent in agents.items():
         agent.publish(statistics[name], 40, 0.0)
