@@ -29,6 +29,8 @@ from agent_node.world_models.gp.parameters import KernelParameters
 
 SMALLEST_PRIOR = 1e-12
 """Prior variances are kept above this share of the largest."""
+DESIGN = 256
+"""Points at which a basis is asked how much of the prior it lacks."""
 INDUCING_JITTER = 1e-6
 """Added to the diagonal of k_zz (unit signal variance)."""
 
@@ -133,6 +135,16 @@ class Basis(ABC):
             return signal
         return signal + self.linear_variance * (1 + scaled.square().sum(dim=1))
 
+    @cached_property
+    def _design(self) -> torch.Tensor:
+        """Squared features, without the linear part, at `DESIGN` Sobol points within the raw bounds: the same at all agents."""
+        return self._features(self.scale(_sobol(self.box, DESIGN, 0))).square()
+
+    def missing(self, parameters: KernelParameters) -> torch.Tensor:
+        """Prior variance that the features lack, max(0, k(x, x) - phi^T Lambda phi), in the mean over the bounds. Differentiable."""
+        lacking: torch.Tensor = parameters.signal_variance - self._design @ self._prior(parameters)
+        return lacking.clamp_min(0.0).mean()
+
     def largest(self) -> torch.Tensor:
         """Upper bounds of each feature's square anywhere, `[m]`."""
         largest = self._largest()
@@ -156,6 +168,14 @@ class Basis(ABC):
 
     @abstractmethod
     def _largest(self) -> torch.Tensor: ...
+
+
+def _sobol(box: Box, count: int, seed: int) -> torch.Tensor:
+    """`count` scrambled Sobol points within the raw bounds, `[count, D]`."""
+    sobol = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
+    points: torch.Tensor = low + (high - low) * sobol.draw(count, dtype=torch.float64)
+    return points
 
 
 def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
@@ -316,10 +336,7 @@ class InducingBasis(Basis):
     @classmethod
     def seeded(cls, box: Box, count: int, lengthscales: Sequence[float], seed: int = 0, **rest: object) -> InducingBasis:
         """Z: `count` scrambled Sobol points within the raw bounds of the box; `rest` as in the constructor."""
-        sobol = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-        unit = sobol.draw(count, dtype=torch.float64)
-        low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
-        return cls(box, low + (high - low) * unit, lengthscales, **rest)  # type: ignore[arg-type]
+        return cls(box, _sobol(box, count, seed), lengthscales, **rest)  # type: ignore[arg-type]
 
     def _kernel(self, scaled: torch.Tensor) -> torch.Tensor:
         """k(z, x) with unit signal variance, `[m, n]`. Differences are taken one by one: the expanded square loses digits."""

@@ -69,10 +69,15 @@ def log_evidence(basis: Basis, parameters: KernelParameters, statistics: Statist
 def maximise(
     basis: Basis, statistics: Statistics, start: KernelParameters, bounds: ParameterBounds, iterations: int = 20
 ) -> KernelParameters:
-    """theta of greatest evidence within bounds, by L-BFGS from `start`.
+    """theta of greatest evidence within bounds, less n d_y t / (2 sigma^2), by L-BFGS from `start`.
+
+    t is the prior variance that the features lack (`Basis.missing`). So corrected, the evidence of the features bounds that of the whole
+    process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp.posterior` is the one that
+    belongs to the bound. The evidence by itself does not object to a theta of which the features represent next to nothing; the variance
+    that they lack would then outweigh, everywhere and for ever, all that data can tell.
 
     A function of its arguments alone: agents that start at the same theta with the same statistics get the same theta bit by bit (on
-    machines that compute alike, with equally many threads). The best point met is returned, so the evidence never falls. A free
+    machines that compute alike, with equally many threads). The best point met is returned. A free
     parameter moves on the logit of its place between its bounds; one with equal bounds stays.
     """
     if statistics.basis_id != basis.basis_id:
@@ -99,12 +104,14 @@ def maximise(
         parameters = KernelParameters.from_logarithms(vector)
         prior = basis.prior(parameters)
         found = evidence(statistics, prior.detach(), float(parameters.noise_variance.detach()))
-        if found.value > best_value:
-            best, best_value = vector.detach(), found.value
+        penalty = 0.5 * samples * basis.missing(parameters) / parameters.noise_variance
+        bound = found.value - float(penalty.detach())
+        if bound > best_value:
+            best, best_value = vector.detach(), bound
         # A function with the same gradient: what theta does to ln Lambda and ln sigma^2 is left to autograd.
         tangent = (prior.log() * found.prior_gradient).sum() + vector[-1] * found.noise_gradient
-        torch.autograd.backward(-tangent / samples)
-        return -found.value / samples
+        torch.autograd.backward((penalty - tangent) / samples)
+        return -bound / samples
 
     optimizer = torch.optim.LBFGS(
         [place],

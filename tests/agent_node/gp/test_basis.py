@@ -50,6 +50,14 @@ def test_the_share_of_prior_variance_that_features_cover() -> None:
 
 
 @pytest.mark.parametrize("basis", bases(), ids=lambda basis: f"{basis.kind}-{basis.size}")
+def test_what_features_lack_is_the_rest_of_the_prior(basis: Basis) -> None:
+    inputs, _ = moves(np.random.default_rng(5), 4000)
+    features = basis.features(inputs)
+    lacking = (basis.diagonal(inputs, THETA) - features.square() @ basis.prior(THETA)).clamp_min(0).mean()
+    assert float(basis.missing(THETA)) == pytest.approx(float(lacking), rel=0.05, abs=1e-9)
+
+
+@pytest.mark.parametrize("basis", bases(), ids=lambda basis: f"{basis.kind}-{basis.size}")
 def test_features_never_exceed_their_bound_and_the_kernel_its_diagonal(basis: Basis) -> None:
     inputs = torch.from_numpy(np.random.default_rng(1).uniform(-40, 40, (500, 4)))  # mostly outside the box
     features = basis.features(inputs)

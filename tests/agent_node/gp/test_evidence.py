@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.world_models.gp.basis import Basis, HilbertSpaceBasis
+from agent_node.world_models.gp.basis import Basis, Box, HilbertSpaceBasis
 from agent_node.world_models.gp.evidence import evidence, log_evidence, maximise
 from agent_node.world_models.gp.parameters import NOISE_FLOOR, KernelParameters, ParameterBounds
-from agent_node.world_models.gp.posterior import FactorizationError
+from agent_node.world_models.gp.posterior import FactorizationError, Posterior
 from agent_node.world_models.gp.statistics import BasisMismatch, Statistics
 from tests.agent_node.gp.worlds import LENGTHSCALES, PLANE, THETA, bases, dense_prior, moves
 
@@ -65,49 +65,68 @@ def test_two_agents_learn_bitwise_equal_parameters_from_equal_statistics() -> No
     assert not torch.equal(learnt[0].logarithms(), THETA.logarithms())
 
 
+SMALL = Box((-10, -1), (10, 1), (3.0, 6.0))
+START = KernelParameters.of((0.4, 1.2), 1.0, 0.01)
+TRUTH = KernelParameters.of((0.5, 1.4), 2.0, 0.0025)
+
+
 def drawn(theta: KernelParameters, n: int) -> tuple[HilbertSpaceBasis, Statistics]:
-    """Statistics of a function drawn from the prior at `theta`."""
-    basis = HilbertSpaceBasis(PLANE, 200, (0.4, 0.4, 1.2, 1.2))
+    """Statistics of a function of position and push, drawn from the prior at `theta`, which so many features represent."""
+    basis = HilbertSpaceBasis(SMALL, 250, (0.4, 1.2))
     random = np.random.default_rng(2)
-    inputs, _ = moves(random, n)
-    weights = basis.prior(theta).sqrt()[:, None] * torch.from_numpy(random.standard_normal((basis.size, 2)))
-    noise = float(theta.noise_variance.sqrt()) * torch.from_numpy(random.standard_normal((n, 2)))
+    inputs = torch.from_numpy(random.uniform((-10, -1), (10, 1), (n, 2)))
+    weights = basis.prior(theta).sqrt()[:, None] * torch.from_numpy(random.standard_normal((basis.size, 12)))
+    noise = float(theta.noise_variance.sqrt()) * torch.from_numpy(random.standard_normal((n, 12)))
     return basis, Statistics.of(basis, inputs, basis.features(inputs) @ weights + noise)
 
 
 def test_finds_the_parameters_that_made_the_data() -> None:
-    truth = KernelParameters.of((0.6, 0.45, 1.6, 1.1), 2.0, 0.0025)
-    basis, statistics = drawn(truth, 3000)
-    learnt = maximise(basis, statistics, THETA, ParameterBounds.around(THETA), 40)
-    assert torch.allclose(learnt.lengthscales, truth.lengthscales, rtol=0.12)
+    basis, statistics = drawn(TRUTH, 2000)
+    learnt = maximise(basis, statistics, START, ParameterBounds.around(START), 40)
+    assert torch.allclose(learnt.lengthscales, TRUTH.lengthscales, rtol=0.06)
     assert float(learnt.noise_variance) == pytest.approx(0.0025, rel=0.05)
-    assert log_evidence(basis, learnt, statistics) > log_evidence(basis, truth, statistics)
+    assert log_evidence(basis, learnt, statistics) > log_evidence(basis, TRUTH, statistics)
+
+
+def test_what_features_cannot_represent_is_not_learnt() -> None:
+    """Without the correction the evidence is greatest where the variance that features lack hides all that data tell."""
+    basis = HilbertSpaceBasis(PLANE, 256, LENGTHSCALES)
+    inputs, targets = moves(np.random.default_rng(0), 1000, 1.1)
+    targets = (inputs[:, :2] + targets).clamp(-10, 10) - inputs[:, :2]  # walls: a kink that no smooth function has
+    statistics = Statistics.of(basis, inputs, targets)
+    learnt = maximise(basis, statistics, THETA, ParameterBounds.around(THETA))
+    assert float(basis.missing(learnt)) < 0.2 * float(learnt.noise_variance)
+    rough = KernelParameters.of((0.1, 0.1, 0.3, 0.3), 1.0, float(learnt.noise_variance))
+    assert float(basis.missing(rough)) > 0.5
+    queries, _ = moves(np.random.default_rng(1), 200)
+    before = Posterior.of(basis, learnt, Statistics.of(basis, inputs[:100], targets[:100])).variance(queries).mean()
+    assert float(Posterior.of(basis, learnt, statistics).variance(queries).mean()) < 0.4 * float(before)
 
 
 def test_parameters_keep_their_bounds_and_the_noise_its_floor() -> None:
-    basis, statistics = drawn(KernelParameters.of((0.6, 0.45, 1.6, 1.1), 2.0, 1e-8), 2000)
-    bounds = ParameterBounds.around(THETA, lengthscale_range=(0.9, 1.1))
-    learnt = maximise(basis, statistics, THETA, bounds, 40).logarithms()
+    basis, statistics = drawn(KernelParameters.of((0.6, 1.4), 2.0, 1e-8), 2000)
+    bounds = ParameterBounds.around(START, lengthscale_range=(0.9, 1.1))
+    learnt = maximise(basis, statistics, START, bounds, 40).logarithms()
     assert bool((learnt >= bounds.lower - 1e-12).all() and (learnt <= bounds.upper + 1e-12).all())
     assert math.exp(float(learnt[-1])) == pytest.approx(NOISE_FLOOR, rel=0.2)
 
 
 def test_frozen_parameters_stay() -> None:
-    basis, statistics = drawn(KernelParameters.of((0.6, 0.45, 1.6, 1.1), 2.0, 0.02), 500)
-    bounds = ParameterBounds.around(THETA, frozen_lengthscales=True, frozen_noise=True)
-    learnt = maximise(basis, statistics, THETA, bounds)
-    assert torch.allclose(learnt.lengthscales, THETA.lengthscales, rtol=1e-15)
+    basis, statistics = drawn(KernelParameters.of((0.6, 1.4), 2.0, 0.02), 500)
+    bounds = ParameterBounds.around(START, frozen_lengthscales=True, frozen_noise=True)
+    learnt = maximise(basis, statistics, START, bounds)
+    assert torch.allclose(learnt.lengthscales, START.lengthscales, rtol=1e-15)
     assert float(learnt.noise_variance) == pytest.approx(0.01, rel=1e-15)
     assert float(learnt.signal_variance) != pytest.approx(1.0, rel=1e-3)
 
 
 def test_nothing_is_learnt_from_nothing_and_nothing_from_what_is_no_sum() -> None:
-    basis, statistics = drawn(THETA, 100)
-    bounds = ParameterBounds.around(THETA)
-    assert maximise(basis, Statistics.zero(basis, 2), THETA, bounds) is THETA
+    basis, statistics = drawn(START, 100)
+    bounds = ParameterBounds.around(START)
+    assert maximise(basis, Statistics.zero(basis, 12), START, bounds) is START
     with pytest.raises(FactorizationError):
-        maximise(basis, replace(statistics, gram=-statistics.gram), THETA, bounds)
+        maximise(basis, replace(statistics, gram=-statistics.gram), START, bounds)
     with pytest.raises(BasisMismatch):
-        log_evidence(bases()[2], THETA, statistics)
+        log_evidence(bases()[2], START, statistics)
     with pytest.raises(BasisMismatch):
-        maximise(bases()[2], statistics, THETA, bounds)
+        maximise(bases()[2], statistics, START, bounds)

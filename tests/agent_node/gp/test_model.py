@@ -64,8 +64,7 @@ def test_predicts_the_next_observation_and_knows_how_well(build: Callable[[], Wo
     free = (np.abs(test.next_observation) < 10).all(axis=1)
     missed = (after.observation - test.next_observation)[free]
     deviation = np.sqrt(np.square(after.epistemic) + np.square(after.aleatoric))[free]
-    # Features that are few leave prior variance that no data reduce: deviations are too large, and must never be too small.
-    assert 0.1 < np.square(missed / deviation).mean() ** 0.5 < 1.5
+    assert 0.3 < np.square(missed / deviation).mean() ** 0.5 < 1.5
     assert model.parameter_groups() == {}
 
 
