@@ -5,7 +5,7 @@
 
 Individual goals always succeed. A cooperative goal that both hold succeeds always or with probability `skill`; one that only one of them
 holds fails or, with probability `compatible`, succeeds where the two goals together name at most two landmarks. 240 episodes a batch with
-three landmarks, 120 with six, and the tables learn after each batch; rule A plays 60 batches, the others 150. Alignment is that of the last
+three landmarks, 120 with six; rule A learns after each batch and plays 60, the others learn after each game and play 150. Alignment is that of the last
 batch's games with a cooperative goal. Beside it stands what these rules reached in an independent study of the same table game.
 """
 
@@ -78,6 +78,10 @@ def alignment(case: Case, rule: Rule, seed: int) -> float:
             earned = rewards(case, (goal, taken), random)
             records[first].append((goal, message, earned[0]))
             records[1 - first].append((taken, message, earned[1]))
+            if rule != "forgetting":
+                for agent, played in zip(agents, records, strict=True):
+                    agent.update(played)
+                    played.clear()
             if space.cooperative[goal] or space.cooperative[taken]:
                 same.append(goal == taken)
         for agent, played in zip(agents, records, strict=True):
