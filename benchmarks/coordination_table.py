@@ -5,8 +5,9 @@
 
 Individual goals always succeed. A cooperative goal that both hold succeeds always or with probability `skill`; one that only one of them
 holds fails or, with probability `compatible`, succeeds where the two goals together name at most two landmarks. 240 episodes a batch with
-three landmarks, 120 with six; rule A learns after each batch and plays 60, the others learn after each game and play 150. Alignment is that of the last
-batch's games with a cooperative goal. Beside it stands what these rules reached in an independent study of the same table game.
+three landmarks, 120 with six; rule A learns after each batch and plays 60, the others learn after each game and play 150. Alignment is that
+of the last batch's games with a cooperative goal. Beside it stands what these rules reached in an independent study of the same table
+game.
 """
 
 from __future__ import annotations
