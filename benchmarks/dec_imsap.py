@@ -23,7 +23,7 @@ import dec_imsap_report as report
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs" / "dec_imsap"
 PAIRS_ONLY = "environment.options.smallest=2"
-SIX = ("environment.options.landmarks=6", "evaluation.episodes=210", "evaluation.final=210")
+SIX = ("environment.options.landmarks=6", "evaluation.episodes=210", "evaluation.final=1050")
 BOUNCING = ("environment.options.restitution=0.25", "environment.options.margin=2.5")
 PUBLISHED_RULE = "exchange.negotiation.update=forgetting"
 INDIVIDUAL_ONLY = "exchange.hindsight.strategies=[own_individual]"

@@ -20,10 +20,10 @@ class Tally:
     def __init__(self, space: GoalSpace | None, every: int) -> None:
         self.statistics = EpisodeStatistics(space)
         self.steps = 0
-        """environment steps of all copies together"""
+        """training steps of all copies together"""
         self._every = every
         self._next_evaluation = every
-        self._reported_steps = 0
+        self._played = 0
         self._last_report = time.monotonic()
         self._joint_steps = 0
         self._substituted = 0
@@ -40,8 +40,12 @@ class Tally:
         self._substituted_episodes.update(last.episode[playing].tolist())
 
     def stepped(self, before: Outcome, after: Outcome) -> None:
-        """All copies were stepped. The first observation of an episode is no step of it."""
-        self.steps += int(np.count_nonzero((after.episode >= 0) & (after.episode == before.episode)))
+        """All copies were stepped. The first observation of an episode is no step of it, and what is played to evaluate is no training:
+        else the budget of a run would depend on how often it is evaluated."""
+        played = (after.episode >= 0) & (after.episode == before.episode)
+        evaluation = np.bitwise_or.reduce([batch.flags for batch in after.agents.values()]) & Flag.EVALUATION
+        self.steps += int(np.count_nonzero(played & (evaluation == 0)))
+        self._played += int(np.count_nonzero(played))
 
     def closed(self, closed: Closed) -> None:
         """A tick was played."""
@@ -58,8 +62,8 @@ class Tally:
     # --- figures ----------------------------------------------------------------------------------------------------------------------
 
     def speed(self, now: float) -> float:
-        """Steps per real second since the last report."""
-        return (self.steps - self._reported_steps) / max(now - self._last_report, 1e-9)
+        """Steps per real second since the last report, those of evaluations too."""
+        return self._played / max(now - self._last_report, 1e-9)
 
     def values(self) -> dict[str, float]:
         """Figures since the last call, and counts since the beginning."""
@@ -72,7 +76,7 @@ class Tally:
 
     def reported(self, now: float) -> None:
         """A report was written."""
-        self._reported_steps, self._last_report = self.steps, now
+        self._played, self._last_report = 0, now
 
     # --- what outlives the process ------------------------------------------------------------------------------------------------------
 
@@ -90,4 +94,3 @@ class Tally:
         self.statistics.training, self.steps = int(numbers["episodes"]), int(numbers["steps"])
         self.statistics.peer_lost = int(numbers.get("peer_lost", 0))
         self._next_evaluation = int(numbers["next_evaluation"])
-        self._reported_steps = self.steps

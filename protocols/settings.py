@@ -153,6 +153,6 @@ class Every(OneOf):
     updates: int | None = Field(default=None, ge=1)
     """gradient updates of the learner"""
     steps: int | None = Field(default=None, ge=1)
-    """joint environment steps"""
+    """training steps of all copies together"""
     time: Duration | None = None
     """wall-clock time"""

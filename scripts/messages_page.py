@@ -64,7 +64,7 @@ MEANING = {
     "members": "names, to which the frames of an `Offer` refer by index",
     "copies": "K, environment copies in one message",
     "threads": "computing threads of the process",
-    "steps": "joint environment steps so far",
+    "steps": "training steps of all copies so far",
     "episodes": "finished training episodes so far",
     "Joined.layout": "what it sees and does",
     "RewardMapInfo.radius": "a site pays whoever is nearer than this",
