@@ -37,7 +37,7 @@ MODULES = {module_name(path): path for package in PACKAGES for path in sorted((R
 
 def checked_by_the_configuration(name: str) -> bool:
     """What the orchestrator may import of the other rooms: settings and registries, torch-free."""
-    return name.split(".")[-1] in {"settings", "registry"}
+    return not {"settings", "registry"}.isdisjoint(name.split("."))
 
 
 def imported(path: Path, *, at_top: bool = False) -> set[str]:

@@ -1,0 +1,39 @@
+"""The agent: what it is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from protocols.registry import Registered
+from protocols.settings import Settings
+
+from .goals import GoalSourceSettings, UniformGoalSettings
+from .learners import DoubleDQNSettings, LearnerSettings
+from .optimism import OptimismSettings
+from .world_models import WorldModelSettings
+
+
+class BufferSettings(Settings):
+    """The replay buffer of whole episodes."""
+
+    transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
+    """own transitions kept; the oldest episodes leave first"""
+
+
+class AgentSettings(Settings):
+    """The parts an agent is made of."""
+
+    learner: Annotated[LearnerSettings, Registered("learner")] = DoubleDQNSettings()
+    """what improves the policy"""
+    world_model: Annotated[WorldModelSettings, Registered("world_model")] | None = None
+    """what predicts the next observation; null for a model-free agent"""
+    optimism: Annotated[OptimismSettings, Registered("optimism")] | None = None
+    """what the policy that explores is promised where the world model does not know; null: nothing"""
+    buffer: BufferSettings = BufferSettings()
+    """what it remembers"""
+    goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()
+    """where its goals come from, in environments with goals; null for environments without"""
+    history: Annotated[int, Field(ge=1, le=16)] = 1
+    """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""

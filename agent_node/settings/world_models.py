@@ -1,0 +1,71 @@
+"""World models, and the transitions that are imagined with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from protocols.registry import register
+from protocols.settings import Probability, Settings
+
+from .types import Positive, Widths
+
+
+class ImaginarySettings(Settings):
+    """Imagined transitions that are kept for a while, made anew whenever the model has learnt."""
+
+    every: Annotated[int, Field(ge=1)] = 250
+    """own steps between two refreshes; models that count themselves when they are due (gp) take no notice of it"""
+    starts: Annotated[int, Field(ge=1, le=65536)] = 256
+    """real states from which each refresh imagines"""
+    horizon: tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]] = (2, 5)
+    """steps of a trajectory, at first and at last"""
+    horizon_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (3000, 10_000)
+    """own steps between which the horizon grows from its first to its last value"""
+    kept: Annotated[int, Field(ge=1, le=1000)] = 20
+    """refreshes whose transitions are kept"""
+    reward: Literal["model", "known", "learned"] = "model"
+    """what is earned in imagination: model: what the world model predicts; known: by the environment's own map of rewards, where it tells
+    one; learned: by means over the cells of a grid"""
+    cell: Positive = 0.5
+    """learned: side of a cell, in units of the observation"""
+    trust: Positive | None = None
+    """|sigma| of a prediction beyond which the rest of a trajectory teaches nothing to a policy that exploits; null: it may be any"""
+
+
+class WorldModelSettings(Settings):
+    """What every world model has in common."""
+
+    groups: ClassVar[tuple[str, ...]] = ("world_model",)
+    """names of the model's parameter groups, which consensus may average"""
+    kind: str
+    imagined_ratio: Probability = 0.2
+    """share of imagined transitions in the learner's batches; 0 trains the model without using it"""
+    horizon: Annotated[int, Field(ge=1, le=100)] = 1
+    """steps that an imagined trajectory follows the model"""
+    updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 0.25
+    """fits for each step message"""
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """share of episodes kept from training, on which the prediction error is reported"""
+    imaginary: ImaginarySettings | None = None
+    """imagined transitions are made after each refresh of the model and kept for a while; null: made for each few batches, by `horizon`"""
+
+
+class EnsembleSettings(WorldModelSettings):
+    """Ensemble of networks that predict the change of the observation, the reward, the end, and what is touched."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: Annotated[int, Field(ge=1, le=64)] = 5
+    """networks, each with its own start and its own batches"""
+    hidden: Widths = [128, 128]
+    """widths of the hidden layers"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    """step size of Adam"""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """transitions in one fit, per member"""
+    warmup: Annotated[int, Field(ge=0)] = 1000
+    """fits before the model is trusted to imagine"""
+
+
+register("world_model", "ensemble", EnsembleSettings, "agent_node.world_models.ensemble:Ensemble")
