@@ -65,13 +65,17 @@ class RetryTimer:
 
 
 class RetryTimers:
-    """One `RetryTimer` per destination, all drawing their jitter from one generator."""
+    """One `RetryTimer` per destination, all drawing their jitter from one generator. `least`: seconds before a first retry."""
 
-    def __init__(self, random: np.random.Generator) -> None:
-        self._random = random
+    def __init__(self, random: np.random.Generator, least: float = 0.2) -> None:
+        self._random, self._least = random, least
         self._timers: dict[str, RetryTimer] = {}
 
     def __getitem__(self, dst: str) -> RetryTimer:
         if dst not in self._timers:
-            self._timers[dst] = RetryTimer(self._random)
+            self._timers[dst] = RetryTimer(self._random, least=self._least)
         return self._timers[dst]
+
+    def forget(self, dst: str) -> None:
+        """What was measured of a destination is no longer true."""
+        self._timers.pop(dst, None)

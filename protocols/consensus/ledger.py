@@ -1,17 +1,15 @@
 """A ledger of everybody's newest statistics, flooded over the graph: the sum over all agents, exact after as many hops as it is wide.
 
-Every agent holds origin -> (version, payload) and merges by the greater version, so that the ledger is a state-based replicated data type
-(Shapiro et al. 2011): what is lost, repeated, overtaken, or learnt again after a restart or a partition changes nothing in where it ends.
-Own statistics are replaced at each `publish`. Anti-entropy with each neighbour, by three messages:
+Every agent has its `Holdings`, merged by the greater version: what is lost, repeated, overtaken, or learnt again after a restart or a
+partition changes nothing in where it ends. Own statistics are replaced at each `publish`. Anti-entropy with each neighbour, by three
+messages:
 
 - `LedgerDigest`, what I hold: when it has changed, again every `every` seconds while the neighbour does not say that it holds the same, and
   every `idle` seconds when it does;
-- `LedgerPull`, what I lack of what you hold: to one neighbour for each origin, at most `window` bytes at a time, repeated by
-  `protocols.retries`, then asked of others, given up after `deadline` until a digest claims it again;
+- `LedgerPull`, what I lack of what you hold: `protocols.consensus.pulls` says when, and of whom;
 - `LedgerEntry`, one for each origin that was asked for.
 
-The total is the sum over origins in the order of their names: agents with equal ledgers have totals that are equal bit for bit. A part of
-it is the exact statistics of a part of the data.
+Agents with equal ledgers have totals that are equal bit for bit. A part of a total is the exact statistics of a part of the data.
 
 A new life (`incarnation`) publishes above all former ones, whatever it remembers. What its former life said last lives on at the
 neighbours: if that is more than it has from a checkpoint, it is pulled back and handed over (`Former`). To withdraw an origin is a version
@@ -25,18 +23,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from hashlib import blake2b
 from math import inf
 
 import numpy as np
 
-from protocols.consensus.entries import NOTHING, Entry, Vector, Version, entry_of, make_entry, version_frame, versions_of
+from protocols.consensus.entries import Entry, Vector, Version, entry_of, version_frame, versions_of
+from protocols.consensus.holdings import Holdings
+from protocols.consensus.pulls import Pulls
 from protocols.consensus.statistics import Changed, Foreign, Former, NewerEpoch, StatisticsConsensus, Total
 from protocols.conversation import Array, Send
 from protocols.errors import BadMessage
 from protocols.messages import LedgerDigest, LedgerEntry, LedgerPull, Message
-from protocols.retries import Attempt, RetryTimer
 
 Validate = Callable[[str, Vector], str]
 """origin and payload -> the rule that it breaks, or an empty text"""
@@ -47,22 +44,6 @@ LARGEST = 8 * 2**20
 """numbers in a payload: one frame of the wire"""
 WINDOW = 4 * 2**20
 """bytes that may be on their way from one neighbour"""
-MORE = 3
-"""times that an entry is asked of whoever claims it next, before the first one asked is late"""
-REMEMBERED = 8
-"""refused versions of an origin that are not asked for again"""
-
-
-@dataclass
-class _Pull:
-    version: Version
-    src: str
-    attempt: Attempt
-    begun: float
-    asked: float
-    """when it was asked for last"""
-    more: int = 0
-    """others who were asked before the first was late"""
 
 
 class Ledger(StatisticsConsensus):
@@ -94,76 +75,62 @@ class Ledger(StatisticsConsensus):
                 f"a ledger holds up to {MOST_ORIGINS} origins of up to {LARGEST} numbers, not {len(members)} of {size}: "
                 "average such statistics instead (mode pushsum)"
             )
-        self.name, self.basis, self.epoch = name, basis, 0
+        self.name = name
         self.refusals: Counter[str] = Counter()
         """entries that broke a rule, by who sent them"""
         self._members = frozenset(members) | {name}
         self._neighbours = frozenset(neighbours) - {name}
-        self._size, self._incarnation = size, incarnation
         self._validate = validate
-        self._every, self._idle, self._deadline = every, idle, deadline
+        self._every, self._idle = every, idle
         self._forget_after = forget_after
         self._died: dict[str, float] = {}
         """when neighbours died, while they are not forgotten"""
-        self._window = max(1, WINDOW // (8 * size))
         self._random = random
-        self._timers: dict[str, RetryTimer] = {}
-        self._entries: dict[str, Entry] = {}
-        self._own: Vector | None = None
-        """what was published in this life"""
-        self._base = NOTHING
-        """the newest own version of a former life that is in what the owner has"""
-        self._claims: dict[str, dict[str, Version]] = {name: {} for name in sorted(self._neighbours)}
-        """what every living neighbour says that it holds"""
-        self._say: dict[str, float] = dict.fromkeys(self._claims, -inf)
-        """when it is told next what is here"""
+        self._holdings = Holdings(name, basis, size, incarnation)
+        window = max(1, WINDOW // (8 * size))
+        self._pulls = Pulls(self._neighbours, self._holdings.is_news, self._ask, self.counters, random, window, every, deadline)
+        self._say: dict[str, float] = dict.fromkeys(self._pulls.claims, -inf)
+        """when a neighbour is told next what is here"""
         self._said: dict[str, float] = {}
-        self._wanted: set[str] = set()
-        """origins of which some neighbour may have more"""
-        self._pulls: dict[str, _Pull] = {}
         self._request = 0
         self._answered: dict[str, tuple[int, int]] = {}
         """neighbour -> (incarnation, number) of its newest request"""
-        self._refused: dict[str, list[Version]] = {}
         self._shown: set[Foreign | int] = set()
-        self._sum: Vector | None = None
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
 
     @property
+    def basis(self) -> str:
+        """What the payloads are sums of."""
+        return self._holdings.basis
+
+    @property
+    def epoch(self) -> int:
+        """How often the basis has been replaced."""
+        return self._holdings.epoch
+
+    @property
     def versions(self) -> dict[str, Version]:
         """The version vector, in the order of the origins' names."""
-        return {origin: self._entries[origin].version for origin in sorted(self._entries)}
+        return self._holdings.versions
 
     @property
     def digest(self) -> str:
         """Hash of basis, epoch and version vector: equal ones stand for equal ledgers."""
-        text = f"{self.basis}\0{self.epoch}\0" + "\0".join(f"{origin}\0{version}" for origin, version in self.versions.items())
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return self._holdings.digest
 
     def entry(self, origin: str) -> Entry | None:
         """What is held of an origin."""
-        return self._entries.get(origin)
+        return self._holdings.entries.get(origin)
 
     def total(self) -> Total:
         """The sum of what is held. Its staleness counts what neighbours have said to hold."""
-        if self._sum is None:
-            total = np.zeros(self._size)
-            for origin in sorted(self._entries):
-                if self._entries[origin].payload.size:
-                    total += self._entries[origin].payload
-            total.flags.writeable = False
-            self._sum = total
-        there = sum(entry.payload.size > 0 for entry in self._entries.values())
-        return Total(self._sum, True, self.staleness(), there)
+        return Total(self._holdings.total(), True, self.staleness(), self._holdings.present())
 
     def staleness(self) -> int:
         """Sum over origins of the versions that some neighbour claims, and that are missing here."""
-        newest: dict[str, Version] = {}
-        for claims in self._claims.values():
-            for origin, version in claims.items():
-                newest[origin] = max(newest.get(origin, NOTHING), version)
-        return sum(self._held(origin).missing(version) for origin, version in newest.items())
+        origins = {origin for claims in self._pulls.claims.values() for origin in claims}
+        return sum(self._holdings.held(origin).missing(self._pulls.newest(origin)) for origin in origins)
 
     # --- what the owner says ------------------------------------------------------------------------------------------------------
 
@@ -171,38 +138,29 @@ class Ledger(StatisticsConsensus):
         """Replace the own entry by `vector`, `[P]`. `ValueError` for a wrong length, a number that is not finite, or what `validate`
         refuses."""
         payload = np.array(vector, np.float64)
-        if payload.shape != (self._size,) or not np.isfinite(payload).all():
-            raise ValueError(f"the statistics of {self.name} are not {self._size} finite numbers")
+        size = self._holdings.size
+        if payload.shape != (size,) or not np.isfinite(payload).all():
+            raise ValueError(f"the statistics of {self.name} are not {size} finite numbers")
         broken = self._validate(self.name, payload) if self._validate is not None else ""
         if broken:
             raise ValueError(f"the own statistics of {self.name} can't be statistics: {broken}")
         self.published = transitions
-        self._own = payload
         self._put(payload, now)
 
     def forget(self, origin: str, now: float) -> None:
         """Withdraw what `origin` has published, here and everywhere: the agent itself that takes its data with it, or one that has been
         dead longer than the rule allows. An origin that still lives publishes again."""
-        held = self._entries.get(origin)
-        if held is None or not held.payload.size:
-            return
-        if origin == self.name:
-            self._own = None
-        version = held.version
-        self._keep(make_entry(self.basis, self.epoch, origin, version.incarnation, version.number + 1, np.empty(0)), now)
-        self.counters["withdrawn"] += 1
+        if self._holdings.withdraw(origin):
+            self._changed(now)
+            self.counters["withdrawn"] += 1
 
     def begin_epoch(self, epoch: int, now: float, basis: str = "") -> None:
         """Statistics are in another basis from now on: all that were held mean nothing any more. Epochs only rise; `ValueError` else."""
         if epoch <= self.epoch:
             raise ValueError(f"epoch {epoch} is not above {self.epoch}")
-        self.epoch, self.basis = epoch, basis or self.basis
-        self._entries.clear()
+        self._holdings.begin_epoch(epoch, basis or self.basis)
         self._pulls.clear()
-        self._refused.clear()
-        self._own, self._base, self._sum, self.published = None, NOTHING, None, 0
-        for claims in self._claims.values():
-            claims.clear()
+        self.published = 0
         self._tell_all(now)
 
     # --- what happens -------------------------------------------------------------------------------------------------------------
@@ -213,82 +171,47 @@ class Ledger(StatisticsConsensus):
             for peer in [peer for peer, died in self._died.items() if now >= died + self._forget_after]:
                 del self._died[peer]
                 self.forget(peer, now)
-        for origin, pull in list(self._pulls.items()):
-            if now < pull.attempt.due:
-                continue
-            if now >= pull.begun + self._deadline:
-                self.counters["unanswered"] += 1
-                self._claims.get(pull.src, {}).pop(origin, None)
-                del self._pulls[origin]
-                continue
-            self.counters["retry.pull"] += 1
-            others = [name for name, claims in self._claims.items() if name != pull.src and claims.get(origin, NOTHING) >= pull.version]
-            if others:  # the one whose answers come soonest
-                pull.src = min(others, key=lambda name: (self._timer(name).smoothed or 0.0, name))
-            self._timer(pull.src).again(pull.attempt, now)
-            pull.asked = now
-            self._ask(pull.src, [origin])
-        self._seek(now)
+        self._pulls.tick(now)
+        self._pulls.seek(now)
         self._speak(now)
 
     def wake(self) -> float:
         """The next digest, repetition or withdrawal."""
         forget = min(self._died.values(), default=inf) + (inf if self._forget_after is None else self._forget_after)
-        return min(forget, min(self._say.values(), default=inf), min((pull.attempt.due for pull in self._pulls.values()), default=inf))
+        return min(forget, min(self._say.values(), default=inf), self._pulls.wake())
 
     def peer_dead(self, peer: str, now: float) -> None:
         """Nothing is asked of `peer` or said to it any more; what it has published stays."""
-        if self._claims.pop(peer, None) is None:
+        if not self._pulls.peer_dead(peer):
             return
         self._died[peer] = now
         self._say.pop(peer, None)
-        self._timers.pop(peer, None)
         self._answered.pop(peer, None)
-        for origin in [origin for origin, pull in self._pulls.items() if pull.src == peer]:
-            del self._pulls[origin]
-        self._seek(now)
+        self._pulls.seek(now)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
         """`peer` is there (again), and may have forgotten everything."""
         if peer in self._neighbours:
             self.peer_dead(peer, now)
             self._died.pop(peer, None)
-            self._claims[peer] = {}
+            self._pulls.claims[peer] = {}
             self._said.pop(peer, None)
             self._say[peer] = now
 
     def state(self) -> dict[str, Array]:
         """The whole ledger: what others have published too, so that everybody goes on together from one checkpoint."""
-        state: dict[str, Array] = {
-            "published": np.array([self.published, self._own is not None, self.epoch], np.int64),
-            "base": np.array(self._base, np.int64),
-            "request": np.array(self._request),
-        }
-        for origin, entry in self._entries.items():
-            state |= {f"version/{origin}": np.array(entry.version, np.int64), f"payload/{origin}": np.array(entry.payload)}
-        return state
+        published = np.array([self.published, self._holdings.own is not None, self.epoch], np.int64)
+        return {"published": published, "request": np.array(self._request), **self._holdings.state()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restore; `ValueError` for what does not fit. What a newer life publishes is above what is restored."""
         try:
             published, own, epoch = map(int, state["published"])
-            base, request = Version(*map(int, state["base"])), int(state["request"])
-            entries = {}
-            for name, numbers in state.items():
-                kind, _, origin = name.partition("/")
-                if kind == "version":
-                    incarnation, count, seal = map(int, numbers)
-                    entry = make_entry(self.basis, epoch, origin, incarnation, count, state[f"payload/{origin}"])
-                    if entry.version.seal != seal or entry.payload.shape not in ((self._size,), (0,)) or origin not in self._members:
-                        raise ValueError(f"the statistics of {origin} in the checkpoint are of another basis or size, or damaged")
-                    entries[origin] = entry
+            request = int(state["request"])
+            self._holdings.load_state(state, epoch, bool(own), self._members)
         except KeyError as error:
             raise ValueError(f"the ledger's state lacks {error}") from None
-        self.published, self.epoch, self._request, self._entries, self._sum = published, epoch, request, entries, None
-        held = self._held(self.name)
-        self._base = max(base, held) if own else base
-        if own and held.incarnation == self._incarnation and entries[self.name].payload.size:
-            self._own = entries[self.name].payload
+        self.published, self._request = published, request
 
     # --- messages -----------------------------------------------------------------------------------------------------------------
 
@@ -297,7 +220,7 @@ class Ledger(StatisticsConsensus):
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of the ledger")
         if src not in self._neighbours:
             raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
-        if src not in self._claims:
+        if src not in self._pulls.claims:
             self.counters["stale"] += 1
             return
         if not self._fits(src, message):
@@ -312,8 +235,8 @@ class Ledger(StatisticsConsensus):
         elif isinstance(message, LedgerPull):
             self._asked(src, message)
         else:
-            self._brought(src, message, entry_of(message, arrays.get("payload"), self._size), now)
-        self._seek(now)
+            self._brought(src, message, entry_of(message, arrays.get("payload"), self._holdings.size), now)
+        self._pulls.seek(now)
         self._speak(now)
 
     def _fits(self, src: str, message: LedgerDigest | LedgerPull | LedgerEntry) -> bool:
@@ -333,20 +256,13 @@ class Ledger(StatisticsConsensus):
         return False
 
     def _claimed(self, src: str, claims: dict[str, Version], answer: bool, now: float) -> None:
-        self._claims[src] = claims
-        self._wanted.update(origin for origin, version in claims.items() if self._lacks(origin, version))
-        for origin, pull in self._pulls.items():  # it is here sooner if this one has it too, and the question or its answer was lost
-            if pull.more < MORE and now >= pull.asked + self._every and claims.get(origin, NOTHING) >= pull.version:
-                pull.more, pull.asked, pull.src = pull.more + 1, now, src
-                pull.attempt.retries += 1
-                self.counters["more.pull"] += 1
-                self._ask(src, [origin])
+        self._pulls.claimed(src, claims, now)
         if self._same(src):
             if answer:
                 self._tell(src, now)
             else:
                 self._say[src] = now + self._idle
-        elif any(claims.get(origin, NOTHING) < entry.version for origin, entry in self._entries.items()) or answer:
+        elif answer or self._holdings.exceeds(claims):
             self._tell(src, now)
 
     def _asked(self, src: str, message: LedgerPull) -> None:
@@ -356,7 +272,7 @@ class Ledger(StatisticsConsensus):
             return
         self._answered[src] = message.inc, message.request
         for origin in dict.fromkeys(message.origins):
-            entry = self._entries.get(origin)
+            entry = self.entry(origin)
             if entry is None:
                 continue
             incarnation, count, seal = entry.version
@@ -367,22 +283,18 @@ class Ledger(StatisticsConsensus):
 
     def _brought(self, src: str, message: LedgerEntry, entry: Entry, now: float) -> None:
         origin, version = entry.origin, entry.version
-        pull = self._pulls.get(origin)
-        if pull is not None and version >= pull.version:
-            if pull.src == src:
-                self._timer(src).answered(pull.attempt, now)
-            del self._pulls[origin]
+        self._pulls.brought(src, origin, version, now)
         broken = self._validate(origin, entry.payload) if self._validate is not None and entry.payload.size else ""
         if broken:
             self.counters["invalid"] += 1
             self.refusals[src] += 1
-            self._refused[origin] = [*self._refused.get(origin, [])[-REMEMBERED + 1 :], version]
+            self._pulls.refuse(origin, version)
             self._foreign(src, f"statistics of {origin} that can't be any: {broken}")
             return
         self.counters["bytes.taken"] += entry.payload.nbytes
         if origin == self.name:
             self._brought_own(entry, now)
-        elif version > self._held(origin):
+        elif version > self._holdings.held(origin):
             self.counters["entries.taken"] += 1
             self._keep(entry, now)
         else:
@@ -390,25 +302,19 @@ class Ledger(StatisticsConsensus):
 
     def _brought_own(self, entry: Entry, now: float) -> None:
         """Something that is said to be the own statistics: of a former life, or withdrawn by somebody."""
-        version, former = entry.version, self._is_former(entry.version)
-        newer = version > self._held(self.name)
+        holdings, version = self._holdings, entry.version
+        former, newer = holdings.is_former(version), version > holdings.held(self.name)
         if newer:
             self._keep(entry, now)
         if former:
-            self._base = version
+            holdings.base = version
             if entry.payload.size:
                 self._events.append(Former(entry.payload))
                 self.counters["former"] += 1
-        elif newer and self._own is not None:
+        elif newer and holdings.own is not None:
             # Withdrawn while it lives, or claimed by somebody else: the own word is above it.
             self.counters["overtaken"] += 1
-            self._put(self._own, now)
-
-    def _is_former(self, version: Version) -> bool:
-        """Whether an own version is news of a former life: without a process that counts lives, of one that has not published yet."""
-        if version <= self._base:
-            return False
-        return version.incarnation < self._incarnation or (self._own is None and version > self._held(self.name))
+            self._put(holdings.own, now)
 
     def _foreign(self, src: str, reason: str) -> None:
         event = Foreign(src, reason)
@@ -418,31 +324,26 @@ class Ledger(StatisticsConsensus):
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
-    def _held(self, origin: str) -> Version:
-        entry = self._entries.get(origin)
-        return NOTHING if entry is None else entry.version
-
     def _put(self, payload: Vector, now: float) -> None:
         """The own payload under a version above everything that is known of the own."""
-        known = max([self._held(self.name), *(claims.get(self.name, NOTHING) for claims in self._claims.values())])
-        incarnation = max(self._incarnation, known.incarnation)
-        count = known.number + 1 if known.incarnation == incarnation else 1
-        self._keep(make_entry(self.basis, self.epoch, self.name, incarnation, count, payload), now)
+        self._holdings.put(payload, self._pulls.newest(self.name))
+        self._changed(now)
 
     def _keep(self, entry: Entry, now: float) -> None:
-        self._entries[entry.origin] = entry
-        self._sum = None
+        self._holdings.keep(entry)
+        self._changed(now)
+
+    def _changed(self, now: float) -> None:
         if not any(isinstance(event, Changed) for event in self._events):
             self._events.append(Changed())
         self._tell_all(now)
 
     def _same(self, peer: str) -> bool:
         """Whether a neighbour has said to hold exactly what is here."""
-        claims = self._claims[peer]
-        return len(claims) == len(self._entries) and all(claims.get(origin) == entry.version for origin, entry in self._entries.items())
+        return self._holdings.holds(self._pulls.claims[peer])
 
     def _tell_all(self, now: float) -> None:
-        for peer in self._claims:
+        for peer in self._pulls.claims:
             self._tell(peer, now)
 
     def _tell(self, peer: str, now: float) -> None:
@@ -464,38 +365,6 @@ class Ledger(StatisticsConsensus):
             jitter = 1.0 + 0.2 * float(self._random.uniform(-1.0, 1.0))
             self._say[peer] = now + (self._idle if same else self._every) * jitter
 
-    def _seek(self, now: float) -> None:
-        """Ask for what is lacking: every origin of the neighbour that claims the newest version of it, and of these the least busy one."""
-        if not self._wanted:
-            return
-        busy = Counter(pull.src for pull in self._pulls.values())
-        wanted: dict[str, list[str]] = {}
-        for origin in sorted(self._wanted - self._pulls.keys()):
-            best = max((claims.get(origin, NOTHING) for claims in self._claims.values()), default=NOTHING)
-            if not self._lacks(origin, best):
-                self._wanted.discard(origin)
-                continue
-            holders = [peer for peer, claims in self._claims.items() if claims.get(origin) == best and busy[peer] < self._window]
-            if not holders:
-                continue
-            src = min(holders, key=lambda peer: (busy[peer], peer))
-            busy[src] += 1
-            wanted.setdefault(src, []).append(origin)
-            self._pulls[origin] = _Pull(best, src, self._timer(src).start(now), now, now)
-        for src, origins in wanted.items():
-            self._ask(src, origins)
-
-    def _lacks(self, origin: str, version: Version) -> bool:
-        if version in self._refused.get(origin, ()):
-            return False
-        return version > self._held(origin) or (origin == self.name and self._is_former(version))
-
     def _ask(self, src: str, origins: list[str]) -> None:
         self._request += 1
         self._sends.append(Send(src, LedgerPull(basis=self.basis, epoch=self.epoch, request=self._request, origins=origins)))
-
-    def _timer(self, peer: str) -> RetryTimer:
-        timer = self._timers.get(peer)
-        if timer is None:
-            timer = self._timers[peer] = RetryTimer(self._random, least=min(0.2, self._every))
-        return timer

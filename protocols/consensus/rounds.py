@@ -16,10 +16,10 @@ from math import inf
 import numpy as np
 
 from protocols.consensus.averager import Averaged, Surroundings
+from protocols.consensus.epochs import epoch_of, layout_of
 from protocols.consensus.pacing import Pacing
 from protocols.consensus.statistics import Changed, Foreign, StatisticsConsensus, Total, Vector
 from protocols.consensus.stopping import FAR, ROWS, Yardstick
-from protocols.consensus.sums import epoch_of, layout_of
 from protocols.consensus.synchronous import Combination, SynchronousAveraging
 from protocols.consensus.synchronous import Vector as Shown
 from protocols.conversation import Array, Send

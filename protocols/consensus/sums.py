@@ -11,20 +11,19 @@ The machine is `PushSum` as models are averaged with it. What makes averages int
 - an agent that leaves in order (`leave`) hands its mass over first; no epoch ends.
 
 A total is `complete` while all who are in it are in it in equal parts (their places are 1 / N), all living neighbours among them, and the
-own estimate agrees with the newest word of every one of them, by `protocols.consensus.stopping`. Words
-travel in a ledger of their own, 64 bytes for each agent: no loss, delay or order of arrival makes them wrong, only late, and estimates that
-agree with a word that is late are equal all the same.
+own estimate agrees with the newest word of every one of them (`protocols.consensus.agreement`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from hashlib import blake2b
 from math import inf
 
 import numpy as np
 
+from protocols.consensus.agreement import Agreement
 from protocols.consensus.averager import Surroundings
+from protocols.consensus.epochs import PREFIX, epoch_of, layout_of
 from protocols.consensus.ledger import Ledger
 from protocols.consensus.pushsum import PushSum
 from protocols.consensus.statistics import Changed, Foreign, NewerEpoch, StatisticsConsensus, Total, Vector
@@ -33,23 +32,9 @@ from protocols.conversation import Array, Send
 from protocols.errors import BadMessage
 from protocols.messages import Average, Leave, LedgerDigest, LedgerEntry, LedgerPull, Message, Share
 
-PREFIX = "statistics/"
 _WORDS = (LedgerDigest, LedgerPull, LedgerEntry)
 REST = 20.0
 """times longer are the pauses between rounds when there is nothing left to do"""
-
-
-def layout_of(basis: str, epoch: int) -> str:
-    """What averaging messages of statistics carry as their layout: never that of parameters."""
-    return f"{PREFIX}{epoch}/{blake2b(basis.encode(), digest_size=16).hexdigest()}"
-
-
-def epoch_of(layout: str, basis: str) -> int | None:
-    """The epoch of a layout; None for another basis."""
-    parts = layout.removeprefix(PREFIX).split("/")
-    if not parts[0].isdigit() or len(parts[0]) > 18 or layout != layout_of(basis, int(parts[0])):
-        return None
-    return int(parts[0])
 
 
 class SummedStatistics(StatisticsConsensus):
@@ -122,7 +107,7 @@ class SummedStatistics(StatisticsConsensus):
         """Hand everything over to a neighbour. `left` says when the agent may go: when all is taken, or after the deadline."""
         if self._leaving is None:
             self._leaving = now + self._deadline
-            self._words.forget(self.name, now)
+            self._agreement.words.forget(self.name, now)
             self._hand_over(now)
 
     # --- what happens -------------------------------------------------------------------------------------------------------------
@@ -131,16 +116,16 @@ class SummedStatistics(StatisticsConsensus):
         """Begin and close rounds, and say what the estimate is when it stands still."""
         if now >= self.machine.wake():
             self.machine.tick(now)
-        self._words.tick(now)
+        self._agreement.words.tick(now)
         self._go_on(now)
 
     def wake(self) -> float:
         """The next round or word."""
-        return min(self.machine.wake() if self.machine.open else self._next, self._words.wake())
+        return min(self.machine.wake() if self.machine.open else self._next, self._agreement.words.wake())
 
     def outgoing(self) -> list[Send]:
         """Of the machine and of the words."""
-        return [*super().outgoing(), *self.machine.outgoing(), *self._words.outgoing()]
+        return [*super().outgoing(), *self.machine.outgoing(), *self._agreement.words.outgoing()]
 
     def concerns(self, message: Message) -> bool:
         """Averaging of parameters is another conversation."""
@@ -153,7 +138,7 @@ class SummedStatistics(StatisticsConsensus):
         edge = self.machine.edge(peer)
         mixed = edge is not None and (edge.incoming.number > 0 or edge.outgoing.acked > 0)
         self.machine.peer_dead(peer, now)
-        self._words.peer_dead(peer, now)
+        self._agreement.words.peer_dead(peer, now)
         if mixed and peer not in self._gone:
             self.counters["epochs.ended"] += 1
             self._begin_epoch(self.epoch + 1, now)
@@ -169,7 +154,7 @@ class SummedStatistics(StatisticsConsensus):
         self._lives[peer] = incarnation
         self._gone.discard(peer)
         self.machine.peer_alive(peer, incarnation, now)
-        self._words.peer_alive(peer, incarnation, now)
+        self._agreement.words.peer_alive(peer, incarnation, now)
         self._next = min(self._next, now)
 
     def settle(self, now: float) -> None:
@@ -182,7 +167,7 @@ class SummedStatistics(StatisticsConsensus):
         state = {"own": self._own.copy(), "published": np.array([self.published, self.epoch, not self.machine.open], np.int64)}
         if not self.machine.open:
             state |= {f"machine/{name}": array for name, array in self.machine.state().items()}
-            state |= {f"words/{name}": array for name, array in self._words.state().items()}
+            state |= {f"words/{name}": array for name, array in self._agreement.words.state().items()}
         return state
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -200,7 +185,7 @@ class SummedStatistics(StatisticsConsensus):
             self._inject(own)
             return
         self.machine.load_state({name.removeprefix("machine/"): value for name, value in state.items() if name.startswith("machine/")})
-        self._words.load_state({name.removeprefix("words/"): value for name, value in state.items() if name.startswith("words/")})
+        self._agreement.words.load_state({name.removeprefix("words/"): value for name, value in state.items() if name.startswith("words/")})
         self._projected = None
         for peer, life in self._lives.items():
             self.machine.peer_alive(peer, life, -inf)
@@ -209,7 +194,7 @@ class SummedStatistics(StatisticsConsensus):
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if isinstance(message, _WORDS):
-            self._words.receive(src, message, arrays, now)
+            self._agreement.words.receive(src, message, arrays, now)
         elif isinstance(message, (Share, Leave)):
             epoch = epoch_of(message.layout, self.basis)
             if epoch is None:
@@ -241,19 +226,19 @@ class SummedStatistics(StatisticsConsensus):
         self.epoch = epoch
         self.machine = PushSum(self._surroundings, layout, size, self._deadline, self._window, incarnation=self._incarnation)
         neighbours = self._surroundings.everybody
-        self._words = Ledger(
+        words = Ledger(
             self.name, self._members, neighbours, layout, ROWS, self._random, self._incarnation, every=4.0 * self._every
         )  # fmt: skip
-        self._words.epoch = epoch
+        if epoch:
+            words.begin_epoch(epoch, now)
         for peer in neighbours:
             if peer in self._lives:
                 self.machine.peer_alive(peer, self._lives[peer], now)
             else:
                 self.machine.peer_dead(peer, now)
-                self._words.peer_dead(peer, now)
-        self._said: Projected | None = None
+                words.peer_dead(peer, now)
+        self._agreement = Agreement(words, self._yardstick)
         self._projected = None
-        self._before = np.full(ROWS, inf)
         place = np.zeros(size)
         place[self._size + self._members.index(self.name)] = 1.0
         self.machine.inject(place)
@@ -270,7 +255,7 @@ class SummedStatistics(StatisticsConsensus):
         self._next = now
 
     def _go_on(self, now: float, begin: bool = True) -> None:
-        for event in self._words.events():
+        for event in self._agreement.words.events():
             if isinstance(event, NewerEpoch) and event.epoch > self.epoch:
                 self._begin_epoch(event.epoch, now)
         moved = bool(self.machine.events())
@@ -279,7 +264,8 @@ class SummedStatistics(StatisticsConsensus):
         if moved and not any(isinstance(event, Changed) for event in self._events):
             self._events.append(Changed())
         if moved:
-            self._say(now)
+            if self._leaving is None:
+                self._agreement.say(self._project(), now)
             self._next = max(now, self._begun + self._every * (REST if self._at_rest() else 1.0))
         if self._leaving is not None and not self.left:
             self._try_to_leave(now)
@@ -289,18 +275,6 @@ class SummedStatistics(StatisticsConsensus):
             self.machine.begin(self.machine.round + 1, self.machine.model, now)
             if not self.machine.open:
                 self._go_on(now, begin=False)
-
-    def _say(self, now: float) -> None:
-        """Tell the projections of the estimate when it hardly moves any more, and is not what was told last."""
-        if self._leaving is not None:
-            return
-        projected = self._project()
-        still = self._yardstick.agree(np.minimum(projected, self._before), np.maximum(projected, self._before))
-        self._before = projected
-        quarter = 0.25 * self._yardstick.tolerance * (1.0 + np.abs(projected))
-        if still and (self._said is None or bool(np.any(np.abs(projected - self._said) > quarter))):
-            self._said = projected
-            self._words.publish(projected, 0, now)
 
     def _is_news(self, src: str) -> bool:
         """Whether what a neighbour offers is another mixture than the own one."""
@@ -338,16 +312,9 @@ class SummedStatistics(StatisticsConsensus):
     def _complete(self, estimate: Vector, origins: list[str]) -> bool:
         places = estimate[self._size :]
         uneven = np.abs(places[places > 0.0] - 1.0)
-        if not set(origins) >= self._lives.keys() or not np.isfinite(self._before).all() or uneven.max() > self._yardstick.tolerance:
+        if not set(origins) >= self._lives.keys() or not self._agreement.began() or uneven.max() > self._yardstick.tolerance:
             return False
-        low = high = self._project()
-        for member in origins:
-            word = self._words.entry(member)
-            if word is None:
-                return False
-            if word.payload.size:  # else it has left
-                low, high = np.minimum(low, word.payload), np.maximum(high, word.payload)
-        return self._yardstick.agree(low, high)
+        return self._agreement.reached(self._project(), origins)
 
     def _try_to_leave(self, now: float) -> None:
         if self._leaving is None:

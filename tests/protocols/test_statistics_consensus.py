@@ -11,10 +11,11 @@ import pytest
 
 from protocols.codec import decode, encode
 from protocols.consensus.averager import FixedSurroundings
+from protocols.consensus.epochs import layout_of
 from protocols.consensus.ledger import Ledger
 from protocols.consensus.rounds import AveragedStatistics
 from protocols.consensus.statistics import Foreign, StatisticsConsensus
-from protocols.consensus.sums import SummedStatistics, layout_of
+from protocols.consensus.sums import SummedStatistics
 from protocols.messages import Average, Leave, Share
 from protocols.topology import TopologySettings, build, metropolis_weights, mixing_weights
 
