@@ -137,3 +137,9 @@ def test_third_parties_that_we_import_are_declared() -> None:
         for name in {name.split(".")[0] for name in imported(path)} - set(PACKAGES) - set(sys.stdlib_module_names):
             owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [])}
             assert owners & declared, f"{module} imports {name}: declare {', '.join(owners) or name} in pyproject.toml"
+
+
+def test_files_of_tests_may_have_the_same_name_in_two_rooms() -> None:
+    """Only within packages: else pytest imports both under one name, and collects nothing."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert not [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flag_rules import FlagRules
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test
@@ -18,6 +17,7 @@ from env_server.registry import create
 from env_server.settings import EnvironmentSettings
 from protocols.errors import ConfigurationError
 from protocols.messages import Flag, Layout
+from tests.env_server.flag_rules import FlagRules
 
 
 class Countdown(ParallelEnv):

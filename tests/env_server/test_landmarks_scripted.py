@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from landmark_walkers import walk
 
 from env_server.contracts import EpisodeRecord, Outcome
 from env_server.landmarks.environment import VectorLandmarks
 from env_server.landmarks.settings import LandmarksOptions
 from env_server.skills import specialization
 from protocols.messages import Flag
+from tests.env_server.landmark_walkers import walk
 
 AGENTS = ("agent-0", "agent-1")
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from flag_rules import FlagRules
 
 from env_server.contracts import EpisodeRecord, GoalEnvironment, OfferedEpisode, Outcome
 from env_server.landmarks import parallel_env
@@ -16,6 +15,7 @@ from env_server.landmarks.settings import LandmarksOptions
 from env_server.schedule import Pairing, lead
 from protocols.errors import ConfigurationError
 from protocols.messages import Flag
+from tests.env_server.flag_rules import FlagRules
 
 AGENTS = tuple(f"agent-{i}" for i in range(4))
 RING = [("agent-0", "agent-1"), ("agent-1", "agent-2"), ("agent-2", "agent-3"), ("agent-3", "agent-0")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flag_rules import FlagRules
 
 from env_server.contracts import AgentBatch, EpisodeRecord, GoalEnvironment, Outcome
 from env_server.reward_collection.environment import VectorRewardCollection
@@ -12,6 +11,7 @@ from env_server.reward_collection.settings import RewardCollectionOptions
 from env_server.reward_collection.sites import reward_map
 from env_server.statistics import EpisodeStatistics
 from protocols.messages import Flag
+from tests.env_server.flag_rules import FlagRules
 
 AGENTS = tuple(f"agent-{i}" for i in range(5))
 M, FIRST, TRUNCATED, OVER, EVALUATION = (int(f) for f in (Flag.MEMBER, Flag.FIRST, Flag.TRUNCATED, Flag.OVER, Flag.EVALUATION))
