@@ -1,4 +1,5 @@
-"""A server and its agents in lock-step under loss, repetition, reordering, deaths and returns: every act counts once at most, for its own tick, and all know it.
+"""A server and its agents in lock-step under loss, repetition, reordering, deaths and returns, and a checker: every act counts once at
+most, for its own tick, and all know it.
 
 The network is simulated (`network.py` drives conversations among equals; here one side is a server with its own driver). Each act carries
 who meant it, in which life, for which tick, and how often it was said before, so that the ledger of the environment can be checked.
