@@ -187,41 +187,49 @@ class WorldModel(Protocol):
         ...
 
 
-@runtime_checkable
-class AdditiveModel(Protocol):
-    """A world model that rests on sums over transitions: everybody's sums added up make the model of everybody's data.
-
-    Its owner tells it every real transition once (`absorb`), shares `statistics()` when it is `due`, gives it the sum over all agents
-    (`use`), and lets it compute itself anew (`refit`). `fit` of `WorldModel` learns nothing from its batches, since transitions drawn at
-    random would count several times.
-    """
+class Additive(Protocol):
+    """What rests on sums over transitions: everybody's sums added up belong to everybody's data."""
 
     @property
     def basis_id(self) -> str:
-        """What must be equal for statistics to be added."""
+        """What must be equal for statistics to be added; at most 64 characters."""
         ...
 
     @property
+    def transitions(self) -> int:
+        """How many own ones were absorbed so far."""
+        ...
+
+    def statistics(self) -> NDArray[np.float64]:
+        """Sums over the own transitions, `[P]`, of the same length at all agents; zeros without data."""
+        ...
+
+    def check(self, vector: NDArray[np.float64]) -> None:
+        """`ValueError` that says why a vector can't be the sums over one other agent's transitions."""
+        ...
+
+    def use(self, total: NDArray[np.float64], complete: bool) -> None:
+        """Rest on `total` from now on (a model: from the next `refit` on), the sum over all agents as far as it is known, own data
+        included. `complete` false: an estimate by averaging that has not mixed yet, in which data may count several times; the mean
+        comes from it, the variance from the own data alone. `ValueError` for another length."""
+        ...
+
+
+@runtime_checkable
+class AdditiveModel(Additive, Protocol):
+    """A world model that rests on sums over transitions.
+
+    Its owner tells it every real transition once (`absorb`) and lets it compute itself anew (`refit`) when it is `due`. `fit` of
+    `WorldModel` learns nothing from its batches, since transitions drawn at random would count several times.
+    """
+
+    @property
     def due(self) -> bool:
-        """Whether enough was absorbed since the last `refit` to share the statistics and refit."""
+        """Whether enough was absorbed since the last `refit`."""
         ...
 
     def absorb(self, data: ModelData) -> None:
         """Take in real transitions, each once in the model's life."""
-        ...
-
-    def statistics(self) -> tuple[str, NDArray[np.float64]]:
-        """`basis_id` and the sums over the own transitions, one vector of the same length at all agents."""
-        ...
-
-    def check(self, basis_id: str, vector: NDArray[np.float64]) -> None:
-        """`ValueError` that says why a vector can't be the sums over one other agent's transitions."""
-        ...
-
-    def use(self, basis_id: str, total: NDArray[np.float64], complete: bool) -> None:
-        """The next `refit` rests on `total`, the sum over all agents as far as it is known, own data included. `complete` false: an
-        estimate by averaging that has not mixed yet, in which data may count several times; the mean comes from it, the variance from
-        the own data alone. `ValueError` for another basis or length."""
         ...
 
     def refit(self) -> Metrics:
@@ -259,6 +267,7 @@ class GoalSource(Protocol):
 
 
 __all__ = [
+    "Additive",
     "AdditiveModel",
     "Array",
     "Batch",

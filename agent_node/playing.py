@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent_node.exchange.averaging import Averaging, Counts, RoundReport
 from agent_node.exchange.goals import GoalExchange
 from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.exchange.neighbours import Neighbours
+from agent_node.exchange.statistics import StatisticsExchange
 from agent_node.figures import Figures
 from agent_node.parts import Parts
 from agent_node.persona import Persona
@@ -52,12 +54,15 @@ class Playing:
         self.goals: GoalExchange | None = None
         self.hindsight: HindsightExchange | None = None
         self.averaging: Averaging | None = None
+        self.statistics: StatisticsExchange | None = None
         self._name = persona.name
         self._figures = figures
         self._shares = shares
         self._clock = clock
         self._neighbours = neighbours
         self._actor = Actor(self.parts, joined.copies)
+        if checkpoint is not None:
+            self._load(checkpoint)
         space, game = self.parts.space, self.parts.game
         if space is not None and self.parts.source is not None:
             negotiation = None
@@ -73,15 +78,22 @@ class Playing:
                 )
                 for machine in self.hindsight.machines:
                     neighbours.add(machine, now)
-        if exchange.consensus is not None and persona.surroundings.everybody:
+        neighboured = bool(persona.surroundings.everybody)
+        if exchange.consensus is not None and neighboured:
             seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
             learner, model = self.parts.learner, self.parts.model
             self.averaging = Averaging(
                 exchange.consensus, persona.surroundings, learner, model, persona.incarnation, persona.rejoin, seed=seed
             )
             neighbours.add(self.averaging.machine, now)
+        shared = None if self.parts.world is None else self.parts.world.shared
+        if exchange.statistics is not None and neighboured and shared is not None:
+            self.statistics = StatisticsExchange(
+                exchange.statistics, shared, persona.name, self.members, persona.surroundings, random, persona.incarnation
+            )
+            neighbours.add(self.statistics.machine, now)
         if checkpoint is not None:
-            self._load(checkpoint, resumed)
+            self._take_up(checkpoint, resumed)
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
 
@@ -95,6 +107,9 @@ class Playing:
         self._figures.observed(arrays)
         for episode in episodes:
             self._finished(episode)
+        if self.statistics is not None:
+            with self._shares.spent("exchange"):
+                self.statistics.consider(self._clock.now())
         if self.averaging is None or not self.averaging.light:
             self.trainer.tick()
 
@@ -153,13 +168,18 @@ class Playing:
             values |= self.goals.figures()
         if self.hindsight is not None:
             values |= self.hindsight.figures()
+        if self.statistics is not None:
+            values |= self.statistics.figures()
         return values
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def settle(self) -> list[RoundReport]:
         """Everybody makes a checkpoint: what can be brought to an end is; the averaging rounds that this closes."""
-        reports = [] if self.averaging is None else self.averaging.settle(self._clock.now())
+        now = self._clock.now()
+        if self.statistics is not None:
+            self.statistics.settle(now)
+        reports = [] if self.averaging is None else self.averaging.settle(now)
         for report in reports:
             self._figures.averaged(report)
         return reports
@@ -171,6 +191,9 @@ class Playing:
             if self.averaging is not None and not self.averaging.machine.open:
                 state = self.averaging.machine.state()
                 tensors |= {f"averaging/{name}": torch.from_numpy(np.array(array)) for name, array in state.items()}
+            if self.statistics is not None:
+                state = self.statistics.state()
+                tensors |= {f"statistics/{name}": torch.from_numpy(np.array(array)) for name, array in state.items()}
             manifest |= {
                 "node": self._name,
                 "updates": self.trainer.updates,
@@ -181,18 +204,31 @@ class Playing:
             }
             checkpoints.write(directory, step, tensors, manifest, keep)
 
-    def _load(self, checkpoint: checkpoints.Checkpoint, resumed: bool) -> None:
-        """Take up where a checkpoint ended; `resumed`: with everybody else, so that averaging goes on too. `ResourceError` for one that
-        can't be used."""
-        tensors, manifest = checkpoint.tensors, checkpoint.manifest
-        try:
-            self.parts.load(tensors, manifest)
+    def _load(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """What the agent has learnt, from a checkpoint; `ResourceError` for one that can't be used."""
+        manifest = checkpoint.manifest
+        with self._fitting():
+            self.parts.load(checkpoint.tensors, manifest)
             self.trainer.updates, self.trainer.fits = int(manifest["updates"]), int(manifest["fits"])
             self._figures.episodes, self._figures.steps = int(manifest["episodes"]), int(manifest["steps"])
+
+    def _take_up(self, checkpoint: checkpoints.Checkpoint, resumed: bool) -> None:
+        """Conversations that go on where they ended; `resumed`: with everybody else. `ResourceError` for what can't be used."""
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            tensors = checkpoint.tensors
+            return {name.removeprefix(prefix): tensor.numpy() for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        with self._fitting():
             if resumed and self.averaging is not None:
-                prefix = "averaging/"
-                state = {name.removeprefix(prefix): tensor.numpy() for name, tensor in tensors.items() if name.startswith(prefix)}
-                self.averaging.machine.load_state(state)
+                self.averaging.machine.load_state(part("averaging/"))
+            if self.statistics is not None:
+                self.statistics.load_state(part("statistics/"), resumed)
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        try:
+            yield
         except (ValueError, KeyError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ResourceError(f"the checkpoint of {self._name} does not fit this configuration: {what}") from None

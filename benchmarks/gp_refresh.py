@@ -71,19 +71,19 @@ def main() -> None:
     for repeat in range(arguments.repeats + 1):
         data = walk(random, arguments.transitions)
         measure("absorb", lambda data=data: model.absorb(data))  # type: ignore[misc]
-        vectors: list[tuple[str, np.ndarray]] = []
+        vectors: list[np.ndarray] = []
         measure("pack own", lambda: vectors.append(model.statistics()))  # noqa: B023
-        measure("check others", lambda: [model.check(*other) for other in others])
-        total = np.zeros_like(vectors[0][1])
+        measure("check others", lambda: [model.check(other) for other in others])
+        total = np.zeros_like(vectors[0])
 
-        def add(total: np.ndarray = total, own: np.ndarray = vectors[0][1]) -> None:
-            for _, vector in [("", own), *others]:
+        def add(total: np.ndarray = total, own: np.ndarray = vectors[0]) -> None:
+            for vector in [own, *others]:
                 total += vector
-            model.use(model.basis_id, total, True)
+            model.use(total, True)
 
         measure("add and unpack", add)
         measure("posterior and evidence", model.refit)
-        learner.use(learner.basis_id, total, True)
+        learner.use(total, True)
         measure("the same, kernel parameters learnt", learner.refit)
         measure("predict 256 rows", lambda: learner.predict(query.observation, query.action))
         if repeat == 0:  # imports and caches

@@ -4,90 +4,80 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent_node.contracts import Additive
 from agent_node.settings import StatisticsSettings
 from protocols.consensus.averager import Surroundings
-from protocols.consensus.ledger import Ledger, Validate
+from protocols.consensus.ledger import Ledger
 from protocols.consensus.modes import create_statistics
 from protocols.consensus.statistics import Changed, Foreign, Former, NewerEpoch, Total, Vector
 
 logger = logging.getLogger(__name__)
 
 
-class AdditiveModel(Protocol):
-    """A model that is made of sums over data, in a basis that all agents share."""
-
-    @property
-    def basis_id(self) -> str:
-        """Identity of the basis: only statistics of equal ones may be added. At most 64 characters."""
-        ...
-
-    @property
-    def transitions(self) -> int:
-        """How many the own statistics are sums over."""
-        ...
-
-    def statistics(self) -> Vector:
-        """Sums over the agent's own data, `[P]` float64; zeros without data."""
-        ...
-
-
 class StatisticsExchange:
-    """One agent's side. `machine` is the conversation with the neighbours; what it computes is in `docs/statistics.md`.
+    """One agent's side: it publishes the statistics of `shared`, and has it rest on the sum over all as far as that is known. `machine` is
+    the conversation with the neighbours; what it computes is in `docs/statistics.md`.
 
-    The model is restored from a checkpoint, if there is one, before this is made. `members`: all agents that may have statistics; `random`:
-    jitter of repetitions; `validate`: see `protocols.consensus.ledger`.
+    `shared` is restored from a checkpoint, if there is one, before this is made. `members`: all agents that may have statistics; `random`:
+    jitter of repetitions.
     """
 
     def __init__(
         self,
         settings: StatisticsSettings,
-        model: AdditiveModel,
+        shared: Additive,
         name: str,
         members: Collection[str],
         surroundings: Surroundings,
         random: np.random.Generator,
         incarnation: int = 1,
-        validate: Validate | None = None,
     ) -> None:
-        self._began = np.array(model.statistics(), np.float64)
-        """what the model came with"""
+        self._began = np.array(shared.statistics(), np.float64)
+        """what it came with"""
         self.machine = create_statistics(
-            settings, name, members, surroundings, model.basis_id, self._began.size, random, incarnation, validate
+            settings, name, members, surroundings, shared.basis_id, self._began.size, random, incarnation, self._broken
         )
-        self._settings, self._model, self._name = settings, model, name
+        self._settings, self._shared, self._name = settings, shared, name
         self._recovered = np.zeros(self._began.size)
         """what a former life has published beyond that"""
         self._news = False
         self._publications = 0
 
     def consider(self, now: float) -> None:
-        """Publish if there is enough that is new; hear what has happened. To be called after every tick, before messages are sent."""
+        """Publish if there is enough that is new, hear what has happened, and rest on the newest sum. To be called at every tick, before
+        the model learns."""
         self._hear()
-        transitions = self._model.transitions
+        transitions = self._shared.transitions
         if transitions and self.machine.unpublished(transitions) >= self._settings.least:
             self.machine.publish(self.own(), transitions, now)
             self._publications += 1
             self._hear()
+        if self._news:
+            self._news = False
+            total = self.machine.total()
+            self._shared.use(total.vector, total.complete)
+
+    def _broken(self, origin: str, vector: Vector) -> str:
+        """Which rule of statistics `origin`'s break; empty for none."""
+        try:
+            self._shared.check(vector)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def own(self) -> Vector:
         """The statistics of this agent alone, those of its former lives included: `[P]`. What variances come from while a total is not
         complete."""
-        return np.asarray(self._model.statistics() + self._recovered, np.float64)
+        return np.asarray(self._shared.statistics() + self._recovered, np.float64)
 
     def total(self) -> Total:
         """What is known of the sum over all agents: (vector, complete, staleness, origins)."""
         return self.machine.total()
-
-    def news(self) -> bool:
-        """Whether the total has changed since this was asked last."""
-        self._hear()
-        news, self._news = self._news, False
-        return news
 
     def figures(self) -> dict[str, float]:
         """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this life), `.unpublished`
@@ -99,7 +89,7 @@ class StatisticsExchange:
             "statistics.staleness": float(total.staleness),
             "statistics.complete": float(total.complete),
             "statistics.published": float(self._publications),
-            "statistics.unpublished": float(self.machine.unpublished(self._model.transitions)),
+            "statistics.unpublished": float(self.machine.unpublished(self._shared.transitions)),
             "statistics.refused": float(counters["invalid"] + counters["foreign_basis"]),
         }
         if isinstance(self.machine, Ledger):

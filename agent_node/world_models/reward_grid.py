@@ -30,6 +30,8 @@ class RewardGrid:
         self.cells = int(np.prod(self._shape, dtype=np.float64))
         if self.cells > MOST_CELLS:
             raise ConfigurationError(f"a grid of {' x '.join(map(str, self._shape))} cells is too fine: raise the side of a cell")
+        self.transitions = 0
+        """own ones absorbed so far"""
         self._own: Floats = np.zeros((2, self.cells))
         self._total: Floats = np.zeros((2, self.cells))
 
@@ -45,16 +47,33 @@ class RewardGrid:
             gained = np.bincount(index, weights, self.cells)
             self._own[row] += gained
             self._total[row] += gained
+        self.transitions += len(index)
+
+    @property
+    def basis_id(self) -> str:
+        """What must be equal for statistics to be added: where the cells lie."""
+        return f"grid {self._low.tolist()} {self._shape} {self._cell}"
 
     def statistics(self) -> Floats:
         """The own counts and sums, `[2 * cells]`: those of several agents may be added."""
         return self._own.reshape(-1).copy()
 
-    def use(self, total: Floats) -> None:
-        """Predict from the sum of all agents' statistics. `ValueError` for those of another grid."""
-        if total.shape != (2 * self.cells,):
-            raise ValueError(f"statistics of {total.size} numbers are not those of a grid with {self.cells} cells")
-        self._total = total.reshape(2, self.cells).copy()
+    def check(self, vector: Floats) -> None:
+        """`ValueError` for what can't be one agent's counts and sums: counts are whole, and nothing is earned in no step."""
+        count, total = self._shaped(vector)
+        if not np.isfinite(vector).all() or (count < 0).any() or (count != np.round(count)).any():
+            raise ValueError("counts of a reward grid are whole numbers from 0 on")
+        if (total[count == 0] != 0).any():
+            raise ValueError("a reward grid has rewards in cells where nobody was")
+
+    def use(self, total: Floats, complete: bool = True) -> None:
+        """Predict from the sum of all agents' statistics (`Additive.use`). `ValueError` for those of another grid."""
+        self._total = self._shaped(total).copy()
+
+    def _shaped(self, vector: Floats) -> Floats:
+        if vector.shape != (2 * self.cells,):
+            raise ValueError(f"statistics of {vector.size} numbers are not those of a grid with {self.cells} cells")
+        return vector.reshape(2, self.cells)
 
     def predict(self, place: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(mean, std) of the reward at `place[n, D]`."""
@@ -72,3 +91,4 @@ class RewardGrid:
             if name not in state or state[name].shape != mine.shape:
                 raise ValueError(f"reward grid: {name} is missing, or not of {self.cells} cells")
             mine[:] = state[name]
+        self.transitions = int(self._own[0].sum())

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from agent_node.batches import goal_encodings
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer, Sample
-from agent_node.contracts import AdditiveModel, Learner, ModelData, WorldModel
+from agent_node.contracts import Additive, AdditiveModel, Learner, ModelData, WorldModel
 from agent_node.settings import ImaginarySettings, WorldModelSettings
 from agent_node.world_models.imaginary import ImaginaryBuffer, Reward
 from agent_node.world_models.imagination import Imagination
 from agent_node.world_models.optimism import Optimism
 from agent_node.world_models.reward_grid import RewardGrid
+from agent_node.world_models.shared import SharedStatistics
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
 from protocols.messages import Layout
@@ -42,39 +43,24 @@ class World:
         self.settings = settings
         self.model = model
         self.optimism = optimism
-        self.grid: RewardGrid | None = None
         self.steps = 0
         """own steps so far, by which optimism falls and horizons grow"""
         self._refreshed = 0
         self._features = buffer.features
+        imaginary = settings.imaginary if learner.wants == "replay" else None
+        self.grid = None if imaginary is None else _reward_grid(imaginary, layout)
+        parts: list[Additive] = [model] if isinstance(model, AdditiveModel) else []
+        if self.grid is not None:
+            parts.append(self.grid)
+        self.shared = SharedStatistics(parts) if parts else None
+        """what may be added up with other agents' """
         self._imagination: Imagination | None = None
         self._kept: ImaginaryBuffer | None = None
-        if learner.wants != "replay":
-            return
-        if settings.imaginary is None:
+        if imaginary is not None:
+            reward = _reward(imaginary, layout, self.grid)
+            self._kept = ImaginaryBuffer(imaginary, model, learner, buffer, reward, optimism, seed)
+        elif learner.wants == "replay":
             self._imagination = Imagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
-        else:
-            reward = self._reward(settings.imaginary, layout)
-            self._kept = ImaginaryBuffer(settings.imaginary, model, learner, buffer, reward, optimism, seed)
-
-    def _reward(self, settings: ImaginarySettings, layout: Layout) -> Reward | None:
-        """What is earned in imagination; None: what the model predicts. `ConfigurationError` where that can't be known."""
-        if settings.reward == "learned":
-            if layout.reward_map is None:
-                raise ConfigurationError(
-                    "agents.world_model.imaginary.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
-                )
-            low, high = layout.reward_map.low, layout.reward_map.high
-            grid = self.grid = RewardGrid(low, high, settings.cell)
-            return lambda place, action: grid.predict(place)[0]
-        if settings.reward == "known":
-            if layout.reward_map is None:
-                raise ConfigurationError(
-                    "agents.world_model.imaginary.reward: this environment does not tell where it pays; write learned or model"
-                )
-            known = RewardMap.from_info(layout.reward_map)
-            return lambda place, action: known.reward(place, action).astype(np.float32)
-        return None
 
     # --- real transitions -------------------------------------------------------------------------------------------------------------
 
@@ -159,3 +145,28 @@ class World:
         if "steps" not in state:
             raise ValueError("the own steps are missing in the state")
         self.steps = int(state["steps"][0])
+
+
+def _reward_grid(settings: ImaginarySettings, layout: Layout) -> RewardGrid | None:
+    """Where rewards are learnt by place. `ConfigurationError` where there is no plane to be cut into cells."""
+    if settings.reward != "learned":
+        return None
+    if layout.reward_map is None:
+        raise ConfigurationError(
+            "agents.world_model.imaginary.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
+        )
+    return RewardGrid(layout.reward_map.low, layout.reward_map.high, settings.cell)
+
+
+def _reward(settings: ImaginarySettings, layout: Layout, grid: RewardGrid | None) -> Reward | None:
+    """What is earned in imagination; None: what the model predicts. `ConfigurationError` where that can't be known."""
+    if grid is not None:
+        return lambda place, action: grid.predict(place)[0]
+    if settings.reward != "known":
+        return None
+    if layout.reward_map is None:
+        raise ConfigurationError(
+            "agents.world_model.imaginary.reward: this environment does not tell where it pays; write learned or model"
+        )
+    known = RewardMap.from_info(layout.reward_map)
+    return lambda place, action: known.reward(place, action).astype(np.float32)

@@ -209,6 +209,29 @@ def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
             yield Finding((*top, "world_model", "features"), text)
 
 
+@reads("agents", "agents.count", "network.topology", "exchange.statistics")
+def _statistics(subject: Subject) -> Iterator[Finding]:
+    """Only sums can be added, and some ways of adding them ask something of the graph, or of the number of agents."""
+    statistics, graph, where = subject.configuration.exchange.statistics, subject.graph, ("exchange", "statistics")
+    if statistics is None:
+        return
+    agents = _agents(subject)
+    for name, settings in agents.items():
+        model = settings.world_model
+        grid = model is not None and model.imaginary is not None and model.imaginary.reward == "learned"
+        if not isinstance(model, GPSettings) and not grid:
+            what = f"has world model {model.kind}" if model is not None else "has no world model"
+            text = f"{name} {what}, which is no sum over its data; write null, or choose agents.world_model.kind gp"
+            yield Finding(where, text)
+            break
+    if statistics.mode == "mh" and not isinstance(graph, UnfitTopology) and graph.directed:
+        yield Finding((*where, "mode"), '"mh" needs an undirected graph; use ledger or pushsum')
+    from protocols.consensus.ledger import MOST_ORIGINS
+
+    if statistics.mode == "ledger" and len(agents) > MOST_ORIGINS:
+        yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {len(agents)}; use pushsum")
+
+
 @reads("agents", "exchange.hindsight")
 def _rollouts(subject: Subject) -> Iterator[Finding]:
     """Learners that take each transition once have no use for those that nobody made for them."""

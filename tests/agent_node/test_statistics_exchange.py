@@ -28,6 +28,7 @@ class CountingModel:
     basis_id = "moments"
 
     def __init__(self, seed: int) -> None:
+        self.used: list[tuple[np.ndarray, bool]] = []
         self._random = np.random.default_rng(seed)
         self._sums = np.zeros(SIZE)
         self.transitions = 0
@@ -39,6 +40,13 @@ class CountingModel:
 
     def statistics(self) -> np.ndarray:
         return self._sums.copy()
+
+    def check(self, vector: np.ndarray) -> None:
+        if vector[-1] < 0:
+            raise ValueError("a count is not negative")
+
+    def use(self, total: np.ndarray, complete: bool) -> None:
+        self.used.append((total.copy(), complete))
 
 
 def ring(names: Sequence[str]) -> dict[str, FixedSurroundings]:
@@ -116,16 +124,17 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
         for model in world.models.values():
             model.see(101)
         world.run(10.0)
-        for side in world.sides.values():
+        for name, side in world.sides.items():
             total = side.total()
+            used, complete = world.models[name].used[-1]
+            assert complete and np.array_equal(used, total.vector), "each rests on the newest sum"
             assert total.complete and total.origins == count and total.staleness == 0
             assert np.allclose(total.vector, world.sum(), atol=1e-12 if mode == "ledger" else 1e-3)
-            assert side.news() and not side.news()
             assert side.figures()["statistics.published"] == 1 and side.figures()["statistics.unpublished"] == 0
         world.models["agent-0"].see(150)
         world.run(10.0)
         last = world.sides[f"agent-{count - 1}"]
-        assert last.news() and last.total().complete
+        assert last.total().complete and np.array_equal(world.models[f"agent-{count - 1}"].used[-1][0], last.total().vector)
         assert np.allclose(last.total().vector, world.sum(), atol=1e-12 if mode == "ledger" else 1e-3)
         if mode == "ledger":
             assert len({side.total().vector.tobytes() for side in world.sides.values()}) == 1

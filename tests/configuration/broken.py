@@ -103,6 +103,17 @@ CASES = [
         M("exchange.hindsight.share", "off the policy of learner ppo"),
     ),
     _case(
+        "statistics of what is no sum",
+        START + PLACE + "agents: {world_model: {kind: ensemble}}\nexchange: {statistics: «{}}\n",
+        M("exchange.statistics", "agent-0 has world model ensemble, which is no sum over its data; write null"),
+    ),
+    _case(
+        "averages of statistics on one-way edges",
+        START + "environment: {id: reward_collection}\nagents: {count: 4, goals: null, learner: {kind: sac}, world_model: {kind: gp}}\n"
+        "network: {topology: {kind: exponential}}\nexchange: {statistics: {mode: «mh}}\n",
+        M("exchange.statistics.mode", '"mh" needs an undirected graph'),
+    ),
+    _case(
         "optimism that nobody notes or takes",
         START + "environment: {id: 'gymnasium:Pendulum-v1'}\nagents:\n  count: 1\n  goals: null\n  learner: {kind: sac}\n"
         "  world_model: {kind: ensemble}\n  optimism: «{kind: bonus}\n",

@@ -52,7 +52,8 @@ def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     assert resolved_yaml(again) == text
 
 
-@settings(max_examples=1000, **QUICK)
+@pytest.mark.timeout(300)
+@settings(max_examples=400, **QUICK)
 @given(CONFIGURATIONS, CONFIGURATIONS, st.data())
 def test_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
     """Setting a key by argument gives the configuration that a file with the key set gives; a second key in either order."""

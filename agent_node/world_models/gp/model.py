@@ -16,7 +16,7 @@ from agent_node.world_models.gp.evidence import log_evidence, maximise
 from agent_node.world_models.gp.parameters import KernelParameters, ParameterBounds
 from agent_node.world_models.gp.personal import PersonalPosterior, PersonalStatistics
 from agent_node.world_models.gp.posterior import Posterior
-from agent_node.world_models.gp.statistics import BasisMismatch, Statistics
+from agent_node.world_models.gp.statistics import Statistics
 from agent_node.world_models.gp.transitions import Transitions
 
 ID_BYTES = 32
@@ -44,21 +44,23 @@ class GPModel:
 
     def __init__(self, settings: GPSettings, features: Features, landmarks: int, seed: int) -> None:
         self.settings = settings
-        self.transitions = Transitions(settings, features, landmarks)
+        self._scales = Transitions(settings, features, landmarks)
         self.epoch = 0
-        self._begin(self.transitions.lengthscales)
+        self.transitions = 0
+        """own ones absorbed so far"""
+        self._begin(self._scales.lengthscales)
 
     def _begin(self, lengthscales: list[float]) -> None:
         """A basis without data."""
-        settings, outputs = self.settings, self.transitions.outputs
-        self.basis = build_basis(settings, self.transitions, lengthscales, self.epoch)
+        settings, outputs = self.settings, self._scales.outputs
+        self.basis = build_basis(settings, self._scales, lengthscales, self.epoch)
         start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, settings.device)
         self._start = self.parameters = start
         frozen = self.basis.frozen_lengthscales
         bounds = ParameterBounds.around(start, settings.lengthscale_range, frozen_lengthscales=frozen, frozen_noise=settings.personal)
         self._bounds = bounds
         ratio = settings.noise_variance / settings.personal_deviation**2
-        self._own = PersonalStatistics.zero(self.basis, outputs, self.transitions.action_size, ratio)
+        self._own = PersonalStatistics.zero(self.basis, outputs, self._scales.action_size, ratio)
         self._total: Statistics | None = None
         self._complete = True
         self._absorbed = 0
@@ -102,27 +104,25 @@ class GPModel:
         own, n = self._own, len(data.action)
         if self.settings.half_life is not None:
             own = own.scaled(0.5 ** (n / self.settings.half_life))
-        inputs, targets = self.transitions.inputs(data.observation, data.action), self.transitions.targets(data)
-        self._own = own.absorbed(self.basis, inputs, self.transitions.scaled_actions(data.action), targets)
+        inputs, targets = self._scales.inputs(data.observation, data.action), self._scales.targets(data)
+        self._own = own.absorbed(self.basis, inputs, self._scales.scaled_actions(data.action), targets)
         self._absorbed += n
+        self.transitions += n
 
-    def statistics(self) -> tuple[str, NDArray[np.float64]]:
-        """`basis_id` and the own sums (`Statistics.pack`)."""
-        return self.basis_id, self._shared().pack()
+    def statistics(self) -> NDArray[np.float64]:
+        """The own sums (`Statistics.pack`)."""
+        return self._shared().pack()
 
-    def _unpack(self, basis_id: str, vector: NDArray[np.float64]) -> Statistics:
-        if basis_id != self.basis_id:
-            text = f"statistics of basis {basis_id[:12]} came to an agent of basis {self.basis_id[:12]}"
-            raise BasisMismatch(f"{text}: all agents need the same settings of the world model, and must be in the same epoch")
-        return Statistics.unpack(vector, self.basis, self.transitions.outputs)
+    def _unpack(self, vector: NDArray[np.float64]) -> Statistics:
+        return Statistics.unpack(vector, self.basis, self._scales.outputs)
 
-    def check(self, basis_id: str, vector: NDArray[np.float64]) -> None:
+    def check(self, vector: NDArray[np.float64]) -> None:
         """`ValueError` that says why this can't be one agent's sums (`Statistics.validate`)."""
-        self._unpack(basis_id, vector).validate(self.basis)
+        self._unpack(vector).validate(self.basis)
 
-    def use(self, basis_id: str, total: NDArray[np.float64], complete: bool) -> None:
-        """Rest on this sum from the next refit on (`AdditiveModel.use`)."""
-        self._total, self._complete = self._unpack(basis_id, total), complete
+    def use(self, total: NDArray[np.float64], complete: bool) -> None:
+        """Rest on this sum from the next refit on (`Additive.use`)."""
+        self._total, self._complete = self._unpack(total), complete
 
     def refit(self) -> Metrics:
         """The posterior anew; every `optimise_every`-th time, where the total is complete, with kernel parameters learnt from it. That
@@ -168,9 +168,9 @@ class GPModel:
     def _predict(self, observation: Array, action: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean `[n, D]` and epistemic standard deviation `[n, 1]` of the scaled change."""
         with torch.no_grad():
-            inputs = self.transitions.inputs(observation, action)
+            inputs = self._scales.inputs(observation, action)
             if self._personal is not None:
-                mean, variance = self._personal.predict(inputs, self.transitions.scaled_actions(action))
+                mean, variance = self._personal.predict(inputs, self._scales.scaled_actions(action))
             else:
                 mean, variance = self.posterior.predict(inputs)
         return mean.cpu().numpy(), variance.sqrt().cpu().numpy()[:, None]
@@ -179,7 +179,7 @@ class GPModel:
         """Mean, epistemic deviation (the posterior's, without the noise) and aleatoric deviation (the noise) for `[n, 1, D]`, `[n, A]`."""
         mean, deviation = self._predict(observation, action)
         noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
-        return self.transitions.prediction(observation, mean, np.broadcast_to(deviation, mean.shape), noise)
+        return self._scales.prediction(observation, mean, np.broadcast_to(deviation, mean.shape), noise)
 
     def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
         """A possible next step: each row from a function drawn from the posterior, with noise. Rows are drawn independently; to follow one
@@ -187,11 +187,11 @@ class GPModel:
         mean, deviation = self._predict(observation, action)
         noise = float(self.parameters.noise_variance.sqrt())
         change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
-        return self.transitions.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
+        return self._scales.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
 
     def error(self, data: ModelData) -> float:
         """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
-        return self.transitions.error(data, self.predict(data.observation, data.action).observation)
+        return self._scales.error(data, self.predict(data.observation, data.action).observation)
 
     # --- the rest of the contract -----------------------------------------------------------------------------------------------------
 
@@ -209,8 +209,8 @@ class GPModel:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Own sums, the newest total, what predictions rest on, kernel parameters and counters."""
         identity = torch.frombuffer(bytearray.fromhex(self.basis_id), dtype=torch.uint8)
-        counters = torch.tensor([self.epoch, self._absorbed, self._refits, int(self._complete), int(self._total is not None)])
-        state = {"basis_id": identity, "counters": counters, "parameters": self.parameters.logarithms().cpu()}
+        counters = [self.epoch, self.transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
+        state = {"basis_id": identity, "counters": torch.tensor(counters), "parameters": self.parameters.logarithms().cpu()}
         state["lengthscales"] = self._start.lengthscales.cpu()
         mean, spread, resting = self._resting
         for name, own in (("own", self._own), ("resting", resting)):
@@ -226,23 +226,23 @@ class GPModel:
         missing = {"basis_id", "counters", "parameters", "lengthscales", "own/raw", "resting/raw", "mean"} - state.keys()
         if missing:
             raise ValueError(f"{', '.join(sorted(missing))} of the world model is missing in the state")
-        self.epoch, absorbed, refits, complete, total = (int(number) for number in state["counters"].tolist())
+        self.epoch, transitions, absorbed, refits, complete, total = (int(number) for number in state["counters"].tolist())
         lengthscales: list[float] = state["lengthscales"].tolist()
-        if len(lengthscales) != len(self.transitions.lengthscales):
-            raise ValueError(f"lengthscales: {len(lengthscales)} in the state and {len(self.transitions.lengthscales)} here")
-        self._begin(lengthscales if self.basis.frozen_lengthscales else self.transitions.lengthscales)
+        if len(lengthscales) != len(self._scales.lengthscales):
+            raise ValueError(f"lengthscales: {len(lengthscales)} in the state and {len(self._scales.lengthscales)} here")
+        self._begin(lengthscales if self.basis.frozen_lengthscales else self._scales.lengthscales)
         if bytes(state["basis_id"].tolist()).hex() != self.basis_id:
             raise ValueError("basis_id: the state was made with other settings of the world model")
         self.parameters = KernelParameters.from_logarithms(state["parameters"].to(self.basis.device))
 
         def sums(name: str) -> Statistics:
-            return self._unpack(self.basis_id, state[name].numpy())
+            return self._unpack(state[name].numpy())
 
         def personal(name: str) -> PersonalStatistics:
             parts = {part: state[f"{name}/{part}"].clone().to(self.basis.device) for part in self._own.tensors()}
             return PersonalStatistics(sums(f"{name}/raw"), **parts, ratio=self._own.ratio)
 
-        self._own, self._absorbed, self._refits = personal("own"), absorbed, refits
+        self._own, self.transitions, self._absorbed, self._refits = personal("own"), transitions, absorbed, refits
         self._total, self._complete = sums("total") if total else None, bool(complete)
         mean = sums("mean")
         self._rest(mean, sums("spread") if "spread" in state else mean, personal("resting"))

@@ -12,7 +12,7 @@ from agent_node.features import Features
 from agent_node.settings import AgentSettings, ExactGPSettings, GPSettings
 from agent_node.world_models.gp.exact import ExactGP
 from agent_node.world_models.gp.model import GPModel
-from agent_node.world_models.gp.statistics import BasisMismatch, InvalidStatistics
+from agent_node.world_models.gp.statistics import InvalidStatistics
 from protocols.errors import ConfigurationError
 from protocols.messages import Layout, ObservationField
 from protocols.registry import create
@@ -86,7 +86,7 @@ def test_a_checkpoint_predicts_the_same_bit_by_bit_and_goes_on_the_same(build: C
     learn(model, walk(0, 200))
     if isinstance(model, AdditiveModel):
         model.absorb(walk(2, 30))  # not in the posterior yet
-        model.use(model.basis_id, model.statistics()[1] * 2, complete=False)
+        model.use(model.statistics() * 2, complete=False)
     state = model.state_dict()
     assert all(isinstance(tensor, torch.Tensor) and not tensor.requires_grad for tensor in state.values())
     again.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
@@ -118,9 +118,9 @@ def test_agents_that_add_their_sums_hold_the_model_of_all_data(personal: bool) -
     for agent in agents:
         agent.refit()
     for agent in agents:
-        for basis_id, vector in vectors:
-            agent.check(basis_id, vector)
-        agent.use(vectors[0][0], vectors[0][1] + vectors[1][1] + vectors[2][1], complete=True)
+        for vector in vectors:
+            agent.check(vector)
+        agent.use(vectors[0] + vectors[1] + vectors[2], complete=True)
         for _ in range(4):  # one of them learns kernel parameters
             metrics = agent.refit()
         assert metrics["transitions"] == 450 and np.isfinite(metrics["evidence"])
@@ -142,14 +142,14 @@ def test_what_has_not_mixed_gives_the_mean_and_never_the_variance() -> None:
     own, other = (GPModel(SETTINGS.model_copy(update={"optimise_every": 0}), PLANE, 0, 0) for _ in range(2))
     own.absorb(walk(0, 100))
     other.absorb(walk(1, 100))
-    total = 4 * (own.statistics()[1] + 0.2 * other.statistics()[1])  # own data four times over
+    total = 4 * (own.statistics() + 0.2 * other.statistics())  # own data four times over
     test = walk(2, 80)
     own.refit()
     honest = own.predict(test.observation, test.action)
-    own.use(own.basis_id, total, complete=True)
+    own.use(total, complete=True)
     own.refit()
     merged = own.predict(test.observation, test.action)
-    own.use(own.basis_id, total, complete=False)
+    own.use(total, complete=False)
     own.refit()
     mixed = own.predict(test.observation, test.action)
     assert np.array_equal(mixed.observation, merged.observation)
@@ -161,14 +161,12 @@ def test_what_has_not_mixed_gives_the_mean_and_never_the_variance() -> None:
 def test_other_bases_and_lies_are_refused() -> None:
     model, other = GPModel(SETTINGS, PLANE, 0, 0), GPModel(SETTINGS.model_copy(update={"change_scale": [2.0]}), PLANE, 0, 0)
     other.absorb(walk(0, 10))
-    basis_id, vector = other.statistics()
-    for take in (lambda: model.check(basis_id, vector), lambda: model.use(basis_id, vector, True)):
-        with pytest.raises(BasisMismatch, match="same settings"):
-            take()
+    vector = other.statistics()
+    assert model.basis_id != other.basis_id, "by which they are refused before they come here"
     with pytest.raises(InvalidStatistics, match="numbers"):
-        model.use(model.basis_id, vector[1:], True)
+        model.use(vector[1:], True)
     with pytest.raises(InvalidStatistics):
-        model.check(model.basis_id, -vector)
+        model.check(-vector)
 
 
 def test_it_is_due_by_what_it_absorbed_and_learns_nothing_from_batches() -> None:
