@@ -27,8 +27,9 @@ class Features:
     """Features of the newest `history` observations of one layout.
 
     A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here). Its features are, in this
-    order: linear components as they are, each of the C circular ones replaced by its sine; the C cosines; then the H - 1 changes between
-    the observations, oldest first, D components each (circular: wrapped radians; linear: times 10). In all D + C + (H - 1) D.
+    order: linear components, scaled to [-1, 1] where the layout tells their bounds, each of the C circular ones replaced by its sine; the C
+    cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
+    same scale, times 10). In all D + C + (H - 1) D.
     """
 
     def __init__(self, layout: Layout, history: int) -> None:
@@ -42,15 +43,25 @@ class Features:
             shape = (shape[0] // self._block, shape[1] // self._block, shape[2])
         self.size = int(np.prod(shape, dtype=np.int64))
         circular = np.zeros(self.size, bool)
+        self.bounds: NDArray[np.float64] = np.zeros((self.size, 2))
+        """least and largest value of each component; equal where the layout does not tell"""
         for field in layout.fields:
+            part = slice(field.start, field.start + field.size)
             if field.unit == "radian":
-                circular[field.start : field.start + field.size] = True
+                circular[part] = True
+            elif field.low < field.high:
+                self.bounds[part] = field.low, field.high
         self.circular: NDArray[np.bool_] = circular
         self._angles = np.flatnonzero(circular)
         self.discrete = bool(layout.actions)
         self.action_size = len(layout.actions) or len(layout.low)
         self.width = history * self.size + self._angles.size
-        self._gain = np.where(circular, 1.0, LINEAR_GAIN).astype(np.float32)
+        low, high = self.bounds.T
+        bounded = low < high
+        self._middle = ((low + high) / 2).astype(np.float32)
+        self._scale = np.where(bounded, 2 / np.where(bounded, high - low, 1), 1).astype(np.float32)
+        self._gain = np.where(circular, 1.0, LINEAR_GAIN * self._scale).astype(np.float32)
+        self._scaled = bool(bounded.any())
 
     def interface(self, goal_length: int = 0) -> Interface:
         """What learners and models are built for."""
@@ -74,16 +85,23 @@ class Features:
         encoded = np.empty((n, newest + (history - 1) * size), np.float32)
         if self.dtype is np.uint8:
             observation = np.multiply(observation, np.float32(1 / 255), dtype=np.float32)
-        encoded[:, :size] = observation[:, -1]
-        if self._angles.size:
-            angles = observation[:, -1, self._angles]
-            encoded[:, self._angles] = np.sin(angles)
-            encoded[:, size:newest] = np.cos(angles)
+        encoded[:, :newest] = self.directions(observation[:, -1])
+        if self._scaled:
+            encoded[:, :size] = (encoded[:, :size] - self._middle) * self._scale
         if history > 1:
             change = self.difference(observation[:, :-1], observation[:, 1:])
             change *= self._gain
             encoded[:, newest:] = change.reshape(n, (history - 1) * size)
         return encoded
+
+    def directions(self, observation: Array) -> Array:
+        """Raw `[n, D]` to `[n, D + C]`: not scaled, angles as their sines, and their cosines behind."""
+        if not self._angles.size:
+            return observation
+        angles = observation[:, self._angles]
+        turned = np.concatenate([observation, np.cos(angles)], axis=1)
+        turned[:, self._angles] = np.sin(angles)
+        return turned
 
     def difference(self, last: Array, following: Array) -> NDArray[np.float32]:
         """Change from `last[..., D]` to `following[..., D]`; that of a circular component is wrapped to [-pi, pi)."""

@@ -247,12 +247,15 @@ class StopRequest(Message):
 
 
 class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Part of an observation vector: components `start` to `start + size`. Fields in radians are circular."""
+    """Part of an observation vector: components `start` to `start + size`. Fields in radians are circular. Components lie between `low` and
+    `high`; equal ones mean that nobody knows bounds."""
 
     name: Annotated[str, Meta(max_length=64)]
     start: Count
     size: Count
     unit: Literal["", "radian"] = ""
+    low: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
+    high: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
 
 
 class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -23,8 +23,9 @@ class GaussianProcessSettings(WorldModelSettings):
     groups: ClassVar[tuple[str, ...]] = ()
     updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 0.004
     """fits for each step message"""
-    bounds: Bounds = [(-1.0, 1.0)]
-    """least and largest value of the observation's components; those in radians need none, and actions have their own"""
+    bounds: Bounds | None = None
+    """least and largest value of the observation's components; those in radians need none, and actions have their own. null: as the
+    environment tells"""
     walls: bool = False
     """whether predicted observations are kept within the bounds"""
     lengthscales: Numbers = [0.4]

@@ -14,6 +14,8 @@ from protocols.errors import ConfigurationError
 from protocols.messages import Layout, ObservationField
 
 _MOST_FIELDS = 256
+_MOST_BOUND = 1e6
+"""bounds beyond it stand for none"""
 _MOST_FACTORS = 64
 _MOST_AXES = 256
 _BOUND = 1e12
@@ -73,7 +75,12 @@ def _observation(agent: str, space: spaces.Space[Any]) -> tuple[list[int], Any, 
     size = int(np.prod(space.shape, dtype=int))
     if size == 0:
         raise ConfigurationError(f"{agent} observes nothing ({_name(space)}): leave this agent out or choose another option")
-    fields = [ObservationField("", i, 1) for i in range(size)] if size <= _MOST_FIELDS else [ObservationField("", 0, size)]
+    if size > _MOST_FIELDS:
+        return [size], "f4", [ObservationField("", 0, size)], len(space.shape) != 1
+    fields = [ObservationField("", i, 1) for i in range(size)]
+    for field, low, high in zip(fields, space.low.reshape(-1).tolist(), space.high.reshape(-1).tolist(), strict=True):
+        if -_MOST_BOUND <= low < high <= _MOST_BOUND:
+            field.low, field.high = low, high
     return [size], "f4", fields, len(space.shape) != 1
 
 

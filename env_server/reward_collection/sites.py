@@ -64,7 +64,7 @@ def observation_layout(options: RewardCollectionOptions) -> Layout:
     is its own affair."""
     return Layout(
         shape=[2],
-        fields=[ObservationField("position", 0, 2)],
+        fields=[ObservationField("position", 0, 2, "", -WORLD, WORLD)],
         low=[-1.0, -1.0],
         high=[1.0, 1.0],
         reward_map=reward_map(options).info(),

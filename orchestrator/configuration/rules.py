@@ -200,7 +200,7 @@ def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
         model = settings.world_model
         top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
         if isinstance(model, GaussianProcessSettings):
-            for low, high in model.bounds:
+            for low, high in model.bounds or []:
                 if low >= high:
                     yield Finding((*top, "world_model", "bounds"), f"the least value {low:g} is not below the largest one, {high:g}")
                     break

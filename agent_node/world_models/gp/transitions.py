@@ -1,7 +1,7 @@
 """Between what agents see and what a Gaussian process regresses: inputs from observation and action, targets from the change.
 
 Inputs, raw: the components of the newest observation, angles as their sine, then the C cosines, then the action, each discrete factor
-one-hot. Their bounds scale them to [-1, 1]: those of the settings for components, [-1, 1] for sines and cosines, the layout's for actions.
+one-hot. Their bounds scale them to [-1, 1]: those of the settings for components, or the layout's; [-1, 1] for sines and cosines.
 Targets: the change of the observation (angles wrapped) divided by `change_scale`.
 """
 
@@ -47,7 +47,7 @@ class Transitions:
         self.features = features
         self.outputs = features.size
         layout, size, circular = features.layout, features.size, features.circular
-        bounds = list(settings.bounds) * size if len(settings.bounds) == 1 else list(settings.bounds)
+        bounds = self._bounds(settings) * (size if settings.bounds is not None and len(settings.bounds) == 1 else 1)
         if len(bounds) != size:
             raise ConfigurationError(f"{PLACE}.bounds has {len(bounds)} entries for {size} components; write one for all, or one for each")
         self._walls = settings.walls
@@ -71,6 +71,17 @@ class Transitions:
         self._middle = np.array([(low + high) / 2 for low, high in done])
         self._half = np.array([(high - low) / 2 for low, high in done])
 
+    def _bounds(self, settings: GaussianProcessSettings) -> list[tuple[float, float]]:
+        """Those of the settings, or of the layout; `ConfigurationError` where neither says."""
+        if settings.bounds is not None:
+            return list(settings.bounds)
+        known = [(low, high) for low, high in self.features.bounds.tolist()]
+        unknown = [i for i, (low, high) in enumerate(known) if low >= high and not self.features.circular[i]]
+        if unknown:
+            text = f"the environment does not tell between what values component {unknown[0]} of the observation lies; write its bounds"
+            raise ConfigurationError(f"{PLACE}.bounds: {text}")
+        return known
+
     @property
     def action_size(self) -> int:
         """Columns of the scaled action."""
@@ -90,7 +101,7 @@ class Transitions:
 
     def inputs(self, observation: Array, action: Array) -> torch.Tensor:
         """`[n, 1, D]` and `[n, A]` to raw inputs `[n, D + C + A]`, float64."""
-        seen = self.features.encode(observation).astype(np.float64)
+        seen = self.features.directions(observation[:, -1]).astype(np.float64)
         return torch.from_numpy(np.concatenate([seen, self._action(action)], axis=1))
 
     def scaled(self, inputs: torch.Tensor) -> torch.Tensor:
