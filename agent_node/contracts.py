@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -187,6 +187,29 @@ class WorldModel(Protocol):
         ...
 
 
+Predict = Callable[[Array, Array], Prediction]
+"""next steps for `[n, H, D]` observations and `[n, A]` actions"""
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A world model that is a distribution over functions."""
+
+    def draw(self, random: np.random.Generator) -> Predict:
+        """One of the functions that it holds possible, the same for all rows and calls: its mean, without noise."""
+        ...
+
+
+@runtime_checkable
+class Believing(Protocol):
+    """A world model whose uncertainty falls where somebody is going to look."""
+
+    def expect(self, plans: Sequence[tuple[Array, Array]]) -> None:
+        """From the next refit on, as if the steps (`[n, H, D]`, `[n, A]`) of these plans had been seen already, as the mean predicts
+        them; until it is told of others."""
+        ...
+
+
 class Additive(Protocol):
     """What rests on sums over transitions: everybody's sums added up belong to everybody's data."""
 
@@ -271,13 +294,16 @@ __all__ = [
     "AdditiveModel",
     "Array",
     "Batch",
+    "Believing",
     "Choice",
+    "Drawable",
     "GoalSource",
     "Interface",
     "Layout",
     "Learner",
     "Metrics",
     "ModelData",
+    "Predict",
     "Prediction",
     "Probabilities",
     "Surprise",

@@ -72,7 +72,7 @@ class Parts:
         interface = features.interface(space.landmarks if space else 0)
         optimism: Optimism | None = None
         if settings.optimism is not None:
-            optimism = create("optimism", settings.optimism)(settings.optimism, features)
+            optimism = create("optimism", settings.optimism)(settings.optimism, features, integer(seed, name, Stream.GOALS))
             interface = replace(interface, hallucinated=optimism.hallucinated)
         learner: Learner = create("learner", settings.learner)(
             settings.learner,

@@ -18,6 +18,7 @@ from agent_node.exchange.averaging import Averaging, Counts, RoundReport
 from agent_node.exchange.goals import GoalExchange
 from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.exchange.neighbours import Neighbours
+from agent_node.exchange.plans import Plans
 from agent_node.exchange.statistics import StatisticsExchange
 from agent_node.figures import Figures
 from agent_node.parts import Parts
@@ -55,6 +56,7 @@ class Playing:
         self.hindsight: HindsightExchange | None = None
         self.averaging: Averaging | None = None
         self.statistics: StatisticsExchange | None = None
+        self.plans: Plans | None = None
         self._name = persona.name
         self._figures = figures
         self._shares = shares
@@ -92,6 +94,9 @@ class Playing:
                 exchange.statistics, shared, persona.name, self.members, persona.surroundings, random, persona.incarnation
             )
             neighbours.add(self.statistics.machine, now)
+        if exchange.plans is not None and neighboured and self.parts.world is not None:
+            self.plans = Plans(exchange.plans, persona.name, self.parts.world, self.parts.features, persona.surroundings)
+            neighbours.add(self.plans.machine, now)
         if checkpoint is not None:
             self._take_up(checkpoint, resumed)
 
@@ -107,9 +112,12 @@ class Playing:
         self._figures.observed(arrays)
         for episode in episodes:
             self._finished(episode)
-        if self.statistics is not None:
-            with self._shares.spent("exchange"):
-                self.statistics.consider(self._clock.now())
+        with self._shares.spent("exchange"):
+            now = self._clock.now()
+            if self.statistics is not None:
+                self.statistics.consider(now)
+            if self.plans is not None:
+                self.plans.consider(now)
         if self.averaging is None or not self.averaging.light:
             self.trainer.tick()
 
@@ -170,6 +178,8 @@ class Playing:
             values |= self.hindsight.figures()
         if self.statistics is not None:
             values |= self.statistics.figures()
+        if self.plans is not None:
+            values |= self.plans.figures()
         return values
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------

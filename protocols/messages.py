@@ -419,6 +419,17 @@ class Segment(Message):
     version: Count
 
 
+class Plan(Message):
+    """Agent -> neighbours, when its world model has learnt: the steps that it is going to take next, as it expects them. AM1, only the
+    newest counts. `layout`: digest of what it sees and does; `number`: of its plans in this life.
+
+    Frames: `observation[n, D] f4`, `action[n, A] i4 or f4`.
+    """
+
+    layout: Digest
+    number: Count
+
+
 class Marker(Message):
     """Agent -> every partner under the logical clock: all that it says at tick `sent` are the `count` messages before this one."""
 
@@ -565,6 +576,7 @@ AnyMessage = (
     | Correction
     | CorrectionAck
     | Segment
+    | Plan
     | Marker
     | Average
     | Compressed

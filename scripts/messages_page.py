@@ -74,6 +74,8 @@ MEANING = {
     "RewardMapInfo.exclusive": "agents on one site share its value",
     "Segment.layout": "digest of what the sender sees, does and may want",
     "Segment.version": "updates of the sender's policy",
+    "Plan.layout": "digest of what the sender sees and does",
+    "Plan.number": "of the sender's plans in this life, from 1 on",
     "Trace.version": "of the sender's table",
     "Propose.version": "of the proposer's table",
     "basis": "identity of the basis in which the statistics are sums; others are never added",

@@ -24,6 +24,7 @@ from protocols.messages import (
     LedgerEntry,
     LedgerPull,
     Message,
+    Plan,
     Propose,
     ProposeAck,
     Replica,
@@ -35,6 +36,7 @@ from protocols.messages import (
     TraceAck,
 )
 from protocols.negotiation.proposals import Negotiation
+from protocols.plans import PlanExchange
 from protocols.segments import SegmentExchange
 from protocols.transport import Transport
 
@@ -47,6 +49,7 @@ _TAKES: dict[type[Message], type | tuple[type, ...]] = {
     Correction: CorrectionExchange,
     CorrectionAck: CorrectionExchange,
     Segment: SegmentExchange,
+    Plan: PlanExchange,
     Average: (Averager, StatisticsConsensus),
     Compressed: Averager,
     ReplicaRequest: Averager,

@@ -18,7 +18,7 @@ from .learners import (
     SACSettings,
 )
 from .negotiation import CoordinationGameSettings, NegotiationSettings
-from .optimism import BonusSettings, HallucinationSettings, OptimismSettings
+from .optimism import BonusSettings, HallucinationSettings, OptimismSettings, ThompsonSettings
 from .world_models import EnsembleSettings, ImaginarySettings, WorldModelSettings
 
 # isort: split
@@ -30,6 +30,7 @@ from .exchange import (
     ExchangeSettings,
     HindsightSettings,
     PartnerCorrection,
+    PlanSettings,
     SegmentSettings,
     StatisticsSettings,
     Strategy,
@@ -63,6 +64,7 @@ __all__ = [
     "OptimismSettings",
     "PPOSettings",
     "PartnerCorrection",
+    "PlanSettings",
     "ReplaySettings",
     "RolloutSettings",
     "SACSettings",
@@ -70,6 +72,7 @@ __all__ = [
     "StatisticsSettings",
     "Strategy",
     "TargetWeighting",
+    "ThompsonSettings",
     "UniformGoalSettings",
     "WorldModelSettings",
 ]

@@ -125,6 +125,13 @@ class StatisticsSettings(Settings):
     """ledger: what an agent has published is withdrawn when it has been dead so long; null: what it saw stays true"""
 
 
+class PlanSettings(Settings):
+    """Agents tell their neighbours where they are going, and count as known what the neighbours are going to see."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    """of the way that the policy would take in the world model, told after each of its refreshes"""
+
+
 class ExchangeSettings(Settings):
     """What travels over the edges; each part can be switched off with null."""
 
@@ -136,3 +143,5 @@ class ExchangeSettings(Settings):
     """averaging of models; null: independent agents"""
     statistics: StatisticsSettings | None = None
     """sums of the statistics of additive models; null: everybody's model is its own"""
+    plans: PlanSettings | None = None
+    """where each is going to look, so that the others look elsewhere; null: nobody tells"""

@@ -9,7 +9,7 @@ from pydantic import Field
 from protocols.registry import register
 from protocols.settings import Settings
 
-from .types import Positive
+from .types import NotNegative, Positive
 
 
 class OptimismSettings(Settings):
@@ -26,6 +26,9 @@ class BonusSettings(OptimismSettings):
     """lambda: reward for a unit of the model's epistemic standard deviation, in units of the observation"""
     until: Annotated[int, Field(ge=1)] | None = None
     """own steps over which the weight falls linearly to 0; null: it stays"""
+    between_agents: tuple[NotNegative, NotNegative] = (1.0, 1.0)
+    """each agent draws, once, a number from this range, by which its weight is multiplied: agents that share a model would all look at the
+    same places"""
 
 
 class HallucinationSettings(OptimismSettings):
@@ -36,5 +39,12 @@ class HallucinationSettings(OptimismSettings):
     """how many standard deviations away from the mean is still held possible"""
 
 
+class ThompsonSettings(OptimismSettings):
+    """The policy that explores imagines in one function, drawn from all that the model holds possible at each of its refreshes."""
+
+    kind: Literal["thompson"] = "thompson"
+
+
+register("optimism", "thompson", ThompsonSettings, "agent_node.world_models.optimism:Thompson")
 register("optimism", "bonus", BonusSettings, "agent_node.world_models.optimism:Bonus")
 register("optimism", "hallucination", HallucinationSettings, "agent_node.world_models.optimism:Hallucination")

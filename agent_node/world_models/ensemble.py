@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from agent_node.contracts import Array, Metrics, ModelData, Prediction
+from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
 from agent_node.features import Features
 from agent_node.learners.networks import Adam, StackedMLP, restore
 from agent_node.settings import EnsembleSettings
@@ -149,6 +149,25 @@ class Ensemble:
             else:
                 rest = torch.sigmoid(rest)
         return self._prediction(observation, change, torch.zeros_like(mean), spread * deviation, rest)
+
+    def draw(self, random: np.random.Generator) -> Predict:
+        """The mean of one member, drawn at random."""
+        member = int(random.integers(self.settings.members))
+
+        def predict(observation: Array, action: Array) -> Prediction:
+            with torch.inference_mode():
+                inputs = torch.cat([self.inputs.apply(self._encode(observation)), self._act(action)], dim=1)
+                outputs = self.network(inputs.expand(self.settings.members, -1, -1))[member]
+                mean, log_variance, rest = self._split(outputs)
+                deviation = self.changes.deviation
+                if not self.landmarks:
+                    rest = torch.stack([rest[..., 0], torch.sigmoid(rest[..., 1])], dim=-1)
+                else:
+                    rest = torch.sigmoid(rest)
+                change = mean * deviation + self.changes.mean
+            return self._prediction(observation, change, torch.zeros_like(mean), (0.5 * log_variance).exp() * deviation, rest)
+
+        return predict
 
     def _prediction(
         self, observation: Array, change: torch.Tensor, epistemic: torch.Tensor, aleatoric: torch.Tensor, rest: torch.Tensor

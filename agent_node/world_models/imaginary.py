@@ -80,11 +80,12 @@ class ImaginaryBuffer:
             part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
         state = self._buffer.starts(self.settings.starts, self._random)[0]
         trusted = np.ones(len(state), np.float32)
+        predict = self._model.predict if self._optimism is None else self._optimism.dream(self._model, self._random)
         parts: list[Imagined] = []
         for _ in range(self.horizon(steps)):
             features = self._buffer.features.encode(state)
             choice = self._learner.act(features, np.zeros((len(state), 0), np.float32), None, np.ones(len(state), bool), True)
-            prediction = self._model.predict(state, choice.actions)
+            prediction = predict(state, choice.actions)
             luck = choice.extras.get("hallucination", np.zeros((len(state), 0), np.float32))
             newest = prediction.observation if self._optimism is None else self._optimism.come_true(prediction, luck)
             newest = newest.astype(state.dtype)
@@ -97,6 +98,18 @@ class ImaginaryBuffer:
             parts.append(Imagined(state, choice.actions, luck, reward, following, epistemic, trust))
             state = following
         self._kept.append(_together(parts))
+
+    def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
+        """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""
+        state, states, actions = start, [], []
+        for _ in range(steps):
+            features = self._buffer.features.encode(state)
+            choice = self._learner.act(features, np.zeros((1, 0), np.float32), None, np.ones(1, bool), True)
+            states.append(state)
+            actions.append(choice.actions)
+            newest = self._model.predict(state, choice.actions).observation.astype(state.dtype)
+            state = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
+        return np.concatenate(states), np.concatenate(actions)
 
     def sample(self, n: int) -> Imagined:
         """n transitions uniformly, with replacement; `ValueError` while there are none."""

@@ -5,69 +5,87 @@
 - `hallucination` (Curi et al., arXiv 2006.08684): the policy chooses eta in [-1, 1]^D beside its action, and mean + beta * sigma * eta
   comes true: the best of what the model holds possible. Nothing is paid.
 
+- `thompson` (Thompson 1933; Osband et al. 2013): one function drawn from the model comes true, another after each refresh of the model.
+
 Only the epistemic part counts: noise is no knowledge to be gained. Without optimism the mean comes true and nothing is paid (greedy).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Prediction
+from agent_node.contracts import Array, Drawable, Predict, Prediction, WorldModel
 from agent_node.features import Features
-from agent_node.settings import BonusSettings, HallucinationSettings
+from agent_node.settings import BonusSettings, HallucinationSettings, ThompsonSettings
+from protocols.errors import ConfigurationError
 
 Floats = NDArray[np.float32]
 
 
-class Optimism(Protocol):
-    """What imagination makes of a prediction. `luck[n, H]`: the components of actions that are only hallucinated."""
+class Optimism(ABC):
+    """What imagination makes of the world model: as defined here, its mean comes true and nothing is paid. `luck[n, H]`: the components of
+    actions that are only hallucinated. Made from its settings, the features and a seed of the agent's own."""
 
-    hallucinated: int
+    hallucinated = 0
     """H"""
+
+    @abstractmethod
+    def __init__(self, settings: Any, features: Features, seed: int) -> None: ...
+
+    def dream(self, model: WorldModel, random: np.random.Generator) -> Predict:
+        """What imagination believes until the model has learnt again."""
+        return model.predict
 
     def come_true(self, prediction: Prediction, luck: Floats) -> Array:
         """The next raw observations `[n, D]`."""
-        ...
+        return prediction.observation
 
     def bonus(self, epistemic: Array, steps: int) -> Floats:
         """What is paid beside the reward, `[n]`, for epistemic standard deviations `[n, D]` after so many own steps."""
-        ...
+        return np.zeros(len(epistemic), np.float32)
 
     def explain(self, prediction: Prediction, following: Array) -> Floats:
         """`[n, H]`: the luck under which what really followed, `[n, D]`, would have come true (as far as it can)."""
-        ...
+        return np.zeros((len(following), 0), np.float32)
 
 
-class Bonus:
+class Bonus(Optimism):
     """Optimism `bonus`."""
 
-    hallucinated = 0
-
-    def __init__(self, settings: BonusSettings, features: Features) -> None:
+    def __init__(self, settings: BonusSettings, features: Features, seed: int) -> None:
         self.settings = settings
-
-    def come_true(self, prediction: Prediction, luck: Floats) -> Array:
-        """The mean."""
-        return prediction.observation
+        self.weight = settings.weight * float(np.random.default_rng(seed).uniform(*settings.between_agents))
 
     def bonus(self, epistemic: Array, steps: int) -> Floats:
         """weight * (1 - steps / until) * |sigma|_2, and nothing from `until` on."""
         left = 1.0 if self.settings.until is None else max(0.0, 1 - steps / self.settings.until)
-        paid: Floats = (self.settings.weight * left * np.linalg.norm(epistemic, axis=1)).astype(np.float32)
+        paid: Floats = (self.weight * left * np.linalg.norm(epistemic, axis=1)).astype(np.float32)
         return paid
 
-    def explain(self, prediction: Prediction, following: Array) -> Floats:
-        """Nothing is to be explained."""
-        return np.zeros((len(following), 0), np.float32)
+
+class Thompson(Optimism):
+    """Optimism `thompson`."""
+
+    def __init__(self, settings: ThompsonSettings, features: Features, seed: int) -> None:
+        self.settings = settings
+
+    def dream(self, model: WorldModel, random: np.random.Generator) -> Predict:
+        """A function drawn from the model. `ConfigurationError` for a model that knows none."""
+        if not isinstance(model, Drawable):
+            raise ConfigurationError(
+                "agents.optimism: thompson draws functions from the world model, and this one can't; choose gp or ensemble"
+            )
+        return model.draw(random)
 
 
-class Hallucination:
+class Hallucination(Optimism):
     """Optimism `hallucination`."""
 
-    def __init__(self, settings: HallucinationSettings, features: Features) -> None:
+    def __init__(self, settings: HallucinationSettings, features: Features, seed: int) -> None:
         self.settings = settings
         self.hallucinated = features.size
         self._features = features
@@ -75,10 +93,6 @@ class Hallucination:
     def come_true(self, prediction: Prediction, luck: Floats) -> Array:
         """mean + beta * sigma * eta; angles are wrapped."""
         return self._features.follow(prediction.observation, self.settings.beta * prediction.epistemic * luck)
-
-    def bonus(self, epistemic: Array, steps: int) -> Floats:
-        """Nothing is paid."""
-        return np.zeros(len(epistemic), np.float32)
 
     def explain(self, prediction: Prediction, following: Array) -> Floats:
         """eta = clip((what followed - mean) / (beta * sigma), -1, 1): real transitions carry none, and are valued under this one."""

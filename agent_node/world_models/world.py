@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent_node.batches import goal_encodings
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer, Sample
-from agent_node.contracts import Additive, AdditiveModel, Learner, ModelData, WorldModel
+from agent_node.contracts import Additive, AdditiveModel, Array, Learner, ModelData, WorldModel
 from agent_node.settings import ImaginarySettings, WorldModelSettings
 from agent_node.world_models.imaginary import ImaginaryBuffer, Reward
 from agent_node.world_models.imagination import Imagination
@@ -45,7 +45,11 @@ class World:
         self.optimism = optimism
         self.steps = 0
         """own steps so far, by which optimism falls and horizons grow"""
+        self.refreshes = 0
+        """how often it was imagined anew in this life"""
         self._refreshed = 0
+        self._began: Array | None = None
+        """`[1, H, D]`, where the newest episode began"""
         self._features = buffer.features
         imaginary = settings.imaginary if learner.wants == "replay" else None
         self.grid = None if imaginary is None else _reward_grid(imaginary, layout)
@@ -67,13 +71,14 @@ class World:
     def remember(self, episode: Episode, held_out: bool) -> None:
         """An own training episode is over: additive parts take in each of its transitions once, unless it is held out."""
         self.steps += episode.steps
+        stacked = episode.histories(self._features.history)
+        self._began = stacked[:1].copy()
         if held_out:
             return
         following = episode.observation[1:]
         if self.grid is not None:
             self.grid.absorb(following, episode.reward)
         if isinstance(self.model, AdditiveModel):
-            stacked = episode.histories(self._features.history)
             terminated = np.zeros(episode.steps, np.float32)
             terminated[-1] = episode.terminated
             self.model.absorb(ModelData(stacked[:-1], episode.action, following, episode.reward, terminated))
@@ -89,6 +94,13 @@ class World:
         self._refreshed = self.steps
         if self._kept is not None and self.model.ready:
             self._kept.refresh(self.steps)
+            self.refreshes += 1
+
+    def plan(self, steps: int) -> tuple[Array, Array] | None:
+        """What it is going to do next, as far as the model knows (`ImaginaryBuffer.plan`); None before anything was imagined."""
+        if self._kept is None or self._began is None or not self.model.ready:
+            return None
+        return self._kept.plan(self._began, steps)
 
     def hope(self, sample: Sample) -> None:
         """Note beside real transitions what optimism has to say of them (`bonus`, `hallucination`, `trusted`)."""

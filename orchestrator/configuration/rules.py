@@ -232,6 +232,18 @@ def _statistics(subject: Subject) -> Iterator[Finding]:
         yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {len(agents)}; use pushsum")
 
 
+@reads("agents", "exchange.plans")
+def _plans(subject: Subject) -> Iterator[Finding]:
+    """Plans change what is uncertain, which only optimism takes notice of."""
+    if subject.configuration.exchange.plans is None:
+        return
+    for name, settings in _agents(subject).items():
+        if not isinstance(settings.world_model, GPSettings) or settings.optimism is None:
+            text = f"{name} has no optimism about a world model gp, which alone takes notice of plans; write null, or give it both"
+            yield Finding(("exchange", "plans"), text)
+            break
+
+
 @reads("agents", "exchange.hindsight")
 def _rollouts(subject: Subject) -> Iterator[Finding]:
     """Learners that take each transition once have no use for those that nobody made for them."""

@@ -109,17 +109,17 @@ def test_whoever_exploits_trusts_a_trajectory_up_to_its_first_doubt() -> None:
 
 
 def test_a_bonus_is_paid_for_uncertainty_and_falls_to_nothing() -> None:
-    bonus = Bonus(BonusSettings(weight=0.5, until=1000), Features(LAYOUT, 1))
+    bonus = Bonus(BonusSettings(weight=0.5, until=1000), Features(LAYOUT, 1), 0)
     epistemic = np.array([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_allclose(bonus.bonus(epistemic, 0), [2.5, 0.0])
     np.testing.assert_allclose(bonus.bonus(epistemic, 500), [1.25, 0.0])
     np.testing.assert_allclose(bonus.bonus(epistemic, 5000), [0.0, 0.0])
-    np.testing.assert_allclose(Bonus(BonusSettings(weight=0.5), Features(LAYOUT, 1)).bonus(epistemic, 10**9), [2.5, 0.0])
+    np.testing.assert_allclose(Bonus(BonusSettings(weight=0.5), Features(LAYOUT, 1), 0).bonus(epistemic, 10**9), [2.5, 0.0])
 
 
 def test_luck_is_what_would_have_come_true() -> None:
     features = Features(LAYOUT, 1)
-    hope = Hallucination(HallucinationSettings(beta=2.0), features)
+    hope = Hallucination(HallucinationSettings(beta=2.0), features, 0)
     sigma = np.array([[0.5, 0.1], [0.5, 0.1]])
     nothing = np.zeros(2)
     prediction = Prediction(np.array([[1.0, 3.1], [1.0, 3.1]]), nothing, nothing, None, sigma, np.zeros_like(sigma))
@@ -132,7 +132,7 @@ def test_luck_is_what_would_have_come_true() -> None:
 
 
 def test_imagination_hallucinates_with_the_policys_luck() -> None:
-    kept, _ = imaginary(Hallucination(HallucinationSettings(), Features(LAYOUT, 2)))
+    kept, _ = imaginary(Hallucination(HallucinationSettings(), Features(LAYOUT, 2), 0))
     kept.refresh(0)
     found = kept.sample(300)
     assert found.luck.shape == (300, 2)

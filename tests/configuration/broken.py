@@ -108,6 +108,11 @@ CASES = [
         M("exchange.statistics", "agent-0 has world model ensemble, which is no sum over its data; write null"),
     ),
     _case(
+        "plans that nobody takes notice of",
+        START + PLACE + "agents: {world_model: {kind: ensemble}}\nexchange: {plans: «{}}\n",
+        M("exchange.plans", "agent-0 has no optimism about a world model gp"),
+    ),
+    _case(
         "averages of statistics on one-way edges",
         START + "environment: {id: reward_collection}\nagents: {count: 4, goals: null, learner: {kind: sac}, world_model: {kind: gp}}\n"
         "network: {topology: {kind: exponential}}\nexchange: {statistics: {mode: «mh}}\n",

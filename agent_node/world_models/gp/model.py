@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Metrics, ModelData, Prediction
+from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
 from agent_node.features import Features
 from agent_node.settings import GPSettings
 from agent_node.world_models.gp.basis import Basis, FourierBasis, HilbertSpaceBasis, InducingBasis
@@ -46,6 +46,7 @@ class GPModel:
         self.settings = settings
         self._scales = Transitions(settings, features, landmarks)
         self.epoch = 0
+        self._plans: list[torch.Tensor] = []
         self.transitions = 0
         """own ones absorbed so far"""
         self._begin(self._scales.lengthscales)
@@ -74,6 +75,8 @@ class GPModel:
         posterior = Posterior.of(self.basis, self.parameters, mean)
         if spread is not mean:
             posterior = posterior.with_spread_of(Posterior.of(self.basis, self.parameters, spread))
+        if self._plans:
+            posterior = posterior.believing(torch.cat(self._plans))
         self.posterior = posterior
         self._personal = PersonalPosterior.of(posterior, own) if self.settings.personal else None
 
@@ -188,6 +191,27 @@ class GPModel:
         noise = float(self.parameters.noise_variance.sqrt())
         change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
         return self._scales.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
+
+    def draw(self, random: np.random.Generator) -> Predict:
+        """A function drawn from the posterior (`Posterior.draw`); the agent's own effects are those that go with it."""
+        posterior = self.posterior.draw(random)
+        personal = None if self._personal is None else PersonalPosterior.of(posterior, self._resting[2])
+
+        def predict(observation: Array, action: Array) -> Prediction:
+            with torch.no_grad():
+                inputs = self._scales.inputs(observation, action)
+                if personal is not None:
+                    mean = personal.mean(inputs, self._scales.scaled_actions(action)).cpu().numpy()
+                else:
+                    mean = posterior.mean(inputs).cpu().numpy()
+            noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
+            return self._scales.prediction(observation, mean, np.zeros_like(mean), noise)
+
+        return predict
+
+    def expect(self, plans: Sequence[tuple[Array, Array]]) -> None:
+        """Count the steps of these plans as seen, in the variance only (`Posterior.believing`), from the next refit on."""
+        self._plans = [self._scales.inputs(observation, action) for observation, action in plans if len(action)]
 
     def error(self, data: ModelData) -> float:
         """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""

@@ -121,6 +121,12 @@ class PersonalPosterior:
         effects = torch.cholesky_solve(own.targets - own.cross.T @ common.weights, root)
         return cls(common, effects, root, torch.cholesky_solve(own.cross.T, root).T)
 
+    def mean(self, inputs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """`[n, d_y]` for raw inputs `[n, D]` and scaled actions `[n, d_a]`."""
+        actions = actions.to(self.common.basis.device, torch.float64)
+        mean: torch.Tensor = self.common.mean(inputs) + actions @ self.effects
+        return mean
+
     def predict(self, inputs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean `[n, d_y]` and epistemic variance `[n]` for raw inputs `[n, D]` and scaled actions `[n, d_a]`."""
         common = self.common

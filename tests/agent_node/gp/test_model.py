@@ -268,3 +268,37 @@ def test_settings_that_make_no_sense_are_refused(given: dict[str, object]) -> No
     assert AgentSettings.model_validate({"world_model": {"kind": "gp"}}).world_model == GPSettings()
     with pytest.raises(ValueError):
         AgentSettings.model_validate({"world_model": given})
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_a_drawn_function_is_one_function_and_draws_have_the_moments_of_the_posterior(personal: bool) -> None:
+    model, test = GPModel(SETTINGS.model_copy(update={"personal": personal}), PLANE, 0, 0), walk(1, 40)
+    model.absorb(walk(0, 300))
+    model.refit()
+    random = np.random.default_rng(0)
+    draws = [model.draw(random) for _ in range(300)]
+    seen = np.stack([draw(test.observation, test.action).observation for draw in draws])
+    assert np.array_equal(seen[0], draws[0](test.observation, test.action).observation), "the same wherever and whenever it is asked"
+    prediction = model.predict(test.observation, test.action)
+    deviation = np.maximum(seen.std(axis=0), 1e-6)
+    assert np.abs((seen.mean(axis=0) - prediction.observation) / deviation).max() < 5 / 300**0.5
+    assert (seen.std(axis=0) < 1.3 * prediction.epistemic + 1e-6).all(), "what the features lack is not drawn"
+    if not personal:
+        features = model.posterior.basis.features(model._scales.inputs(test.observation, test.action))
+        represented = model.posterior.spread(features).sqrt().numpy()[:, None]
+        assert np.abs(seen.std(axis=0) / represented - 1).max() < 0.2
+
+
+def test_what_neighbours_plan_is_less_uncertain_and_predicted_the_same() -> None:
+    model, test, planned = GPModel(SETTINGS.model_copy(update={"optimise_every": 0}), PLANE, 0, 0), walk(1, 60), walk(2, 60)
+    model.absorb(walk(0, 100))
+    model.refit()
+    before, there = model.predict(test.observation, test.action), model.predict(planned.observation, planned.action)
+    model.expect([(planned.observation[:30], planned.action[:30]), (planned.observation[30:], planned.action[30:])])
+    model.refit()
+    after, seen = model.predict(test.observation, test.action), model.predict(planned.observation, planned.action)
+    assert np.array_equal(before.observation, after.observation)
+    assert (after.epistemic <= before.epistemic * (1 + 1e-6)).all() and seen.epistemic.mean() < 0.8 * there.epistemic.mean()
+    model.expect([])
+    model.refit()
+    assert np.array_equal(model.predict(planned.observation, planned.action).epistemic, there.epistemic)
