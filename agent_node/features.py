@@ -62,6 +62,7 @@ class Features:
         self._scale = np.where(bounded, 2 / np.where(bounded, high - low, 1), 1).astype(np.float32)
         self._gain = np.where(circular, 1.0, LINEAR_GAIN * self._scale).astype(np.float32)
         self._scaled = bool(bounded.any())
+        self._limits = np.where(bounded, low, -np.inf).astype(np.float32), np.where(bounded, high, np.inf).astype(np.float32)
 
     def interface(self, goal_length: int = 0) -> Interface:
         """What learners and models are built for."""
@@ -111,12 +112,15 @@ class Features:
         return change
 
     def follow(self, last: Array, change: Array) -> NDArray[np.float32]:
-        """Inverse of `difference`: raw `last[n, D]` changed by `change[n, D]`, circular components wrapped, pictures kept in 0..255."""
+        """Inverse of `difference`: raw `last[n, D]` changed by `change[n, D]`, circular components wrapped, others kept within the bounds
+        that the layout tells, pictures in 0..255."""
         following = np.add(last, change, dtype=np.float32)
         if self._angles.size:
             following[..., self._angles] = wrap(following[..., self._angles])
         if self.dtype is np.uint8:
             np.clip(following, 0, 255, out=following)
+        elif self._scaled:
+            np.clip(following, *self._limits, out=following)
         return following
 
 

@@ -113,8 +113,8 @@ def best(start: float, cost: float = COST) -> float:
 def optimism_of(kind: str, strength: float) -> Optimism | None:
     """`greedy`, `bonus` of weight `strength`, `hallucination` of beta `strength`."""
     if kind == "bonus":
-        return Bonus(BonusSettings(weight=strength), LINE)
-    return Hallucination(HallucinationSettings(beta=strength), LINE) if kind == "hallucination" else None
+        return Bonus(BonusSettings(weight=strength), LINE, 0)
+    return Hallucination(HallucinationSettings(beta=strength), LINE, 0) if kind == "hallucination" else None
 
 
 def plan(model: GPModel, optimism: Optimism | None, cost: float) -> Floats:
@@ -219,7 +219,7 @@ def explore(
     models = [GPModel(settings or settings_of(), LINE, 0, seed) for _ in starts]
     ties, jitter = ([np.random.default_rng([seed, i, use]) for i in range(count)] for use in range(2))
     names = [f"agent-{i}" for i in range(count)]
-    basis, vector = models[0].statistics()
+    basis, vector = models[0].basis_id, models[0].statistics()
     ring = [(names[i - 1], names[(i + 1) % count]) for i in range(count)]
     ledgers = [Ledger(names[i], names, ring[i], basis, len(vector), jitter[i]) for i in range(count)]
     history, now = History(models, first=[None] * count), 0.0
@@ -232,11 +232,11 @@ def explore(
         for model, ledger, episode in zip(models, ledgers, played, strict=True):
             model.absorb(episode.transitions())
             if shared:
-                ledger.publish(model.statistics()[1], number * HORIZON, now)
+                ledger.publish(model.statistics(), number * HORIZON, now)
         now = exchange(ledgers, now) if shared else now
         for model, ledger in zip(models, ledgers, strict=True):
             if shared:
                 total = ledger.total()
-                model.use(basis, total.vector, total.complete)
+                model.use(total.vector, total.complete)
             model.refit()
     return history

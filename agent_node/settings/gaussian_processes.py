@@ -42,10 +42,14 @@ class GaussianProcessSettings(WorldModelSettings):
     """how much the observation's components change in one step, about; changes are divided by it"""
     lengthscale_range: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]] = (0.25, 10.0)
     """factors within which the length-scales are learnt"""
+    signal_range: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]] = (0.01, 100.0)
+    """factors within which the signal variance is learnt. Agents that have hardly moved yet would else learn that nothing ever moves, and
+    lose all curiosity with the variance"""
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     """steps of L-BFGS in which the kernel parameters are learnt"""
     optimise_every: Annotated[int, Field(ge=0, le=100_000)] = 4
-    """refreshes of the model between two in which the kernel parameters are learnt; 0: they stay as given"""
+    """refreshes of the model between two in which the kernel parameters are learnt, once it rests on `warmup` transitions; 0: they stay as
+    given"""
     warmup: Annotated[int, Field(ge=1)] = 500
     """transitions that the model must rest on before it is trusted to imagine"""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"

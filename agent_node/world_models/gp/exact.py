@@ -179,7 +179,7 @@ class ExactGP:
         self.transitions = Transitions(settings, features, landmarks)
         lengthscales = self.transitions.lengthscales
         self.parameters = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, settings.device)
-        self._bounds = ParameterBounds.around(self.parameters, settings.lengthscale_range)
+        self._bounds = ParameterBounds.around(self.parameters, settings.lengthscale_range, settings.signal_range)
         self._box = self.transitions.box(2.0, 2.0)
         size, outputs = self._box.size, self.transitions.outputs
         self._inputs, self._targets = torch.zeros(0, size, dtype=torch.float64), torch.zeros(0, outputs, dtype=torch.float64)

@@ -58,7 +58,9 @@ class GPModel:
         start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, settings.device)
         self._start = self.parameters = start
         frozen = self.basis.frozen_lengthscales
-        bounds = ParameterBounds.around(start, settings.lengthscale_range, frozen_lengthscales=frozen, frozen_noise=settings.personal)
+        bounds = ParameterBounds.around(
+            start, settings.lengthscale_range, settings.signal_range, frozen_lengthscales=frozen, frozen_noise=settings.personal
+        )
         self._bounds = bounds
         ratio = settings.noise_variance / settings.personal_deviation**2
         self._own = PersonalStatistics.zero(self.basis, outputs, self._scales.action_size, ratio)
@@ -139,7 +141,8 @@ class GPModel:
         total = own if self._total is None else self._total
         complete = self._total is None or self._complete
         every = self.settings.optimise_every
-        if complete and every and self._refits % every == 0:
+        enough = complete and total.count >= self.settings.warmup
+        if enough and every and self._refits % every == 0:
             self.parameters = maximise(self.basis, total, self._start, self._bounds, self.settings.iterations)
         self._refits += 1
         self._rest(total, total if complete else own, self._own)

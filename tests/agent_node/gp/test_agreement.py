@@ -89,14 +89,14 @@ def test_variance_is_the_own_until_all_have_agreed_and_everybodys_then() -> None
         model.absorb(walk(seed, 100))
         model.refit()
     own = [model.predict(QUERY.observation, QUERY.action).epistemic for model in models]
-    sums = [Statistics.unpack(model.statistics()[1], model.basis, 2) for model in models]
-    inputs = models[0].transitions.inputs(QUERY.observation, QUERY.action)
+    sums = [Statistics.unpack(model.statistics(), model.basis, 2) for model in models]
+    inputs = models[0]._scales.inputs(QUERY.observation, QUERY.action)
     mean, variance = Posterior.of(models[0].basis, models[0].parameters, Statistics.total(sums)).predict(inputs)
     world = Rounds(sums)
     for k in range(1, 60):
         totals = [agent.total() for agent in world.agents.values()]
         for model, total, alone in zip(models, totals, own, strict=True):
-            model.use(model.basis_id, total.vector, total.complete)
+            model.use(total.vector, total.complete)
             if k == 8 or total.complete:
                 model.refit()
             if k == 8:
@@ -125,10 +125,10 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
     ledgers, random = {}, np.random.default_rng(seed)
     for i, (name, model) in enumerate(models.items()):
         model.absorb(walk(100 * seed + i, 60))
-        basis, vector = model.statistics()
+        basis, vector = model.basis_id, model.statistics()
 
         def validate(origin: str, payload: np.ndarray, model: GPModel = model) -> str:
-            model.check(model.basis_id, payload)
+            model.check(payload)
             return ""
 
         ledgers[name] = Ledger(
@@ -136,8 +136,8 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
         )
         ledgers[name].publish(vector, 60, 0.0)
     one = models["agent-00"]
-    inputs = one.transitions.inputs(QUERY.observation, QUERY.action)
-    central = Statistics.total(Statistics.unpack(models[name].statistics()[1], one.basis, 2) for name in sorted(models))
+    inputs = one._scales.inputs(QUERY.observation, QUERY.action)
+    central = Statistics.total(Statistics.unpack(models[name].statistics(), one.basis, 2) for name in sorted(models))
     exact = Posterior.of(one.basis, one.parameters, central)
     world, least = Ticks(ledgers, seed), exact.variance(inputs)
     chosen = list(random.choice(sorted(graph), 4, replace=False))
@@ -154,7 +154,7 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
     for name, model in learners.items():
         total = ledgers[name].total()
         assert total.complete and total.origins == n and total.vector.tobytes() == central.pack().tobytes()
-        model.use(model.basis_id, total.vector, total.complete)
+        model.use(total.vector, total.complete)
         model.refit()  # kernel parameters are learnt, from equal sums equally
     first, *others = learners.values()
     assert not torch.equal(first.parameters.lengthscales, first._start.lengthscales)
