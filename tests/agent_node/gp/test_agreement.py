@@ -22,7 +22,7 @@ from tests.agent_node.gp.worlds import LENGTHSCALES, PLANE, THETA, moves
 from tests.protocols.test_statistics_consensus import Ticks, graph_of
 
 SQUARE = Features(Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0]), 1)
-SETTINGS = GPSettings(bounds=[(-10, 10)], features=128, noise_variance=1e-3, iterations=5)
+SETTINGS = GPSettings(warmup=100, bounds=[(-10, 10)], features=128, noise_variance=1e-3, iterations=5)
 QUERY = walk(99, 100)
 
 

@@ -290,7 +290,8 @@ def test_a_drawn_function_is_one_function_and_draws_have_the_moments_of_the_post
 
 
 def test_what_neighbours_plan_is_less_uncertain_and_predicted_the_same() -> None:
-    model, test = GPModel(SETTINGS.model_copy(update={"optimise_every": 0}), PLANE, 0, 0), walk(1, 600)
+    settings = SETTINGS.model_copy(update={"optimise_every": 0, "features": 256})
+    model, test = GPModel(settings, PLANE, 0, 0), walk(1, 600)
     model.absorb(walk(0, 100))
     model.refit()
     before = model.predict(test.observation, test.action)

@@ -1,0 +1,67 @@
+"""ODMAR through real processes: sums of statistics over bad links, a death, and what all hold in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.runs.system import REPOSITORY, events, metrics, orchestrate, processes_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+CONFIGS = REPOSITORY / "configs" / "odmar"
+SHORT = [
+    "agents.count=4",
+    "environment.options.horizon=25",
+    "evaluation={every: 100000, episodes: 1, final: 1, aligned: false}",
+    "agents.learner={kind: sac, hidden: [16], batch_size: 32, warmup: 100, random_steps: 100, updates_per_tick: 0.25}",
+    "agents.world_model.features=64",
+    "agents.world_model.refresh=50",
+    "agents.world_model.warmup=100",
+    "agents.world_model.imaginary.starts=32",
+    "exchange.statistics.least=50",
+    "metrics.every=200ms",
+]
+
+
+def last(directory: Path, agent: str, figure: str) -> float:
+    return metrics(directory, agent, figure)[-1]
+
+
+def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
+    """Free-running agents on links that lose 30 % and take 200 ms; one is killed and comes back 5 s later. The others go on, and in the end
+    all hold everybody's statistics, those of the dead life included."""
+    runs = tmp_path / "runs"
+    done = orchestrate(
+        runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", "storm", *SHORT,
+        "clock=wall", "until={time: 30s}", "environment.copies=2",
+        "network.links=[{from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
+        "faults={events: [{id: crash, at: {time: 8s}, process: {target: agent-2, action: kill, restart_after: 5s}}]}",
+        "supervision.checkpoint=2s", "supervision.min_agents=2",
+        timeout=180,
+    )  # fmt: skip
+    directory = runs / "storm"
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert events(directory, "node.restored", "agent-2"), "it takes up its checkpoint"
+    for i in range(4):
+        agent = f"agent-{i}"
+        assert last(directory, agent, "statistics.origins") == 4
+        assert last(directory, agent, "statistics.refused") == 0
+        assert last(directory, agent, "world_model.transitions") > last(directory, agent, "buffer.transitions"), "others' data too"
+        assert last(directory, agent, "world_model.error") < 0.2
+    assert processes_of(directory) == []
+
+
+def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
+    """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and told plans too."""
+    runs = tmp_path / "runs"
+    rules = ["until={steps: 600}", "agents.optimism={kind: thompson}", "exchange.plans={steps: 10}", "supervision.checkpoint=60s"]
+    digests = []
+    for name in ("one", "two"):
+        done = orchestrate(runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", name, *SHORT, *rules)
+        assert done.returncode == 0, done.stdout + done.stderr
+        directory = runs / name
+        assert last(directory, "agent-0", "plans.heard") > 0 and last(directory, "agent-0", "statistics.published") >= 5
+        newest = [sorted((directory / "nodes" / f"agent-{i}" / "checkpoints").glob("*.safetensors"))[-1].read_bytes() for i in range(4)]
+        digests.append(newest)
+    assert digests[0] == digests[1]
