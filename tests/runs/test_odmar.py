@@ -35,7 +35,7 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
     done = orchestrate(
         runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", "storm", *SHORT,
         "clock=wall", "until={time: 30s}", "environment.copies=2",
-        "network.links=[{from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
+        "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {time: 8s}, process: {target: agent-2, action: kill, restart_after: 5s}}]}",
         "supervision.checkpoint=2s", "supervision.min_agents=2",
         timeout=180,
