@@ -7,7 +7,7 @@ that is most of the cost beside the matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -24,23 +24,35 @@ LARGEST_JOINT_ACTION = 4096
 LEAST_PROBABILITY = 1e-8
 
 
-class StackedMLP(nn.Module):
+class _FlatMLP(nn.Module):
+    """Layers of weights and biases, all of them parts of one `vector`, and their gradients of one `gradient`."""
+
+    def __init__(self, layers: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for weight, bias in layers:
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(bias))
+        self.vector, self.gradient = _flatten(self)
+        self._layers = list(zip(self.weights, self.biases, strict=True))
+
+
+class StackedMLP(_FlatMLP):
     """`members` independent ReLU networks computed together: `[M, n, widths[0]] -> [M, n, widths[-1]]`, one matrix product a layer.
 
     Weights and biases start uniform in +-1/sqrt(inputs). With one member `[n, inputs] -> [n, outputs]` works too.
     """
 
     def __init__(self, members: int, widths: Sequence[int], generator: torch.Generator) -> None:
-        super().__init__()
+        def uniform(bound: float, *shape: int) -> torch.Tensor:
+            return (torch.rand(shape, generator=generator) * 2 - 1) * bound
+
+        super().__init__(
+            (uniform(inputs**-0.5, members, inputs, outputs), uniform(inputs**-0.5, members, 1, outputs))
+            for inputs, outputs in pairwise(widths)
+        )
         self.members = members
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for inputs, outputs in pairwise(widths):
-            bound = inputs**-0.5
-            self.weights.append(nn.Parameter((torch.rand(members, inputs, outputs, generator=generator) * 2 - 1) * bound))
-            self.biases.append(nn.Parameter((torch.rand(members, 1, outputs, generator=generator) * 2 - 1) * bound))
-        self.vector, self.gradient = _flatten(self)
-        self._layers = list(zip(self.weights, self.biases, strict=True))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs of the last layer, without activation."""
@@ -68,7 +80,7 @@ class _Tanh(torch.autograd.Function):
         return gradient
 
 
-class TanhMLP(nn.Module):
+class TanhMLP(_FlatMLP):
     """A tanh network `[..., widths[0]] -> [..., widths[-1]]`, linear at the end.
 
     Weights start orthogonal with gain sqrt(2), those of the last layer with `gain` (a small one lets a policy begin near its uniform
@@ -76,16 +88,11 @@ class TanhMLP(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int], generator: torch.Generator, gain: float) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for inputs, outputs in pairwise(widths):
-            weight = torch.empty(outputs, inputs)
-            nn.init.orthogonal_(weight, gain if len(self.weights) == len(widths) - 2 else 2**0.5, generator)
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(outputs)))
-        self.vector, self.gradient = _flatten(self)
-        self._layers = list(zip(self.weights, self.biases, strict=True))
+        gains = [2**0.5] * (len(widths) - 2) + [gain]
+        super().__init__(
+            (nn.init.orthogonal_(torch.empty(outputs, inputs), own, generator), torch.zeros(outputs))
+            for (inputs, outputs), own in zip(pairwise(widths), gains, strict=True)
+        )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs of the last layer, without activation."""

@@ -9,20 +9,19 @@ A Gaussian process with kernel k is replaced by y = phi(x)^T w, w ~ N(0, Lambda_
 
 For hsgp no kernel parameter enters the features: statistics stay valid whatever theta becomes. For the other two the length-scales do:
 they are frozen, and part of the basis' identity together with the number of the epoch in which they hold.
+
+Here is what they have in common, and the linear part; hsgp is in `hilbert`, fourier and inducing are in `drawn`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from agent_node.world_models.gp.parameters import KernelParameters
@@ -31,8 +30,6 @@ SMALLEST_PRIOR = 1e-12
 """Prior variances are kept above this share of the largest."""
 DESIGN = 256
 """Points at which a basis is asked how much of the prior it lacks."""
-INDUCING_JITTER = 1e-6
-"""Added to the diagonal of k_zz (unit signal variance)."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class Basis(ABC):
     @cached_property
     def _design(self) -> torch.Tensor:
         """Squared features, without the linear part, at `DESIGN` Sobol points within the raw bounds: the same at all agents."""
-        return self._features(self.scale(_sobol(self.box, DESIGN, 0))).square()
+        return self._features(self.scale(sobol(self.box, DESIGN, 0))).square()
 
     def missing(self, parameters: KernelParameters) -> torch.Tensor:
         """Prior variance that the features lack, max(0, k(x, x) - phi^T Lambda phi), in the mean over the bounds. Differentiable."""
@@ -170,193 +167,9 @@ class Basis(ABC):
     def _largest(self) -> torch.Tensor: ...
 
 
-def _sobol(box: Box, count: int, seed: int) -> torch.Tensor:
+def sobol(box: Box, count: int, seed: int) -> torch.Tensor:
     """`count` scrambled Sobol points within the raw bounds, `[count, D]`."""
-    sobol = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    engine = torch.quasirandom.SobolEngine(box.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
-    points: torch.Tensor = low + (high - low) * sobol.draw(count, dtype=torch.float64)
+    points: torch.Tensor = low + (high - low) * engine.draw(count, dtype=torch.float64)
     return points
-
-
-def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
-    """The `count` multi-indices j >= 1 of least sum_d (rates_d j_d)^2, that is of largest spectral density for rates l_d pi / (2 L_d).
-
-    Best first: the successors of j differ in one place, from the last place that was raised on, so that each is met once. Ties are broken
-    by the indices themselves. Plain floats in fixed order: the same everywhere.
-    """
-    start = (1,) * len(rates)
-
-    def cost(index: tuple[int, ...]) -> float:
-        return math.fsum((rate * j) ** 2 for rate, j in zip(rates, index, strict=True))
-
-    heap = [(cost(start), start, 0)]
-    chosen: list[tuple[int, ...]] = []
-    while len(chosen) < count:
-        _, index, place = heapq.heappop(heap)
-        chosen.append(index)
-        for d in range(place, len(rates)):
-            following = (*index[:d], index[d] + 1, *index[d + 1 :])
-            heapq.heappush(heap, (cost(following), following, d))
-    return sorted(chosen)
-
-
-class HilbertSpaceBasis(Basis):
-    """Eigenfunctions of the Laplacian on the box: the `count` multi-indices with the largest prior spectral density at `reference`."""
-
-    kind = "hsgp"
-    frozen_lengthscales = False
-
-    def __init__(
-        self,
-        box: Box,
-        count: int,
-        reference: Sequence[float],
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """`reference`: length-scales `[D]` at which the index set is chosen. They shape the basis only through that choice."""
-        super().__init__(box, linear_variance, meaning, device)
-        if len(reference) != box.size:
-            raise ValueError(f"a box of {box.size} inputs needs {box.size} reference length-scales, not {len(reference)}")
-        rates = [length * math.pi / (2 * width) for length, width in zip(reference, box.half_widths, strict=True)]
-        self.indices = largest_densities(rates, count)
-        table = torch.tensor(self.indices, device=self.device)
-        self._columns = table - 1
-        self._most = [int(column.max()) for column in table.T]
-        self._squared_frequencies = (math.pi * table / (2 * self._edge)).square()
-        self._norm = float(self._edge.prod().rsqrt())
-
-    @property
-    def _count(self) -> int:
-        return len(self.indices)
-
-    def _identity(self) -> dict[str, object]:
-        return {"indices": self.indices}
-
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        product = torch.full((len(scaled), self._count), self._norm, dtype=torch.float64, device=self.device)
-        for d, most in enumerate(self._most):
-            phase = (math.pi / 2) * (scaled[:, d] / self._edge[d] + 1)
-            sines = torch.sin(phase[:, None] * torch.arange(1, most + 1, dtype=torch.float64, device=self.device))
-            product *= sines[:, self._columns[:, d]]
-        return product
-
-    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
-        """S(omega) = signal_variance (2 pi)^(D / 2) prod_d l_d exp(-1/2 sum_d l_d^2 omega_d^2)."""
-        lengths = parameters.lengthscales
-        exponent = -0.5 * (self._squared_frequencies * lengths.square()).sum(dim=1)
-        scale = 0.5 * self.box.size * math.log(2 * math.pi) + lengths.log().sum()
-        return parameters.signal_variance * (exponent + scale).exp()
-
-    def _largest(self) -> torch.Tensor:
-        return torch.full((self._count,), self._norm**2, dtype=torch.float64, device=self.device)
-
-
-def _fingerprint(values: torch.Tensor) -> str:
-    """Hash of drawn numbers, of their first six decimals only: the last bits may differ between machines and don't matter."""
-    rounded = np.round(values.cpu().numpy(), 6) + 0.0
-    return hashlib.sha256(np.ascontiguousarray(rounded, "<f8").tobytes()).hexdigest()
-
-
-class FourierBasis(Basis):
-    """Random Fourier features of the squared-exponential kernel (Rahimi & Recht 2007), frequencies from a seed that all agents share."""
-
-    kind = "fourier"
-    frozen_lengthscales = True
-
-    def __init__(
-        self,
-        box: Box,
-        count: int,
-        lengthscales: Sequence[float],
-        seed: int = 0,
-        epoch: int = 0,
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """`count`: even, a cosine and a sine for each frequency."""
-        super().__init__(box, linear_variance, meaning, device)
-        if count < 2 or count % 2:
-            raise ValueError(f"random Fourier features come in pairs; {count} is not an even number")
-        self.lengthscales, self.epoch = tuple(float(value) for value in lengthscales), epoch
-        drawn = np.random.default_rng(seed).standard_normal((count // 2, box.size))
-        self._frequencies = torch.from_numpy(drawn).to(self.device) / self._tensor(self.lengthscales)
-
-    @property
-    def _count(self) -> int:
-        return 2 * len(self._frequencies)
-
-    def _identity(self) -> dict[str, object]:
-        return {"lengthscales": self.lengthscales, "epoch": self.epoch, "drawn": _fingerprint(self._frequencies)}
-
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        phase = scaled @ self._frequencies.T
-        return torch.cat([phase.cos(), phase.sin()], dim=1) / math.sqrt(len(self._frequencies))
-
-    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
-        return parameters.signal_variance.expand(self._count)
-
-    def _largest(self) -> torch.Tensor:
-        return torch.full((self._count,), 2.0 / self._count, dtype=torch.float64, device=self.device)
-
-
-class InducingBasis(Basis):
-    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from anybody's data."""
-
-    kind = "inducing"
-    frozen_lengthscales = True
-
-    def __init__(
-        self,
-        box: Box,
-        points: torch.Tensor,
-        lengthscales: Sequence[float],
-        epoch: int = 0,
-        linear_variance: float | None = 1.0,
-        meaning: Mapping[str, object] | None = None,
-        device: torch.device | str = "cpu",
-        jitter: float = INDUCING_JITTER,
-    ) -> None:
-        """`points[m, D]` in raw units."""
-        super().__init__(box, linear_variance, meaning, device)
-        self.lengthscales, self.epoch, self.jitter = tuple(float(value) for value in lengthscales), epoch, jitter
-        self._lengths = self._tensor(self.lengthscales)
-        self._points = self.scale(points)
-        covariance = self._kernel(self._points)
-        covariance.diagonal().add_(jitter)
-        factor, failed = torch.linalg.cholesky_ex(covariance)
-        if int(failed):
-            raise ValueError(
-                f"{len(points)} inducing points lie too close for the length-scales; take fewer points or shorter length-scales"
-            )
-        self._factor = factor
-
-    @classmethod
-    def seeded(cls, box: Box, count: int, lengthscales: Sequence[float], seed: int = 0, **rest: object) -> InducingBasis:
-        """Z: `count` scrambled Sobol points within the raw bounds of the box; `rest` as in the constructor."""
-        return cls(box, _sobol(box, count, seed), lengthscales, **rest)  # type: ignore[arg-type]
-
-    def _kernel(self, scaled: torch.Tensor) -> torch.Tensor:
-        """k(z, x) with unit signal variance, `[m, n]`. Differences are taken one by one: the expanded square loses digits."""
-        difference = (self._points[:, None] - scaled[None]) / self._lengths
-        return torch.exp(-0.5 * difference.square().sum(dim=2))
-
-    @property
-    def _count(self) -> int:
-        return len(self._points)
-
-    def _identity(self) -> dict[str, object]:
-        drawn = _fingerprint(self._points)
-        return {"lengthscales": self.lengthscales, "epoch": self.epoch, "jitter": self.jitter, "drawn": drawn}
-
-    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
-        whitened: torch.Tensor = torch.linalg.solve_triangular(self._factor, self._kernel(scaled), upper=False)
-        return whitened.T
-
-    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
-        return parameters.signal_variance.expand(self._count)
-
-    def _largest(self) -> torch.Tensor:
-        return torch.ones(self._count, dtype=torch.float64, device=self.device)

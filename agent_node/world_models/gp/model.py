@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
 from agent_node.features import Features
 from agent_node.settings import GPSettings
-from agent_node.world_models.gp.basis import Basis, FourierBasis, HilbertSpaceBasis, InducingBasis
+from agent_node.world_models.gp.basis import Basis
+from agent_node.world_models.gp.drawn import FourierBasis, InducingBasis
 from agent_node.world_models.gp.evidence import log_evidence, maximise
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.parameters import KernelParameters, ParameterBounds
 from agent_node.world_models.gp.personal import PersonalPosterior, PersonalStatistics
 from agent_node.world_models.gp.posterior import Posterior

@@ -8,7 +8,7 @@ import torch
 
 from agent_node.features import Features
 from agent_node.settings import GPSettings
-from agent_node.world_models.gp.basis import HilbertSpaceBasis
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.model import GPModel
 from agent_node.world_models.gp.posterior import Posterior
 from agent_node.world_models.gp.statistics import Statistics

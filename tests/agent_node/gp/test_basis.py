@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.world_models.gp.basis import Basis, Box, FourierBasis, HilbertSpaceBasis, InducingBasis, largest_densities
+from agent_node.world_models.gp.basis import Basis, Box
+from agent_node.world_models.gp.drawn import FourierBasis, InducingBasis
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis, largest_densities
 from agent_node.world_models.gp.parameters import KernelParameters
 from tests.agent_node.gp.worlds import LENGTHSCALES, PLANE, THETA, bases, dense_prior, moves
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.world_models.gp.basis import Basis, Box, HilbertSpaceBasis
+from agent_node.world_models.gp.basis import Basis, Box
 from agent_node.world_models.gp.evidence import evidence, log_evidence, maximise
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.parameters import NOISE_FLOOR, KernelParameters, ParameterBounds
 from agent_node.world_models.gp.posterior import FactorizationError, Posterior
 from agent_node.world_models.gp.statistics import BasisMismatch, Statistics

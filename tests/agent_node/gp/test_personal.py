@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.world_models.gp.basis import HilbertSpaceBasis
 from agent_node.world_models.gp.evidence import log_evidence
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.parameters import KernelParameters
 from agent_node.world_models.gp.personal import PersonalPosterior, PersonalStatistics
 from agent_node.world_models.gp.posterior import Posterior

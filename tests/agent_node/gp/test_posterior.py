@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.world_models.gp.basis import Basis, Box, HilbertSpaceBasis, InducingBasis
+from agent_node.world_models.gp.basis import Basis, Box
+from agent_node.world_models.gp.drawn import InducingBasis
 from agent_node.world_models.gp.exact import ExactRegression
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.parameters import KernelParameters
 from agent_node.world_models.gp.posterior import FactorizationError, Posterior
 from agent_node.world_models.gp.statistics import BasisMismatch, Statistics

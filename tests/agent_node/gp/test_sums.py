@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent_node.world_models.gp.basis import Basis, HilbertSpaceBasis
+from agent_node.world_models.gp.basis import Basis
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.statistics import BasisMismatch, InvalidStatistics, Statistics, vector_length
 from tests.agent_node.gp.worlds import LENGTHSCALES, PLANE, bases, moves
 

@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
-from agent_node.world_models.gp.basis import Basis, Box, FourierBasis, HilbertSpaceBasis, InducingBasis
+from agent_node.world_models.gp.basis import Basis, Box
+from agent_node.world_models.gp.drawn import FourierBasis, InducingBasis
+from agent_node.world_models.gp.hilbert import HilbertSpaceBasis
 from agent_node.world_models.gp.parameters import KernelParameters
 
 LENGTHSCALES = (0.4, 0.4, 1.2, 1.2)

@@ -1,0 +1,181 @@
+"""Rules of what agents are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent_node.settings import (
+    AgentSettings,
+    GaussianProcessSettings,
+    GPSettings,
+    LearnerSettings,
+    ReplaySettings,
+    RolloutSettings,
+    WorldModelSettings,
+)
+from protocols.topology.unfit import UnfitTopology
+
+from ..checks import Finding, Subject, agent_checked
+from ..locations import Path
+from .reading import Rules, agents_of, meant
+
+RULES = Rules()
+reads = RULES.reads
+
+
+@reads("agents")
+def _overrides(subject: Subject) -> Iterator[Finding]:
+    configuration = subject.configuration
+    names = configuration.agent_names()
+    for name in configuration.agents.overrides:
+        where: Path = ("agents", "overrides", name)
+        if name not in names:
+            text = f'"{name}" does not exist (agents.count is {configuration.agents.count})'
+            yield Finding(where, text, meant(name, names), key=True)
+            continue
+        checked = agent_checked(configuration, name)
+        for problem, path in zip(checked.problems, checked.paths, strict=True):
+            unknown = problem.text.startswith("unknown key")
+            yield Finding((*where, *path), problem.text, problem.suggestion, key=unknown)
+
+
+@reads("agents", "exchange.consensus")
+def _groups(subject: Subject) -> Iterator[Finding]:
+    consensus = subject.configuration.exchange.consensus
+    if consensus is None:
+        return
+    agents = agents_of(subject)
+    for index, group in enumerate(consensus.groups):
+        where: Path = ("exchange", "consensus", "groups", index)
+        if consensus.groups.index(group) != index:
+            yield Finding(where, f"{group} is listed twice")
+            continue
+        lacking = [name for name, settings in agents.items() if group not in _groups_of(settings)]
+        if lacking:
+            have = ", ".join(_groups_of(agents[lacking[0]]))
+            who = "the agents have" if len(lacking) == len(agents) else f"{lacking[0]} has"
+            cure = "; set agents.world_model or leave the group out" if group == "world_model" else ""
+            yield Finding(where, f"{who} no parameters called {group} (but {have}){cure}")
+            continue
+        shapes = {name: _architecture(settings, group) for name, settings in agents.items()}
+        first = next(iter(shapes), None)
+        for name, shape in shapes.items():
+            if first is not None and shape != shapes[first]:
+                yield Finding(where, f"{group} of {name} ({shape}) and {first} ({shapes[first]}) differ in shape and cannot be averaged")
+
+
+def _groups_of(settings: AgentSettings) -> list[str]:
+    parts = [settings.learner] + ([settings.world_model] if settings.world_model is not None else [])
+    return [group for part in parts for group in part.groups]
+
+
+def _architecture(settings: AgentSettings, group: str) -> str:
+    """What decides the shapes of a group's parameters, as text."""
+    part: LearnerSettings | WorldModelSettings = settings.learner
+    if settings.world_model is not None and group in settings.world_model.groups:
+        part = settings.world_model
+    facts = {key: getattr(part, key) for key in ("hidden", "members") if hasattr(part, key)}
+    return ", ".join([part.kind, *(f"{key} {value}" for key, value in facts.items()), f"history {settings.history}"])
+
+
+@reads("agents")
+def _buffers(subject: Subject) -> Iterator[Finding]:
+    overrides = subject.configuration.agents.overrides
+    for name, settings in agents_of(subject).items():
+        learner, size = settings.learner, settings.buffer.transitions
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        if isinstance(learner, ReplaySettings):
+            for key in ("warmup", "batch_size"):
+                if getattr(learner, key) > size:
+                    text = (
+                        f"{getattr(learner, key)} transitions never fit into a buffer of {size} (buffer.transitions), so nothing is learnt"
+                    )
+                    yield Finding((*top, "learner", key), text)
+        bounds = getattr(learner, "value_range", None)
+        if bounds is not None and bounds[0] >= bounds[1]:
+            yield Finding((*top, "learner", "value_range"), f"the lower end {bounds[0]:g} is not below the upper end {bounds[1]:g}")
+
+
+@reads("agents")
+def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
+    overrides = subject.configuration.agents.overrides
+    for name, settings in agents_of(subject).items():
+        model = settings.world_model
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        if isinstance(model, GaussianProcessSettings):
+            for low, high in model.bounds or []:
+                if low >= high:
+                    yield Finding((*top, "world_model", "bounds"), f"the least value {low:g} is not below the largest one, {high:g}")
+                    break
+        if isinstance(model, GPSettings) and model.basis == "fourier" and model.features % 2:
+            text = f"random Fourier features come in pairs, and {model.features} is odd; write {model.features + 1}"
+            yield Finding((*top, "world_model", "features"), text)
+
+
+@reads("agents", "agents.count", "network.topology", "exchange.statistics")
+def _statistics(subject: Subject) -> Iterator[Finding]:
+    """Only sums can be added, and some ways of adding them ask something of the graph, or of the number of agents."""
+    statistics, graph, where = subject.configuration.exchange.statistics, subject.graph, ("exchange", "statistics")
+    if statistics is None:
+        return
+    agents = agents_of(subject)
+    for name, settings in agents.items():
+        model = settings.world_model
+        grid = model is not None and model.imaginary is not None and model.imaginary.reward == "learned"
+        if not isinstance(model, GPSettings) and not grid:
+            what = f"has world model {model.kind}" if model is not None else "has no world model"
+            text = f"{name} {what}, which is no sum over its data; write null, or choose agents.world_model.kind gp"
+            yield Finding(where, text)
+            break
+    if statistics.mode == "mh" and not isinstance(graph, UnfitTopology) and graph.directed:
+        yield Finding((*where, "mode"), '"mh" needs an undirected graph; use ledger or pushsum')
+    from protocols.consensus.ledger import MOST_ORIGINS
+
+    if statistics.mode == "ledger" and len(agents) > MOST_ORIGINS:
+        yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {len(agents)}; use pushsum")
+
+
+@reads("agents", "exchange.plans")
+def _plans(subject: Subject) -> Iterator[Finding]:
+    """Plans change what is uncertain, which only optimism takes notice of."""
+    if subject.configuration.exchange.plans is None:
+        return
+    for name, settings in agents_of(subject).items():
+        if not isinstance(settings.world_model, GPSettings) or settings.optimism is None:
+            text = f"{name} has no optimism about a world model gp, which alone takes notice of plans; write null, or give it both"
+            yield Finding(("exchange", "plans"), text)
+            break
+
+
+@reads("agents", "exchange.hindsight")
+def _rollouts(subject: Subject) -> Iterator[Finding]:
+    """Learners that take each transition once have no use for those that nobody made for them."""
+    hindsight, overrides = subject.configuration.exchange.hindsight, subject.configuration.agents.overrides
+    for name, settings in agents_of(subject).items():
+        if not isinstance(settings.learner, RolloutSettings):
+            continue
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        kind, model = settings.learner.kind, settings.world_model
+        if model is not None and model.imagined_ratio > 0:
+            text = (
+                f"learner {kind} takes real transitions once, and none that is imagined; write 0, or choose a learner with a replay buffer"
+            )
+            yield Finding((*top, "world_model", "imagined_ratio"), text)
+        if hindsight is not None and hindsight.share > 0:
+            text = f"relabelled transitions are off the policy of learner {kind}; write 0 (traces are still exchanged), or hindsight: null"
+            yield Finding(("exchange", "hindsight", "share"), text)
+            hindsight = None  # once is enough
+
+
+@reads("agents")
+def _optimism(subject: Subject) -> Iterator[Finding]:
+    """Optimism is noted beside imagined transitions that are kept, and only some learners look there."""
+    overrides = subject.configuration.agents.overrides
+    for name, settings in agents_of(subject).items():
+        if settings.optimism is None:
+            continue
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        if "optimism" not in settings.learner.abilities:
+            yield Finding((*top, "optimism"), f"learner {settings.learner.kind} takes no notice of it; write null, or choose learner sac")
+        elif settings.world_model is None or settings.world_model.imaginary is None:
+            yield Finding((*top, "optimism"), "needs a world model whose imagined transitions are kept; write world_model.imaginary: {}")

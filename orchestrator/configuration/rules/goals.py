@@ -1,0 +1,103 @@
+"""Rules of the environment, its goals, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent_node.settings import CoordinationGameSettings
+from protocols.topology.unfit import UnfitTopology
+
+from ..checks import Finding, Subject
+from ..locations import Path
+from .reading import Rules, agents_of
+
+RULES = Rules()
+reads = RULES.reads
+
+
+@reads("environment", "agents.count", "network.topology")
+def _environment(subject: Subject) -> Iterator[Finding]:
+    if not isinstance(subject.graph, UnfitTopology):
+        yield from subject.environment
+
+
+@reads("environment", "agents", "exchange", "network.topology")
+def _goals(subject: Subject) -> Iterator[Finding]:
+    configuration = subject.configuration
+    if isinstance(subject.graph, UnfitTopology) or subject.environment:
+        return  # an environment that cannot be made cannot be asked for its goals
+    goals = subject.goals
+    exchange = configuration.exchange
+    for name, settings in agents_of(subject).items():
+        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
+        if goals == 0 and settings.goals is not None:
+            yield Finding((*top, "goals"), f"{configuration.environment.id} has no goals; write goals: null")
+        if goals > 0 and settings.goals is None:
+            yield Finding(
+                (*top, "goals"),
+                f"{configuration.environment.id} has {goals} goals, and nobody chooses them; write goals: {{kind: uniform}}",
+            )
+        if settings.goals is not None and settings.goals.needs_traces and exchange.hindsight is None:
+            text = f"{settings.goals.kind} learns from what the partners tell after an episode, and exchange.hindsight is null"
+            yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")
+    for part in ("negotiation", "hindsight"):
+        if getattr(exchange, part) is not None and goals == 0:
+            yield Finding(
+                ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
+            )
+    if configuration.environment.supervisor is not None:
+        if goals == 0:
+            yield Finding(("environment", "supervisor"), f"{configuration.environment.id} has no goals to give; write supervisor: null")
+        elif exchange.negotiation is not None:
+            yield Finding(
+                ("environment", "supervisor"),
+                "gives the agents their goals, and exchange.negotiation lets them agree on others; write null for one of them",
+            )
+    game = exchange.negotiation
+    if isinstance(game, CoordinationGameSettings) and goals > 0 and game.messages < 1.4 * goals:
+        best = -(-14 * goals // 10)
+        fewer = f"fewer than the {goals} goals" if game.messages < goals else f"less than 1.4 times the {goals} goals"
+        yield Finding(
+            ("exchange", "negotiation", "messages"), f"{game.messages} is {fewer}, and learns slowly; write {best} or more", None, "warning"
+        )
+
+
+@reads("agents", "exchange.hindsight")
+def _abilities(subject: Subject) -> Iterator[Finding]:
+    hindsight = subject.configuration.exchange.hindsight
+    if hindsight is None:
+        return
+    for name, settings in agents_of(subject).items():
+        lacks = {"probabilities", "surprise"} - set(settings.learner.abilities)
+        who = f"{settings.learner.kind} of {name} can't"
+        if hindsight.partner == "corrected" and "probabilities" in lacks:
+            text = f"corrected needs learners that can say how likely an action is, and {who}; write consistent"
+            yield Finding(("exchange", "hindsight", "partner"), text)
+        if hindsight.segments is not None and lacks:
+            text = f"needs learners that can say how wrong they are and how likely an action is, and {who}; write segments: null"
+            yield Finding(("exchange", "hindsight", "segments"), text)
+
+
+@reads("environment", "exchange.negotiation", "clock", "tick")
+def _negotiation(subject: Subject) -> Iterator[Finding]:
+    """Keys that nobody reads, and deadlines within which nothing can be agreed on."""
+    configuration = subject.configuration
+    game, where = configuration.exchange.negotiation, ("exchange", "negotiation")
+    if game is None:
+        return
+    if isinstance(game, CoordinationGameSettings):
+        for key in ("batch", "epochs", "parts"):
+            if game.update != "forgetting" and getattr(game, key) != CoordinationGameSettings.model_fields[key].default:
+                yield Finding((*where, key), f"is read only with update: forgetting, and update is {game.update}", None, "warning")
+        if game.update == "forgetting" and game.parts > game.batch:
+            text = f"a batch of {game.batch} episodes can't be cut into {game.parts} parts; write {game.batch} or fewer"
+            yield Finding((*where, "parts"), text, None, "warning")
+    patience, tick = configuration.environment.goal_deadline, configuration.tick
+    if configuration.clock == "logical" and game.deadline < 2 * tick:
+        text = f"a proposal and its answer take two ticks of {1000 * tick:g}ms, so that nothing is ever agreed on; write that or more"
+        yield Finding((*where, "deadline"), text)
+    elif game.deadline > patience:
+        text = (
+            f"is longer than an idle copy waits for goals (environment.goal_deadline, {patience:g}s), which are drawn for its members then"
+        )
+        yield Finding((*where, "deadline"), f"{text}; write less, or raise goal_deadline", None, "warning")

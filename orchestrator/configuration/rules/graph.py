@@ -1,0 +1,78 @@
+"""Rules of the graph, and of averaging on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocols.topology.unfit import UnfitTopology
+
+from ..checks import Finding, Subject
+from .reading import Rules, meant, some
+
+RULES = Rules()
+reads = RULES.reads
+_ROUNDS = 16
+"""rounds of a changing graph that are looked at"""
+
+
+@reads("agents.count", "network.topology")
+def _topology(subject: Subject) -> Iterator[Finding]:
+    configuration = subject.configuration
+    agents, where = configuration.agent_names(), ("network", "topology")
+    graph = subject.graph
+    if isinstance(graph, UnfitTopology):
+        for fault in graph.faults:
+            yield Finding((*where, *fault.path), fault.text, meant(fault.misspelt, agents) if fault.misspelt is not None else None)
+        return
+    parts = graph.parts()
+    if len(parts) > 1:
+        text = " | ".join(some(part) for part in parts)
+        yield Finding(where, f"the graph falls into {len(parts)} parts that can never agree: {text}; add edges between them")
+        return
+    deaf, mute = graph.cut_off()
+    for lost, what in ((deaf, "is never told anything that {} knows"), (mute, "can tell {} nothing")):
+        if lost:
+            yield Finding(where, f"{some(lost)} {what.format(agents[0])}: its directed edges lead one way only; add edges back")
+
+
+@reads("agents.count", "network.topology", "exchange.consensus")
+def _mixing(subject: Subject) -> Iterator[Finding]:
+    consensus, graph = subject.configuration.exchange.consensus, subject.graph
+    if consensus is None or isinstance(graph, UnfitTopology):
+        return
+    mode: str = consensus.mode
+    if graph.directed and mode != "pushsum":
+        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use pushsum')
+
+
+@reads("agents.count", "network.topology", "exchange.consensus")
+def _liars(subject: Subject) -> Iterator[Finding]:
+    consensus, graph = subject.configuration.exchange.consensus, subject.graph
+    if consensus is None or isinstance(graph, UnfitTopology) or graph.directed or subject.configuration.agents.count == 1:
+        return
+    from protocols.consensus.robust import RULES, least
+
+    if consensus.mode not in RULES:
+        return
+    needed = least(consensus.mode, consensus.liars)
+    degrees = {agent: min(len(graph.senders(agent, round)) for round in range(_ROUNDS)) for agent in subject.configuration.agent_names()}
+    agent = min(degrees, key=lambda name: degrees[name])
+    if degrees[agent] < needed:
+        where = "in some round of this graph" if graph.changes else f"in this {subject.configuration.network.topology.kind}"
+        text = f'"{consensus.mode}" with liars: {consensus.liars} needs degree >= {needed}, but {agent} has degree {degrees[agent]} {where}'
+        cure = "add edges" if consensus.liars == 0 else "add edges (complete has most), or lower liars"
+        yield Finding(("exchange", "consensus", "mode"), f"{text}: it would keep its own model for ever; {cure}")
+
+
+@reads("exchange.consensus")
+def _step(subject: Subject) -> Iterator[Finding]:
+    consensus = subject.configuration.exchange.consensus
+    if consensus is None or consensus.mode != "choco" or consensus.step is None:
+        return
+    from protocols.consensus.compressors import largest_step
+    from protocols.consensus.modes import create_compressor
+
+    largest = largest_step(create_compressor(consensus.compression))
+    if consensus.step > largest:
+        text = f"with this compression the models diverge on most graphs above {largest:.2g}; write {largest / 2:.2g} or less, or null"
+        yield Finding(("exchange", "consensus", "step"), text, None, "warning")

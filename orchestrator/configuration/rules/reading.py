@@ -1,0 +1,51 @@
+"""What the rules of all rooms share: how one says which keys it reads, the agents it looks at, and names in its findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from agent_node.settings import AgentSettings
+
+from ..checks import Finding, Rule, Subject, agent_checked
+from ..errors import nearest
+
+_Check = Callable[[Subject], Iterator[Finding]]
+
+
+class Rules(list[Rule]):
+    """The rules of one file, in its order."""
+
+    def reads(self, *paths: str) -> Callable[[_Check], _Check]:
+        """Make the function one of these rules; `paths` are the keys it reads."""
+
+        def add(check: _Check) -> _Check:
+            self.append(Rule(paths, check))
+            return check
+
+        return add
+
+
+def agents_of(subject: Subject) -> dict[str, AgentSettings]:
+    """Settings of the agents whose overrides are valid: one common and those that differ."""
+    configuration = subject.configuration
+    names = configuration.agent_names()
+    differing = [name for name in configuration.agents.overrides if name in names]
+    common = next((name for name in names if name not in differing), None)
+    found = {name: agent_checked(configuration, name) for name in ([common] if common is not None else []) + differing}
+    return {name: checked.model for name, checked in found.items() if checked.model is not None and not checked.problems}
+
+
+def meant(name: str, names: Sequence[str]) -> str | None:
+    """The nearest name, except for agents that are well spelt but not there: agent-7 is no misspelling of agent-3."""
+    return None if re.fullmatch(r"agent-\d+", name) else nearest(name, names)
+
+
+def span(agents: Sequence[str]) -> str:
+    """Many names by the first and the last of them."""
+    return f"{agents[0]} ... {agents[-1]}" if len(agents) > 2 else ", ".join(agents)
+
+
+def some(names: Sequence[str]) -> str:
+    """Many names by the first five of them."""
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
