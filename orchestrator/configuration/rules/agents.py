@@ -13,6 +13,7 @@ from agent_node.settings import (
     RolloutSettings,
     WorldModelSettings,
 )
+from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject, agent_checked
 from ..locations import Path
@@ -129,6 +130,26 @@ def _rollouts(subject: Subject) -> Iterator[Finding]:
             text = f"relabelled transitions are off the policy of learner {kind}; write 0 (traces are still exchanged), or hindsight: null"
             yield Finding(("exchange", "hindsight", "share"), text)
             hindsight = None  # once is enough
+
+
+@reads("environment", "agents", "exchange.experience", "network.topology")
+def _experience(subject: Subject) -> Iterator[Finding]:
+    """Transitions can be learnt from as they are only without goals, and by learners that remember."""
+    configuration, where = subject.configuration, ("exchange", "experience")
+    if configuration.exchange.experience is None:
+        return
+    for name, settings in agents_of(subject).items():
+        if isinstance(settings.learner, RolloutSettings):
+            text = (
+                f"{settings.learner.kind} of {name} takes its own transitions once, and none of others; write null, or choose learner sac"
+            )
+            yield Finding(where, text)
+            break
+    if not isinstance(subject.graph, UnfitTopology) and not subject.environment and subject.goals > 0:
+        text = f"what a transition is worth in {configuration.environment.id} depends on the goal that was pursued; write null"
+        yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares the surprising ones, and labels them anew)")
+    if configuration.agents.count == 1:
+        yield Finding(where, "there is nobody to tell anything: agents.count is 1", None, "warning")
 
 
 @reads("agents")
