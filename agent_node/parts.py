@@ -147,8 +147,8 @@ class Parts:
         return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
 
     def _samples(self, own: ReplayBuffer, size: int) -> list[Sample]:
-        """Real transitions, own ones and those of the partners in proportion, a share of them relabelled where there are goals. Segments have
-        at most their share, whole episodes are drawn as if all transitions were in one buffer."""
+        """Real transitions, own ones and those of the partners in proportion, a share of them relabelled where there are goals. Segments
+        have at most their share, whole episodes are drawn as if all transitions were in one buffer."""
         hindsight, random = self.exchange.hindsight, self.random["buffer"]
         told = 0
         if self.imported is not None and len(self.imported):
