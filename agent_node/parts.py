@@ -42,7 +42,7 @@ class Parts:
     buffer: ReplayBuffer | None
     """what the learner or the world model remembers; None where neither learns from memory"""
     imported: ReplayBuffer | None
-    """what partners told of their steps; None where nobody does, or where the learner does not learn from memory"""
+    """what partners or neighbours told of their steps; None where nobody does, or where the learner does not learn from memory"""
     rollouts: RolloutBuffer | None
     """the newest steps, for a learner that takes each once"""
     source: GoalSource | None
@@ -107,7 +107,7 @@ class Parts:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}
-        told = exchange.hindsight.segments if exchange.hindsight is not None and space is not None else None
+        told = exchange.experience if space is None else exchange.hindsight.segments if exchange.hindsight is not None else None
         imported: ReplayBuffer | None = None
         if told is not None and learner.wants == "replay":
             imported = ReplayBuffer(told.transitions, features, space, partners=max(1, party - 1))
@@ -147,18 +147,22 @@ class Parts:
         return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
 
     def _samples(self, own: ReplayBuffer, size: int) -> list[Sample]:
-        """Real transitions, a share of them relabelled: the own ones, and those of the partners in proportion, up to their share."""
+        """Real transitions, own ones and those of the partners in proportion, a share of them relabelled where there are goals. Segments
+        have at most their share, whole episodes are drawn as if all transitions were in one buffer."""
         hindsight, random = self.exchange.hindsight, self.random["buffer"]
-        if hindsight is None:
-            return [own.sample(size, random)]
         told = 0
-        if hindsight.segments is not None and self.imported is not None and len(self.imported):
+        if self.imported is not None and len(self.imported):
             part = len(self.imported) / (len(self.imported) + len(own))
-            told = int(size * min(hindsight.segments.most_imported, part))
+            if hindsight is None:
+                told = int(random.binomial(size, part))
+            elif hindsight.segments is not None:
+                told = int(size * min(hindsight.segments.most_imported, part))
+        parts = [(buffer, count) for buffer, count in ((own, size - told), (self.imported, told)) if buffer is not None and count]
+        if hindsight is None:
+            return [buffer.sample(count, random) for buffer, count in parts]
         return [
             buffer.sample(count, random, hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
-            for buffer, count in ((own, size - told), (self.imported, told))
-            if buffer is not None and count
+            for buffer, count in parts
         ]
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
@@ -169,6 +173,8 @@ class Parts:
         if self.world is not None:
             tensors |= {f"world/{name}": tensor for name, tensor in self.world.state().items()}
         arrays = {} if self.buffer is None else {f"buffer/{name}": array for name, array in self.buffer.state().items()}
+        if self.exchange.experience is not None and self.imported is not None:
+            arrays |= {f"imported/{name}": array for name, array in self.imported.state().items()}
         if self.game is not None:
             arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
         if self.source is not None:
@@ -187,6 +193,8 @@ class Parts:
             self.world.load_state(part("world/"))
         if self.buffer is not None:
             self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
+        if self.exchange.experience is not None and self.imported is not None:
+            self.imported.load_state({name: tensor.numpy() for name, tensor in part("imported/").items()})
         if self.game is not None:
             self.game.load_state({name: tensor.numpy() for name, tensor in part("game/").items()})
         if self.source is not None:

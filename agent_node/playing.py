@@ -15,6 +15,7 @@ from agent_node import checkpoints
 from agent_node.acting import Actor
 from agent_node.buffers.episodes import Episode
 from agent_node.exchange.averaging import Averaging, Counts, RoundReport
+from agent_node.exchange.experience import ExperienceSharing
 from agent_node.exchange.goals import GoalExchange
 from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.exchange.neighbours import Neighbours
@@ -57,6 +58,7 @@ class Playing:
         self.averaging: Averaging | None = None
         self.statistics: StatisticsExchange | None = None
         self.plans: Plans | None = None
+        self.experience: ExperienceSharing | None = None
         self._name = persona.name
         self._figures = figures
         self._shares = shares
@@ -81,6 +83,9 @@ class Playing:
                 for machine in self.hindsight.machines:
                     neighbours.add(machine, now)
         neighboured = bool(persona.surroundings.everybody)
+        if exchange.experience is not None:
+            self.experience = ExperienceSharing(exchange.experience, self.parts.features, self.parts.imported, persona.surroundings)
+            neighbours.add(self.experience.machine, now)
         if exchange.consensus is not None and neighboured:
             seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
             learner, model = self.parts.learner, self.parts.model
@@ -133,6 +138,8 @@ class Playing:
         if episode.evaluation:
             return
         self.parts.remember(episode)
+        if self.experience is not None:
+            self.experience.finished(episode, self.trainer.updates)
         if self.hindsight is not None and agreement is not None and not episode.peer_lost:
             self.hindsight.finished(episode, agreement.others, self._clock.now())
 
@@ -156,6 +163,8 @@ class Playing:
             if self.hindsight is not None and self.goals is not None:
                 for heard in self.hindsight.attach(now, self.trainer.updates):
                     self.goals.heard(heard.episode, heard.partner_goals)
+            if self.experience is not None:
+                self.experience.attach()
             reports: list[RoundReport] = []
             if self.averaging is not None and self.trainer.on:
                 self.averaging.consider(Counts(self.trainer.updates, self._figures.episodes, ticks, now), now)
@@ -180,6 +189,8 @@ class Playing:
             values |= self.statistics.figures()
         if self.plans is not None:
             values |= self.plans.figures()
+        if self.experience is not None:
+            values |= self.experience.figures()
         return values
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------

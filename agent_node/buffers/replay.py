@@ -93,6 +93,11 @@ class ReplayBuffer:
         return len(self._places)
 
     @property
+    def newest(self) -> int:
+        """Number of the episode that was added last; -1: none is there."""
+        return self._order[-1][2] if self._order else -1
+
+    @property
     def reached_in(self) -> NDArray[np.int64]:
         """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
         return self._reached_in.copy()

@@ -220,7 +220,7 @@ class SegmentSharing:
             there = known.bodies[segment.first + segment.lead + 1 : segment.first + segment.steps + 1, place]
             if not there[:, self._stood.argmax()].any():
                 return "other_role"
-        if self._settings.least_weight == 0:
+        if self._settings.least_weight == 0 or segment.log_probability is None:
             return ""
         likely = self._log_probability(segment.observation, segment.action, segment.goal)
         weight = np.minimum(np.exp(np.minimum(likely - segment.log_probability, 10)), LARGEST_WEIGHT)

@@ -132,6 +132,13 @@ class PlanSettings(Settings):
     """of the way that the policy would take in the world model, told after each of its refreshes"""
 
 
+class ExperienceSettings(Settings):
+    """Finished own training episodes, told whole to the neighbours: the upper bound of what sharing data can bring."""
+
+    transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
+    """of the neighbours kept; the oldest leave first"""
+
+
 class ExchangeSettings(Settings):
     """What travels over the edges; each part can be switched off with null."""
 
@@ -139,6 +146,8 @@ class ExchangeSettings(Settings):
     """goals agreed on before an episode; null: each for itself"""
     hindsight: HindsightSettings | None = None
     """traces after an episode; null: only its own experience"""
+    experience: ExperienceSettings | None = None
+    """transitions themselves, for comparison (environments without goals, learners with a replay buffer); null: nobody's leave it"""
     consensus: ConsensusSettings | None = None
     """averaging of models; null: independent agents"""
     statistics: StatisticsSettings | None = None

@@ -119,6 +119,17 @@ CASES = [
         M("exchange.statistics.mode", '"mh" needs an undirected graph'),
     ),
     _case(
+        "whole episodes for a learner that takes none",
+        START
+        + "environment: {id: reward_collection}\nagents: {count: 2, goals: null, learner: {kind: ppo}}\nexchange: {experience: «{}}\n",
+        M("exchange.experience", "ppo of agent-0 takes its own transitions once"),
+    ),
+    _case(
+        "whole episodes of agents with goals",
+        START + PLACE + "exchange: {experience: «{}}\n",
+        M("exchange.experience", "depends on the goal that was pursued"),
+    ),
+    _case(
         "optimism that nobody notes or takes",
         START + "environment: {id: 'gymnasium:Pendulum-v1'}\nagents:\n  count: 1\n  goals: null\n  learner: {kind: sac}\n"
         "  world_model: {kind: ensemble}\n  optimism: «{kind: bonus}\n",

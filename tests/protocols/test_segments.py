@@ -24,6 +24,7 @@ from protocols.segments import (
     layout_digest,
 )
 
+WITHOUT_GOALS = SegmentLimits(size=3, dtype=np.float32, actions=(), width=2, goals=0)
 LIMITS = SegmentLimits(size=4, dtype=np.float32, actions=(3, 2), width=2, goals=6, longest=5000)
 
 
@@ -35,8 +36,15 @@ def segment(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, goa
     )  # fmt: skip
 
 
+def earned(episode: int = 7, first: int = 3, steps: int = 5, lead: int = 1, terminated: bool = True, seed: int = 0) -> EpisodeSegment:
+    """Of an environment without goals."""
+    random = np.random.default_rng(seed)
+    observation, action, reward = (random.standard_normal(shape).astype(np.float32) for shape in ((steps + 1, 3), (steps, 2), steps))
+    return EpisodeSegment(episode, first, lead, -1, observation, action, None, reward, terminated)
+
+
 def same(one: EpisodeSegment, other: EpisodeSegment) -> bool:
-    names = ("episode", "first", "lead", "goal", "observation", "action", "log_probability")
+    names = ("episode", "first", "lead", "goal", "observation", "action", "log_probability", "reward", "terminated")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -51,6 +59,38 @@ def test_segments_survive_the_wire(segments: list[EpisodeSegment]) -> None:
     assert isinstance(message, Segment) and message.version == 3
     found = decode_segments(frames, LIMITS)
     assert len(found) == len(segments) and all(map(same, found, segments))
+
+
+EARNED = st.builds(
+    earned, st.integers(0, 2**63 - 1), st.integers(0, 4000), st.integers(3, 80), st.integers(0, 2), st.booleans(), st.integers(0, 99)
+)
+
+
+@given(st.lists(EARNED, min_size=1, max_size=6))
+def test_without_goals_what_was_earned_survives_the_wire(segments: list[EpisodeSegment]) -> None:
+    _, frames = decode(encode(Segment(layout="a", version=3), encode_segments(segments)))
+    assert frames.keys().isdisjoint({"goal", "log_probability"})
+    found = decode_segments(frames, WITHOUT_GOALS)
+    assert len(found) == len(segments) and all(map(same, found, segments))
+
+
+def test_what_was_earned_and_breaks_a_rule_is_refused() -> None:
+    frames = encode_segments([earned(), earned(8)])
+    bad = frames["reward"].copy()
+    bad[3] = np.nan
+    broken = [
+        *({name: frame for name, frame in frames.items() if name != left_out} for left_out in frames),
+        {**frames, "reward": bad},
+        {**frames, "reward": frames["reward"][:-1]},
+        {**frames, "terminated": np.array([0, 2], np.uint8)},
+        {**frames, "terminated": np.zeros(3, np.uint8)},
+        encode_segments([segment()]),
+    ]
+    for wrong in broken:
+        with pytest.raises(BadMessage, match="E_FRAME"):
+            decode_segments(wrong, WITHOUT_GOALS)
+    with pytest.raises(BadMessage, match="E_FRAME"):
+        decode_segments(encode_segments([earned()]), replace(WITHOUT_GOALS, goals=6))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +186,16 @@ def test_what_waits_is_bounded_and_nothing_waits_for_the_dead() -> None:
     a.peer_dead("c", 0.0)
     sends = a.outgoing()
     assert [send.arrays["episode"][0] for send in sends] == list(range(6, MESSAGES_WAITING + 6)) and a.counters["dropped"] == 6
+
+
+def test_what_waits_goes_out_as_a_transport_takes_it() -> None:
+    a = SegmentExchange(WITHOUT_GOALS, "x", waiting=100)
+    a.tell([earned(0, 0, 120 * STEPS_PER_MESSAGE, 0)], "b", 0)
+    first, second, third = a.outgoing(), a.outgoing(), a.outgoing()
+    assert (len(first), len(second), len(third)) == (MESSAGES_WAITING, 100 - MESSAGES_WAITING, 0) and a.counters["dropped"] == 20
+    ends = [int(send.arrays["terminated"][0]) for send in first + second]
+    assert ends == [0] * 99 + [1], "only the last piece ends where the episode did"
+    assert second[-1].arrays["first"][0] == 119 * STEPS_PER_MESSAGE
 
 
 def test_an_arrival_says_what_its_message_said() -> None:

@@ -167,6 +167,26 @@ def _rollouts(subject: Subject) -> Iterator[Finding]:
             hindsight = None  # once is enough
 
 
+@reads("environment", "agents", "exchange.experience", "network.topology")
+def _experience(subject: Subject) -> Iterator[Finding]:
+    """Transitions can be learnt from as they are only without goals, and by learners that remember."""
+    configuration, where = subject.configuration, ("exchange", "experience")
+    if configuration.exchange.experience is None:
+        return
+    for name, settings in agents_of(subject).items():
+        if isinstance(settings.learner, RolloutSettings):
+            text = (
+                f"{settings.learner.kind} of {name} takes its own transitions once, and none of others; write null, or choose learner sac"
+            )
+            yield Finding(where, text)
+            break
+    if not isinstance(subject.graph, UnfitTopology) and not subject.environment and subject.goals > 0:
+        text = f"what a transition is worth in {configuration.environment.id} depends on the goal that was pursued; write null"
+        yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares the surprising ones, and labels them anew)")
+    if configuration.agents.count == 1:
+        yield Finding(where, "there is nobody to tell anything: agents.count is 1", None, "warning")
+
+
 @reads("agents")
 def _optimism(subject: Subject) -> Iterator[Finding]:
     """Optimism is noted beside imagined transitions that are kept, and only some learners look there."""
