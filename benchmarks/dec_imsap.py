@@ -11,33 +11,26 @@ docs/results/dec_imsap.csv, so that the document needs no run directories.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from study import REPOSITORY, Experiment, Method, Study
+from study_plot import Panel, draw
+from study_report import Curve, Key, Report
 
-import dec_imsap_report as report
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIGS = REPOSITORY / "configs" / "dec_imsap"
+DOCUMENT = REPOSITORY / "docs" / "results" / "dec_imsap.md"
+TRAINING = ("success.cooperative", "success.individual", "aligned", "return", "return.normalised", "length")
+EVALUATIONS = tuple(
+    f"eval.{kind}.{name}"
+    for kind in ("own", "aligned")
+    for name in (
+        "success.cooperative", "success.individual", "aligned", "return", "return.normalised", "return.per_goal", "length", "diversity",
+        "specialization", "specialization.published",
+    )
+)  # fmt: skip
+COMPARED = "success.cooperative"
 PAIRS_ONLY = "environment.options.smallest=2"
 SIX = ("environment.options.landmarks=6", "evaluation.episodes=210", "evaluation.final=1050")
 BOUNCING = ("environment.options.restitution=0.25", "environment.options.margin=2.5")
 PUBLISHED_RULE = "exchange.negotiation.update=forgetting"
 INDIVIDUAL_ONLY = "exchange.hindsight.strategies=[own_individual]"
-
-
-@dataclass(frozen=True)
-class Method:
-    """One column of an experiment: a configuration with overrides, for so many steps."""
-
-    name: str
-    config: str
-    steps: int
-    overrides: tuple[str, ...] = ()
-
 
 LEARNT = {
     "success with pairs, training": ("success.cooperative", ".2f"),
@@ -65,19 +58,6 @@ SKILLS = {
 }
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Methods that are compared, each with the same seeds."""
-
-    name: str
-    methods: tuple[Method, ...]
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    columns: tuple[dict[str, tuple[str, str]], ...] = (LEARNT,)
-    """of its tables"""
-    compared: str = "success.cooperative"
-    """the figure whose differences between methods are tested"""
-
-
 def _compared(steps: int, *overrides: str) -> tuple[Method, ...]:
     """The five methods of the first table."""
     return (
@@ -89,132 +69,97 @@ def _compared(steps: int, *overrides: str) -> tuple[Method, ...]:
     )
 
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        Experiment("methods", _compared(800_000)),
-        Experiment(
-            "hindsight",
-            (
-                Method("none", "hindsight", 640_000, ("exchange.hindsight=null",)),
-                Method("own individual goals", "hindsight", 640_000, (INDIVIDUAL_ONLY,)),
-                Method("joint and own", "hindsight", 640_000),
-            ),
-            columns=(RELEARNT,),
+EXPERIMENTS = (
+    Experiment("methods", _compared(800_000), (LEARNT,), COMPARED),
+    Experiment(
+        "hindsight",
+        (
+            Method("none", "hindsight", 640_000, ("exchange.hindsight=null",)),
+            Method("own individual goals", "hindsight", 640_000, (INDIVIDUAL_ONLY,)),
+            Method("joint and own", "hindsight", 640_000),
         ),
-        Experiment(
-            "cooperative",
-            (
-                Method("independent", "independent", 1_200_000, (PAIRS_ONLY,)),
-                Method("game, forgetting (A)", "coordination_game", 1_200_000, (PAIRS_ONLY, PUBLISHED_RULE)),
-                Method("game, inhibition (E)", "coordination_game", 1_200_000, (PAIRS_ONLY,)),
-                Method("supervised", "supervised", 1_200_000, (PAIRS_ONLY,)),
-            ),
+        columns=(RELEARNT,),
+        compared=COMPARED,
+    ),
+    Experiment(
+        "cooperative",
+        (
+            Method("independent", "independent", 1_200_000, (PAIRS_ONLY,)),
+            Method("game, forgetting (A)", "coordination_game", 1_200_000, (PAIRS_ONLY, PUBLISHED_RULE)),
+            Method("game, inhibition (E)", "coordination_game", 1_200_000, (PAIRS_ONLY,)),
+            Method("supervised", "supervised", 1_200_000, (PAIRS_ONLY,)),
         ),
-        Experiment(
-            "six",
-            (
-                Method("independent", "independent", 2_600_000, SIX),
-                Method("game, forgetting (A)", "coordination_game", 4_400_000, (*SIX, PUBLISHED_RULE)),
-                Method("game, inhibition (E)", "coordination_game", 3_300_000, SIX),
-                Method("supervised", "supervised", 1_300_000, SIX),
-            ),
-            columns=(LEARNT, SKILLS),
+        columns=(LEARNT,),
+        compared=COMPARED,
+    ),
+    Experiment(
+        "six",
+        (
+            Method("independent", "independent", 2_600_000, SIX),
+            Method("game, forgetting (A)", "coordination_game", 4_400_000, (*SIX, PUBLISHED_RULE)),
+            Method("game, inhibition (E)", "coordination_game", 3_300_000, SIX),
+            Method("supervised", "supervised", 1_300_000, SIX),
         ),
-        Experiment(
-            "published",
-            (
-                Method("independent", "independent", 10_000_000, (*SIX, *BOUNCING)),
-                Method("game, inhibition (E)", "coordination_game", 10_000_000, (*SIX, *BOUNCING)),
-                Method("supervised", "supervised", 10_000_000, (*SIX, *BOUNCING)),
-            ),
-            seeds=(0,),
-            columns=(SKILLS,),
+        columns=(LEARNT, SKILLS),
+        compared=COMPARED,
+    ),
+    Experiment(
+        "published",
+        (
+            Method("independent", "independent", 10_000_000, (*SIX, *BOUNCING)),
+            Method("game, inhibition (E)", "coordination_game", 10_000_000, (*SIX, *BOUNCING)),
+            Method("supervised", "supervised", 10_000_000, (*SIX, *BOUNCING)),
         ),
-    )
+        seeds=(0,),
+        columns=(SKILLS,),
+        compared=COMPARED,
+    ),
+)
+
+
+COLOURS = {
+    "independent": "#555555", "aligned 50 %": "#8c6bb1", "game, forgetting (A)": "#e6830b", "game, inhibition (E)": "#d1372c",
+    "supervised": "#1a7a4c", "none": "#555555", "own individual goals": "#8c6bb1", "joint and own": "#1f6fb4",
+}  # fmt: skip
+PUBLISHED_STEPS = (0.6, 2, 3, 5, 10, 20, 42)
+"""million environment steps"""
+PUBLISHED = {
+    "independent": (PUBLISHED_STEPS, (0.27, 0.60, 0.71, 0.78, 0.87, 0.92, 0.92)),
+    "game, inhibition (E)": (PUBLISHED_STEPS, (0.29, 0.66, 0.81, 0.92, 0.97, 0.98, 1.0)),
+    "supervised": (PUBLISHED_STEPS, (0.27, 0.80, 0.95, 0.99, 0.99, 1.0, 1.0)),
 }
+"""the paper's main comparison (six landmarks, beta 2), read off its figure, +-0.015; its game is rule A"""
+PANELS = (
+    Panel("methods", "success.cooperative", "three landmarks, all goals", "success with pairs, training", (-0.03, 1.05)),
+    Panel("methods", "aligned", "three landmarks, all goals", "alignment, training", (-0.03, 1.05)),
+    Panel("cooperative", "success.cooperative", "three landmarks, pairs only", "success with pairs, training", (-0.03, 1.05)),
+    Panel("cooperative", "aligned", "three landmarks, pairs only", "alignment, training", (-0.03, 1.05)),
+    Panel("six", "success.cooperative", "six landmarks, all goals", "success with pairs, training", (-0.03, 1.05)),
+    Panel("six", "aligned", "six landmarks, all goals", "alignment, training", (-0.03, 1.05)),
+    Panel(
+        "hindsight",
+        "eval.own.success.cooperative",
+        "hindsight, goals chosen independently",
+        "success with pairs, evaluation",
+        (-0.03, 1.05),
+    ),
+    Panel(
+        "published",
+        "eval.aligned.return.normalised",
+        "six landmarks, published arena",
+        "evaluation return / R*",
+        (-0.03, 1.05),
+        published=PUBLISHED,
+    ),
+)
 
 
-def directory_of(runs: Path, experiment: Experiment, method: Method, seed: int) -> Path:
-    """Where a run lies."""
-    words = "".join(letter if letter.isalnum() else " " for letter in method.name).split()
-    return runs / "-".join([experiment.name, *words, str(seed)]).lower()
+def picture(figures: dict[Key, dict[str, Curve]]) -> None:
+    """The page's picture."""
+    draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e6, "million training steps")
 
 
-def state(directory: Path) -> str:
-    """`DONE`, or another state of the run; `MISSING` if there is none."""
-    try:
-        return str(json.loads((directory / "run.json").read_text())["state"])
-    except OSError:
-        return "MISSING"
-
-
-def play(runs: Path, experiment: Experiment, method: Method, seed: int) -> None:
-    """Make a run, or bring an interrupted one to its end."""
-    directory = directory_of(runs, experiment, method, seed)
-    found = state(directory)
-    if found == "DONE":
-        return
-    words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(runs), "up", "--plain"]
-    if found != "MISSING" and subprocess.run([*words, "--resume", directory.name], cwd=REPOSITORY, check=False).returncode == 0:
-        return
-    if directory.exists():
-        directory.rename(runs / f"{directory.name}.failed-{len(list(runs.glob(directory.name + '.failed-*')))}")
-    config = str(CONFIGS / f"{method.config}.yaml")
-    given = [config, *method.overrides, f"until.steps={method.steps}", "--seed", str(seed), "--name", directory.name]
-    subprocess.run([*words, *given], cwd=REPOSITORY, check=True)
-
-
-def document() -> None:
-    """Tables and picture anew from the figures that are kept."""
-    figures = report.read()
-    tables: dict[str, list[str]] = {}
-    for experiment in EXPERIMENTS.values():
-        order = [method.name for method in experiment.methods]
-        if not any(key[0] == experiment.name for key in figures):
-            tables[experiment.name] = [f"No runs yet: `python benchmarks/dec_imsap.py {experiment.name}`."]
-            continue
-        lines = [line for columns in experiment.columns for line in [*report.rows_of(experiment.name, order, columns, figures), ""]]
-        compared = report.differences(report.final(figures, experiment.name, experiment.compared))
-        tables[experiment.name] = [*lines, compared] if compared else lines[:-1]
-    report.write(tables)
-    try:
-        import dec_imsap_plot as plot
-    except ImportError as error:
-        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e '.[report]'") from None
-    plot.draw(figures)
-
-
-def main() -> None:
-    """Make what is missing, then the document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", choices=[[], *EXPERIMENTS], metavar="experiment", help=", ".join(EXPERIMENTS))
-    parser.add_argument("--seeds", type=int, nargs="+", help="in the place of each experiment's own")
-    parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / "dec_imsap", help="where the runs are kept")
-    parser.add_argument("--list", action="store_true", help="say which runs there are, and make none")
-    parser.add_argument("--report", action="store_true", help="only write the document")
-    arguments = parser.parse_args()
-    arguments.runs.mkdir(parents=True, exist_ok=True)
-    chosen = [EXPERIMENTS[name] for name in arguments.experiments or EXPERIMENTS]
-    # Seed by seed: whenever it is interrupted, methods have about as many runs each.
-    plan = [
-        (experiment, method, seed)
-        for experiment in chosen
-        for seed in (arguments.seeds or experiment.seeds)
-        for method in experiment.methods
-    ]
-    for experiment, method, seed in plan:
-        directory = directory_of(arguments.runs, experiment, method, seed)
-        if arguments.list:
-            print(f"{state(directory):8} {directory.name}")
-            continue
-        if not arguments.report:
-            play(arguments.runs, experiment, method, seed)
-        if state(directory) == "DONE":
-            report.keep(experiment.name, method.name, seed, directory)
-    if not arguments.list:
-        document()
-
+STUDY = Study("dec_imsap", REPOSITORY / "configs" / "dec_imsap", Report(DOCUMENT, TRAINING, EVALUATIONS), EXPERIMENTS, picture)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(__doc__)

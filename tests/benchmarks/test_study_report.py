@@ -1,11 +1,15 @@
 """Figures of experiments: from a run's rows to curves, intervals and lines of a document."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import dec_imsap_report as report
+from benchmarks import study_report as report
+from benchmarks.study_report import Report
+
+REPORT = Report(Path("page.md"), ("success.cooperative", "return"), ("eval.own.success.cooperative",))
 
 
 def run(directory: Path) -> Path:
@@ -27,7 +31,7 @@ def run(directory: Path) -> Path:
 
 
 def test_windows_are_weighted_by_their_episodes(tmp_path: Path) -> None:
-    curves = report.summarise(run(tmp_path))
+    curves = REPORT.summarise(run(tmp_path))
     assert curves["success.cooperative"][0] == (200, 0.75)
     assert [steps for steps, _ in curves["return"]] == list(range(200, 2001, 100)), "of the first episodes only the short ones have ended"
     assert curves["eval.own.success.cooperative"] == [(0, 0.1), (2000, 0.8)]
@@ -35,16 +39,16 @@ def test_windows_are_weighted_by_their_episodes(tmp_path: Path) -> None:
     assert "of no interest" not in curves
 
 
-def test_figures_are_kept_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "FIGURES", tmp_path / "figures.csv")
+def test_figures_are_kept_and_replaced(tmp_path: Path) -> None:
+    kept = replace(REPORT, document=tmp_path / "figures.md")
     directory = run(tmp_path / "run")
     for seed in (0, 1, 0):
-        report.keep("methods", "game", seed, directory)
-    figures = report.read()
+        kept.keep("methods", "game", seed, directory)
+    figures = kept.read()
     assert figures.keys() == {("methods", "game", 0), ("methods", "game", 1)}
     assert figures["methods", "game", 0]["success.cooperative"][-1] == (2000, 0.75)
     lines = report.rows_of("methods", ["game", "nobody"], {"pairs": ("success.cooperative", ".2f")}, figures)
-    assert lines[2:] == ["| game | 2 | 0.00 M | 0.75 [0.75, 0.75] |"]
+    assert lines[2:] == ["| game | 2 | 2,000 | 0.75 [0.75, 0.75] |"]
 
 
 def test_the_middle_of_five_seeds_leaves_out_the_extremes() -> None:
@@ -62,11 +66,11 @@ def test_tukeys_test_names_the_pairs_that_are_apart() -> None:
     assert report.differences({"low": [0.1, 0.1]}) == ""
 
 
-def test_tables_go_to_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_go_to_their_places(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text("before\n<!-- methods -->\nold\n<!-- end of methods -->\nafter\n")
-    monkeypatch.setattr(report, "DOCUMENT", document)
-    report.write({"methods": ["| a |", "| b |"]})
+    kept = replace(REPORT, document=document)
+    kept.write({"methods": ["| a |", "| b |"]})
     assert document.read_text() == "before\n<!-- methods -->\n| a |\n| b |\n<!-- end of methods -->\nafter\n"
     with pytest.raises(ValueError, match="has no place for six"):
-        report.write({"six": ["x"]})
+        kept.write({"six": ["x"]})

@@ -1,0 +1,127 @@
+"""Learning experiments as real runs with several seeds: what a study is, how its runs are made, and its command line.
+
+Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept beside the study's
+document, so that the document needs no run directories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from study_report import Curve, Key, Report, differences, final, rows_of
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+Columns = dict[str, tuple[str, str]]
+"""of a table: title -> the figure and its form"""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of an experiment: a configuration with overrides, for so many steps."""
+
+    name: str
+    config: str
+    steps: int
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Methods that are compared, each with the same seeds. `compared`: the figure whose differences between methods are tested."""
+
+    name: str
+    methods: tuple[Method, ...]
+    columns: tuple[Columns, ...]
+    compared: str
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes the page's picture."""
+
+    name: str
+    configs: Path
+    report: Report
+    experiments: tuple[Experiment, ...]
+    draw: Callable[[dict[Key, dict[str, Curve]]], None]
+
+    def directory_of(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> Path:
+        """Where a run lies."""
+        words = "".join(letter if letter.isalnum() else " " for letter in method.name).split()
+        return runs / "-".join([experiment.name, *words, str(seed)]).lower()
+
+    def play(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> None:
+        """Make a run, or bring an interrupted one to its end."""
+        directory = self.directory_of(runs, experiment, method, seed)
+        found = state(directory)
+        if found == "DONE":
+            return
+        words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(runs), "up", "--plain"]
+        if found != "MISSING" and subprocess.run([*words, "--resume", directory.name], cwd=REPOSITORY, check=False).returncode == 0:
+            return
+        if directory.exists():
+            directory.rename(runs / f"{directory.name}.failed-{len(list(runs.glob(directory.name + '.failed-*')))}")
+        config = str(self.configs / f"{method.config}.yaml")
+        given = [config, *method.overrides, f"until.steps={method.steps}", "--seed", str(seed), "--name", directory.name]
+        subprocess.run([*words, *given], cwd=REPOSITORY, check=True)
+
+    def document(self) -> None:
+        """Tables and picture anew from the figures that are kept."""
+        figures = self.report.read()
+        tables: dict[str, list[str]] = {}
+        for experiment in self.experiments:
+            order = [method.name for method in experiment.methods]
+            if not any(key[0] == experiment.name for key in figures):
+                tables[experiment.name] = [f"No runs yet: `python benchmarks/{self.name}.py {experiment.name}`."]
+                continue
+            lines = [line for columns in experiment.columns for line in [*rows_of(experiment.name, order, columns, figures), ""]]
+            compared = differences(final(figures, experiment.name, experiment.compared))
+            tables[experiment.name] = [*lines, compared] if compared else lines[:-1]
+        self.report.write(tables)
+        self.draw(figures)
+
+    def main(self, description: str) -> None:
+        """Make what is missing, then the document."""
+        names = [experiment.name for experiment in self.experiments]
+        parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("experiments", nargs="*", choices=[[], *names], metavar="experiment", help=", ".join(names))
+        parser.add_argument("--seeds", type=int, nargs="+", help="in the place of each experiment's own")
+        parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / self.name, help="where the runs are kept")
+        parser.add_argument("--list", action="store_true", help="say which runs there are, and make none")
+        parser.add_argument("--report", action="store_true", help="only write the document")
+        arguments = parser.parse_args()
+        arguments.runs.mkdir(parents=True, exist_ok=True)
+        chosen = [experiment for experiment in self.experiments if not arguments.experiments or experiment.name in arguments.experiments]
+        # Seed by seed: whenever it is interrupted, methods have about as many runs each.
+        plan = [
+            (experiment, method, seed)
+            for experiment in chosen
+            for seed in (arguments.seeds or experiment.seeds)
+            for method in experiment.methods
+        ]
+        for experiment, method, seed in plan:
+            directory = self.directory_of(arguments.runs, experiment, method, seed)
+            if arguments.list:
+                print(f"{state(directory):8} {directory.name}")
+                continue
+            if not arguments.report:
+                self.play(arguments.runs, experiment, method, seed)
+            if state(directory) == "DONE":
+                self.report.keep(experiment.name, method.name, seed, directory)
+        if not arguments.list:
+            self.document()
+
+
+def state(directory: Path) -> str:
+    """`DONE`, or another state of the run; `MISSING` if there is none."""
+    try:
+        return str(json.loads((directory / "run.json").read_text())["state"])
+    except OSError:
+        return "MISSING"

@@ -1,0 +1,165 @@
+"""Figures of learning experiments, kept in one file, and what is made of them: tables with intervals.
+
+The file beside a document, `docs/results/NAME.csv`, has a line for each figure: experiment, method, seed, steps, name, value. Names that
+begin with `eval.` are evaluations at that step; others are training figures, each the mean over a twentieth of the run, weighted by
+episodes. The tables of `docs/results/NAME.md` stand between two comments that name the experiment, and are written anew from the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+PARTS = 20
+Key = tuple[str, str, int]
+"""experiment, method, seed"""
+Curve = list[tuple[int, float]]
+"""steps and values"""
+
+
+# --- the file of figures ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """A document with its file of figures. `training`: names of figures of training episodes that are kept; `evaluations`: of others."""
+
+    document: Path
+    training: Collection[str]
+    evaluations: Collection[str]
+
+    @property
+    def file(self) -> Path:
+        """Where the figures are."""
+        return self.document.with_suffix(".csv")
+
+    def read(self) -> dict[Key, dict[str, Curve]]:
+        """All figures that are kept."""
+        found: dict[Key, dict[str, Curve]] = {}
+        if self.file.exists():
+            with self.file.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    key = (row["experiment"], row["method"], int(row["seed"]))
+                    found.setdefault(key, {}).setdefault(row["name"], []).append((int(row["steps"]), float(row["value"])))
+        return found
+
+    def keep(self, experiment: str, method: str, seed: int, directory: Path) -> None:
+        """Take the figures of a finished run into the file, in the place of those of an earlier one."""
+        figures = self.read()
+        figures[experiment, method, seed] = self.summarise(directory)
+        self.file.parent.mkdir(exist_ok=True)
+        with self.file.open("w", newline="") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(["experiment", "method", "seed", "steps", "name", "value"])
+            for key in sorted(figures):
+                for name, curve in sorted(figures[key].items()):
+                    lines.writerows([*key, steps, name, f"{value:.4g}"] for steps, value in curve)
+
+    def summarise(self, directory: Path) -> dict[str, Curve]:
+        """Curves of one run. What ended after training counts as its last twentieth. The first one is left out: of the first episodes only
+        those have ended that succeeded soon."""
+        rows: dict[str, Curve] = {}
+        for line in (directory / "nodes" / "env-0" / "metrics.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            if row["name"] in {*self.training, *self.evaluations, "episodes"}:
+                rows.setdefault(row["name"], []).append((row["step"], row["value"]))
+        episodes = dict(rows.pop("episodes", []))
+        end = int(json.loads((directory / "config.json").read_text())["until"]["steps"])
+        curves = {name: curve for name, curve in rows.items() if name in self.evaluations}
+        for name in self.training:
+            parts: dict[int, list[tuple[float, float]]] = {}
+            for steps, value in rows.get(name, []):
+                parts.setdefault(min(PARTS, -(-steps * PARTS // end)), []).append((value, episodes.get(steps, 0.0)))
+            curves[name] = [
+                (end * part // PARTS, float(np.average([value for value, _ in windows], weights=[count for _, count in windows])))
+                for part, windows in sorted(parts.items())
+                if part > 1 and sum(count for _, count in windows)
+            ]
+        return curves
+
+    def write(self, tables: dict[str, list[str]]) -> None:
+        """Put each table into the document, between the two comments with its name; `ValueError` where they are missing."""
+        text = self.document.read_text()
+        for name, lines in tables.items():
+            pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+            if not pattern.search(text):
+                raise ValueError(f"{self.document.name} has no place for {name}: write <!-- {name} --> and <!-- end of {name} --> into it")
+            body = "\n".join(lines)
+            text = pattern.sub(lambda match, body=body: f"{match[1]}{body}\n{match[2]}", text)
+        self.document.write_text(text)
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------------------------
+
+
+def middle(values: Sequence[float]) -> tuple[float, float, float]:
+    """Interquartile mean over seeds and its 95 % bootstrap interval (10,000 resamples of the seeds)."""
+    array = np.asarray(values, float)
+    resampled = np.random.default_rng(0).choice(array, (10_000, len(array)))
+    low, high = np.quantile(stats.trim_mean(resampled, 0.25, axis=1), [0.025, 0.975])
+    return float(stats.trim_mean(array, 0.25)), float(low), float(high)
+
+
+def cell(values: Sequence[float], form: str) -> str:
+    """`0.97 [0.94, 1.00]`; with one seed only the value."""
+    if not values:
+        return "–"
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
+    mean, low, high = middle(values)
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def final(figures: dict[Key, dict[str, Curve]], experiment: str, name: str) -> dict[str, list[float]]:
+    """The last values of a figure, by method."""
+    found: dict[str, list[float]] = {}
+    for (one, method, _), curves in sorted(figures.items()):
+        if one == experiment and curves.get(name):
+            found.setdefault(method, []).append(curves[name][-1][1])
+    return found
+
+
+def differences(values: dict[str, list[float]]) -> str:
+    """One-way analysis of variance and Tukey's test between all pairs of methods, as a sentence."""
+    names = [name for name, found in values.items() if len(found) > 1]
+    if len(names) < 2:
+        return ""
+    groups = [values[name] for name in names]
+    # Equal values in every seed of every method leave nothing to compare.
+    if np.ptp(np.concatenate(groups)) == 0:
+        return "All values are equal."
+    variance = stats.f_oneway(*groups)
+    pairs = stats.tukey_hsd(*groups).pvalue
+    apart = [f"{names[i]} and {names[j]} (p = {pairs[i, j]:.2g})" for i, j in combinations(range(len(names)), 2) if pairs[i, j] < 0.05]
+    between = "; ".join(apart) if apart else "no pair"
+    return f"Analysis of variance: p = {variance.pvalue:.2g}. Apart by Tukey's test at 5 %: {between}."
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------------------------
+
+
+def rows_of(experiment: str, order: Sequence[str], columns: dict[str, tuple[str, str]], figures: dict[Key, dict[str, Curve]]) -> list[str]:
+    """Lines of a Markdown table: methods by figures (title: name, form)."""
+    found = {title: final(figures, experiment, name) for title, (name, _) in columns.items()}
+    lines = ["| method | seeds | steps | " + " | ".join(columns) + " |", "|---" * (len(columns) + 3) + "|"]
+    for method in order:
+        steps = [_steps(curves) for (one, name, _), curves in figures.items() if (one, name) == (experiment, method)]
+        if steps:
+            cells = [cell(found[title].get(method, []), form) for title, (_, form) in columns.items()]
+            million = f"{np.mean(steps) / 1e6:.2f} M" if np.mean(steps) >= 1e5 else f"{np.mean(steps):,.0f}"
+            lines.append(f"| {method} | {len(steps)} | {million} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _steps(curves: dict[str, Curve]) -> int:
+    """Until where a run has figures of training, or any."""
+    training = [curve[-1][0] for name, curve in curves.items() if curve and not name.startswith("eval.")]
+    return max(training or [curve[-1][0] for curve in curves.values() if curve])
