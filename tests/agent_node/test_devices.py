@@ -19,6 +19,8 @@ from agent_node.devices import CPU, check_devices, device_of
 from agent_node.exchange.averaging import Averaging, Counts
 from agent_node.features import Features
 from agent_node.settings import AgentSettings, ConsensusSettings, DoubleDQNSettings, EnsembleSettings, LearnerSettings, WorldModelSettings
+from agent_node.world_models.ensemble import Ensemble
+from agent_node.world_models.gp.model import GPModel
 from protocols.consensus.averager import FixedSurroundings
 from protocols.errors import ConfigurationError
 from protocols.messages import Layout
@@ -35,12 +37,13 @@ LEARNERS = {
     "ppo": ({"minibatch": 16, "epochs": 2}, DISCRETE),
     "ppo, continuous": ({"minibatch": 16, "epochs": 2}, CONTINUOUS),
 }
-MODELS = {
+GP = {"bounds": [[-1, 1]], "features": 32, "warmup": 100}
+MODELS: dict[str, dict[str, Any]] = {
     "ensemble": {"hidden": [16], "members": 3},
-    "gp": {"features": 32, "personal": True, "refresh": 100},
-    "gp, fourier": {"basis": "fourier", "features": 32},
-    "gp, inducing": {"basis": "inducing", "features": 32},
-    "exact_gp": {"batch_size": 60, "iterations": 3},
+    "gp": {**GP, "personal": True},
+    "gp, fourier": {**GP, "basis": "fourier"},
+    "gp, inducing": {**GP, "basis": "inducing"},
+    "exact_gp": {"bounds": [[-1, 1]], "batch_size": 60, "iterations": 3},
 }
 FEATURES = Features(Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0]), 1)
 
@@ -167,13 +170,12 @@ def test_a_model_predicts_alike_everywhere(name: str, device: str, tmp_path: Pat
     here, there = fitted(name, "cpu"), fitted(name, device)
     exactly = device_of(device, "x") == CPU  # type: ignore[arg-type]
     asked = transitions(99)
-    for one, other in (
-        (here.predict(asked.observation, asked.action), there.predict(asked.observation, asked.action)),
-        (
-            here.sample(asked.observation, asked.action, np.random.default_rng(0)),
-            there.sample(asked.observation, asked.action, np.random.default_rng(0)),
-        ),
-    ):
+    given = asked.observation, asked.action
+    found = [(part.predict(*given), part.sample(*given, np.random.default_rng(0))) for part in (here, there)]
+    pairs = list(zip(*found, strict=True))
+    if isinstance(here, GPModel | Ensemble) and isinstance(there, GPModel | Ensemble):
+        pairs.append((here.draw(np.random.default_rng(0))(*given), there.draw(np.random.default_rng(0))(*given)))
+    for one, other in pairs:
         for field in ("observation", "reward", "terminated", "epistemic", "aleatoric"):
             np.testing.assert_allclose(getattr(other, field), getattr(one, field), atol=0 if exactly else 1e-3, err_msg=field)
     moved(here, there, lambda: model(name, "cpu"), lambda: model(name, device), tmp_path)
