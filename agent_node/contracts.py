@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -63,6 +63,14 @@ class Batch:
     first: torch.Tensor | None = None
     """rollouts: 1.0 where an episode begins, to reset recurrent state"""
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; itself where it is there already."""
+        if self.reward.device == device:
+            return self
+        there = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "extras"}
+        moved: dict[str, Any] = {name: None if tensor is None else tensor.to(device) for name, tensor in there.items()}
+        return replace(self, **moved, extras={name: tensor.to(device) for name, tensor in self.extras.items()})
 
 
 class Learner(Protocol):

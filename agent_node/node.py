@@ -20,6 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent_node import checkpoints
+from agent_node.devices import check_devices
 from agent_node.exchange.averaging import RoundReport
 from agent_node.exchange.neighbours import Neighbours
 from agent_node.faults import AgentFaults
@@ -53,6 +54,7 @@ class AgentNode(ABC):
         self.name = start.node
         self.transport, self.control, self.shim = entrance.transport, entrance.control, entrance.shim
         self.persona = persona_of(start, configuration, self.control.rejoin)
+        check_devices(self.persona.settings)
         self.faults, self.clock = faults, clock
         self.transport.wall = faults.clock.wall
         names = sorted(self.persona.surroundings.everybody)

@@ -126,7 +126,7 @@ class Averaging:
         for event in self.machine.events():
             for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):
                 for tensor, array in zip(tensors, arrays, strict=True):
-                    tensor.data += torch.from_numpy(array).to(tensor.dtype)
+                    tensor.data += torch.from_numpy(array).to(tensor)
             for part in self._parts:
                 part.averaged()
             sketch = None

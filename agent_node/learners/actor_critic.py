@@ -19,6 +19,7 @@ from math import log, pi
 import torch
 from torch.nn import functional
 
+from agent_node.devices import CPU
 from agent_node.learners.networks import Adam, StackedMLP, restore
 from agent_node.settings import SACSettings
 
@@ -27,18 +28,27 @@ LEAST, MOST = -20.0, 2.0
 
 
 class ActorCritic:
-    """Networks, targets, temperature and optimisers; actions are in [-1, 1]."""
+    """Networks, targets, temperature and optimisers, on `device`; actions are in [-1, 1]."""
 
-    def __init__(self, settings: SACSettings, inputs: int, actions: int, hallucinated: int, initial: torch.Generator, seed: int) -> None:
+    def __init__(
+        self,
+        settings: SACSettings,
+        inputs: int,
+        actions: int,
+        hallucinated: int,
+        initial: torch.Generator,
+        seed: int,
+        device: torch.device = CPU,
+    ) -> None:
         self.settings = settings
         self.actions = actions
         self.chosen = actions + hallucinated
-        self.actor = StackedMLP(1, [inputs, *settings.hidden, 2 * self.chosen], initial)
-        self.critics = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial)
-        self.targets = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial)
+        self.actor = StackedMLP(1, [inputs, *settings.hidden, 2 * self.chosen], initial, device)
+        self.critics = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
+        self.targets = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
         self.targets.vector.copy_(self.critics.vector)
-        self.log_temperature = torch.tensor([log(settings.temperature)])
-        self.temperature_gradient = torch.zeros(1)
+        self.log_temperature = torch.tensor([log(settings.temperature)], device=device)
+        self.temperature_gradient = torch.zeros(1, device=device)
         rate, norm = settings.learning_rate, settings.gradient_norm
         self.optimisers = {
             "actor_adam": Adam(self.actor.vector, self.actor.gradient, rate, norm),
@@ -58,7 +68,7 @@ class ActorCritic:
     def draw(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Actions `[n, A + hallucinated]` drawn from the policy, differentiable, and ln pi(a|s) `[n]` of their first A components."""
         mean, logarithm = self._moments(state)
-        noise = torch.randn(mean.shape, generator=self._random)
+        noise = torch.randn(mean.shape, generator=self._random).to(mean.device)
         raw = mean + logarithm.exp() * noise
         density = -(noise.square() / 2 + logarithm + log(2 * pi) / 2) - 2 * (log(2) - raw - functional.softplus(-2 * raw))
         return torch.tanh(raw), density[:, : self.actions].sum(dim=1)

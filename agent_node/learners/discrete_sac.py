@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.devices import device_of
 from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 from agent_node.settings import DiscreteSACSettings
 
@@ -31,15 +32,16 @@ class DiscreteSAC:
 
     def __init__(self, settings: DiscreteSACSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
-        self.actions = JointAction(interface, settings.kind)
+        self.device = device_of(settings.device, "agents.learner.device")
+        self.actions = JointAction(interface, settings.kind, self.device)
         widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.policy = StackedMLP(1, widths, generator)
-        self.critics = StackedMLP(2, widths, generator)
-        self.targets = StackedMLP(2, widths, generator)
+        self.policy = StackedMLP(1, widths, generator, self.device)
+        self.critics = StackedMLP(2, widths, generator, self.device)
+        self.targets = StackedMLP(2, widths, generator, self.device)
         self.targets.vector.copy_(self.critics.vector)
-        self.log_temperature = torch.tensor([log(settings.temperature)])
-        self.temperature_gradient = torch.zeros(1)
+        self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
+        self.temperature_gradient = torch.zeros(1, device=self.device)
         self.target_entropy = settings.target_entropy * log(self.actions.count)
         rate, norm = settings.learning_rate, settings.gradient_norm
         self.optimisers = {
@@ -54,7 +56,7 @@ class DiscreteSAC:
     def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
         """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
         with torch.inference_mode():
-            logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals)).numpy()
+            logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals, self.device)).cpu().numpy()
         if explore:
             noise = self.random.gumbel(size=logits.shape)
             chosen = (logits + noise).argmax(axis=1)
@@ -66,6 +68,7 @@ class DiscreteSAC:
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
+        batch = batch.to(self.device)
         action = self.actions.index(batch.action)
         state = torch.cat([batch.observation, batch.goal], dim=1)
         temperature = self.log_temperature.exp()
@@ -110,18 +113,19 @@ class DiscreteSAC:
     def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
         """`[n]`: ln((1 - e) pi(a|s) + e / choices), e the share of random steps besides those of the policy."""
         with torch.inference_mode():
-            pi = self.policy(policy_inputs(observations, goals)).softmax(dim=1)
-            taken = self.actions.index(torch.from_numpy(actions.astype(np.int64)))
-            probability = pi.gather(1, taken.unsqueeze(1)).squeeze(1).numpy()
+            pi = self.policy(policy_inputs(observations, goals, self.device)).softmax(dim=1)
+            taken = self.actions.index(torch.from_numpy(actions.astype(np.int64)).to(self.device))
+            probability = pi.gather(1, taken.unsqueeze(1)).squeeze(1).cpu().numpy()
         return explored(probability, self.settings.exploration, self.actions.count)
 
     def surprise(self, batch: Batch) -> NDArray[np.float32]:
         """Mean over both critics of |Q_k(s, a) - y|, `[B]`."""
+        batch = batch.to(self.device)
         with torch.inference_mode():
             state = torch.cat([batch.observation, batch.goal], dim=1)
             q = self.critics(state.expand(2, -1, -1))
             value = q.gather(2, self.actions.index(batch.action).expand(2, -1).unsqueeze(2)).squeeze(2)
-            error: NDArray[np.float32] = (value - self._target(batch)).abs().mean(dim=0).numpy()
+            error: NDArray[np.float32] = (value - self._target(batch)).abs().mean(dim=0).cpu().numpy()
         return error
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

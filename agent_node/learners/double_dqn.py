@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.devices import device_of
 from agent_node.learners.networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 from agent_node.settings import DoubleDQNSettings
 
@@ -29,10 +30,11 @@ class DoubleDQN:
 
     def __init__(self, settings: DoubleDQNSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
-        self.actions = JointAction(interface, settings.kind)
+        self.device = device_of(settings.device, "agents.learner.device")
+        self.actions = JointAction(interface, settings.kind, self.device)
         widths = [int(np.prod(interface.observation)) + interface.goal, *settings.hidden, self.actions.count]
-        self.online = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial))
-        self.target = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial))
+        self.online = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial), self.device)
+        self.target = StackedMLP(1, widths, torch.Generator().manual_seed(seed if initial is None else initial), self.device)
         self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.gradient_norm)
         self.exploration = HeldExploration(
             rows, self.actions.count, settings.exploration, settings.exploration_hold, np.random.default_rng(seed)
@@ -45,13 +47,14 @@ class DoubleDQN:
         arXiv 1803.05407)."""
         network = self.online if explore else self.target
         with torch.inference_mode():
-            chosen: NDArray[np.int64] = network(policy_inputs(observations, goals)).argmax(dim=1).numpy()
+            chosen: NDArray[np.int64] = network(policy_inputs(observations, goals, self.device)).argmax(dim=1).cpu().numpy()
         if explore and rows is not None:
             chosen = self.exploration.apply(chosen, rows, first)
         return Choice(self.actions.table[chosen])
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient update; metrics `loss`, `value` (mean Q of the actions taken) and `target`."""
+        batch = batch.to(self.device)
         value, target = self._value(batch), self._target(batch)
         loss = (batch.weight * (value - target).square()).mean()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -80,14 +83,16 @@ class DoubleDQN:
     def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
         """`[n]`: of the greedy action with probability 1 - e + e / choices, of any other with e / choices, e the share of random steps."""
         with torch.inference_mode():
-            greedy = self.online(policy_inputs(observations, goals)).argmax(dim=1).numpy()
-        taken = self.actions.index(torch.from_numpy(actions.astype(np.int64))).numpy()
-        return explored((taken == greedy).astype(np.float32), self.settings.exploration, self.actions.count)
+            greedy = self.online(policy_inputs(observations, goals, self.device)).argmax(dim=1)
+            taken = self.actions.index(torch.from_numpy(actions.astype(np.int64)).to(self.device))
+            same = (taken == greedy).float().cpu().numpy()
+        return explored(same, self.settings.exploration, self.actions.count)
 
     def surprise(self, batch: Batch) -> NDArray[np.float32]:
         """|Q(s, a, g) - y|, `[B]`."""
+        batch = batch.to(self.device)
         with torch.inference_mode():
-            error: NDArray[np.float32] = (self._value(batch) - self._target(batch)).abs().numpy()
+            error: NDArray[np.float32] = (self._value(batch) - self._target(batch)).abs().cpu().numpy()
         return error
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 
 from agent_node.contracts import Interface
+from agent_node.devices import CPU
 from protocols.errors import ConfigurationError
 
 
@@ -52,10 +53,10 @@ class Head(Protocol):
 class Categoricals:
     """Independent categorical factors, their logits side by side. Parameters are the log-probabilities of every choice of every factor."""
 
-    def __init__(self, factors: Sequence[int]) -> None:
+    def __init__(self, factors: Sequence[int], device: torch.device = CPU) -> None:
         self.factors = list(factors)
         self.width = sum(factors)
-        self._starts = torch.tensor([0, *accumulate(self.factors)][:-1])
+        self._starts = torch.tensor([0, *accumulate(self.factors)][:-1], device=device)
         self._equal = len(set(self.factors)) == 1
 
     def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
@@ -66,7 +67,7 @@ class Categoricals:
 
     def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """argmax of the log-probabilities + Gumbel noise, in every factor."""
-        noise = torch.empty_like(parameters).exponential_(generator=generator).log_()
+        noise = torch.empty(parameters.shape).exponential_(generator=generator).log_().to(parameters.device)
         return self.mode(parameters - noise)
 
     def mode(self, parameters: torch.Tensor) -> torch.Tensor:
@@ -108,7 +109,7 @@ class Gaussian:
     def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """mean + standard deviation * standard normal."""
         mean, logarithm = self._moments(parameters)
-        return mean + logarithm.exp() * torch.randn(mean.shape, generator=generator)
+        return mean + logarithm.exp() * torch.randn(mean.shape, generator=generator).to(mean.device)
 
     def mode(self, parameters: torch.Tensor) -> torch.Tensor:
         """The mean."""
@@ -131,10 +132,10 @@ class Gaussian:
         return (new_logarithm - logarithm + spread - 0.5).sum(dim=1)
 
 
-def head_of(interface: Interface) -> Head:
-    """The head that fits an environment's actions."""
+def head_of(interface: Interface, device: torch.device = CPU) -> Head:
+    """The head that fits an environment's actions, for outputs on `device`."""
     if interface.actions:
-        return Categoricals(interface.actions)
+        return Categoricals(interface.actions, device)
     if not interface.low:
         raise ConfigurationError("the environment has neither discrete nor continuous actions")
     return Gaussian(len(interface.low))

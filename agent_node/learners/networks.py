@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from agent_node.contracts import Array, Interface
+from agent_node.devices import CPU
 from protocols.errors import ConfigurationError
 
 LARGEST_JOINT_ACTION = 4096
@@ -25,15 +26,15 @@ LEAST_PROBABILITY = 1e-8
 
 
 class _FlatMLP(nn.Module):
-    """Layers of weights and biases, all of them parts of one `vector`, and their gradients of one `gradient`."""
+    """Layers of weights and biases, all of them parts of one `vector`, and their gradients of one `gradient`, on `device`."""
 
-    def __init__(self, layers: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def __init__(self, layers: Iterable[tuple[torch.Tensor, torch.Tensor]], device: torch.device) -> None:
         super().__init__()
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for weight, bias in layers:
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(bias))
+            self.weights.append(nn.Parameter(weight.to(device)))
+            self.biases.append(nn.Parameter(bias.to(device)))
         self.vector, self.gradient = _flatten(self)
         self._layers = list(zip(self.weights, self.biases, strict=True))
 
@@ -44,14 +45,15 @@ class StackedMLP(_FlatMLP):
     Weights and biases start uniform in +-1/sqrt(inputs). With one member `[n, inputs] -> [n, outputs]` works too.
     """
 
-    def __init__(self, members: int, widths: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(self, members: int, widths: Sequence[int], generator: torch.Generator, device: torch.device = CPU) -> None:
         def uniform(bound: float, *shape: int) -> torch.Tensor:
             return (torch.rand(shape, generator=generator) * 2 - 1) * bound
 
-        super().__init__(
+        layers = (
             (uniform(inputs**-0.5, members, inputs, outputs), uniform(inputs**-0.5, members, 1, outputs))
             for inputs, outputs in pairwise(widths)
         )
+        super().__init__(layers, device)
         self.members = members
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -87,12 +89,13 @@ class TanhMLP(_FlatMLP):
     distribution); biases start at zero.
     """
 
-    def __init__(self, widths: Sequence[int], generator: torch.Generator, gain: float) -> None:
+    def __init__(self, widths: Sequence[int], generator: torch.Generator, gain: float, device: torch.device = CPU) -> None:
         gains = [2**0.5] * (len(widths) - 2) + [gain]
-        super().__init__(
+        layers = (
             (nn.init.orthogonal_(torch.empty(outputs, inputs), own, generator), torch.zeros(outputs))
             for (inputs, outputs), own in zip(pairwise(widths), gains, strict=True)
         )
+        super().__init__(layers, device)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs of the last layer, without activation."""
@@ -165,7 +168,7 @@ def restore(live: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor])
 class JointAction:
     """Several discrete factors as one choice: factors (3, 3) make 9 joint actions."""
 
-    def __init__(self, interface: Interface, learner: str) -> None:
+    def __init__(self, interface: Interface, learner: str, device: torch.device = CPU) -> None:
         if not interface.actions:
             raise ConfigurationError(
                 f"learner {learner} needs discrete actions, and this environment's are continuous; choose another learner"
@@ -178,10 +181,10 @@ class JointAction:
         self.table = np.stack(np.unravel_index(np.arange(self.count), interface.actions), axis=1).astype(np.int32)
         """`[count, A]` factors of every joint action"""
         sizes = (*interface.actions[1:], 1)
-        self.strides = torch.from_numpy(np.cumprod(sizes[::-1], dtype=np.int64)[::-1].copy())
+        self.strides = torch.from_numpy(np.cumprod(sizes[::-1], dtype=np.int64)[::-1].copy()).to(device)
 
     def index(self, action: torch.Tensor) -> torch.Tensor:
-        """Factors `[n, A]` to joint actions `[n]`."""
+        """Factors `[n, A]` to joint actions `[n]`, both on the device."""
         return (action * self.strides).sum(dim=-1)
 
 
@@ -224,6 +227,6 @@ def explored(probability: NDArray[np.float32], exploration: float, choices: int)
     return logarithm
 
 
-def policy_inputs(observations: Array, goals: Array) -> torch.Tensor:
-    """Features `[n, F]` and goal encodings `[n, goal]` side by side, as float32."""
-    return torch.from_numpy(np.concatenate([observations, goals], axis=1, dtype=np.float32))
+def policy_inputs(observations: Array, goals: Array, device: torch.device = CPU) -> torch.Tensor:
+    """Features `[n, F]` and goal encodings `[n, goal]` side by side, as float32 on the device."""
+    return torch.from_numpy(np.concatenate([observations, goals], axis=1, dtype=np.float32)).to(device)

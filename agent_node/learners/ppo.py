@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.devices import device_of
 from agent_node.learners.heads import head_of
 from agent_node.learners.networks import Adam, TanhMLP, policy_inputs, restore
 from agent_node.settings import PPOSettings
@@ -37,11 +38,12 @@ class PPO:
 
     def __init__(self, settings: PPOSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
-        self.head = head_of(interface)
+        self.device = device_of(settings.device, "agents.learner.device")
+        self.head = head_of(interface, self.device)
         inputs = int(np.prod(interface.observation)) + interface.goal
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.policy = TanhMLP([inputs, *settings.hidden, self.head.width], generator, gain=0.01)
-        self.value = TanhMLP([inputs, *settings.hidden, 1], generator, gain=1.0)
+        self.policy = TanhMLP([inputs, *settings.hidden, self.head.width], generator, gain=0.01, device=self.device)
+        self.value = TanhMLP([inputs, *settings.hidden, 1], generator, gain=1.0, device=self.device)
         rate, norm = settings.learning_rate, settings.gradient_norm
         self.optimisers = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
@@ -57,19 +59,20 @@ class PPO:
         """Actions drawn from the policy, with their `log_probability[n]`. Evaluated (`explore` false) by `settings.evaluation`: drawn too,
         by a generator of their own, or the likeliest ones."""
         with torch.inference_mode():
-            distribution = self.head.parameters(self.policy(policy_inputs(observations, goals)))
+            distribution = self.head.parameters(self.policy(policy_inputs(observations, goals, self.device)))
             if explore or self.settings.evaluation == "sample":
                 actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
             else:
                 actions = self.head.mode(distribution)
-            extras = {"log_probability": self.head.log_probability(distribution, actions).numpy()} if explore else {}
+            extras = {"log_probability": self.head.log_probability(distribution, actions).cpu().numpy()} if explore else {}
         discrete = not actions.is_floating_point()
-        return Choice(actions.numpy().astype(np.int32 if discrete else np.float32), extras)
+        return Choice(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
 
     def learn(self, batch: Batch) -> Metrics:
         """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
         ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'
         variance that V explained before) and `samples`."""
+        batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=-1)
         following = torch.cat([batch.next_observation, batch.goal], dim=-1)
         with torch.no_grad():
@@ -89,7 +92,7 @@ class PPO:
         rows = len(inputs)
         parts = max(1, round(rows / self.settings.minibatch))
         for _ in range(self.settings.epochs):
-            order = torch.from_numpy(self._shuffle.permutation(rows))
+            order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
             seen = [
                 self._step(*(array.index_select(0, part) for array in (inputs, action, behaviour, advantage, target, before)))
                 for part in order.tensor_split(parts)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
+from agent_node.devices import device_of
 from agent_node.learners.actor_critic import ActorCritic
 from agent_node.learners.networks import policy_inputs
 from agent_node.settings import SACSettings
@@ -35,13 +36,15 @@ class SAC:
         if not interface.low:
             raise ConfigurationError("learner sac needs continuous actions, and this environment's are discrete; write discrete_sac")
         self.settings = settings
+        self.device = device_of(settings.device, "agents.learner.device")
         self.hallucinated = interface.hallucinated
         inputs, actions = int(np.prod(interface.observation)) + interface.goal, len(interface.low)
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.explorer = ActorCritic(settings, inputs, actions, interface.hallucinated, generator, seed)
-        self.exploiter = ActorCritic(settings, inputs, actions, 0, generator, seed + 1) if settings.exploit else None
-        self._middle = torch.tensor([(low + high) / 2 for low, high in zip(interface.low, interface.high, strict=True)])
-        self._half = torch.tensor([(high - low) / 2 for low, high in zip(interface.low, interface.high, strict=True)])
+        self.explorer = ActorCritic(settings, inputs, actions, interface.hallucinated, generator, seed, self.device)
+        self.exploiter = ActorCritic(settings, inputs, actions, 0, generator, seed + 1, self.device) if settings.exploit else None
+        bounds = list(zip(interface.low, interface.high, strict=True))
+        self._middle = torch.tensor([(low + high) / 2 for low, high in bounds], device=self.device)
+        self._half = torch.tensor([(high - low) / 2 for low, high in bounds], device=self.device)
         self._random = np.random.default_rng(seed)
         self.acted = 0
         """rows in which it has explored"""
@@ -55,23 +58,24 @@ class SAC:
             self.acted += len(observations)
             if self.acted <= self.settings.random_steps:
                 uniform = torch.from_numpy(self._random.uniform(-1, 1, (len(observations), len(self._half))).astype(np.float32))
-                return Choice(self._outward(uniform))
-        state = policy_inputs(observations, goals)
+                return Choice(self._outward(uniform.to(self.device)))
+        state = policy_inputs(observations, goals, self.device)
         with torch.no_grad():
             if explore or imagined:
                 chosen = self.explorer.draw(state)[0]
             else:
                 chosen = (self.exploiter or self.explorer).best(state)
         executed, luck = chosen[:, : len(self._half)], chosen[:, len(self._half) :]
-        return Choice(self._outward(executed), {"hallucination": luck.numpy()} if imagined and self.hallucinated else {})
+        return Choice(self._outward(executed), {"hallucination": luck.cpu().numpy()} if imagined and self.hallucinated else {})
 
     def _outward(self, action: torch.Tensor) -> NDArray[np.float32]:
         """From [-1, 1] to the environment's bounds."""
-        outward: NDArray[np.float32] = (self._middle + self._half * action).numpy()
+        outward: NDArray[np.float32] = (self._middle + self._half * action).cpu().numpy()
         return outward
 
     def learn(self, batch: Batch) -> Metrics:
         """One update of every pair; metrics as in `ActorCritic.update`, of the policy that exploits with the prefix `exploit.`."""
+        batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=1)
         following = torch.cat([batch.next_observation, batch.goal], dim=1)
         action = ((batch.action - self._middle) / self._half).clamp(-1, 1)

@@ -19,6 +19,7 @@ from .learners import (
 )
 from .negotiation import CoordinationGameSettings, NegotiationSettings
 from .optimism import BonusSettings, HallucinationSettings, OptimismSettings, ThompsonSettings
+from .types import Device
 from .world_models import EnsembleSettings, ImaginarySettings, WorldModelSettings
 
 # isort: split
@@ -46,6 +47,7 @@ __all__ = [
     "CompressionSettings",
     "ConsensusSettings",
     "CoordinationGameSettings",
+    "Device",
     "DiscreteSACSettings",
     "DoubleDQNSettings",
     "EnsembleSettings",

@@ -52,8 +52,6 @@ class GaussianProcessSettings(WorldModelSettings):
     given"""
     warmup: Annotated[int, Field(ge=1)] = 500
     """transitions that the model must rest on before it is trusted to imagine"""
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
-    """where it is computed, in float64"""
 
 
 class GPSettings(GaussianProcessSettings):

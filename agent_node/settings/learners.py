@@ -9,7 +9,7 @@ from pydantic import Field
 from protocols.registry import register
 from protocols.settings import Probability, Settings
 
-from .types import Positive, Widths
+from .types import Device, Positive, Widths
 
 
 class LearnerSettings(Settings):
@@ -29,6 +29,8 @@ class LearnerSettings(Settings):
     """widths of the hidden layers"""
     gradient_norm: Positive = 10.0
     """gradients are scaled down to this norm"""
+    device: Device = "cpu"
+    """where it computes: cpu, cuda (a GPU), auto (a GPU where there is one); networks as small as these are faster on the CPU"""
 
 
 class ReplaySettings(LearnerSettings):

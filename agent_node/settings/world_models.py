@@ -9,7 +9,7 @@ from pydantic import Field
 from protocols.registry import register
 from protocols.settings import Probability, Settings
 
-from .types import Positive, Widths
+from .types import Device, Positive, Widths
 
 
 class ImaginarySettings(Settings):
@@ -48,6 +48,8 @@ class WorldModelSettings(Settings):
     """fits for each step message"""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """share of episodes kept from training, on which the prediction error is reported"""
+    device: Device = "cpu"
+    """where it computes: cpu, cuda (a GPU), auto (a GPU where there is one)"""
     imaginary: ImaginarySettings | None = None
     """imagined transitions are made after each refresh of the model and kept for a while; null: made for each few batches, by `horizon`"""
 

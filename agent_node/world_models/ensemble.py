@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
+from agent_node.devices import device_of
 from agent_node.features import Features
 from agent_node.learners.networks import Adam, StackedMLP, restore
 from agent_node.settings import EnsembleSettings
@@ -37,6 +38,7 @@ class Ensemble:
 
     def __init__(self, settings: EnsembleSettings, features: Features, landmarks: int, seed: int) -> None:
         self.settings = settings
+        self.device = device_of(settings.device, "agents.world_model.device")
         self.features = features
         self.landmarks = landmarks
         self.size = features.size
@@ -47,9 +49,9 @@ class Ensemble:
         inputs = features.width
         extra = landmarks or 2
         widths = [inputs + (sum(actions) or features.action_size), *settings.hidden, 2 * self.size + extra]
-        self.network = StackedMLP(settings.members, widths, torch.Generator().manual_seed(seed))
-        self.inputs = Normalizer(inputs)
-        self.changes = Normalizer(self.size)
+        self.network = StackedMLP(settings.members, widths, torch.Generator().manual_seed(seed), self.device)
+        self.inputs = Normalizer(inputs, self.device)
+        self.changes = Normalizer(self.size, self.device)
         self.adam = Adam(self.network.vector, self.network.gradient, settings.learning_rate, GRADIENT_NORM)
         self.fits = 0
         self.touch_fits = 0
@@ -61,15 +63,21 @@ class Ensemble:
 
     # --- inputs and outputs ---------------------------------------------------------------------------------------------------------
 
+    def _moved(self, array: Array) -> torch.Tensor:
+        """To the device."""
+        return torch.from_numpy(array).to(self.device)
+
     def _encode(self, observation: Array) -> torch.Tensor:
         """`[n, H, D]` to what the input normaliser takes."""
-        return torch.from_numpy(self.features.encode(observation))
+        return self._moved(self.features.encode(observation))
 
     def _act(self, action: Array) -> torch.Tensor:
         """One-hot factors, or continuous actions scaled to [-1, 1]."""
         if self._eyes:
-            return torch.from_numpy(np.concatenate([eye[action[:, factor]] for factor, eye in enumerate(self._eyes)], axis=1))
-        return torch.from_numpy(((action - self._middle) / self._half).astype(np.float32))
+            chosen = np.concatenate([eye[action[:, factor]] for factor, eye in enumerate(self._eyes)], axis=1)
+        else:
+            chosen = ((action - self._middle) / self._half).astype(np.float32)
+        return self._moved(chosen)
 
     def _split(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mean, log-variance and the rest."""
@@ -85,7 +93,7 @@ class Ensemble:
         observation = np.concatenate([part.observation for part in data])
         following = np.concatenate([part.next_observation for part in data])
         encoded = self._encode(observation)
-        change = torch.from_numpy(self.features.difference(observation[:, -1], following))
+        change = self._moved(self.features.difference(observation[:, -1], following))
         self.inputs.update(encoded)
         self.changes.update(change)
         action = self._act(np.concatenate([part.action for part in data]))
@@ -97,13 +105,13 @@ class Ensemble:
         spread = 0.5 * (log_variance + squared.detach() * torch.exp(-log_variance)).mean()
         loss = squared.mean() + spread
         if not self.landmarks:
-            reward = torch.from_numpy(np.concatenate([part.reward for part in data])).view(members, -1)
-            terminated = torch.from_numpy(np.concatenate([part.terminated for part in data])).view(members, -1)
+            reward = self._moved(np.concatenate([part.reward for part in data])).view(members, -1)
+            terminated = self._moved(np.concatenate([part.terminated for part in data])).view(members, -1)
             ending = functional.binary_cross_entropy_with_logits(rest[..., 1], terminated)
             loss = loss + (rest[..., 0] - reward).square().mean() + ending
         elif all(part.achieved is not None for part in data):
             achieved = np.concatenate([part.achieved for part in data if part.achieved is not None])
-            touched = torch.from_numpy(achieved.astype(np.float32)).view(members, -1, self.landmarks)
+            touched = self._moved(achieved.astype(np.float32)).view(members, -1, self.landmarks)
             loss = loss + TOUCH_WEIGHT * functional.binary_cross_entropy_with_logits(rest, touched)
             self.touch_fits += 1
         torch.autograd.backward(loss * members)
@@ -138,10 +146,10 @@ class Ensemble:
         with torch.inference_mode():
             inputs = torch.cat([self.inputs.apply(self._encode(observation[rows])), self._act(action[rows])], dim=1)
             outputs = self.network(inputs.view(members, share, -1)).reshape(members * share, -1)
-            back = torch.from_numpy(np.argsort(order)[:n])
+            back = self._moved(np.argsort(order)[:n])
             mean, log_variance, rest = self._split(outputs[back])
             deviation = self.changes.deviation
-            noise = torch.from_numpy(random.standard_normal(mean.shape, np.float32))
+            noise = self._moved(random.standard_normal(mean.shape, np.float32))
             spread = (0.5 * log_variance).exp()
             change = (mean + spread * noise) * deviation + self.changes.mean
             if not self.landmarks:
@@ -174,12 +182,12 @@ class Ensemble:
     ) -> Prediction:
         nothing = np.zeros(len(observation), np.float32)
         return Prediction(
-            observation=self.features.follow(observation[:, -1], change.numpy()),
-            reward=nothing if self.landmarks else rest[:, 0].numpy(),
-            terminated=nothing if self.landmarks else rest[:, 1].numpy(),
-            achieved=rest.numpy() if self.landmarks else None,
-            epistemic=epistemic.numpy(),
-            aleatoric=aleatoric.numpy(),
+            observation=self.features.follow(observation[:, -1], change.cpu().numpy()),
+            reward=nothing if self.landmarks else rest[:, 0].cpu().numpy(),
+            terminated=nothing if self.landmarks else rest[:, 1].cpu().numpy(),
+            achieved=rest.cpu().numpy() if self.landmarks else None,
+            epistemic=epistemic.cpu().numpy(),
+            aleatoric=aleatoric.cpu().numpy(),
         )
 
     def error(self, data: ModelData) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from agent_node.devices import CPU
+
 SLOWEST_RATE = 1e-3
 SMALLEST_DEVIATION = 1e-4
 
@@ -15,8 +17,8 @@ class Normalizer:
     Moments, not deviations, are what neighbours may average: the average of moments is that of the joined data.
     """
 
-    def __init__(self, size: int) -> None:
-        self.vector = torch.cat([torch.zeros(size), torch.ones(size)])
+    def __init__(self, size: int, device: torch.device = CPU) -> None:
+        self.vector = torch.cat([torch.zeros(size, device=device), torch.ones(size, device=device)])
         self._mean, self._square = self.vector[:size], self.vector[size:]
         self.updates = 0
 

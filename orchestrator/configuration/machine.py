@@ -8,14 +8,17 @@ from pathlib import Path
 
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """where a container's memory limit stands, by version of the control groups"""
+_GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"))
+"""device files without which torch finds no GPU: of NVIDIA's driver, AMD's, Windows' subsystem for Linux, and NVIDIA's small boards"""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Processor cores that this process may use, and bytes of memory that it may fill."""
+    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none."""
 
     cores: float
     memory: int
+    gpu: bool = True
 
     @classmethod
     def here(cls) -> Machine:
@@ -31,4 +34,5 @@ class Machine:
             if limit.isdecimal():
                 memory = min(memory, int(limit))
         affinity = getattr(os, "sched_getaffinity", None)
-        return cls(float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1), memory)
+        gpu = any(file.exists() for file in _GPUS)
+        return cls(float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1), memory, gpu)

@@ -132,6 +132,18 @@ def test_memory_is_an_error_and_cores_are_a_warning(write: Any) -> None:
     )
 
 
+def test_a_gpu_that_there_is_not_is_an_error_and_one_that_need_not_repeat_itself_a_warning(write: Any) -> None:
+    path, none = write(SMALL), Machine(cores=1e6, memory=2**60, gpu=False)
+    wanted = ["agents.learner.device=cuda", "agents.world_model={kind: ensemble, device: cuda}"]
+    for key in ("learner", "world_model"):
+        assert f"agents.{key}.device: this machine has no GPU; write auto or cpu" in message(path, *wanted, machine=none)
+    assert load(path, wanted, machine=LARGE).warnings == []
+    assert load(path, ["agents.learner.device=auto", "clock=logical"], machine=none).warnings == []
+    (warning,) = load(path, ["agents.learner.device=auto", "clock=logical"], machine=LARGE).warnings
+    assert warning.path == "agents.learner.device" and "two runs with one seed may differ" in warning.text
+    assert '"gpu" is not one of auto, cpu, cuda' in message(path, "agents.learner.device=gpu", machine=LARGE)
+
+
 def test_a_small_vocabulary_is_a_warning(write: Any) -> None:
     path = write(SMALL + "exchange: {negotiation: {kind: coordination_game, messages: 8}}\n")
     assert ["8 is less than 1.4 times the 6 goals" in w.text for w in load(path, machine=LARGE).warnings] == [True]

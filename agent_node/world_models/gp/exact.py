@@ -19,6 +19,7 @@ from gpytorch.constraints import Interval
 from gpytorch.utils.warnings import NumericalWarning
 
 from agent_node.contracts import Array, Metrics, ModelData, Prediction
+from agent_node.devices import device_of
 from agent_node.features import Features
 from agent_node.settings import ExactGPSettings
 from agent_node.world_models.gp.basis import Box
@@ -177,8 +178,9 @@ class ExactGP:
     def __init__(self, settings: ExactGPSettings, features: Features, landmarks: int, seed: int) -> None:
         self.settings = settings
         self.transitions = Transitions(settings, features, landmarks)
+        device = device_of(settings.device, "agents.world_model.device")
         lengthscales = self.transitions.lengthscales
-        self.parameters = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, settings.device)
+        self.parameters = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, device)
         self._bounds = ParameterBounds.around(self.parameters, settings.lengthscale_range, settings.signal_range)
         self._box = self.transitions.box(2.0, 2.0)
         size, outputs = self._box.size, self.transitions.outputs

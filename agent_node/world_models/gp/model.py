@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
+from agent_node.devices import device_of
 from agent_node.features import Features
 from agent_node.settings import GPSettings
 from agent_node.world_models.gp.basis import Basis
@@ -30,14 +31,14 @@ def build_basis(settings: GPSettings, transitions: Transitions, lengthscales: li
     meaning: dict[str, object] = {"change_scale": transitions.scale.tolist(), "personal": None}
     if settings.personal:
         meaning["personal"] = settings.noise_variance / settings.personal_deviation**2
-    linear = settings.linear_variance or None
+    linear, device = settings.linear_variance or None, device_of(settings.device, "agents.world_model.device")
     if settings.basis == "fourier":
         seed = settings.basis_seed
-        return FourierBasis(box, settings.features, lengthscales, seed, epoch, linear, meaning, settings.device)
+        return FourierBasis(box, settings.features, lengthscales, seed, epoch, linear, meaning, device)
     if settings.basis == "inducing":
-        rest = {"epoch": epoch, "linear_variance": linear, "meaning": meaning, "device": settings.device}
+        rest = {"epoch": epoch, "linear_variance": linear, "meaning": meaning, "device": device}
         return InducingBasis.seeded(box, settings.features, lengthscales, settings.basis_seed, **rest)
-    return HilbertSpaceBasis(box, settings.features, transitions.lengthscales, linear, meaning, settings.device)
+    return HilbertSpaceBasis(box, settings.features, transitions.lengthscales, linear, meaning, device)
 
 
 class GPModel:
@@ -57,7 +58,7 @@ class GPModel:
         """A basis without data."""
         settings, outputs = self.settings, self._scales.outputs
         self.basis = build_basis(settings, self._scales, lengthscales, self.epoch)
-        start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, settings.device)
+        start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, self.basis.device)
         self._start = self.parameters = start
         frozen = self.basis.frozen_lengthscales
         bounds = ParameterBounds.around(

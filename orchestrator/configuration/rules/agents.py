@@ -147,6 +147,26 @@ def _plans(subject: Subject) -> Iterator[Finding]:
             break
 
 
+@reads("agents", "clock")
+def _devices(subject: Subject) -> Iterator[Finding]:
+    """GPUs that there are not (which GPUs torch can use, each agent finds out as it starts), and those that a repeatable run can't use."""
+    overrides, gpu = subject.configuration.agents.overrides, subject.machine.gpu
+    for name, settings in agents_of(subject).items():
+        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+        parts = {"learner": settings.learner.device}
+        if settings.world_model is not None:
+            parts["world_model"] = settings.world_model.device
+        for part, device in parts.items():
+            where = (*top, part, "device")
+            if device == "cuda" and not gpu:
+                yield Finding(where, "this machine has no GPU; write auto or cpu")
+            elif device != "cpu" and gpu and subject.configuration.clock == "logical":
+                text = (
+                    "a GPU adds in an order of its own, so that two runs with one seed may differ, and this clock is for those that don't"
+                )
+                yield Finding(where, f"{text}; write cpu", None, "warning")
+
+
 @reads("agents", "exchange.hindsight")
 def _rollouts(subject: Subject) -> Iterator[Finding]:
     """Learners that take each transition once have no use for those that nobody made for them."""
