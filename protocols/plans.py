@@ -71,7 +71,7 @@ class PlanExchange(EdgeConversation[None]):
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if not isinstance(message, Plan) or src not in self._neighbours:
-            raise BadMessage("E_UNKNOWN", f"{type(message).__name__} from {src} is no plan of a neighbour")
+            raise BadMessage("E_UNKNOWN_NODE", f"{type(message).__name__} from {src} is no plan of a neighbour")
         if message.layout != self._layout:
             self.counters["foreign_layout"] += 1
             return

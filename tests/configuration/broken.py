@@ -108,6 +108,12 @@ CASES = [
         M("exchange.statistics", "agent-0 has world model ensemble, which is no sum over its data; write null"),
     ),
     _case(
+        "a ledger of too many",
+        START + "environment: {id: reward_collection}\nagents: {count: 129, goals: null, learner: {kind: sac}, world_model: {kind: gp}}\n"
+        "exchange: {statistics: {mode: «ledger}}\n",
+        M("exchange.statistics.mode", "a ledger holds the statistics of up to 128 agents, not of 129; use pushsum"),
+    ),
+    _case(
         "plans that nobody takes notice of",
         START + PLACE + "agents: {world_model: {kind: ensemble}}\nexchange: {plans: «{}}\n",
         M("exchange.plans", "agent-0 has no optimism about a world model gp"),

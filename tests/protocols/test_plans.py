@@ -83,4 +83,4 @@ def test_strangers_and_other_layouts_are_not_heard() -> None:
     observation, action = steps(1)
     machine.receive("z", Plan(layout="plane", number=1), {"observation": observation, "action": action}, 0.0)
     machine.receive("a", Plan(layout="line", number=1), {"observation": observation, "action": action}, 0.0)
-    assert machine.plans() == [] and machine.counters["bad.E_UNKNOWN"] == 1 and machine.counters["foreign_layout"] == 1
+    assert machine.plans() == [] and machine.counters["bad.E_UNKNOWN_NODE"] == 1 and machine.counters["foreign_layout"] == 1

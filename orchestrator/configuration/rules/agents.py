@@ -118,8 +118,7 @@ def _statistics(subject: Subject) -> Iterator[Finding]:
     statistics, graph, where = subject.configuration.exchange.statistics, subject.graph, ("exchange", "statistics")
     if statistics is None:
         return
-    agents = agents_of(subject)
-    for name, settings in agents.items():
+    for name, settings in agents_of(subject).items():
         model = settings.world_model
         grid = model is not None and model.imaginary is not None and model.imaginary.reward == "learned"
         if not isinstance(model, GPSettings) and not grid:
@@ -131,8 +130,9 @@ def _statistics(subject: Subject) -> Iterator[Finding]:
         yield Finding((*where, "mode"), '"mh" needs an undirected graph; use ledger or pushsum')
     from protocols.consensus.ledger import MOST_ORIGINS
 
-    if statistics.mode == "ledger" and len(agents) > MOST_ORIGINS:
-        yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {len(agents)}; use pushsum")
+    count = subject.configuration.agents.count
+    if statistics.mode == "ledger" and count > MOST_ORIGINS:
+        yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {count}; use pushsum")
 
 
 @reads("agents", "exchange.plans")
