@@ -44,13 +44,15 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes the page's picture."""
+    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes the page's picture; `derive`: more
+    figures of a run, from those that are kept."""
 
     name: str
     configs: Path
     report: Report
     experiments: tuple[Experiment, ...]
     draw: Callable[[dict[Key, dict[str, Curve]]], None]
+    derive: Callable[[Key, dict[str, Curve]], dict[str, Curve]] = lambda key, curves: {}
 
     def directory_of(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> Path:
         """Where a run lies."""
@@ -75,6 +77,8 @@ class Study:
     def document(self) -> None:
         """Tables and picture anew from the figures that are kept."""
         figures = self.report.read()
+        for key, curves in figures.items():
+            curves |= self.derive(key, curves)
         tables: dict[str, list[str]] = {}
         for experiment in self.experiments:
             order = [method.name for method in experiment.methods]
