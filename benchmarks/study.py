@@ -44,7 +44,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes the page's picture; `derive`: more
+    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes its picture; `derive`: more
     figures of a run, from those that are kept."""
 
     name: str
