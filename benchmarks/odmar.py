@@ -21,8 +21,10 @@ from env_server.reward_collection.sites import gains, reward_map, starts
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "odmar.md"
 EVALUATION = "eval.own.return"
+SHARE = "share of the greatest"
 COLUMNS = {
     "return, evaluation": (EVALUATION, ".0f"),
+    "of the greatest": (SHARE, ".2f"),
     "return, training": ("return", ".0f"),
     "sites visited": ("eval.own.sites.visited", ".2f"),
 }

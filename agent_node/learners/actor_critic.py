@@ -9,6 +9,9 @@
 
 Actions may have `hallucinated` further components (H-UCRL, arXiv 2006.08684): the actor chooses them and the critics value them, but nobody
 executes them, and they have no part in ln pi: an entropy of its own would make the policy gamble on luck.
+
+Gradients are written out, since the networks are small and autograd would cost more than they do. With the noise eps fixed and u = mean +
+sd eps: d ln pi / du = 2 tanh u, d ln pi / d ln sd = 2 tanh(u) sd eps - 1, and d min Q / du = (dQ/da) (1 - tanh^2 u).
 """
 
 from __future__ import annotations
@@ -66,18 +69,27 @@ class ActorCritic:
         return torch.tanh(self._moments(state)[0])
 
     def draw(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Actions `[n, A + hallucinated]` drawn from the policy, differentiable, and ln pi(a|s) `[n]` of their first A components."""
+        """Actions `[n, A + hallucinated]` drawn from the policy, and ln pi(a|s) `[n]` of their first A components."""
         mean, logarithm = self._moments(state)
-        noise = torch.randn(mean.shape, generator=self._random).to(mean.device)
-        raw = mean + logarithm.exp() * noise
-        density = -(noise.square() / 2 + logarithm + log(2 * pi) / 2) - 2 * (log(2) - raw - functional.softplus(-2 * raw))
-        return torch.tanh(raw), density[:, : self.actions].sum(dim=1)
+        return self._squash(mean, logarithm, self._noise(mean) * logarithm.exp())
+
+    def _noise(self, mean: torch.Tensor) -> torch.Tensor:
+        return torch.randn(mean.shape, generator=self._random).to(mean.device)
+
+    def _squash(self, mean: torch.Tensor, logarithm: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """tanh u and ln pi for u = mean + `spread`, of which `logarithm` is ln sd."""
+        raw, ends = mean + spread, self.actions
+        executed, width = raw[:, :ends], logarithm[:, :ends]
+        normal = -0.5 * (spread[:, :ends] / width.exp()).square() - width
+        density = normal + 2 * (executed + functional.softplus(-2 * executed))
+        return torch.tanh(raw), density.sum(dim=1) - ends * (log(2 * pi) / 2 + 2 * log(2))
 
     def values(self, network: StackedMLP, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Q_k(s, a), `[2, n]`."""
         values: torch.Tensor = network(torch.cat([state, action], dim=1).expand(2, -1, -1))
         return values.squeeze(2)
 
+    @torch.no_grad()
     def update(
         self,
         state: torch.Tensor,
@@ -89,24 +101,21 @@ class ActorCritic:
     ) -> dict[str, float]:
         """One gradient step of critics, actor and temperature, and one of the targets. Metrics: `loss`, `policy_loss`, `value`, `entropy`
         (nats, of the executed components), `temperature`."""
-        alpha = self.log_temperature.exp()
-        with torch.no_grad():
-            next_action, next_density = self.draw(following)
-            next_value = self.values(self.targets, following, next_action).min(dim=0).values - alpha * next_density
-            target = reward + self.settings.discount * (1 - terminated) * next_value
+        alpha, n = self.log_temperature.exp(), len(state)
+        next_action, next_density = self.draw(following)
+        next_value = self.values(self.targets, following, next_action).min(dim=0).values - alpha * next_density
+        target = reward + self.settings.discount * (1 - terminated) * next_value
 
-        value = self.values(self.critics, state, action)
-        loss = (weight * (value - target).square()).mean(dim=1).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, trace = self.critics.run(torch.cat([state, action], dim=1))
+        error = value.squeeze(2) - target
+        self.critics.back(trace, (2 / n * weight * error).unsqueeze(2), "parameters")
         self.optimisers["critic_adam"].step()
 
-        drawn, density = self.draw(state)
-        policy_loss = (alpha * density - self.values(self.critics, state, drawn).min(dim=0).values).mean()
-        policy_loss.backward()  # type: ignore[no-untyped-call]
+        policy_loss, density = self._improve(state, alpha)
         self.optimisers["actor_adam"].step()
-        self.critics.gradient.zero_()
 
-        entropy = -density.detach().mean()
+        entropy = -density.mean()
+        loss = (weight * error.square()).mean(dim=1).sum()
         if self.settings.learn_temperature:
             self.temperature_gradient.copy_(entropy + self.actions)
             self.optimisers["temperature_adam"].step()
@@ -115,6 +124,27 @@ class ActorCritic:
             "loss": loss.item(), "policy_loss": policy_loss.item(), "value": value.mean().item(), "entropy": entropy.item(),
             "temperature": alpha.item(),
         }  # fmt: skip
+
+    def _improve(self, state: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The actor's gradient; its loss, and ln pi `[n]` of the actions that it was taken at."""
+        outputs, trace = self.actor.run(state)
+        mean, unbounded = torch.split(outputs[0], self.chosen, dim=1)
+        logarithm, n, ends = unbounded.clamp(LEAST, MOST), len(state), self.actions
+        spread = self._noise(mean) * logarithm.exp()
+        drawn, density = self._squash(mean, logarithm, spread)
+
+        values, critics = self.critics.run(torch.cat([state, drawn], dim=1))
+        least = values.min(dim=0)
+        chosen = torch.zeros_like(values).scatter_(0, least.indices.unsqueeze(0), -1 / n)
+        slope = self.critics.back(critics, chosen, "inputs").sum(dim=0)[:, state.shape[1] :]
+
+        by_raw = slope * (1 - drawn.square())
+        by_raw[:, :ends] += 2 / n * alpha * drawn[:, :ends]
+        by_logarithm = by_raw * spread
+        by_logarithm[:, :ends] -= alpha / n
+        by_logarithm *= logarithm == unbounded
+        self.actor.back(trace, torch.cat([by_raw, by_logarithm], dim=1).unsqueeze(0), "parameters")
+        return (alpha * density).mean() - least.values.mean(), density
 
     def groups(self) -> dict[str, list[torch.Tensor]]:
         """`policy`: the actor with ln(alpha); `critic`: critics and targets."""

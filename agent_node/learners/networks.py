@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -64,6 +64,37 @@ class StackedMLP(_FlatMLP):
                 values = functional.relu(values)
             values = torch.addmm(bias[0], values, weight[0]) if values.dim() == 2 else torch.baddbmm(bias, values, weight)
         return values
+
+    # Gradients by hand, for updates whose networks are so small that autograd's bookkeeping takes longer than the products.
+
+    @torch.no_grad()
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """`forward` of `[n, widths[0]]`, the same for all members, without autograd: outputs `[M, n, widths[-1]]` and what `back`
+        needs."""
+        values = inputs.expand(self.members, -1, -1)
+        trace = []
+        for number, (weight, bias) in enumerate(self._layers):
+            if number:
+                values = values.relu_()
+            trace.append(values)
+            values = torch.baddbmm(bias, values, weight)
+        return values, trace
+
+    @torch.no_grad()
+    def back(self, trace: list[torch.Tensor], slope: torch.Tensor, of: Literal["parameters", "inputs"]) -> torch.Tensor:
+        """From d loss / d outputs, `[M, n, widths[-1]]`: adds d loss / d parameters to `gradient` (and returns it), or returns
+        d loss / d inputs, `[M, n, widths[0]]`, and leaves `gradient` alone."""
+        for number in range(len(self._layers) - 1, -1, -1):
+            (weight, bias), values = self._layers[number], trace[number]
+            if of == "parameters" and weight.grad is not None and bias.grad is not None:
+                weight.grad.baddbmm_(values.transpose(1, 2), slope)
+                bias.grad.add_(slope.sum(dim=1, keepdim=True))
+                if not number:
+                    return self.gradient
+            slope = torch.bmm(slope, weight.transpose(1, 2))
+            if number:
+                slope = torch.ops.aten.threshold_backward(slope, values, 0)
+        return slope
 
 
 class _Tanh(torch.autograd.Function):

@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from agent_node.contracts import Batch, Interface
+from agent_node.learners.networks import StackedMLP
 from agent_node.learners.sac import SAC
 from agent_node.settings import SACSettings
 from protocols.errors import ConfigurationError
@@ -132,3 +133,50 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
 def test_discrete_actions_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="discrete_sac"):
         SAC(SACSettings(), Interface((2,), 0, (3,)), 4, 0)
+
+
+@pytest.mark.parametrize("hallucinated", [0, 1])
+def test_the_gradients_are_those_of_the_losses(hallucinated: int) -> None:
+    """What is written out by hand against autograd on the formulas of the module."""
+    pair = learner(hallucinated=hallucinated, temperature=0.3).explorer
+    pair.actor.vector.mul_(3.0)  # so that some deviations are beyond their bounds
+    generator = torch.Generator().manual_seed(5)
+    state = 4 * torch.randn(256, 2, generator=generator)
+    alpha = pair.log_temperature.exp()
+    pair._random.manual_seed(9)
+    loss, density = pair._improve(state, alpha)
+    by_hand = pair.actor.gradient.clone()
+    assert not pair.critics.gradient.any(), "the critics only say where to go"
+    pair.actor.gradient.zero_()
+    pair._random.manual_seed(9)
+    mean, unbounded = pair.actor(state).split(pair.chosen, dim=1)
+    logarithm = unbounded.clamp(-20, 2)
+    assert (unbounded > 2).any()
+    noise = torch.randn(mean.shape, generator=pair._random)
+    raw = mean + logarithm.exp() * noise
+    normal = Normal(0.0, 1.0).log_prob(noise) - logarithm
+    squashing = 2 * (np.log(2) - raw - torch.nn.functional.softplus(-2 * raw))
+    wanted_density = (normal - squashing)[:, : pair.actions].sum(dim=1)
+    torch.testing.assert_close(density, wanted_density.detach(), atol=1e-4, rtol=1e-4)
+    wanted = (alpha * wanted_density - pair.values(pair.critics, state, torch.tanh(raw)).min(dim=0).values).mean()
+    torch.testing.assert_close(loss, wanted.detach(), atol=1e-4, rtol=1e-4)
+    wanted.backward()
+    torch.testing.assert_close(by_hand, pair.actor.gradient, atol=1e-6, rtol=1e-3)
+
+
+def test_a_stack_of_networks_goes_back_by_hand_as_by_autograd() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = StackedMLP(3, [4, 16, 16, 2], generator)
+    inputs = torch.randn(50, 4, generator=generator)
+    outputs, trace = network.run(inputs)
+    leaf = inputs.clone().requires_grad_()
+    wanted = network(leaf.expand(3, -1, -1))
+    torch.testing.assert_close(outputs, wanted.detach())
+    slope = torch.randn(outputs.shape, generator=generator)
+    to_inputs = network.back(trace, slope, "inputs")
+    assert not network.gradient.any()
+    by_hand = network.back(trace, slope, "parameters").clone()
+    network.gradient.zero_()
+    wanted.backward(slope)
+    torch.testing.assert_close(by_hand, network.gradient, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(to_inputs.sum(dim=0), leaf.grad, atol=1e-5, rtol=1e-4)
