@@ -37,9 +37,9 @@ class RoundDisagreement:
     before: float
     after: float
     agents: int
-    least: float = 0.0
+    least: float
     """distance of the agent that is nearest to the mean, after the round"""
-    length: float = 0.0
+    length: float
     """of the mean, after the round"""
 
     @property
