@@ -65,7 +65,8 @@ def rounds_to(rate: float) -> int:
 
 
 def slope(curve: Sequence[tuple[int, float]]) -> float | None:
-    """d ln(disagreement) / d round by least squares over the rounds in which it lies within `FITTED` of the first; None for fewer than five."""
+    """d ln(disagreement) / d round by least squares over the rounds in which it lies within `FITTED`, shares of the first; None where
+    there are fewer than five."""
     start = curve[0][1]
     points = [(number, log(value)) for number, value in curve if FITTED[1] * start < value <= FITTED[0] * start]
     return float(np.polyfit(*np.transpose(points), 1)[0]) if len(points) >= 5 else None

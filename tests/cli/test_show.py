@@ -111,7 +111,7 @@ def test_sums_of_statistics_that_are_averaged(run: Path, orchestrate: Orchestrat
     assert summary.disagreement is not None and summary.disagreement.last == 1e-9
     assert "statistics contraction a round 0.250 (predicted 0.333)" in " ".join(after_run(run).split())
     text = [" ".join(line.split()) for line in orchestrate("show", "night").stdout.splitlines()]
-    assert text[text.index("statistics") + 2] == "disagreement: 0.50 -> 1.0e-09"
+    assert text[text.index("statistics") + 2] == "disagreement: 5.0e-01 -> 1.0e-09"
     configuration["exchange"]["statistics"]["mode"] = "ledger"
     (run / "config.json").write_text(json.dumps(configuration))
     assert summarize(run).contraction_measured is None, "a ledger has no rounds"
