@@ -137,7 +137,7 @@ def rates_table(figures: Mapping[Key, dict[str, Curve]]) -> str:
         ])  # fmt: skip
     head = [
         "graph", "runs", "SLEM", "ln SLEM", "measured slope", "e^slope", "rounds to 1e-6, predicted", "measured",
-        "after one round: nearest agent", "all",
+        "distance after one round: nearest agent", "all",
     ]  # fmt: skip
     return table(head, rows)
 
@@ -149,7 +149,7 @@ def prediction_table(figures: Mapping[Key, dict[str, Curve]]) -> str:
         curves = [dict(curve) for curve in of_graph(figures, kind, "prediction")]
         if curves:
             rows.append([kind, *(f"{statistics.median([curve[k] for curve in curves]):.1e}" for k in PREDICTED)])
-    return table(["graph", *(f"{k} rounds" for k in PREDICTED)], rows)
+    return table(["graph", "round 0", *map(str, PREDICTED[1:])], rows)
 
 
 def write(tables: Mapping[str, str]) -> None:
@@ -194,3 +194,5 @@ def draw(figures: Mapping[Key, dict[str, Curve]], picture: Path = PICTURE) -> No
         axis.legend(fontsize=8, title="dotted: the predicted slope", title_fontsize=7)
         figure.savefig(picture, metadata={"Date": None})
         pyplot.close(figure)
+    # Hundredths of a point are enough, and half the size.
+    picture.write_text(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), picture.read_text()))
