@@ -193,6 +193,9 @@ class AgentNode(ABC):
             if report.sketch is not None and self.playing is not None:
                 values = {"consensus.round": float(report.round)}
                 self.telemetry.write(self.playing.trainer.updates, self.figures.episodes, values, {"sketch": report.sketch})
+        for mixed in () if self.playing is None else self.playing.mixed():
+            values = {"statistics.round": float(mixed.round)}
+            self.telemetry.write(self.figures.steps, self.figures.episodes, values, {"sketch": mixed.sketch})
 
     def _to_environment(self, message: Message, arrays: Any = None) -> None:
         self.transport.try_send("env", ENVIRONMENT, message, arrays)

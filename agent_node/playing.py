@@ -26,6 +26,7 @@ from agent_node.parts import Parts
 from agent_node.persona import Persona
 from agent_node.training import create_trainer
 from protocols.clock import Clock
+from protocols.consensus.statistics import Mixed
 from protocols.errors import ResourceError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
@@ -172,6 +173,10 @@ class Playing:
                 for report in reports:
                     self._figures.averaged(report)
         return answers, reports
+
+    def mixed(self) -> list[Mixed]:
+        """Rounds of averaging statistics that have closed since the last call, as far as the run's figures are made of them."""
+        return [] if self.statistics is None else self.statistics.mixed()
 
     def metrics(self) -> dict[str, float]:
         """Figures of the parts since the last call."""

@@ -91,6 +91,8 @@ class Summary:
     evaluation: list[Curve] = field(default_factory=list)
     goals: list[GoalResult] = field(default_factory=list)
     world_model: list[Curve] = field(default_factory=list)
+    averaged: str = "consensus"
+    """what the next three are about: consensus on parameters, or, where there is none, `statistics` that are averaged"""
     contraction_measured: float | None = None
     """median over the averaging rounds of disagreement after / before"""
     contraction_predicted: float | None = None
@@ -213,16 +215,20 @@ def _goals(figures_of_goals: dict[str, dict[str, list[Point]]]) -> list[GoalResu
 
 
 def _consensus(summary: Summary, series: Series, config: dict[str, Any], stored: dict[str, Any]) -> None:
-    if not (config.get("exchange") or {}).get("consensus"):
-        return
-    ratios = [p.value for points in series.get("consensus.contraction", {}).values() for p in points]
+    exchange = config.get("exchange") or {}
+    if not exchange.get("consensus"):
+        if (exchange.get("statistics") or {}).get("mode") != "mh":
+            return
+        summary.averaged = "statistics"
+    ratios = [p.value for points in series.get(f"{summary.averaged}.contraction", {}).values() for p in points]
     kept = stored.get("disagreement") or {}
     summary.contraction_measured = statistics.median(ratios) if ratios else kept.get("contraction_median")
     summary.contraction_predicted = kept.get("contraction_predicted") or _predicted(config)
     # The run's own figure, measured over all agents, is the one that counts; agents may keep estimates of their own.
-    nodes = series.get("consensus.disagreement", {})
+    name = f"{summary.averaged}.disagreement"
+    nodes = series.get(name, {})
     if nodes:
-        summary.disagreement = curve("consensus.disagreement", {"run": nodes["run"]} if "run" in nodes else dict(nodes))
+        summary.disagreement = curve(name, {"run": nodes["run"]} if "run" in nodes else dict(nodes))
 
 
 def _predicted(config: dict[str, Any]) -> float | None:
@@ -283,7 +289,7 @@ def after_run(directory: Path) -> str:
     if summary.contraction_measured is not None:
         predicted = summary.contraction_predicted
         beside = f" (predicted {predicted:.3f})" if predicted is not None else ""
-        lines.append(f"{'consensus contraction a round':<34} {summary.contraction_measured:.3f}{beside}")
+        lines.append(f"{f'{summary.averaged} contraction a round':<34} {summary.contraction_measured:.3f}{beside}")
     if summary.time:
         lines.append(f"{'where the time goes':<34} {time_text(summary)}")
     if summary.restarts:

@@ -14,7 +14,7 @@ from agent_node.settings import StatisticsSettings
 from protocols.consensus.averager import Surroundings
 from protocols.consensus.ledger import Ledger
 from protocols.consensus.modes import create_statistics
-from protocols.consensus.statistics import Changed, Foreign, Former, NewerEpoch, Total, Vector
+from protocols.consensus.statistics import Changed, Foreign, Former, Mixed, NewerEpoch, Total, Vector
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class StatisticsExchange:
         self._recovered = np.zeros(self._began.size)
         """what a former life has published beyond that"""
         self._news = False
+        self._mixed: list[Mixed] = []
         self._publications = 0
 
     def consider(self, now: float) -> None:
@@ -78,6 +79,12 @@ class StatisticsExchange:
     def total(self) -> Total:
         """What is known of the sum over all agents: (vector, complete, staleness, origins)."""
         return self.machine.total()
+
+    def mixed(self) -> list[Mixed]:
+        """What rounds have brought since this was asked last: those of which the run's figures are made."""
+        self._hear()
+        mixed, self._mixed = self._mixed, []
+        return mixed
 
     def figures(self) -> dict[str, float]:
         """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this life), `.unpublished`
@@ -130,6 +137,8 @@ class StatisticsExchange:
         for event in self.machine.events():
             if isinstance(event, Changed):
                 self._news = True
+            elif isinstance(event, Mixed):
+                self._mixed.append(event)
             elif isinstance(event, Former):
                 # It contains all that this life began with, since both are sums over beginnings of one series of data.
                 self._recovered = event.payload - self._began

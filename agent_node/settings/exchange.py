@@ -121,6 +121,8 @@ class StatisticsSettings(Settings):
     """mh: rounds between two checks of agreement, no less than the diameter of the graph; null: the number of agents less one"""
     rounds: Annotated[int, Field(ge=1, le=99_999)] = 2000
     """mh: rounds after which averaging ends though agents have not agreed"""
+    report: Annotated[int, Field(ge=1, le=99_999)] | None = 10
+    """mh: rounds between two from which the run's figure `statistics.disagreement` is made; null: it is not"""
     forget: Annotated[Duration, Field(gt=0)] | None = None
     """ledger: what an agent has published is withdrawn when it has been dead so long; null: what it saw stays true"""
 

@@ -139,7 +139,7 @@ def _print(console: Console, summary: Summary) -> None:
             made.add_row(*map(Text, (c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}")))
         console.print(made)
     if summary.contraction_predicted is not None:
-        console.print(Text("\nconsensus", "bold"))
+        console.print(Text(f"\n{summary.averaged}", "bold"))
         found = summary.contraction_measured
         measured = f"measured {found:.3f}" if found is not None else "not measured (no round was complete)"
         console.print(Text(f" contraction a round: {measured}, predicted (largest) {summary.contraction_predicted:.3f}"))

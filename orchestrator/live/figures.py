@@ -15,7 +15,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "return": ("return",),
     "success": ("success",),
     "aligned": ("aligned",),
-    "disagree": ("consensus.disagreement",),
+    "disagree": ("consensus.disagreement", "statistics.disagreement"),
     "substituted": ("env.substituted", "substituted"),
     "msg/s": ("messages_per_second",),
     "own": ("success.individual",),

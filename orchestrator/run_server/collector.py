@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.run_server.convention import ConventionTracker
-from orchestrator.run_server.disagreement import DisagreementTracker
+from orchestrator.run_server.disagreement import DisagreementTracker, RoundDisagreement
 from orchestrator.run_server.sinks import Row, TensorBoardSink
 from protocols.messages import Metrics
 
@@ -26,8 +26,10 @@ logger = logging.getLogger(__name__)
 
 RUN_NODE = "run"
 """the node under whose name figures of the whole run are kept"""
-ROUND = "consensus.round"
-"""metric that comes with the frame `sketch[2, s] f8`"""
+AVERAGED = ("consensus", "statistics")
+"""what is averaged in rounds, parameters and sums of statistics: the metric `NAME.round` comes with the frame `sketch[2, s] f8`"""
+ROUNDING = 1e-12
+"""disagreement, as a share of the mean, below which its fall tells of rounding and no more of the graph"""
 STEPS, EPISODES = "environment.steps", "environment.episodes"
 """metrics that come with the frames `leading[|G|] i4` and `reading[|M|] i4` of agents that negotiate"""
 HISTORY = 30
@@ -45,7 +47,7 @@ class Collector:
         self._warn = warn
         self._warned: set[str] = set()
         self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
-        self._disagreement = DisagreementTracker()
+        self._disagreement = {name: DisagreementTracker() for name in AVERAGED}
         self._convention = ConventionTracker()
         own = directory / "nodes" / RUN_NODE
         own.mkdir(parents=True, exist_ok=True)
@@ -59,14 +61,15 @@ class Collector:
             return
         self.episodes[node] = message.episode  # as the node counts: after a restart it goes on from its checkpoint, and so does its file
         self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
-        if "sketch" in arrays and ROUND in message.names:
-            round_ = int(values[message.names.index(ROUND)])
+        for name in AVERAGED if "sketch" in arrays else ():
+            if f"{name}.round" not in message.names:
+                continue
+            round_ = int(values[message.names.index(f"{name}.round")])
             try:
-                self._disagreement.add(node, round_, arrays["sketch"])
+                self._disagreement[name].add(node, round_, arrays["sketch"])
             except ValueError as error:
                 self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
             self.close_rounds(living, message.episode)
-
         if "leading" in arrays and "reading" in arrays and {STEPS, EPISODES} <= {*message.names}:
             steps, episodes = (int(values[message.names.index(name)]) for name in (STEPS, EPISODES))
             try:
@@ -78,11 +81,14 @@ class Collector:
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
         """Write the figures of the whole run for which all living agents have reported."""
         self._close_reports(living)
-        for done in self._disagreement.complete(living):
+        for done in self._disagreement["consensus"].complete(living):
             figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
             if done.contraction is not None:
                 figures["consensus.contraction"] = done.contraction
             self.record(done.round, episode, figures)
+        for done in self._disagreement["statistics"].complete(living):
+            if done.length > 0:
+                self.record(done.round, episode, _of_sums(done))
 
     def _close_reports(self, living: Collection[str]) -> None:
         for done in self._convention.complete(living):
@@ -90,7 +96,8 @@ class Collector:
 
     def forget(self, node: str) -> None:
         """A node starts anew: its open reports are withdrawn."""
-        self._disagreement.forget(node)
+        for tracker in self._disagreement.values():
+            tracker.forget(node)
         self._convention.forget(node)
 
     def record(self, step: int, episode: int, figures: Mapping[str, float]) -> None:
@@ -139,3 +146,15 @@ class Collector:
         if key not in self._warned:
             self._warned.add(key)
             self._warn(text)
+
+
+def _of_sums(done: RoundDisagreement) -> dict[str, float]:
+    """Figures of a round in which sums of statistics were averaged: distances as shares of the mean's length."""
+    figures = {
+        "statistics.disagreement_before": done.before / done.length,
+        "statistics.disagreement": done.after / done.length,
+        "statistics.disagreement_least": done.least / done.length,
+    }
+    if done.contraction is not None and figures["statistics.disagreement"] > ROUNDING:
+        figures["statistics.contraction"] = done.contraction
+    return figures

@@ -1,13 +1,15 @@
-"""How far apart the agents' parameters are, measured from small random projections that they send at every averaging round.
+"""How far apart the agents' vectors (parameters, or sums of statistics) are, measured from small random projections that they send at
+averaging rounds.
 
-Agent i sends the sketch u_i = R x_i of its parameter vector x_i (`protocols.consensus.sketch`; R is the same at all agents) before and
+Agent i sends the sketch u_i = R x_i of its vector x_i (`protocols.consensus.sketch`; R is the same at all agents) before and
 after the averaging of a round. Since E |R v|^2 = |v|^2 for every v,
 
     D = sqrt( mean_i |u_i - mean_j u_j|^2 )
 
 estimates sqrt(mean_i |x_i - mean_j x_j|^2), the disagreement, with relative standard error of about 1 / sqrt(2 s) for two agents and less
 for more, s being the length of a sketch. The contraction of a round is D_after / D_before; for synchronous averaging with the matrix W it
-is at most |W - J/n|_2.
+is at most |W - J/n|_2. Beside D there are the distance of the agent that is nearest to the mean, and the length |mean_j u_j| of the mean,
+by which they are divided where only the direction of what is averaged has a meaning.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ class RoundDisagreement:
     before: float
     after: float
     agents: int
+    least: float
+    """distance of the agent that is nearest to the mean, after the round"""
+    length: float
+    """of the mean, after the round"""
 
     @property
     def contraction(self) -> float | None:
@@ -73,7 +79,10 @@ class DisagreementTracker:
             return done
         for round_ in sorted(r for r, reports in self._rounds.items() if reports.keys() >= set(living)):
             sketches = np.stack([sketch for _, sketch in sorted(self._rounds.pop(round_).items())])
-            done.append(RoundDisagreement(round_, disagreement(sketches[:, 0]), disagreement(sketches[:, 1]), len(sketches)))
+            before, after = sketches[:, 0], sketches[:, 1]
+            mean = after.mean(axis=0)
+            least, length = float(np.linalg.norm(after - mean, axis=1).min()), float(np.linalg.norm(mean))
+            done.append(RoundDisagreement(round_, disagreement(before), disagreement(after), len(sketches), least, length))
         if done:
             self._closed = max(self._closed, done[-1].round)
             for old in [r for r in self._rounds if r <= self._closed]:

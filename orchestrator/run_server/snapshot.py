@@ -16,6 +16,8 @@ from orchestrator.run_server.progress import Progress
 from orchestrator.run_server.supervision import Supervisor
 from protocols.membership import Member, Membership, State
 
+_OF_ALL = ("consensus.disagreement", "statistics.disagreement")
+"""figures of the run that are shown with every agent"""
 _SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
 _LARGEST = 900_000
 _EVENTS_AT_LEAST = 50
@@ -95,9 +97,8 @@ def _node(view: RunView, member: Member, now: float) -> dict[str, Any]:
     if name in view.collector.episodes:
         metrics.setdefault("episode", view.collector.episodes[name])
     if member.role == "agent":
-        shared = view.collector.newest.get(RUN_NODE, {}).get("consensus.disagreement")
-        if shared is not None:
-            metrics.setdefault("consensus.disagreement", shared)
+        of_all = view.collector.newest.get(RUN_NODE, {})
+        metrics |= {name: of_all[name] for name in _OF_ALL if name in of_all and name not in metrics}
     result: dict[str, Any] = {
         "name": name,
         "role": member.role,

@@ -110,14 +110,16 @@ def _usage(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def _disagreement(configuration: Configuration, figures: Mapping[str, list[float]]) -> dict[str, Any] | None:
-    """Measured against predicted contraction of one averaging round; None where nothing was averaged."""
-    measured = figures.get("consensus.contraction")
-    if configuration.exchange.consensus is None or not measured:
+    """Measured against predicted contraction of one averaging round, of parameters or else of sums; None where nothing was averaged."""
+    of = "statistics" if configuration.exchange.consensus is None else "consensus"
+    measured = figures.get(f"{of}.contraction")
+    if not measured:
         return None
     predicted = rates(make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)).contraction
     median = statistics.median(measured)
-    disagreement = figures.get("consensus.disagreement", [])
+    disagreement = figures.get(f"{of}.disagreement", [])
     return {
+        "of": of,
         "rounds": len(disagreement),
         "first": disagreement[0] if disagreement else None,
         "last": disagreement[-1] if disagreement else None,

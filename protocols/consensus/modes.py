@@ -140,6 +140,11 @@ class StatisticsOptions(Protocol):
         ...
 
     @property
+    def report(self) -> int | None:
+        """mh: rounds between two of which the distance from the total is told."""
+        ...
+
+    @property
     def forget(self) -> float | None:
         """ledger: seconds after which the statistics of the dead are withdrawn."""
         ...
@@ -173,6 +178,7 @@ def create_statistics(
         )
     if options.mode == "mh":
         return AveragedStatistics(
-            name, members, surroundings, basis, size, options.every, options.deadline, options.tolerance, options.check, options.rounds
-        )
+            name, members, surroundings, basis, size, options.every, options.deadline, options.tolerance, options.check, options.rounds,
+            options.report,
+        )  # fmt: skip
     raise ValueError(f"there is no mode of summing statistics called {options.mode!r}")

@@ -6,6 +6,9 @@ the others along; its rounds number session * `MOST` + k, k = 1, 2, ... Behind t
 in `protocols.consensus.sums`, so that the sum is N x with N the places that are not zero; and the least and largest projections of
 `protocols.consensus.stopping` that it has heard of. Every D rounds these begin with the own projections; D rounds later they are those of
 all agents, if D is no less than the diameter of the graph, and everybody compares the same numbers: all stop in the same round.
+
+Every so many rounds (`report`) an agent makes a sketch of its average before and after: whoever has those of all agents knows how far they
+are from the mean, which such averaging keeps, and so from the total.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import numpy as np
 from protocols.consensus.averager import Averaged, Surroundings
 from protocols.consensus.epochs import epoch_of, layout_of
 from protocols.consensus.pacing import Pacing
-from protocols.consensus.statistics import Changed, Foreign, StatisticsConsensus, Total, Vector
+from protocols.consensus.sketch import Projection, Sketch
+from protocols.consensus.statistics import Changed, Foreign, Mixed, StatisticsConsensus, Total, Vector
 from protocols.consensus.stopping import FAR, ROWS, Yardstick
 from protocols.consensus.synchronous import Combination, SynchronousAveraging
 from protocols.consensus.synchronous import Vector as Shown
@@ -29,6 +33,7 @@ from protocols.messages import Average, Message
 MOST = 100_000
 """numbers of rounds that a session has"""
 _TAIL = 2 * ROWS
+_SKETCH_SEED = 20250729
 
 
 class _Rounds(SynchronousAveraging):
@@ -53,7 +58,8 @@ class AveragedStatistics(StatisticsConsensus):
     """One agent's side of sums by synchronous averaging.
 
     `surroundings` with symmetric weights; `check`: D, no less than the diameter of the graph (None: the number of members less one);
-    `most`: rounds after which a session ends that has not agreed. Others as in `protocols.consensus.sums.SummedStatistics`.
+    `most`: rounds after which a session ends that has not agreed; `report`: rounds between two that are told of (`Mixed`; None: none is).
+    Others as in `protocols.consensus.sums.SummedStatistics`.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class AveragedStatistics(StatisticsConsensus):
         tolerance: float = 1e-6,
         check: int | None = None,
         most: int = 2000,
+        report: int | None = None,
     ) -> None:
         super().__init__()
         self.name, self.basis = name, basis
@@ -81,6 +88,10 @@ class AveragedStatistics(StatisticsConsensus):
         self.machine = _Rounds(surroundings, layout_of(basis, 0), length, deadline, np.dtype("<f8"))
         self.machine.wait_for_all(deadline)
         self._yardstick = Yardstick(tolerance)
+        self._report = report
+        self._projection = Projection(_SKETCH_SEED)
+        self._sketched: Sketch | None = None
+        """of x as it is now, where that has been computed"""
         self._own = np.zeros(size)
         self._x = np.zeros(length)
         self._place = self._places.start + self._members.index(name)
@@ -168,7 +179,7 @@ class AveragedStatistics(StatisticsConsensus):
             raise ValueError(f"the statistics in the checkpoint are {own.size} numbers of so many members, not {self._size}")
         self.published, self._session, self._round = published, session, number
         self._broken, self._fired, self._wanted = bool(broken) or not whole, bool(fired), bool(wanted)
-        self._own, self._x = own, x
+        self._own, self._x, self._sketched = own, x, None
         self.machine.load_state({name.removeprefix("machine/"): value for name, value in state.items() if name.startswith("machine/")})
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
@@ -211,6 +222,7 @@ class AveragedStatistics(StatisticsConsensus):
         self._x[:] = 0.0
         self._x[: self._size] = self._own
         self._x[self._place] = 1.0
+        self._sketched = None
 
     def _take(self, now: float) -> None:
         for event in self.machine.events():
@@ -219,7 +231,12 @@ class AveragedStatistics(StatisticsConsensus):
     def _closed(self, event: Averaged, now: float) -> None:
         if event.round // MOST != self._session:
             return
+        told = self._report is not None and self._round % self._report == 0
+        before = self._sketch() if told else None
         self._x[:-_TAIL] += event.delta[:-_TAIL]
+        self._sketched = None
+        if before is not None:
+            self._events.append(Mixed((self._session - 1) * self._most + self._round, np.stack([before, self._sketch()])))
         self._x[-_TAIL:] = self.machine.limits
         self._next = max(now, self._begun + self._every)
         self.counters["rounds"] += 1
@@ -237,6 +254,12 @@ class AveragedStatistics(StatisticsConsensus):
                 self._events.append(Changed())
         else:
             self._round += 1
+
+    def _sketch(self) -> Sketch:
+        """Of the statistics in x."""
+        if self._sketched is None:
+            self._sketched = self._projection.sketch(self._x[: self._size])
+        return self._sketched
 
     def _sum(self) -> Vector:
         """N x, `[P + n]`."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.consensus.sketch import Sketch
 from protocols.conversation import Array, EdgeConversation
 
 Vector = NDArray[np.float64]
@@ -63,7 +64,17 @@ class NewerEpoch:
     epoch: int
 
 
-StatisticsEvent = Changed | Former | Foreign | NewerEpoch
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A round that all agents do together has closed; `sketch[2, s]`: the own average projected, before and after it. Where all agents'
+    projections of one round meet, their distance from what they are to agree on is known (`protocols.consensus.sketch`)."""
+
+    round: int
+    """rises from session to session, and is the same at all agents"""
+    sketch: Sketch
+
+
+StatisticsEvent = Changed | Former | Foreign | NewerEpoch | Mixed
 
 
 class StatisticsConsensus(EdgeConversation[StatisticsEvent]):

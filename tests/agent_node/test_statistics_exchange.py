@@ -144,6 +144,21 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
         world.close()
 
 
+def test_what_rounds_have_brought_is_handed_on_once() -> None:
+    world = InProcess(3, StatisticsSettings(mode="mh", least=100, every="50ms", report=4, rounds=20, tolerance=1e-300))
+    try:
+        for model in world.models.values():
+            model.see(100)
+        world.run(3.0)
+        for side in world.sides.values():
+            # Three in a ring have the mean after one round; then nothing but rounding is left, and they agree to the last bit or go on.
+            told = side.mixed()
+            assert [mixed.round for mixed in told] == list(range(4, 4 * len(told) + 1, 4)) and told
+            assert all(mixed.sketch.shape == (2, 32) for mixed in told) and side.mixed() == []
+    finally:
+        world.close()
+
+
 @pytest.mark.parametrize("remembers", ["nothing", "an old checkpoint"])
 def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) -> None:
     world = InProcess(3, StatisticsSettings(least=100, every="50ms"))

@@ -99,6 +99,24 @@ def test_the_words_after_a_run(run: Path) -> None:
     assert "orchestrate show night" in text
 
 
+def test_sums_of_statistics_that_are_averaged(run: Path, orchestrate: Orchestrate) -> None:
+    configuration = json.loads((run / "config.json").read_text())
+    configuration["exchange"] = {"consensus": None, "statistics": {"mode": "mh"}}
+    (run / "config.json").write_text(json.dumps(configuration))
+    rows = row("run", "statistics.contraction", 0.25, 0.5, 0.125)[1] + row("run", "statistics.disagreement", 0.5, 1e-9)[1]
+    with (run / "nodes" / "run" / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in rows)
+    summary = summarize(run)
+    assert (summary.averaged, summary.contraction_measured) == ("statistics", 0.25)
+    assert summary.disagreement is not None and summary.disagreement.last == 1e-9
+    assert "statistics contraction a round 0.250 (predicted 0.333)" in " ".join(after_run(run).split())
+    text = [" ".join(line.split()) for line in orchestrate("show", "night").stdout.splitlines()]
+    assert text[text.index("statistics") + 2] == "disagreement: 5.0e-01 -> 1.0e-09"
+    configuration["exchange"]["statistics"]["mode"] = "ledger"
+    (run / "config.json").write_text(json.dumps(configuration))
+    assert summarize(run).contraction_measured is None, "a ledger has no rounds"
+
+
 def test_tables_and_json(run: Path, orchestrate: Orchestrate) -> None:
     done = orchestrate("show", "night")
     text = [" ".join(line.split()) for line in done.stdout.splitlines()]

@@ -73,6 +73,34 @@ def test_disagreement_is_a_figure_of_the_run(tmp_path: Path) -> None:
     assert collector.newest["run"]["consensus.disagreement_before"] == 1.0
 
 
+def test_disagreement_of_sums_is_a_share_of_their_length(tmp_path: Path) -> None:
+    collector, living = Collector(tmp_path, [], lambda _: None), ["agent-0", "agent-1", "agent-2"]
+
+    def report(kind: str, round_: int, before: list[float], after: list[float]) -> None:
+        for agent, was, became in zip(living, before, after, strict=True):
+            message, arrays = metrics(50, **{f"{kind}.round": float(round_)})
+            collector.receive(agent, message, {**arrays, "sketch": np.array([[was, 0.0], [became, 0.0]])}, living)
+
+    report("statistics", 1, [8.0, 8.0, 14.0], [10.0, 9.0, 11.0])
+    report("consensus", 1, [1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    report("statistics", 2, [10.0, 9.0, 11.0], [10.0, 10.0, 10.0 + 2e-12])
+    report("statistics", 3, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    collector.close()
+    lines = [json.loads(line) for line in (tmp_path / "nodes" / "run" / "metrics.jsonl").read_text().splitlines()]
+    found = {(line["name"], line["step"]): line["value"] for line in lines if line["name"].startswith("statistics.")}
+    root = 2 / 3
+    assert found == {
+        ("statistics.disagreement_before", 1): pytest.approx(8**0.5 / 10),
+        ("statistics.disagreement", 1): pytest.approx(root**0.5 / 10),
+        ("statistics.disagreement_least", 1): 0.0,
+        ("statistics.contraction", 1): pytest.approx((root / 8) ** 0.5),
+        ("statistics.disagreement_before", 2): pytest.approx(root**0.5 / 10),
+        ("statistics.disagreement", 2): pytest.approx(0.0, abs=2e-13),
+        ("statistics.disagreement_least", 2): pytest.approx(0.0, abs=1e-13),
+    }, "no contraction of what is rounding, and nothing of sums that are zero"
+    assert ("consensus.disagreement", 1) in {(line["name"], line["step"]) for line in lines}
+
+
 def test_a_sink_that_fails_is_switched_off_with_one_warning(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("a file where a folder should be")
     warnings: list[str] = []
@@ -157,3 +185,11 @@ def test_summary(tmp_path: Path) -> None:
     # Four agents in a ring, weights 1/3: eigenvalues 1, 1/3, 1/3, -1/3.
     assert summary["disagreement"]["contraction_predicted"] == pytest.approx(1 / 3)
     assert summary["disagreement"]["contraction_median"] == 0.3 and summary["disagreement"]["ratio"] == pytest.approx(0.9)
+    assert summary["disagreement"]["of"] == "consensus"
+
+
+def test_the_summary_tells_of_sums_where_no_parameters_are_averaged(tmp_path: Path) -> None:
+    given = {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": None}}
+    write_rows(tmp_path, "run", [(1.0, "statistics.contraction", c) for c in (0.3, 0.1, 0.3)] + [(1.0, "statistics.disagreement", 0.5)])
+    found = summarize(tmp_path, Configuration.model_validate(given), {"exit_code": 0}, {})["disagreement"]
+    assert (found["of"], found["contraction_median"], found["last"]) == ("statistics", 0.3, 0.5)

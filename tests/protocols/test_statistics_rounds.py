@@ -12,6 +12,8 @@ import pytest
 from protocols.codec import decode, encode
 from protocols.consensus.averager import FixedSurroundings
 from protocols.consensus.rounds import AveragedStatistics
+from protocols.consensus.sketch import disagreement
+from protocols.consensus.statistics import Mixed
 from protocols.topology import TopologySettings, build, metropolis_weights
 from tests.protocols.statistics_worlds import SIZE, graph_of, vectors
 
@@ -91,6 +93,54 @@ def test_errors_fall_as_the_second_eigenvalue_says(kind: str) -> None:
         world.round()
     slope = np.polyfit(np.arange(40, 100), np.log(curve[40:100]), 1)[0]
     assert slope == pytest.approx(log(slem(kind, 8)), rel=0.02)
+
+
+def sketches(world: Lockstep) -> dict[int, np.ndarray]:
+    """Of each round that all have told of since this was asked last: `[n, 2, s]`."""
+    told: dict[int, list[np.ndarray]] = {}
+    for agent in world.agents.values():
+        for event in agent.events():
+            if isinstance(event, Mixed):
+                told.setdefault(event.round, []).append(event.sketch)
+    assert all(len(found) == len(world.names) for found in told.values()), "all tell of the same rounds"
+    return {number: np.array(told[number]) for number in sorted(told)}
+
+
+@pytest.mark.parametrize("kind", ["ring", "path", "star"])
+def test_sketches_show_how_far_all_are_from_the_total(kind: str) -> None:
+    world = Lockstep(kind, 5, tolerance=1e-300, most=90, report=1)
+    exact = []
+    for _ in range(90):
+        exact.append(disagreement(np.array([agent._x[:SIZE] for agent in world.agents.values()])))
+        world.round()
+    told = sketches(world)
+    assert list(told) == list(range(1, 91))
+    shown = [disagreement(found[:, 1]) for found in told.values()]
+    # 32 projections of differences that lie in four dimensions at most: lengths to a quarter, and the same directions in every round.
+    assert np.allclose(np.log(shown[:50]), np.log(exact[:50]), atol=0.5)
+    slope = np.polyfit(np.arange(20, 40), np.log(shown[20:40]), 1)[0]
+    assert slope == pytest.approx(log(slem(kind, 5)), rel=0.02)
+    for before, after in zip(list(told.values())[1:], told.values(), strict=False):
+        assert np.array_equal(before[:, 0], after[:, 1]), "a round begins where the last one ended"
+    means = np.array([found[:, 1].mean(axis=0) for found in told.values()])
+    assert np.allclose(means, means[0], atol=1e-12), "their mean is that of the total, in every round"
+
+
+def test_rounds_that_are_told_of_are_counted_on_from_session_to_session() -> None:
+    world = Lockstep("ring", 5, tolerance=1e-300, most=25, report=10)
+    for _ in range(30):
+        world.round()
+    assert list(sketches(world)) == [10, 20]
+    for name, agent in world.agents.items():
+        agent.publish(2 * world.s[name], 2, world.now)
+    for _ in range(30):
+        world.round()
+    second = sketches(world)
+    assert list(second) == [35, 45]
+    silent = Lockstep("ring", 5, most=25)
+    for _ in range(30):
+        silent.round()
+    assert sketches(silent) == {}
 
 
 def test_the_hub_of_a_star_is_exact_after_one_round_and_its_leaves_are_not() -> None:
