@@ -19,6 +19,7 @@ from orchestrator.run_files import figure_files, read_lines
 
 EVALUATION = "eval."
 """beginning of the names of figures of greedy episodes"""
+SUMS = "statistics."
 GOAL = ".goal."
 """between the name of a figure of one goal and the goal's landmarks: `eval.own.success.goal.0-2`"""
 ENVIRONMENT, RUN = "env-0", "run"
@@ -91,6 +92,8 @@ class Summary:
     evaluation: list[Curve] = field(default_factory=list)
     goals: list[GoalResult] = field(default_factory=list)
     world_model: list[Curve] = field(default_factory=list)
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)
+    """agent -> newest `statistics.*`, where statistics are summed"""
     averaged: str = "consensus"
     """what the next three are about: consensus on parameters, or, where there is none, `statistics` that are averaged"""
     contraction_measured: float | None = None
@@ -156,6 +159,11 @@ def summarize(directory: Path) -> Summary:
     summary.evaluation = [curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
     summary.goals = _goals({name: nodes for name, nodes in evaluation.items() if GOAL in name})
     summary.world_model = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
+    for name, nodes in sorted(series.items()):
+        if name.startswith(SUMS):
+            for node, points in nodes.items():
+                if node != RUN:
+                    summary.sums.setdefault(node, {})[name.removeprefix(SUMS)] = points[-1].value
     _consensus(summary, series, config, stored)
     _time(summary, series)
     _resources(summary, stored)
@@ -286,6 +294,8 @@ def after_run(directory: Path) -> str:
     told = [c for c in summary.training if c.name == "convention.accuracy"]
     told += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
     lines = [f"{c.name:<34} {curve_text(c)}" for c in (*told, *summary.world_model)]
+    if summary.sums:
+        lines.append(f"{'statistics':<34} {sums_text(summary)}")
     if summary.contraction_measured is not None:
         predicted = summary.contraction_predicted
         beside = f" (predicted {predicted:.3f})" if predicted is not None else ""
@@ -302,6 +312,22 @@ def after_run(directory: Path) -> str:
     if (directory / "tensorboard").is_dir():
         lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
     return "\n".join(lines)
+
+
+def sums_text(summary: Summary) -> str:
+    """`of 5 agents everywhere, 1.0 MiB taken by an agent a refresh` (ledger), or `of 4 .. 5 agents`."""
+    nodes = list(summary.sums.values())
+    held = [int(node.get("origins", 0)) for node in nodes]
+    text = f"of {min(held)} agents everywhere" if min(held) == max(held) else f"of {min(held)} .. {max(held)} agents"
+    if refreshes := [taken for node in nodes if (taken := taken_a_refresh(node)) is not None]:
+        text += f", {figures.size(statistics.mean(refreshes))} taken by an agent a refresh"
+    return text
+
+
+def taken_a_refresh(node: dict[str, float]) -> float | None:
+    """Bytes of others' statistics for each own publication in this life; None unless they travel in a ledger."""
+    published = node.get("published", 0.0)
+    return node["bytes_taken"] / published if published and "bytes_taken" in node else None
 
 
 def faults_text(faults: dict[str, Any]) -> str:

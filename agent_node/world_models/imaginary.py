@@ -63,6 +63,8 @@ class ImaginaryBuffer:
         self._reward, self._optimism = reward, optimism
         self._random = np.random.default_rng(seed)
         self._kept: deque[Imagined] = deque(maxlen=settings.kept)
+        self._whole: Imagined | None = None
+        """all that is kept in one piece, to draw from"""
 
     def __len__(self) -> int:
         """Transitions that it holds."""
@@ -98,6 +100,7 @@ class ImaginaryBuffer:
             parts.append(Imagined(state, choice.actions, luck, reward, following, epistemic, trust))
             state = following
         self._kept.append(_together(parts))
+        self._whole = _together(list(self._kept))
 
     def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
         """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""
@@ -113,13 +116,9 @@ class ImaginaryBuffer:
 
     def sample(self, n: int) -> Imagined:
         """n transitions uniformly, with replacement; `ValueError` while there are none."""
-        sizes = [len(part.reward) for part in self._kept]
-        if not sum(sizes):
+        if self._whole is None:
             raise ValueError("nothing has been imagined yet; refresh first")
-        counts = self._random.multinomial(n, np.array(sizes) / sum(sizes))
-        return _together(
-            [part.rows(self._random.integers(0, size, count)) for part, size, count in zip(self._kept, sizes, counts, strict=True) if count]
-        )
+        return self._whole.rows(self._random.integers(0, len(self), n))
 
 
 def _together(parts: list[Imagined]) -> Imagined:

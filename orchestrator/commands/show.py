@@ -91,7 +91,7 @@ def _print(console: Console, summary: Summary) -> None:
 
     from orchestrator.commands.show_faults import print_faults
     from orchestrator.live import figures
-    from orchestrator.show import BINS, curve_text, time_text
+    from orchestrator.show import BINS, curve_text, taken_a_refresh, time_text
 
     def table(title: str, *headings: str) -> Table:
         console.print(Text(f"\n{title}", "bold"))
@@ -133,6 +133,13 @@ def _print(console: Console, summary: Summary) -> None:
         console.print(made)
         if len(summary.goals) > _GOALS:
             console.print(Text(f" and {len(summary.goals) - _GOALS} more: orchestrate show {summary.run} --json"))
+    if summary.sums:
+        made = table("statistics", "node", "agents", "missing", "published", "taken a refresh", "refused")
+        for node, sums in sorted(summary.sums.items()):
+            taken = taken_a_refresh(sums)
+            numbers = [f"{sums.get(name, 0):.0f}" for name in ("origins", "staleness", "published")]
+            made.add_row(*map(Text, (node, *numbers, "-" if taken is None else figures.size(taken), f"{sums.get('refused', 0):.0f}")))
+        console.print(made)
     if summary.world_model:
         made = table("world model", "figure", "first", "best", "last")
         for c in summary.world_model:

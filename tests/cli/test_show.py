@@ -158,3 +158,16 @@ def test_a_configuration_is_drawn(orchestrate: Orchestrate) -> None:
     assert "graph" in orchestrate("show", str(CONFIG), "--format", "dot").stdout
     assert orchestrate("show", str(CONFIG), "agents.count=0").returncode == 3
     json.loads(orchestrate("show", str(CONFIG), "--json").stdout)
+
+
+def test_sums_of_statistics_are_told_with_their_traffic(run: Path, orchestrate: Orchestrate) -> None:
+    for i, (origins, published) in enumerate(((4, 10), (3, 20)), start=1):
+        path = run / "nodes" / f"agent-{i}" / "metrics.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        values = {"origins": origins, "staleness": 1, "published": published, "refused": 2, "bytes_taken": 2**21 * 10}
+        with path.open("a") as file:
+            for name, value in values.items():
+                file.write(json.dumps({"t": 1.0, "step": 1, "episode": 1, "name": f"statistics.{name}", "value": value}) + "\n")
+    assert "statistics of 3 .. 4 agents, 1.5 MiB taken by an agent a refresh" in " ".join(after_run(run).split())
+    text = " ".join(orchestrate("show", "night").stdout.split())
+    assert "agent-1 4 1 10 2.0 MiB 2" in text and "agent-2 3 1 20 1.0 MiB 2" in text
