@@ -105,13 +105,21 @@ CASES = [
     _case(
         "statistics of what is no sum",
         START + PLACE + "agents: {world_model: {kind: ensemble}}\nexchange: {statistics: «{}}\n",
-        M("exchange.statistics", "agent-0 has world model ensemble, which is no sum over its data; write null"),
+        M("exchange.statistics", "the world model of agent-0, ensemble, is no sum over its data; write null"),
     ),
     _case(
         "a ledger of too many",
-        START + "environment: {id: reward_collection}\nagents: {count: 129, goals: null, learner: {kind: sac}, world_model: {kind: gp}}\n"
+        START + "environment: {id: reward_collection}\nagents: {count: 129, goals: null, world_model: {kind: gp, imagined_ratio: 0}}\n"
         "exchange: {statistics: {mode: «ledger}}\n",
         M("exchange.statistics.mode", "a ledger holds the statistics of up to 128 agents, not of 129; use pushsum"),
+    ),
+    _case(
+        "rewards that nobody predicts",
+        START + "environment: {id: reward_collection}\n"
+        "agents: {count: 2, goals: null, learner: {kind: sac}, world_model: «{kind: gp}, overrides: {agent-1: {world_model: "
+        "{kind: gp, imaginary: {reward: «model}}}}}\n",
+        M("agents.world_model", "a Gaussian process predicts no rewards"),
+        M("agents.overrides.agent-1.world_model.imaginary.reward", "write imaginary: {reward: learned} (or known), or imagined_ratio: 0"),
     ),
     _case(
         "plans that nobody takes notice of",
@@ -120,7 +128,7 @@ CASES = [
     ),
     _case(
         "averages of statistics on one-way edges",
-        START + "environment: {id: reward_collection}\nagents: {count: 4, goals: null, learner: {kind: sac}, world_model: {kind: gp}}\n"
+        START + "environment: {id: reward_collection}\nagents: {count: 4, goals: null, world_model: {kind: gp, imagined_ratio: 0}}\n"
         "network: {topology: {kind: exponential}}\nexchange: {statistics: {mode: «mh}}\n",
         M("exchange.statistics.mode", '"mh" needs an undirected graph'),
     ),
@@ -431,7 +439,7 @@ CASES = [
     ),
     _case(
         "gaussian processes",
-        START + PLACE + "agents:\n  world_model: {kind: gp, basis: fourier, features: «33, bounds: «[[1, -1]]}\n",
+        START + PLACE + "agents:\n  world_model: {kind: gp, imagined_ratio: 0, basis: fourier, features: «33, bounds: «[[1, -1]]}\n",
         M("agents.world_model.features", "come in pairs, and 33 is odd"),
         M("agents.world_model.bounds", "the least value 1 is not below the largest one, -1"),
     ),

@@ -107,6 +107,11 @@ def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
                 if low >= high:
                     yield Finding((*top, "world_model", "bounds"), f"the least value {low:g} is not below the largest one, {high:g}")
                     break
+            imagines = model.imagined_ratio > 0 and isinstance(settings.learner, ReplaySettings)
+            if imagines and (model.imaginary is None or model.imaginary.reward == "model"):
+                text = "a Gaussian process predicts no rewards, and all that is imagined would earn 0"
+                where = (*top, "world_model") if model.imaginary is None else (*top, "world_model", "imaginary", "reward")
+                yield Finding(where, f"{text}; write imaginary: {{reward: learned}} (or known), or imagined_ratio: 0")
         if isinstance(model, GPSettings) and model.basis == "fourier" and model.features % 2:
             text = f"random Fourier features come in pairs, and {model.features} is odd; write {model.features + 1}"
             yield Finding((*top, "world_model", "features"), text)
@@ -122,8 +127,10 @@ def _statistics(subject: Subject) -> Iterator[Finding]:
         model = settings.world_model
         grid = model is not None and model.imaginary is not None and model.imaginary.reward == "learned"
         if not isinstance(model, GPSettings) and not grid:
-            what = f"has world model {model.kind}" if model is not None else "has no world model"
-            text = f"{name} {what}, which is no sum over its data; write null, or choose agents.world_model.kind gp"
+            what = (
+                f"the world model of {name}, {model.kind}, is no sum over its data" if model is not None else f"{name} has no world model"
+            )
+            text = f"there is nothing to add up: {what}; write null, or choose agents.world_model.kind gp"
             yield Finding(where, text)
             break
     if statistics.mode == "mh" and not isinstance(graph, UnfitTopology) and graph.directed:
