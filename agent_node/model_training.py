@@ -13,7 +13,7 @@ from protocols.telemetry import TimeShares
 
 HELD_OUT_NEEDED = 256
 """held-out transitions before the model's error is measured for the first time, which is before its first fit; half of what a smaller
-buffer holds out, so that no model waits for ever"""
+buffer holds out. A model waits for them no longer than until twice `warmup` transitions are there"""
 ERROR_SAMPLE = 2048
 BATCH, WARMUP = 256, 2000
 """transitions in a fit, and in the buffer before the first one, where neither the model nor the learner says"""
@@ -80,15 +80,18 @@ class ModelTraining:
     def _measure_once(self) -> None:
         """The error before the first fit: what all later ones are compared with."""
         buffer = self._parts.buffer
-        if not self._measured and buffer is not None and buffer.held_out_count >= self._needed:
+        if self._measured or buffer is None:
+            return
+        if buffer.held_out_count >= self._needed or len(buffer) >= 2 * self._warmup:
             self._measured = True
-            if self._needed:
+            if buffer.held_out_count:
                 self._sums["world_model.error"].append(self.error())
 
     def error(self) -> float:
-        """Held-out one-step error of the world model (`WorldModel.error`); NaN while too little is held out."""
+        """Held-out one-step error of the world model (`WorldModel.error`); NaN before it is measured for the first time, or where nothing
+        is held out."""
         model, buffer = self._parts.model, self._parts.buffer
-        if model is None or buffer is None or not 0 < self._needed <= buffer.held_out_count:
+        if model is None or buffer is None or not self._measured or not buffer.held_out_count:
             return float("nan")
         with self._time.spent("model"):
             return model.error(buffer.model_data(ERROR_SAMPLE, self._parts.random["model"], held_out=True))

@@ -82,3 +82,23 @@ def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
         assert last(directory, "agent-0", "plans.heard") > 0 and last(directory, "agent-0", "statistics.published") >= 5
         digests.append([newest(directory, f"agent-{i}").read_bytes() for i in range(4)])
     assert digests[0] == digests[1]
+
+
+def test_an_ensemble_is_averaged_and_its_rewards_are_summed(tmp_path: Path) -> None:
+    """Parameters by consensus and reward cells by statistics, side by side on the same edges; one is killed and comes back."""
+    runs = tmp_path / "runs"
+    rules = [rule for rule in SHORT if "world_model" not in rule]
+    small = ["agents.world_model.hidden=[16]", "agents.world_model.warmup=50", "agents.world_model.imaginary.starts=32"]
+    crash = "faults={events: [{id: crash, at: {step: 300}, process: {target: agent-1, action: kill, restart_after: 1s}}]}"
+    done = orchestrate(
+        runs, "up", str(CONFIGS / "ensemble.yaml"), "--name", "mixed", *rules, *small, "until={steps: 800}", "clock=wall", crash,
+        "exchange.consensus.every={updates: 10}", "supervision.checkpoint=1s", "environment.copies=4", "evaluation.final=4",
+        timeout=180,
+    )  # fmt: skip
+    directory = runs / "mixed"
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert metrics(directory, "run", "consensus.disagreement")
+    for i in range(4):
+        agent = f"agent-{i}"
+        assert last(directory, agent, "statistics.origins") == 4
+        assert last(directory, agent, "consensus.rounds") >= 0 and metrics(directory, agent, "world_model.model_loss")
