@@ -15,7 +15,7 @@ from agent_node.settings import PlanSettings
 from agent_node.world_models.world import World
 from protocols.consensus.averager import Surroundings
 from protocols.errors import ConfigurationError
-from protocols.plans import PlanExchange
+from protocols.plans import PlanExchange, Planned
 from protocols.segments import layout_digest
 
 
@@ -32,11 +32,15 @@ class Plans:
             name, surroundings.everybody, layout_digest(features.layout), features.size, features.action_size, features.discrete
         )
         self._told = 0
+        self._heard: list[Planned] = []
 
     def consider(self, now: float) -> None:
         """Let the model count what the neighbours plan, and tell the own plan if the model has learnt since. To be called at every tick,
         before the model learns."""
-        self._model.expect([(plan.observation[:, None], plan.action) for plan in self.machine.plans()])
+        plans = self.machine.plans()
+        if plans != self._heard:
+            self._heard = plans
+            self._model.expect([(plan.observation[:, None], plan.action) for plan in plans])
         if self._world.refreshes > self._told:
             self._told = self._world.refreshes
             steps = self._world.plan(self._settings.steps)

@@ -266,8 +266,8 @@ def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
                     real[name].update([(episode.goal, episode.message, episode.total_reward)])
     for name in (A, B):
         playing = run.playing[name]
-        assert playing.goals is not None and playing.goals.game is not None and playing.hindsight is not None
-        np.testing.assert_array_equal(playing.goals.game.table, real[name].table)
+        assert playing.exchanges.goals is not None and playing.exchanges.goals.game is not None and playing.exchanges.hindsight is not None
+        np.testing.assert_array_equal(playing.exchanges.goals.game.table, real[name].table)
         assert real[name].table.any() and playing.trainer.updates > 100
         sample = playing.parts.buffer.sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
         paid = sample.relabelled & (sample.reward > 0)
@@ -281,7 +281,7 @@ def test_joint_learning_progress_hears_of_every_episode_whose_trace_has_come(loo
     run.environment.evaluate(20, aligned=False)
     run.tick(300)
     for name, other in ((A, B), (B, A)):
-        source = run.playing[name].goals.source  # type: ignore[union-attr]
+        source = run.playing[name].exchanges.goals.source  # type: ignore[union-attr]
         assert isinstance(source, JointLearningProgress)
         goals = {episode.number: episode.goal for episode in run.finished[other]}
         reference = JointLearningProgress(JointLearningProgressSettings(window=10), SPACE.count)
@@ -298,7 +298,7 @@ def test_a_source_that_hears_of_partners_stays_uniform_without_traces(loopback: 
     run = loopback(ExchangeSettings(hindsight=None))
     run.tick(150)
     for name in (A, B):
-        assert not run.playing[name].goals.source.probabilities().std()  # type: ignore[union-attr]
+        assert not run.playing[name].exchanges.goals.source.probabilities().std()  # type: ignore[union-attr]
 
 
 def test_a_monitor_finds_the_joint_touch_of_both_members_equal(loopback: Make) -> None:

@@ -178,14 +178,14 @@ def test_malformed_offers_are_dropped_whole(node: AgentNode, changes: dict[str, 
     join(node)
     come(node, "env", ENVIRONMENT, Offer(), offer(**changes))
     assert node.transport.counters["rx.bad.E_FRAME"] == 1
-    assert node.playing is not None and node.playing.goals is not None and node.playing.goals.agreement(4) is None
+    assert node.playing is not None and node.playing.exchanges.goals is not None and node.playing.exchanges.goals.agreement(4) is None
     come(node, "env", ENVIRONMENT, Offer(), offer())
-    assert node.playing.goals.agreement(5) is not None
+    assert node.playing.exchanges.goals.agreement(5) is not None
 
 
 def test_averaging_waits_for_no_neighbour_that_is_not_there(node: AgentNode) -> None:
     join(node)
-    assert node.playing is not None and node.playing.averaging is not None
-    machine = node.playing.averaging.machine
-    machine.begin(0, np.zeros(node.playing.averaging.layout.size, np.float32), 0.0)
+    assert node.playing is not None and node.playing.exchanges.averaging is not None
+    machine = node.playing.exchanges.averaging.machine
+    machine.begin(0, np.zeros(node.playing.exchanges.averaging.layout.size, np.float32), 0.0)
     assert [send.dst for send in machine.outgoing()] == ["agent-1"], "agent-2 is lost"

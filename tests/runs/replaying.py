@@ -142,7 +142,9 @@ class _Twice:
         entry = node.control.roster.get(src)
         if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
             return  # an earlier life, or one that is over: that is the guard's affair
-        if isinstance(again.message, Offer) and not node.playing.goals._agreements.keys() >= set(again.arrays["episode"].tolist()):
+        if isinstance(again.message, Offer) and not node.playing.exchanges.goals._agreements.keys() >= set(
+            again.arrays["episode"].tolist()
+        ):
             return  # an agent forgets what was agreed on when the episode is over
         before = state(node)
         handle(again)
