@@ -49,7 +49,7 @@ def played() -> Make:
 
 
 def sharing(run: Loopback, name: str) -> SegmentSharing:
-    hindsight = run.playing[name].hindsight
+    hindsight = run.playing[name].exchanges.hindsight
     assert hindsight is not None and hindsight.segments is not None
     return hindsight.segments
 
