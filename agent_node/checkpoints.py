@@ -31,7 +31,7 @@ def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manif
     """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
     directory.mkdir(parents=True, exist_ok=True)
     # Conversations keep times among their state, of which some are infinite for good reasons.
-    learnt = {name: tensor for name, tensor in tensors.items() if not name.startswith("averaging/")}
+    learnt = {name: tensor for name, tensor in tensors.items() if not name.startswith(("averaging/", "statistics/"))}
     diverged = [name for name, tensor in learnt.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
     if diverged:
         raise FloatingPointError(

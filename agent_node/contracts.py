@@ -239,10 +239,14 @@ class Additive(Protocol):
         """`ValueError` that says why a vector can't be the sums over one other agent's transitions."""
         ...
 
+    def published(self) -> None:
+        """The own sums, as they are, have been told: they are in every `total` from now on."""
+        ...
+
     def use(self, total: NDArray[np.float64], complete: bool) -> None:
-        """Rest on `total` from now on (a model: from the next `refit` on), the sum over all agents as far as it is known, own data
-        included. `complete` false: an estimate by averaging that has not mixed yet, in which data may count several times; the mean
-        comes from it, the variance from the own data alone. `ValueError` for another length."""
+        """Rest on `total` from now on (a model: from the next `refit` on), the sum over all agents as far as it is known, with the own
+        data that were `published`. `complete` false: an estimate by averaging that has not mixed yet, in which data may count several
+        times; the mean comes from it, the variance from the own data alone. `ValueError` for another length."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 
 import numpy as np
@@ -11,6 +12,7 @@ from agent_node.parts import Parts
 from agent_node.settings import ReplaySettings
 from protocols.telemetry import TimeShares
 
+logger = logging.getLogger(__name__)
 HELD_OUT_NEEDED = 256
 """held-out transitions before the model's error is measured for the first time, which is before its first fit; half of what a smaller
 buffer holds out. A model waits for them no longer than until twice `warmup` transitions are there"""
@@ -46,6 +48,9 @@ class ModelTraining:
         if isinstance(parts.model, AdditiveModel):
             if parts.model.due:
                 self._refit(parts.model)
+            elif parts.world is not None and parts.world.blank:
+                with self._time.spent("model"):
+                    parts.world.refresh()
             return
         if self._measured and len(parts.buffer) >= self._warmup:
             self._credit += settings.updates_per_tick
@@ -73,7 +78,12 @@ class ModelTraining:
     def _refit(self, model: AdditiveModel) -> None:
         """An additive model has taken in enough: it is computed anew, and imagined with."""
         with self._time.spent("model"):
-            self._count(model.refit())
+            try:
+                self._count(model.refit())
+            except ValueError as error:
+                # A total by averaging can't be checked before it is used. The model stays as it was; the next total may be better.
+                logger.warning("the world model can't rest on the newest statistics, and stays as it was: %s", error)
+                self._sums["world_model.refused"].append(1.0)
             if self._parts.world is not None:
                 self._parts.world.refresh()
 

@@ -17,6 +17,7 @@ from agent_node.exchange.plans import Plans
 from agent_node.exchange.statistics import StatisticsExchange
 from agent_node.parts import Parts
 from agent_node.persona import Persona
+from protocols.errors import ConfigurationError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
 from protocols.seeds import Stream, generator, integer
@@ -54,9 +55,13 @@ class Exchanges:
             )
             neighbours.add(self.averaging.machine, now)
         if settings.statistics is not None and parts.world is not None and parts.world.shared is not None:
-            self.statistics = StatisticsExchange(
-                settings.statistics, parts.world.shared, persona.name, joined.members, surroundings, self._random, persona.incarnation
-            )
+            try:
+                self.statistics = StatisticsExchange(
+                    settings.statistics, parts.world.shared, persona.name, joined.members, surroundings, self._random, persona.incarnation
+                )
+            except ValueError as error:
+                text = f"exchange.statistics: {error}; or have less to add: agents.world_model.features, or larger cells of rewards"
+                raise ConfigurationError(text) from None
             neighbours.add(self.statistics.machine, now)
         if settings.plans is not None and parts.world is not None:
             self.plans = Plans(settings.plans, persona.name, parts.world, parts.features, surroundings)

@@ -38,7 +38,8 @@ class StatisticsExchange:
         incarnation: int = 1,
     ) -> None:
         self._began = np.array(shared.statistics(), np.float64)
-        """what it came with"""
+        """what it came with, and from how many transitions"""
+        self._began_transitions = shared.transitions
         self.machine = create_statistics(
             settings, name, members, surroundings, shared.basis_id, self._began.size, random, incarnation, self._broken
         )
@@ -56,11 +57,12 @@ class StatisticsExchange:
         transitions = self._shared.transitions
         if transitions and self.machine.unpublished(transitions) >= self._settings.least:
             self.machine.publish(self.own(), transitions, now)
+            self._shared.published()
             self._publications += 1
             self._hear()
-        if self._news:
+        total = self.machine.total() if self._news else None
+        if total is not None and total.origins:  # the sum of nobody's data would be less than the own ones
             self._news = False
-            total = self.machine.total()
             self._shared.use(total.vector, total.complete)
 
     def _broken(self, origin: str, vector: Vector) -> str:
@@ -118,7 +120,8 @@ class StatisticsExchange:
     def state(self) -> dict[str, NDArray[Any]]:
         """What a checkpoint keeps besides the model."""
         state = {f"machine/{name}": array for name, array in self.machine.state().items()}
-        return state | {"recovered": self._recovered.copy()}
+        began = np.append(self._began, self._began_transitions)
+        return state | {"recovered": self._recovered.copy(), "began": began}
 
     def load_state(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
         """Restore. `together`: all agents go on from this checkpoint; else only this one does, and what the others hold may be newer:
@@ -127,6 +130,10 @@ class StatisticsExchange:
         if recovered is None or recovered.shape != self._recovered.shape:
             raise ValueError(f"the checkpoint has no statistics of {self._recovered.size} numbers")
         self._recovered = np.array(recovered, np.float64)
+        began = state.get("began")
+        if together and began is not None and began.shape == (self._began.size + 1,):
+            # The same life goes on: what a former one is found to have published, it has published before this beginning.
+            self._began, self._began_transitions = np.array(began[:-1], np.float64), int(began[-1])
         if together or isinstance(self.machine, Ledger):
             self.machine.load_state({name.removeprefix("machine/"): array for name, array in state.items() if name.startswith("machine/")})
         self._news = True
@@ -142,6 +149,8 @@ class StatisticsExchange:
             elif isinstance(event, Former):
                 # It contains all that this life began with, since both are sums over beginnings of one series of data.
                 self._recovered = event.payload - self._began
+                self.machine.published = max(self.machine.published, self._began_transitions)
+                self._shared.published()
                 logger.info("%s takes up what its former life has published", self._name)
             elif isinstance(event, Foreign):
                 logger.warning("%s refuses what %s sends: %s", self._name, event.src, event.reason)

@@ -93,7 +93,9 @@ class ImaginaryBuffer:
             newest = newest.astype(state.dtype)
             reward = prediction.reward if self._reward is None else self._reward(newest, choice.actions)
             following = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
-            epistemic = prediction.epistemic.astype(np.float32)
+            # A drawn function knows no doubt of its own.
+            judged = prediction if predict == self._model.predict else self._model.predict(state, choice.actions)
+            epistemic = judged.epistemic.astype(np.float32)
             if self.settings.trust is not None:
                 trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.trust)
             reward, trust = reward.astype(np.float32), trusted.astype(np.float32)

@@ -8,6 +8,7 @@ A smooth model rounds off what is paid in one small spot only; a cell does not. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ class RewardGrid:
         """own ones absorbed so far"""
         self._own: Floats = np.zeros((2, self.cells))
         self._total: Floats = np.zeros((2, self.cells))
+        """what it predicts from: everybody's, as far as it is known, and all own ones"""
+        self._news: Floats = np.zeros((2, self.cells))
+        """own ones that nobody has been told of"""
 
     def _index(self, place: Array) -> NDArray[np.int64]:
         within = np.floor((place.astype(np.float64) - self._low) / self._cell).astype(np.int64)
@@ -47,12 +51,14 @@ class RewardGrid:
             gained = np.bincount(index, weights, self.cells)
             self._own[row] += gained
             self._total[row] += gained
+            self._news[row] += gained
         self.transitions += len(index)
 
     @property
     def basis_id(self) -> str:
         """What must be equal for statistics to be added: where the cells lie."""
-        return f"grid {self._low.tolist()} {self._shape} {self._cell}"
+        text = f"grid {self._low.tolist()} {self._shape} {self._cell}"
+        return blake2b(text.encode(), digest_size=32).hexdigest()
 
     def statistics(self) -> Floats:
         """The own counts and sums, `[2 * cells]`: those of several agents may be added."""
@@ -66,9 +72,15 @@ class RewardGrid:
         if (total[count == 0] != 0).any():
             raise ValueError("a reward grid has rewards in cells where nobody was")
 
+    def published(self) -> None:
+        """The own sums have been told (`Additive.published`)."""
+        self._news[:] = 0.0
+
     def use(self, total: Floats, complete: bool = True) -> None:
-        """Predict from the sum of all agents' statistics (`Additive.use`). `ValueError` for those of another grid."""
-        self._total = self._shaped(total).copy()
+        """Predict from the sum of all agents' statistics (`Additive.use`), and from the own ones that are not among them yet: a site that
+        was just found must not be forgotten. `ValueError` for those of another grid."""
+        self._total = self._shaped(total) + self._news
+        np.maximum(self._total[0], 0.0, out=self._total[0])  # averages that have not mixed, or a lie, may be no counts
 
     def _shaped(self, vector: Floats) -> Floats:
         if vector.shape != (2 * self.cells,):
@@ -83,11 +95,11 @@ class RewardGrid:
 
     def state(self) -> dict[str, Floats]:
         """Everything a restart needs."""
-        return {"own": self._own.copy(), "total": self._total.copy()}
+        return {"own": self._own.copy(), "total": self._total.copy(), "news": self._news.copy()}
 
     def load_state(self, state: dict[str, Floats]) -> None:
         """Restore; `ValueError` for those of another grid."""
-        for name, mine in (("own", self._own), ("total", self._total)):
+        for name, mine in (("own", self._own), ("total", self._total), ("news", self._news)):
             if name not in state or state[name].shape != mine.shape:
                 raise ValueError(f"reward grid: {name} is missing, or not of {self.cells} cells")
             mine[:] = state[name]

@@ -42,6 +42,11 @@ class SharedStatistics:
         for part, numbers in zip(self._parts, self._cut(vector), strict=True):
             part.check(numbers)
 
+    def published(self) -> None:
+        """The own sums, as they are, have been told (`Additive.published`)."""
+        for part in self._parts:
+            part.published()
+
     def use(self, total: Vector, complete: bool) -> None:
         """Rest on the sum over all agents (`Additive.use`)."""
         for part, numbers in zip(self._parts, self._cut(total), strict=True):

@@ -89,6 +89,11 @@ class World:
         every = 0 if self.settings.imaginary is None else self.settings.imaginary.every
         return self._kept is not None and self.model.ready and self.steps - self._refreshed >= every
 
+    @property
+    def blank(self) -> bool:
+        """Whether imagined transitions are kept, there are none, and the model could imagine: after a restart."""
+        return self._kept is not None and not len(self._kept) and self.model.ready
+
     def refresh(self) -> None:
         """The model has learnt: imagine with it, where imagined transitions are kept."""
         self._refreshed = self.steps

@@ -37,9 +37,26 @@ def test_the_sum_of_parts_is_the_whole(rows: list[tuple[float, float, float]], c
     for one, part in ((first, data[:cut]), (second, data[cut:]), (both, data)):
         if len(part):
             one.absorb(part[:, :2], part[:, 2])
+    first.published()
     first.use(first.statistics() + second.statistics())
     for mine, whole in zip(first.predict(data[:, :2]), both.predict(data[:, :2]), strict=True):
         np.testing.assert_allclose(mine, whole, atol=1e-6)
+
+
+def test_what_was_just_found_is_not_forgotten_for_the_news_of_others() -> None:
+    mine, other = grid(), grid()
+    mine.absorb(np.array([[1.0, 1.0]] * 10), np.ones(10))
+    mine.published()
+    told = mine.statistics()
+    mine.absorb(np.array([[5.0, 5.0]] * 19), np.ones(19))
+    other.absorb(np.array([[-5.0, 0.0]] * 9), np.ones(9))
+    mine.use(told + other.statistics())
+    np.testing.assert_allclose(mine.predict(np.array([[1.0, 1.0], [5.0, 5.0], [-5.0, 0.0]]))[0], [10 / 11, 0.95, 0.9], rtol=1e-6)
+    again = grid()
+    again.load_state(mine.state())
+    again.published()
+    again.use(mine.statistics() + other.statistics())
+    np.testing.assert_allclose(again.predict(np.array([[5.0, 5.0]]))[0], [0.95], rtol=1e-6)
 
 
 def test_states_and_sums_of_other_grids_are_refused() -> None:

@@ -45,6 +45,9 @@ class CountingModel:
         if vector[-1] < 0:
             raise ValueError("a count is not negative")
 
+    def published(self) -> None:
+        pass
+
     def use(self, total: np.ndarray, complete: bool) -> None:
         self.used.append((total.copy(), complete))
 
@@ -183,8 +186,11 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         assert np.allclose(world.sides["agent-1"].own(), before - sum(world.models[f"agent-{i}"].statistics() for i in (0, 2)))
         for side in world.sides.values():
             assert np.allclose(side.total().vector, before), "nothing that was published is lost"
-        count = reborn.statistics()
-        reborn.see(120)
+        count, told = reborn.statistics(), world.sides["agent-1"].figures()["statistics.published"]
+        reborn.see(99)
+        world.run(1.0)
+        assert world.sides["agent-1"].figures()["statistics.published"] == told, "99 beyond what the former life has told are too few"
+        reborn.see(21)
         world.run(1.0)
         for side in world.sides.values():
             assert np.allclose(side.total().vector, before + reborn.statistics() - count)

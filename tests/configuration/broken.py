@@ -108,6 +108,17 @@ CASES = [
         M("exchange.statistics", "the world model of agent-0, ensemble, is no sum over its data; write null"),
     ),
     _case(
+        "sums that fall",
+        START + "environment: {id: reward_collection}\n"
+        "agents: {count: 2, goals: null, world_model: {kind: gp, imagined_ratio: 0, half_life: 500}}\nexchange: {statistics: «{}}\n",
+        M("exchange.statistics", "agent-0 forgets (agents.world_model.half_life)"),
+    ),
+    _case(
+        "kept imagination of what has goals",
+        START + PLACE + "agents: {world_model: {kind: ensemble, imaginary: «{}}}\n",
+        M("agents.world_model.imaginary", "imagined transitions that are kept know no goals; write null"),
+    ),
+    _case(
         "a ledger of too many",
         START + "environment: {id: reward_collection}\nagents: {count: 129, goals: null, world_model: {kind: gp, imagined_ratio: 0}}\n"
         "exchange: {statistics: {mode: «ledger}}\n",

@@ -128,6 +128,9 @@ class GPModel:
         """`ValueError` that says why this can't be one agent's sums (`Statistics.validate`)."""
         self._unpack(vector).validate(self.basis)
 
+    def published(self) -> None:
+        """Nothing follows: the posterior of all agents that hold one total is the same, so what only this one knows waits."""
+
     def use(self, total: NDArray[np.float64], complete: bool) -> None:
         """Rest on this sum from the next refit on (`Additive.use`)."""
         self._total, self._complete = self._unpack(total), complete

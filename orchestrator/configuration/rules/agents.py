@@ -137,6 +137,13 @@ def _statistics(subject: Subject) -> Iterator[Finding]:
         yield Finding((*where, "mode"), '"mh" needs an undirected graph; use ledger or pushsum')
     from protocols.consensus.ledger import MOST_ORIGINS
 
+    for name, settings in agents_of(subject).items():
+        if isinstance(settings.world_model, GPSettings) and settings.world_model.half_life is not None:
+            text = (
+                f"{name} forgets (agents.world_model.half_life), and sums that fall can't be told from those of a former life; write null"
+            )
+            yield Finding(where, f"{text} for one of them")
+            break
     count = subject.configuration.agents.count
     if statistics.mode == "ledger" and count > MOST_ORIGINS:
         yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {count}; use pushsum")

@@ -40,6 +40,9 @@ def _goals(subject: Subject) -> Iterator[Finding]:
         if settings.goals is not None and settings.goals.needs_traces and exchange.hindsight is None:
             text = f"{settings.goals.kind} learns from what the partners tell after an episode, and exchange.hindsight is null"
             yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")
+        if goals > 0 and settings.world_model is not None and settings.world_model.imaginary is not None:
+            text = "imagined transitions that are kept know no goals; write null, which imagines goals anew for every batch"
+            yield Finding((*top, "world_model", "imaginary"), text)
     for part in ("negotiation", "hindsight"):
         if getattr(exchange, part) is not None and goals == 0:
             yield Finding(
