@@ -30,6 +30,9 @@ class ImaginarySettings(Settings):
     one; learned: by means over the cells of a grid"""
     cell: Positive = 0.5
     """learned: side of a cell, in units of the observation"""
+    paying: Probability = 0.0
+    """share of the imagined transitions in a batch that earn more than nothing, where there are any: what pays in a small spot only is
+    hardly ever met otherwise, and smoothed away"""
     trust: Positive | None = None
     """|sigma| of a prediction beyond which the rest of a trajectory teaches nothing to a policy that exploits; null: it may be any"""
 

@@ -65,6 +65,8 @@ class ImaginaryBuffer:
         self._kept: deque[Imagined] = deque(maxlen=settings.kept)
         self._whole: Imagined | None = None
         """all that is kept in one piece, to draw from"""
+        self._paying: NDArray[np.int64] = np.zeros(0, np.int64)
+        """its rows that earn more than nothing"""
 
     def __len__(self) -> int:
         """Transitions that it holds."""
@@ -103,6 +105,7 @@ class ImaginaryBuffer:
             state = following
         self._kept.append(_together(parts))
         self._whole = _together(list(self._kept))
+        self._paying = np.flatnonzero(self._whole.reward > 0)
 
     def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
         """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""
@@ -117,10 +120,15 @@ class ImaginaryBuffer:
         return np.concatenate(states), np.concatenate(actions)
 
     def sample(self, n: int) -> Imagined:
-        """n transitions uniformly, with replacement; `ValueError` while there are none."""
+        """n transitions, with replacement: the share `paying` of them among those that earn something, the others uniformly. (Values are
+        learnt off the policy, so that any mixture of states will do.) `ValueError` while there are none."""
         if self._whole is None:
             raise ValueError("nothing has been imagined yet; refresh first")
-        return self._whole.rows(self._random.integers(0, len(self), n))
+        rows = self._random.integers(0, len(self), n)
+        chosen = round(self.settings.paying * n)
+        if chosen and len(self._paying):
+            rows[:chosen] = self._random.choice(self._paying, chosen)
+        return self._whole.rows(rows)
 
 
 def _together(parts: list[Imagined]) -> Imagined:

@@ -143,3 +143,15 @@ def test_imagination_hallucinates_with_the_policys_luck() -> None:
 def test_nothing_is_dealt_out_before_it_was_imagined() -> None:
     with pytest.raises(ValueError, match="refresh first"):
         imaginary()[0].sample(3)
+
+
+def test_a_share_of_what_is_dealt_out_pays_where_anything_does() -> None:
+    for paying, low, high in ((0.5, 0.5, 0.7), (0.0, 0.02, 0.3)):
+        kept, _ = imaginary(paying=paying, starts=200)
+        kept._reward = lambda newest, action: (newest[:, 0] > 28).astype(np.float32)
+        kept.refresh(0)
+        assert low <= kept.sample(2000).reward.mean() <= high
+    kept, _ = imaginary(paying=0.5)
+    kept._reward = lambda newest, action: np.zeros(len(newest), np.float32)
+    kept.refresh(0)
+    assert not kept.sample(100).reward.any()
