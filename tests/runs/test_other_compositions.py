@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.system import CONFIG, REPOSITORY, SMALL, metrics, orchestrate, processes_of
+from tests.runs.system import CONFIG, REPOSITORY, SMALL, eventually, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
 SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final: 1}", "metrics.every=200ms"]
@@ -28,7 +28,7 @@ def test_foreign_environments_by_configuration(name: str, tmp_path: Path) -> Non
     assert metrics(directory, "env-0", "steps")[-1] >= 400
     assert len(metrics(directory, "env-0", "eval.own.return")) == 2
     assert metrics(directory, "agent-0", "updates")[-1] > 10 and metrics(directory, "agent-0", "learner.loss")
-    assert processes_of(directory) == []
+    eventually("nothing is left running", lambda: processes_of(directory) == [], 10)
 
 
 def test_everything_that_can_be_off_is_off_and_another_learner_on(tmp_path: Path) -> None:
