@@ -111,9 +111,11 @@ class TickAgent(AgentNode):
         self._join_again = 0.0
 
     def _take_up(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
-        resumed = not self.control.rejoin
-        if resumed and self._start_tick != (-1 if found is None else int(found.manifest["step"])):
+        resumed, own = not self.control.rejoin, -1 if found is None else int(found.manifest["step"])
+        if resumed and self._start_tick != own:
             raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
+        # Whoever comes back comes into the part that the others are in, and that began with the newest checkpoint: all make one, or nobody.
+        self._start_tick = own
         self.links.begin(self._start_tick)
         self.together.joined(message)
         self._next_metrics = self.clock.now() + self._metrics_period
