@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Interface
+from protocols.errors import ConfigurationError
 from protocols.messages import Flag, Layout
 
 LARGEST_SIDE = 40
@@ -29,10 +30,12 @@ class Features:
     A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here). Its features are, in this
     order: linear components, scaled to [-1, 1] where the layout tells their bounds, each of the C circular ones replaced by its sine; the C
     cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
-    same scale, times 10). In all D + C + (H - 1) D.
+    same scale, times 10); last, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
+    (positional encoding: Tancik et al., arXiv 2006.10739). In all D + C + (H - 1) D + 2 F B. `ConfigurationError` for frequencies where
+    nothing has bounds.
     """
 
-    def __init__(self, layout: Layout, history: int) -> None:
+    def __init__(self, layout: Layout, history: int, frequencies: int = 0) -> None:
         self.layout = layout
         self.history = history
         self.dtype: type[np.float32] | type[np.uint8] = np.uint8 if layout.dtype == "u1" else np.float32
@@ -55,9 +58,15 @@ class Features:
         self._angles = np.flatnonzero(circular)
         self.discrete = bool(layout.actions)
         self.action_size = len(layout.actions) or len(layout.low)
-        self.width = history * self.size + self._angles.size
         low, high = self.bounds.T
         bounded = low < high
+        self._waves = np.flatnonzero(bounded)
+        self._frequencies = (np.pi * 2.0 ** np.arange(frequencies)).astype(np.float32)
+        if frequencies and not self._waves.size:
+            raise ConfigurationError("agents.frequencies: this environment tells no bounds of what it shows; write 0")
+        self.enclosed = self.dtype is np.float32 and bool((bounded | circular).all())
+        """whether each component has bounds or is an angle"""
+        self.width = history * self.size + self._angles.size + 2 * frequencies * self._waves.size
         self._middle = ((low + high) / 2).astype(np.float32)
         self._scale = np.where(bounded, 2 / np.where(bounded, high - low, 1), 1).astype(np.float32)
         self._gain = np.where(circular, 1.0, LINEAR_GAIN * self._scale).astype(np.float32)
@@ -80,10 +89,11 @@ class Features:
         return observation.reshape(n, self.size)
 
     def encode(self, observation: Array) -> NDArray[np.float32]:
-        """Raw `[n, H, D]`, oldest first, to features `[n, D + C + (H - 1) D]`."""
+        """Raw `[n, H, D]`, oldest first, to features `[n, width]`."""
         n, history, size = observation.shape
         newest = size + self._angles.size
-        encoded = np.empty((n, newest + (history - 1) * size), np.float32)
+        past = newest + (history - 1) * size
+        encoded = np.empty((n, self.width), np.float32)
         if self.dtype is np.uint8:
             observation = np.multiply(observation, np.float32(1 / 255), dtype=np.float32)
         encoded[:, :newest] = self.directions(observation[:, -1])
@@ -92,8 +102,19 @@ class Features:
         if history > 1:
             change = self.difference(observation[:, :-1], observation[:, 1:])
             change *= self._gain
-            encoded[:, newest:] = change.reshape(n, (history - 1) * size)
+            encoded[:, newest:past] = change.reshape(n, (history - 1) * size)
+        if self._frequencies.size:
+            phase = (encoded[:, self._waves, None] * self._frequencies).reshape(n, -1)
+            encoded[:, past:] = np.concatenate([np.sin(phase), np.cos(phase)], axis=1)
         return encoded
+
+    def anywhere(self, n: int, random: np.random.Generator) -> NDArray[np.float32]:
+        """Raw `[n, H, D]`, uniform over all that can be observed, at rest. `ValueError` where that has no bounds (`enclosed`)."""
+        if not self.enclosed:
+            raise ValueError("what can be observed has no bounds")
+        low, high = np.where(self.circular, -np.pi, self.bounds[:, 0]), np.where(self.circular, np.pi, self.bounds[:, 1])
+        places = random.uniform(low, high, (n, self.size)).astype(np.float32)
+        return np.repeat(places[:, None], self.history, axis=1)
 
     def directions(self, observation: Array) -> Array:
         """Raw `[n, D]` to `[n, D + C]`: not scaled, angles as their sines, and their cosines behind."""

@@ -66,7 +66,7 @@ class Parts:
 
         Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.
         """
-        features = Features(layout, settings.history)
+        features = Features(layout, settings.history, settings.frequencies)
         space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
         averaged = exchange.consensus.groups if exchange.consensus else []
         interface = features.interface(space.landmarks if space else 0)

@@ -125,7 +125,7 @@ def plan(model: GPModel, optimism: Optimism | None, cost: float) -> Floats:
     prediction = model.predict(state, action)
     bonus, following = np.zeros(shape), [prediction.observation]
     if optimism is not None:
-        bonus = optimism.bonus(prediction.epistemic, 0).astype(np.float64).reshape(shape)
+        bonus = optimism.bonus(prediction.epistemic, np.zeros(len(prediction.epistemic), np.float32), 0).astype(np.float64).reshape(shape)
         lucks = np.linspace(-1, 1, LUCKS) if optimism.hallucinated else np.zeros(1)
         size = len(state), optimism.hallucinated
         following = [optimism.come_true(prediction, np.full(size, luck, np.float32)) for luck in lucks]

@@ -37,3 +37,6 @@ class AgentSettings(Settings):
     """where its goals come from, in environments with goals; null for environments without"""
     history: Annotated[int, Field(ge=1, le=16)] = 1
     """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""
+    frequencies: Annotated[int, Field(ge=0, le=12)] = 0
+    """F: the learner also sees sin(2^k pi x) and cos(2^k pi x), k < F, of each component x whose bounds are told, scaled to [-1, 1]: a
+    network alone smooths over what is small"""

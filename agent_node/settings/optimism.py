@@ -24,11 +24,13 @@ class BonusSettings(OptimismSettings):
     kind: Literal["bonus"] = "bonus"
     weight: Annotated[float, Field(ge=0)] = 0.05
     """lambda: reward for a unit of the model's epistemic standard deviation, in units of the observation"""
+    reward_weight: NotNegative = 1.0
+    """reward for a unit of the standard deviation of the reward itself, where that is learnt (`imaginary.reward: learned`)"""
     until: Annotated[int, Field(ge=1)] | None = None
-    """own steps over which the weight falls linearly to 0; null: it stays"""
+    """own steps over which both weights fall linearly to 0; null: it stays"""
     between_agents: tuple[NotNegative, NotNegative] = (1.0, 1.0)
-    """each agent draws, once, a number from this range, by which its weight is multiplied: agents that share a model would all look at the
-    same places"""
+    """each agent draws, once, a number from this range, by which its weights are multiplied: agents that share a model would all look at
+    the same places"""
 
 
 class HallucinationSettings(OptimismSettings):

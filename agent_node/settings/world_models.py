@@ -18,7 +18,10 @@ class ImaginarySettings(Settings):
     every: Annotated[int, Field(ge=1)] = 250
     """own steps between two refreshes; models that count themselves when they are due (gp) take no notice of it"""
     starts: Annotated[int, Field(ge=1, le=65536)] = 256
-    """real states from which each refresh imagines"""
+    """states from which each refresh imagines"""
+    anywhere: Probability = 0.0
+    """share of these that are drawn uniformly from all that can be observed, where the environment tells the bounds; the others are states
+    that the agent has seen itself. A model that rests on everybody's transitions knows more of the world than its owner has"""
     horizon: tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]] = (2, 5)
     """steps of a trajectory, at first and at last"""
     horizon_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (3000, 10_000)

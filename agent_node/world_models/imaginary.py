@@ -1,9 +1,10 @@
 """Imagined transitions that are kept: short trajectories from real states by the policy that explores, in the newest world model.
 
-After every refresh of the model, `starts` real states are followed for H steps; the transitions of the last `kept` refreshes are what
-batches are drawn from (Janner et al., arXiv 1906.08253). H grows from the first to the second of `horizon` between two numbers of own
-steps. Imagined transitions never end an episode. Stored are the reward alone and the model's epistemic standard deviations, which are
-predicted anew after each refresh: a bonus that was stored would go on paying for what has become known.
+After every refresh of the model, `starts` states are followed for H steps; the transitions of the last `kept` refreshes are what batches
+are drawn from (Janner et al., arXiv 1906.08253). The states are real ones, a share of them drawn from `anywhere` (search control of Dyna:
+Sutton 1991). H grows from the first to the second of `horizon` between two numbers of own steps. Imagined transitions never end an episode.
+Rewards that are learnt by place, and all epistemic standard deviations, are predicted anew after each refresh: what was stored would go on
+promising what has become known.
 
 `trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `trust`: a policy that exploits learns from those
 steps only, one that explores from all.
@@ -12,7 +13,6 @@ steps only, one that explores from all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,9 @@ from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Array, Learner, WorldModel
 from agent_node.settings import ImaginarySettings
 from agent_node.world_models.optimism import Optimism
+from agent_node.world_models.rewards import Earned, RewardModel
 
 Floats = NDArray[np.float32]
-Reward = Callable[[Array, Array], Floats]
-"""own rewards `[n]` of next raw observations `[n, D]` and actions `[n, A]`"""
 
 
 @dataclass
@@ -38,6 +37,8 @@ class Imagined:
     reward: Floats
     following: Array
     epistemic: Floats
+    doubt: Floats
+    """epistemic standard deviation of the reward"""
     trusted: Floats
 
     def rows(self, chosen: NDArray[np.int64]) -> Imagined:
@@ -54,7 +55,7 @@ class ImaginaryBuffer:
         model: WorldModel,
         learner: Learner,
         buffer: ReplayBuffer,
-        reward: Reward | None,
+        reward: RewardModel | None,
         optimism: Optimism | None,
         seed: int,
     ) -> None:
@@ -79,10 +80,14 @@ class ImaginaryBuffer:
         return int(short + grown * (long - short) + 1e-9)
 
     def refresh(self, steps: int) -> None:
-        """The model has learnt: judge anew what is kept, and imagine with it from `starts` real states."""
+        """The model has learnt: judge anew what is kept, and imagine with it from `starts` states."""
+        earn = self._believed()
         for part in self._kept:
-            part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
-        state = self._buffer.starts(self.settings.starts, self._random)[0]
+            if self._optimism is not None:  # else nobody asks for it
+                part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
+            if earn is not None:
+                part.reward, part.doubt = earn(part.following[:, -1], part.action)
+        state = self._starts()
         trusted = np.ones(len(state), np.float32)
         predict = self._model.predict if self._optimism is None else self._optimism.dream(self._model, self._random)
         parts: list[Imagined] = []
@@ -93,19 +98,32 @@ class ImaginaryBuffer:
             luck = choice.extras.get("hallucination", np.zeros((len(state), 0), np.float32))
             newest = prediction.observation if self._optimism is None else self._optimism.come_true(prediction, luck)
             newest = newest.astype(state.dtype)
-            reward = prediction.reward if self._reward is None else self._reward(newest, choice.actions)
+            reward, doubt = (prediction.reward, np.zeros(len(newest))) if earn is None else earn(newest, choice.actions)
             following = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
             # A drawn function knows no doubt of its own.
             judged = prediction if predict == self._model.predict else self._model.predict(state, choice.actions)
             epistemic = judged.epistemic.astype(np.float32)
             if self.settings.trust is not None:
                 trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.trust)
-            reward, trust = reward.astype(np.float32), trusted.astype(np.float32)
-            parts.append(Imagined(state, choice.actions, luck, reward, following, epistemic, trust))
+            told = (column.astype(np.float32) for column in (reward, doubt, trusted))
+            parts.append(Imagined(state, choice.actions, luck, next(told), following, epistemic, *told))
             state = following
         self._kept.append(_together(parts))
         self._whole = _together(list(self._kept))
         self._paying = np.flatnonzero(self._whole.reward > 0)
+
+    def _believed(self) -> Earned | None:
+        if self._reward is None:
+            return None
+        return self._reward.predict if self._optimism is None else self._optimism.earn(self._reward, self._random)
+
+    def _starts(self) -> Array:
+        """`[n, H, D]`: states from anywhere before those that the agent has seen."""
+        anywhere = round(self.settings.anywhere * self.settings.starts)
+        parts: list[Array] = [] if not anywhere else [self._buffer.features.anywhere(anywhere, self._random)]
+        if anywhere < self.settings.starts:
+            parts.append(self._buffer.starts(self.settings.starts - anywhere, self._random)[0])
+        return np.concatenate(parts)
 
     def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
         """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""

@@ -7,6 +7,9 @@
 
 - `thompson` (Thompson 1933; Osband et al. 2013): one function drawn from the model comes true, another after each refresh of the model.
 
+Where rewards are learnt by place their standard deviation tau is a second doubt: `bonus` pays weight' * tau for it, falling likewise;
+`hallucination` pays beta * tau (who may choose his luck chooses the most); `thompson` draws one map of rewards.
+
 Only the epistemic part counts: noise is no knowledge to be gained. Without optimism the mean comes true and nothing is paid (greedy).
 """
 
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, Drawable, Predict, Prediction, WorldModel
 from agent_node.features import Features
 from agent_node.settings import BonusSettings, HallucinationSettings, ThompsonSettings
+from agent_node.world_models.rewards import Earned, RewardModel
 from protocols.errors import ConfigurationError
 
 Floats = NDArray[np.float32]
@@ -44,8 +48,13 @@ class Optimism(ABC):
         """The next raw observations `[n, D]`."""
         return prediction.observation
 
-    def bonus(self, epistemic: Array, steps: int) -> Floats:
-        """What is paid beside the reward, `[n]`, for epistemic standard deviations `[n, D]` after so many own steps."""
+    def earn(self, reward: RewardModel, random: np.random.Generator) -> Earned:
+        """The rewards that imagination believes in until the model has learnt again, with the doubt that is left."""
+        return reward.predict
+
+    def bonus(self, epistemic: Array, doubt: Floats, steps: int) -> Floats:
+        """What is paid beside the reward, `[n]`, after so many own steps, for epistemic standard deviations `[n, D]` of the next
+        observation and `[n]` of the reward."""
         return np.zeros(len(epistemic), np.float32)
 
     def explain(self, prediction: Prediction, following: Array) -> Floats:
@@ -58,12 +67,14 @@ class Bonus(Optimism):
 
     def __init__(self, settings: BonusSettings, features: Features, seed: int) -> None:
         self.settings = settings
-        self.weight = settings.weight * float(np.random.default_rng(seed).uniform(*settings.between_agents))
+        share = float(np.random.default_rng(seed).uniform(*settings.between_agents))
+        self.weight, self.reward_weight = settings.weight * share, settings.reward_weight * share
 
-    def bonus(self, epistemic: Array, steps: int) -> Floats:
-        """weight * (1 - steps / until) * |sigma|_2, and nothing from `until` on."""
+    def bonus(self, epistemic: Array, doubt: Floats, steps: int) -> Floats:
+        """(1 - steps / until) * (weight * |sigma|_2 + reward weight * tau), and nothing from `until` on."""
         left = 1.0 if self.settings.until is None else max(0.0, 1 - steps / self.settings.until)
-        paid: Floats = (self.weight * left * np.linalg.norm(epistemic, axis=1)).astype(np.float32)
+        wanted = self.weight * np.linalg.norm(epistemic, axis=1) + self.reward_weight * doubt
+        paid: Floats = (left * wanted).astype(np.float32)
         return paid
 
 
@@ -81,6 +92,11 @@ class Thompson(Optimism):
             )
         return model.draw(random)
 
+    def earn(self, reward: RewardModel, random: np.random.Generator) -> Earned:
+        """A map drawn from all that are possible, which leaves no doubt."""
+        drawn = reward.draw(random)
+        return lambda place, action: (drawn(place, action), np.zeros(len(place), np.float32))
+
 
 class Hallucination(Optimism):
     """Optimism `hallucination`."""
@@ -93,6 +109,11 @@ class Hallucination(Optimism):
     def come_true(self, prediction: Prediction, luck: Floats) -> Array:
         """mean + beta * sigma * eta; angles are wrapped."""
         return self._features.follow(prediction.observation, self.settings.beta * prediction.epistemic * luck)
+
+    def bonus(self, epistemic: Array, doubt: Floats, steps: int) -> Floats:
+        """beta * tau."""
+        hoped: Floats = (self.settings.beta * doubt).astype(np.float32)
+        return hoped
 
     def explain(self, prediction: Prediction, following: Array) -> Floats:
         """eta = clip((what followed - mean) / (beta * sigma), -1, 1): real transitions carry none, and are valued under this one."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array
+from agent_node.world_models.rewards import Drawn
 from protocols.errors import ConfigurationError
 
 Floats = NDArray[np.float64]
@@ -87,11 +88,21 @@ class RewardGrid:
             raise ValueError(f"statistics of {vector.size} numbers are not those of a grid with {self.cells} cells")
         return vector.reshape(2, self.cells)
 
-    def predict(self, place: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(mean, std) of the reward at `place[n, D]`."""
-        count, total = self._total[:, self._index(place)]
-        known = self._prior + count
-        return (total / known).astype(np.float32), (self._scale / np.sqrt(known)).astype(np.float32)
+    def predict(self, place: Array, action: Array | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(mean, std) of the reward at `place[n, D]`, each `[n]`; whatever was done."""
+        mean, std = self._cells()
+        index = self._index(place)
+        return mean[index], std[index]
+
+    def draw(self, random: np.random.Generator) -> Drawn:
+        """mean + std * standard normal, drawn once for each cell."""
+        mean, std = self._cells()
+        drawn = mean + std * random.standard_normal(self.cells).astype(np.float32)
+        return lambda place, action: drawn[self._index(place)]
+
+    def _cells(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        known = self._prior + self._total[0]
+        return (self._total[1] / known).astype(np.float32), (self._scale / np.sqrt(known)).astype(np.float32)
 
     def state(self) -> dict[str, Floats]:
         """Everything a restart needs."""

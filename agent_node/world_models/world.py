@@ -13,10 +13,11 @@ from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer, Sample
 from agent_node.contracts import Additive, AdditiveModel, Array, Learner, ModelData, WorldModel
 from agent_node.settings import ImaginarySettings, WorldModelSettings
-from agent_node.world_models.imaginary import ImaginaryBuffer, Reward
+from agent_node.world_models.imaginary import ImaginaryBuffer
 from agent_node.world_models.imagination import Imagination
 from agent_node.world_models.optimism import Optimism
 from agent_node.world_models.reward_grid import RewardGrid
+from agent_node.world_models.rewards import KnownReward, RewardModel
 from agent_node.world_models.shared import SharedStatistics
 from protocols.errors import ConfigurationError
 from protocols.goal_space import GoalSpace
@@ -61,7 +62,11 @@ class World:
         self._imagination: Imagination | None = None
         self._kept: ImaginaryBuffer | None = None
         if imaginary is not None:
-            reward = _reward(imaginary, layout, self.grid)
+            if imaginary.anywhere > 0 and not buffer.features.enclosed:
+                raise ConfigurationError(
+                    "agents.world_model.imaginary.anywhere: this environment does not tell the bounds of what it shows; write 0"
+                )
+            reward: RewardModel | None = self.grid or _known_reward(imaginary, layout)
             self._kept = ImaginaryBuffer(imaginary, model, learner, buffer, reward, optimism, seed)
         elif learner.wants == "replay":
             self._imagination = Imagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
@@ -113,12 +118,15 @@ class World:
             return
         prediction = self.model.predict(sample.observation, sample.action)
         luck = self.optimism.explain(prediction, sample.next_observation[:, -1])
-        sample.extras = self._extras(prediction.epistemic, luck, np.ones(len(luck), np.float32))
+        doubt = np.zeros(len(luck), np.float32)
+        if self.grid is not None:
+            doubt = self.grid.predict(sample.next_observation[:, -1])[1]
+        sample.extras = self._extras(prediction.epistemic, doubt, luck, np.ones(len(luck), np.float32))
 
-    def _extras(self, epistemic: NDArray[np.floating], luck: Floats, trusted: Floats) -> dict[str, Floats]:
+    def _extras(self, epistemic: NDArray[np.floating], doubt: Floats, luck: Floats, trusted: Floats) -> dict[str, Floats]:
         if self.optimism is None:
             return {}
-        return {"bonus": self.optimism.bonus(epistemic, self.steps), "hallucination": luck, "trusted": trusted}
+        return {"bonus": self.optimism.bonus(epistemic, doubt, self.steps), "hallucination": luck, "trusted": trusted}
 
     # --- imagined ones ----------------------------------------------------------------------------------------------------------------
 
@@ -138,7 +146,7 @@ class World:
         found = self._kept.sample(n)
         return Sample(
             found.state, found.action, found.reward, found.following, np.zeros(n, np.float32), np.full(n, -1, np.int64), np.ones(n, bool),
-            extras=self._extras(found.epistemic, found.luck, found.trusted),
+            extras=self._extras(found.epistemic, found.doubt, found.luck, found.trusted),
         )  # fmt: skip
 
     # --- checkpoints ------------------------------------------------------------------------------------------------------------------
@@ -175,15 +183,12 @@ def _reward_grid(settings: ImaginarySettings, layout: Layout) -> RewardGrid | No
     return RewardGrid(layout.reward_map.low, layout.reward_map.high, settings.cell)
 
 
-def _reward(settings: ImaginarySettings, layout: Layout, grid: RewardGrid | None) -> Reward | None:
-    """What is earned in imagination; None: what the model predicts. `ConfigurationError` where that can't be known."""
-    if grid is not None:
-        return lambda place, action: grid.predict(place)[0]
+def _known_reward(settings: ImaginarySettings, layout: Layout) -> KnownReward | None:
+    """What the environment tells of its rewards; None where that is not wanted. `ConfigurationError` where it tells nothing."""
     if settings.reward != "known":
         return None
     if layout.reward_map is None:
         raise ConfigurationError(
             "agents.world_model.imaginary.reward: this environment does not tell where it pays; write learned or model"
         )
-    known = RewardMap.from_info(layout.reward_map)
-    return lambda place, action: known.reward(place, action).astype(np.float32)
+    return KnownReward(RewardMap.from_info(layout.reward_map))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agent_node.features import Features, HistoryStack, wrap
+from protocols.errors import ConfigurationError
 from protocols.messages import Flag, Layout, ObservationField
 
 LAYOUT = Layout(shape=[3], fields=[ObservationField("distance", 0, 2), ObservationField("bearing", 2, 1, "radian")], actions=[3, 3])
@@ -58,3 +59,32 @@ def test_history_repeats_the_first_observation_of_an_episode() -> None:
     for value, flags in ((1, [first, first]), (2, [member, member]), (3, [member, first])):
         seen = stack.push(np.full((2, 3), value, np.float32), np.array(flags, np.uint16))
     np.testing.assert_array_equal(seen[:, :, 0], [[1, 2, 3], [3, 3, 3]])
+
+
+def test_waves_of_what_has_bounds_follow_last() -> None:
+    fields = [ObservationField("place", 0, 1, "", -5.0, 5.0), ObservationField("free", 1, 1), ObservationField("angle", 2, 1, "radian")]
+    features = Features(Layout(shape=[3], fields=fields, low=[-1.0], high=[1.0]), 2, frequencies=2)
+    seen = features.encode(np.array([[[1.0, 7.0, 0.5], [2.5, 8.0, 0.4]]], np.float32))[0]
+    assert features.interface().observation == seen.shape == (11,)
+    np.testing.assert_allclose(seen[:7], Features(features.layout, 2).encode(np.array([[[1.0, 7.0, 0.5], [2.5, 8.0, 0.4]]], np.float32))[0])
+    np.testing.assert_allclose(seen[7:], [1.0, 0.0, 0.0, -1.0], atol=1e-6)
+    assert not features.enclosed
+    with pytest.raises(ValueError, match="no bounds"):
+        features.anywhere(3, np.random.default_rng(0))
+
+
+def test_waves_need_bounds() -> None:
+    with pytest.raises(ConfigurationError, match=r"agents\.frequencies"):
+        Features(LAYOUT, 1, frequencies=3)
+
+
+def test_anywhere_is_uniform_between_the_bounds_and_over_all_angles() -> None:
+    fields = [ObservationField("place", 0, 1, "", 2.0, 6.0), ObservationField("angle", 1, 1, "radian")]
+    features = Features(Layout(shape=[2], fields=fields, low=[-1.0], high=[1.0]), 3)
+    places = features.anywhere(20_000, np.random.default_rng(0))
+    assert places.shape == (20_000, 3, 2)
+    np.testing.assert_array_equal(places[:, 0], places[:, 2])
+    for column, low, high in ((0, 2.0, 6.0), (1, -np.pi, np.pi)):
+        values = places[:, 0, column]
+        assert low <= values.min() and values.max() <= high
+        assert np.histogram(values, 8, (low, high))[0] == pytest.approx(2500, rel=0.1)

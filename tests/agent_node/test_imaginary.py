@@ -1,6 +1,6 @@
 """Optimism and imagined transitions that are kept, in a model whose predictions are known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,17 @@ import torch
 
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
-from agent_node.contracts import Array, ModelData, Prediction
+from agent_node.contracts import Array, ModelData, Predict, Prediction
 from agent_node.features import Features
 from agent_node.learners.sac import SAC
-from agent_node.settings import BonusSettings, HallucinationSettings, ImaginarySettings, SACSettings
+from agent_node.settings import BonusSettings, HallucinationSettings, ImaginarySettings, SACSettings, ThompsonSettings
 from agent_node.world_models.imaginary import ImaginaryBuffer
-from agent_node.world_models.optimism import Bonus, Hallucination, Optimism
+from agent_node.world_models.optimism import Bonus, Hallucination, Optimism, Thompson
 from protocols.messages import Layout, ObservationField
 
 LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], low=[-1.0], high=[1.0])
+
+NO_DOUBT = np.zeros(2, np.float32)
 
 
 class Straight:
@@ -55,6 +57,22 @@ class Straight:
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None: ...
 
 
+class Paid:
+    """x - |action|, plus what is not known yet: everything, at first."""
+
+    def __init__(self, rule: Callable[[Array], Array] | None = None) -> None:
+        self.doubt = 1.0
+        self._rule = rule
+
+    def predict(self, place: Array, action: Array) -> tuple[Array, Array]:
+        earned = place[:, 0] - np.abs(action[:, 0]) if self._rule is None else self._rule(place[:, 0]).astype(np.float32)
+        return earned, np.full(len(place), self.doubt, np.float32)
+
+    def draw(self, random: np.random.Generator) -> Callable[[Array, Array], Array]:
+        shift = self.doubt * random.standard_normal()
+        return lambda place, action: self.predict(place, action)[0] + shift
+
+
 def imaginary(optimism: Optimism | None = None, **changes: Any) -> tuple[ImaginaryBuffer, Straight]:
     features, model = Features(LAYOUT, 2), Straight()
     hallucinated = 0 if optimism is None else optimism.hallucinated
@@ -66,10 +84,7 @@ def imaginary(optimism: Optimism | None = None, **changes: Any) -> tuple[Imagina
     buffer.add(Episode(1, observation, np.zeros((30, 1), np.float32), np.zeros(30, np.float32), False))
     settings = ImaginarySettings(**({"starts": 40, "horizon": (2, 2)} | changes))
 
-    def reward(newest: Array, action: Array) -> Array:
-        return newest[:, 0] - np.abs(action[:, 0])
-
-    return ImaginaryBuffer(settings, model, learner, buffer, reward, optimism, 0), model
+    return ImaginaryBuffer(settings, model, learner, buffer, Paid(), optimism, 0), model
 
 
 def test_transitions_follow_the_model_and_the_reward() -> None:
@@ -84,7 +99,7 @@ def test_transitions_follow_the_model_and_the_reward() -> None:
 
 
 def test_uncertainties_are_judged_anew_and_the_oldest_leave() -> None:
-    kept, model = imaginary(kept=2)
+    kept, model = imaginary(Bonus(BonusSettings(), Features(LAYOUT, 2), 0), kept=2)
     kept.refresh(0)
     assert kept.sample(50).epistemic[:, 0].mean() > 5
     model.learnt = 0.001
@@ -111,10 +126,59 @@ def test_whoever_exploits_trusts_a_trajectory_up_to_its_first_doubt() -> None:
 def test_a_bonus_is_paid_for_uncertainty_and_falls_to_nothing() -> None:
     bonus = Bonus(BonusSettings(weight=0.5, until=1000), Features(LAYOUT, 1), 0)
     epistemic = np.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(bonus.bonus(epistemic, 0), [2.5, 0.0])
-    np.testing.assert_allclose(bonus.bonus(epistemic, 500), [1.25, 0.0])
-    np.testing.assert_allclose(bonus.bonus(epistemic, 5000), [0.0, 0.0])
-    np.testing.assert_allclose(Bonus(BonusSettings(weight=0.5), Features(LAYOUT, 1), 0).bonus(epistemic, 10**9), [2.5, 0.0])
+    np.testing.assert_allclose(bonus.bonus(epistemic, NO_DOUBT, 0), [2.5, 0.0])
+    np.testing.assert_allclose(bonus.bonus(epistemic, NO_DOUBT, 500), [1.25, 0.0])
+    np.testing.assert_allclose(bonus.bonus(epistemic, NO_DOUBT, 5000), [0.0, 0.0])
+    np.testing.assert_allclose(Bonus(BonusSettings(weight=0.5), Features(LAYOUT, 1), 0).bonus(epistemic, NO_DOUBT, 10**9), [2.5, 0.0])
+
+
+def test_what_is_not_known_of_rewards_is_promised_too_until_it_is_known() -> None:
+    doubt, sigma = np.array([0.5, 0.0], np.float32), np.zeros((2, 2))
+    bonus = Bonus(BonusSettings(weight=9, reward_weight=2, until=1000), Features(LAYOUT, 1), 0)
+    np.testing.assert_allclose(bonus.bonus(sigma, doubt, 500), [0.5, 0.0])
+    hope = Hallucination(HallucinationSettings(beta=3), Features(LAYOUT, 1), 0)
+    np.testing.assert_allclose(hope.bonus(sigma, doubt, 500), [1.5, 0.0])
+    kept, _ = imaginary(bonus)
+    paid = kept._reward = Paid()
+    kept.refresh(0)
+    assert (kept.sample(50).doubt == 1).all()
+    paid.doubt = 0.25
+    kept.refresh(0)
+    assert (kept.sample(200).doubt == 0.25).all(), "what was imagined before is known by now too"
+
+
+def test_thompson_believes_in_one_map_of_rewards_until_the_next_refresh() -> None:
+    class Sure(Straight):
+        def draw(self, random: np.random.Generator) -> Predict:
+            return self.predict
+
+    kept, _ = imaginary(Thompson(ThompsonSettings(), Features(LAYOUT, 2), 0))
+    kept._model = Sure()
+    shifts = []
+    for _ in range(2):
+        kept.refresh(0)
+        found = kept.sample(300)
+        shift = found.reward - (found.following[:, -1, 0] - np.abs(found.action[:, 0]))
+        assert np.ptp(shift) < 1e-4, "one map, for what is old too"
+        assert not found.doubt.any()
+        shifts.append(shift[0])
+    assert shifts[0] != pytest.approx(shifts[1])
+
+
+def test_a_share_of_the_starts_lies_anywhere() -> None:
+    layout = Layout(shape=[2], fields=[ObservationField("position", 0, 2, "", -9.0, 9.0)], low=[-1.0], high=[1.0])
+    features = Features(layout, 2)
+    kept, _ = imaginary(anywhere=0.25, starts=200, horizon=(1, 1))
+    kept._buffer.features = features
+    learner = kept._learner = SAC(SACSettings(hidden=[8], random_steps=0), features.interface(), 1, 0)
+    assert learner is not None
+    kept.refresh(0)
+    assert kept._whole is not None
+    state = kept._whole.state
+    seen = np.isclose(state[:, -1, 1], 3.1)
+    assert seen.sum() == 150
+    assert (np.abs(state[~seen]) <= 9).all() and state[~seen, -1, 0].min() < -4 and state[~seen, -1, 1].max() > 4
+    np.testing.assert_array_equal(state[~seen, 0], state[~seen, 1], "at rest")
 
 
 def test_luck_is_what_would_have_come_true() -> None:
@@ -128,7 +192,7 @@ def test_luck_is_what_would_have_come_true() -> None:
     np.testing.assert_allclose(came, [[1.4, 3.3 - 2 * np.pi], [0.0, 3.1]], rtol=1e-5)
     np.testing.assert_allclose(hope.explain(prediction, came), luck, atol=1e-5)
     np.testing.assert_allclose(hope.explain(prediction, came + [[9.0, 0.0], [0.0, 0.0]])[0], [1.0, 1.0], atol=1e-5)
-    assert not hope.bonus(sigma, 0).any()
+    assert not hope.bonus(sigma, NO_DOUBT, 0).any()
 
 
 def test_imagination_hallucinates_with_the_policys_luck() -> None:
@@ -148,10 +212,10 @@ def test_nothing_is_dealt_out_before_it_was_imagined() -> None:
 def test_a_share_of_what_is_dealt_out_pays_where_anything_does() -> None:
     for paying, low, high in ((0.5, 0.5, 0.7), (0.0, 0.02, 0.3)):
         kept, _ = imaginary(paying=paying, starts=200)
-        kept._reward = lambda newest, action: (newest[:, 0] > 28).astype(np.float32)
+        kept._reward = Paid(lambda x: x > 28)
         kept.refresh(0)
         assert low <= kept.sample(2000).reward.mean() <= high
     kept, _ = imaginary(paying=0.5)
-    kept._reward = lambda newest, action: np.zeros(len(newest), np.float32)
+    kept._reward = Paid(np.zeros_like)
     kept.refresh(0)
     assert not kept.sample(100).reward.any()

@@ -70,3 +70,15 @@ def test_states_and_sums_of_other_grids_are_refused() -> None:
         one.load_state({"own": np.zeros((2, 4))})
     with pytest.raises(ConfigurationError, match="too fine"):
         RewardGrid([-10, -10], [10, 10], 0.001)
+
+
+def test_a_drawn_map_is_one_map_with_the_grids_moments() -> None:
+    grid = RewardGrid([-1.0, -1.0], [1.0, 1.0], 0.05)
+    grid.absorb(np.tile([[0.01, 0.01]], (99, 1)), np.ones(99))
+    drawn = grid.draw(np.random.default_rng(0))
+    places = np.random.default_rng(1).uniform(-1, 1, (5000, 2))
+    values = drawn(places, np.zeros((5000, 2)))
+    np.testing.assert_array_equal(values, drawn(places, np.ones((5000, 2))))
+    assert np.mean(values) == pytest.approx(0, abs=0.15) and np.std(values) == pytest.approx(1, abs=0.1)
+    at = [grid.draw(np.random.default_rng(seed))(np.array([[0.01, 0.01]]), np.zeros((1, 2)))[0] for seed in range(300)]
+    assert np.mean(at) == pytest.approx(0.99, abs=0.03) and np.std(at) == pytest.approx(0.1, rel=0.2)
