@@ -1,8 +1,11 @@
 """A reward that is learnt by place: counts and sums in the cells of a grid, which are additive, so that agents may add up theirs.
 
-    mean(x) = (kappa * 0 + sum of rewards in the cell of x) / (kappa + count),    std(x) = scale / sqrt(kappa + count)
+    mean(x, a) = (kappa * 0 + sum of what was paid in the cell of x) / (kappa + count)  -  action_cost |a|_1
+    std(x, a) = scale / sqrt(kappa + count)
 
-A smooth model rounds off what is paid in one small spot only; a cell does not. Places beyond the grid belong to its outermost cells.
+What actions cost is known, and no matter of places: what is paid is the reward plus that. (Else a place where nobody was would look better
+than one that was crossed in vain, and whoever means to be greedy would explore.) A smooth model rounds off what is paid in one small spot
+only; a cell does not. Places beyond the grid belong to its outermost cells.
 """
 
 from __future__ import annotations
@@ -25,10 +28,18 @@ class RewardGrid:
     """Own rewards by the cell of the observation that followed. `low`, `high`: bounds of its D components; `cell`: side of a cell, in
     their units; `prior`: kappa; `scale`: standard deviation of a single reward. `ConfigurationError` for more than a million cells."""
 
-    def __init__(self, low: Sequence[float], high: Sequence[float], cell: float, prior: float = 1.0, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        low: Sequence[float],
+        high: Sequence[float],
+        cell: float,
+        action_cost: float = 0.0,
+        prior: float = 1.0,
+        scale: float = 1.0,
+    ) -> None:
         self._low = np.array(low, np.float64)
         self._shape = tuple(np.maximum(1, np.ceil((np.array(high) - self._low) / cell - 1e-9)).astype(np.int64).tolist())
-        self._cell, self._prior, self._scale = cell, prior, scale
+        self._cell, self._action_cost, self._prior, self._scale = cell, action_cost, prior, scale
         self.cells = int(np.prod(self._shape, dtype=np.float64))
         if self.cells > MOST_CELLS:
             raise ConfigurationError(f"a grid of {' x '.join(map(str, self._shape))} cells is too fine: raise the side of a cell")
@@ -45,10 +56,17 @@ class RewardGrid:
         cells: NDArray[np.int64] = np.ravel_multi_index(tuple(within.T), self._shape, mode="clip")
         return cells
 
-    def absorb(self, place: Array, reward: Array) -> None:
-        """Own transitions, each once: where they led, `[n, D]`, and what was earned, `[n]`."""
-        index = self._index(place)
-        for row, weights in enumerate((np.ones(len(index)), reward.astype(np.float64))):
+    def _cost(self, action: Array) -> Array:
+        cost: Array = self._action_cost * np.abs(action).sum(axis=1)
+        return cost
+
+    def absorb(self, place: Array, action: Array, reward: Array) -> None:
+        """Own transitions, each once: where they led, `[n, D]`, what was done, `[n, A]`, and what was earned, `[n]`."""
+        index, paid = self._index(place), reward.astype(np.float64)
+        if self._action_cost:
+            # Rewards come in single precision: what is left of nothing paid would be sums of rounding errors.
+            paid = np.round(paid + self._cost(action), 5)
+        for row, weights in enumerate((np.ones(len(index)), paid)):
             gained = np.bincount(index, weights, self.cells)
             self._own[row] += gained
             self._total[row] += gained
@@ -88,17 +106,17 @@ class RewardGrid:
             raise ValueError(f"statistics of {vector.size} numbers are not those of a grid with {self.cells} cells")
         return vector.reshape(2, self.cells)
 
-    def predict(self, place: Array, action: Array | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(mean, std) of the reward at `place[n, D]`, each `[n]`; whatever was done."""
+    def predict(self, place: Array, action: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(mean, std) of the reward, each `[n]`, for steps by `action[n, A]` that lead to `place[n, D]`."""
         mean, std = self._cells()
         index = self._index(place)
-        return mean[index], std[index]
+        return (mean[index] - self._cost(action)).astype(np.float32), std[index]
 
     def draw(self, random: np.random.Generator) -> Drawn:
-        """mean + std * standard normal, drawn once for each cell."""
+        """mean + std * standard normal, drawn once for each cell, minus what the action costs."""
         mean, std = self._cells()
         drawn = mean + std * random.standard_normal(self.cells).astype(np.float32)
-        return lambda place, action: drawn[self._index(place)]
+        return lambda place, action: (drawn[self._index(place)] - self._cost(action)).astype(np.float32)
 
     def _cells(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         known = self._prior + self._total[0]

@@ -82,7 +82,7 @@ class World:
             return
         following = episode.observation[1:]
         if self.grid is not None:
-            self.grid.absorb(following, episode.reward)
+            self.grid.absorb(following, episode.action, episode.reward)
         if isinstance(self.model, AdditiveModel):
             terminated = np.zeros(episode.steps, np.float32)
             terminated[-1] = episode.terminated
@@ -120,7 +120,7 @@ class World:
         luck = self.optimism.explain(prediction, sample.next_observation[:, -1])
         doubt = np.zeros(len(luck), np.float32)
         if self.grid is not None:
-            doubt = self.grid.predict(sample.next_observation[:, -1])[1]
+            doubt = self.grid.predict(sample.next_observation[:, -1], sample.action)[1]
         sample.extras = self._extras(prediction.epistemic, doubt, luck, np.ones(len(luck), np.float32))
 
     def _extras(self, epistemic: NDArray[np.floating], doubt: Floats, luck: Floats, trusted: Floats) -> dict[str, Floats]:
@@ -180,7 +180,8 @@ def _reward_grid(settings: ImaginarySettings, layout: Layout) -> RewardGrid | No
         raise ConfigurationError(
             "agents.world_model.imaginary.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
         )
-    return RewardGrid(layout.reward_map.low, layout.reward_map.high, settings.cell)
+    told = layout.reward_map
+    return RewardGrid(told.low, told.high, settings.cell, told.action_cost)
 
 
 def _known_reward(settings: ImaginarySettings, layout: Layout) -> KnownReward | None:
