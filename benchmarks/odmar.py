@@ -31,7 +31,7 @@ COLUMNS = {
 OWN = "environment.options.reward=own"
 EQUAL = "agents.learner.updates_per_tick=4"
 SHARED = ("exchange.experience={}", "network.topology={kind: complete}")
-FAR_COST = 0.02
+FAR_COST = 0.05
 """as in configs/odmar/far.yaml"""
 ALONE = "exchange.statistics=null"
 
@@ -49,18 +49,23 @@ def _against_baselines(steps: int, *, suffix: str = "") -> tuple[Method, ...]:
     )
 
 
+ABLATIONS = (
+    Method("ODMAR, imagines from own states only", "greedy", 4000, ("agents.world_model.imaginary.anywhere=0",)),
+    Method("ODMAR, positions without waves", "greedy", 4000, ("agents.frequencies=0",)),
+)
+"""what its two additions to the published method are worth"""
 EXPERIMENTS = (
-    Experiment("reference", _against_baselines(6000), (COLUMNS,), EVALUATION),
-    Experiment("penalty", _against_baselines(6000, suffix="_penalty"), (COLUMNS,), EVALUATION),
+    Experiment("reference", (*_against_baselines(4000), *ABLATIONS), (COLUMNS,), EVALUATION),
+    Experiment("penalty", _against_baselines(4000, suffix="_penalty"), (COLUMNS,), EVALUATION, seeds=(0, 1, 2)),
     Experiment(
         "far",
         (
-            Method("no optimism", "far", 6000, ("agents.optimism=null",)),
-            Method("bonus", "far", 6000),
-            Method("hallucination", "far", 6000, ("agents.optimism={kind: hallucination}",)),
-            Method("Thompson sampling", "far", 6000, ("agents.optimism={kind: thompson}",)),
-            Method("bonus, everybody alone", "far", 6000, (ALONE,)),
-            Method("bonus and plans", "far", 6000, ("exchange.plans={}",)),
+            Method("no optimism", "far", 3000, ("agents.optimism=null",)),
+            Method("bonus", "far", 3000),
+            Method("hallucination", "far", 3000, ("agents.optimism={kind: hallucination}",)),
+            Method("Thompson sampling", "far", 3000, ("agents.optimism={kind: thompson}",)),
+            Method("bonus, everybody alone", "far", 3000, (ALONE,)),
+            Method("bonus and plans", "far", 3000, ("exchange.plans={}",)),
         ),
         (COLUMNS,),
         EVALUATION,
@@ -70,6 +75,7 @@ COLOURS = {
     "ODMAR, no bonus": "#1f6fb4", "ODMAR, bonus 0.01": "#d1372c", "SAC, team reward, 1 update": "#555555",
     "SAC, own reward, 1 update": "#8c6bb1", "SAC, own reward, 4 updates": "#e6830b",
     "SAC, own reward, 4 updates, shared buffer": "#1a7a4c",
+    "ODMAR, imagines from own states only": "#5fb0d0", "ODMAR, positions without waves": "#c49a6c",
     "no optimism": "#555555", "bonus": "#d1372c", "hallucination": "#1f6fb4", "Thompson sampling": "#1a7a4c",
     "bonus, everybody alone": "#e6830b", "bonus and plans": "#8c6bb1",
 }  # fmt: skip
