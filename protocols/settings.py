@@ -153,6 +153,6 @@ class Every(OneOf):
     updates: int | None = Field(default=None, ge=1)
     """gradient updates of the learner"""
     steps: int | None = Field(default=None, ge=1)
-    """training steps of all copies together"""
+    """step messages that the agent has seen; each brings a step of every copy"""
     time: Duration | None = None
     """wall-clock time"""
