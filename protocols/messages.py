@@ -9,6 +9,7 @@ Arrays are written `name[shape] dtype`; `n` counts the rows of that message, `K`
 
 from __future__ import annotations
 
+import re
 from enum import IntFlag
 from functools import cache
 from hashlib import sha256
@@ -17,9 +18,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+FILE_PATH = r"^[A-Za-z0-9_+-][A-Za-z0-9_.+-]*(/[A-Za-z0-9_+-][A-Za-z0-9_.+-]*)*\Z"
+"""of a file in a run directory: no part of it begins with a point, so that it stays there, and is nothing unfinished"""
 Name = Annotated[str, Meta(max_length=64, pattern=r"^[a-z0-9_.-]*\Z")]
 Text = Annotated[str, Meta(max_length=1024)]
 Address = Annotated[str, Meta(max_length=256)]
+FilePath = Annotated[str, Meta(max_length=256, pattern=FILE_PATH)]
 Digest = Annotated[str, Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Identity = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
@@ -198,6 +202,44 @@ class SignalNode(Message):
     node: Name
     incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
     signal: Literal["stop", "cont", "term", "kill"]
+
+
+class FileAsk(Message):
+    """Host <-> run server: how much of a file that grows is there? EO by (src, transfer); answered by `FileHave`."""
+
+    path: FilePath
+    transfer: Count
+
+
+class FilePiece(Message):
+    """Host <-> run server: a part of a file, the frame `data[n] u1`. EO by (src, transfer, offset); answered by `FileHave`. A file that
+    `grows` is continued from `start` on; any other is put in place when its `last` piece is there, and `digest` is that of all of it."""
+
+    path: FilePath
+    transfer: Count
+    start: Count
+    offset: Count
+    grows: bool = False
+    last: bool = False
+    digest: Digest = ""
+
+
+class FileGone(Message):
+    """Host <-> run server: there is no such file any more. EO by (src, transfer); answered by `FileHave`."""
+
+    path: FilePath
+    transfer: Count
+
+
+class FileHave(Message):
+    """Host <-> run server: what is there. To `FileAsk`: `size` bytes with that `digest`, -1 for no file. To `FilePiece`: bytes of this
+    transfer, -1 where it must begin anew, and whether the file is `whole`. To `FileGone`: -1."""
+
+    path: FilePath
+    transfer: Count
+    size: Identity
+    whole: bool = False
+    digest: Digest = ""
 
 
 class NodeStarted(Message):
@@ -559,6 +601,10 @@ AnyMessage = (
     | StartNode
     | StopNode
     | SignalNode
+    | FileAsk
+    | FilePiece
+    | FileGone
+    | FileHave
     | NodeStarted
     | NodeEnded
     | NodeEndedAck
@@ -596,6 +642,11 @@ AnyMessage = (
 def schema_hash() -> str:
     """SHA-256 over the JSON schema of all messages, without their documentation: two processes talk only if theirs are equal."""
     return schema_digest(AnyMessage)
+
+
+def is_file_path(path: str) -> bool:
+    """Whether a message may name this file, by its path below the run directory."""
+    return len(path) <= 256 and re.match(FILE_PATH, path) is not None
 
 
 def schema_digest(messages: Any) -> str:

@@ -38,6 +38,8 @@ WAYS: tuple[Way, ...] = (
     _way("ctl", "run", "agent env", m.Roster),
     _way("ctl", "run", "host", m.StartNode, m.StopNode, m.SignalNode, m.NodeEndedAck),
     _way("ctl", "host", "run", m.NodeStarted, m.NodeEnded),
+    _way("ctl", "host", "run", m.FileAsk, m.FilePiece, m.FileGone, m.FileHave),
+    _way("ctl", "run", "host", m.FileAsk, m.FilePiece, m.FileGone, m.FileHave),
     _way("ctl", "client", "run", m.StatusRequest, m.StopRequest),
     _way("ctl", "run", "client", m.Status),
     _way("tele", "agent env", "run", m.Metrics),
