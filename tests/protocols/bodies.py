@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from msgspec import inspect as mi
 
-from protocols.messages import AnyMessage, Message
+from protocols.messages import FILE_PATH, AnyMessage, Message
 
 TYPES: tuple[type[Message], ...] = get_args(AnyMessage)
 
@@ -34,6 +34,9 @@ def values(kind: mi.Type) -> st.SearchStrategy[Any]:
             return st.none()
         case mi.StrType(max_length=most, pattern=None):
             return st.text(st.characters(codec="utf-8"), max_size=most)
+        case mi.StrType(pattern=pattern) if pattern == FILE_PATH:
+            part = st.text("abcXYZ019_+-", min_size=1, max_size=20)
+            return st.lists(st.tuples(part, st.text("ab9.", max_size=5)).map("".join), min_size=1, max_size=6).map("/".join)
         case mi.StrType(max_length=most):
             return st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", max_size=most)
         case mi.LiteralType(values=choices):
