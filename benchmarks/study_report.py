@@ -12,11 +12,13 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+
+from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.table import Sample
+from orchestrator.statistics.variance import analysis_of_variance
 
 PARTS = 20
 Key = tuple[str, str, int]
@@ -100,22 +102,13 @@ class Report:
 # --- statistics -------------------------------------------------------------------------------------------------------------------------
 
 
-def middle(values: Sequence[float]) -> tuple[float, float, float]:
-    """Interquartile mean over seeds and its 95 % bootstrap interval (10,000 resamples of the seeds)."""
-    array = np.asarray(values, float)
-    resampled = np.random.default_rng(0).choice(array, (10_000, len(array)))
-    low, high = np.quantile(stats.trim_mean(resampled, 0.25, axis=1), [0.025, 0.975])
-    return float(stats.trim_mean(array, 0.25)), float(low), float(high)
-
-
 def cell(values: Sequence[float], form: str) -> str:
-    """`0.97 [0.94, 1.00]`; with one seed only the value."""
-    if not values:
+    """Interquartile mean over seeds and its 95 % bootstrap interval, `0.97 [0.94, 1.00]`; with one seed only the value."""
+    # Few seeds get an interval too, since the number of seeds stands in the same line of the table.
+    found = estimate(Sample.of(values), least=2, repeats=10_000)
+    if found.value is None:
         return "–"
-    if len(values) == 1:
-        return f"{values[0]:{form}}"
-    mean, low, high = middle(values)
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{found.value:{form}}" + (f" [{found.interval[0]:{form}}, {found.interval[1]:{form}}]" if found.interval else "")
 
 
 def final(figures: dict[Key, dict[str, Curve]], experiment: str, name: str) -> dict[str, list[float]]:
@@ -129,18 +122,13 @@ def final(figures: dict[Key, dict[str, Curve]], experiment: str, name: str) -> d
 
 def differences(values: dict[str, list[float]]) -> str:
     """One-way analysis of variance and Tukey's test between all pairs of methods, as a sentence."""
-    names = [name for name, found in values.items() if len(found) > 1]
-    if len(names) < 2:
+    found = analysis_of_variance({name: Sample.of(group) for name, group in values.items()})
+    if found is None:
         return ""
-    groups = [values[name] for name in names]
-    # Equal values in every seed of every method leave nothing to compare.
-    if np.ptp(np.concatenate(groups)) == 0:
+    if found.p is None:
         return "All values are equal."
-    variance = stats.f_oneway(*groups)
-    pairs = stats.tukey_hsd(*groups).pvalue
-    apart = [f"{names[i]} and {names[j]} (p = {pairs[i, j]:.2g})" for i, j in combinations(range(len(names)), 2) if pairs[i, j] < 0.05]
-    between = "; ".join(apart) if apart else "no pair"
-    return f"Analysis of variance: p = {variance.pvalue:.2g}. Apart by Tukey's test at 5 %: {between}."
+    between = "; ".join(f"{pair.first} and {pair.second} (p = {pair.p:.2g})" for pair in found.apart()) or "no pair"
+    return f"Analysis of variance: p = {found.p:.2g}. Apart by Tukey's test at 5 %: {between}."
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------------------------

@@ -51,9 +51,9 @@ def test_figures_are_kept_and_replaced(tmp_path: Path) -> None:
     assert lines[2:] == ["| game | 2 | 2,000 | 0.75 [0.75, 0.75] |"]
 
 
-def test_the_middle_of_five_seeds_leaves_out_the_extremes() -> None:
-    mean, low, high = report.middle([0.0, 0.4, 0.5, 0.6, 1.0])
-    assert mean == pytest.approx(0.5)
+def test_a_cell_is_the_interquartile_mean_and_its_interval() -> None:
+    middle, low, high = (float(word.strip("[],")) for word in report.cell([0.0, 0.4, 0.5, 0.6, 1.0], ".2f").split())
+    assert middle == pytest.approx(0.5)
     assert 0.0 <= low < 0.5 < high <= 1.0
     assert report.cell([], ".2f") == "–"
     assert report.cell([0.123], ".2f") == "0.12"
@@ -64,6 +64,7 @@ def test_tukeys_test_names_the_pairs_that_are_apart() -> None:
     assert "low and high" in text and "low and higher" in text
     assert "high and higher" not in text
     assert report.differences({"low": [0.1, 0.1]}) == ""
+    assert report.differences({"low": [0.1, 0.1], "same": [0.1, 0.1]}) == "All values are equal."
 
 
 def test_tables_go_to_their_places(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""One number for a group of runs. Every aggregate takes the values by task, arrays of shape (..., runs of that task), and returns shape
+(...), so that thousands of resampled groups are computed at once. Tasks may have different numbers of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from orchestrator.statistics.table import Floats
+
+Aggregate = Callable[[Sequence[Floats]], Floats]
+TRIM = 0.25
+"""share left out at each end by the interquartile mean"""
+
+
+def interquartile_mean(tasks: Sequence[Floats]) -> Floats:
+    """Mean of the middle half of all runs of all tasks: with the N values sorted and g = floor(N / 4),
+    IQM = (x_(g+1) + ... + x_(N-g)) / (N - 2g).
+
+    Bends less to outliers than the mean, and uses more of the runs than the median (Agarwal et al. 2021, section 4.3; trimmed mean, Tukey
+    1948). For N < 4 it is the mean. A task with more runs counts more.
+    """
+    pooled = np.concatenate(list(tasks), axis=-1)
+    count = pooled.shape[-1]
+    cut = int(TRIM * count)
+    if cut:
+        # Only who is left out must be known, not the whole order.
+        pooled = np.partition(pooled, (cut, count - cut - 1), axis=-1)[..., cut : count - cut]
+    return np.asarray(pooled.mean(axis=-1))
+
+
+def mean(tasks: Sequence[Floats]) -> Floats:
+    """Mean over tasks of the mean over each task's runs: tasks count equally."""
+    return np.asarray(sum(values.mean(axis=-1) for values in tasks) / len(tasks))
+
+
+def median(tasks: Sequence[Floats]) -> Floats:
+    """Median of all runs of all tasks together."""
+    return np.asarray(np.median(np.concatenate(list(tasks), axis=-1), axis=-1))
+
+
+def median_of_tasks(tasks: Sequence[Floats]) -> Floats:
+    """Median over tasks of the mean over each task's runs, the "median" of many papers. With one task it is that task's mean."""
+    return np.asarray(np.median(np.stack([values.mean(axis=-1) for values in tasks], axis=-1), axis=-1))
+
+
+def optimality_gap(target: float = 1.0) -> Aggregate:
+    """How far runs stay below a target score: mean over tasks and runs of target - min(x, target). What exceeds it doesn't make up for what
+    doesn't reach it; smaller is better (Agarwal et al. 2021, section 4.3)."""
+
+    def gap(tasks: Sequence[Floats]) -> Floats:
+        return target - mean([np.minimum(values, target) for values in tasks])
+
+    return gap

@@ -1,0 +1,58 @@
+"""A figure of several runs with its interval, and the numbers of runs behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+LEAST = 5
+"""runs below which points are shown in the place of an interval: of four values a bootstrap knows 35 different samples, no more"""
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`value`: None without any run. `interval`: None where there are too few runs for one, or it can't be computed; then `points` tell
+    what there is. `n`: runs behind it, `missing`: runs of the group without a figure, each with the reason."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+    n: int
+    points: tuple[float, ...] = ()
+    missing: tuple[str, ...] = ()
+    confidence: float = CONFIDENCE
+
+    @property
+    def failed(self) -> int:
+        """Runs of the group without a figure."""
+        return len(self.missing)
+
+    def contains(self, value: float) -> bool | None:
+        """Whether the interval contains a value; None where there is no interval."""
+        return None if self.interval is None else self.interval[0] <= value <= self.interval[1]
+
+    def text(self, form: str = ".2f") -> str:
+        """`0.97 [0.94, 1.00] n=8`, `0.97 (0.94, 0.97, 0.99) n=3`, `– n=0`; with ` of 9` where a run has failed."""
+        count = f"n={self.n}" + (f" of {self.n + self.failed}" if self.failed else "")
+        if self.value is None:
+            return f"– {count}"
+        if self.interval is not None:
+            return f"{self.value:{form}} [{self.interval[0]:{form}}, {self.interval[1]:{form}}] {count}"
+        points = ", ".join(f"{point:{form}}" for point in self.points)
+        return f"{self.value:{form}} ({points}) {count}" if len(self.points) > 1 else f"{self.value:{form}} {count}"
+
+    def record(self) -> dict[str, object]:
+        """For a JSON file, which knows no infinity: such ends are the words `inf` and `-inf`."""
+        return {
+            "value": _plain(self.value),
+            "interval": [_plain(end) for end in self.interval] if self.interval else None,
+            "confidence": self.confidence,
+            "n": self.n,
+            "failed": self.failed,
+            "missing": list(self.missing),
+            "points": list(self.points),
+        }
+
+
+def _plain(value: float | None) -> float | str | None:
+    return value if value is None or isfinite(value) else str(value)

@@ -1,0 +1,139 @@
+"""Two groups of runs against each other, performance profiles, analysis of variance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from orchestrator.statistics.aggregates import mean
+from orchestrator.statistics.comparison import contrast, probability_of_improvement
+from orchestrator.statistics.profiles import profile
+from orchestrator.statistics.table import Sample
+from orchestrator.statistics.variance import analysis_of_variance
+
+scores = st.floats(-100, 100).map(lambda value: round(value, 2))
+runs = st.lists(scores, min_size=5, max_size=8)
+
+
+def test_probability_of_improvement_counts_pairs_and_halves_ties() -> None:
+    found = probability_of_improvement(Sample.of([1, 2, 3]), Sample.of([2, 2, 0]))
+    assert found.value == pytest.approx((1 + (1 + 1) + 3) / 9), "1 beats 0; 2 beats 0 and ties twice; 3 beats all"
+    assert found.interval is None and found.n == 6
+    assert probability_of_improvement(Sample.of([1, 2, 3]), Sample.of([2, 2, 0]), higher=False).value == pytest.approx(3 / 9)
+
+
+@given(runs, runs)
+@settings(max_examples=50)
+def test_improvement_is_unchanged_by_ascending_functions_and_complementary(x: list[float], y: list[float]) -> None:
+    there = probability_of_improvement(Sample.of(x), Sample.of(y), repeats=200)
+    warped = probability_of_improvement(Sample.of(np.array(x) ** 3), Sample.of(np.array(y) ** 3), repeats=200)
+    assert (there.value, there.interval) == (warped.value, warped.interval)
+    back = probability_of_improvement(Sample.of(y), Sample.of(x), repeats=200)
+    assert there.value is not None and back.value == pytest.approx(1 - there.value)
+    lower = probability_of_improvement(Sample.of(x), Sample.of(y), higher=False, repeats=200)
+    assert lower.value == pytest.approx(back.value)
+    assert there.interval is not None and 0 <= there.interval[0] <= there.interval[1] <= 1 + 1e-12
+
+
+def test_improvement_of_normals_is_the_one_of_theory_and_its_interval_covers_it() -> None:
+    generator = np.random.default_rng(5)
+    truth = stats.norm.cdf(0.5 / np.sqrt(2))
+    hits = 0
+    for _ in range(300):
+        found = probability_of_improvement(Sample.of(generator.normal(0.5, size=20)), Sample.of(generator.normal(size=20)), repeats=500)
+        hits += bool(found.contains(truth))
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_improvement_over_tasks_is_their_mean_and_lonely_tasks_are_named() -> None:
+    first = Sample({"a": np.array([1.0, 1.0]), "b": np.array([0.0]), "c": np.array([7.0])})
+    second = Sample({"a": np.array([0.0]), "b": np.array([1.0, 0.0]), "d": np.array([7.0])}, ("d seed 3: killed",))
+    found = probability_of_improvement(first, second)
+    assert found.value == pytest.approx((1.0 + 0.25) / 2)
+    assert found.points == (0.25, 1.0), "one for each task"
+    assert found.missing[0] == "d seed 3: killed" and {text[0] for text in found.missing[1:]} == {"c", "d"}
+    assert probability_of_improvement(Sample.of([]), second).value is None
+
+
+def test_contrasts() -> None:
+    first, second = Sample.of([2.0] * 5), Sample.of([1.0] * 5, missing=["seed 5: killed"])
+    assert contrast(first, second).interval == (1.0, 1.0)
+    ratio = contrast(first, second, kind="ratio")
+    assert (ratio.value, ratio.interval, ratio.n, ratio.failed) == (2.0, (2.0, 2.0), 10, 1)
+    around_zero = Sample.of([-1.0, -0.5, 0.0, 0.5, 1.2])
+    assert contrast(first, around_zero, mean, "ratio").interval is None, "the baseline could be 0: any ratio is possible"
+    assert contrast(first, Sample.of([0.0] * 5), kind="ratio").value is None
+    assert contrast(first, Sample.of([])).value is None
+
+
+def test_the_interval_of_a_difference_covers_it() -> None:
+    generator = np.random.default_rng(6)
+    hits = sum(
+        bool(contrast(Sample.of(generator.normal(1.0, 2.0, 25)), Sample.of(generator.normal(size=25)), repeats=500).contains(1.0))
+        for _ in range(300)
+    )
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_a_profile_is_the_share_of_runs_above_a_score() -> None:
+    found = profile(Sample({"a": np.array([1.0, 2.0]), "b": np.array([2.0, 3.0, 4.0, 5.0])}), [0.0, 1.0, 2.0, 5.0])
+    assert found.share.tolist() == [1.0, 0.75, 0.375, 0.0], "tasks count equally; a score is not above itself"
+    assert found.low is None and found.high is None and found.n == 6
+    assert profile(Sample.of([3.0, 1.0, 3.0])).scores.tolist() == [1.0, 3.0]
+    with pytest.raises(ValueError, match="at least one run"):
+        profile(Sample.of([]))
+
+
+@given(runs)
+@settings(max_examples=50)
+def test_profiles_fall_lie_in_their_band_and_go_with_ascending_functions(values: list[float]) -> None:
+    found = profile(Sample.of(values), repeats=100)
+    warped = profile(Sample.of(np.array(values) ** 3), repeats=100)
+    assert found.low is not None and found.high is not None and warped.low is not None
+    assert (np.diff(found.share) <= 0).all() and found.share[-1] == 0
+    assert (found.low <= found.share + 1e-12).all() and (found.share <= found.high + 1e-12).all()
+    assert (found.share == warped.share).all() and (found.low == warped.low).all()
+
+
+def test_the_band_of_a_profile_covers_the_truth() -> None:
+    generator = np.random.default_rng(8)
+    tau = np.array([-1.0, 0.0, 0.5])
+    truth = stats.norm.sf(tau)
+    hits = np.zeros(3)
+    for _ in range(300):
+        found = profile(Sample.of(generator.normal(size=40)), tau, repeats=500)
+        hits += (found.low <= truth) & (truth <= found.high)
+    assert (hits / 300 >= 0.9).all() and (hits / 300 <= 0.99).all()
+
+
+def test_analysis_of_variance_by_hand() -> None:
+    found = analysis_of_variance({"a": Sample.of([1, 2, 3]), "b": Sample.of([2, 3, 4]), "c": Sample.of([5, 6, 7]), "one": Sample.of([9])})
+    assert found is not None
+    assert found.statistic == pytest.approx(13.0), "between: 26 / 2; within: 6 / 6"
+    assert found.p == pytest.approx(stats.f.sf(13.0, 2, 6))
+    assert (found.between, found.within, found.left_out) == (2, 6, ("one",))
+    assert found.n == {"a": 3, "b": 3, "c": 3}
+    assert [(pair.first, pair.second) for pair in found.apart()] == [("a", "c"), ("b", "c")]
+    pair = found.pairs[1]
+    assert pair.difference == pytest.approx(-4.0)
+    # Half the width: the studentized range's quantile times sqrt(mean square within / n).
+    reach = stats.studentized_range.ppf(0.95, 3, 6) * np.sqrt(1 / 3)
+    assert pair.interval == pytest.approx((-4 - reach, -4 + reach), rel=1e-4)
+    assert pair.p == pytest.approx(stats.studentized_range.sf(4 / np.sqrt(1 / 3), 3, 6), abs=1e-6)
+
+
+def test_analysis_of_variance_where_there_is_nothing_to_test() -> None:
+    assert analysis_of_variance({"a": Sample.of([1, 2]), "b": Sample.of([1])}) is None
+    equal = analysis_of_variance({"a": Sample.of([1, 1]), "b": Sample.of([1, 1], missing=["seed 2: killed"])})
+    assert equal is not None and equal.p is None and equal.pairs == () and equal.missing == ("seed 2: killed",)
+
+
+@given(st.permutations([0.1, 0.5, 0.2, 0.9]))
+@settings(max_examples=3, deadline=None)
+def test_analysis_of_variance_does_not_depend_on_the_order_of_runs(values: list[float]) -> None:
+    other = Sample.of([0.4, 0.8, 0.7])
+    one, two = (analysis_of_variance({"a": Sample.of(order), "b": other}) for order in (values, sorted(values)))
+    assert one is not None and two is not None and one.p == two.p

@@ -1,0 +1,93 @@
+"""Rows of an experiment: what groups are made of them, and that no run is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.marl_eval import layout
+from orchestrator.statistics.table import Curve, Row, Table
+
+
+def row(method: str, task: str, seed: int, value: float | None, metric: str = "return", failure: str = "") -> Row:
+    curve = None if value is None else Curve(np.array([0.0, 10.0]), np.array([0.0, value]))
+    return Row({"method": method, "delay": task}, seed, metric, value, curve, failure)
+
+
+ROWS = [row(method, task, seed, seed + 10.0 * (task == "50ms")) for method in ("a", "b") for task in ("0ms", "50ms") for seed in (0, 1)]
+
+
+def test_groups_and_strata() -> None:
+    table = Table.of(ROWS)
+    assert table.levels("method") == ["a", "b"]
+    sample = table.sample("return", {"method": "a"}, task="delay")
+    assert {name: values.tolist() for name, values in sample.tasks.items()} == {"0ms": [0, 1], "50ms": [10, 11]}
+    assert table.sample("return", {"method": "a", "delay": "50ms"}).points == (10.0, 11.0)
+    assert set(table.curves("return", {"method": "a", "delay": "0ms"}).curves) == {"delay=0ms method=a seed 0", "delay=0ms method=a seed 1"}
+
+
+def test_no_failed_run_is_dropped_in_silence() -> None:
+    table = Table.of(
+        [
+            *ROWS,
+            row("a", "0ms", 2, None, failure="exit 20: fewer than 2 agents alive"),
+            Row({"method": "a", "delay": "0ms"}, 3, "return", float("nan")),
+            row("a", "0ms", 4, 1.0, metric="success"),
+        ]
+    )
+    sample = table.sample("return", {"method": "a", "delay": "0ms"})
+    assert sample.n == 2
+    assert sample.missing == (
+        "delay=0ms method=a seed 2: exit 20: fewer than 2 agents alive",
+        "delay=0ms method=a seed 3: the figure is nan",
+        "delay=0ms method=a seed 4: no figure",
+    ), "a run that has another figure is a run too"
+    assert estimate(sample).text(".1f") == "0.5 (0.0, 1.0) n=2 of 5"
+    worst = table.sample("return", {"method": "a", "delay": "0ms"}, failed_as=-1.0)
+    assert worst.points == (-1.0, -1.0, -1.0, 0.0, 1.0) and len(worst.missing) == 3
+    assert len(table.curves("return", {"method": "a", "delay": "0ms"}).missing) == 3
+
+
+def test_two_results_of_one_run_are_refused() -> None:
+    with pytest.raises(ValueError, match="two rows for delay=0ms method=a seed 0, return"):
+        Table.of([*ROWS, replace(ROWS[0], value=3.0)])
+
+
+def test_samples_hold_numbers_only() -> None:
+    table = Table.of(ROWS)
+    assert table.sample("return", {"method": "nobody"}).n == 0
+    from orchestrator.statistics.table import Sample
+
+    with pytest.raises(ValueError, match="must be finite"):
+        Sample.of([1.0, float("inf")])
+
+
+def test_marl_evals_layout() -> None:
+    found = layout(Table.of(ROWS), ["return"], [0, 5, 10], environment="landmarks", algorithm="method", task="delay")
+    assert json.loads(json.dumps(found)) == found
+    assert set(found) == {"landmarks"} and set(found["landmarks"]) == {"0ms", "50ms"} and set(found["landmarks"]["0ms"]) == {"a", "b"}
+    assert found["landmarks"]["50ms"]["b"]["seed_1"] == {
+        "step_0": {"step_count": 0, "return": [0.0]},
+        "step_1": {"step_count": 5, "return": [5.5]},
+        "step_2": {"step_count": 10, "return": [11.0]},
+        "absolute_metrics": {"return": [11.0]},
+    }
+
+
+def test_marl_eval_gets_whole_tables_only() -> None:
+    known = {"environment": "landmarks", "algorithm": "method", "task": "delay"}
+    holes = Table.of([*ROWS[1:], row("a", "0ms", 0, None, failure="killed"), row("b", "0ms", 2, 1.0)])
+    with pytest.raises(ValueError, match=r"delay=0ms method=a seed 0 has no return \(killed\).*a on 0ms has no seed 2"):
+        layout(holes, ["return"], [0, 10], **known)
+    common = layout(holes, ["return"], [0, 10], common_seeds=True, **known)
+    assert {tuple(runs) for methods in common["landmarks"].values() for runs in methods.values()} == {("seed_1",)}
+    with pytest.raises(ValueError, match="only from 0 to 10"):
+        layout(Table.of(ROWS), ["return"], [0, 20], **known)
+    with pytest.raises(ValueError, match="by their other factors first"):
+        layout(Table.of(ROWS), ["return"], [0, 10], environment="landmarks", algorithm="method")
+    with pytest.raises(ValueError, match="no factor learner"):
+        layout(Table.of(ROWS), ["return"], [0, 10], environment="landmarks", algorithm="learner")
