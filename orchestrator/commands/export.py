@@ -65,7 +65,7 @@ def kubernetes(
     from orchestrator.export.pods import pods_for
 
     settings = options(context)
-    minors = check.MINORS
+    minors: tuple[str, ...] = check.MINORS
     if minor is not None:
         try:
             if check.version(minor) < check.version(check.OLDEST):

@@ -118,7 +118,7 @@ def _service(target: Target) -> Manifest:
 def _server_job(target: Target, pods: Pods, script: str, attempts: int) -> Manifest:
     gpus = pods.slot.gpus if not pods.hosts else 0
     volumes = [_runs(target), {"name": "config", "configMap": {"name": f"{target.name}-config"}}]
-    mounts = [
+    mounts: list[Manifest] = [
         {"name": "runs", "mountPath": commands.RUNS},
         {"name": "config", "mountPath": commands.CONFIG.rpartition("/")[0], "readOnly": True},
     ]
@@ -152,7 +152,7 @@ def _host_job(target: Target, pods: Pods, attempts: int, spread: bool) -> Manife
         {"name": "token", "secret": {"secretName": f"{target.name}-token", "defaultMode": 0o440}},
         {"name": "private", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
-    mounts = [
+    mounts: list[Manifest] = [
         {"name": "runs", "mountPath": commands.RUNS},
         {"name": "invitations", "mountPath": commands.INVITATIONS, "readOnly": True},
         {"name": "token", "mountPath": commands.SECRET, "readOnly": True},

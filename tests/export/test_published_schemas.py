@@ -38,7 +38,8 @@ def fields(model: type[BaseModel], schema: dict[str, Any], whole: dict[str, Any]
         schema = whole[schema["$ref"].rpartition("/")[2]]
     for name, field in model.model_fields.items():
         key = field.alias or name
-        inner = schema.get("properties", {}).get(key)
+        # Where users choose keys, as those of resources, every key is known.
+        inner = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or None
         yield f"{path}.{key}", inner is not None
         if inner is not None:
             for part in models(field.annotation):
