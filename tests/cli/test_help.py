@@ -10,7 +10,23 @@ import pytest
 
 from .conftest import REPOSITORY, Orchestrate, environment
 
-COMMANDS = ["", "up", "validate", "schema", "show", "topology", "simulate", "ps", "attach", "logs", "down", "doctor", "_serve", "host"]
+COMMANDS = [
+    "",
+    "up",
+    "validate",
+    "schema",
+    "show",
+    "topology",
+    "simulate",
+    "ps",
+    "attach",
+    "logs",
+    "down",
+    "export",
+    "doctor",
+    "_serve",
+    "host",
+]
 # pydantic is not among them: newer versions of typer import it themselves to convert arguments.
 HEAVY = {"torch", "numpy", "networkx", "zmq", "msgspec", "psutil", "ruamel", "agent_node", "env_server"}
 
