@@ -117,6 +117,8 @@ class PlacementSettings(Settings):
     """pack fills one slot after the other, spread fills all evenly"""
     pins: dict[str, str] = {}
     """node name or glob to slot name, or to labels (zone=west)"""
+    relocate: bool = True
+    """nodes of a host that is lost go to the others, from their last checkpoints; false: the run ends"""
 
 
 class LaunchSettings(Settings):
@@ -124,6 +126,8 @@ class LaunchSettings(Settings):
 
     engine: Literal["local"] = "local"
     """local: this machine"""
+    hosts: Annotated[int, Field(ge=1, le=64)] = 1
+    """local: host processes among which this machine is divided, to rehearse on one machine what happens on several"""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """computing threads of each node; auto: cores / nodes, at least 1"""
     resources: ResourcesSettings = ResourcesSettings()

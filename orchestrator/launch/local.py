@@ -1,4 +1,5 @@
-"""The engine for this machine: the host is a child process in a session of its own."""
+"""The engine for this machine: each host is a child process in a session of its own. Usually there is one; several rehearse what happens on
+several machines."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class LocalHost(HostHandle):
 
 
 class LocalEngine:
-    """Starts one host here, with all cores and all memory."""
+    """Starts hosts here, each with an equal part of the cores and the memory."""
 
     name = "local"
 
@@ -43,8 +44,10 @@ class LocalEngine:
         return []
 
     def acquire(self, configuration: Configuration, nodes: int) -> Sequence[Slot]:
-        """One slot: this machine."""
-        return [Slot(name=HOST, cores=float(available_cores()), memory=int(psutil.virtual_memory().total))]
+        """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
+        count = configuration.launch.hosts
+        cores, memory = available_cores() / count, int(psutil.virtual_memory().total) // count
+        return [Slot(HOST if count == 1 else f"{HOST}-{i}", cores, memory) for i in range(count)]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
         """Start the host as a child in a new session, with its invitation on standard input."""

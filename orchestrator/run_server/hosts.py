@@ -25,6 +25,8 @@ class HostRecord:
     """name of the machine, from its `Hello`"""
     code: int | None = None
     ended: bool = False
+    lost: bool = False
+    """it was reported as lost"""
 
 
 class Hosts:
@@ -50,6 +52,15 @@ class Hosts:
         return bool(self.records) and all(self.membership[name].state == State.ALIVE for name in self.records)
 
     @property
+    def living(self) -> list[str]:
+        """Hosts that take part."""
+        return [name for name, record in self.records.items() if not record.ended and self.membership[name].state == State.ALIVE]
+
+    def abandon(self, name: str) -> None:
+        """The run goes on without this host: where its process still lives, it is killed."""
+        self._engine.end(self.records[name].handle, now=True)
+
+    @property
     def all_ended(self) -> bool:
         """The process of every host has ended."""
         return all(record.ended for record in self.records.values())
@@ -65,11 +76,14 @@ class Hosts:
                 record.ended, record.code = True, state.code
                 how = "ended" if state.code is None else describe_exit(state.code)
                 self.membership.ended(name, 1, left=state.code == 0, reason=how)
-                lost.append((name, state.code, how))
+                if not record.lost:
+                    lost.append((name, state.code, how))
         self.membership.tick(now, judge_progress=False)
         for change in self.membership.changes():
             if change.new == State.DEAD and not self.records[change.node].ended:
                 lost.append((change.node, None, change.reason))
+        for name, _, _ in lost:
+            self.records[name].lost = True
         return lost
 
     def end(self, now: float) -> None:

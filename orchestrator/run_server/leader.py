@@ -10,13 +10,14 @@ Any phase before STOPPING may go there at once: a request, a signal, the leash, 
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import isfinite
 
-from orchestrator.launch.placement import Slot
+from orchestrator.launch.placement import PlacementError, Slot
 from orchestrator.run_server.faults import FaultScheduler, Plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.nodes import UP, Nodes
@@ -147,11 +148,39 @@ class Leader:
 
     def _watch_hosts(self, now: float) -> None:
         for name, code, how in self._hosts.watch(now):
-            self._nodes.host_lost(name, how)
-            if self.phase < Phase.STOPPING:
+            lost = self._nodes.host_lost(name, how)
+            if self.phase >= Phase.STOPPING:
+                continue
+            log = self.view.files.directory / "hosts" / f"{name}.log"
+            text = f"the host {name} is lost ({how}); its log is {log}"
+            why_not = self._go_on_without(name, lost, how, now)
+            if why_not is not None:
                 exit_code = code if code is not None and code > 0 and self.phase == Phase.HOSTS else int(ExitCode.CRASH)
-                log = self.view.files.directory / "hosts" / f"{name}.log"
-                self.stop(Outcome("FAILED", exit_code, f"the host {name} is lost ({how}); its log is {log}"), now)
+                self.stop(Outcome("FAILED", exit_code, text + (f". {why_not}" if why_not else "")), now)
+
+    def _go_on_without(self, host: str, lost: Sequence[str], how: str, now: float) -> str | None:
+        """Have the nodes of a host that is lost started on the others; else why the run can't go on (empty where that says itself)."""
+        if self.phase == Phase.HOSTS or not self._hosts.living:
+            return ""
+        if self.view.configuration.clock == "logical":
+            directory = self.view.files.directory.name
+            return (
+                f"Under the logical clock nobody goes on without its nodes; from the last checkpoint: orchestrate up --resume {directory}"
+            )
+        if not self.view.configuration.launch.placement.relocate:
+            return "launch.placement.relocate is false"
+        try:
+            moved = self._nodes.relocate()
+        except PlacementError as error:
+            return f"Its nodes fit nowhere else: {error}"
+        self._hosts.abandon(host)
+        where = ", ".join(f"{name} to {new}" for name, new in moved.items())
+        self._event(
+            "warning", "host.lost", f"the host {host} is lost ({how})" + (f": {where}" if where else ", and nobody was there"), host
+        )
+        for name in lost:
+            self._gone(name, self._nodes.processes[name].start.incarnation, -int(signal.SIGKILL), f"its host {host} {how}", now)
+        return None
 
     def _watch_nodes(self, now: float) -> None:
         ended, self._reception.ended = self._reception.ended, []
@@ -204,8 +233,13 @@ class Leader:
             text = f"{name} ended before the run began, {how}" + (f"; the end of its log:\n{tail}" if tail else "")
             self.stop(Outcome("FAILED", code or ExitCode.CRASH, text), now)
             return
+        self._gone(name, message.incarnation, code, how, now)
+
+    def _gone(self, name: str, incarnation: int, code: int, how: str, now: float) -> None:
+        """What becomes of a node whose process ended while the run goes on: `code` as in `NodeEnded`, and `how` in words."""
+        view = self.view
         silence = view.troubles.get(name)
-        planned = self.faults.fate(name, message.incarnation, code, now)
+        planned = self.faults.fate(name, incarnation, code, now)
         if planned is None and code != 0 and view.configuration.clock == "logical":
             text = f"{name} ended, {how}; under the logical clock nobody goes on without it"
             cure = f"from the last checkpoint: orchestrate up --resume {view.files.directory.name}"
@@ -216,9 +250,9 @@ class Leader:
             attempt = f"attempt {decision.attempt} of {decision.of}" if decision.attempt else decision.reason
             trouble = view.troubles[name] = f"{silence or how}, {attempt}"
             text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
-            self._event("warning", "node.restart", text, name, exit=code, incarnation=message.incarnation)
+            self._event("warning", "node.restart", text, name, exit=code, incarnation=incarnation)
         elif decision.fate == Fate.LOST:
-            view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
+            view.troubles[name] = f"given up: {decision.reason}" + how.removeprefix(describe_exit(code))
             view.membership.lost(name, decision.reason)
 
     # --- from phase to phase ------------------------------------------------------------------------------------------------------

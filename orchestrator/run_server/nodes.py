@@ -46,6 +46,10 @@ class Nodes:
         self.returned: set[str] = set()
         """nodes that come back into a run that went on without them"""
         self._records: list[ProcessRecord] = []
+        self._requests: list[NodeRequest] = []
+        self._slots: list[Slot] = []
+        self._where: dict[str, str] = {}
+        """the host on which each node runs, or will"""
 
     @property
     def living(self) -> list[str]:
@@ -61,27 +65,41 @@ class Nodes:
         """Place all nodes and have each started; `placement.json` and `hosts.json` say where."""
         configuration, directory = self._view.configuration, self._view.files.directory
         needs = configuration.launch.resources
-        requests = [NodeRequest(ENVIRONMENT, "env", needs.env.cores, needs.env.memory)]
-        requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in configuration.agent_names()]
-        where = place(requests, slots, configuration.launch.placement)
-        write_json(directory / "placement.json", where)
+        self._requests = [NodeRequest(ENVIRONMENT, "env", needs.env.cores, needs.env.memory)]
+        self._requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in configuration.agent_names()]
+        self._place(slots)
         machines = {slot.name: self._hosts.records[slot.name].machine for slot in slots}
         hosts = [{"name": s.name, "machine": machines[s.name], "cores": s.cores, "memory": s.memory, "gpus": s.gpus} for s in slots]
         write_json(directory / "hosts.json", hosts)
-        cores = {slot.name: slot.cores for slot in slots}
-        for request in requests:
-            slot = where[request.name]
-            sharing = sum(other == slot for other in where.values())
-            threads = configuration.launch.threads
-            count = max(1, int(cores[slot] / sharing)) if threads == "auto" else threads
-            self._start(request.name, "env" if request.role == "env" else "agent", slot, count, now)
+        for request in self._requests:
+            self._start(request.name, "env" if request.role == "env" else "agent", now)
 
     def restart(self, name: str, now: float) -> None:
-        """Have the next incarnation of a node started where it was."""
-        old = self.processes[name]
+        """Have the next incarnation of a node started where it was placed."""
         self.returned.add(name)
         self._view.collector.forget(name)
-        self._start(name, old.start.role, old.host, old.start.threads, now)
+        self._start(name, self.processes[name].start.role, now)
+
+    def relocate(self) -> dict[str, str]:
+        """Place the nodes of hosts that are lost on those that live: the new host of each that moves. What lives stays where it is.
+        `PlacementError` where there is no room."""
+        before = dict(self._where)
+        living = self._hosts.living
+        self._place([slot for slot in self._slots if slot.name in living])
+        return {name: host for name, host in self._where.items() if before[name] != host}
+
+    def _place(self, slots: Sequence[Slot]) -> None:
+        self._where = place(self._requests, slots, self._view.configuration.launch.placement, self._where)
+        self._slots = list(slots)
+        write_json(self._view.files.directory / "placement.json", self._where)
+
+    def _threads(self, host: str) -> int:
+        """Computing threads for each node there: those that were started before others came or went keep what they have."""
+        threads = self._view.configuration.launch.threads
+        if threads != "auto":
+            return threads
+        cores = next(slot.cores for slot in self._slots if slot.name == host)
+        return max(1, int(cores / sum(other == host for other in self._where.values())))
 
     def started(self, message: NodeStarted) -> None:
         """A host says that the process runs."""
@@ -100,12 +118,14 @@ class Nodes:
         process.ended, process.kill_due = True, None
         return code
 
-    def host_lost(self, host: str, how: str) -> None:
-        """All processes of a host count as ended."""
-        for process in self.processes.values():
-            if process.host == host and not process.ended:
-                process.ended, process.kill_due = True, None
-                self._view.membership.ended(process.start.node, process.start.incarnation, False, f"its host {host} {how}")
+    def host_lost(self, host: str, how: str) -> list[str]:
+        """All processes of a host count as ended: those that had not."""
+        lost = [name for name, process in self.processes.items() if process.host == host and not process.ended]
+        for name in lost:
+            process = self.processes[name]
+            process.ended, process.kill_due = True, None
+            self._view.membership.ended(name, process.start.incarnation, False, f"its host {host} {how}")
+        return lost
 
     def declared_dead(self, name: str, incarnation: int, now: float) -> bool:
         """Have a process killed that is silent but may live; False when it has ended already."""
@@ -142,9 +162,11 @@ class Nodes:
             self._records.append(record)
             write_records(self._view.files.directory, self._records)
 
-    def _start(self, name: str, role: Role, host: str, threads: int, now: float) -> None:
+    def _start(self, name: str, role: Role, now: float) -> None:
         incarnation = self._view.files.next_incarnation(name)
         self._view.membership.expect(name, role, incarnation, now)
         self._view.troubles.pop(name, None)
         self._view.pids.pop(name, None)
-        self.processes[name] = NodeProcess(host, StartNode(node=name, role=role, incarnation=incarnation, threads=threads))
+        host = self._where[name]
+        start = StartNode(node=name, role=role, incarnation=incarnation, threads=self._threads(host))
+        self.processes[name] = NodeProcess(host, start)

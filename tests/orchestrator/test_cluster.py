@@ -179,6 +179,60 @@ def test_a_lost_host_fails_the_run(start: Start) -> None:
     assert "the host local is lost (killed by signal 9)" in cluster.record()["reason"]
 
 
+def host_of(pid: int) -> int:
+    """The host above a node's process, which the warm parent started."""
+    parent = psutil.Process(pid).parent()
+    assert parent is not None and parent.ppid() > 1
+    return parent.ppid()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has collected yet does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "silent"])
+def test_the_nodes_of_a_lost_host_go_to_another(start: Start, how: signal.Signals) -> None:
+    cluster = start(agents=4, launch={"hosts": 2, "placement": {"policy": "spread"}}, supervision={"dead": "4s"})
+    pids = {node["name"]: node["pid"] for node in cluster.running()["nodes"]}
+    placed = json.loads((cluster.directory / "placement.json").read_text())
+    assert set(placed.values()) == {"local-0", "local-1"}
+    away = next(host for host in ("local-0", "local-1") if host != placed["env-0"])
+    moving = [name for name, host in placed.items() if host == away]
+    lost = host_of(pids[moving[0]])
+    assert lost != host_of(pids["env-0"])
+    os.kill(lost, how)
+    for name in moving:
+        node = eventually(
+            f"{name} is back", lambda name=name: (n := cluster.node(name))["incarnation"] == 2 and n["state"] == "alive" and n
+        )
+        assert host_of(node["pid"]) == host_of(pids["env-0"])
+        assert not lives(pids[name]), "two incarnations never run at once"
+    now = json.loads((cluster.directory / "placement.json").read_text())
+    assert set(now.values()) == {placed["env-0"]}
+    (event,) = cluster.events("host.lost")
+    assert away in event["text"] and all(name in event["text"] for name in moving)
+    untouched = set(placed) - set(moving)
+    assert {node["pid"] for node in cluster.running()["nodes"] if node["name"] in untouched} == {pids[name] for name in untouched}
+    cluster.process.terminate()
+    assert cluster.ended(30) == ExitCode.INTERRUPTED
+    cluster.assert_nothing_left()
+
+
+def test_a_host_whose_nodes_fit_nowhere_else_fails_the_run(start: Start) -> None:
+    fixed = start(launch={"hosts": 2, "placement": {"policy": "spread", "relocate": False}})
+    pinned = start(launch={"hosts": 2, "placement": {"pins": {"agent-0": "local-0", "env-0": "local-1"}}})
+    for cluster, words in ((fixed, "relocate is false"), (pinned, "fit nowhere else: agent-0")):
+        pids = {node["name"]: node["pid"] for node in cluster.running()["nodes"]}
+        os.kill(host_of(pids["agent-0"]), signal.SIGKILL)
+        assert cluster.ended() == ExitCode.CRASH
+        cluster.assert_nothing_left()
+        assert words in cluster.record()["reason"]
+
+
 def test_nothing_outlives_a_run_server_that_was_killed(start: Start) -> None:
     orphaned, swept = start(), start()
     for cluster in (orphaned, swept):
