@@ -205,7 +205,7 @@ class SignalNode(Message):
 
 
 class FileAsk(Message):
-    """Host <-> run server: how much of a file that grows is there? EO by (src, transfer); answered by `FileHave`."""
+    """Host <-> run server: what is there of a file? EO by (src, transfer); answered by `FileHave`."""
 
     path: FilePath
     transfer: Count

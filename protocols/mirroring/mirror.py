@@ -5,7 +5,7 @@
 One file goes at a time, the one that was written longest ago first: whoever finds a file in the copy finds there too what was whole
 before it, as a checkpoint before the file that names it. Files that only grow (`GROWING`) are sent from where the copy ends, if what it
 holds is how they begin; all others are sent from their beginning, and take the place of the old one when they are whole. What the copy has
-is asked of it, so that both sides may die at any time.
+is asked of it, so that both sides may die at any time, and what it has already is not sent again.
 """
 
 from __future__ import annotations
@@ -191,27 +191,27 @@ class Mirror(Conversation[str]):
             self._done(now)
             return
         there = self._there.get(path)
-        if not path.endswith(GROWING):
-            self._send_from(transfer, 0, now)
-        elif there is not None and there.inode == transfer.stat.inode and there.size <= transfer.stat.size:
-            self._send_from(transfer, there.size, now)
-        else:
+        if there is None:
             transfer.stage = "ask"
             self._say(transfer, now)
+        elif path.endswith(GROWING) and there.inode == transfer.stat.inode and there.size <= transfer.stat.size:
+            self._send_from(transfer, there.size, now)
+        else:
+            self._send_from(transfer, 0, now)
 
     def _hopeless(self, path: str, stat: _Stat) -> bool:
         last, restarts = self._restarts.get(path, (stat, 0))
         return last == stat and restarts >= MOST_RESTARTS
 
     def _begin(self, transfer: _Transfer, message: FileHave, now: float) -> None:
-        """The copy has said what it holds of a file that grows."""
+        """The copy has said what it holds."""
         size = max(message.size, 0)
         same = size <= transfer.stat.size and message.digest == digest(self._read(transfer, 0, size))
         transfer.attempt = self._timer.start(now)
         if same and size == transfer.stat.size and message.size >= 0:
             self._whole(transfer, now)
         else:
-            self._send_from(transfer, size if same else 0, now)
+            self._send_from(transfer, size if same and transfer.path.endswith(GROWING) else 0, now)
 
     def _send_from(self, transfer: _Transfer, start: int, now: float) -> None:
         transfer.stage = "pieces"

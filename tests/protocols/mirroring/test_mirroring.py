@@ -104,6 +104,15 @@ def test_only_what_is_new_of_a_file_that_grows_is_sent(tmp_path: Path) -> None:
     assert machines.bytes_sent() == 3
 
 
+def test_what_the_copy_has_already_is_not_sent(tmp_path: Path) -> None:
+    machines = Machines(tmp_path)
+    for root in (machines.here, machines.there):
+        root.joinpath("100.safetensors").write_bytes(b"t" * 200_000)
+    machines.write("LATEST", b"100")
+    machines.settle()
+    assert machines.bytes_sent() == 3
+
+
 def test_a_file_that_was_cut_and_has_grown_otherwise_is_sent_again_when_it_is_doubted(tmp_path: Path) -> None:
     machines = Machines(tmp_path)
     machines.write("nodes/a/m.jsonl", b"0123456789")
@@ -169,7 +178,7 @@ def test_a_sender_that_dies_in_the_middle_does_no_harm(tmp_path: Path) -> None:
 def test_damage_on_the_way_is_found_and_the_file_sent_again(tmp_path: Path) -> None:
     machines = Machines(tmp_path)
     machines.write("a.bin", os.urandom(2 * PIECE))
-    machines.mirror.tick(0.0)
+    machines.turn()
     first, second = machines.mirror.outgoing()
     machines.copy.receive("host-1", first.message, {"data": np.zeros(PIECE, np.uint8)}, 0.0)
     machines.copy.receive("host-1", second.message, second.arrays, 0.0)

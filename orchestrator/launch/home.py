@@ -1,0 +1,77 @@
+"""A host's files where it does not share the run's directory: its nodes write beside it, and the run server has a copy of everything."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from protocols.conversation import Array, Send
+from protocols.errors import ResourceError
+from protocols.launch import RUN_SERVER
+from protocols.messages import FileAsk, FileGone, FileHave, FilePiece, Message
+from protocols.mirroring.copy import Copy
+from protocols.mirroring.mirror import Mirror
+
+NOT_OURS = ("incarnations.jsonl",)
+"""files in a node's directory that the run server writes itself"""
+
+
+def own_directory(run: str, host: str) -> Path:
+    """Where a host without the run's directory keeps its files, made for its user alone. `ResourceError` where that is somebody else's."""
+    base = Path(tempfile.gettempdir()) / f"murmuration-{getpass.getuser()}"
+    directory = base / f"{run}-{host}"
+    for path in (base, directory):
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077 or path.is_symlink():
+            raise ResourceError(f"{path} is not a directory of {getpass.getuser()} alone; remove it, or set TMPDIR to another place")
+    return directory
+
+
+class HostFiles:
+    """Keeps the run server's copy equal to what this host's nodes have written below `root`, and takes what they need before they start.
+    `number`: above that of former lives of this host."""
+
+    def __init__(self, root: Path, random: np.random.Generator, number: int) -> None:
+        self._mirror = Mirror(RUN_SERVER, root, random, number, self._wanted)
+        self._copy = Copy(root, lambda src, path: src == RUN_SERVER and path.startswith("nodes/"))
+        self._nodes: set[str] = set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the run server has everything, at the last look."""
+        return self._mirror.settled
+
+    def starts(self, node: str) -> None:
+        """A node begins to write. It may cut its files before it goes on."""
+        self._nodes.add(node)
+        self._mirror.doubt(f"nodes/{node}/")
+
+    def look(self) -> None:
+        """Something may have been written: look at once."""
+        self._mirror.look()
+
+    def receive(self, message: Message, arrays: dict[str, Array], now: float) -> bool:
+        """Take a message about files; False for any other."""
+        if isinstance(message, FileHave):
+            self._mirror.receive(RUN_SERVER, message, arrays, now)
+        elif isinstance(message, FileAsk | FilePiece | FileGone):
+            self._copy.receive(RUN_SERVER, message, arrays, now)
+        else:
+            return False
+        return True
+
+    def turn(self, now: float) -> list[Send]:
+        """What is to be sent now."""
+        self._mirror.tick(now)
+        return [*self._mirror.outgoing(), *self._copy.outgoing()]
+
+    def _wanted(self, path: str) -> bool:
+        parts = path.split("/")
+        if parts[0] == "hosts":
+            return True
+        return len(parts) > 2 and parts[0] == "nodes" and parts[1] in self._nodes and parts[-1] not in NOT_OURS
