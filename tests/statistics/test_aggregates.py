@@ -143,7 +143,7 @@ def test_95_percent_intervals_cover_the_truth_in_92_to_97_percent_of_500_groups(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("runs", "expected"), [(5, 0.87), (10, 0.93), (20, 0.93), (60, 0.94)])
+@pytest.mark.parametrize(("runs", "expected"), [(5, 0.89), (10, 0.94), (20, 0.94), (60, 0.94)])
 def test_coverage_by_number_of_runs_is_what_the_documentation_says(runs: int, expected: float) -> None:
     assert covered(np.random.default_rng(2), 3_000, (1, runs), "normal", 0.0) == pytest.approx(expected, abs=0.015)
 
