@@ -14,7 +14,7 @@ from protocols.transport import Identity, Transport
 
 if TYPE_CHECKING:
     from protocols.faults.shim import Shim
-    from protocols.transport.loop import Destination
+    from protocols.transport.connections import Destination
 
 
 @dataclass(frozen=True)
