@@ -7,7 +7,6 @@ anybody take over its replies.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import zmq
 from protocols.codec import Limits
 from protocols.errors import AuthenticationError, ResourceError
 from protocols.keys import KeyPair
-from protocols.launch import ipc_works
+from protocols.launch import ipc_works, is_loopback
 from protocols.messages import Channel
 from protocols.transport.guard import GuardOptions
 from protocols.transport.zap import DOMAIN
@@ -86,14 +85,6 @@ def open_socket(
         else:
             socket.CURVE_SERVERKEY = server.encode()
     return socket
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only processes of this machine reach what is bound to `host`. Names other than localhost may stand for anything."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def require_secrecy(host: str, keys: KeyPair | None) -> None:
