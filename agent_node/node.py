@@ -154,6 +154,8 @@ class AgentNode(ABC):
             text = f"{self.name} begins anew: it had no checkpoint yet (supervision.checkpoint says how often one is made)"
             self.control.event("warning", "node.anew", text)
         self.playing = playing
+        # Where more than two play one episode they talk with each other, neighbours or not.
+        self.transport.guard.only(None if message.party > 2 else self.neighbours.names)
         self.neighbours.follow(self.control.roster, now)
         self.control.progress.phase = "acting"
         self._learn_no_more()
@@ -245,7 +247,7 @@ class AgentNode(ABC):
         if entry is None or not entry.endpoint or entry.inc <= self._environment_incarnation:
             return
         self._environment_incarnation = entry.inc
-        self.transport.connect("env", ENVIRONMENT, entry.endpoint)
+        self.transport.connect("env", ENVIRONMENT, entry.endpoint, entry.key)
         self.stepping.reset()
         self._join_again = 0.0
 

@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from orchestrator.run_files import CLIENT_KEYS, KEYS
 from orchestrator.runs import lock_held, read_json
 from protocols.errors import AuthenticationError, ExitCode, ResourceError, SchemaError
+from protocols.keys import read_pair
 from protocols.messages import Hello, Message, Refuse, Status, StatusRequest, StopRequest, Welcome, schema_hash
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 SERVER = "run"
 """name of the run server on the control channel"""
@@ -43,9 +45,12 @@ class RunClient:
         self.directory = directory
         self.events_seen = 0
         name = f"client-{os.getpid()}-{secrets.token_hex(3)}"
-        self._transport = Transport(Identity(str(control.get("run") or directory.name), name, role="client"))
+        server_key = str(control.get("key", ""))
+        keys = read_pair(directory / KEYS / CLIENT_KEYS) if server_key else None
+        identity = Identity(str(control.get("run") or directory.name), name, role="client")
+        self._transport = Transport(identity, TransportOptions(keys=keys))
         try:
-            self._transport.connect("ctl", SERVER, endpoint)
+            self._transport.connect("ctl", SERVER, endpoint, server_key)
             self._hello(timeout)
         except BaseException:
             self.close()
@@ -101,6 +106,8 @@ class RunClient:
                         raise _refusal(message)
                     if isinstance(message, answer) and message.rid in ("", request.rid):
                         return bytes(received.arrays["snapshot"].data) if "snapshot" in received.arrays else b"{}"
+                if refusal := self._transport.refusal("ctl", SERVER):
+                    raise AuthenticationError(refusal)
                 if self._deserted():
                     raise Unreachable(f"the run server of {self.directory.name} has ended")
         raise Unreachable(f"the run server of {self.directory.name} did not answer within {timeout:g} s")

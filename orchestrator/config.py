@@ -48,12 +48,22 @@ class NetworkSettings(Settings):
     links: list[LinkRule] = []
     """what the links do to messages all along: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from `faults.seed`)"""
     bind: str = "127.0.0.1"
-    """address that sockets are bound to; other than loopback needs encryption, which this version does not have, and is refused"""
+    """address that sockets are bound to; whatever others can reach is encrypted (`security`)"""
+    advertise: str = ""
+    """address by which others know this machine, where that is not the bound one (which is 0.0.0.0, or translated); empty: the bound one"""
     control_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """port of the run server; 0 takes a free one. All other ports are always free ones"""
     transport: Literal["auto", "tcp", "ipc"] = "auto"
     """what connects nodes with each other: `ipc` (Unix-domain sockets, a tenth less computing time for large vectors), where all are on one
     machine; or `tcp`. `auto`: `ipc` if the machine has it"""
+
+
+class SecuritySettings(Settings):
+    """Who may read and send messages."""
+
+    mode: Literal["auto", "curve", "none"] = "auto"
+    """curve: every connection is encrypted, and only processes of this run are let in, each by a key of its own; none: neither, and only on
+    this machine; auto: curve as soon as anything can be reached from outside"""
 
 
 class SupervisionSettings(Settings):
@@ -169,6 +179,8 @@ class Configuration(Settings):
     """who plays"""
     network: NetworkSettings = NetworkSettings()
     """who talks to whom"""
+    security: SecuritySettings = SecuritySettings()
+    """who may listen and speak"""
     exchange: ExchangeSettings = ExchangeSettings()
     """what they tell each other"""
     faults: FaultsSettings | None = None

@@ -23,6 +23,10 @@ from protocols.logs import parse
 
 logger = logging.getLogger(__name__)
 
+KEYS = ".keys"
+"""directory of a run with secret keys: mode 0700, removed at the end"""
+CLIENT_KEYS = "client.json"
+"""in it, the pair of command lines"""
 KEPT_EVENTS = 1000
 """newest events that a client that comes late can still ask for"""
 
@@ -117,6 +121,11 @@ class RunFiles:
     def control(self) -> Path:
         """`control.json`: endpoint, telemetry endpoint, run and token."""
         return self.directory / "control.json"
+
+    @property
+    def keys(self) -> Path:
+        """`.keys/`: the pair of command lines, while the run is led and its connections are encrypted."""
+        return self.directory / KEYS
 
     def configuration_json(self) -> bytes:
         """The resolved configuration; `ConfigurationError` when it is missing."""

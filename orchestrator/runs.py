@@ -180,9 +180,11 @@ def close_lost(run: Run, exit_code: int, reason: str) -> Run:
 
     A reason that the run server itself left behind stays.
     """
-    from orchestrator.run_files import utc_now, write_json
+    from orchestrator.run_files import KEYS, utc_now, write_json
+    from protocols.keys import remove_keys
 
     end = {"state": "STOPPED" if exit_code == 130 else "FAILED", "exit_code": exit_code, "reason": run.reason or reason, "ended": utc_now()}
     write_json(run.directory / "run.json", {"name": run.name, **run.record, **end})
     (run.directory / "control.json").unlink(missing_ok=True)
+    remove_keys(run.directory / KEYS)
     return read(run.directory)

@@ -73,8 +73,8 @@ class NodeControl:
         self._faults: list[tuple[str, str]] = []
         self._done: set[int] = set()
         self._events: dict[str, tuple[Event, float]] = {}
-        transport.connect("ctl", RUN_SERVER, start.control)
-        transport.connect("tele", RUN_SERVER, start.telemetry)
+        transport.connect("ctl", RUN_SERVER, start.control, start.server_key)
+        transport.connect("tele", RUN_SERVER, start.telemetry, start.server_key)
 
     def join(self, timeout: float = 30.0) -> dict[str, Any]:
         """Say hello until welcomed; the configuration of the run. Raises what a refusal means, `ResourceError` at the time-out."""
@@ -92,6 +92,8 @@ class NodeControl:
                     configuration = json.loads(received.arrays["config"].tobytes())
                 else:
                     self.receive(received)
+            if refusal := self._transport.refusal("ctl", RUN_SERVER):
+                raise AuthenticationError(refusal)
             if configuration is not None:
                 if "agents" in configuration:
                     count = int(configuration["agents"]["count"])

@@ -10,11 +10,11 @@ from protocols.control import NodeControl
 from protocols.faults.build import inject
 from protocols.launch import NodeStart
 from protocols.messages import Channel, Role
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 if TYPE_CHECKING:
     from protocols.faults.shim import Shim
-    from protocols.transport.loop import Destination
+    from protocols.transport.connections import Destination
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Entrance:
 
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     """Listen on `channel` and say hello until welcomed. Raises what `NodeControl.join` does."""
-    transport = Transport(Identity(start.run, start.node, start.incarnation, role))
-    control = NodeControl(start, transport, transport.bind(channel, carrier=start.carrier))
+    transport = Transport(Identity(start.run, start.node, start.incarnation, role), TransportOptions(keys=start.keys))
+    endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
+    control = NodeControl(start, transport, endpoint)
     configuration = control.join()
     return Entrance(start, transport, control, configuration, inject(transport, start, configuration))

@@ -61,6 +61,8 @@ CODES: dict[str, str] = {
     "E_SCHEMA": "another schema of messages: both sides must run the same version",
     "E_AUTH": "not theirs to say: no token, a foreign name, a name that is heard over another connection, or a type of message that nodes "
     "of that role don't send here",
+    "E_KEY": "the key with which the connection was made belongs to somebody else than the sender that the message names",
+    "E_REVOKED": "the key with which the connection was made counts no more: its node is dead, or has a successor",
     "E_RUN": "a message of another run",
     "E_UNKNOWN_NODE": "from or for a node that this run does not have",
     "E_STALE_INC": "from an earlier life of a node, or from one that was declared dead (counted as `rx.stale`)",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from protocols.errors import AuthenticationError
+from protocols.keys import KeyPair, check_private
 
 RUN_SERVER = "run"
 """name of the run server in every message"""
@@ -19,6 +21,14 @@ Carrier = Literal["tcp", "ipc"]
 def ipc_works() -> bool:
     """Whether this machine has Unix-domain sockets whose addresses are no files (the abstract namespace): Linux does."""
     return sys.platform == "linux"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine reach what is bound to `host`. Names other than localhost may stand for anything."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class NodeStart:
     telemetry: str
     """endpoint of the run server's `tele`"""
     token_file: str
-    """JSON file with the run's token, readable by its owner only"""
+    """JSON file with the run's token, readable by its owner only; "" where keys take its place"""
     threads: int = 1
     """computing threads of this process"""
     seed: int = 0
@@ -48,6 +58,14 @@ class NodeStart:
     """name of the host that started it"""
     carrier: Carrier = "tcp"
     """what the node's own channel is bound to"""
+    bind: str = "127.0.0.1"
+    """address that it is bound to, where it is TCP"""
+    advertise: str = ""
+    """address by which others know this machine; "": the bound one"""
+    server_key: str = ""
+    """the run server's public key; "": nothing is encrypted"""
+    keys: KeyPair | None = field(default=None, repr=False)
+    """the node's own pair, which its host made: it comes over the pipe by which the process was started"""
 
     @property
     def node_directory(self) -> Path:
@@ -55,16 +73,14 @@ class NodeStart:
         return Path(self.directory) / "nodes" / self.node
 
     def token(self) -> str:
-        """The run's token, for `Hello.token`."""
-        return read_token(Path(self.token_file))
+        """The run's token, for `Hello.token`; "" where keys take its place."""
+        return read_token(Path(self.token_file)) if self.token_file else ""
 
 
 def read_token(path: Path) -> str:
     """The token in a run's `control.json`. `AuthenticationError` when the file is missing, unreadable or open to other users."""
+    check_private(path)
     try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
-            raise AuthenticationError(f"{path} may be read by other users (mode {mode & 0o777:o}); make it private: chmod 600 {path}")
         token = json.loads(path.read_text(encoding="utf-8"))["token"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AuthenticationError(f"no token in {path}: {error}") from None

@@ -71,6 +71,8 @@ class Member:
     incarnation: int
     state: State
     endpoint: str = ""
+    key: str = ""
+    """public key of its process, where connections are encrypted"""
     heard: float = 0.0
     """time of the newest sign of life (of the start, while JOINING)"""
     progressed: float = 0.0
@@ -103,6 +105,13 @@ class Membership:
         self.members[name] = member
         self.version += 1
         self._changes.append(Change(name, role, incarnation, known.state if known else None, State.JOINING, "started"))
+
+    def keyed(self, name: str, incarnation: int, key: str) -> None:
+        """Its host says which public key the process has."""
+        member = self._living(name, incarnation)
+        if member is not None and member.key != key:
+            member.key = key
+            self.version += 1
 
     def hello(self, name: str, incarnation: int, endpoint: str, now: float) -> bool:
         """The node said `Hello`, perhaps again. False for unknown nodes, foreign incarnations, and incarnations that have ended."""
@@ -170,7 +179,7 @@ class Membership:
     def roster(self) -> Roster:
         """The present view, for every node."""
         entries = [
-            RosterEntry(name=m.name, role=m.role, state=m.state.value, endpoint=m.endpoint, inc=m.incarnation)
+            RosterEntry(name=m.name, role=m.role, state=m.state.value, endpoint=m.endpoint, inc=m.incarnation, key=m.key)
             for m in self.members.values()
         ]
         return Roster(version=self.version, entries=entries)

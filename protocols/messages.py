@@ -25,6 +25,7 @@ Text = Annotated[str, Meta(max_length=1024)]
 Address = Annotated[str, Meta(max_length=256)]
 FilePath = Annotated[str, Meta(max_length=256, pattern=FILE_PATH)]
 Digest = Annotated[str, Meta(max_length=64)]
+Key = Annotated[str, Meta(max_length=40)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Identity = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
@@ -93,13 +94,14 @@ class Refuse(Message):
 
 
 class RosterEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One node as the run server sees it."""
+    """One node as the run server sees it. `key`: its public key, where connections are encrypted."""
 
     name: Name
     role: Role
     state: Literal["joining", "alive", "stuck", "suspect", "dead", "left", "lost"]
     endpoint: Address = ""
     inc: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    key: Key = ""
 
 
 class Roster(Message):
@@ -243,11 +245,12 @@ class FileHave(Message):
 
 
 class NodeStarted(Message):
-    """Host -> run server."""
+    """Host -> run server. `key`: the node's public key, where connections are encrypted; its host has made the pair."""
 
     node: Name
     incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
     pid: Count
+    key: Key = ""
 
 
 class NodeEnded(Message):

@@ -167,5 +167,5 @@ class Neighbours:
 
     def _connect(self, name: str, entry: RosterEntry) -> None:
         if entry.endpoint and entry.state not in (*_GONE, "joining"):
-            self._transport.connect("peer", name, entry.endpoint)
+            self._transport.connect("peer", name, entry.endpoint, entry.key)
             self._connected[name] = entry.inc

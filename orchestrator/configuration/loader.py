@@ -9,6 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.config import Configuration
+from orchestrator.security import check_security
 from protocols.errors import SchemaError
 
 from .checks import Rule, run_checks
@@ -61,7 +62,8 @@ def load(
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
     at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
     checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
-    changes what they look at beforehand, in ways that no file may (more agents than a run can have).
+    changes what they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4)
+    where all is right, and messages would leave this machine in the open.
     """
     path = FilePath(path)
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
@@ -96,6 +98,7 @@ def load(
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
+    check_security(configuration)
     return Loaded(configuration, origins_of(configuration, tree), source, digest(configuration), path, in_order(problems))
 
 

@@ -24,7 +24,9 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(us|ms|s|min|h|d|B|KiB|MiB|GiB)")
 OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("name",),
     ("metrics",),
+    ("security",),
     ("network", "bind"),
+    ("network", "advertise"),
     ("network", "control_port"),
     ("network", "transport"),
     ("launch", "engine"),

@@ -16,6 +16,7 @@ from typing import Protocol
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import Slot
 from protocols.errors import UsageError
+from protocols.keys import KEY_LENGTH
 from protocols.launch import Carrier
 
 ROLES = {"agent": "agent_node.main:main", "env": "env_server.main:main"}
@@ -27,7 +28,7 @@ PRELOAD = ("agent_node.warm", "env_server.warm")
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a host is told when it starts. Nothing secret: the token is in a file that only its owner can read."""
+    """What a host is told when it starts. Nothing secret: the token is in a file that only its owner can read, and keys are public ones."""
 
     run: str
     directory: str
@@ -45,6 +46,13 @@ class Invitation:
     preload: tuple[str, ...] = PRELOAD
     carrier: Carrier = "tcp"
     """what nodes bind their own channels to"""
+    bind: str = "127.0.0.1"
+    """address that they bind to, where that is TCP"""
+    advertise: str = ""
+    """address by which others know the host's machine; "": the bound one"""
+    server_key: str = ""
+    """the run server's public key: the host makes a pair of its own and one for each node, and says its public key (`announcement`) before
+    anything else on standard output; "": nothing is encrypted"""
 
     def to_json(self) -> str:
         """As one line of JSON."""
@@ -60,6 +68,23 @@ class Invitation:
             raise UsageError(f"no invitation on standard input ({error}); hosts are started by a run server, not by hand") from None
 
 
+def announcement(key: str) -> bytes:
+    """The line by which a host says its public key, over a way of the engine's own that nobody else can write to."""
+    return json.dumps({"key": key}).encode() + b"\n"
+
+
+def announced(said: bytes) -> str:
+    """The public key in what a host has said so far; "" as long as there is none."""
+    for line in said.splitlines(keepends=True):
+        try:
+            key = json.loads(line)["key"] if line.endswith(b"\n") else ""
+        except (ValueError, TypeError, KeyError):
+            continue  # something else has spoken: a login script, say
+        if isinstance(key, str) and len(key) == KEY_LENGTH:
+            return key
+    return ""
+
+
 class HostPhase(Enum):
     """Of a host's process, as the engine sees it."""
 
@@ -69,10 +94,11 @@ class HostPhase(Enum):
 
 @dataclass(frozen=True)
 class HostState:
-    """`code` is the exit code, or the negative number of the signal, of a host that ended."""
+    """`code` is the exit code, or the negative number of the signal, of a host that ended; `key` its public key, once it has said it."""
 
     phase: HostPhase
     code: int | None = None
+    key: str = ""
 
 
 @dataclass

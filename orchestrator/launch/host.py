@@ -1,6 +1,7 @@
 """The host process: the local supervisor that starts nodes from one warm parent and tells the run server what becomes of them.
 
-    engine --invitation (JSON line on stdin)--> host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
+    engine --invitation (JSON line on stdin)--> host --public key (line on stdout, where connections are encrypted)--> engine
+                                                host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
                                                 host <--Welcome, HeartbeatAck, StartNode, StopNode, SignalNode, Command(stop)-- run server
 
 Nodes are forked by the standard library's fork server, which has imported everything heavy, each into a process group of its own. When
@@ -28,11 +29,12 @@ from pathlib import Path
 import psutil
 
 from orchestrator.launch import child, preload
-from orchestrator.launch.base import Invitation
+from orchestrator.launch.base import Invitation, announcement
 from orchestrator.launch.usage import PERIOD, UsageMeter
 from orchestrator.sweep import MARK
 from protocols import logs
 from protocols.errors import ExitCode, MurmurationError
+from protocols.keys import KeyPair
 from protocols.launch import RUN_SERVER, NodeStart, read_token
 from protocols.messages import (
     Bye,
@@ -52,7 +54,7 @@ from protocols.messages import (
     Welcome,
     schema_hash,
 )
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class _Node:
     incarnation: int
     process: ForkServerProcess
     pid: int
+    key: str = ""
     code: int | None = None
     reported: float = 0.0
     acknowledged: bool = False
@@ -135,7 +138,7 @@ class Host:
         invitation = self._invitation
         hello = Hello(
             role="host",
-            token=read_token(Path(invitation.token_file)),
+            token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
             schema=schema_hash(),
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -148,6 +151,9 @@ class Host:
             if now >= end:
                 logger.error("no answer from the run server within %g s", invitation.orphan)
                 return int(ExitCode.CRASH)
+            if refusal := self._transport.refusal("ctl", RUN_SERVER):
+                logger.error("%s", refusal)
+                return int(ExitCode.AUTHENTICATION)
             if now >= retry:
                 self._transport.try_send("ctl", RUN_SERVER, hello)
                 retry = now + _RETRY
@@ -210,6 +216,7 @@ class Host:
         if entry is None or message.role not in ("agent", "env"):
             logger.error("nobody plays the role %r", message.role)
             return
+        keys = KeyPair.make() if invitation.server_key else None
         start = NodeStart(
             run=invitation.run,
             node=message.node,
@@ -223,10 +230,14 @@ class Host:
             seed=invitation.seed,
             host=invitation.host,
             carrier=invitation.carrier,
+            bind=invitation.bind,
+            advertise=invitation.advertise,
+            server_key=invitation.server_key,
+            keys=keys,
         )
         process = self._context.Process(target=child.run, args=(entry, start), name=message.node)
         process.start()
-        node = _Node(message.incarnation, process, process.pid or 0)
+        node = _Node(message.incarnation, process, process.pid or 0, "" if keys is None else keys.public)
         self._nodes[message.node] = node
         logger.info("%s incarnation %d is pid %d", message.node, message.incarnation, node.pid)
         self._report(message.node, node, time.monotonic())
@@ -250,7 +261,7 @@ class Host:
         node.reported = now
         message: Message
         if node.code is None:
-            message = NodeStarted(node=name, incarnation=node.incarnation, pid=node.pid)
+            message = NodeStarted(node=name, incarnation=node.incarnation, pid=node.pid, key=node.key)
         else:
             message = NodeEnded(node=name, incarnation=node.incarnation, code=max(-128, min(255, node.code)))
         self._transport.try_send("ctl", RUN_SERVER, message)
@@ -300,18 +311,28 @@ def main(source: str = "-") -> int:
         invitation = Invitation.from_json(text)
         _forget_main_module()
         os.environ[MARK] = invitation.directory
-        transport = Transport(Identity(invitation.run, invitation.host, role="host"))
+        keys = KeyPair.make() if invitation.server_key else None
+        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys))
         try:
             host = Host(invitation, transport)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, lambda n, _: host.ask_to_end(f"signal {n}"))
-            transport.connect("ctl", RUN_SERVER, invitation.control)
+            if keys is not None:
+                _announce(keys.public)
+            transport.connect("ctl", RUN_SERVER, invitation.control, invitation.server_key)
             return host.run()
         finally:
             transport.close(linger=0.5)
     except MurmurationError as error:
         logger.error("%s", error)
         return int(error.exit_code)
+
+
+def _announce(key: str) -> None:
+    """Say the public key on standard output; all that is said there later goes to the log, for nobody reads on."""
+    sys.stdout.flush()
+    os.write(1, announcement(key))
+    os.dup2(2, 1)
 
 
 def _forget_main_module() -> None:

@@ -15,13 +15,15 @@ from pathlib import Path
 import psutil
 
 from orchestrator.config import Configuration
-from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
 from orchestrator.launch.placement import Slot
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 
 HOST = "local"
 _REAP = 5.0
+_LONGEST_WORD = 4096
+"""bytes of a host's standard output in which its key is looked for"""
 
 
 @dataclass
@@ -29,6 +31,8 @@ class LocalHost(HostHandle):
     """A host with its process; the session's number is the process's."""
 
     process: subprocess.Popen[bytes] | None = None
+    said: bytes = b""
+    """the beginning of its standard output, where it says its key"""
 
 
 class LocalEngine:
@@ -50,14 +54,15 @@ class LocalEngine:
         return [Slot(HOST if count == 1 else f"{HOST}-{i}", cores, memory) for i in range(count)]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
-        """Start the host as a child in a new session, with its invitation on standard input."""
+        """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard
+        output, which otherwise goes to the log too."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             try:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "orchestrator.launch.host", "-"],
                     stdin=subprocess.PIPE,
-                    stdout=output,
+                    stdout=subprocess.PIPE if invitation.server_key else output,
                     stderr=output,
                     start_new_session=True,
                     env={**os.environ, MARK: invitation.directory},
@@ -66,6 +71,8 @@ class LocalEngine:
                 raise ResourceError(f"can't start a host process with {sys.executable}: {error.strerror}") from None
         host = LocalHost(invitation.host, slot, process.pid, process)
         self._hosts.append(host)
+        if process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
         pipe = process.stdin
         if pipe is not None:
             # The invitation is far smaller than a pipe's buffer, so this can't block; a host that died at once is seen by `poll`.
@@ -77,7 +84,9 @@ class LocalEngine:
         """From the child's status."""
         process = self._process(host)
         code = process.poll() if process is not None else None
-        return HostState(HostPhase.RUNNING) if process is not None and code is None else HostState(HostPhase.ENDED, code)
+        key = self._key(host) if isinstance(host, LocalHost) else ""
+        living = process is not None and code is None
+        return HostState(HostPhase.RUNNING, key=key) if living else HostState(HostPhase.ENDED, code, key)
 
     def end(self, host: HostHandle, now: bool) -> None:
         """SIGTERM to the host, or SIGKILL to every process of its session."""
@@ -99,6 +108,18 @@ class LocalEngine:
                 kill_session(process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_REAP)
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def _key(self, host: LocalHost) -> str:
+        """The public key that the host has said, if it has; then nothing more is read."""
+        pipe = host.process.stdout if host.process is not None else None
+        if pipe is None:
+            return ""
+        if not announced(host.said) and len(host.said) < _LONGEST_WORD:
+            with contextlib.suppress(BlockingIOError):
+                host.said += os.read(pipe.fileno(), _LONGEST_WORD)
+        return announced(host.said)
 
     def _process(self, host: HostHandle) -> subprocess.Popen[bytes] | None:
         return host.process if isinstance(host, LocalHost) else None

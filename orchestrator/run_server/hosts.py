@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,13 +27,16 @@ class HostRecord:
     ended: bool = False
     lost: bool = False
     """it was reported as lost"""
+    key: str = ""
+    """its public key, as the engine has it from the host itself"""
 
 
 class Hosts:
-    """All hosts of a run."""
+    """All hosts of a run. `admit(host, key)` is called once the engine knows the public key of a host."""
 
-    def __init__(self, engine: Engine, timeouts: MembershipTimeouts) -> None:
+    def __init__(self, engine: Engine, timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None) -> None:
         self._engine = engine
+        self._admit = admit
         self.membership = Membership(timeouts)
         self.records: dict[str, HostRecord] = {}
         self._end_step = 0
@@ -72,6 +75,9 @@ class Hosts:
             if record.ended:
                 continue
             state = self._engine.poll(record.handle)
+            if state.key and not record.key:
+                record.key = state.key
+                self._admit(name, state.key)
             if state.phase == HostPhase.ENDED:
                 record.ended, record.code = True, state.code
                 how = "ended" if state.code is None else describe_exit(state.code)

@@ -101,12 +101,14 @@ class Nodes:
         cores = next(slot.cores for slot in self._slots if slot.name == host)
         return max(1, int(cores / sum(other == host for other in self._where.values())))
 
-    def started(self, message: NodeStarted) -> None:
-        """A host says that the process runs."""
+    def started(self, host: str, message: NodeStarted) -> None:
+        """A host says that the process runs, and which key it has; only the host that was to start it is believed."""
         process = self.processes.get(message.node)
-        if process is not None and process.start.incarnation == message.incarnation and process.pid is None:
+        if process is not None and process.host == host and process.start.incarnation == message.incarnation and process.pid is None:
             process.pid = self._view.pids[message.node] = message.pid
             self.record(message.node, message.pid)
+            if message.key:
+                self._view.membership.keyed(message.node, message.incarnation, message.key)
 
     def ended(self, message: NodeEnded) -> int | None:
         """A host says that the process ended: the exit code that counts, or None when that is no news."""

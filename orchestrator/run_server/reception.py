@@ -142,7 +142,7 @@ class Reception:
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", host, HeartbeatAck())
         elif isinstance(message, NodeStarted):
-            self._nodes.started(message)
+            self._nodes.started(host, message)
         elif isinstance(message, NodeEnded):
             self._transport.try_send("ctl", host, NodeEndedAck(node=message.node, incarnation=message.incarnation))
             self.ended.append(message)

@@ -29,7 +29,7 @@ from orchestrator.configuration import digest
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.local import LocalEngine
 from orchestrator.plots import draw
-from orchestrator.run_files import EventLog, RunFiles, RunLock, utc_now, write_json
+from orchestrator.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.collector import Collector
 from orchestrator.run_server.conclusion import conclude
 from orchestrator.run_server.faults import make_plan
@@ -43,18 +43,20 @@ from orchestrator.run_server.sinks import write_metrics_csv
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.summary import summarize
 from orchestrator.run_server.supervision import RestartPolicy, Supervisor
+from orchestrator.security import encrypted
 from orchestrator.sweep import MARK, sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.faults.build import schedule_of
+from protocols.keys import KeyPair, remove_keys, write_pair
 from protocols.launch import RUN_SERVER, Carrier, ipc_works
 from protocols.links import write_wire
 from protocols.membership import Membership, MembershipTimeouts
 from protocols.messages import Role
 from protocols.seeds import Stream, generator
 from protocols.topology import build
-from protocols.transport import Identity, Transport
+from protocols.transport import Identity, Transport, TransportOptions
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def serve(
     try:
         outcome = _Server(files, configuration_json, start_timeout, roles, preload).run()
         files.control.unlink(missing_ok=True)
+        remove_keys(files.keys)
         files.update(state=outcome.state, exit_code=int(outcome.exit_code), reason=outcome.reason, ended=utc_now())
         logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
         return int(outcome.exit_code)
@@ -156,41 +159,65 @@ class _Server:
         self._engine = engine = ENGINES[engine_name]()
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))
-        self._transport = transport = Transport(Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run"))
+        keys = KeyPair.make() if encrypted(configuration) else None
+        identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
+        self._transport = transport = Transport(identity, TransportOptions(keys=keys))
         control, telemetry = _bind(transport, configuration)
-        token = secrets.token_hex(32)
-        transport.guard.require(token)
+        if keys is not None:
+            token = ""
+            self._let_command_lines_in(transport)
+        else:
+            token = secrets.token_hex(32)
+            transport.guard.require(token)
+            logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
         if schedule_of(configuration.model_dump(mode="json")).damages:
             transport.guard.expect_damage()
         view = _make_view(files, configuration, self._started)
         if int(files.state["segment"]) > 1:
             self._go_on(view)
         supervision = configuration.supervision
-        hosts = Hosts(engine, MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout))
+        hosts = Hosts(
+            engine,
+            MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout),
+            lambda host, key: transport.guard.admit(key, host, "host"),
+        )
         slots = engine.acquire(configuration, configuration.agents.count + 1)
         plan = make_plan(configuration)
         self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout, plan)
         for _ in range(self._signals_before):
             leader.signal()
-        address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "token": token, "pid": os.getpid()}
+        address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "pid": os.getpid()}
+        address |= {"token": token} if keys is None else {"key": keys.public}
         write_json(files.control, address, private=True)
         invitation = Invitation(
             run=files.directory.name,
             directory=str(files.directory),
             control=control,
             telemetry=telemetry,
-            token_file=str(files.control),
+            token_file=str(files.control) if keys is None else "",
             host="",
             seed=configuration.seed,
             heartbeat=supervision.heartbeat,
             orphan=supervision.orphan,
             carrier=_carrier(configuration),
+            bind=configuration.network.bind,
+            advertise=configuration.network.advertise,
+            server_key="" if keys is None else keys.public,
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )
         hosts.start(slots, invitation, files.directory / "hosts", time.monotonic())
         transport.guard.expect(hosts.records)
         return leader
+
+    def _let_command_lines_in(self, transport: Transport) -> None:
+        """Make the pair that command lines of this user find in the run's directory."""
+        pair = KeyPair.make()
+        try:
+            write_pair(self._files.keys / CLIENT_KEYS, pair)
+        except OSError as error:
+            raise ResourceError(f"{self._files.keys} can't be written: {error.strerror}") from None
+        transport.guard.admit(pair.public, "", "client")
 
     def _go_on(self, view: RunView) -> None:
         """The run was interrupted: what it has left behind is cleared away, and its nodes go on from their checkpoints."""
@@ -282,8 +309,8 @@ def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]
     """Endpoints of `ctl` and `tele`."""
     network = configuration.network
     try:
-        control = transport.bind("ctl", network.bind, network.control_port)
-        return control, transport.bind("tele", network.bind)
+        control = transport.bind("ctl", network.bind, network.control_port, advertise=network.advertise)
+        return control, transport.bind("tele", network.bind, advertise=network.advertise)
     except ResourceError as error:
         place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {network.bind}"
         raise ResourceError(f"{place}: {error}. Set network.control_port=0 to take a free port") from None

@@ -18,7 +18,7 @@ from protocols.settings import parse_duration
 if TYPE_CHECKING:
     from protocols.faults.shim import Shim
     from protocols.transport import Transport
-    from protocols.transport.loop import Destination
+    from protocols.transport.connections import Destination
 
 
 def faults_of(configuration: Mapping[str, Any]) -> FaultsSettings | None:

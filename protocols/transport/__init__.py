@@ -1,8 +1,8 @@
 """Sockets: the one communication thread of a process, its queues and its addresses."""
 
+from protocols.transport.connections import Identity
 from protocols.transport.guard import Guard, GuardOptions
 from protocols.transport.inbox import Received
-from protocols.transport.loop import Identity
 from protocols.transport.sockets import TransportOptions
 from protocols.transport.transport import Transport
 

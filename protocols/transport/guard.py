@@ -14,6 +14,11 @@ Rules, in this order:
 6. of a type that the sender's role may say here (`protocols.ways`, `E_AUTH`);
 7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`), those before the first that came too.
 
+Where connections are encrypted, every message comes with the public key of whoever sent it (`protocols.transport.keyring`). Then a source
+is a key, over however many connections (each connection of command lines, who share one); the key says who speaks, and takes the place of
+the token in rule 4. A key that names somebody else is `E_KEY`, the third time a minute of quarantine; one that counts no more since its
+node is dead or has a successor is `E_REVOKED`: libzmq asks about a key only when a connection is made.
+
 Ten messages that break rule 2, 3, 4 or 6 within ten seconds, and no fewer than a tenth of all in that time, put their source into
 quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.) Where
 the run's own fault schedule damages messages (`expect_damage`), breaking rule 2 is what honest nodes' messages do: it is only counted.
@@ -32,6 +37,7 @@ from dataclasses import dataclass, field
 from protocols import ways
 from protocols.errors import BadMessage
 from protocols.messages import Channel, Hello, Message, Role, RosterEntry
+from protocols.transport.keyring import Keyring, Owner
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +63,8 @@ class GuardOptions:
     window: float = 10.0
     share: float = 0.1
     """least share of bad messages that leads to quarantine"""
+    foreign: int = 3
+    """messages in others' names, with a key of its own, that lead to quarantine"""
     quarantine: float = 60.0
     longest: float = 600.0
     silence: float = 1.0
@@ -73,6 +81,8 @@ class Source:
     key: bytes | str
     fixed: bool
     """the other end of a socket that we connected to an endpoint of our choice: `key` is the only name it may use"""
+    user: str = ""
+    """the key with which its connection was made; "" where nothing is encrypted"""
     speaker: Speaker | None = None
     types: frozenset[type[Message]] | None = None
     """what it may say; None: anything"""
@@ -88,6 +98,7 @@ class Source:
     """when the bucket will be full again (token buckets as in the generic cell rate algorithm)"""
     total: int = 0
     bad: deque[tuple[float, int]] = field(default_factory=deque)
+    foreign: int = 0
     quarantined_until: float = 0.0
     quarantine: float = 0.0
 
@@ -131,8 +142,18 @@ class _Moving(BadMessage):
 class Guard:
     """Admission of one process. `counters` are `rx.bad.CODE`, `rx.stale`, `rx.dup`, `rx.quarantined`, `rx.quarantines`."""
 
-    def __init__(self, run: str, name: str, role: Role | None, counters: Counter[str], options: GuardOptions = GuardOptions()) -> None:
+    def __init__(
+        self,
+        run: str,
+        name: str,
+        role: Role | None,
+        counters: Counter[str],
+        options: GuardOptions = GuardOptions(),
+        keyring: Keyring | None = None,
+    ) -> None:
         self.options = options
+        self.keyring = keyring
+        """the keys that may connect, where connections are encrypted; change them by the calls here"""
         self.takes_news = False
         """whether a node may speak as an incarnation that the roster does not know yet: where nothing is repeated, a process that is heard
         of sooner than it is announced must be heard (logical clock)"""
@@ -164,6 +185,26 @@ class Guard:
         if version > self._version:
             self._version = version
             self._roster = {entry.name: entry for entry in entries}
+            if self.keyring is not None:
+                self.keyring.follow(self._roster.values())
+            self._epoch += 1
+
+    def admit(self, key: str, name: str, role: Role) -> None:
+        """Let a public key in that no roster names; "" for `name`: command lines. Nothing where nothing is encrypted."""
+        if self.keyring is not None:
+            self.keyring.admit(key, name, role)
+            self._epoch += 1
+
+    def revoke(self, key: str) -> None:
+        """From now on nothing counts that comes with that key."""
+        if self.keyring is not None:
+            self.keyring.revoke(key)
+            self._epoch += 1
+
+    def only(self, names: Iterable[str] | None) -> None:
+        """Of the roster's nodes let in these alone, where connections are encrypted."""
+        if self.keyring is not None:
+            self.keyring.only(names)
             self._epoch += 1
 
     def require(self, token: str) -> None:
@@ -192,6 +233,15 @@ class Guard:
             if len(self._sources) >= _SOURCES:
                 self._forget_oldest()
             source = self._sources[channel, key] = Source(channel, key, fixed)
+        return source
+
+    def authenticated(self, channel: Channel, route: bytes | None, user: str) -> Source:
+        """The source of messages that come with that key."""
+        keyring = self.keyring
+        owner = keyring.owner(user) if keyring is not None else None
+        shared = route is not None and owner is not None and not owner.name
+        source = self.source(channel, user + (route or b"").hex() if shared else user)
+        source.user = user
         return source
 
     def open(self, source: Source, size: int, now: float) -> bool:
@@ -254,7 +304,13 @@ class Guard:
     def refuse(self, source: Source, error: BadMessage, now: float) -> str:
         """Count a bad message, say so now and then, and put its source into quarantine when there are too many. Returns its code."""
         code, options = self._count(source, error, now), self.options
-        if code in _HARMLESS or source.channel == "tele":
+        if code == "E_KEY":
+            source.foreign += 1
+            if source.foreign >= options.foreign:
+                source.foreign = 0
+                self._quarantine(source, f"{options.foreign} messages in others' names, the last one {error}", now)
+            return code
+        if code in _HARMLESS or (source.channel == "tele" and not source.user):
             # Whoever sends telemetry can't be told apart from who claims to: quarantine would punish the wrong one.
             return code
         bad = source.bad
@@ -264,13 +320,15 @@ class Guard:
         since, total = bad.popleft()
         if now - since <= options.window and options.bad >= options.share * (source.total - total + 1):
             bad.clear()
-            source.quarantine = min(options.longest, 2 * source.quarantine or options.quarantine)
-            source.quarantined_until = now + source.quarantine
-            self.counters["rx.quarantines"] += 1
-            who = source.speaker.name if source.speaker is not None else "somebody"
-            text = f"{who} on {source.channel} is not heard for {source.quarantine:g} s: {options.bad} bad messages, the last one {error}"
-            self._say(now, "quarantine", source.channel, text)
+            self._quarantine(source, f"{options.bad} bad messages, the last one {error}", now)
         return code
+
+    def _quarantine(self, source: Source, why: str, now: float) -> None:
+        source.quarantine = min(self.options.longest, 2 * source.quarantine or self.options.quarantine)
+        source.quarantined_until = now + source.quarantine
+        self.counters["rx.quarantines"] += 1
+        who = source.speaker.name if source.speaker is not None else "somebody"
+        self._say(now, "quarantine", source.channel, f"{who} on {source.channel} is not heard for {source.quarantine:g} s: {why}")
 
     def blame(self, channel: Channel, name: str, error: BadMessage, now: float) -> None:
         """As `refuse`, for a message that only its conversation could tell to be bad."""
@@ -296,11 +354,12 @@ class Guard:
             raise BadMessage("E_UNKNOWN_NODE", f"message from {name!r}")
         if source.fixed and name != source.key:
             raise BadMessage("E_AUTH", f"{name} speaks in the place of {source.key!r}")
+        owner = self._owner(source, name)
         if channel != "ctl" and (self._roster or self._expected) and not source.fixed and not self.knows(name):
             raise BadMessage("E_UNKNOWN_NODE", f"the run has no node {name}")
         if source.speaker is not None and source.speaker.name != name:
             raise BadMessage("E_AUTH", f"{source.speaker.name} speaks as {name}")
-        entry, vouched = self._roster.get(name), self._vouched(message)
+        entry, vouched = self._roster.get(name), owner is not None or self._vouched(message)
         self._check_incarnation(entry, message)
         known = self._speakers.get((channel, name))
         if known is not None and message.inc == known.incarnation and (self.knows(name) or source.fixed or known.owner in (None, source)):
@@ -312,6 +371,8 @@ class Guard:
         role: Role | None = speaker.role
         if entry is not None:
             role = entry.role
+        elif owner is not None:
+            role = owner.role
         elif vouched and isinstance(message, Hello):
             role = message.role
         types = self._types(channel, role)
@@ -328,6 +389,20 @@ class Guard:
         self._speakers[channel, name], self._incarnations[name] = speaker, message.inc
         source.speaker, source.types, source.epoch, source.vouched = speaker, types, self._epoch, source.vouched or vouched
         return speaker
+
+    def _owner(self, source: Source, name: str) -> Owner | None:
+        """Whose key the message came with, where connections are encrypted; it must be that of the sender. What comes over a connection of
+        ours comes from whoever has the key for which we made it."""
+        if self.keyring is None or source.fixed:
+            return None
+        owner = self.keyring.owner(source.user)
+        if owner is None:
+            was = self.keyring.retired(source.user)
+            text = f"a key of {was} that does not count any more" if was is not None else "a key that may not be used here"
+            raise BadMessage("E_REVOKED", f"{name} speaks with {text}")
+        if not owner.speaks_as(name):
+            raise BadMessage("E_KEY", f"{owner.name or 'a command line'} speaks as {name}")
+        return owner
 
     def _types(self, channel: Channel, sender: Role | None) -> frozenset[type[Message]] | None:
         """What a node of that role (None: not known) may say here; None: anything."""

@@ -1,4 +1,4 @@
-"""The sockets of one process and what is done with them: by one thread at a time, the driver. Nothing here waits but `turn`.
+"""What is done with the sockets of one process: by one thread at a time, the driver. Nothing here waits but `turn`.
 
 `turn` waits for input, reads what came into the inbox, runs timers, and sends what is queued. It never waits for a peer: a message that
 can't leave yet stays in its destination's queue, and no other destination waits for it.
@@ -11,27 +11,24 @@ import heapq
 import logging
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
 import zmq
 
 from protocols import codec
-from protocols.errors import Backpressure, BadMessage, ResourceError
+from protocols.errors import Backpressure, BadMessage
 from protocols.faults.shim import Shim
-from protocols.launch import Carrier
-from protocols.messages import Channel, Role, Roster
-from protocols.transport.guard import Guard
+from protocols.messages import Channel, Roster
+from protocols.transport.connections import Connections, Destination, Identity, LinkCounters
 from protocols.transport.inbox import Inbox, Received
-from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket
+from protocols.transport.sockets import TransportOptions
+from protocols.transport.zap import USER
 
 logger = logging.getLogger(__name__)
 
-_BINDING = {"ctl": zmq.ROUTER, "env": zmq.ROUTER, "peer": zmq.ROUTER, "tele": zmq.PULL}
-_CONNECTING = {"ctl": zmq.DEALER, "env": zmq.DEALER, "peer": zmq.DEALER, "tele": zmq.PUSH}
 # Plain integers: the flags of zmq are enums, whose arithmetic costs a microsecond each time.
 _IN, _OUT, _NOBLOCK, _MORE = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
@@ -43,70 +40,22 @@ _BURST_BYTES = 16 * 2**20
 """bytes read from one socket before the others have their turn"""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who this process is; the incarnation rises by one at every start of the node. With a role it takes only what nodes of that role
-    are told (`protocols.ways`); without one, as in benchmarks, every type of message."""
-
-    run: str
-    name: str
-    incarnation: int = 1
-    role: Role | None = None
-
-
-@dataclass
-class LinkCounters:
-    """Traffic with one peer over one channel; bytes include headers."""
-
-    sent_messages: int = 0
-    sent_bytes: int = 0
-    received_messages: int = 0
-    received_bytes: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class Destination:
-    """Outgoing side of one peer: a socket of its own, or a route of a bound ROUTER."""
-
-    channel: Channel
-    name: str
-    socket: zmq.Socket[bytes]
-    route: bytes | None = None
-    endpoint: str = ""
-    sequence: count[int] = field(default_factory=lambda: count(1))
-    waiting: deque[list[codec.Buffer]] = field(default_factory=deque)
-
-
-class SocketLoop:
-    """Sockets, timers and queues. All methods but `wake` and `post` are for the driver only."""
+class SocketLoop(Connections):
+    """Timers, queues, and what is read from the sockets. All methods but `wake` and `post` are for the driver only."""
 
     def __init__(self, identity: Identity, options: TransportOptions) -> None:
-        self.options = options
-        self.counters: Counter[str] = Counter()
+        super().__init__(identity, options)
         self.link_counters: dict[tuple[Channel, str], LinkCounters] = {}
         self.inbox = Inbox(options.inbox, options.inbox_bytes)
-        self.destinations: dict[tuple[Channel, str], Destination] = {}
         self.interrupted = False
         """somebody else wants to drive: `turn` ends at once"""
         self.shim: Shim[Destination] | None = None
         """what happens to messages on their way, where a run has faults of the links"""
-        self._identity = identity
-        self.guard = Guard(identity.run, identity.name, identity.role, self.counters, options.guard)
-        self._sequences: dict[tuple[Channel, str], count[int]] = {}
-        """by destination, on and on: whoever is connected anew must not hear the same numbers again"""
-        self._names: dict[zmq.Socket[bytes], str] = {}
-        """of sockets that we connected"""
-        self._bound: dict[Channel, zmq.Socket[bytes]] = {}
-        self._sockets: dict[zmq.Socket[bytes], Channel] = {}
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = count()
         self._ready: deque[Destination] = deque()
-        self._blocked: dict[Destination, None] = {}
-        self._poller: zmq.Poller | None = None
         self.reading = True
         self._asleep = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._context.set(zmq.MAX_SOCKETS, 4096)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -130,49 +79,7 @@ class SocketLoop:
             with contextlib.suppress(BlockingIOError, OSError):
                 os.write(self._wake_write, b"\0")
 
-    # --- driver: sockets ----------------------------------------------------------------------------------------------------------
-
-    def bind(self, channel: Channel, host: str, port: int, carrier: Carrier) -> str:
-        """Open the listening socket of a channel."""
-        if channel in self._bound:
-            raise ResourceError(f"channel {channel} is bound already")
-        socket = open_socket(self._context, channel, _BINDING[channel], self.options.limits)
-        try:
-            endpoint = bind(socket, host, port) if carrier == "tcp" else bind_here(socket, channel, self._identity.name)
-        except ResourceError:
-            socket.close(0)
-            raise
-        self._bound[channel] = socket
-        self._add(socket, channel)
-        return endpoint
-
-    def connect(self, channel: Channel, name: str, endpoint: str) -> None:
-        """Open a socket to a node, unless there is one to that endpoint."""
-        known = self.destinations.get((channel, name))
-        if known is not None and known.endpoint == endpoint:
-            return
-        socket = open_socket(self._context, channel, _CONNECTING[channel], self.options.limits)
-        try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            socket.close(0)
-            raise ResourceError(f"can't connect to {name} at {endpoint!r}: {error.strerror}") from None
-        self.disconnect(channel, name)
-        self._add(socket, channel)
-        self._names[socket] = name
-        self.destinations[channel, name] = Destination(channel, name, socket, endpoint=endpoint, sequence=self._sequence(channel, name))
-
-    def disconnect(self, channel: Channel, name: str) -> None:
-        """Close the socket to a node, if there is one, and drop its queue."""
-        known = self.destinations.pop((channel, name), None)
-        if known is None:
-            return
-        self._drop(known)
-        self._blocked.pop(known, None)
-        if known.route is None:
-            del self._sockets[known.socket], self._names[known.socket]
-            self._poller = None
-            known.socket.close(0)
+    # --- driver: begin and end ----------------------------------------------------------------------------------------------------
 
     def call_every(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call `callback` every so often."""
@@ -187,39 +94,23 @@ class SocketLoop:
             while self._blocked and (left := deadline - time.monotonic()) > 0:
                 poller = zmq.Poller()
                 for destination in self._blocked:
-                    if destination.route is None:
+                    if destination.route is None and not destination.again:
                         poller.register(destination.socket, _OUT)
                 poller.poll(max(1, int(1000 * min(left, _ROUTE_AGAIN))))
                 self.flush()
         finally:
-            for destination in self.destinations.values():
-                self._drop(destination)
-            self.destinations.clear()
-            for socket in self._sockets:
-                socket.close(linger=max(0, int(1000 * (deadline - time.monotonic()))))
-            self._context.term()
+            self._close_all(deadline - time.monotonic())
             wake_read, wake_write, self._wake_write = self._wake_read, self._wake_write, -1
             os.close(wake_read)
             os.close(wake_write)
-
-    def _sequence(self, channel: Channel, name: str) -> count[int]:
-        return self._sequences.setdefault((channel, name), count(1))
-
-    def _add(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
-        self._sockets[socket] = channel
-        self._poller = None
-
-    def _drop(self, destination: Destination) -> None:
-        """What waits for a destination that is gone can't be sent to its successor: that one has asked for nothing yet."""
-        if destination.waiting:
-            self.counters["tx.dropped"] += len(destination.waiting)
-            destination.waiting.clear()
 
     # --- driver: a turn -----------------------------------------------------------------------------------------------------------
 
     def turn(self, patience: float) -> None:
         """Run timers, send what is queued, and read what comes within `patience` seconds."""
         timeout = min(patience, self._run_timers())
+        if self._door is not None and (self._refused or self._door.held):
+            timeout = min(timeout, self._keep_door(self._door))
         shim = self.shim
         if shim is not None:
             self._release(shim)
@@ -240,7 +131,13 @@ class SocketLoop:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
             elif events & _IN and isinstance(source, zmq.Socket):
-                self._drain(source, self._sockets[source])
+                channel = self._sockets.get(source)
+                if channel is not None:
+                    self._drain(source, channel)
+                elif source in self._monitors:
+                    self._tell(source)
+                elif self._door is not None and source is self._door.socket:
+                    self._door.handle(time.monotonic())
 
     def _release(self, shim: Shim[Destination]) -> None:
         """Send what the links have held back for long enough, unless who it was for has gone."""
@@ -258,7 +155,11 @@ class SocketLoop:
             self.reading = reading
             self._poller = zmq.Poller()
             self._poller.register(self._wake_read, _IN)
-            wanting = {destination.socket for destination in self._blocked if destination.route is None}
+            if self._door is not None:
+                self._poller.register(self._door.socket, _IN)
+                for monitor in self._monitors:
+                    self._poller.register(monitor, _IN)
+            wanting = {destination.socket for destination in self._blocked if destination.route is None and not destination.again}
             for socket in self._sockets:
                 events = (_IN if reading else 0) | (_OUT if socket in wanting else 0)
                 if events:
@@ -313,6 +214,8 @@ class SocketLoop:
 
     def _transmit(self, destination: Destination, parts: list[codec.Buffer]) -> Literal["sent", "later", "gone"]:
         """The one place through which every message leaves this process."""
+        if destination.again:
+            return "later"
         send, last, size = destination.socket.send, len(parts) - 1, 0
         try:
             if destination.route is not None:
@@ -335,14 +238,21 @@ class SocketLoop:
         return "sent"
 
     def _drain(self, socket: zmq.Socket[bytes], channel: Channel) -> None:
-        routed = channel != "tele" and self._bound.get(channel) is socket
-        read = 0
+        bound = self._bound.get(channel) is socket
+        routed, read, user = channel != "tele" and bound, 0, ""
+        keyed = bound and self._door is not None
         for taken in range(self.options.burst):
             if taken and (read > _BURST_BYTES or self.inbox.full or not int(socket.get(_EVENTS)) & _IN):
                 return
             try:
-                route = socket.recv(_NOBLOCK) if routed else None  # a ROUTER puts it before every message
-                parts: list[codec.Buffer] = [socket.recv(_NOBLOCK)]
+                if keyed:
+                    first = socket.recv(_NOBLOCK, copy=False)
+                    user = str(first.get(USER))
+                    route = first.bytes if routed else None
+                    parts: list[codec.Buffer] = [socket.recv(_NOBLOCK) if routed else first.bytes]
+                else:
+                    route = socket.recv(_NOBLOCK) if routed else None  # a ROUTER puts it before every message
+                    parts = [socket.recv(_NOBLOCK)]
                 more = socket.get(_RCVMORE)
                 while more:
                     frame = socket.recv(_NOBLOCK, copy=False)
@@ -353,13 +263,18 @@ class SocketLoop:
                 return
             size = sum(map(len, parts))
             read += size
-            self._arrived(socket, channel, route, parts, size)
+            self._arrived(socket, channel, route, parts, size, user)
 
-    def _arrived(self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
-        """Have a message checked and hand it to the application, or drop it."""
+    def _arrived(
+        self, socket: zmq.Socket[bytes], channel: Channel, route: bytes | None, parts: list[codec.Buffer], size: int, user: str = ""
+    ) -> None:
+        """Have a message checked and hand it to the application, or drop it. `user`: the key it came with, where that is known."""
         guard, now = self.guard, time.monotonic()
         name = self._names.get(socket) if route is None else None
-        source = guard.source(channel, route or name or "", fixed=name is not None)
+        if user:
+            source = guard.authenticated(channel, route, user)
+        else:
+            source = guard.source(channel, route or name or "", fixed=name is not None)
         if not guard.open(source, size, now):
             return
         try:
@@ -368,11 +283,15 @@ class SocketLoop:
             guard.unreadable(source, error, now)
             return
         src = message.src
-        if channel == "tele":
+        if channel == "tele" and not user:
             source = guard.source(channel, src)
         before = guard.incarnation(channel, src) if source.speaker is None else message.inc
         if guard.judge(source, message, now) is not None:
             return
+        if self.given_up and (channel, src) in self.given_up:
+            # Whoever speaks to us knows us by now.
+            given_up = self.given_up.pop((channel, src))
+            self.connect(channel, src, given_up.endpoint, given_up.key)
         if type(message) is Roster and channel == "ctl" and route is None:
             guard.follow(message.version, message.entries)
         if route is not None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import zmq
 
 from protocols.codec import Limits
-from protocols.errors import ResourceError
-from protocols.launch import ipc_works
+from protocols.errors import AuthenticationError, ResourceError
+from protocols.keys import KeyPair
+from protocols.launch import ipc_works, is_loopback
 from protocols.messages import Channel
 from protocols.transport.guard import GuardOptions
+from protocols.transport.zap import DOMAIN
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class TransportOptions:
     """messages read from one socket before the others have their turn"""
     guard: GuardOptions = field(default_factory=GuardOptions)
     """what is let in from one source"""
+    keys: KeyPair | None = None
+    """this process's pair: every connection is encrypted, and both ends are who they say; None: neither"""
 
 
 _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {
@@ -48,14 +52,22 @@ _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {
     ("tele", zmq.PULL): (1000, 1000),
 }
 _CONTROL_FRAME = 2**20
+_SEALED = 64
+"""bytes that encryption may add to a frame"""
 
 
-def open_socket(context: zmq.Context[zmq.Socket[bytes]], channel: Channel, kind: int, limits: Limits) -> zmq.Socket[bytes]:
-    """A socket of that channel and kind with all its options set; not yet bound or connected."""
-    socket = context.socket(kind)
+def open_socket(
+    context: zmq.Context[zmq.Socket[bytes]], channel: Channel, kind: int, options: TransportOptions, server: str = ""
+) -> zmq.Socket[bytes]:
+    """A socket of that channel and kind with all its options set; not yet bound or connected. `server`: public key of the node that it is
+    to be connected to, where connections are encrypted. `ResourceError` when the process has no descriptor left."""
+    try:
+        socket = context.socket(kind)
+    except zmq.ZMQError as error:
+        raise ResourceError(f"no socket can be opened: {error.strerror}; allow more open files: ulimit -n 4096") from None
     socket.SNDHWM, socket.RCVHWM = _HIGH_WATER[channel, kind]
     socket.LINGER = 0
-    socket.MAXMSGSIZE = _CONTROL_FRAME if channel in ("ctl", "tele") else limits.frame
+    socket.MAXMSGSIZE = (_CONTROL_FRAME if channel in ("ctl", "tele") else options.limits.frame) + (0 if options.keys is None else _SEALED)
     socket.HANDSHAKE_IVL = 3000
     socket.TCP_KEEPALIVE, socket.TCP_KEEPALIVE_IDLE, socket.TCP_KEEPALIVE_INTVL, socket.TCP_KEEPALIVE_CNT = 1, 10, 5, 3
     if kind == zmq.ROUTER:
@@ -64,7 +76,32 @@ def open_socket(context: zmq.Context[zmq.Socket[bytes]], channel: Channel, kind:
     if kind in (zmq.DEALER, zmq.PUSH):
         socket.RECONNECT_IVL, socket.RECONNECT_IVL_MAX = 100, 2000
         socket.IMMEDIATE = 1
+    if options.keys is not None:
+        socket.CURVE_PUBLICKEY, socket.CURVE_SECRETKEY = options.keys.public.encode(), options.keys.secret.encode()
+        if kind in (zmq.ROUTER, zmq.PULL):
+            socket.CURVE_SERVER = 1
+            socket.ZAP_DOMAIN = DOMAIN
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        else:
+            socket.CURVE_SERVERKEY = server.encode()
     return socket
+
+
+def require_secrecy(host: str, keys: KeyPair | None) -> None:
+    """`AuthenticationError` when a socket that others can reach would take messages from anybody."""
+    if keys is None and not is_loopback(host):
+        raise AuthenticationError(
+            f"{host} can be reached from outside, where anybody could read and send messages of this run. Write security.mode=curve "
+            "(encrypted, and only this run's processes are let in), or network.bind=127.0.0.1"
+        )
+
+
+def advertised(endpoint: str, host: str) -> str:
+    """The endpoint under which others reach a socket that is bound to `endpoint`, if they know this machine as `host` ("": by the bound
+    address itself)."""
+    if not host or not endpoint.startswith("tcp://"):
+        return endpoint
+    return f"tcp://{f'[{host}]' if ':' in host else host}:{endpoint.rpartition(':')[2]}"
 
 
 def bind(socket: zmq.Socket[bytes], host: str, port: int) -> str:

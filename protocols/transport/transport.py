@@ -24,9 +24,10 @@ from protocols.faults.shim import Shim
 from protocols.faults.trace import Recorder
 from protocols.launch import Carrier
 from protocols.messages import Channel, Message
+from protocols.transport.connections import Destination, Identity
 from protocols.transport.inbox import Received
-from protocols.transport.loop import LONGEST_TURN, Destination, Identity, SocketLoop
-from protocols.transport.sockets import TransportOptions
+from protocols.transport.loop import LONGEST_TURN, SocketLoop
+from protocols.transport.sockets import TransportOptions, advertised
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +62,23 @@ class Transport:
         self._thread = threading.Thread(target=self._stand_by, name=f"comm-{identity.name}", daemon=True)
         self._thread.start()
 
-    def bind(self, channel: Channel, host: str = "127.0.0.1", port: int = 0, carrier: Carrier = "tcp") -> str:
-        """Open the listening socket of a channel and return its endpoint; "ipc" needs no host and no port, and is reached by processes
-        of the same user on this machine only. `ResourceError` when the port is in use."""
+    def bind(self, channel: Channel, host: str = "127.0.0.1", port: int = 0, carrier: Carrier = "tcp", advertise: str = "") -> str:
+        """Open the listening socket of a channel and return the endpoint by which others reach it: that of `host`, or of `advertise`, where
+        they know this machine by another address. "ipc" needs no host and no port, and is reached by processes of the same user on this
+        machine only. `ResourceError` when the port is in use, `AuthenticationError` for a host outside loopback without keys."""
         with self._driving():
-            return self._loop.bind(channel, host, port, carrier)
+            return advertised(self._loop.bind(channel, host, port, carrier), advertise)
 
-    def connect(self, channel: Channel, name: str, endpoint: str) -> None:
-        """Open a socket to a node; for another endpoint than before, the old socket and its queue are dropped."""
+    def connect(self, channel: Channel, name: str, endpoint: str, key: str = "") -> None:
+        """Open a socket to a node; for another endpoint or key than before, the old socket and its queue are dropped. `key`: its public
+        key, without which no connection is made where connections are encrypted (`AuthenticationError`)."""
         with self._driving():
-            self._loop.connect(channel, name, endpoint)
+            self._loop.connect(channel, name, endpoint, key)
+
+    def refusal(self, channel: Channel, name: str) -> str:
+        """Why no connection to that node is tried any more; "" where one is, or never was."""
+        given_up = self._loop.given_up.get((channel, name))
+        return "" if given_up is None else given_up.reason
 
     def disconnect(self, channel: Channel, name: str) -> None:
         """Close the socket to a node, if there is one, and drop its queue."""

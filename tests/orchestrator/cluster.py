@@ -50,7 +50,7 @@ class Cluster:
 
     def __init__(self, directory: Path, agents: int = 3, behaviour: dict[str, Any] | None = None, **settings: Any) -> None:
         self.directory = directory
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         settings.setdefault("until", {"time": "50s"})
         supervision = {"first": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
         network = settings.pop("network", {})

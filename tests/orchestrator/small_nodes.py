@@ -31,7 +31,7 @@ from protocols.messages import (
     Welcome,
     schema_hash,
 )
-from protocols.transport import Identity, Received, Transport
+from protocols.transport import Identity, Received, Transport, TransportOptions
 
 logger = logging.getLogger(__name__)
 STEPS = 5
@@ -46,7 +46,8 @@ def main(start: NodeStart) -> int:
         raise ConfigurationError("this node refuses its configuration")
     if behaviour.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    transport = Transport(Identity(start.run, start.node, start.incarnation, start.role))
+    identity = Identity(start.run, start.node, start.incarnation, start.role)
+    transport = Transport(identity, TransportOptions(keys=start.keys))
     try:
         return Node(start, transport, behaviour).run()
     finally:
@@ -64,8 +65,8 @@ class Node:
     def run(self) -> int:
         start, transport = self.start, self.transport
         endpoint = transport.bind("env" if start.role == "env" else "peer", carrier=start.carrier)
-        transport.connect("ctl", RUN_SERVER, start.control)
-        transport.connect("tele", RUN_SERVER, start.telemetry)
+        transport.connect("ctl", RUN_SERVER, start.control, start.server_key)
+        transport.connect("tele", RUN_SERVER, start.telemetry, start.server_key)
         self.hello(endpoint)
         transport.every(0.1, self.heartbeat)
         end = time.monotonic() + 60

@@ -58,15 +58,15 @@ def _transport_state(loop: SocketLoop) -> Any:
     return speakers, dict(guard._incarnations), guard._version, routes, links, loop.inbox._arrived_bytes
 
 
-def arrived(self: SocketLoop, socket: Any, channel: Any, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
+def arrived(self: SocketLoop, socket: Any, channel: Any, route: bytes | None, parts: list[codec.Buffer], size: int, user: str = "") -> None:
     """As the real one; sometimes one of the earlier messages comes again."""
     parts = [bytes(part) for part in parts]
-    _arrived(self, socket, channel, route, parts, size)
+    _arrived(self, socket, channel, route, parts, size, user)
     try:
         message, _ = codec.decode(parts)
     except BadMessage:
         return
-    _keep(_tapes[type(message).__name__, message.src, message.inc], (socket, channel, route, parts, size))
+    _keep(_tapes[type(message).__name__, message.src, message.inc], (socket, channel, route, parts, size, user))
     if _random.randrange(EVERY):
         return
     (kind, src, _), tape = min(

@@ -26,7 +26,8 @@ from orchestrator.run_server.server import serve
 from protocols import codec, logs
 from protocols.errors import ExitCode
 from protocols.launch import NodeStart
-from protocols.transport.loop import Destination, SocketLoop
+from protocols.transport.connections import Destination
+from protocols.transport.loop import SocketLoop
 
 FILE = "tap"
 PATIENCE = 30.0
@@ -53,9 +54,11 @@ def tap(file: Path) -> None:
             write("out", t, destination.channel, destination.name, parts)
         return sent
 
-    def arrived(self: SocketLoop, socket: Any, channel: Any, route: bytes | None, parts: list[codec.Buffer], size: int) -> None:
+    def arrived(
+        self: SocketLoop, socket: Any, channel: Any, route: bytes | None, parts: list[codec.Buffer], size: int, user: str = ""
+    ) -> None:
         write("in", time.monotonic(), channel, "", parts)
-        _arrived(self, socket, channel, route, parts, size)
+        _arrived(self, socket, channel, route, parts, size, user)
 
     SocketLoop._transmit, SocketLoop._arrived = transmit, arrived  # type: ignore[method-assign, assignment]
 

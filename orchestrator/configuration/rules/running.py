@@ -28,17 +28,17 @@ def _alone(subject: Subject) -> Iterator[Finding]:
         yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
 
 
-@reads("network.bind")
+@reads("network.bind", "network.advertise")
 def _bind(subject: Subject) -> Iterator[Finding]:
-    bind = subject.configuration.network.bind
+    bind, advertise = subject.configuration.network.bind, subject.configuration.network.advertise
     try:
         address = ipaddress.ip_address(bind)
     except ValueError:
         if bind != "localhost":
-            yield Finding(("network", "bind"), f'"{bind}" is no address; write 127.0.0.1')
+            yield Finding(("network", "bind"), f'"{bind}" is no address; write 127.0.0.1, or the address of a network card of this machine')
         return
-    if not address.is_loopback:
-        text = f"{bind} can be reached from outside, and this version does not encrypt: anybody there could send messages; write 127.0.0.1"
+    if address.is_unspecified and not advertise:
+        text = f"{bind} means every address of this machine, and others must be told one; write network.advertise too"
         yield Finding(("network", "bind"), text)
 
 

@@ -10,7 +10,7 @@ import zmq
 
 from protocols import codec
 from protocols.errors import ResourceError
-from protocols.transport import Transport
+from protocols.transport import Transport, TransportOptions
 from protocols.transport.sockets import open_socket
 from tests.protocols.transport.driving import bye, pair, until
 
@@ -76,7 +76,7 @@ def test_a_router_says_when_a_route_is_gone() -> None:
     context = zmq.Context()
     try:
         for channel in ("env", "peer", "ctl"):
-            router = open_socket(context, channel, zmq.ROUTER, codec.Limits())
+            router = open_socket(context, channel, zmq.ROUTER, TransportOptions())
             router.bind("tcp://127.0.0.1:*")
             with pytest.raises(zmq.ZMQError) as caught:
                 router.send_multipart([b"nobody", b"x"], zmq.NOBLOCK)
