@@ -138,6 +138,9 @@ class LaunchSettings(Settings):
     """local: this machine"""
     hosts: Annotated[int, Field(ge=1, le=64)] = 1
     """local: host processes among which this machine is divided, to rehearse on one machine what happens on several"""
+    home: Literal["auto", "shared", "server"] = "auto"
+    """shared: hosts see the run's directory, and write there; server: each host has a directory of its own, and the run server a copy;
+    auto: shared where a host sees it"""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """computing threads of each node; auto: cores / nodes, at least 1"""
     resources: ResourcesSettings = ResourcesSettings()

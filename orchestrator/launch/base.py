@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import Slot
@@ -46,6 +46,8 @@ class Invitation:
     preload: tuple[str, ...] = PRELOAD
     carrier: Carrier = "tcp"
     """what nodes bind their own channels to"""
+    home: Literal["auto", "shared", "server"] = "auto"
+    """whether the host writes into `directory`, or into one of its own of which the run server has a copy"""
     bind: str = "127.0.0.1"
     """address that they bind to, where that is TCP"""
     advertise: str = ""

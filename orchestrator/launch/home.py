@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from orchestrator.launch.base import Invitation
 from protocols.conversation import Array, Send
 from protocols.errors import ResourceError
 from protocols.launch import RUN_SERVER
@@ -16,12 +20,14 @@ from protocols.messages import FileAsk, FileGone, FileHave, FilePiece, Message
 from protocols.mirroring.copy import Copy
 from protocols.mirroring.mirror import Mirror
 
+APART = "apart"
+"""a host says so in its `Hello` when it does not share the run's directory"""
 NOT_OURS = ("incarnations.jsonl",)
 """files in a node's directory that the run server writes itself"""
 
 
 def own_directory(run: str, host: str) -> Path:
-    """Where a host without the run's directory keeps its files, made for its user alone. `ResourceError` where that is somebody else's."""
+    """Where a host without the run's directory keeps its files: empty, and its user's alone. `ResourceError` where it can't be."""
     base = Path(tempfile.gettempdir()) / f"murmuration-{getpass.getuser()}"
     directory = base / f"{run}-{host}"
     for path in (base, directory):
@@ -29,7 +35,26 @@ def own_directory(run: str, host: str) -> Path:
         found = path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077 or path.is_symlink():
             raise ResourceError(f"{path} is not a directory of {getpass.getuser()} alone; remove it, or set TMPDIR to another place")
+    # What a former life has left is on the run server, as far as it counts.
+    for left in directory.iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     return directory
+
+
+def directory_of(invitation: Invitation) -> tuple[Path, bool]:
+    """Where this host's nodes write, and whether that is apart from the run's directory."""
+    shared = Path(invitation.directory)
+    if invitation.home == "shared" or (invitation.home == "auto" and _is_run(shared, invitation.run)):
+        return shared, False
+    return own_directory(invitation.run, invitation.host), True
+
+
+def _is_run(directory: Path, run: str) -> bool:
+    """Whether it is that run's: elsewhere another one may have the same name, but not for the same process at the same time."""
+    try:
+        return bool(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("name") == run)
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 class HostFiles:
@@ -55,7 +80,7 @@ class HostFiles:
         """Something may have been written: look at once."""
         self._mirror.look()
 
-    def receive(self, message: Message, arrays: dict[str, Array], now: float) -> bool:
+    def receive(self, message: Message, arrays: Mapping[str, Array], now: float) -> bool:
         """Take a message about files; False for any other."""
         if isinstance(message, FileHave):
             self._mirror.receive(RUN_SERVER, message, arrays, now)

@@ -17,19 +17,25 @@ import logging
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
+import numpy as np
 import psutil
 
 from orchestrator.launch import child, preload
 from orchestrator.launch.base import Invitation, announcement
+from orchestrator.launch.home import APART, HostFiles, directory_of
 from orchestrator.launch.usage import PERIOD, UsageMeter
 from orchestrator.sweep import MARK
 from protocols import logs
@@ -70,6 +76,8 @@ _RETRY = 0.5
 _TURN = 0.1
 _TERM_WAIT = 5.0
 _KILL_WAIT = 5.0
+_HOME_WAIT = 10.0
+"""seconds without an answer after which files stay where they are"""
 _PARENT_DIED = 255
 """exit code that the standard library reports when the fork server ended before it could tell"""
 
@@ -95,7 +103,13 @@ class Host:
         self._transport = transport
         self._nodes: dict[str, _Node] = {}
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._usage = UsageMeter(Path(invitation.directory) / "hosts" / f"{invitation.host}.usage.json")
+        self._directory, apart = directory_of(invitation)
+        self._files: HostFiles | None = None
+        if apart:
+            random = np.random.default_rng([invitation.seed, crc32(invitation.host.encode())])
+            self._files = HostFiles(self._directory, random, time.time_ns())
+            (self._directory / "hosts").mkdir(exist_ok=True)
+        self._usage = UsageMeter(self._directory / "hosts" / f"{invitation.host}.usage.json")
         self._sampled = 0.0
         self._heard = time.monotonic()
         self._asked_to_end: str | None = None
@@ -110,10 +124,11 @@ class Host:
         while self._asked_to_end is None:
             for received in self._transport.receive(_TURN):
                 self._heard = time.monotonic()
-                self._handle(received.message)
+                self._handle(received.message, received.arrays)
             self._turn(time.monotonic())
         logger.info("the host ends: %s", self._asked_to_end)
         self._end_nodes()
+        self._bring_home()
         self._transport.try_send("ctl", RUN_SERVER, Bye(code=0, reason=self._asked_to_end))
         return int(ExitCode.OK)
 
@@ -142,6 +157,7 @@ class Host:
             schema=schema_hash(),
             pid=os.getpid(),
             host=socket.gethostname(),
+            features=[] if self._files is None else [APART],
         )
         hello.rid = secrets.token_hex(8)
         end = time.monotonic() + invitation.orphan
@@ -166,14 +182,16 @@ class Host:
                     logger.error("the run server refused: %s", received.message.text)
                     return int(received.message.code)
                 else:  # orders that came with the welcome
-                    self._handle(received.message)
+                    self._handle(received.message, received.arrays)
             if welcome:
                 return None
         return None
 
     # --- life ---------------------------------------------------------------------------------------------------------------------
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message, arrays: Mapping[str, Any]) -> None:
+        if self._files is not None and self._files.receive(message, arrays, time.monotonic()):
+            return
         if isinstance(message, StartNode):
             self._start(message)
         elif isinstance(message, StopNode):
@@ -195,6 +213,7 @@ class Host:
 
     def _turn(self, now: float) -> None:
         self._watch(now)
+        self._send_files(now)
         if now - self._sampled >= PERIOD:
             self._sampled = now
             self._measure()
@@ -217,12 +236,14 @@ class Host:
             logger.error("nobody plays the role %r", message.role)
             return
         keys = KeyPair.make() if invitation.server_key else None
+        if self._files is not None:
+            self._files.starts(message.node)
         start = NodeStart(
             run=invitation.run,
             node=message.node,
             role=message.role,
             incarnation=message.incarnation,
-            directory=invitation.directory,
+            directory=str(self._directory),
             control=invitation.control,
             telemetry=invitation.telemetry,
             token_file=invitation.token_file,
@@ -287,7 +308,28 @@ class Host:
         except OSError as error:
             logger.warning("usage is not written: %s", error)
 
+    def _send_files(self, now: float) -> None:
+        for send in [] if self._files is None else self._files.turn(now):
+            self._transport.try_send("ctl", send.dst, send.message, send.arrays)
+
     # --- end ----------------------------------------------------------------------------------------------------------------------
+
+    def _bring_home(self) -> None:
+        """What the nodes have written last goes to the run server, as long as it answers; then nothing of it is left here."""
+        if self._files is None:
+            return
+        self._files.look()
+        heard = time.monotonic()
+        self._send_files(heard)
+        while not self._files.settled and time.monotonic() < heard + _HOME_WAIT:
+            for received in self._transport.receive(_TURN):
+                if self._files.receive(received.message, received.arrays, time.monotonic()):
+                    heard = time.monotonic()
+            self._send_files(time.monotonic())
+        if self._files.settled:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        else:
+            logger.error("not everything came home; what is missing is in %s", self._directory)
 
     def _end_nodes(self) -> None:
         """SIGTERM, 5 s, SIGKILL to what still lives; then a last look at what they used."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ class Homecoming:
         """A host is gone: what it was sending will not be whole."""
         self._copy.peer_dead(host, now)
 
-    def receive(self, host: str, message: Message, arrays: dict[str, Array], now: float) -> bool:
+    def receive(self, host: str, message: Message, arrays: Mapping[str, Array], now: float) -> bool:
         """Take a message about files; False for any other."""
         if isinstance(message, FileHave):
             for mirror in self._sending.values():

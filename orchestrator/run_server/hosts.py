@@ -12,6 +12,8 @@ from orchestrator.run_server.supervision import describe_exit
 from protocols.membership import Membership, MembershipTimeouts, State
 
 _STOP_WAIT = 10.0
+PATIENCE = 600.0
+"""seconds for hosts that bring their files home before they end; without heartbeat they are lost long before"""
 _TERM_WAIT = 5.0
 _KILL_WAIT = 5.0
 
@@ -39,6 +41,8 @@ class Hosts:
         self._admit = admit
         self.membership = Membership(timeouts)
         self.records: dict[str, HostRecord] = {}
+        self.patience = _STOP_WAIT
+        """seconds that hosts have to end when they were told to"""
         self._end_step = 0
         self._end_due = 0.0
 
@@ -93,9 +97,9 @@ class Hosts:
         return lost
 
     def end(self, now: float) -> None:
-        """End hosts that were told to stop and did not: after 10 s the engine asks them, after 5 more it kills them."""
+        """End hosts that were told to stop and did not: after `patience` the engine asks them, after 5 s more it kills them."""
         if self._end_step == 0:
-            self._end_step, self._end_due = 1, now + _STOP_WAIT
+            self._end_step, self._end_due = 1, now + self.patience
             for name, record in self.records.items():
                 if not record.ended and self.membership[name].state == State.JOINING:
                     self._engine.end(record.handle, now=False)  # no message reaches it yet

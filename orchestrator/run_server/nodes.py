@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from orchestrator.launch.placement import NodeRequest, Slot, place
 from orchestrator.run_files import write_json
+from orchestrator.run_server.homecoming import Homecoming
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.rendezvous import RETRY
 from orchestrator.run_server.snapshot import RunView
@@ -50,6 +54,8 @@ class Nodes:
         self._slots: list[Slot] = []
         self._where: dict[str, str] = {}
         """the host on which each node runs, or will"""
+        random = np.random.default_rng(view.configuration.seed)
+        self.files = Homecoming(view.files.directory, self._where.get, random, time.time_ns())
 
     @property
     def living(self) -> list[str]:
@@ -89,7 +95,7 @@ class Nodes:
         return {name: host for name, host in self._where.items() if before[name] != host}
 
     def _place(self, slots: Sequence[Slot]) -> None:
-        self._where = place(self._requests, slots, self._view.configuration.launch.placement, self._where)
+        self._where.update(place(self._requests, slots, self._view.configuration.launch.placement, self._where))
         self._slots = list(slots)
         write_json(self._view.files.directory / "placement.json", self._where)
 
@@ -122,6 +128,7 @@ class Nodes:
 
     def host_lost(self, host: str, how: str) -> list[str]:
         """All processes of a host count as ended: those that had not."""
+        self.files.lost(host, time.monotonic())
         lost = [name for name, process in self.processes.items() if process.host == host and not process.ended]
         for name in lost:
             process = self.processes[name]
@@ -148,9 +155,11 @@ class Nodes:
             self._transport.try_send("ctl", process.host, SignalNode(node=name, incarnation=incarnation, signal=number))
 
     def insist(self, now: float) -> None:
-        """Send what is not confirmed."""
+        """Send what is not confirmed, and a node its files before it starts."""
+        for send in self.files.turn(now):
+            self._transport.try_send("ctl", send.dst, send.message, send.arrays)
         for name, process in self.processes.items():
-            if process.pid is None and not process.ended and process.due <= now:
+            if process.pid is None and not process.ended and process.due <= now and self.files.ready(name):
                 process.due = now + RETRY
                 self._transport.try_send("ctl", process.host, process.start)
             if process.kill_due is not None and process.kill_due <= now:
@@ -169,6 +178,8 @@ class Nodes:
         self._view.membership.expect(name, role, incarnation, now)
         self._view.troubles.pop(name, None)
         self._view.pids.pop(name, None)
-        host = self._where[name]
+        host, old = self._where[name], self.processes.get(name)
+        if old is None or old.host != host:
+            self.files.prepare(name, host)
         start = StartNode(node=name, role=role, incarnation=incarnation, threads=self._threads(host))
         self.processes[name] = NodeProcess(host, start)

@@ -10,8 +10,9 @@ from collections import OrderedDict
 
 import numpy as np
 
+from orchestrator.launch.home import APART
 from orchestrator.run_server.clients import Clients
-from orchestrator.run_server.hosts import Hosts
+from orchestrator.run_server.hosts import PATIENCE, Hosts
 from orchestrator.run_server.nodes import ENVIRONMENT, Nodes
 from orchestrator.run_server.rendezvous import Admission, Commands
 from orchestrator.run_server.snapshot import RunView, snapshot_json
@@ -83,7 +84,7 @@ class Reception:
             if isinstance(message, Hello):
                 self._hello(src, message, now)
             elif src in self._hosts.records:
-                self._from_host(src, message, now)
+                self._from_host(src, received, now)
             elif src in self._view.membership.members:
                 self._from_node(received, now)
             elif src in self.clients:
@@ -122,6 +123,9 @@ class Reception:
         if hello.role == "host" and src in self._hosts.records:
             if self._hosts.membership.hello(src, hello.inc, "", now):
                 self._hosts.records[src].machine = hello.host
+                if APART in hello.features:
+                    self._hosts.patience = PATIENCE
+                    self._nodes.files.apart(src)
                 self._nodes.record(src, hello.pid)
                 return None
         elif src in self._view.membership.members and self._view.membership[src].role == hello.role:
@@ -136,8 +140,9 @@ class Reception:
 
     # --- hosts, nodes, clients ----------------------------------------------------------------------------------------------------
 
-    def _from_host(self, host: str, message: Message, now: float) -> None:
-        if not self._hosts.membership.life(host, message.inc, now):
+    def _from_host(self, host: str, received: Received, now: float) -> None:
+        message = received.message
+        if not self._hosts.membership.life(host, message.inc, now) or self._nodes.files.receive(host, message, received.arrays, now):
             return
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", host, HeartbeatAck())

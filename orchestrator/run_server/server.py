@@ -200,6 +200,7 @@ class _Server:
             heartbeat=supervision.heartbeat,
             orphan=supervision.orphan,
             carrier=_carrier(configuration),
+            home=configuration.launch.home,
             bind=configuration.network.bind,
             advertise=configuration.network.advertise,
             server_key="" if keys is None else keys.public,
