@@ -66,10 +66,9 @@ class HostFiles:
         self._copy = Copy(root, lambda src, path: src == RUN_SERVER and path.startswith("nodes/"))
         self._nodes: set[str] = set()
 
-    @property
-    def settled(self) -> bool:
-        """Whether the run server has everything, at the last look."""
-        return self._mirror.settled
+    def home(self, node: str | None = None) -> bool:
+        """Whether the run server has everything (of a node), since the look that was asked for last."""
+        return self._mirror.settled("" if node is None else f"nodes/{node}/")
 
     def starts(self, node: str) -> None:
         """A node begins to write. It may cut its files before it goes on."""

@@ -91,6 +91,7 @@ class _Node:
     pid: int
     key: str = ""
     code: int | None = None
+    ended: float = 0.0
     reported: float = 0.0
     acknowledged: bool = False
 
@@ -271,12 +272,18 @@ class Host:
             node = living[sentinel]  # type: ignore[index]
             code = node.process.exitcode
             if code is not None:
-                node.code = -int(signal.SIGKILL) if code == _PARENT_DIED else code
+                node.code, node.ended = -int(signal.SIGKILL) if code == _PARENT_DIED else code, now
+                if self._files is not None:
+                    self._files.look()
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(node.pid, signal.SIGKILL)  # what the node itself started
         for name, node in self._nodes.items():
-            if node.code is not None and not node.acknowledged and now - node.reported >= _RETRY:
+            if node.code is not None and not node.acknowledged and now - node.reported >= _RETRY and self._is_home(name, node, now):
                 self._report(name, node, now)
+
+    def _is_home(self, name: str, node: _Node, now: float) -> bool:
+        """Whether the run server can read what the node has written last, when it hears of its end."""
+        return self._files is None or self._files.home(name) or now - node.ended > _HOME_WAIT
 
     def _report(self, name: str, node: _Node, now: float) -> None:
         node.reported = now
@@ -321,12 +328,12 @@ class Host:
         self._files.look()
         heard = time.monotonic()
         self._send_files(heard)
-        while not self._files.settled and time.monotonic() < heard + _HOME_WAIT:
+        while not self._files.home() and time.monotonic() < heard + _HOME_WAIT:
             for received in self._transport.receive(_TURN):
                 if self._files.receive(received.message, received.arrays, time.monotonic()):
                     heard = time.monotonic()
             self._send_files(time.monotonic())
-        if self._files.settled:
+        if self._files.home():
             shutil.rmtree(self._directory, ignore_errors=True)
         else:
             logger.error("not everything came home; what is missing is in %s", self._directory)

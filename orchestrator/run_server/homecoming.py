@@ -47,7 +47,7 @@ class Homecoming:
     def ready(self, node: str) -> bool:
         """Whether its host has all that the node needs."""
         mirror = self._sending.get(node)
-        if mirror is not None and mirror.settled:
+        if mirror is not None and mirror.settled():
             del self._sending[node]
         return node not in self._sending
 

@@ -85,23 +85,24 @@ class Mirror(Conversation[str]):
         self._restarts: dict[str, tuple[_Stat, int]] = {}
         self._now: _Transfer | None = None
         self._look = -inf
-        self._found = False
-        """whether the last look found anything to send"""
+        self._asked = True
+        """whether it is to look again as soon as it can"""
+        self._due: list[str] = []
+        """what the last look found to send, the file under way included"""
 
-    @property
-    def settled(self) -> bool:
-        """Whether the copy was equal at the last look."""
-        return self._look > -inf and self._now is None and not self._found
+    def settled(self, beginning: str = "") -> bool:
+        """Whether the copies of all files whose path begins so were equal at the last look, which was asked for last."""
+        return not self._asked and not any(path.startswith(beginning) for path in self._due)
 
     def look(self) -> None:
-        """Something was written: look at once."""
-        self._found = True
+        """Something was written: look at once, or when the file under way is there."""
+        self._asked = True
 
     def doubt(self, beginning: str = "") -> None:
         """The copies of files whose path begins so may be others than was thought: ask for them again."""
         for path in [path for path in self._there if path.startswith(beginning)]:
             del self._there[path]
-        self._found = True
+        self._asked = True
 
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Mirror(Conversation[str]):
             self.counters["repeated"] += 1
             transfer.sent, transfer.closed = transfer.have, False
             self._say(transfer, now)
-        if self._now is None and (self._found or now >= self._look):
+        if self._now is None and (self._asked or now >= self._look):
             self._next(now)
 
     def wake(self) -> float:
@@ -175,8 +176,8 @@ class Mirror(Conversation[str]):
         files = self._files()
         due = [path for path, stat in files.items() if self._there.get(path) != stat and not self._hopeless(path, stat)]
         gone = [path for path in self._there if path not in files]
-        self._found = bool(due or gone)
-        if not self._found:
+        self._asked, self._due = False, [*due, *gone]
+        if not self._due:
             return
         path = min(due, key=lambda path: (files[path].modified, path)) if due else min(gone)
         self._number += 1

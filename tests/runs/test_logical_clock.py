@@ -44,9 +44,9 @@ RUN = [
 ]
 
 
-def start(runs: Path, name: str) -> subprocess.Popen[str]:
+def start(runs: Path, name: str, *more: str) -> subprocess.Popen[str]:
     runs.mkdir(parents=True, exist_ok=True)
-    words = command("up", str(CONFIG), "--name", name, *RUN, "--plain")
+    words = command("up", str(CONFIG), "--name", name, *RUN, *more, "--plain")
     return subprocess.Popen(
         words, cwd=runs.parent, env=environment(runs), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -99,8 +99,10 @@ def test_a_whole_run_with_all_its_faults(uninterrupted: Path) -> None:
     assert len(results(directory)) > 20
 
 
-def test_two_runs_of_one_seed_are_equal(uninterrupted: Path) -> None:
-    finish(start(uninterrupted, "second"))
+def test_two_runs_of_one_seed_are_equal_on_one_host_or_on_two_without_common_files(uninterrupted: Path) -> None:
+    finish(start(uninterrupted, "second", "launch.hosts=2", "launch.home=server", "launch.placement.policy=spread"))
+    placed = json.loads((uninterrupted / "second" / "placement.json").read_text())
+    assert set(placed.values()) == {"local-0", "local-1"}
     assert results(uninterrupted / "second") == results(uninterrupted / "first")
 
 

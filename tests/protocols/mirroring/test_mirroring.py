@@ -56,9 +56,9 @@ class Machines:
         self.mirror.look()
         for _ in range(turns):
             self.turn()
-            if self.mirror.settled:
+            if self.mirror.settled():
                 break
-        assert self.mirror.settled, self.mirror.counters
+        assert self.mirror.settled(), self.mirror.counters
         assert everything(self.there) == everything(self.here)
         assert not self.mirror.counters["bad.E_DECODE"] and not self.copy.counters["bad.E_FRAME"]
 
@@ -141,7 +141,7 @@ def test_what_is_whole_replaces_at_once_and_in_order(tmp_path: Path) -> None:
             if latest.exists():
                 named = machines.there / f"c/{latest.read_text()}.safetensors"
                 assert named.stat().st_size == 5 * PIECE
-            if machines.mirror.settled:
+            if machines.mirror.settled():
                 break
         machines.settle()
 
@@ -152,7 +152,7 @@ def test_a_receiver_that_begins_anew_is_sent_what_it_lacks(tmp_path: Path) -> No
     machines.write("m.jsonl", b"a" * 100_000)
     for _ in range(4):
         machines.turn()
-    assert not machines.mirror.settled
+    assert not machines.mirror.settled()
     machines.copy.close()
     machines.copy = Copy(machines.there, lambda src, path: True)
     machines.settle()
@@ -198,7 +198,7 @@ def test_a_file_that_never_arrives_rests_until_it_changes(tmp_path: Path) -> Non
             machines.copy.receive("host-1", send.message, {"data": np.zeros(9, np.uint8)}, machines.now)
         for send in machines.copy.outgoing():
             machines.mirror.receive("run", send.message, send.arrays, machines.now)
-    assert machines.mirror.counters["restarted"] == MOST_RESTARTS and machines.mirror.settled
+    assert machines.mirror.counters["restarted"] == MOST_RESTARTS and machines.mirror.settled()
     machines.write("a.bin", b"something else")
     machines.settle()
 
