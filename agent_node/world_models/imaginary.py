@@ -38,7 +38,7 @@ class Imagined:
     following: Array
     epistemic: Floats
     doubt: Floats
-    """epistemic standard deviation of the reward"""
+    """what optimism makes of the reward (`Optimism.earn`)"""
     trusted: Floats
 
     def rows(self, chosen: NDArray[np.int64]) -> Imagined:
@@ -64,6 +64,8 @@ class ImaginaryBuffer:
         self._reward, self._optimism = reward, optimism
         self._random = np.random.default_rng(seed)
         self._kept: deque[Imagined] = deque(maxlen=settings.kept)
+        self._earn = self._believed()
+        """rewards as they are believed until the next refresh"""
         self._whole: Imagined | None = None
         """all that is kept in one piece, to draw from"""
         self._paying: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -81,7 +83,7 @@ class ImaginaryBuffer:
 
     def refresh(self, steps: int) -> None:
         """The model has learnt: judge anew what is kept, and imagine with it from `starts` states."""
-        earn = self._believed()
+        earn = self._earn = self._believed()
         for part in self._kept:
             if self._optimism is not None:  # else nobody asks for it
                 part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
@@ -124,6 +126,10 @@ class ImaginaryBuffer:
         if anywhere < self.settings.starts:
             parts.append(self._buffer.starts(self.settings.starts - anywhere, self._random)[0])
         return np.concatenate(parts)
+
+    def doubt(self, place: Array, action: Array) -> Floats:
+        """What optimism makes of the reward of real steps, `[n]`."""
+        return np.zeros(len(place), np.float32) if self._earn is None else self._earn(place, action)[1]
 
     def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
         """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""

@@ -8,7 +8,8 @@
 - `thompson` (Thompson 1933; Osband et al. 2013): one function drawn from the model comes true, another after each refresh of the model.
 
 Where rewards are learnt by place their standard deviation tau is a second doubt: `bonus` pays weight' * tau for it, falling likewise;
-`hallucination` pays beta * tau (who may choose his luck chooses the most); `thompson` draws one map of rewards.
+`hallucination` pays beta * tau (who may choose his luck chooses the most); `thompson` draws one map of rewards, and pays what it promises
+beyond the mean. All of this is for the policy that explores: the one that exploits is paid the mean.
 
 Only the epistemic part counts: noise is no knowledge to be gained. Without optimism the mean comes true and nothing is paid (greedy).
 """
@@ -49,12 +50,12 @@ class Optimism(ABC):
         return prediction.observation
 
     def earn(self, reward: RewardModel, random: np.random.Generator) -> Earned:
-        """The rewards that imagination believes in until the model has learnt again, with the doubt that is left."""
+        """The mean rewards, and what `bonus` makes its promises of, until the model has learnt again: here their standard deviation."""
         return reward.predict
 
     def bonus(self, epistemic: Array, doubt: Floats, steps: int) -> Floats:
         """What is paid beside the reward, `[n]`, after so many own steps, for epistemic standard deviations `[n, D]` of the next
-        observation and `[n]` of the reward."""
+        observation and for what `earn` gave beside the mean reward, `[n]`."""
         return np.zeros(len(epistemic), np.float32)
 
     def explain(self, prediction: Prediction, following: Array) -> Floats:
@@ -93,9 +94,18 @@ class Thompson(Optimism):
         return model.draw(random)
 
     def earn(self, reward: RewardModel, random: np.random.Generator) -> Earned:
-        """A map drawn from all that are possible, which leaves no doubt."""
+        """With what a map drawn from all that are possible promises beyond the mean."""
         drawn = reward.draw(random)
-        return lambda place, action: (drawn(place, action), np.zeros(len(place), np.float32))
+
+        def earned(place: Array, action: Array) -> tuple[Floats, Floats]:
+            mean = reward.predict(place, action)[0]
+            return mean, drawn(place, action) - mean
+
+        return earned
+
+    def bonus(self, epistemic: Array, doubt: Floats, steps: int) -> Floats:
+        """What the drawn map promises beyond the mean; a drawn function has no doubt of its own."""
+        return doubt
 
 
 class Hallucination(Optimism):

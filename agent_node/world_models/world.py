@@ -118,9 +118,7 @@ class World:
             return
         prediction = self.model.predict(sample.observation, sample.action)
         luck = self.optimism.explain(prediction, sample.next_observation[:, -1])
-        doubt = np.zeros(len(luck), np.float32)
-        if self.grid is not None:
-            doubt = self.grid.predict(sample.next_observation[:, -1], sample.action)[1]
+        doubt = self._kept.doubt(sample.next_observation[:, -1], sample.action)
         sample.extras = self._extras(prediction.epistemic, doubt, luck, np.ones(len(luck), np.float32))
 
     def _extras(self, epistemic: NDArray[np.floating], doubt: Floats, luck: Floats, trusted: Floats) -> dict[str, Floats]:

@@ -147,22 +147,25 @@ def test_what_is_not_known_of_rewards_is_promised_too_until_it_is_known() -> Non
     assert (kept.sample(200).doubt == 0.25).all(), "what was imagined before is known by now too"
 
 
-def test_thompson_believes_in_one_map_of_rewards_until_the_next_refresh() -> None:
+def test_thompson_promises_one_map_of_rewards_until_the_next_refresh() -> None:
     class Sure(Straight):
         def draw(self, random: np.random.Generator) -> Predict:
             return self.predict
 
-    kept, _ = imaginary(Thompson(ThompsonSettings(), Features(LAYOUT, 2), 0))
+    thompson = Thompson(ThompsonSettings(), Features(LAYOUT, 2), 0)
+    kept, _ = imaginary(thompson)
     kept._model = Sure()
-    shifts = []
+    promises = []
     for _ in range(2):
         kept.refresh(0)
         found = kept.sample(300)
-        shift = found.reward - (found.following[:, -1, 0] - np.abs(found.action[:, 0]))
-        assert np.ptp(shift) < 1e-4, "one map, for what is old too"
-        assert not found.doubt.any()
-        shifts.append(shift[0])
-    assert shifts[0] != pytest.approx(shifts[1])
+        mean = found.following[:, -1, 0] - np.abs(found.action[:, 0])
+        np.testing.assert_allclose(found.reward, mean, rtol=1e-4, err_msg="whoever exploits is paid the mean")
+        promised = thompson.bonus(found.epistemic, found.doubt, 0)
+        assert np.ptp(promised) < 1e-4, "one map, for what is old too"
+        np.testing.assert_allclose(kept.doubt(np.zeros((2, 2)), np.zeros((2, 1))), promised[:2], rtol=1e-4, err_msg="and for real steps")
+        promises.append(promised[0])
+    assert promises[0] != pytest.approx(promises[1])
 
 
 def test_a_share_of_the_starts_lies_anywhere() -> None:
