@@ -31,5 +31,5 @@ def check_security(configuration: Configuration) -> None:
     if reach and not encrypted(configuration):
         raise AuthenticationError(
             f"{reach}, and security.mode is none: anybody there could read and send messages of the run. Write security.mode=auto "
-            "(encrypted, and only processes of this run are let in), or keep to this machine: network.bind=127.0.0.1"
+            "(encrypted, and only processes of this run are let in), or keep to this machine: network.bind=127.0.0.1; nothing was started"
         )

@@ -383,7 +383,7 @@ CASES = [
         "goals that nobody chooses",
         START + PLACE + "agents: {goals: «null}\nnetwork: {bind: «0.0.0.0}\n",
         M("agents.goals", "landmarks has 6 goals, and nobody chooses them; write goals: {kind: uniform}"),
-        M("network.bind", "this version does not encrypt"),
+        M("network.bind", "write network.advertise too"),
     ),
     _case(
         "options of landmarks",

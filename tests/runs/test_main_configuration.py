@@ -162,7 +162,8 @@ BAD = {
     "disconnected": (
         ["network.topology={kind: edges, edges: [[agent-0, agent-1], [agent-2, agent-3]]}"], 3, ["2 parts", "agent-2, agent-3"],
     ),
-    "not loopback": (["network.bind=0.0.0.0"], 3, ["network.bind", "encrypt"]),
+    "no address for others": (["network.bind=0.0.0.0"], 3, ["network.bind", "network.advertise"]),
+    "in the open": (["network.bind=192.0.2.1", "security.mode=none"], 4, ["network.bind", "security.mode=auto"]),
 }  # fmt: skip
 
 

@@ -1,0 +1,115 @@
+"""What encryption costs: rounds of averaging in a ring of four processes over CURVE, against the same rounds in the open.
+
+Every process has two transports, one with keys and one without, and averages over one and over the other in turns, so that both meet the
+same load of the machine. What is compared is the ratio within each turn. Synchronous gossip, the settings of the allocator that nodes have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing as mp
+import os
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from averaging import DEADLINE, NODES, WEIGHT, _average, _neighbours, _receive
+from measuring import machine, median, table
+
+from orchestrator.launch.host import ALLOCATOR, THREAD_VARIABLES
+from protocols.consensus import Averager, FixedSurroundings, SynchronousAveraging
+from protocols.keys import KeyPair
+from protocols.launch import Carrier, ipc_works
+from protocols.transport import Identity, Transport, TransportOptions
+
+WAYS = ("open", "curve")
+
+
+def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
+    """One process of the ring: says where it listens and its public key, hears the others', then averages as told until told None."""
+    own = KeyPair.make()
+    transports = {
+        way: Transport(Identity("benchmark", f"agent-{index}"), TransportOptions(keys=own if way == "curve" else None)) for way in WAYS
+    }
+    try:
+        orders.send(({way: transports[way].bind("peer", carrier=carrier) for way in WAYS}, own.public))
+        others = orders.recv()
+        names = [f"agent-{i}" for i in _neighbours(index)]
+        for i, name in zip(_neighbours(index), names, strict=True):
+            endpoints, key = others[i]
+            transports["curve"].guard.admit(key, name, "agent")
+            for way in WAYS:
+                transports[way].connect("peer", name, endpoints[way], key)
+        place = FixedSurroundings(dict.fromkeys(names, WEIGHT))
+        machines: dict[str, Averager] = {way: SynchronousAveraging(place, way, size, DEADLINE) for way in WAYS}
+        x = np.random.default_rng(index).normal(size=size).astype(np.float32)
+        while (order := orders.recv()) is not None:
+            way, rounds = order
+            start, cpu = time.perf_counter(), time.process_time()
+            x = _average(transports[way], machines, way, x, rounds)
+            orders.send((time.perf_counter() - start, time.process_time() - cpu))
+    finally:
+        for transport in transports.values():
+            transport.close()
+
+
+def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Rounds per second, and CPU ms per round of all processes together, of both ways: one value per repeat."""
+    context = mp.get_context("spawn")
+    orders = [context.Pipe() for _ in range(NODES)]
+    processes = [context.Process(target=node, args=(i, size, carrier, orders[i][1]), daemon=True) for i in range(NODES)]
+    rate: dict[str, list[float]] = {way: [] for way in WAYS}
+    cpu: dict[str, list[float]] = {way: [] for way in WAYS}
+    try:
+        for process in processes:
+            process.start()
+        others = [_receive(order) for order, _ in orders]
+        for order, _ in orders:
+            order.send(others)
+        for repeat in range(repeats + 1):
+            for way in WAYS if repeat % 2 else WAYS[::-1]:
+                for order, _ in orders:
+                    order.send((way, rounds))
+                spent = [_receive(order) for order, _ in orders]
+                if repeat:  # the first one connects and warms up
+                    rate[way].append(rounds / max(wall for wall, _ in spent))
+                    cpu[way].append(1000 * sum(used for _, used in spent) / rounds)
+        for order, _ in orders:
+            order.send(None)
+    finally:
+        for process in processes:
+            process.join(5.0)
+            if process.is_alive():
+                process.kill()
+                process.join()
+    return rate, cpu
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short repeat each: shows that it works, not how fast")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 250_000], help="parameters (default: 10000 250000)")
+    parser.add_argument("--repeats", type=int, default=9)
+    choices = ("tcp", "ipc") if ipc_works() else ("tcp",)
+    parser.add_argument("--carrier", choices=choices, nargs="+", default=list(choices), help="what the transports use (default: both)")
+    options = parser.parse_args()
+    repeats = 1 if options.quick else options.repeats
+    os.environ.update(ALLOCATOR | dict.fromkeys(THREAD_VARIABLES, "1"))  # read by the processes when they start
+    print(machine())
+    print(f"ring of {NODES} processes; median (min..max) of {repeats}; CPU in ms per round of all processes together\n")
+    rows = []
+    for size in options.sizes:
+        rounds = 20 if options.quick else max(20, min(200, 10_000_000 // size))
+        for carrier in options.carrier:
+            rate, cpu = measure(size, repeats, rounds, carrier)
+            ratios = [secret / plain for secret, plain in zip(rate["curve"], rate["open"], strict=True)]
+            for way in WAYS:
+                share = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})" if way == "curve" else "1"
+                rows.append([f"{size:,}", carrier, way, str(rounds), median(rate[way], 0), share, median(cpu[way])])
+    print(table(["numbers", "carrier", "way", "rounds", "rounds/s", "of the open", "CPU"], rows))
+
+
+if __name__ == "__main__":
+    main()
