@@ -153,6 +153,8 @@ class Leader:
                 continue
             log = self.view.files.directory / "hosts" / f"{name}.log"
             text = f"the host {name} is lost ({how}); its log is {log}"
+            # Whoever comes back over a link that was cut speaks for nobody any more.
+            self._transport.guard.revoke(self._hosts.records[name].key)
             why_not = self._go_on_without(name, lost, how, now)
             if why_not is not None:
                 exit_code = code if code is not None and code > 0 and self.phase == Phase.HOSTS else int(ExitCode.CRASH)

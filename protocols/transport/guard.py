@@ -197,7 +197,7 @@ class Guard:
 
     def revoke(self, key: str) -> None:
         """From now on nothing counts that comes with that key."""
-        if self.keyring is not None:
+        if self.keyring is not None and key:
             self.keyring.revoke(key)
             self._epoch += 1
 
