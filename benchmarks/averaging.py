@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from measuring import machine, median, table
 
-from orchestrator.launch.host import ALLOCATOR, THREAD_VARIABLES
+from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
 from protocols.consensus import Averager, FixedSurroundings, PushSum, SynchronousAveraging
 from protocols.launch import Carrier, ipc_works
 from protocols.transport import Identity, Transport

@@ -17,7 +17,7 @@ import numpy as np
 from averaging import DEADLINE, NODES, WEIGHT, _average, _neighbours, _receive
 from measuring import machine, median, table
 
-from orchestrator.launch.host import ALLOCATOR, THREAD_VARIABLES
+from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
 from protocols.consensus import Averager, FixedSurroundings, SynchronousAveraging
 from protocols.keys import KeyPair
 from protocols.launch import Carrier, ipc_works

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from orchestrator.launch.base import Invitation
-from protocols.conversation import Array, Send
+from protocols.conversation import Array
 from protocols.errors import ResourceError
 from protocols.launch import RUN_SERVER
 from protocols.messages import FileAsk, FileGone, FileHave, FilePiece, Message
 from protocols.mirroring.copy import Copy
 from protocols.mirroring.mirror import Mirror
+from protocols.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 APART = "apart"
 """a host says so in its `Hello` when it does not share the run's directory"""
+HOME_WAIT = 10.0
+"""seconds without an answer after which files stay where they are"""
+_TURN = 0.1
 NOT_OURS = ("incarnations.jsonl",)
 """files in a node's directory that the run server writes itself"""
 
@@ -62,6 +70,7 @@ class HostFiles:
     `number`: above that of former lives of this host."""
 
     def __init__(self, root: Path, random: np.random.Generator, number: int) -> None:
+        self._root = root
         self._mirror = Mirror(RUN_SERVER, root, random, number, self._wanted)
         self._copy = Copy(root, lambda src, path: src == RUN_SERVER and path.startswith("nodes/"))
         self._nodes: set[str] = set()
@@ -89,10 +98,26 @@ class HostFiles:
             return False
         return True
 
-    def turn(self, now: float) -> list[Send]:
-        """What is to be sent now."""
+    def turn(self, transport: Transport, now: float) -> None:
+        """Send what is to be sent now."""
         self._mirror.tick(now)
-        return [*self._mirror.outgoing(), *self._copy.outgoing()]
+        for send in [*self._mirror.outgoing(), *self._copy.outgoing()]:
+            transport.try_send("ctl", send.dst, send.message, send.arrays)
+
+    def bring_home(self, transport: Transport) -> None:
+        """What the nodes have written last goes to the run server, as long as it answers; then nothing of it is left here."""
+        self.look()
+        heard = time.monotonic()
+        self.turn(transport, heard)
+        while not self.home() and time.monotonic() < heard + HOME_WAIT:
+            for received in transport.receive(_TURN):
+                if self.receive(received.message, received.arrays, time.monotonic()):
+                    heard = time.monotonic()
+            self.turn(transport, time.monotonic())
+        if self.home():
+            shutil.rmtree(self._root, ignore_errors=True)
+        else:
+            logger.error("not everything came home; what is missing is in %s", self._root)
 
     def _wanted(self, path: str) -> bool:
         parts = path.split("/")
