@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,20 +39,22 @@ def ps(
     if not watch:
         _once(settings, run, every)
         return
-    try:
+    from orchestrator.live.signals import Interrupts
+
+    # An exception that comes at any instant may be lost in somebody's clean-up; a signal that is counted is not.
+    with Interrupts((signal.SIGINT,)) as interrupts:
         if settings.json or not settings.console().is_terminal:
-            while True:
+            while not interrupts.count:
                 _once(settings, run, every)
-                time.sleep(_PERIOD)
+                interrupts.wait(_PERIOD)
+            return
         from rich.live import Live
 
         console = settings.console()
         with Live(console=console, auto_refresh=False, screen=False) as live:
-            while True:
+            while not interrupts.count:
                 live.update(_table(settings, run, every, console), refresh=True)
-                time.sleep(_PERIOD)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+                interrupts.wait(_PERIOD)
 
 
 def _once(settings: Options, run: str | None, every: bool) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrator.launch import child, preload
 from orchestrator.launch.base import Invitation
 from orchestrator.launch.home import HOME_WAIT, HostFiles
+from protocols.errors import ResourceError
 from protocols.keys import KeyPair
 from protocols.launch import RUN_SERVER, NodeStart
 from protocols.messages import Message, NodeEnded, NodeStarted, StartNode
@@ -75,7 +76,12 @@ class NodeProcesses:
         os.environ.update({name: value for name, value in ALLOCATOR.items() if name not in os.environ})
         os.environ[preload.VARIABLE] = ",".join(self._invitation.preload)
         self._context.set_forkserver_preload([preload.__name__, child.__name__])
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:  # its socket is a temporary file, and its path may only be so long
+            raise ResourceError(
+                f"the warm parent of the nodes can't be started ({error}); set TMPDIR to a short path that exists"
+            ) from None
         del os.environ[preload.VARIABLE]
 
     def start(self, message: StartNode) -> None:

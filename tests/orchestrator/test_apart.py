@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Starts a run on two hosts that have a directory each in `elsewhere`."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    # Short, since the sockets of warm parents lie there too.
+    elsewhere = tempfile.TemporaryDirectory(prefix="apart-")
+    monkeypatch.setenv("TMPDIR", elsewhere.name)
     clusters: list[Cluster] = []
 
     def start(**arguments: Any) -> Cluster:
@@ -36,11 +37,11 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield start
     for cluster in clusters:
         cluster.close()
+    elsewhere.cleanup()
 
 
-def kept_elsewhere(cluster: Cluster) -> dict[str, bytes]:
-    files = (path for path in (cluster.directory.parent / "elsewhere").rglob("*") if path.is_file())
-    return {path.name: path.read_bytes() for path in files}
+def kept_elsewhere() -> list[Path]:
+    return [path for path in Path(os.environ["TMPDIR"]).rglob("murmuration-*/**/*") if path.is_file()]
 
 
 def test_everything_comes_home_and_nothing_stays(apart: Any) -> None:
@@ -55,7 +56,7 @@ def test_everything_comes_home_and_nothing_stays(apart: Any) -> None:
     summary = json.loads((cluster.directory / "summary.json").read_text())
     assert summary["nodes"]["agent-0"]["metrics"]["return"]["last"] == 0.5
     assert summary["nodes"]["agent-0"]["usage"]["peak_resident"] > 2**20
-    assert not kept_elsewhere(cluster)
+    assert not kept_elsewhere()
 
 
 def test_a_node_that_moves_finds_what_it_has_written(apart: Any) -> None:
@@ -72,6 +73,17 @@ def test_a_node_that_moves_finds_what_it_has_written(apart: Any) -> None:
     cluster.assert_nothing_left()
     lives = [line.split(" ", 1)[0] for line in seen.read_text().splitlines()]
     assert lives[0] == "1" and lives[-1] == "2" and lives == sorted(lives), "its second life went on in the file of the first"
+
+
+def test_a_path_too_long_for_sockets_is_an_error_with_its_cure(apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    cluster = apart()
+    assert cluster.ended(60) == ExitCode.RESOURCES
+    cluster.assert_nothing_left()
+    log = "".join(path.read_text() for path in (cluster.directory / "hosts").glob("*.log"))
+    assert "set TMPDIR to a short path" in log and "Traceback" not in log
 
 
 def test_a_directory_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
