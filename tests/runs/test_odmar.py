@@ -73,7 +73,13 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
 def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and told plans too."""
     runs = tmp_path / "runs"
-    rules = ["until={steps: 600}", "agents.optimism={kind: thompson}", "exchange.plans={steps: 10}", "supervision.checkpoint=60s"]
+    rules = [
+        "until={steps: 600}",
+        "evaluation.final=2",
+        "agents.optimism={kind: thompson}",
+        "exchange.plans={steps: 10}",
+        "supervision.checkpoint=60s",
+    ]
     digests = []
     for name in ("one", "two"):
         done = orchestrate(runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", name, *SHORT, *rules)
