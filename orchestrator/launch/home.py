@@ -115,9 +115,13 @@ class HostFiles:
                     heard = time.monotonic()
             self.turn(transport, time.monotonic())
         if self.home():
-            shutil.rmtree(self._root, ignore_errors=True)
+            self.discard()
         else:
             logger.error("not everything came home; what is missing is in %s", self._root)
+
+    def discard(self) -> None:
+        """Nothing here is needed any more."""
+        shutil.rmtree(self._root, ignore_errors=True)
 
     def _wanted(self, path: str) -> bool:
         parts = path.split("/")

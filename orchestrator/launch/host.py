@@ -85,6 +85,8 @@ class Host:
         self._nodes.warm_up()
         refused = self._join()
         if refused is not None:
+            if self._files is not None:
+                self._files.discard()
             return refused
         self._transport.every(self._invitation.heartbeat, self._heartbeat)
         while self._asked_to_end is None:
