@@ -1,4 +1,4 @@
-"""Imagined transitions that are kept: short trajectories from real states by the policy that explores, in the newest world model.
+"""Imagined transitions that are kept: short trajectories by the policy that explores, in the newest world model.
 
 After every refresh of the model, `starts` states are followed for H steps; the transitions of the last `kept` refreshes are what batches
 are drawn from (Janner et al., arXiv 1906.08253). The states are real ones, a share of them drawn from `anywhere` (search control of Dyna:

@@ -181,7 +181,7 @@ class Leader:
             "warning", "host.lost", f"the host {host} is lost ({how})" + (f": {where}" if where else ", and nobody was there"), host
         )
         for name in lost:
-            self._gone(name, self._nodes.processes[name].start.incarnation, -int(signal.SIGKILL), f"its host {host} {how}", now)
+            self._gone(name, self._nodes.processes[name].start.incarnation, -int(signal.SIGKILL), f"its host {host} is lost", now)
         return None
 
     def _watch_nodes(self, now: float) -> None:
@@ -235,11 +235,11 @@ class Leader:
             text = f"{name} ended before the run began, {how}" + (f"; the end of its log:\n{tail}" if tail else "")
             self.stop(Outcome("FAILED", code or ExitCode.CRASH, text), now)
             return
-        self._gone(name, message.incarnation, code, how, now)
+        self._gone(name, message.incarnation, code, words, now)
 
-    def _gone(self, name: str, incarnation: int, code: int, how: str, now: float) -> None:
-        """What becomes of a node whose process ended while the run goes on: `code` as in `NodeEnded`, and `how` in words."""
-        view = self.view
+    def _gone(self, name: str, incarnation: int, code: int, words: str, now: float) -> None:
+        """What becomes of a node whose process ended while the run goes on: `code` as in `NodeEnded`, `words` of why, if there are any."""
+        view, how = self.view, describe_exit(code) + (f": {words}" if words else "")
         silence = view.troubles.get(name)
         planned = self.faults.fate(name, incarnation, code, now)
         if planned is None and code != 0 and view.configuration.clock == "logical":
@@ -254,7 +254,7 @@ class Leader:
             text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
             self._event("warning", "node.restart", text, name, exit=code, incarnation=incarnation)
         elif decision.fate == Fate.LOST:
-            view.troubles[name] = f"given up: {decision.reason}" + how.removeprefix(describe_exit(code))
+            view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
             view.membership.lost(name, decision.reason)
 
     # --- from phase to phase ------------------------------------------------------------------------------------------------------
