@@ -12,12 +12,12 @@ import multiprocessing as mp
 import os
 import statistics
 import time
-from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
 import numpy as np
 from measuring import machine, median, table
+from turns import Spent, in_turns, introduce, receive, running
 
 from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
 from protocols.consensus import Averager, FixedSurroundings, PushSum, SynchronousAveraging
@@ -30,7 +30,8 @@ DEADLINE = 30.0
 MODES = ("mh float32", "pushsum float32", "pushsum float64")
 
 
-def _neighbours(index: int) -> tuple[int, int]:
+def neighbours(index: int) -> tuple[int, int]:
+    """Left and right in the ring."""
     return (index - 1) % NODES, (index + 1) % NODES
 
 
@@ -40,8 +41,8 @@ def node(index: int, size: int, carrier: Carrier, orders: Any, left: Any, right:
     try:
         orders.send(transport.bind("peer", carrier=carrier))
         endpoints = orders.recv()
-        names = [f"agent-{i}" for i in _neighbours(index)]
-        for i, name in zip(_neighbours(index), names, strict=True):
+        names = [f"agent-{i}" for i in neighbours(index)]
+        for i, name in zip(neighbours(index), names, strict=True):
             transport.connect("peer", name, endpoints[i])
         place = FixedSurroundings(dict.fromkeys(names, WEIGHT))
         machines: dict[str, Averager] = {
@@ -57,14 +58,15 @@ def node(index: int, size: int, carrier: Carrier, orders: Any, left: Any, right:
             if kind == "bare":
                 x = _exchange(left, right, x, rounds, index)
             else:
-                x = _average(transport, machines, kind, x, rounds)
+                x = average(transport, machines, kind, x, rounds)
             orders.send((time.perf_counter() - start, time.process_time() - cpu))
         orders.send(x)
     finally:
         transport.close()
 
 
-def _average(transport: Transport, machines: dict[str, Averager], kind: str, x: Any, rounds: int) -> Any:
+def average(transport: Transport, machines: dict[str, Averager], kind: str, x: Any, rounds: int) -> Any:
+    """`x` after so many rounds of averaging with the neighbours."""
     machine = machines[kind]
     dtype = np.float64 if isinstance(machine, PushSum) else np.float32
     for _ in range(rounds):
@@ -108,17 +110,8 @@ def _exchange(left: Any, right: Any, x: Any, rounds: int, index: int) -> Any:
     return x
 
 
-@dataclass
-class Figures:
-    """One value per repeat: rounds per second, and CPU ms per round of all processes together."""
-
-    rate: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in ("bare", *MODES)})
-    cpu: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in ("bare", *MODES)})
-    disagreement: float = 0.0
-
-
-def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Figures:
-    """Both exchanges of vectors of `size` float32 numbers, in turns."""
+def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> tuple[Spent, float]:
+    """All exchanges of vectors of `size` float32 numbers by turns, and by how much these differ in the end."""
     context = mp.get_context("spawn")
     edges = [context.Pipe() for _ in range(NODES)]  # edge i joins node i (its right) and node i + 1 (its left)
     orders = [context.Pipe() for _ in range(NODES)]
@@ -126,38 +119,12 @@ def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Figures:
         context.Process(target=node, args=(i, size, carrier, orders[i][1], edges[(i - 1) % NODES][1], edges[i][0]), daemon=True)
         for i in range(NODES)
     ]
-    figures = Figures()
-    try:
-        for process in processes:
-            process.start()
-        endpoints = [_receive(order) for order, _ in orders]
-        for order, _ in orders:
-            order.send(endpoints)
-        for repeat in range(repeats + 1):
-            for kind in ("bare", *MODES):
-                for order, _ in orders:
-                    order.send((kind, rounds))
-                spent = [_receive(order) for order, _ in orders]
-                if repeat:  # the first one connects and warms up
-                    figures.rate[kind].append(rounds / max(wall for wall, _ in spent))
-                    figures.cpu[kind].append(1000 * sum(cpu for _, cpu in spent) / rounds)
-        for order, _ in orders:
-            order.send(None)
-        vectors = np.array([_receive(order) for order, _ in orders])
-        figures.disagreement = float(np.abs(vectors - vectors.mean(0)).max())
-    finally:
-        for process in processes:
-            process.join(5.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
-    return figures
-
-
-def _receive(pipe: Any) -> Any:
-    if not pipe.poll(2 * DEADLINE):
-        raise TimeoutError("a process does not answer")
-    return pipe.recv()
+    pipes = [order for order, _ in orders]
+    with running(processes):
+        introduce(pipes)
+        spent = in_turns(pipes, lambda repeat: ("bare", *MODES), repeats, rounds)
+        vectors = np.array([receive(pipe) for pipe in pipes])
+        return spent, float(np.abs(vectors - vectors.mean(0)).max())
 
 
 def main() -> None:
@@ -176,12 +143,12 @@ def main() -> None:
     rows = []
     for size in options.sizes:
         rounds = 20 if options.quick else max(20, min(300, 15_000_000 // size))
-        figures = measure(size, repeats, rounds, options.carrier)
+        spent, disagreement = measure(size, repeats, rounds, options.carrier)
         for kind in ("bare", *MODES):
-            ratio = statistics.median(a / b for a, b in zip(figures.rate[kind], figures.rate["bare"], strict=True))
+            ratio = statistics.median(a / b for a, b in zip(spent.rate[kind], spent.rate["bare"], strict=True))
             name = "bare pipes" if kind == "bare" else kind
-            rows.append([f"{size:,}", name, str(rounds), median(figures.rate[kind], 0), f"{ratio:.2f}", median(figures.cpu[kind])])
-        print(f"{size:,} numbers: in the end they differ by {figures.disagreement:.0e}")
+            rows.append([f"{size:,}", name, str(rounds), median(spent.rate[kind], 0), f"{ratio:.2f}", median(spent.cpu[kind])])
+        print(f"{size:,} numbers: in the end they differ by {disagreement:.0e}")
     print("\n" + table(["numbers", "way", "rounds", "rounds/s", "of the pipes", "CPU"], rows))
 
 

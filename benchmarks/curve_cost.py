@@ -14,8 +14,9 @@ import time
 from typing import Any
 
 import numpy as np
-from averaging import DEADLINE, NODES, WEIGHT, _average, _neighbours, _receive
+from averaging import DEADLINE, NODES, WEIGHT, average, neighbours
 from measuring import machine, median, table
+from turns import Spent, in_turns, introduce, running
 
 from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
 from protocols.consensus import Averager, FixedSurroundings, SynchronousAveraging
@@ -35,8 +36,8 @@ def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
     try:
         orders.send(({way: transports[way].bind("peer", carrier=carrier) for way in WAYS}, own.public))
         others = orders.recv()
-        names = [f"agent-{i}" for i in _neighbours(index)]
-        for i, name in zip(_neighbours(index), names, strict=True):
+        names = [f"agent-{i}" for i in neighbours(index)]
+        for i, name in zip(neighbours(index), names, strict=True):
             endpoints, key = others[i]
             transports["curve"].guard.admit(key, name, "agent")
             for way in WAYS:
@@ -47,43 +48,22 @@ def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
         while (order := orders.recv()) is not None:
             way, rounds = order
             start, cpu = time.perf_counter(), time.process_time()
-            x = _average(transports[way], machines, way, x, rounds)
+            x = average(transports[way], machines, way, x, rounds)
             orders.send((time.perf_counter() - start, time.process_time() - cpu))
     finally:
         for transport in transports.values():
             transport.close()
 
 
-def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Rounds per second, and CPU ms per round of all processes together, of both ways: one value per repeat."""
+def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Spent:
+    """Both ways by turns."""
     context = mp.get_context("spawn")
     orders = [context.Pipe() for _ in range(NODES)]
     processes = [context.Process(target=node, args=(i, size, carrier, orders[i][1]), daemon=True) for i in range(NODES)]
-    rate: dict[str, list[float]] = {way: [] for way in WAYS}
-    cpu: dict[str, list[float]] = {way: [] for way in WAYS}
-    try:
-        for process in processes:
-            process.start()
-        others = [_receive(order) for order, _ in orders]
-        for order, _ in orders:
-            order.send(others)
-        for repeat in range(repeats + 1):
-            for way in WAYS if repeat % 2 else WAYS[::-1]:
-                for order, _ in orders:
-                    order.send((way, rounds))
-                spent = [_receive(order) for order, _ in orders]
-                if repeat:  # the first one connects and warms up
-                    rate[way].append(rounds / max(wall for wall, _ in spent))
-                    cpu[way].append(1000 * sum(used for _, used in spent) / rounds)
-        for order, _ in orders:
-            order.send(None)
-    finally:
-        for process in processes:
-            process.join(5.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
-    return rate, cpu
+    pipes = [order for order, _ in orders]
+    with running(processes):
+        introduce(pipes)
+        return in_turns(pipes, lambda repeat: WAYS if repeat % 2 else WAYS[::-1], repeats, rounds)
 
 
 def main() -> None:
@@ -103,11 +83,11 @@ def main() -> None:
     for size in options.sizes:
         rounds = 20 if options.quick else max(20, min(200, 10_000_000 // size))
         for carrier in options.carrier:
-            rate, cpu = measure(size, repeats, rounds, carrier)
-            ratios = [secret / plain for secret, plain in zip(rate["curve"], rate["open"], strict=True)]
+            spent = measure(size, repeats, rounds, carrier)
+            ratios = [secret / plain for secret, plain in zip(spent.rate["curve"], spent.rate["open"], strict=True)]
             for way in WAYS:
                 share = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})" if way == "curve" else "1"
-                rows.append([f"{size:,}", carrier, way, str(rounds), median(rate[way], 0), share, median(cpu[way])])
+                rows.append([f"{size:,}", carrier, way, str(rounds), median(spent.rate[way], 0), share, median(spent.cpu[way])])
     print(table(["numbers", "carrier", "way", "rounds", "rounds/s", "of the open", "CPU"], rows))
 
 
