@@ -66,6 +66,7 @@ def test_a_node_that_moves_finds_what_it_has_written(apart: Any) -> None:
     moving = next(name for name, host in placed.items() if host != placed["env-0"])
     seen = cluster.directory / "nodes" / moving / "seen.txt"
     eventually("its file is home", lambda: seen.exists() and seen.read_text().startswith("1 "))
+    assert any(path.parts[-2:] == (moving, "seen.txt") for path in kept_elsewhere()), "it wrote elsewhere, and what is home is a copy"
     os.kill(psutil.Process(nodes[moving]["pid"]).parent().ppid(), signal.SIGKILL)
     eventually(f"{moving} is back", lambda: (n := cluster.node(moving))["incarnation"] == 2 and n["state"] == "alive")
     cluster.process.terminate()
