@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from agent_node.settings import AgentSettings, ExchangeSettings
 from env_server.settings import EnvironmentSettings, EvaluationSettings
+from orchestrator.launch.settings import LaunchSettings
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.registry import Registered
-from protocols.settings import Duration, NodeName, Settings, Size
+from protocols.settings import Duration, NodeName, Settings
 from protocols.topology.settings import ROOM, RingSettings, TopologySettings
 
 
@@ -47,10 +48,12 @@ class NetworkSettings(Settings):
     """who is whose neighbour"""
     links: list[LinkRule] = []
     """what the links do to messages all along: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from `faults.seed`)"""
-    bind: str = "127.0.0.1"
-    """address that sockets are bound to; whatever others can reach is encrypted (`security`)"""
+    bind: str = "auto"
+    """address that the run server's sockets are bound to; whatever others can reach is encrypted (`security`). auto: 127.0.0.1 where all is
+    on this machine, else the address by which the engine's hosts reach it. Other machines bind to that by which they reach this one"""
     advertise: str = ""
-    """address by which others know this machine, where that is not the bound one (which is 0.0.0.0, or translated); empty: the bound one"""
+    """address or name by which others know this machine, where that is not the bound one (which is 0.0.0.0, or translated); empty: the
+    bound one"""
     control_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """port of the run server; 0 takes a free one. All other ports are always free ones"""
     transport: Literal["auto", "tcp", "ipc"] = "auto"
@@ -93,60 +96,6 @@ class SupervisionSettings(Settings):
     """time without progress after which a living node is reported as stuck; 0s switches it off"""
     orphan: Annotated[Duration, Field(gt=0)] = 60.0
     """time without a run server after which a host ends its nodes and itself"""
-
-
-class ResourceSettings(Settings):
-    """What one node of a role needs."""
-
-    cores: Annotated[float, Field(gt=0)] = 0.4
-    """processor cores"""
-    memory: Size = 512 * 2**20
-    """memory"""
-
-
-class EnvironmentResourceSettings(ResourceSettings):
-    """What an environment server needs."""
-
-    memory: Size = 256 * 2**20
-    """memory"""
-
-
-class ResourcesSettings(Settings):
-    """What nodes need, by role."""
-
-    agent: ResourceSettings = ResourceSettings()
-    """each agent"""
-    env: EnvironmentResourceSettings = EnvironmentResourceSettings()
-    """the environment server"""
-
-
-class PlacementSettings(Settings):
-    """Which node runs on which slot."""
-
-    policy: Literal["pack", "spread"] = "pack"
-    """pack fills one slot after the other, spread fills all evenly"""
-    pins: dict[str, str] = {}
-    """node name or glob to slot name, or to labels (zone=west)"""
-    relocate: bool = True
-    """nodes of a host that is lost go to the others, from their last checkpoints; false: the run ends"""
-
-
-class LaunchSettings(Settings):
-    """Where and how processes are started."""
-
-    engine: Literal["local"] = "local"
-    """local: this machine"""
-    hosts: Annotated[int, Field(ge=1, le=64)] = 1
-    """local: host processes among which this machine is divided, to rehearse on one machine what happens on several"""
-    home: Literal["auto", "shared", "server"] = "auto"
-    """shared: hosts see the run's directory, and write there; server: each host has a directory of its own, and the run server a copy;
-    auto: shared where a host sees it"""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """computing threads of each node; auto: cores / nodes, at least 1"""
-    resources: ResourcesSettings = ResourcesSettings()
-    """what a node of each role needs"""
-    placement: PlacementSettings = PlacementSettings()
-    """which node runs where"""
 
 
 class MetricsSettings(Settings):

@@ -53,7 +53,8 @@ def down(
 def _stop(settings: Options, run: Run, grace: float, now: bool) -> dict[str, Any]:
     """End one run and report: how, in what time, and what is left."""
     from orchestrator import runs
-    from orchestrator.sweep import remains, sweep
+    from orchestrator.launch.engines import clean_up
+    from orchestrator.sweep import remains
 
     began = time.monotonic()
     how = "had ended already"
@@ -63,7 +64,7 @@ def _stop(settings: Options, run: Run, grace: float, now: bool) -> dict[str, Any
             how = "stopped at once"
             if now or not _ask(run, True) or not _gone(run, _KILL_WAIT):
                 how = "its run server did not answer: processes were killed"
-    swept = sweep(run.directory)
+    swept, unreachable = clean_up(run.directory, run.engine)
     if swept and not run.alive:
         how = f"had lost its run server: {len(swept)} processes were killed"
     left = [process.pid for process in remains(run.directory)]
@@ -71,11 +72,20 @@ def _stop(settings: Options, run: Run, grace: float, now: bool) -> dict[str, Any
     if after.state not in runs.FINAL and not after.alive:
         after = runs.close_lost(after, int(ExitCode.INTERRUPTED), "its run server was gone; ended by orchestrate down")
     took = time.monotonic() - began
-    result = {"run": run.name, "directory": str(run.directory), "state": after.state, "how": how, "seconds": round(took, 3), "left": left}
+    result = {
+        "run": run.name,
+        "directory": str(run.directory),
+        "state": after.state,
+        "how": how,
+        "seconds": round(took, 3),
+        "left": [*left, *unreachable],
+    }
     if settings.json:
         print_json(result)
     elif settings.verbosity >= 0:
         print_text(f"{run.name} {how} ({took:.1f} s)")
+    for text in unreachable if not settings.json else ():
+        print_text(f"  {text}")
     if left and not settings.json:
         print_text(f"  still there: {', '.join(map(str, left))}; end them with: kill -9 {' '.join(map(str, left))}")
     return result

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.config import Configuration, PlacementSettings
+from orchestrator.config import Configuration
 from orchestrator.configuration.checks import node_requests
 from orchestrator.launch.placement import Slot, place
+from orchestrator.launch.settings import PlacementSettings
 
 HOST_CORES = 0.2
 HOST_MEMORY = 768 * 2**20

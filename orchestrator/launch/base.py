@@ -49,9 +49,9 @@ class Invitation:
     home: Literal["auto", "shared", "server"] = "auto"
     """whether the host writes into `directory`, or into one of its own of which the run server has a copy"""
     bind: str = "127.0.0.1"
-    """address that they bind to, where that is TCP"""
+    """address that they bind to, where that is TCP; "": the one by which the host reaches the run server"""
     advertise: str = ""
-    """address by which others know the host's machine; "": the bound one"""
+    """address by which others know the host's machine; "": the bound one, or where that is any (0.0.0.0) as for `bind`"""
     server_key: str = ""
     """the run server's public key: the host makes a pair of its own and one for each node, and says its public key (`announcement`) before
     anything else on standard output; "": nothing is encrypted"""
@@ -91,7 +91,10 @@ class HostPhase(Enum):
     """Of a host's process, as the engine sees it."""
 
     RUNNING = auto()
+    """or nothing else is known: the engine's way to it may be broken, which the run server's own heartbeat judges better"""
     ENDED = auto()
+    LOST = auto()
+    """the engine knows that its machine is gone, and the process with it"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class HostState:
     phase: HostPhase
     code: int | None = None
     key: str = ""
+    reason: str = ""
+    """of a host that is lost: what the engine says about it"""
 
 
 @dataclass
@@ -114,20 +119,36 @@ class HostHandle:
 
 
 class Engine(Protocol):
-    """Gives capacity and starts hosts on it. No call blocks for longer than a few seconds."""
+    """Gives capacity and starts hosts on it: `problems`, `address`, `request`, `granted` until it is there, `start_host` for each slot,
+    `poll`, `end`, `release`. No call blocks for longer than a few seconds (`problems`: 15).
+
+    An engine is made for one run directory. What outlives this process (a job, a placement group) it notes there before it asks for it, so
+    that a new object for the same directory can `release` what a former run server has left.
+    """
 
     name: str
+    waiting: str
+    """for what `granted` waits, in words"""
 
     def problems(self, configuration: Configuration) -> list[str]:
-        """What would fail, each with its cure, before anything was started."""
+        """What would fail, each with its cure, before anything is started: a program that isn't installed, a machine without answer."""
         ...
 
-    def acquire(self, configuration: Configuration, nodes: int) -> Sequence[Slot]:
-        """Capacity for that many nodes. `ResourceError` when there can't be any."""
+    def address(self, configuration: Configuration) -> str:
+        """Of this machine, as the engine's hosts reach it: what `network.bind: auto` means."""
+        ...
+
+    def request(self, configuration: Configuration, nodes: int) -> None:
+        """Ask for capacity for that many nodes. `ResourceError` when there can't be any."""
+        ...
+
+    def granted(self) -> Sequence[Slot] | None:
+        """The capacity, None as long as it isn't there. `ResourceError` when it will never be."""
         ...
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> HostHandle:
-        """Start the host program with this invitation; its output goes to `log`."""
+        """Start the host program with this invitation; its output goes to `log` (where run server and host share the run's directory, the
+        host may write it itself)."""
         ...
 
     def poll(self, host: HostHandle) -> HostState:
@@ -138,6 +159,7 @@ class Engine(Protocol):
         """Ask the host's process to end, or, `now`, kill it and what it started. May be repeated."""
         ...
 
-    def release(self) -> None:
-        """Give everything back; kills what still runs. May be repeated."""
+    def release(self) -> list[str]:
+        """Give everything back, also what a former life in this directory has noted; kills what still runs. May be repeated. What could
+        not be reached is returned in words, each with the command that cleans it up later."""
         ...

@@ -26,6 +26,7 @@ from zlib import crc32
 import numpy as np
 import psutil
 
+from orchestrator.launch.addresses import placed
 from orchestrator.launch.base import Invitation, announcement
 from orchestrator.launch.home import APART, HostFiles, directory_of
 from orchestrator.launch.node_processes import NodeProcesses
@@ -196,7 +197,7 @@ def main(source: str = "-") -> int:
     if hasattr(signal, "SIGQUIT"):
         faulthandler.register(signal.SIGQUIT, all_threads=True)
     try:
-        invitation = Invitation.from_json(text)
+        invitation = placed(Invitation.from_json(text))
         _forget_main_module()
         os.environ[MARK] = invitation.directory
         keys = KeyPair.make() if invitation.server_key else None

@@ -39,17 +39,27 @@ class LocalEngine:
     """Starts hosts here, each with an equal part of the cores and the memory."""
 
     name = "local"
+    waiting = ""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self._hosts: list[LocalHost] = []
+        self._count = 1
 
     def problems(self, configuration: Configuration) -> list[str]:
         """This machine is always there."""
         return []
 
-    def acquire(self, configuration: Configuration, nodes: int) -> Sequence[Slot]:
+    def address(self, configuration: Configuration) -> str:
+        """Nothing leaves this machine."""
+        return "127.0.0.1"
+
+    def request(self, configuration: Configuration, nodes: int) -> None:
+        """It is there already."""
+        self._count = configuration.launch.hosts
+
+    def granted(self) -> Sequence[Slot]:
         """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
-        count = configuration.launch.hosts
+        count = self._count
         cores, memory = available_cores() / count, int(psutil.virtual_memory().total) // count
         return [Slot(HOST if count == 1 else f"{HOST}-{i}", cores, memory) for i in range(count)]
 
@@ -98,8 +108,8 @@ class LocalEngine:
         else:
             process.terminate()
 
-    def release(self) -> None:
-        """Kill what still runs and collect it."""
+    def release(self) -> list[str]:
+        """Kill what still runs and collect it. What a former run server has left is swept by its marks, as on every engine."""
         for host in self._hosts:
             process = host.process
             if process is None:
@@ -110,6 +120,7 @@ class LocalEngine:
                 process.wait(_REAP)
             if process.stdout is not None:
                 process.stdout.close()
+        return []
 
     def _key(self, host: LocalHost) -> str:
         """The public key that the host has said, if it has; then nothing more is read."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from orchestrator.config import PlacementSettings
+from orchestrator.launch.settings import PlacementSettings
 from protocols.errors import ResourceError
 from protocols.settings import format_size
 
@@ -39,6 +39,10 @@ class Slot:
     memory: int
     gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    bind: str = ""
+    """address that nodes there are bound to, where the engine was told one"""
+    advertise: str = ""
+    """address by which others reach them, where the engine was told one"""
 
 
 class PlacementError(ResourceError):

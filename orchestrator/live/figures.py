@@ -23,7 +23,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 _COMMON = {"aligned"}
 _STATES = {"alive": "up", "joining": "starting", "dead": "RESTART", "lost": "LOST", "stuck": "STUCK", "suspect": "SILENT"}
-_PHASES = {"hosts": "starting the host", "nodes": "starting the nodes", "evaluation": "last evaluation", "closing": "stopping"}
+_PHASES = {
+    "queued": "waiting for machines",
+    "hosts": "starting the hosts",
+    "nodes": "starting the nodes",
+    "evaluation": "last evaluation",
+    "closing": "stopping",
+}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
 

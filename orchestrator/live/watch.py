@@ -45,6 +45,7 @@ class Watcher:
         self.interrupts = interrupts
         self.mode = mode
         self.snapshot: Snapshot | None = None
+        self._patience = timeout or 0.0
         self._up_by = time.monotonic() + timeout if timeout is not None else None
         self._began = time.monotonic()
         self._client: RunClient | None = None
@@ -62,7 +63,9 @@ class Watcher:
                     return self._leaving()
                 self._look()
                 if self._up_by is not None:
-                    if self.snapshot is not None and all_up(self.snapshot):
+                    if (self.snapshot or {}).get("phase") == "queued":
+                        self._up_by = time.monotonic() + self._patience  # the time to come up is counted from when there is room
+                    elif self.snapshot is not None and all_up(self.snapshot):
                         self._up_by = None
                         if self.mode == "start":
                             return self._leaving()
@@ -117,10 +120,8 @@ class Watcher:
         if self.mode == "look":
             cure = f"{reason}; end what is left: orchestrate down {run.name}"
             return dataclasses.replace(run, record={**run.record, "exit_code": int(ExitCode.CRASH), "reason": cure})
-        from orchestrator.sweep import sweep
-
-        killed = sweep(run.directory)
-        self._notice(f"{reason}; ended the {len(killed)} processes it left")
+        killed, unreachable = self._clean_up()
+        self._notice("; ".join([f"{reason}; ended the {len(killed)} processes it left", *unreachable]))
         return runs.close_lost(run, int(ExitCode.INTERRUPTED if self.interrupts.count else ExitCode.CRASH), reason)
 
     def _last_look(self, run: runs.Run) -> None:
@@ -192,10 +193,14 @@ class Watcher:
 
     def sweep(self) -> None:
         """End whatever is left of the run by its recorded process groups."""
-        from orchestrator.sweep import sweep
-
         self._notice("the run server does not answer: ending its processes")
-        sweep(self.directory)
+        for text in self._clean_up()[1]:
+            self._notice(text)
+
+    def _clean_up(self) -> tuple[list[int], list[str]]:
+        from orchestrator.launch.engines import clean_up
+
+        return clean_up(self.directory, runs.read(self.directory).engine)
 
     def _too_late(self) -> None:
         up, all_nodes = figures.up_count(self.snapshot or {})

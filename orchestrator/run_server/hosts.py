@@ -34,24 +34,43 @@ class HostRecord:
 
 
 class Hosts:
-    """All hosts of a run. `admit(host, key)` is called once the engine knows the public key of a host."""
+    """All hosts of a run: capacity is asked for, hosts are invited when it is there, watched and ended. `admit(host, key)` is called once
+    the engine knows the public key of a host."""
 
     def __init__(self, engine: Engine, timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None) -> None:
         self._engine = engine
         self._admit = admit
         self.membership = Membership(timeouts)
         self.records: dict[str, HostRecord] = {}
+        self.slots: Sequence[Slot] = ()
+        """the capacity, once it is there"""
         self.patience = _STOP_WAIT
         """seconds that hosts have to end when they were told to"""
         self._end_step = 0
         self._end_due = 0.0
 
-    def start(self, slots: Sequence[Slot], invitation: Invitation, logs: Path, now: float) -> None:
-        """Have the engine start one host per slot; the host is named after it."""
+    @property
+    def waiting(self) -> str:
+        """For what capacity is waited, in the engine's words."""
+        return self._engine.waiting
+
+    def start(self, invitation: Invitation, logs: Path, now: float) -> bool:
+        """Once the capacity is there, have the engine start one host per slot, named after it; False as long as it isn't."""
+        slots = self._engine.granted()
+        if slots is None:
+            return False
+        self.slots = slots
         for slot in slots:
             self.membership.expect(slot.name, "host", 1, now)
-            handle = self._engine.start_host(slot, replace(invitation, host=slot.name), logs / f"{slot.name}.log")
+            own = replace(
+                invitation,
+                host=slot.name,
+                bind=slot.bind or invitation.bind,
+                advertise=slot.advertise or invitation.advertise,
+            )
+            handle = self._engine.start_host(slot, own, logs / f"{slot.name}.log")
             self.records[slot.name] = HostRecord(handle)
+        return True
 
     @property
     def all_in(self) -> bool:
@@ -82,9 +101,9 @@ class Hosts:
             if state.key and not record.key:
                 record.key = state.key
                 self._admit(name, state.key)
-            if state.phase == HostPhase.ENDED:
+            if state.phase != HostPhase.RUNNING:
                 record.ended, record.code = True, state.code
-                how = "ended" if state.code is None else describe_exit(state.code)
+                how = state.reason or ("ended" if state.code is None else describe_exit(state.code))
                 self.membership.ended(name, 1, left=state.code == 0, reason=how)
                 if not record.lost:
                     lost.append((name, state.code, how))

@@ -1,7 +1,7 @@
 """Leads one run: starts its nodes, admits them, keeps them informed, restarts them, and ends the run in order.
 
-    HOSTS -> NODES -> TRAINING -> EVALUATION -> STOPPING -> CLOSING -> OVER
-      every host in, every node up, `until` reached, last evaluation done, nodes ended, hosts ended
+    QUEUED -> HOSTS -> NODES -> TRAINING -> EVALUATION -> STOPPING -> CLOSING -> OVER
+      capacity there, every host in, every node up, `until` reached, last evaluation done, nodes ended, hosts ended
 
 Any phase before STOPPING may go there at once: a request, a signal, the leash, a host that is lost, too few agents. One turn of
 `Leader.turn` handles what has arrived and lets what is due happen; it never waits for longer than a tenth of a second.
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import isfinite
 
-from orchestrator.launch.placement import PlacementError, Slot
+from orchestrator.launch.base import Invitation
+from orchestrator.launch.placement import PlacementError
 from orchestrator.run_server.faults import FaultScheduler, Plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.nodes import UP, Nodes
@@ -43,13 +44,14 @@ _SEVERITY = {State.STUCK: "warning", State.SUSPECT: "warning", State.DEAD: "warn
 class Phase(IntEnum):
     """Of a run, in order."""
 
-    HOSTS = 0
-    NODES = 1
-    TRAINING = 2
-    EVALUATION = 3
-    STOPPING = 4
-    CLOSING = 5
-    OVER = 6
+    QUEUED = 0
+    HOSTS = 1
+    NODES = 2
+    TRAINING = 3
+    EVALUATION = 4
+    STOPPING = 5
+    CLOSING = 6
+    OVER = 7
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Leader:
         view: RunView,
         transport: Transport,
         hosts: Hosts,
-        slots: Sequence[Slot],
+        invitation: Invitation,
         admission: Admission,
         configuration_json: bytes,
         start_timeout: float,
@@ -77,11 +79,13 @@ class Leader:
     ) -> None:
         self.view = view
         self.outcome: Outcome | None = None
-        self.phase = Phase.HOSTS
+        self.phase = Phase.QUEUED
+        view.phase = "queued"
         self._transport = transport
         self._hosts = hosts
-        self._slots = slots
-        self._start_deadline = view.started + start_timeout
+        self._invitation = invitation
+        self._start_deadline = 0.0
+        self._queued_for = ""
         self._start_timeout = start_timeout
         self._commands = Commands()
         self._nodes = Nodes(view, transport, hosts)
@@ -263,12 +267,14 @@ class Leader:
         """Go to the next phase when this one is complete, or end the run when it can't be."""
         view = self.view
         members = view.membership.members.values()
-        if self.phase == Phase.HOSTS and self._hosts.all_in:
-            self._nodes.start_all(self._slots, now)
+        if self.phase == Phase.QUEUED:
+            self._queue(now)
+        elif self.phase == Phase.HOSTS and self._hosts.all_in:
+            self._nodes.start_all(self._hosts.slots, now)
             self._go(Phase.NODES)
         elif self.phase == Phase.NODES and all(member.state in UP for member in members):
             self._begin(now)
-        elif self.phase <= Phase.NODES and now >= self._start_deadline:
+        elif self.phase in (Phase.HOSTS, Phase.NODES) and now >= self._start_deadline:
             missing = [member.name for member in members if member.state not in UP] or list(self._hosts.records)
             self.stop(Outcome("FAILED", ExitCode.CRASH, self._too_late(missing)), now)
         elif self.phase == Phase.TRAINING and (reached := self._over(now)) is not None:
@@ -279,6 +285,19 @@ class Leader:
             self.stop(Outcome("DONE", ExitCode.OK, self._reached), now)
         if Phase.NODES <= self.phase < Phase.STOPPING and (verdict := view.supervisor.verdict()) is not None:
             self.stop(Outcome("FAILED", ExitCode.ABORTED, verdict), now)
+
+    def _queue(self, now: float) -> None:
+        """Invite the hosts once there is room for them; the time to come up is counted from then on."""
+        files = self.view.files
+        if self._hosts.start(self._invitation, files.directory / "hosts", now):
+            self._transport.guard.expect(self._hosts.records)
+            self._start_deadline = now + self._start_timeout
+            files.update(state="STARTING")
+            self._go(Phase.HOSTS)
+        elif (waiting := self._hosts.waiting) != self._queued_for:
+            self._queued_for = waiting
+            files.update(state="QUEUED")
+            self._event("info", "run.queued", waiting)
 
     def _over(self, now: float) -> str | None:
         """Why training is over, or None."""

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
-from orchestrator.launch.local import LocalEngine
+from orchestrator.launch.engines import clean_up, make_engine
 from orchestrator.plots import draw
 from orchestrator.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.collector import Collector
@@ -60,7 +60,6 @@ from protocols.transport import Identity, Transport, TransportOptions
 
 logger = logging.getLogger(__name__)
 
-ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine}
 START_TIMEOUT = 60.0
 """seconds until every node must be up"""
 
@@ -156,13 +155,15 @@ class _Server:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
         files.update(engine=engine_name, config_digest=digest(configuration))
-        self._engine = engine = ENGINES[engine_name]()
+        self._engine = engine = make_engine(engine_name, files.directory)
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))
         keys = KeyPair.make() if encrypted(configuration) else None
         identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
         self._transport = transport = Transport(identity, TransportOptions(keys=keys))
-        control, telemetry = _bind(transport, configuration)
+        network = configuration.network
+        bound = engine.address(configuration) if network.bind == "auto" else network.bind
+        control, telemetry = _bind(transport, configuration, bound)
         if keys is not None:
             token = ""
             self._let_command_lines_in(transport)
@@ -181,11 +182,6 @@ class _Server:
             MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout),
             lambda host, key: transport.guard.admit(key, host, "host"),
         )
-        slots = engine.acquire(configuration, configuration.agents.count + 1)
-        plan = make_plan(configuration)
-        self._leader = leader = Leader(view, transport, hosts, slots, Admission(token), self._configuration_json, self._start_timeout, plan)
-        for _ in range(self._signals_before):
-            leader.signal()
         address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "pid": os.getpid()}
         address |= {"token": token} if keys is None else {"key": keys.public}
         write_json(files.control, address, private=True)
@@ -201,14 +197,19 @@ class _Server:
             orphan=supervision.orphan,
             carrier=_carrier(configuration),
             home=configuration.launch.home,
-            bind=configuration.network.bind,
-            advertise=configuration.network.advertise,
+            bind=bound if engine_name == "local" else "",
+            advertise=network.advertise if engine_name == "local" else "",
             server_key="" if keys is None else keys.public,
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )
-        hosts.start(slots, invitation, files.directory / "hosts", time.monotonic())
-        transport.guard.expect(hosts.records)
+        plan = make_plan(configuration)
+        admission = Admission(token)
+        leader = Leader(view, transport, hosts, invitation, admission, self._configuration_json, self._start_timeout, plan)
+        self._leader = leader
+        for _ in range(self._signals_before):
+            leader.signal()
+        engine.request(configuration, configuration.agents.count + 1)
         return leader
 
     def _let_command_lines_in(self, transport: Transport) -> None:
@@ -222,7 +223,7 @@ class _Server:
 
     def _go_on(self, view: RunView) -> None:
         """The run was interrupted: what it has left behind is cleared away, and its nodes go on from their checkpoints."""
-        sweep(self._files.directory)
+        clean_up(self._files.directory, str(self._files.state.get("engine") or "local"))
         text = "the run goes on from every node's newest checkpoint"
         if view.configuration.clock == "logical":
             tick = view.checkpoint = go_back(self._files.directory, view.configuration.agent_names())
@@ -233,8 +234,10 @@ class _Server:
 
     def _tear_down(self) -> None:
         """Nothing of the run is left after this: the engine's processes, and by their mark any that escaped it."""
-        if self._engine is not None:
-            self._engine.release()
+        for text in self._engine.release() if self._engine is not None else ():
+            logger.warning("%s", text)
+            if self._leader is not None:
+                self._leader.view.events.record("warning", "host.left", text)
         killed = sweep(self._files.directory)
         if killed:
             logger.warning("swept %d processes that were left", len(killed))
@@ -306,14 +309,14 @@ class _Server:
         return outcome
 
 
-def _bind(transport: Transport, configuration: Configuration) -> tuple[str, str]:
+def _bind(transport: Transport, configuration: Configuration, bound: str) -> tuple[str, str]:
     """Endpoints of `ctl` and `tele`."""
     network = configuration.network
     try:
-        control = transport.bind("ctl", network.bind, network.control_port, advertise=network.advertise)
-        return control, transport.bind("tele", network.bind, advertise=network.advertise)
+        control = transport.bind("ctl", bound, network.control_port, advertise=network.advertise)
+        return control, transport.bind("tele", bound, advertise=network.advertise)
     except ResourceError as error:
-        place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {network.bind}"
+        place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {bound}"
         raise ResourceError(f"{place}: {error}. Set network.control_port=0 to take a free port") from None
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from orchestrator import configuration
-from orchestrator.config import PlacementSettings
 from orchestrator.configuration.checks import node_requests
 from orchestrator.export import files
 from orchestrator.export.check import MINORS, amount_of, check
@@ -18,6 +17,7 @@ from orchestrator.export.manifests import Target, manifests
 from orchestrator.export.pods import HOST_MEMORY, SERVER_MEMORY, pods_for
 from orchestrator.export.schema import KINDS
 from orchestrator.launch.placement import PlacementError
+from orchestrator.launch.settings import PlacementSettings
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "4agents_ring.yaml"
 FREE = ("data", "stringData", "labels", "selector", "matchLabels", "requests", "limits")

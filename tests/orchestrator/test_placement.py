@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import PlacementSettings
 from orchestrator.launch.placement import NodeRequest, PlacementError, Slot, natural, place
+from orchestrator.launch.settings import PlacementSettings
 
 GIB = 2**30
 QUICK: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}

@@ -31,11 +31,13 @@ def _alone(subject: Subject) -> Iterator[Finding]:
 @reads("network.bind", "network.advertise")
 def _bind(subject: Subject) -> Iterator[Finding]:
     bind, advertise = subject.configuration.network.bind, subject.configuration.network.advertise
+    if bind == "auto":
+        return
     try:
         address = ipaddress.ip_address(bind)
     except ValueError:
         if bind != "localhost":
-            yield Finding(("network", "bind"), f'"{bind}" is no address; write 127.0.0.1, or the address of a network card of this machine')
+            yield Finding(("network", "bind"), f'"{bind}" is no address; write auto, or the address of a network card of this machine')
         return
     if address.is_unspecified and not advertise:
         text = f"{bind} means every address of this machine, and others must be told one; write network.advertise too"
@@ -54,12 +56,13 @@ def _control_port(subject: Subject) -> Iterator[Finding]:
     network = subject.configuration.network
     if network.control_port == 0 or any(True for _ in _bind(subject)):
         return
+    address = "127.0.0.1" if network.bind == "auto" else network.bind
     where: Path = ("network", "control_port")
     try:
-        family = socket.AF_INET6 if ":" in network.bind else socket.AF_INET
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((network.bind, network.control_port))
+            probe.bind((address, network.control_port))
     except OSError as error:
         if error.errno == errno.EACCES:
             yield Finding(where, f"port {network.control_port} needs administrator's rights; take one above 1023, or 0 for a free one")

@@ -1,0 +1,49 @@
+"""By which address of its own this machine reaches another one: what it binds to, and is known by, when nobody says otherwise."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import replace
+
+from orchestrator.launch.base import Invitation
+from protocols.errors import ResourceError
+
+_ANY_PORT = 9
+"""no datagram is sent; the system only looks up the way"""
+
+
+def address_towards(host: str) -> str:
+    """The address of this machine from which datagrams to `host` (an address or a name) would leave. `ResourceError` where no way leads
+    there."""
+    try:
+        family, _, _, _, there = socket.getaddrinfo(host, _ANY_PORT, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(there)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise ResourceError(
+            f"no way leads from {socket.gethostname()} to {host} ({error.strerror or error}): network.advertise must be an address or a "
+            "name by which that machine reaches the run server"
+        ) from None
+
+
+def host_of(endpoint: str) -> str:
+    """The host in `tcp://host:port`; addresses of version 6 without their brackets."""
+    return endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+
+
+def placed(invitation: Invitation) -> Invitation:
+    """With the addresses of this machine, where the invitation leaves them open."""
+    bind, advertise = invitation.bind, invitation.advertise
+    if bind and not (_is_any(bind) and not advertise):
+        return invitation
+    own = address_towards(host_of(invitation.control))
+    return replace(invitation, bind=bind or own, advertise=advertise or (own if bind else ""))
+
+
+def _is_any(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        return False
