@@ -25,7 +25,7 @@ _COMMON = {"aligned"}
 _STATES = {"alive": "up", "joining": "starting", "dead": "RESTART", "lost": "LOST", "stuck": "STUCK", "suspect": "SILENT"}
 _PHASES = {
     "queued": "waiting for machines",
-    "hosts": "starting the hosts",
+    "hosts": "starting the host",
     "nodes": "starting the nodes",
     "evaluation": "last evaluation",
     "closing": "stopping",
