@@ -10,6 +10,7 @@ from orchestrator.config import Configuration
 from orchestrator.configuration.checks import agent_settings, node_requests
 from orchestrator.configuration.machine import Machine
 from orchestrator.graph_picture import picture
+from orchestrator.launch.settings import host_count
 from orchestrator.picture import text_picture
 from protocols.settings import Every, format_duration, format_size
 from protocols.topology import build, contraction, metropolis_weights
@@ -94,6 +95,7 @@ def _facts(configuration: Configuration) -> list[tuple[str, str]]:
     agent, env = configuration.launch.resources.agent.memory, configuration.launch.resources.env.memory
     total = sum(node.memory for node in nodes)
     environment = configuration.environment
+    local = configuration.launch.engine == "local"
     return [
         (
             "topology",
@@ -103,8 +105,9 @@ def _facts(configuration: Configuration) -> list[tuple[str, str]]:
         ),
         (
             "placement",
-            f"{configuration.launch.engine}: {_count(len(nodes), 'node')} on this host, {_count(int(machine.cores), 'core')} -> "
-            f"{_count(threads, 'thread')} a node",
+            f"local: {_count(len(nodes), 'node')} on this host, {_count(int(machine.cores), 'core')} -> {_count(threads, 'thread')} a node"
+            if local
+            else f"{configuration.launch.engine}: {_count(len(nodes), 'node')} on {_count(host_count(configuration.launch), 'host')}",
         ),
         ("environment", f"{environment.id} x{environment.copies}, a step waits {format_duration(environment.deadline)} for an action"),
         ("agents", _agents(configuration)),
@@ -112,8 +115,8 @@ def _facts(configuration: Configuration) -> list[tuple[str, str]]:
         ("faults", "none"),
         (
             "memory",
-            f"up to {total / 2**30:.1f} GiB ({configuration.agents.count} x {format_size(agent)} + {format_size(env)}), this machine has "
-            f"{machine.memory / 2**30:.1f} GiB",
+            f"up to {total / 2**30:.1f} GiB ({configuration.agents.count} x {format_size(agent)} + {format_size(env)})"
+            + (f", this machine has {machine.memory / 2**30:.1f} GiB" if local else ""),
         ),
         ("until", _until(configuration)),
     ]

@@ -32,7 +32,9 @@ def attach(
     if not settings.json and settings.verbosity >= 0:
         config = read_json(found.directory / "config.json")
         nodes = int((config.get("agents") or {}).get("count") or 0) + 1
-        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, found.directory))
+        launch = config.get("launch") or {}
+        machines = len((launch.get("ssh") or {}).get("hosts") or ()) if found.engine == "ssh" else int(launch.get("hosts") or 1)
+        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, machines, found.directory))
     with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
         with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
             outcome = Watcher(found.directory, view, interrupts, "look").run()

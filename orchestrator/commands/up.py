@@ -102,10 +102,11 @@ def _draw(settings: Options, loaded: Loaded) -> None:
 
 
 def _heading(loaded: Loaded, directory: Path) -> str:
+    from orchestrator.launch.settings import host_count
     from orchestrator.live.view import heading
 
     chosen = loaded.configuration
-    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, directory)
+    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, host_count(chosen.launch), directory)
 
 
 def _lead(settings: Options, directory: Path, plain: bool, patience: float, detach: bool) -> Outcome:

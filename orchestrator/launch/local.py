@@ -17,10 +17,10 @@ import psutil
 from orchestrator.config import Configuration
 from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.settings import host_names
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 
-HOST = "local"
 _REAP = 5.0
 _LONGEST_WORD = 4096
 """bytes of a host's standard output in which its key is looked for"""
@@ -43,7 +43,7 @@ class LocalEngine:
 
     def __init__(self, directory: Path) -> None:
         self._hosts: list[LocalHost] = []
-        self._count = 1
+        self._names: list[str] = []
 
     def problems(self, configuration: Configuration) -> list[str]:
         """This machine is always there."""
@@ -55,13 +55,13 @@ class LocalEngine:
 
     def request(self, configuration: Configuration, nodes: int) -> None:
         """It is there already."""
-        self._count = configuration.launch.hosts
+        self._names = host_names(configuration.launch) or []
 
     def granted(self) -> Sequence[Slot]:
         """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
-        count = self._count
+        count = len(self._names)
         cores, memory = available_cores() / count, int(psutil.virtual_memory().total) // count
-        return [Slot(HOST if count == 1 else f"{HOST}-{i}", cores, memory) for i in range(count)]
+        return [Slot(name, cores, memory) for name in self._names]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
         """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard

@@ -137,3 +137,17 @@ class LaunchSettings(Settings):
     """what a node of each role needs"""
     placement: PlacementSettings = PlacementSettings()
     """which node runs where"""
+
+
+def host_names(launch: LaunchSettings) -> list[str] | None:
+    """Names of the hosts of a run, None where only the engine will know them."""
+    if launch.engine == "ssh":
+        return [host.name for host in launch.ssh.hosts]
+    if launch.engine == "local":
+        return ["local"] if launch.hosts == 1 else [f"local-{i}" for i in range(launch.hosts)]
+    return None
+
+
+def host_count(launch: LaunchSettings) -> int:
+    """Hosts of a run."""
+    return len(launch.ssh.hosts) if launch.engine == "ssh" else launch.hosts

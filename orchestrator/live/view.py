@@ -120,6 +120,7 @@ def outcome_text(outcome: Outcome) -> str:
     return f"{name} {words}{after}{reason} (exit {outcome.exit_code})"
 
 
-def heading(run: str, seed: object, engine: str, nodes: int, directory: Path | str) -> str:
+def heading(run: str, seed: object, engine: str, nodes: int, hosts: int, directory: Path | str) -> str:
     """The first line of every view of a run: its name and what was asked for."""
-    return f"run {run}    seed {seed}    engine {engine}    {nodes} nodes on 1 host    {directory}"
+    machines = "1 host" if hosts == 1 else f"{hosts} hosts"
+    return f"run {run}    seed {seed}    engine {engine}    {nodes} nodes on {machines}    {directory}"

@@ -213,9 +213,9 @@ CASES = [
     _case(
         "choices",
         START
-        + "environment: {id: landmarks, stand_in: «repaet}\nlaunch: {engine: «ray, threads: «fast}\nmetrics: {sinks: [csv, «tensorbord]}\n",
+        + "environment: {id: landmarks, stand_in: «repaet}\nlaunch: {engine: «rey, threads: «fast}\nmetrics: {sinks: [csv, «tensorbord]}\n",
         M("environment.stand_in", '"repaet" is not one of repeat, noop, random', "repeat"),
-        M("launch.engine", '"ray" is not local'),
+        M("launch.engine", '"rey" is not one of local, ray, slurm, ssh', "ray"),
         M("launch.threads", '"fast" is not a whole number, and is not auto'),
         M("metrics.sinks[1]", '"tensorbord" is not one of csv, tensorboard', "tensorboard"),
     ),
@@ -447,6 +447,26 @@ CASES = [
         M("agents.learner.warmup", "2000 transitions never fit into a buffer of 1000"),
         M("agents.learner.value_range", "the lower end 1 is not below the upper end 0"),
         M("launch.placement.pins.agnet-0", "matches no node: they are env-0 and agent-0 ... agent-3", "agent-0"),
+    ),
+    _case(
+        "hosts that there are not",
+        START + PLACE + "network: {transport: «ipc}\nlaunch:\n  engine: ssh\n  ssh:\n    hosts:\n"
+        "      - {name: box-a, ssh: box-a, labels: {zone: west}}\n      - {name: «box-a, ssh: box-b}\n"
+        "  placement: {pins: {env-0: «box-b, agent-0: «zone=wast}}\n",
+        M("network.transport", "end at this machine"),
+        M("launch.ssh.hosts[1].name", 'two hosts have the name "box-a"'),
+        M("launch.placement.pins.env-0", "there is no host box-b", "box-a"),
+        M("launch.placement.pins.agent-0", "no host has the label zone=wast", "zone=west"),
+    ),
+    _case(
+        "nobody to reach by ssh",
+        START + PLACE + "launch: «{engine: ssh}\n",
+        M("launch.ssh.hosts", "nobody to start anything on"),
+    ),
+    _case(
+        "a pin to a host that is not there",
+        START + PLACE + "launch: {hosts: 2, placement: {pins: {agent-0: «local-2}}}\n",
+        M("launch.placement.pins.agent-0", "there is no host local-2", "local-1"),
     ),
     _case(
         "gaussian processes",

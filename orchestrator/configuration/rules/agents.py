@@ -161,7 +161,7 @@ def _plans(subject: Subject) -> Iterator[Finding]:
             break
 
 
-@reads("agents", "clock")
+@reads("agents", "clock", "launch.engine")
 def _devices(subject: Subject) -> Iterator[Finding]:
     """GPUs that there are not (which GPUs torch can use, each agent finds out as it starts), and those that a repeatable run can't use."""
     overrides, gpu = subject.configuration.agents.overrides, subject.machine.gpu
@@ -172,7 +172,7 @@ def _devices(subject: Subject) -> Iterator[Finding]:
             parts["world_model"] = settings.world_model.device
         for part, device in parts.items():
             where = (*top, part, "device")
-            if device == "cuda" and not gpu:
+            if device == "cuda" and not gpu and subject.configuration.launch.engine == "local":
                 yield Finding(where, "this machine has no GPU; write auto or cpu")
             elif device != "cpu" and gpu and subject.configuration.clock == "logical":
                 text = (
