@@ -118,19 +118,23 @@ class _Twice:
 
     def __init__(self) -> None:
         self.tapes: dict[tuple[str, str], deque[tuple[Received, Any]]] = defaultdict(lambda: deque(maxlen=RECENT))
+        self.heard: Counter[str] = Counter()
 
     @staticmethod
     def _life(node: Any, src: str) -> Any:
         return node.neighbours._lives.get(src) if isinstance(node, AgentNode) else node._incarnations.get(src)
 
     def hear(self, node: Any, received: Received, handle: Any, state: Any) -> None:
-        if _random.randrange(EVERY):
+        kind = type(received.message).__name__
+        self.heard[kind] += 1
+        # What is rare, as a roster is, is looked at whenever it comes: else a run may end before any of it was kept.
+        if self.heard[kind] > RECENT and _random.randrange(EVERY):
             handle(received)
             return
         first, life = state(node), self._life(node, received.src)
         handle(received)
         if state(node) != first:  # what had no effect the first time (it came before its time) may have it now
-            self.tapes[type(received.message).__name__, received.src].append((received, life))
+            self.tapes[kind, received.src].append((received, life))
         if not self.tapes:
             return
         (kind, src), tape = min(
