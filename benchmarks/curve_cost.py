@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
+import zmq
 from averaging import DEADLINE, NODES, WEIGHT, average, neighbours
 from measuring import machine, median, table
 from turns import Spent, in_turns, introduce, running
@@ -25,6 +26,8 @@ from protocols.launch import Carrier, ipc_works
 from protocols.transport import Identity, Transport, TransportOptions
 
 WAYS = ("open", "curve")
+BARE_TIMEOUT = 10_000
+"""milliseconds for one message between bare sockets"""
 
 
 def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
@@ -66,6 +69,31 @@ def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Spent:
         return in_turns(pipes, lambda repeat: WAYS if repeat % 2 else WAYS[::-1], repeats, rounds)
 
 
+def bare(size: int, messages: int, secret: bool) -> float:
+    """CPU in microseconds of one message of so many bytes between two libzmq sockets, both ends and their threads together, with nothing of
+    ours around them: what no protocol over CURVE can be cheaper than."""
+    context = zmq.Context()
+    sender, receiver = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    if secret:
+        ours, theirs = KeyPair.make(), KeyPair.make()
+        receiver.curve_server = True
+        receiver.curve_publickey, receiver.curve_secretkey = theirs.public.encode(), theirs.secret.encode()
+        sender.curve_publickey, sender.curve_secretkey = ours.public.encode(), ours.secret.encode()
+        sender.curve_serverkey = theirs.public.encode()
+    receiver.rcvtimeo = sender.sndtimeo = BARE_TIMEOUT
+    try:
+        sender.connect(f"tcp://127.0.0.1:{receiver.bind_to_random_port('tcp://127.0.0.1')}")
+        body = bytes(size)
+        start = 0.0
+        for sent in range(messages + 1):
+            sender.send(body)
+            receiver.recv()
+            start = start if sent else time.process_time()  # without the first: its time is the handshake's
+        return 1e6 * (time.process_time() - start) / messages
+    finally:
+        context.destroy(linger=0)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,6 +116,13 @@ def main() -> None:
             for way in WAYS:
                 share = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})" if way == "curve" else "1"
                 rows.append([f"{size:,}", carrier, way, str(rounds), median(spent.rate[way], 0), share, median(spent.cpu[way])])
+    for size in options.sizes:
+        messages = 100 if options.quick else max(200, min(5000, 50_000_000 // size))
+        with mp.get_context("spawn").Pool(1) as pool:  # a process with the settings of the allocator that nodes have
+            costs = pool.starmap(bare, [(4 * size, messages, secret) for _ in range(repeats) for secret in (False, True)])
+        open_cost, secret_cost = median(costs[::2], 0), median(costs[1::2], 0)
+        print(f"bare sockets, {4 * size:,} bytes a message: {open_cost} us of CPU in the open, {secret_cost} encrypted")
+    print()
     print(table(["numbers", "carrier", "way", "rounds", "rounds/s", "of the open", "CPU"], rows))
 
 
