@@ -16,7 +16,7 @@ from orchestrator.config import Configuration
 from orchestrator.launch.placement import NodeRequest
 from protocols.topology.unfit import UnfitTopology
 
-from .environments import CheckEnvironment, installed_environments
+from .environments import CheckEnvironment, Facts, installed_environments
 from .errors import Problem, Severity
 from .locations import Location, Node, Path, format_path, place, planted
 from .machine import Machine
@@ -76,9 +76,9 @@ class Subject:
         return [Finding(path, text) for path, text in self.environments.problems(settings, names, self.edges)]
 
     @cached_property
-    def goals(self) -> int:
-        """Number of goals of an environment without problems."""
-        return self.environments.goals(self.configuration.environment, self.configuration.agent_names(), self.edges)
+    def facts(self) -> Facts:
+        """What agents meet in an environment without problems."""
+        return self.environments.facts(self.configuration.environment, self.configuration.agent_names(), self.edges)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,38 @@
-"""What a configuration check asks of the environments: do these settings make one, and has it goals."""
+"""What a configuration check asks of the environments: do these settings make one, has it goals, and what is there to see."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Protocol
 
 from env_server.settings import EnvironmentSettings
 from protocols.settings import Settings
 
 from .locations import Path
 
+if TYPE_CHECKING:
+    from protocols.messages import Layout
+
 Edges = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an agent sees: a picture, or so many numbers whose least and largest values are known, and others (angles count as neither)."""
+
+    picture: bool
+    bounded: int
+    unbounded: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Number of goals, 0 for an environment without, and what each agent sees."""
+
+    goals: int
+    sights: Mapping[str, Sight]
 
 
 class CheckEnvironment(Protocol):
@@ -24,8 +46,8 @@ class CheckEnvironment(Protocol):
         """(path, message) of everything that keeps these agents from playing it; asked when the options fit their class."""
         ...
 
-    def goals(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> int:
-        """Number of goals, 0 for an environment without; asked when there are no problems."""
+    def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Facts:
+        """What agents will meet; asked when there are no problems."""
         ...
 
 
@@ -45,11 +67,18 @@ class _Installed:
         except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
             return [(("environment", "id"), f"{settings.id} cannot be made: {type(error).__name__}: {error}")]
 
-    def goals(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> int:
+    def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Facts:
         from env_server import registry
 
-        space = registry.describe(settings, agents, edges).goal_space
-        return space.count if space is not None else 0
+        described = registry.describe(settings, agents, edges)
+        sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
+        return Facts(described.goal_space.count if described.goal_space is not None else 0, sights)
+
+
+def _sight(layout: Layout) -> Sight:
+    angles = sum(field.size for field in layout.fields if field.unit == "radian")
+    bounded = sum(field.size for field in layout.fields if field.unit != "radian" and field.low < field.high)
+    return Sight(layout.dtype == "u1", bounded, prod(layout.shape) - bounded - angles)
 
 
 def installed_environments() -> CheckEnvironment:

@@ -449,6 +449,15 @@ CASES = [
         M("launch.placement.pins.agnet-0", "matches no node: they are env-0 and agent-0 ... agent-3", "agent-0"),
     ),
     _case(
+        "sights without bounds",
+        START + "environment: {id: landmarks}\nagents:\n  frequencies: «3\n"
+        "  world_model: «{kind: gp, imagined_ratio: 0, imaginary: «{anywhere: «0.5}}\n",
+        M("agents.frequencies", "landmarks tells no bounds of what it shows; write 0"),
+        M("agents.world_model.bounds", "does not tell between what values all lies"),
+        M("agents.world_model.imaginary", "know no goals"),
+        M("agents.world_model.imaginary.anywhere", "does not tell the bounds of all"),
+    ),
+    _case(
         "hosts that there are not",
         START + PLACE + "network: {transport: «ipc}\nlaunch:\n  engine: ssh\n  ssh:\n    hosts:\n"
         "      - {name: box-a, ssh: box-a, labels: {zone: west}}\n      - {name: «box-a, ssh: box-b}\n"

@@ -214,7 +214,7 @@ def _experience(subject: Subject) -> Iterator[Finding]:
             )
             yield Finding(where, text)
             break
-    if not isinstance(subject.graph, UnfitTopology) and not subject.environment and subject.goals > 0:
+    if not isinstance(subject.graph, UnfitTopology) and not subject.environment and subject.facts.goals > 0:
         text = f"what a transition is worth in {configuration.environment.id} depends on the goal that was pursued; write null"
         yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares the surprising ones, and labels them anew)")
     if configuration.agents.count == 1:

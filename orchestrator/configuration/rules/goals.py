@@ -1,10 +1,11 @@
-"""Rules of the environment, its goals, and what is said about them."""
+"""Rules of the environment: whether it can be played, its goals and what is said about them, and what there is to see."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from agent_node.settings import CoordinationGameSettings
+from agent_node.settings.gaussian_processes import GaussianProcessSettings
 from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject
@@ -26,7 +27,7 @@ def _goals(subject: Subject) -> Iterator[Finding]:
     configuration = subject.configuration
     if isinstance(subject.graph, UnfitTopology) or subject.environment:
         return  # an environment that cannot be made cannot be asked for its goals
-    goals = subject.goals
+    goals = subject.facts.goals
     exchange = configuration.exchange
     for name, settings in agents_of(subject).items():
         top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
@@ -104,3 +105,29 @@ def _negotiation(subject: Subject) -> Iterator[Finding]:
             f"is longer than an idle copy waits for goals (environment.goal_deadline, {patience:g}s), which are drawn for its members then"
         )
         yield Finding((*where, "deadline"), f"{text}; write less, or raise goal_deadline", None, "warning")
+
+
+@reads("environment", "agents", "network.topology")
+def _sights(subject: Subject) -> Iterator[Finding]:
+    """Parts of an agent that must know between what values it sees things."""
+    configuration = subject.configuration
+    if isinstance(subject.graph, UnfitTopology) or subject.environment:
+        return
+    environment = configuration.environment.id
+    for name, settings in agents_of(subject).items():
+        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
+        sight, model = subject.facts.sights[name], settings.world_model
+        if settings.frequencies and not sight.bounded:
+            yield Finding((*top, "frequencies"), f"{environment} tells no bounds of what it shows; write 0")
+        if model is None:
+            continue
+        inside: Path = (*top, "world_model")
+        if model.imaginary is not None and model.imaginary.anywhere > 0 and (sight.unbounded or sight.picture):
+            text = f"{environment} does not tell the bounds of all that it shows; write 0"
+            yield Finding((*inside, "imaginary", "anywhere"), text)
+        if isinstance(model, GaussianProcessSettings):
+            if sight.picture:
+                yield Finding((*inside, "kind"), f"{model.kind} can't predict pictures, as {environment} shows them; write ensemble")
+            elif sight.unbounded and model.bounds is None:
+                text = f"{environment} does not tell between what values all lies that it shows; write their bounds: [[-1, 1]], say"
+                yield Finding((*inside, "bounds"), text)
