@@ -114,7 +114,7 @@ def _lead(settings: Options, directory: Path, plain: bool, patience: float, deta
     from orchestrator.live.signals import Interrupts
     from orchestrator.live.view import Outcome, Silence
     from orchestrator.live.watch import Watcher
-    from orchestrator.run_server.server import start_detached
+    from orchestrator.run_server.detached import start_detached
 
     view: View = Silence() if detach and not settings.json else settings.view(plain)
     with Interrupts() as interrupts, view:

@@ -1,24 +1,19 @@
 """The run server: one process that leads one run from its directory alone, and outlives the terminal that started it.
 
-`start_detached(directory)` starts it in a session of its own; `main(directory)` is that process. The directory holds `config.json`; all
+`main(directory)` is that process (`detached.start_detached` starts it). The directory holds `config.json`; all
 else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` says how the
 run ended, and only then the lock is let go.
 """
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
-import json
 import logging
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
@@ -28,10 +23,11 @@ from orchestrator.config import Configuration
 from orchestrator.configuration import digest
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.engines import clean_up, make_engine
-from orchestrator.plots import draw
 from orchestrator.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
+from orchestrator.run_server.closing import sum_up
 from orchestrator.run_server.collector import Collector
 from orchestrator.run_server.conclusion import conclude
+from orchestrator.run_server.detached import START_TIMEOUT
 from orchestrator.run_server.faults import make_plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.leader import Leader, Outcome
@@ -39,19 +35,16 @@ from orchestrator.run_server.nodes import ENVIRONMENT
 from orchestrator.run_server.progress import Progress
 from orchestrator.run_server.rendezvous import Admission
 from orchestrator.run_server.resume import go_back
-from orchestrator.run_server.sinks import write_metrics_csv
 from orchestrator.run_server.snapshot import RunView
-from orchestrator.run_server.summary import summarize
 from orchestrator.run_server.supervision import RestartPolicy, Supervisor
 from orchestrator.security import encrypted
-from orchestrator.sweep import MARK, sweep
+from orchestrator.sweep import sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.faults.build import schedule_of
 from protocols.keys import KeyPair, remove_keys, write_pair
 from protocols.launch import RUN_SERVER, Carrier, ipc_works
-from protocols.links import write_wire
 from protocols.membership import Membership, MembershipTimeouts
 from protocols.messages import Role
 from protocols.seeds import Stream, generator
@@ -59,9 +52,6 @@ from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions
 
 logger = logging.getLogger(__name__)
-
-START_TIMEOUT = 60.0
-"""seconds until every node must be up"""
 
 
 def serve(
@@ -122,8 +112,10 @@ class _Server:
         finally:
             self._tear_down()
         outcome = outcome or Outcome("FAILED", ExitCode.CRASH, "the run server came to its end without an outcome")
-        self._sum_up(outcome)
-        return self._judge(outcome)
+        if self._leader is None:
+            return outcome
+        sum_up(self._leader.view, outcome, self._transport)
+        return self._judge(self._leader, outcome)
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         if self._leader is not None:
@@ -246,60 +238,8 @@ class _Server:
         if self._transport is not None:
             self._transport.close(linger=0.5)
 
-    def _sum_up(self, outcome: Outcome) -> None:
-        """Write `metrics.csv`, `summary.json` and the plots; a failure here is named, and changes nothing about how the run ended."""
-        leader = self._leader
-        if leader is None:
-            return
-        directory, view = self._files.directory, leader.view
-        try:
-            started = datetime.fromisoformat(str(self._files.state["started"])).astimezone(UTC).timestamp()
-            if "csv" in view.configuration.metrics.sinks:
-                write_metrics_csv(directory, started, view.configuration.clock == "logical")
-            run = {
-                "run": directory.name,
-                "state": outcome.state,
-                "exit_code": int(outcome.exit_code),
-                "reason": outcome.reason,
-                "seed": view.configuration.seed,
-                "engine": view.configuration.launch.engine,
-                "config_digest": self._files.state.get("config_digest"),
-                "code_version": self._files.state.get("code_version"),
-                "started": self._files.state.get("started"),
-                "wall_seconds": time.monotonic() - view.started,
-                "training_seconds": view.progress.seconds(time.monotonic()),
-                "episodes": view.progress.episodes,
-                "steps": view.progress.steps,
-                "server_cpu_seconds": time.process_time(),
-            }
-            nodes = {
-                member.name: {
-                    "role": member.role,
-                    "state": member.state.value,
-                    "incarnation": member.incarnation,
-                    "restarts": view.supervisor.restarts(member.name),
-                    "up_after": view.up_after.get(member.name),
-                }
-                for member in view.membership.members.values()
-            }
-            if self._transport is not None:
-                (directory / "nodes" / RUN_SERVER).mkdir(parents=True, exist_ok=True)
-                write_wire(directory / "nodes" / RUN_SERVER, self._transport)
-            write_json(directory / "summary.json", summarize(directory, view.configuration, run, nodes))
-        except Exception as error:
-            logger.exception("the summary failed")
-            view.events.record("error", "run.summary", f"the summary failed: {error}")
-        try:
-            draw(directory)
-        except Exception as error:
-            logger.exception("the plots failed")
-            view.events.record("warning", "run.plots", f"the plots failed: {error}; try again: orchestrate show {directory.name} --plots")
-
-    def _judge(self, outcome: Outcome) -> Outcome:
+    def _judge(self, leader: Leader, outcome: Outcome) -> Outcome:
         """The verdict on a run with faults: one that ended well ends with exit code 1 where an expectation failed."""
-        leader = self._leader
-        if leader is None:
-            return outcome
         try:
             outcome = conclude(leader.view, outcome)
         except Exception as error:
@@ -364,49 +304,3 @@ def main(directory: Path, start_timeout: float = START_TIMEOUT) -> int:
     except MurmurationError as error:
         logger.error("%s", error)
         return int(error.exit_code)
-
-
-def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float = START_TIMEOUT) -> int:
-    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number.
-    `start_timeout` are the seconds until every node must be up.
-
-    Its output goes to `server.log`. When it ends before it can be reached, the error it ended with is raised here; the run directory
-    stays, with the reason in `run.json`.
-    """
-    directory = directory.resolve()
-    stale = directory / "control.json"
-    stale.unlink(missing_ok=True)
-    with (directory / "server.log").open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", "_serve", str(directory), "--start-timeout", f"{start_timeout:g}"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env={**os.environ, MARK: str(directory)},
-        )
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            raise _failure(directory, process.wait(0.05))
-        if stale.exists():
-            return process.pid
-    process.kill()
-    process.wait(5.0)
-    sweep(directory)
-    raise ResourceError(f"the run server could not be reached within {timeout:g} s; its log is {directory / 'server.log'}")
-
-
-class _ServerError(MurmurationError):
-    """The run server ended before it could be reached; `exit_code` is what it ended with."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.exit_code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.CRASH
-
-
-def _failure(directory: Path, code: int) -> _ServerError:
-    reason = ""
-    with contextlib.suppress(OSError, ValueError):
-        reason = str(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("reason") or "")
-    return _ServerError(reason or f"the run server ended at once (exit {code}); its log is {directory / 'server.log'}", code)

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.client import RunClient
 from orchestrator.run_files import RunLock
-from orchestrator.run_server.server import start_detached
+from orchestrator.run_server.detached import start_detached
 from orchestrator.sweep import MARK, sweep
 from protocols.errors import ExitCode, MurmurationError, ResourceError
 from protocols.messages import Hello, Refuse, StatusRequest, schema_hash
