@@ -14,6 +14,9 @@ from protocols.registry import Registered
 from protocols.settings import Duration, NodeName, Settings
 from protocols.topology.settings import ROOM, RingSettings, TopologySettings
 
+DEAD, DEAD_ELSEWHERE = 10.0, 20.0
+"""seconds of silence that nobody outlives, on one machine and on several, when the configuration doesn't say"""
+
 
 class Until(Settings):
     """When training ends: whichever comes first. A last evaluation follows."""
@@ -90,8 +93,9 @@ class SupervisionSettings(Settings):
     """time between two signs of life"""
     suspect: Annotated[Duration, Field(gt=0)] = 3.0
     """silence after which a node is suspected"""
-    dead: Annotated[Duration, Field(gt=0)] = 10.0
-    """silence after which a node is declared dead and ended"""
+    dead: Annotated[Duration, Field(gt=0)] | None = None
+    """silence after which a node or a host is declared dead and ended; null: 10 s where all is on this machine, else 20 s: a
+    connection that was cut for 10 s is silent for 13 (TCP waits twice as long before each new attempt)"""
     stuck: Annotated[Duration, Field(ge=0)] = 60.0
     """time without progress after which a living node is reported as stuck; 0s switches it off"""
     orphan: Annotated[Duration, Field(gt=0)] = 60.0
@@ -143,6 +147,13 @@ class Configuration(Settings):
     """where processes run"""
     metrics: MetricsSettings = MetricsSettings()
     """what is written down"""
+
+    @property
+    def dead_after(self) -> float:
+        """Seconds of silence after which a node or a host is declared dead."""
+        if self.supervision.dead is not None:
+            return self.supervision.dead
+        return DEAD if self.launch.engine == "local" else DEAD_ELSEWHERE
 
     def agent_names(self) -> list[str]:
         """agent-0, agent-1, ..."""

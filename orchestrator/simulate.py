@@ -169,7 +169,7 @@ class Simulation:
         """Somebody may die: membership is watched, and the schedule carried out."""
         supervision = self.configuration.supervision
         random = np.random.default_rng([self.configuration.seed, 3])
-        timeouts = MembershipTimeouts(supervision.suspect, supervision.dead, supervision.stuck)
+        timeouts = MembershipTimeouts(supervision.suspect, self.configuration.dead_after, supervision.stuck)
         beat = supervision.heartbeat
         watch = self.watch = Watch(self.network, self.graph.everybody, lambda: float(random.uniform(0.0, 0.1)), timeouts, beat)
         for name in self.names:

@@ -171,7 +171,7 @@ class _Server:
         supervision = configuration.supervision
         hosts = Hosts(
             engine,
-            MembershipTimeouts(supervision.suspect, supervision.dead, 0.0, self._start_timeout),
+            MembershipTimeouts(supervision.suspect, configuration.dead_after, 0.0, self._start_timeout),
             lambda host, key: transport.guard.admit(key, host, "host"),
         )
         address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "pid": os.getpid()}
@@ -280,7 +280,7 @@ def _make_view(files: RunFiles, configuration: Configuration, started: float) ->
         files,
         configuration,
         graph,
-        Membership(MembershipTimeouts(supervision.suspect, supervision.dead, supervision.stuck)),
+        Membership(MembershipTimeouts(supervision.suspect, configuration.dead_after, supervision.stuck)),
         Supervisor(policy, roles, graph, supervision.min_agents, random),
         Collector(files.directory, configuration.metrics.sinks, lambda text: _warn(events, text)),
         Progress(configuration.until, float(files.state.get("trained") or 0.0)),

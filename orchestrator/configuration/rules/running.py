@@ -21,7 +21,7 @@ def _alone(subject: Subject) -> Iterator[Finding]:
         yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
 
 
-@reads("supervision", "agents.count")
+@reads("supervision", "agents.count", "launch.engine")
 def _supervision(subject: Subject) -> Iterator[Finding]:
     rules, count = subject.configuration.supervision, subject.configuration.agents.count
     if rules.min_agents > count:
@@ -30,7 +30,7 @@ def _supervision(subject: Subject) -> Iterator[Finding]:
         )
     if rules.first > rules.max:
         yield Finding(("supervision", "max"), "the longest delay is shorter than the first one (supervision.first)")
-    if not rules.heartbeat < rules.suspect < rules.dead:
+    if not rules.heartbeat < rules.suspect < subject.configuration.dead_after:
         yield Finding(("supervision",), "heartbeat < suspect < dead must hold, or living nodes are declared dead")
 
 
