@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Configuration
-from orchestrator.configuration.checks import agent_settings, node_requests
+from orchestrator.configuration.checks import agent_settings
 from orchestrator.configuration.machine import Machine
 from orchestrator.graph_picture import picture
+from orchestrator.launch.placement import node_requests
 from orchestrator.launch.settings import host_count
 from orchestrator.picture import text_picture
 from protocols.settings import Every, format_duration, format_size

@@ -52,6 +52,8 @@ class NodeStart:
     """JSON file with the run's token, readable by its owner only; "" where keys take its place"""
     threads: int = 1
     """computing threads of this process"""
+    gpu: str = ""
+    """the only GPU that this process may use, as CUDA names it; "": nobody says"""
     seed: int = 0
     """the run's seed"""
     host: str = ""

@@ -62,7 +62,7 @@ def kubernetes(
     from orchestrator import configuration
     from orchestrator.export import check, commands, files
     from orchestrator.export.manifests import Target, manifests
-    from orchestrator.export.pods import pods_for
+    from orchestrator.export.pods import host_name, pods_for
 
     settings = options(context)
     minors: tuple[str, ...] = check.MINORS
@@ -74,7 +74,8 @@ def kubernetes(
             raise UsageError(f"--kubernetes: {error}") from None
         minors = (*minors, minor) if minor not in minors else minors
     # The cluster's machines count, not this one.
-    machine = configuration.Machine(cores=2.0**40, memory=2**80)
+    names = tuple(host_name(number) for number in range(hosts))
+    machine = configuration.Machine(cores=2.0**40, memory=2**80, hosts=names or None)
     loaded = configuration.load(config, overrides or [], {}, machine=machine)
     if loaded.warnings:
         print_error("\n".join(configuration.lines(loaded.warnings)))

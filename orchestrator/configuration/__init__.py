@@ -1,6 +1,6 @@
 """Configurations: read, joined from files, arguments and flags, checked whole before anything starts."""
 
-from .checks import agent_settings, node_requests
+from .checks import agent_settings
 from .errors import Problem, Problems, counted, lines
 from .loader import Loaded, load
 from .machine import Machine
@@ -18,7 +18,6 @@ __all__ = [
     "digest",
     "lines",
     "load",
-    "node_requests",
     "resolved_yaml",
     "schema",
 ]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from agent_node.settings import AgentSettings
 from orchestrator.config import Configuration
-from orchestrator.launch.placement import NodeRequest
 from protocols.topology.unfit import UnfitTopology
 
 from .environments import CheckEnvironment, Facts, installed_environments
@@ -134,12 +133,3 @@ def agent_settings(configuration: Configuration, name: str) -> AgentSettings:
     if checked.model is None or checked.problems:
         raise ValueError(f"agents.overrides.{name}: {'; '.join(problem.message for problem in checked.problems)}")
     return checked.model
-
-
-def node_requests(configuration: Configuration) -> list[NodeRequest]:
-    """Every node of the run with what it needs: env-0, then the agents."""
-    agent, env = configuration.launch.resources.agent, configuration.launch.resources.env
-    return [
-        NodeRequest("env-0", "env", env.cores, env.memory),
-        *(NodeRequest(name, "agent", agent.cores, agent.memory) for name in configuration.agent_names()),
-    ]

@@ -14,11 +14,13 @@ _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"
 
 @dataclass(frozen=True)
 class Machine:
-    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none."""
+    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none.
+    `hosts`: the names of the hosts that a run will have, where the configuration does not say them."""
 
     cores: float
     memory: int
     gpu: bool = True
+    hosts: tuple[str, ...] | None = None
 
     @classmethod
     def here(cls) -> Machine:

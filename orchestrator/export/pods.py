@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.config import Configuration
-from orchestrator.configuration.checks import node_requests
-from orchestrator.launch.placement import Slot, place
+from orchestrator.launch.placement import Slot, node_requests, place
 from orchestrator.launch.settings import PlacementSettings
 
 HOST_CORES = 0.2

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.launch import preload
+from orchestrator.launch import gpus, preload
 from orchestrator.launch.processes import die_with_parent
 from protocols import logs
 from protocols.errors import ExitCode, MurmurationError
@@ -62,7 +62,10 @@ def _redirect(start: NodeStart) -> None:
 
 
 def _call(entry: str, start: NodeStart) -> int:
-    logger.info("%s incarnation %d, pid %d, %d threads", start.node, start.incarnation, os.getpid(), start.threads)
+    if start.gpu:  # CUDA reads this when it is used for the first time, which is after this
+        os.environ[gpus.VARIABLE] = start.gpu
+    means = f"{start.threads} threads" + (f", GPU {start.gpu}" if start.gpu else "")
+    logger.info("%s incarnation %d, pid %d, %s", start.node, start.incarnation, os.getpid(), means)
     try:
         _limit_threads(start.threads)
         _seed_globals(start)

@@ -16,6 +16,7 @@ import psutil
 
 from orchestrator.config import Configuration
 from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.settings import host_names
 from orchestrator.sweep import MARK
@@ -61,7 +62,8 @@ class LocalEngine:
         """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
         count = len(self._names)
         cores, memory = available_cores() / count, int(psutil.virtual_memory().total) // count
-        return [Slot(name, cores, memory) for name in self._names]
+        gpus = len(visible_gpus())
+        return [Slot(name, cores, memory, gpus // count) for name in self._names]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
         """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard

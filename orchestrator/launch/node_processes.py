@@ -19,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.launch import child, preload
 from orchestrator.launch.base import Invitation
+from orchestrator.launch.gpus import least_used, visible_gpus
 from orchestrator.launch.home import HOME_WAIT, HostFiles
 from protocols.errors import ResourceError
 from protocols.keys import KeyPair
@@ -49,6 +50,7 @@ class _Node:
     process: ForkServerProcess
     pid: int
     key: str = ""
+    gpu: str = ""
     code: int | None = None
     ended: float = 0.0
     reported: float = 0.0
@@ -62,6 +64,7 @@ class NodeProcesses:
         self._invitation, self._transport = invitation, transport
         self._directory, self._files = directory, files
         self._nodes: dict[str, _Node] = {}
+        self._gpus = visible_gpus()
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
 
     @property
@@ -103,6 +106,8 @@ class NodeProcesses:
         keys = KeyPair.make() if invitation.server_key else None
         if self._files is not None:
             self._files.starts(message.node)
+        busy = [node.gpu for node in self._nodes.values() if node.code is None]
+        gpu = least_used(self._gpus, busy) if message.role == "agent" else ""  # an environment server computes nothing there
         start = NodeStart(
             run=invitation.run,
             node=message.node,
@@ -113,6 +118,7 @@ class NodeProcesses:
             telemetry=invitation.telemetry,
             token_file=invitation.token_file,
             threads=message.threads,
+            gpu=gpu,
             seed=invitation.seed,
             host=invitation.host,
             carrier=invitation.carrier,
@@ -123,7 +129,7 @@ class NodeProcesses:
         )
         process = self._context.Process(target=child.run, args=(entry, start), name=message.node)
         process.start()
-        node = _Node(message.incarnation, process, process.pid or 0, "" if keys is None else keys.public)
+        node = _Node(message.incarnation, process, process.pid or 0, "" if keys is None else keys.public, gpu)
         self._nodes[message.node] = node
         logger.info("%s incarnation %d is pid %d", message.node, message.incarnation, node.pid)
         self._report(message.node, node, time.monotonic())

@@ -10,10 +10,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from orchestrator.launch.settings import PlacementSettings
 from protocols.errors import ResourceError
 from protocols.settings import format_size
+
+if TYPE_CHECKING:
+    from orchestrator.config import Configuration
 
 _MOST_STEPS = 20_000
 _ROUNDING = 1e-9
@@ -43,6 +47,15 @@ class Slot:
     """address that nodes there are bound to, where the engine was told one"""
     advertise: str = ""
     """address by which others reach them, where the engine was told one"""
+
+
+def node_requests(configuration: Configuration) -> list[NodeRequest]:
+    """Every node of the run with what it needs: env-0, then the agents."""
+    agent, env = configuration.launch.resources.agent, configuration.launch.resources.env
+    return [
+        NodeRequest("env-0", "env", env.cores, env.memory, env.gpus),
+        *(NodeRequest(name, "agent", agent.cores, agent.memory, agent.gpus) for name in configuration.agent_names()),
+    ]
 
 
 class PlacementError(ResourceError):

@@ -16,6 +16,8 @@ class ResourceSettings(Settings):
     """processor cores"""
     memory: Size = 512 * 2**20
     """memory"""
+    gpus: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: it has a GPU to itself, and goes only where one is free; 0: agents share the GPUs of their host in turns, where there are any"""
 
 
 class EnvironmentResourceSettings(ResourceSettings):

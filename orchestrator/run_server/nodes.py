@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.launch.placement import NodeRequest, Slot, place
+from orchestrator.launch.placement import NodeRequest, Slot, node_requests, place
 from orchestrator.run_files import write_json
 from orchestrator.run_server.homecoming import Homecoming
 from orchestrator.run_server.hosts import Hosts
@@ -70,9 +70,7 @@ class Nodes:
     def start_all(self, slots: Sequence[Slot], now: float) -> None:
         """Place all nodes and have each started; `placement.json` and `hosts.json` say where."""
         configuration, directory = self._view.configuration, self._view.files.directory
-        needs = configuration.launch.resources
-        self._requests = [NodeRequest(ENVIRONMENT, "env", needs.env.cores, needs.env.memory)]
-        self._requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in configuration.agent_names()]
+        self._requests = node_requests(configuration)
         self._place(slots)
         machines = {slot.name: self._hosts.records[slot.name].machine for slot in slots}
         hosts = [{"name": s.name, "machine": machines[s.name], "cores": s.cores, "memory": s.memory, "gpus": s.gpus} for s in slots]

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from orchestrator import configuration
-from orchestrator.configuration.checks import node_requests
 from orchestrator.export import files
 from orchestrator.export.check import MINORS, amount_of, check
 from orchestrator.export.manifests import Target, manifests
 from orchestrator.export.pods import HOST_MEMORY, SERVER_MEMORY, pods_for
 from orchestrator.export.schema import KINDS
-from orchestrator.launch.placement import PlacementError
+from orchestrator.launch.placement import PlacementError, node_requests
 from orchestrator.launch.settings import PlacementSettings
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "4agents_ring.yaml"

@@ -66,7 +66,8 @@ def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "
         transport.close(linger=0)
 
 
-def test_a_run_comes_to_its_end(start: Start) -> None:
+def test_a_run_comes_to_its_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     cluster = start(until={"time": "1s"}, exchange={"consensus": {}}, metrics={})
     assert cluster.ended(30) == 0
     cluster.assert_nothing_left()
@@ -83,6 +84,9 @@ def test_a_run_comes_to_its_end(start: Start) -> None:
         rosters = [json.loads(line) for line in seen if line.startswith("{")]
         assert any(all(entry == ["alive", 1, True] for entry in roster.values()) and len(roster) == 4 for roster in rosters)
         assert seen[-1] == "stopped"
+    logs = {path.parent.name: path.read_text() for path in cluster.directory.glob("nodes/*/log.txt")}
+    assert "GPU" not in logs["env-0"] and ["GPU 5" in logs[f"agent-{i}"] for i in range(3)] == [False, True, False]
+    assert ["GPU 3" in logs[f"agent-{i}"] for i in range(3)] == [True, False, True], "agents use the GPUs of their host in turns"
     summary = json.loads((cluster.directory / "summary.json").read_text())
     assert summary["disagreement"]["contraction_median"] == pytest.approx(0.5)
     assert summary["disagreement"]["rounds"] == 5

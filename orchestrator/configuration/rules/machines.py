@@ -8,11 +8,12 @@ import socket
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
+from orchestrator.launch.placement import node_requests
 from orchestrator.launch.settings import host_names
 from protocols.launch import ipc_works
 from protocols.settings import format_size
 
-from ..checks import Finding, Subject, node_requests
+from ..checks import Finding, Subject
 from ..locations import Path
 from .reading import Rules, meant, span
 
@@ -111,7 +112,7 @@ def _machines(subject: Subject) -> Iterator[Finding]:
 def _places(subject: Subject) -> Iterator[Finding]:
     """Pins to hosts that there are not, where all are known before anything starts."""
     launch = subject.configuration.launch
-    names = host_names(launch)
+    names = host_names(launch) if subject.machine.hosts is None else list(subject.machine.hosts)
     if names is None:
         return
     labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.engine == "ssh" else set()
