@@ -75,7 +75,7 @@ def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and told plans too."""
     runs = tmp_path / "runs"
     rules = [
-        "until={steps: 600}",
+        "until={steps: 400}",
         "evaluation.final=2",
         "agents.optimism={kind: thompson}",
         "exchange.plans={steps: 10}",
