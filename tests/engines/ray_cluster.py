@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,6 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "PYTHONPATH": str(ROOT),
 }
-PORT = 6379
 CORES, MEMORY = 2, 4 * 2**30
 _UP, _START = "Ray runtime started", 60.0
 
@@ -45,7 +45,9 @@ class RayCluster:
         # Short, since sockets lie there.
         self._temporary = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
         self._head: subprocess.Popen[Any] | None = None
-        self.address = f"{site.address}:{PORT}"
+        with socket.create_server((site.address, 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.address = f"{site.address}:{self.port}"
 
     def start(self) -> None:
         """Start what does not run."""
@@ -96,11 +98,11 @@ class RayCluster:
         return directory
 
     def _node(self, host: Host | None) -> subprocess.Popen[Any]:
-        """Start one. Each has a directory of its own: two that start at the same time in one would take the same names for their sockets."""
+        """Start one. Each has a directory of its own: two that start at the same time in one would name their sockets alike."""
         directory = self._directory(host)
         common = ["--block", "--include-log-monitor", "false", "--object-store-memory", str(80 * 10**6), "--temp-dir", str(directory)]
         if host is None:
-            popen, own = subprocess.Popen, ["--node-ip-address", self.site.address, "--head", "--port", str(PORT), "--num-cpus", "0"]
+            popen, own = subprocess.Popen, ["--node-ip-address", self.site.address, "--head", "--port", str(self.port), "--num-cpus", "0"]
             own += ["--include-dashboard", "false"]
         else:
             popen, own = host.popen, ["--node-ip-address", host.address, "--address", self.address, "--num-cpus", str(CORES)]

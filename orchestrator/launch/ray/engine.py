@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -23,6 +25,7 @@ from orchestrator.launch.ray.actor import versions
 from orchestrator.launch.ray.bundles import Bundle, bundles
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
+from protocols.launch import RUN_SERVER
 
 INSTALL = "pip install 'murmuration[ray]'"
 _CONNECT = 14.0
@@ -86,7 +89,7 @@ class RayEngine:
         self._order(do="request", bundles=launch.hosts, strategy=launch.ray.strategy, wish=wish.amounts(), least=self._bundle.amounts())
 
     def granted(self) -> Sequence[Slot] | None:
-        """Slots ray-0, ray-1, ...; what Ray knows of the node is their labels, with its host name as `machine`."""
+        """Slots that are named after their machines; what Ray knows of these is their labels."""
         self._hear()
         if self._slots is None and self._failed:
             raise ResourceError(self._failed)
@@ -103,7 +106,8 @@ class RayEngine:
             "log": str(log),
             "home": invitation.home,
         }
-        self._order(do="start", host=host.name, bundle=int(slot.name.rpartition("-")[2]), order=json.dumps(order))
+        bundle = next(index for index, other in enumerate(self._slots or ()) if other.name == slot.name)
+        self._order(do="start", host=host.name, bundle=bundle, order=json.dumps(order))
         return host
 
     def poll(self, host: HostHandle) -> HostState:
@@ -202,7 +206,11 @@ class RayEngine:
         elif kind == "waiting":
             self.waiting = event["text"]
         elif kind == "granted":
-            self._slots = [self._slot(index, machine, event["memory"]) for index, machine in enumerate(event["machines"])]
+            self._slots = []
+            for machine in event["machines"]:
+                name = slot_name(machine["name"], [slot.name for slot in self._slots])
+                labels, bundle = {**machine["labels"], "machine": machine["name"]}, self._bundle
+                self._slots.append(Slot(name, bundle.cores, event["memory"], bundle.gpus, labels, bind=machine["address"]))
         elif host is not None and kind == "output":
             output = base64.b64decode(event["output"])
             host.said += output[: _WORDS - len(host.said)]
@@ -213,12 +221,15 @@ class RayEngine:
         elif host is not None and kind == "lost":
             host.ended = HostState(HostPhase.LOST, reason=event["text"])
 
-    def _slot(self, index: int, machine: dict[str, Any], memory: int) -> Slot:
-        bundle = self._bundle
-        labels = {**machine["labels"], "machine": machine["name"]}
-        return Slot(f"ray-{index}", bundle.cores, memory, bundle.gpus, labels, bind=machine["address"])
-
     def _write(self, log: Path, output: bytes) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             file.write(output)
+
+
+def slot_name(machine: str, taken: Collection[str]) -> str:
+    """The first part of the machine's name; with a number where it is taken, and marked as a host's where it could be a node's."""
+    name = re.sub(r"[^a-z0-9-]", "-", machine.partition(".")[0].lower())[:40].strip("-") or "host"
+    if name == RUN_SERVER or re.fullmatch(r"(agent|env)-\d+", name):
+        name = f"host-{name}"
+    return next(unique for number in itertools.count(1) if (unique := name if number == 1 else f"{name}-{number}") not in taken)
