@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..checks import Rule
 from . import agents, goals, graph, machines, running
 
-RULES: list[Rule] = [*graph.RULES, *agents.RULES, *goals.RULES, *machines.RULES, *running.RULES, *machines.RULES]
+RULES: list[Rule] = [*graph.RULES, *agents.RULES, *goals.RULES, *machines.RULES, *running.RULES]
 """all of them, in the order in which they are asked"""
 
 __all__ = ["RULES"]
