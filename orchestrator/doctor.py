@@ -49,7 +49,16 @@ def checks(runs_dir: Path, brief: bool = False) -> Iterator[Check]:
     yield _loopback()
     if not brief:
         yield _clock()
-    yield Check("ok", "engines", "local")
+    yield _engines()
+
+
+def _engines() -> Check:
+    """Launch engines: those that work here, and what the others need."""
+    try:
+        ray = f"ray {metadata.version('ray')}"
+    except metadata.PackageNotFoundError:
+        ray = "ray (not installed: pip install 'murmuration[ray]')"
+    return Check("ok", "engines", f"local, {ray}")
 
 
 def _python() -> Check:

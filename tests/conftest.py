@@ -1,4 +1,4 @@
-"""For all tests: nothing a test started may outlive it, and tests that start runs do not compete with each other.
+"""For all tests: nothing a test started may outlive it, and tests that are judged by seconds do not compete with each other.
 
 After each test the child processes, threads, listening sockets and open files of the test process are compared with those before. Tests
 that keep such things on purpose use fixtures of a wider scope, which exist before and are closed after.
@@ -125,8 +125,39 @@ def nothing_leaks() -> Iterator[None]:
         pytest.fail(f"the test left behind, {GRACE:.0f} s after its end:\n{message}", pytrace=False)
 
 
+DEADLINES = (
+    "tests/cli/test_cluster.py",
+    "tests/faults/test_ring.py",
+    "tests/orchestrator/test_cluster.py",
+    "tests/runs/test_fault_runs.py",
+)
+"""files whose runs are judged by seconds; other runs have limits only so that nothing waits for ever"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The order of the tests is ours (below), not by how many tests a group has."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name, which else comes first and finds none
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests that start the processes of a run share one worker, so that their deadlines are not spent on each other."""
+    """What starts the processes of a run stays together, file by file, and comes before what fills the gaps.
+
+    Each file's tests share one worker: a run that several of them look at is made once. Files that are judged by seconds share one worker
+    and come first, so that no two of them compete, beside half of the tests that start nothing; then the other files with runs, on all
+    workers; last the other half of the small tests, which let all workers end at about the same time.
+    """
+    judged, running, small = [], [], []
     for item in items:
-        if item.get_closest_marker("cluster"):
+        file = item.nodeid.partition("::")[0]
+        if not item.get_closest_marker("cluster"):
+            small.append(item)
+        elif file in DEADLINES:
             item.add_marker(pytest.mark.xdist_group("cluster"))
+            judged.append(item)
+        else:
+            item.add_marker(pytest.mark.xdist_group(file))
+            running.append(item)
+    half = len(small) // 2
+    items[:] = judged + small[:half] + running + small[half:]

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -40,9 +41,15 @@ def checked_by_the_configuration(name: str) -> bool:
     return not {"settings", "registry"}.isdisjoint(name.split("."))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), path.name)
+
+
+@cache
 def imported(path: Path, *, at_top: bool = False) -> set[str]:
     """Modules that a file imports, wherever in it; `at_top`: only those imported with the module itself."""
-    tree = ast.parse(path.read_text(), path.name)
+    tree = parsed(path)
     typing_only = {
         inner
         for node in ast.walk(tree)

@@ -12,6 +12,9 @@ from protocols.errors import UsageError
 
 ENGINES = {
     "local": "orchestrator.launch.local:LocalEngine",
+    "slurm": "orchestrator.launch.slurm:SlurmEngine",
+    "ray": "orchestrator.launch.ray.engine:RayEngine",
+    "ssh": "orchestrator.launch.ssh:SshEngine",
 }
 """name to `module:class`; a module is imported when its engine is asked for, and imports what it needs only when it is used"""
 

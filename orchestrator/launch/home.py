@@ -52,12 +52,12 @@ def own_directory(run: str, host: str) -> Path:
 def directory_of(invitation: Invitation) -> tuple[Path, bool]:
     """Where this host's nodes write, and whether that is apart from the run's directory."""
     shared = Path(invitation.directory)
-    if invitation.home == "shared" or (invitation.home == "auto" and _is_run(shared, invitation.run)):
+    if invitation.home == "shared" or (invitation.home == "auto" and is_run(shared, invitation.run)):
         return shared, False
     return own_directory(invitation.run, invitation.host), True
 
 
-def _is_run(directory: Path, run: str) -> bool:
+def is_run(directory: Path, run: str) -> bool:
     """Whether it is that run's: elsewhere another one may have the same name, but not for the same process at the same time."""
     try:
         return bool(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("name") == run)

@@ -199,7 +199,7 @@ def main(source: str = "-") -> int:
     try:
         invitation = placed(Invitation.from_json(text))
         _forget_main_module()
-        os.environ[MARK] = invitation.directory
+        os.environ.setdefault(MARK, invitation.directory)  # where the engine has set no other
         keys = KeyPair.make() if invitation.server_key else None
         transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys))
         try:

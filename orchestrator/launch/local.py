@@ -18,6 +18,7 @@ from orchestrator.config import Configuration
 from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
 from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.processes import available_cores
 from orchestrator.launch.settings import host_names
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
@@ -136,11 +137,6 @@ class LocalEngine:
 
     def _process(self, host: HostHandle) -> subprocess.Popen[bytes] | None:
         return host.process if isinstance(host, LocalHost) else None
-
-
-def available_cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def kill_session(leader: int) -> None:

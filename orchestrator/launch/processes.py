@@ -24,6 +24,11 @@ def die_with_parent(parent: int | None = None) -> None:
         os._exit(10)
 
 
+def available_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
 def exists(pid: int) -> bool:
     """Whether a process of that number exists, ours or anybody's."""
     if pid <= 0:

@@ -116,12 +116,16 @@ class Hosts:
         return lost
 
     def end(self, now: float) -> None:
-        """End hosts that were told to stop and did not: after `patience` the engine asks them, after 5 s more it kills them."""
+        """End hosts that were told to stop and did not: after `patience` the engine asks them, after 5 s more it kills them. Hosts that are
+        lost bring nothing home, so that is not waited for."""
         if self._end_step == 0:
             self._end_step, self._end_due = 1, now + self.patience
             for name, record in self.records.items():
                 if not record.ended and self.membership[name].state == State.JOINING:
                     self._engine.end(record.handle, now=False)  # no message reaches it yet
+        elif self._end_step == 1 and all(record.lost for record in self.records.values() if not record.ended):
+            self.hurry()
+            self._end_step, self._end_due = 3, now + _KILL_WAIT
         elif now >= self._end_due and self._end_step <= 3:
             for record in self.records.values():
                 if not record.ended:

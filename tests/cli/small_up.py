@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli import main
-from orchestrator.run_server import server as run_server
+from orchestrator.run_server import detached
 
 
 class Popen(subprocess.Popen[bytes]):
@@ -26,5 +26,5 @@ class Popen(subprocess.Popen[bytes]):
 
 
 if __name__ == "__main__":
-    run_server.subprocess.Popen = Popen  # type: ignore[misc, attr-defined]
+    detached.subprocess.Popen = Popen  # type: ignore[misc]
     main()

@@ -269,9 +269,9 @@ def test_two_runs_at_once_do_not_mix_and_speak_json(up: Up, runs: Path) -> None:
 TWENTY = """
 import os, sys
 from orchestrator import cli, configuration, names
-from orchestrator.run_server import server as run_server
+from orchestrator.run_server import detached
 from tests.cli.small_up import Popen
-run_server.subprocess.Popen = Popen
+detached.subprocess.Popen = Popen
 begin, go = os.pipe()
 children = []
 for _ in range(20):

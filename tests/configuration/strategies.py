@@ -119,6 +119,8 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
 
 
 def _values(annotation: Any) -> Plain:
+    if annotation in (int, float):
+        return _number(annotation, [])
     return TEXTS if annotation is str else OPTIONS
 
 

@@ -32,12 +32,23 @@ def read(text: str) -> Configuration:
     return checked.model
 
 
+def written_and_read(data: dict[str, Any]) -> None:
+    model = Configuration.model_validate_json(json.dumps(data), strict=True)
+    assert read(flow(data)) == model
+
+
+@settings(max_examples=200, **QUICK)
+@given(CONFIGURATIONS)
+def test_model_to_yaml_and_back(data: dict[str, Any]) -> None:
+    written_and_read(data)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @settings(max_examples=1000, **QUICK)
 @given(CONFIGURATIONS)
-def test_model_to_yaml_and_back(data: dict[str, Any]) -> None:
-    model = Configuration.model_validate_json(json.dumps(data), strict=True)
-    assert read(flow(data)) == model
+def test_many_models_to_yaml_and_back(data: dict[str, Any]) -> None:
+    written_and_read(data)
 
 
 @settings(max_examples=60, **QUICK)
@@ -52,10 +63,21 @@ def test_resolved_yaml_loads_back(data: dict[str, Any]) -> None:
     assert resolved_yaml(again) == text
 
 
+@settings(max_examples=100, **QUICK)
+@given(CONFIGURATIONS, CONFIGURATIONS, st.data())
+def test_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
+    set_both_ways(data, donor, draw)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @settings(max_examples=400, **QUICK)
 @given(CONFIGURATIONS, CONFIGURATIONS, st.data())
-def test_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
+def test_many_arguments_commute_with_editing(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
+    set_both_ways(data, donor, draw)
+
+
+def set_both_ways(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObject) -> None:
     """Setting a key by argument gives the configuration that a file with the key set gives; a second key in either order."""
     tree, _ = read_text(flow(donor), "donor.yaml")
     paths = [

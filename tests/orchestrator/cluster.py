@@ -94,7 +94,7 @@ class Cluster:
     def node(self, name: str) -> dict[str, Any]:
         return next((node for node in self.snapshot()["nodes"] if node["name"] == name), {})
 
-    def running(self) -> dict[str, Any]:
+    def running(self, within: float = 20.0) -> dict[str, Any]:
         """Wait until every node is up and the run is running; the snapshot."""
 
         def ready() -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ class Cluster:
             snapshot = self.snapshot()
             return snapshot if snapshot["state"] == "RUNNING" else None
 
-        return eventually("the run is RUNNING", ready)
+        return eventually("the run is RUNNING", ready, within)
 
     def record(self) -> dict[str, Any]:
         return dict(json.loads((self.directory / "run.json").read_text()))
@@ -115,8 +115,12 @@ class Cluster:
     def log(self) -> str:
         return (self.directory / "server.log").read_text()
 
+    def recorded(self) -> list[tuple[str, int]]:
+        """Name and number of every process that was noted, in order."""
+        return [(entry["name"], entry["pid"]) for entry in json.loads((self.directory / "processes.json").read_text())]
+
     def host_pid(self) -> int:
-        return next(entry["pid"] for entry in json.loads((self.directory / "processes.json").read_text()) if entry["name"] == "local")
+        return next(pid for name, pid in self.recorded() if name == "local")
 
     # --- ending -------------------------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class Node:
 
     def run(self) -> int:
         start, transport = self.start, self.transport
-        endpoint = transport.bind("env" if start.role == "env" else "peer", carrier=start.carrier)
+        endpoint = transport.bind("env" if start.role == "env" else "peer", start.bind, carrier=start.carrier, advertise=start.advertise)
         transport.connect("ctl", RUN_SERVER, start.control, start.server_key)
         transport.connect("tele", RUN_SERVER, start.telemetry, start.server_key)
         self.hello(endpoint)

@@ -17,7 +17,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
 SMALL = [
-    "until={episodes: 240, time: 90s}",
+    "until={episodes: 160, time: 90s}",
     "environment.copies=8",
     "environment.options.horizon=20",
     "agents.learner.warmup=300",
@@ -28,6 +28,7 @@ SMALL = [
     "exchange.consensus.every={updates: 5}",
     "evaluation={every: 1000, episodes: 8, final: 8}",
     "metrics.every=200ms",
+    "metrics.sinks=[csv]",
     "supervision.checkpoint=300ms",
 ]
 """overrides that make the main configuration last seconds"""

@@ -11,7 +11,15 @@ from tests.runs.system import metrics, orchestrate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 CONFIGS = Path(__file__).parents[2] / "configs" / "dec_imsap"
-SMALL = ["environment.copies=32", "agents.learner.steps=64", "evaluation.episodes=0", "evaluation.final=12", "until.steps=24000"]
+STEPS = 12000
+SMALL = [
+    "environment.copies=32",
+    "agents.learner.steps=64",
+    "evaluation.episodes=0",
+    "evaluation.final=12",
+    f"until.steps={STEPS}",
+    "metrics.sinks=[csv]",
+]
 SHORT = ["environment.options.horizon=60"]
 
 
@@ -27,7 +35,7 @@ def test_who_decides_on_goals(tmp_path: Path) -> None:
     for directory in (game, supervised):
         for agent in ("agent-0", "agent-1"):
             updates = metrics(directory, agent, "updates")[-1]
-            assert updates >= 24000 // (32 * 64) - 1, "a rollout of 64 steps in 32 copies for every update"
+            assert updates >= STEPS // (32 * 64) - 1, "a rollout of 64 steps in 32 copies for every update"
             assert metrics(directory, agent, "learner.samples")[-1] <= 32 * 64
             assert not metrics(directory, agent, "buffer.transitions"), "PPO remembers nothing"
     assert metrics(supervised, "env-0", "aligned")[-1] == 1.0
@@ -46,7 +54,7 @@ def test_six_landmarks_the_published_rule_and_learning_progress(tmp_path: Path) 
     )  # fmt: skip
     assert metrics(directory, "agent-0", "goals.entropy"), "the source tells of its probabilities"
     summary = json.loads((directory / "summary.json").read_text())
-    assert summary["steps"] >= 24000
+    assert summary["steps"] >= STEPS
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from tests.runs.test_logical_clock import CONFIG, FAULTS, RUN, finish, results
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SHORT: list[str] = [
     *(change for change in RUN if not change.startswith(("until", "faults"))),
-    "until={steps: 900}",
+    "until={steps: 700}",
     f"faults={json.dumps({**FAULTS, 'events': FAULTS['events'][:1]})}",  # type: ignore[index]
 ]
 

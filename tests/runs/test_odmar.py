@@ -23,6 +23,7 @@ SHORT = [
     "agents.world_model.imaginary.starts=32",
     "exchange.statistics.least=50",
     "metrics.every=200ms",
+    "metrics.sinks=[csv]",
 ]
 
 
@@ -43,15 +44,15 @@ def newest(directory: Path, agent: str) -> Path:
 
 
 def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
-    """Free-running agents on links that lose 30 % and take 200 ms; one is killed and comes back 5 s later. The others go on, and in the end
+    """Free-running agents on links that lose 30 % and take 200 ms; one is killed and comes back 4 s later. The others go on, and in the end
     all hold everybody's statistics, those of the dead life included."""
     runs = tmp_path / "runs"
     done = orchestrate(
         runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", "storm", *SHORT,
-        "clock=wall", "until={time: 30s}", "environment.copies=2",
+        "clock=wall", "until={time: 20s}", "environment.copies=2",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
-        "faults={events: [{id: crash, at: {time: 8s}, process: {target: agent-2, action: kill, restart_after: 5s}}]}",
-        "supervision.checkpoint=2s", "supervision.min_agents=2", "evaluation.final=300",  # time enough for what was published last
+        "faults={events: [{id: crash, at: {time: 6s}, process: {target: agent-2, action: kill, restart_after: 4s}}]}",
+        "supervision.checkpoint=2s", "supervision.min_agents=2", "evaluation.final=120",  # time enough for what was published last
         timeout=180,
     )  # fmt: skip
     directory = runs / "storm"
@@ -74,7 +75,7 @@ def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and told plans too."""
     runs = tmp_path / "runs"
     rules = [
-        "until={steps: 600}",
+        "until={steps: 400}",
         "evaluation.final=2",
         "agents.optimism={kind: thompson}",
         "exchange.plans={steps: 10}",

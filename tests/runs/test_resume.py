@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
 
 def test_a_finished_run_goes_on_when_it_is_given_more_to_do(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    first = orchestrate(runs, "up", str(CONFIG), "--name", "more", *SMALL, "until={episodes: 120, time: 90s}", "--plain", timeout=120)
+    first = orchestrate(runs, "up", str(CONFIG), "--name", "more", *SMALL, "until={episodes: 60, time: 90s}", "--plain", timeout=120)
     assert first.returncode == 0, first.stdout + first.stderr
     directory = runs / "more"
     steps, updates = metrics(directory, "env-0", "steps"), metrics(directory, "agent-0", "updates")
-    again = orchestrate(runs, "up", "--resume", "more", "until={episodes: 240, time: 90s}", "--plain", timeout=120)
+    again = orchestrate(runs, "up", "--resume", "more", "until={episodes: 120, time: 90s}", "--plain", timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr
     assert len(events(directory, "run.resumed")) == 1
     assert {event["node"] for event in events(directory, "node.restored")} == {f"agent-{i}" for i in range(4)}

@@ -135,7 +135,7 @@ def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     directory = runs / "fire"
     # Over TCP, where anybody on this machine may connect.
-    wanted = "network.transport=tcp", "until={episodes: 400, time: 100s}"
+    wanted = "network.transport=tcp", "until={episodes: 200, time: 100s}"
     started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "fire", *SMALL, *wanted)
     assert started.returncode == 0, started.stdout + started.stderr
     try:

@@ -97,6 +97,10 @@ def _machines(subject: Subject) -> Iterator[Finding]:
     for index, name in enumerate(names):
         if name in names[:index]:
             yield Finding(("launch", "ssh", "hosts", index, "name"), f'two hosts have the name "{name}"')
+    for index, host in enumerate(launch.ssh.hosts):
+        if host.ssh.startswith("-") or not host.ssh.strip():
+            text = f'"{host.ssh}" is no destination for ssh; write user@host, or a name of ~/.ssh/config'
+            yield Finding(("launch", "ssh", "hosts", index, "ssh"), text)
     if launch.engine == "ssh" and not names:
         text = "there is nobody to start anything on; list machines: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
         yield Finding(("launch", "ssh", "hosts"), text)

@@ -1,0 +1,220 @@
+"""The engine for Slurm: each host is a job step of one task on a node of the allocation.
+
+    run server --srun (child process; invitation on its standard input)--> step: host program
+               <--number of the step, public key (standard output)-- ; all else that it says goes to its log
+
+The job is the one that `orchestrate up` was called in, or one of its own (`slurm_job`, `slurm_script`). Slurm is asked nothing while all
+goes well: `srun` ends when its host does, and when Slurm gives up its node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.config import Configuration
+from orchestrator.launch.addresses import address_towards
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.placement import Slot
+from orchestrator.launch.slurm_commands import Question, ask, clean_environment, missing, no_controller
+from orchestrator.launch.slurm_job import Allocation, give_back
+from orchestrator.sweep import MARK
+from protocols.errors import ResourceError
+from protocols.launch import is_loopback
+
+_REAP = 5.0
+_LONGEST_WORD = 4096
+"""bytes of a host's standard output in which its step and its key are looked for"""
+_LONGEST_TAIL = 8192
+_SIGNALLED = 128
+"""srun's exit code for a task that a signal has ended, less the signal's number"""
+_NODE_FAILED = re.compile(r"Node failure on (\S+)")
+
+
+@dataclass
+class SlurmHost(HostHandle):
+    """A host with its srun."""
+
+    srun: subprocess.Popen[bytes] | None = None
+    node: str = ""
+    log: Path = Path()
+    begins: int = 0
+    """size of the log before it"""
+    said: bytes = b""
+    """the beginning of its standard output"""
+    errands: list[Question] = field(default_factory=list)
+    why: Question | None = None
+    """what Slurm says about its node"""
+
+
+class SlurmEngine:
+    """Starts hosts on the nodes of an allocation of Slurm."""
+
+    name = "slurm"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.resolve()
+        self._allocation = Allocation(self._directory)
+        self._hosts: list[SlurmHost] = []
+
+    @property
+    def waiting(self) -> str:
+        """The job's state and reason."""
+        return self._allocation.waiting
+
+    def problems(self, configuration: Configuration) -> list[str]:
+        """Commands that are not there, a slurmctld that does not answer."""
+        if absent := missing():
+            return [
+                f"launch.engine is slurm, and {', '.join(absent)} can't be found on {socket.gethostname()}: start the run on a machine of "
+                "the cluster from which jobs are submitted, or put Slurm's commands on the PATH (Debian: apt-get install slurm-client)"
+            ]
+        if why := no_controller():
+            return [f"launch.engine is slurm, and slurmctld can't be reached: {why}; try `scontrol ping`, and see SLURM_CONF"]
+        return []
+
+    def address(self, configuration: Configuration) -> str:
+        """The one by which this machine reaches another node of the allocation (or, before there is one, of the partition)."""
+        nodes, partition = os.environ.get("SLURM_JOB_NODELIST", ""), configuration.launch.slurm.partition
+        where = [f"--nodes={nodes}"] if nodes else [f"--partition={partition}"] if partition else []
+        answer = ask(["sinfo", "--noheader", "--Node", "--format=%N %o", *where])
+        known = dict(line.split(None, 1) for line in answer.output.splitlines() if len(line.split(None, 1)) == 2)
+        if not known:
+            raise ResourceError(f"Slurm names no nodes ({answer.words}): set network.bind to this machine's address in the cluster")
+        own = os.environ.get("SLURMD_NODENAME", socket.gethostname().partition(".")[0])
+        # A node's own name may mean 127.0.0.1 on itself, so others are asked first.
+        for node in sorted(known, key=lambda name: name == own):
+            with contextlib.suppress(ResourceError):
+                found = address_towards(known[node].strip())
+                if not is_loopback(found) or len(known) == 1:
+                    return found
+        raise ResourceError(f"no way leads to {', '.join(sorted(known)[:3])}: set network.bind to this machine's address in the cluster")
+
+    def request(self, configuration: Configuration, nodes: int) -> None:
+        """Use the allocation around this process, or submit a job."""
+        self._allocation.request(configuration)
+
+    def granted(self) -> Sequence[Slot] | None:
+        """One slot for each node of the job, of that name."""
+        return self._allocation.slots()
+
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> SlurmHost:
+        """Start a step on that node, with all that the job has there."""
+        note, share = self._allocation.note, self._allocation.shares[slot.name]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        begins = log.stat().st_size if log.exists() else 0
+        command = ["srun", f"--jobid={note.job if note else ''}", f"--job-name={note.name if note else ''}", f"--nodelist={share.node}"]
+        command += ["--overlap", "--exact", "--nodes=1", "--ntasks=1", f"--cpus-per-task={share.cpus}", "--mem=0", "--cpu-bind=none"]
+        command += ["--mpi=none", *([f"--gres={share.gres}"] if share.gres else [])]
+        # The shell says which step it is, by which the host can be sent a signal; then it is the host.
+        command += ["sh", "-c", 'echo "{\\"step\\": $SLURM_STEP_ID}"; exec "$0" -m orchestrator.launch.host -', sys.executable]
+        with log.open("ab") as output:
+            try:
+                srun = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    start_new_session=True,
+                    env=clean_environment({MARK: invitation.directory}),
+                )
+            except OSError as error:
+                raise ResourceError(f"srun can't be started: {error.strerror}") from None
+        host = SlurmHost(invitation.host, slot, srun.pid, srun, share.node, log, begins)
+        self._hosts.append(host)
+        if srun.stdout is not None:
+            os.set_blocking(srun.stdout.fileno(), False)
+        if srun.stdin is not None:
+            # Far smaller than a pipe's buffer, so this can't block; an srun that died at once is seen by `poll`.
+            with contextlib.suppress(BrokenPipeError), srun.stdin as pipe:
+                pipe.write(invitation.to_json().encode() + b"\n")
+        return host
+
+    def poll(self, host: HostHandle) -> HostState:
+        """From srun: it ends with its host's exit code, and with 0 when Slurm gives up the node."""
+        if not isinstance(host, SlurmHost) or host.srun is None:
+            return HostState(HostPhase.ENDED)
+        host.errands = [errand for errand in host.errands if errand.answer() is None]
+        key, code = self._hear(host), host.srun.poll()
+        if code is None:
+            return HostState(HostPhase.RUNNING, key=key)
+        tail = self._tail(host)
+        if failed := _NODE_FAILED.search(tail):
+            return self._node_failed(host, key, failed[0])
+        if code == 1:  # srun's own failures, and Python's; no host ends with it
+            last = tail.strip().splitlines()[-1:] or ["it said nothing"]
+            return HostState(HostPhase.ENDED, None, key, f"ended with exit code 1: {last[0]}")
+        if code > _SIGNALLED and code - _SIGNALLED in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
+            code = _SIGNALLED - code
+        return HostState(HostPhase.ENDED, code, key)
+
+    def end(self, host: HostHandle, now: bool) -> None:
+        """A signal to the step. SIGTERM to srun would not do: it has its tasks killed."""
+        if not isinstance(host, SlurmHost) or host.srun is None or host.srun.poll() is not None:
+            return
+        step, note = _step(host.said), self._allocation.note
+        if step and note is not None:
+            host.errands.append(Question(["scancel", f"--signal={'KILL' if now else 'TERM'}", f"{note.job}.{step}"]))
+        if now or not step:
+            host.srun.terminate()
+
+    def release(self) -> list[str]:
+        """End the job, or in another's the run's steps; then what is left of srun here."""
+        self._allocation.drop()
+        left = give_back(self._directory)
+        for host in self._hosts:
+            for question in (*host.errands, *([host.why] if host.why is not None else [])):
+                question.drop()
+            if host.srun is None:
+                continue
+            host.srun.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.srun.wait(_REAP)
+            if host.srun.stdout is not None:
+                host.srun.stdout.close()
+        return [left] if left else []
+
+    def _node_failed(self, host: SlurmHost, key: str, words: str) -> HostState:
+        """Slurm has given up the node: lost, once it has said why or did not in time."""
+        if host.why is None:
+            host.why = Question(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
+        answer = host.why.answer()
+        if answer is None:
+            return HostState(HostPhase.RUNNING, key=key)
+        reasons = [line.strip() for line in answer.output.splitlines() if line.strip() not in ("", "none")]
+        return HostState(HostPhase.LOST, None, key, f"Slurm says: {words}" + (f", {reasons[0]}" if reasons else ""))
+
+    def _hear(self, host: SlurmHost) -> str:
+        """Read what the host has said so far; its public key, if it has said it."""
+        pipe = host.srun.stdout if host.srun is not None else None
+        if pipe is not None and not pipe.closed and not announced(host.said) and len(host.said) < _LONGEST_WORD:
+            with contextlib.suppress(BlockingIOError):
+                host.said += os.read(pipe.fileno(), _LONGEST_WORD)
+        return announced(host.said)
+
+    def _tail(self, host: SlurmHost) -> str:
+        """The end of what srun and the host have written to the log."""
+        try:
+            with host.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(host.begins, size - _LONGEST_TAIL))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def _step(said: bytes) -> str:
+    """The number of a host's step; "" as long as it has not said it."""
+    for line in said.splitlines(keepends=True):
+        if line.startswith(b'{"step": ') and line.endswith(b"}\n"):
+            return str(json.loads(line)["step"])
+    return ""
