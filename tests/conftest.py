@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Processes share few cores: set before anything imports torch or numpy.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -22,6 +23,8 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import psutil  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from tests import sharing  # noqa: E402
 
 settings.register_profile("quick", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
@@ -125,39 +128,12 @@ def nothing_leaks() -> Iterator[None]:
         pytest.fail(f"the test left behind, {GRACE:.0f} s after its end:\n{message}", pytrace=False)
 
 
-DEADLINES = (
-    "tests/cli/test_cluster.py",
-    "tests/faults/test_ring.py",
-    "tests/orchestrator/test_cluster.py",
-    "tests/runs/test_fault_runs.py",
-)
-"""files whose runs are judged by seconds; other runs have limits only so that nothing waits for ever"""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The order of the tests is ours (below), not by how many tests a group has."""
-    if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = False
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name, which else comes first and finds none
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts the processes of a run stays together, file by file, and comes before what fills the gaps.
+    """Long runs before what fills the gaps."""
+    items[:] = sharing.ordered(items)
 
-    Each file's tests share one worker: a run that several of them look at is made once. Files that are judged by seconds share one worker
-    and come first, so that no two of them compete, beside half of the tests that start nothing; then the other files with runs, on all
-    workers; last the other half of the small tests, which let all workers end at about the same time.
-    """
-    judged, running, small = [], [], []
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        if not item.get_closest_marker("cluster"):
-            small.append(item)
-        elif file in DEADLINES:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-            judged.append(item)
-        else:
-            item.add_marker(pytest.mark.xdist_group(file))
-            running.append(item)
-    half = len(small) // 2
-    items[:] = judged + small[:half] + running + small[half:]
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.Scheduling | None:
+    """In the place of pytest-xdist's own way to keep groups together (`--dist loadgroup`)."""
+    return sharing.Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None

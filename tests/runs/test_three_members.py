@@ -35,13 +35,13 @@ PARTY = [
     "agents={count: 4, learner: {kind: walker, room: 200}, world_model: null, history: 1}",
     "clock=logical",
     "tick=10ms",
-    "until={steps: 6000}",
+    "until={steps: 4200}",
     "supervision={checkpoint: 700ms, first: 200ms}",
     "network.topology.kind=complete",
     "environment.options={members: 3, largest: 3, landmarks: 3, room: 200, horizon: 40, sight: 400, velocity: true}",
     "exchange={negotiation: {kind: coordination_game, messages: 12, step_size: 1e-9, deadline: 90ms}, hindsight: {deadline: 300ms}, "
     "consensus: null}",
-    "faults={links: [{id: lossy, types: [propose], loss: 0.1}], heal_before_end: 0%, events: [{id: crash, at: {step: 3000}, "
+    "faults={links: [{id: lossy, types: [propose], loss: 0.1}], heal_before_end: 0%, events: [{id: crash, at: {step: 2100}, "
     f"process: {{target: {KILLED}, action: kill, restart_after: 200ms}}}}]}}",
 ]
 
