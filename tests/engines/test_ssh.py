@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config import Configuration
+from orchestrator.configuration import load
 from orchestrator.launch.engines import clean_up
 from orchestrator.launch.errand import HOST_MODULE, answer, sources_digest
 from orchestrator.launch.ssh import SshEngine
@@ -187,6 +188,13 @@ def test_an_interpreter_is_one_word_for_the_shell_there_with_its_home(path: str,
     )
     assert shown.stdout == (path.replace("~", str(tmp_path), 1) if path.startswith("~/") else path)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "hosts.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "it.yaml").write_text(f"version: 1\nenvironment: {{id: landmarks}}\nagents: {{count: 2}}\nuntil: {{time: 9s}}\n{text}")
+    launch = load(tmp_path / "it.yaml").configuration.launch
+    assert launch.engine == "ssh" and [host.name for host in launch.ssh.hosts] == ["box-a", "box-b"]
 
 
 def test_no_ssh_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
