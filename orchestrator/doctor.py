@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -58,7 +59,17 @@ def _engines() -> Check:
         ray = f"ray {metadata.version('ray')}"
     except metadata.PackageNotFoundError:
         ray = "ray (not installed: pip install 'murmuration[ray]')"
-    return Check("ok", "engines", f"local, {ray}")
+    return Check("ok", "engines", f"local, {ray}, {_slurm()}")
+
+
+def _slurm() -> str:
+    if shutil.which("srun") is None:
+        return "slurm (no srun here: start runs where jobs are submitted)"
+    try:
+        said = subprocess.run(["srun", "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5.0, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"slurm (srun does not answer: {type(error).__name__})"
+    return said.stdout.strip() or "slurm (its commands find no cluster here: set SLURM_CONF)"
 
 
 def _python() -> Check:

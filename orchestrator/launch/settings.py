@@ -74,11 +74,11 @@ class SlurmSettings(Settings):
     account: str | None = None
     """who pays; null: your default account"""
     cores: Annotated[int, Field(ge=1)] | None = None
-    """processor cores on each node; null: what the nodes of the run need"""
+    """processor cores on each node; null: what its share of the run needs"""
     memory: Size | None = None
-    """memory on each node; null: what the nodes of the run need"""
+    """memory on each node; null: what its share of the run needs, and room for that of a host that is lost"""
     gres: str | None = None
-    """generic resources of each node, as Slurm writes them: gpu:2"""
+    """generic resources of each node, as Slurm writes them: gpu:2; null: GPUs, where launch.resources.agent.gpus asks for them"""
     extra: list[str] = []
     """further options of sbatch: ["--constraint=fast"]"""
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from protocols.errors import ResourceError
 from protocols.launch import is_loopback
 
 _REAP = 5.0
+_ASK_AGAIN = 2.0
 _LONGEST_WORD = 4096
 """bytes of a host's standard output in which its step and its key are looked for"""
 _LONGEST_TAIL = 8192
@@ -52,8 +54,11 @@ class SlurmHost(HostHandle):
     said: bytes = b""
     """the beginning of its standard output"""
     errands: list[Question] = field(default_factory=list)
-    why: Question | None = None
-    """what Slurm says about its node"""
+    question: Question | None = None
+    """to Slurm, about its node or its step"""
+    ask_again: float = 0.0
+    killed: bool = False
+    """by us"""
 
 
 class SlurmEngine:
@@ -147,6 +152,8 @@ class SlurmEngine:
         key, code = self._hear(host), host.srun.poll()
         if code is None:
             return HostState(HostPhase.RUNNING, key=key)
+        if code < 0 and not host.killed and _step(host.said):
+            return self._without_srun(host, key)
         tail = self._tail(host)
         if failed := _NODE_FAILED.search(tail):
             return self._node_failed(host, key, failed[0])
@@ -159,12 +166,13 @@ class SlurmEngine:
 
     def end(self, host: HostHandle, now: bool) -> None:
         """A signal to the step. SIGTERM to srun would not do: it has its tasks killed."""
-        if not isinstance(host, SlurmHost) or host.srun is None or host.srun.poll() is not None:
+        if not isinstance(host, SlurmHost) or host.srun is None or (host.srun.poll() or 0) > 0:
             return
         step, note = _step(host.said), self._allocation.note
         if step and note is not None:
             host.errands.append(Question(["scancel", f"--signal={'KILL' if now else 'TERM'}", f"{note.job}.{step}"]))
         if now or not step:
+            host.killed = True
             host.srun.terminate()
 
     def release(self) -> list[str]:
@@ -172,7 +180,7 @@ class SlurmEngine:
         self._allocation.drop()
         left = give_back(self._directory)
         for host in self._hosts:
-            for question in (*host.errands, *([host.why] if host.why is not None else [])):
+            for question in (*host.errands, *([host.question] if host.question is not None else [])):
                 question.drop()
             if host.srun is None:
                 continue
@@ -185,13 +193,26 @@ class SlurmEngine:
 
     def _node_failed(self, host: SlurmHost, key: str, words: str) -> HostState:
         """Slurm has given up the node: lost, once it has said why or did not in time."""
-        if host.why is None:
-            host.why = Question(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
-        answer = host.why.answer()
+        if host.question is None:
+            host.question = Question(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
+        answer = host.question.answer()
         if answer is None:
             return HostState(HostPhase.RUNNING, key=key)
         reasons = [line.strip() for line in answer.output.splitlines() if line.strip() not in ("", "none")]
         return HostState(HostPhase.LOST, None, key, f"Slurm says: {words}" + (f", {reasons[0]}" if reasons else ""))
+
+    def _without_srun(self, host: SlurmHost, key: str) -> HostState:
+        """Somebody has killed srun. Its child has the step killed then, unless it is dead too: Slurm is asked now and then."""
+        if host.question is None:
+            if time.monotonic() >= host.ask_again and self._allocation.note is not None:
+                job = self._allocation.note.job
+                host.question = Question(["squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i"])
+        elif (answer := host.question.answer()) is not None:
+            host.question, host.ask_again = None, time.monotonic() + _ASK_AGAIN
+            steps = [name.rpartition(".")[2] for name in answer.output.split()]
+            if answer.code == 0 and _step(host.said) not in steps:
+                return HostState(HostPhase.ENDED, None, key, "its step has ended, and srun was killed before")
+        return HostState(HostPhase.RUNNING, key=key)
 
     def _hear(self, host: SlurmHost) -> str:
         """Read what the host has said so far; its public key, if it has said it."""

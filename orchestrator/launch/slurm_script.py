@@ -27,11 +27,12 @@ _STOP = WARNING - 10
 _MIB = 2**20
 
 
-def needs(configuration: Configuration) -> tuple[int, int]:
-    """Processor cores and MiB of memory of each node of the job.
+def needs(configuration: Configuration) -> tuple[int, int, str]:
+    """Processor cores, MiB of memory and generic resources of each node of the job.
 
     Cores are the sum over all nodes of the run, divided among the hosts. Memory is enough for an equal share of the agents and the
-    environment server, and where the nodes of a lost host may go to the others, for a share of theirs too.
+    environment server, and where the nodes of a lost host may go to the others, for a share of theirs too. So are GPUs, where agents have
+    one each to themselves.
     """
     launch, agents = configuration.launch, configuration.agents.count
     of = launch.resources
@@ -39,15 +40,16 @@ def needs(configuration: Configuration) -> tuple[int, int]:
     moves = launch.hosts > 1 and launch.placement.relocate and configuration.clock == "wall"
     share = math.ceil(agents / (launch.hosts - 1 if moves else launch.hosts))
     memory = share * of.agent.memory + of.env.memory if launch.slurm.memory is None else launch.slurm.memory
-    return max(1, cores) if launch.slurm.cores is None else launch.slurm.cores, math.ceil(memory / _MIB)
+    gres = launch.slurm.gres or (f"gpu:{share * of.agent.gpus}" if of.agent.gpus else "")
+    return max(1, cores) if launch.slurm.cores is None else launch.slurm.cores, math.ceil(memory / _MIB), gres
 
 
 def submission(configuration: Configuration, name: str) -> list[str]:
     """The command that submits the job; the script goes to its standard input."""
     launch = configuration.launch
-    cores, memory = needs(configuration)
+    cores, memory, gres = needs(configuration)
     wanted = launch.slurm
-    options = {"partition": wanted.partition, "account": wanted.account, "gres": wanted.gres}
+    options = {"partition": wanted.partition, "account": wanted.account, "gres": gres}
     if wanted.time is not None:
         options["time"] = str(math.ceil(wanted.time / 60))
     return [

@@ -191,7 +191,8 @@ class SshEngine:
         left = [(note, answer) for note, answer in zip(notes, answers, strict=True) if not (answer.found or {}).get("gone")]
         for host in self._hosts:
             _close(host)
-        self._write_notes([note for note, _ in left])
+        if notes or ended:
+            self._write_notes([note for note, _ in left])
         return [_what_is_left(mark, machine, answer) for (mark, machine), answer in left]
 
     # --- the second ssh -----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ _OPTIONS = {
     "RemoteCommand": "none",
     "RequestTTY": "no",
 }
-_TILDE = re.compile(r"~[\w.-]*(?=/)")
+_TILDE = re.compile(r"~[\w.-]*/")
 
 
 @dataclass(frozen=True)

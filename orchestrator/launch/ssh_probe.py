@@ -35,9 +35,8 @@ def _complaint(machine: Machine, answer: Answer, ours: str, patience: float) -> 
         version, sources = answer.found.get("version"), answer.found.get("sources")
         if version != __version__:
             return f"it has version {version} of this package, this machine {__version__}; {reinstall}"
-        return (
-            "" if sources == ours else f"its version {version} of this package differs in its modules ({sources}, here {ours}); {reinstall}"
-        )
+        differs = f"its version {version} of this package has other modules than this machine's (digest {sources}, here {ours})"
+        return "" if sources == ours else f"{differs}; {reinstall}"
     if answer.code is None:
         return f"{said}; try by hand: ssh -o BatchMode=yes {machine.ssh} true. launch.ssh.patience is {patience:g} s"
     if answer.code == NO_WAY:

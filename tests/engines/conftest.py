@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .site import Site, why_impossible
+from .slurm_cluster import SlurmCluster, why_no_slurm
 
 BuildSite = Callable[[int], Site]
 
@@ -24,3 +25,13 @@ def skip_without_site() -> None:
     """Skip where no site can be built."""
     if reason := why_impossible():
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A Slurm of two nodes, which Slurm's commands and our processes find by `SLURM_CONF`."""
+    if reason := why_no_slurm():
+        pytest.skip(reason)
+    with Site(2) as site, SlurmCluster(site, tmp_path_factory.mktemp("slurm")) as cluster, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(cluster.configuration))
+        yield cluster

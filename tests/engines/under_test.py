@@ -16,9 +16,11 @@ from typing import Any, Self
 
 import psutil
 
+from orchestrator.launch.slurm_script import LOOK
 from tests.orchestrator.cluster import Cluster, eventually
 
 from .site import Host, Site, why_impossible
+from .slurm_cluster import SlurmCluster, why_no_slurm
 from .sshd import SshServers, why_no_sshd
 
 
@@ -191,6 +193,49 @@ class Ssh(OnSite):
         return [process for process in host.processes() if "@notty" in " ".join(_words(process))]
 
 
+class Slurm(OnSite):
+    """slurmd on each host; slurmctld and the run server are in the root namespace."""
+
+    name = "slurm"
+
+    @staticmethod
+    def why_not() -> str:
+        return why_no_slurm()
+
+    def set_up(self, site: Site) -> None:
+        self.slurm = SlurmCluster(site, self.directory)
+        self.slurm.__enter__()
+        os.environ["SLURM_CONF"] = str(self.slurm.configuration)
+
+    def __exit__(self, *error: object) -> None:
+        os.environ.pop("SLURM_CONF", None)
+        self.slurm.close()
+        super().__exit__(*error)
+
+    def launch(self) -> dict[str, Any]:
+        return {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
+
+    def revive_machine(self, machine: str) -> None:
+        self.slurm.repair()
+
+    def break_channels(self, cluster: Cluster) -> bool:
+        channels = [process for process in cluster.processes() if process.name() == "srun"]
+        assert len(channels) >= len(self.machines)
+        # Each has a child that has the step killed when its parent is gone: it goes first.
+        for process in sorted(channels, key=lambda process: process.parent() not in channels):
+            process.kill()
+        return True
+
+    def is_daemon(self, words: Sequence[str]) -> bool:
+        # The script that holds the nodes ends a minute after the last step; that it does is tried elsewhere.
+        return (
+            words[0].endswith("slurmd")
+            or words[0].startswith("slurmstepd")
+            or words[-1].endswith("/slurm_script")
+            or list(words) == ["sleep", str(LOOK)]
+        )
+
+
 def _words(process: psutil.Process) -> list[str]:
     """Its command line, empty when it is gone."""
     try:
@@ -199,4 +244,4 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-ENGINES: dict[str, type[EngineUnderTest]] = {"local": Local, "ssh": Ssh}
+ENGINES: dict[str, type[EngineUnderTest]] = {"local": Local, "ssh": Ssh, "slurm": Slurm}

@@ -39,7 +39,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(runs: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "SLURM_CONF") if name in os.environ}
     return {**kept, "ORCHESTRATE_RUNS": str(runs), "COLUMNS": "160", "PYTHONPATH": str(REPOSITORY)}
 
 
