@@ -38,7 +38,7 @@ from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 
 _LONGEST_PROBE = 15.0
-_CALL = 8.0
+_CALL = 12.0
 """seconds that a second ssh may take"""
 _AGAIN = 5.0
 """seconds after which it is tried again"""

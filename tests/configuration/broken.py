@@ -473,6 +473,11 @@ CASES = [
         M("launch.ssh.hosts", "nobody to start anything on"),
     ),
     _case(
+        "an option of ssh in the place of a machine",
+        START + PLACE + "launch: {engine: ssh, ssh: {hosts: [{name: box-a, ssh: «-oProxyCommand=true}]}}\n",
+        M("launch.ssh.hosts[0].ssh", "is no destination for ssh"),
+    ),
+    _case(
         "a pin to a host that is not there",
         START + PLACE + "launch: {hosts: 2, placement: {pins: {agent-0: «local-2}}}\n",
         M("launch.placement.pins.agent-0", "there is no host local-2", "local-1"),

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def eventually(what: str, condition: Callable[[], T], within: float = 20.0) -> T:
     """The first true value of `condition`, asked again until the deadline; an error that names `what` after it."""
-    deadline = time.monotonic() + within
+    deadline, pause = time.monotonic() + within, 0.02
     while True:
         value = condition()
         if value:
@@ -32,7 +32,8 @@ def eventually(what: str, condition: Callable[[], T], within: float = 20.0) -> T
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
         # An event that never comes: a wait of this length that leaves the processor to the processes of the test.
-        _pause.wait(0.02)
+        _pause.wait(pause)
+        pause = min(0.2, 1.1 * pause)  # what takes long is asked for less often
 
 
 class _Pause:
