@@ -12,9 +12,9 @@ from protocols.errors import UsageError
 
 ENGINES = {
     "local": "orchestrator.launch.local:LocalEngine",
-    "slurm": "orchestrator.launch.slurm:SlurmEngine",
+    "slurm": "orchestrator.launch.slurm.engine:SlurmEngine",
     "ray": "orchestrator.launch.ray.engine:RayEngine",
-    "ssh": "orchestrator.launch.ssh:SshEngine",
+    "ssh": "orchestrator.launch.ssh.engine:SshEngine",
 }
 """name to `module:class`; a module is imported when its engine is asked for, and imports what it needs only when it is used"""
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orchestrator.launch.engines import make_engine
-from orchestrator.launch.slurm_job import NOTE
+from orchestrator.launch.slurm.job import NOTE
 from protocols.errors import ExitCode
 from tests.orchestrator.cluster import ROOT, Cluster, eventually
 

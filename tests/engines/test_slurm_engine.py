@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from orchestrator.config import Configuration
-from orchestrator.launch import slurm_script
-from orchestrator.launch.slurm import SlurmEngine
-from orchestrator.launch.slurm_commands import expand
-from orchestrator.launch.slurm_job import NOTE, Share
+from orchestrator.launch.slurm import script as slurm_script
+from orchestrator.launch.slurm.commands import expand
+from orchestrator.launch.slurm.engine import SlurmEngine
+from orchestrator.launch.slurm.job import NOTE, Share
 from protocols.errors import ResourceError
 from tests.orchestrator.cluster import ROOT, eventually
 

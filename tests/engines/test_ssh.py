@@ -17,9 +17,9 @@ import pytest
 from orchestrator.config import Configuration
 from orchestrator.configuration import load
 from orchestrator.launch.engines import clean_up
-from orchestrator.launch.errand import HOST_MODULE, answer, sources_digest
-from orchestrator.launch.ssh import SshEngine
-from orchestrator.launch.ssh_calls import Machine, quoted
+from orchestrator.launch.ssh.calls import Machine, quoted
+from orchestrator.launch.ssh.engine import SshEngine
+from orchestrator.launch.ssh.errand import HOST_MODULE, answer, sources_digest
 from orchestrator.run_files import write_json
 from protocols.errors import ExitCode
 from tests.orchestrator.cluster import ROOT, Cluster, eventually

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import psutil
 
-from orchestrator.launch.slurm_script import LOOK
+from orchestrator.launch.slurm.script import LOOK
 from tests.orchestrator.cluster import Cluster, eventually
 
 from .site import Host, Site, why_impossible

@@ -3,7 +3,7 @@
     run server --srun (child process; invitation on its standard input)--> step: host program
                <--number of the step, public key (standard output)-- ; all else that it says goes to its log
 
-The job is the one that `orchestrate up` was called in, or one of its own (`slurm_job`, `slurm_script`). Slurm is asked nothing while all
+The job is the one that `orchestrate up` was called in, or one of its own (`job`, `script`). Slurm is asked nothing while all
 goes well: `srun` ends when its host does, and when Slurm gives up its node.
 """
 
@@ -26,8 +26,8 @@ from orchestrator.config import Configuration
 from orchestrator.launch.addresses import address_towards
 from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.slurm_commands import Question, ask, clean_environment, missing, no_controller
-from orchestrator.launch.slurm_job import Allocation, give_back
+from orchestrator.launch.slurm.commands import Question, ask, clean_environment, missing, no_controller
+from orchestrator.launch.slurm.job import Allocation, give_back
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 from protocols.launch import is_loopback

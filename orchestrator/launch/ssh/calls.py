@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.launch.errand import answer
 from orchestrator.launch.settings import SshHostSettings, SshSettings
+from orchestrator.launch.ssh.errand import answer
 from orchestrator.sweep import MARK
 
 NO_WAY = 255
@@ -99,7 +99,7 @@ class Call:
         self._answer: Answer | None = None
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                machine.command("orchestrator.launch.errand", *arguments),
+                machine.command("orchestrator.launch.ssh.errand", *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._complaints,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.slurm_commands import Answer, Question, ask, expand, no_controller
-from orchestrator.launch.slurm_script import cure, script, submission
+from orchestrator.launch.slurm.commands import Answer, Question, ask, expand, no_controller
+from orchestrator.launch.slurm.script import cure, script, submission
 from orchestrator.run_files import write_json
 from protocols.errors import ResourceError
 

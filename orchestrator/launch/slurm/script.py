@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 
 from orchestrator.config import Configuration
-from orchestrator.launch.slurm_commands import PATIENCE
+from orchestrator.launch.slurm.commands import PATIENCE
 
 LOOK = 15
 """seconds between two looks at the steps of the job"""

@@ -1,4 +1,4 @@
-"""What is asked of another machine beside its host, by a way of its own: `python -m orchestrator.launch.errand WHAT [MARK]`.
+"""What is asked of another machine beside its host, by a way of its own: `python -m orchestrator.launch.ssh.errand WHAT [MARK]`.
 
     about          what this machine has, and which version of this package: before anything is started
     look MARK      whether the host with that mark lives; where it doesn't, what it has left is killed

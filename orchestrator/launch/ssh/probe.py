@@ -11,8 +11,8 @@ import psutil
 from orchestrator import __version__
 from orchestrator.config import Configuration
 from orchestrator.launch.addresses import address_towards
-from orchestrator.launch.errand import sources_digest
-from orchestrator.launch.ssh_calls import NO_WAY, Answer, Machine
+from orchestrator.launch.ssh.calls import NO_WAY, Answer, Machine
+from orchestrator.launch.ssh.errand import sources_digest
 from protocols.errors import ResourceError
 
 _RESOLVE = 5.0

@@ -29,10 +29,10 @@ from typing import Any
 
 from orchestrator.config import Configuration
 from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
-from orchestrator.launch.errand import HOST_MODULE
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.ssh_calls import NO_WAY, Answer, Call, Machine, call_all, client_environment
-from orchestrator.launch.ssh_probe import address_for, complaints
+from orchestrator.launch.ssh.calls import NO_WAY, Answer, Call, Machine, call_all, client_environment
+from orchestrator.launch.ssh.errand import HOST_MODULE
+from orchestrator.launch.ssh.probe import address_for, complaints
 from orchestrator.run_files import write_json
 from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
@@ -269,7 +269,7 @@ def _close(host: SshHost) -> None:
 
 
 def _what_is_left(mark: str, machine: Machine, answer: Answer) -> str:
-    command = shlex.join(machine.command("orchestrator.launch.errand", "kill", mark))
+    command = shlex.join(machine.command("orchestrator.launch.ssh.errand", "kill", mark))
     return (
         f"the host {machine.name} ({machine.ssh}) could not be reached ({answer.complaint}): what runs there ends by itself once the run "
         f"server was silent for supervision.orphan; at once with: {command}"
