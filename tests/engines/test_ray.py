@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,13 +109,35 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
     moving = next(name for name, host in where.items() if host != where["env-0"])
     pid = nodes[moving]["pid"]
     host = host_process(pid)
-    killed = time.monotonic()
     host.parent().kill()
     eventually("the host and its nodes are gone", lambda: not host.is_running() and not psutil.pid_exists(pid), 5)
     eventually(f"{moving} is back", lambda: (n := run.node(moving)).get("incarnation") == 2 and n["state"] == "alive", 40)
-    print("back after", time.monotonic() - killed)
     (lost,) = run.events("host.lost")
     assert "Ray says: " in lost["text"]
+    run.process.terminate()
+    assert run.ended(60) == ExitCode.INTERRUPTED
+    run.assert_nothing_left()
+
+
+def test_a_driver_that_is_gone_takes_its_hosts_with_it(cluster: RayCluster, start: Any) -> None:
+    run = start()
+    running(run)
+    (driver,) = [process for process in run.processes() if "orchestrator.launch.ray.driver" in process.cmdline()]
+    hosts = [process for process in run.processes() if "orchestrator.launch.ray.host" in process.cmdline()]
+    assert len(hosts) == 2
+    driver.kill()
+    eventually("Ray has ended its actors, and the system their hosts", lambda: not any(host.is_running() for host in hosts), 10)
+    assert run.ended(60) == ExitCode.CRASH
+    assert "is lost" in run.record()["reason"]
+    run.assert_nothing_left()
+
+
+def test_a_run_outlives_the_head_of_the_cluster_for_a_while_and_ends_in_order(cluster: RayCluster, start: Any) -> None:
+    run = start()
+    before = {node["name"]: node["metrics"].get("steps", 0) for node in running(run)["nodes"]}
+    cluster.kill_head()
+    eventually("all go on", lambda: all(n["metrics"].get("steps", 0) > before[n["name"]] + 50 for n in run.snapshot()["nodes"]), 20)
+    assert not run.events("host.lost")
     run.process.terminate()
     assert run.ended(60) == ExitCode.INTERRUPTED
     run.assert_nothing_left()
