@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from orchestrator.launch.ray.bundles import bundles, room
 from orchestrator.launch.ray.engine import slot_name
 from protocols.errors import ExitCode
 from tests.orchestrator.cluster import Cluster, eventually
+from tests.runs.system import command, environment, events, processes_of
+from tests.runs.test_logical_clock import CONFIG, FAULTS, RUN, results
 
 from .conftest import skip_without_site
 from .ray_cluster import ENVIRONMENT, RayCluster, why_no_ray
@@ -34,9 +37,7 @@ def cluster() -> Iterator[RayCluster]:
     if reason := why_no_ray():
         pytest.skip(reason)
     skip_without_site()
-    with Site(2) as site, pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
+    with Site(2) as site:
         ray = RayCluster(site)
         try:
             ray.start()
@@ -132,17 +133,6 @@ def test_a_driver_that_is_gone_takes_its_hosts_with_it(cluster: RayCluster, star
     run.assert_nothing_left()
 
 
-def test_a_run_outlives_the_head_of_the_cluster_for_a_while_and_ends_in_order(cluster: RayCluster, start: Any) -> None:
-    run = start()
-    before = {node["name"]: node["metrics"].get("steps", 0) for node in running(run)["nodes"]}
-    cluster.kill_head()
-    eventually("all go on", lambda: all(n["metrics"].get("steps", 0) > before[n["name"]] + 50 for n in run.snapshot()["nodes"]), 20)
-    assert not run.events("host.lost")
-    run.process.terminate()
-    assert run.ended(60) == ExitCode.INTERRUPTED
-    run.assert_nothing_left()
-
-
 def test_capacity_that_is_not_there_is_waited_for_in_words(cluster: RayCluster, tmp_path: Path) -> None:
     cluster.start()
     engine = make_engine("ray", tmp_path)
@@ -180,6 +170,33 @@ def test_other_versions_of_this_package_are_refused_with_both_named(
         assert f"there murmuration {versions()['murmuration']}" in state.reason
     finally:
         engine.release()
+
+
+def test_under_the_logical_clock_two_nodes_of_ray_end_with_the_bytes_of_one_machine(cluster: RayCluster, tmp_path: Path) -> None:
+    cluster.start()
+    runs = tmp_path / "runs"
+    on_ray = {"engine": "ray", "hosts": 2, "home": "server", "placement": {"policy": "spread"}, "ray": {"address": cluster.address}}
+    shorter = ["until={steps: 700}", f"faults={json.dumps({**FAULTS, 'events': FAULTS['events'][:1]})}", "--timeout", "100s", "--plain"]
+    for name, launch in (("ray", on_ray), ("local", {"engine": "local"})):
+        words = command("up", str(CONFIG), "--name", name, *RUN, *shorter, f"launch={json.dumps(launch)}")
+        home = {**environment(runs), **ENVIRONMENT}
+        done = subprocess.run(words, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert set(json.loads((runs / "ray" / "placement.json").read_text()).values()) == {"h1", "h2"}
+    assert [event["node"] for event in events(runs / "ray", "node.restart")] == ["agent-2"]
+    assert results(runs / "ray") == results(runs / "local") and len(results(runs / "ray")) > 20
+    assert not processes_of(runs / "ray")
+
+
+def test_a_run_outlives_the_head_of_the_cluster_for_a_while_and_ends_in_order(cluster: RayCluster, start: Any) -> None:
+    run = start()
+    before = {node["name"]: node["metrics"].get("steps", 0) for node in running(run)["nodes"]}
+    cluster.kill_head()
+    eventually("all go on", lambda: all(n["metrics"].get("steps", 0) > before[n["name"]] + 50 for n in run.snapshot()["nodes"]), 20)
+    assert not run.events("host.lost")
+    run.process.terminate()
+    assert run.ended(60) == ExitCode.INTERRUPTED
+    run.assert_nothing_left()
 
 
 def test_an_address_where_nobody_answers_is_refused_with_its_cure(tmp_path: Path) -> None:
