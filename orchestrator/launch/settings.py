@@ -59,7 +59,7 @@ class RaySettings(Settings):
     memory: Size | None = None
     """memory that each host asks Ray for; null: what its nodes need, and those of one lost host where the cluster has room for it"""
     gpus: Annotated[int, Field(ge=0)] = 0
-    """GPUs that each host asks Ray for"""
+    """GPUs that each host asks Ray for; 0: as many as its nodes need to themselves"""
     resources: dict[str, float] = {}
     """resources of your own that each host asks for, by name: {big_disk: 1}"""
 

@@ -110,7 +110,7 @@ class RayCluster:
             own += ["--include-dashboard", "false"]
         else:
             popen, own = host.popen, ["--node-ip-address", host.address, "--address", self.address, "--num-cpus", str(CORES)]
-            own += ["--memory", str(MEMORY)]
+            own += ["--memory", str(MEMORY), "--num-gpus", "1"]  # Ray only counts them
         with (directory / "out").open("wb") as output:
             process: subprocess.Popen[Any] = popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *own, *common],

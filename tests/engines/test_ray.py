@@ -15,7 +15,7 @@ import pytest
 from orchestrator.config import Configuration
 from orchestrator.launch.base import HostPhase, Invitation
 from orchestrator.launch.engines import make_engine
-from orchestrator.launch.placement import NodeRequest, Slot, place
+from orchestrator.launch.placement import Slot, node_requests, place
 from orchestrator.launch.ray import engine as ray_engine
 from orchestrator.launch.ray.actor import versions
 from orchestrator.launch.ray.bundles import bundles, room
@@ -53,7 +53,7 @@ def start(cluster: RayCluster, tmp_path: Path) -> Iterator[Any]:
     runs: list[Cluster] = []
 
     def begin(**settings: Any) -> Cluster:
-        launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address}, "placement": {"policy": "spread"}}
+        launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address, "gpus": 1}, "placement": {"policy": "spread"}}
         runs.append(Cluster(tmp_path / f"run-{len(runs)}", launch=launch, **settings))
         return runs[-1]
 
@@ -110,6 +110,7 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
     moving = next(name for name, host in where.items() if host != where["env-0"])
     pid = nodes[moving]["pid"]
     host = host_process(pid)
+    assert host.environ()["CUDA_VISIBLE_DEVICES"] == "0", "the GPU that Ray has given its actor"
     host.parent().kill()
     eventually("the host and its nodes are gone", lambda: not host.is_running() and not psutil.pid_exists(pid), 5)
     eventually(f"{moving} is back", lambda: (n := run.node(moving)).get("incarnation") == 2 and n["state"] == "alive", 40)
@@ -235,16 +236,12 @@ def test_hosts_ask_for_room_for_the_nodes_of_one_that_is_lost() -> None:
     assert one == same and (one.cores, one.memory) == (2.0, (4 * 512 + 256) * 2**20)
     told, _ = bundles(configuration("auto", ray={"cores": 3, "memory": "2GiB", "gpus": 1, "resources": {"disk": 1}}))
     assert told.amounts() == {"CPU": 3, "memory": 2**31, "GPU": 1, "disk": 1}
-    nodes = place_all(wanted, [Slot(name, wish.cores, wish.memory) for name in "abc"])
-    moved = place_all(wanted, [Slot(name, wish.cores, wish.memory) for name in "ab"], nodes)
-    assert set(moved.values()) == {"a", "b"}
-
-
-def place_all(wanted: Configuration, slots: list[Slot], previous: dict[str, str] | None = None) -> dict[str, str]:
-    needs = wanted.launch.resources
-    requests = [NodeRequest("env-0", "env", needs.env.cores, needs.env.memory)]
-    requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in wanted.agent_names()]
-    return place(requests, slots, wanted.launch.placement, previous)
+    nodes, rules = node_requests(wanted), wanted.launch.placement
+    before = place(nodes, [Slot(name, wish.cores, wish.memory) for name in "abc"], rules)
+    after = place(nodes, [Slot(name, wish.cores, wish.memory) for name in "ab"], rules, before)
+    assert set(after.values()) == {"a", "b"}
+    one_each, _ = bundles(configuration("auto", hosts=3, resources={"agent": {"gpus": 1}}))
+    assert one_each.gpus == 2
 
 
 def test_how_many_bundles_a_cluster_holds() -> None:
