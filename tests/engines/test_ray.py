@@ -1,9 +1,8 @@
-"""Runs on a Ray cluster of two nodes, each in a network namespace of its own: nodes, hosts, links and the cluster itself fail."""
+"""What is Ray's own beside the contract of engines: actors, driver and head that die, capacity that is not there, versions, amounts."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +21,12 @@ from orchestrator.launch.ray.bundles import bundles, room
 from orchestrator.launch.ray.engine import slot_name
 from protocols.errors import ExitCode
 from tests.orchestrator.cluster import Cluster, eventually
-from tests.runs.system import command, environment, events, processes_of
-from tests.runs.test_logical_clock import CONFIG, FAULTS, RUN, results
 
 from .conftest import skip_without_site
-from .ray_cluster import ENVIRONMENT, RayCluster, why_no_ray
+from .ray_cluster import RayCluster, why_no_ray
 from .site import Site
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +87,6 @@ def running(run: Cluster) -> dict[str, Any]:
 def host_process(pid: int) -> psutil.Process:
     """The host program above a node's process."""
     return next(p for p in psutil.Process(pid).parents() if "orchestrator.launch.ray.host" in p.cmdline())
-
-
-def test_a_run_on_two_nodes_from_its_start_to_its_end(cluster: RayCluster, start: Any) -> None:
-    run = start(until={"time": "1s"}, exchange={"consensus": {}})
-    assert run.ended(90) == 0, run.log()
-    run.assert_nothing_left()
-    assert set(placed(run).values()) == {"h1", "h2"}
-    for node in placed(run):
-        assert (run.directory / "nodes" / node / "seen.txt").read_text().splitlines()[-1].endswith("stopped")
-    for host in ("h1", "h2"):
-        assert "the host ends: the run is over" in (run.directory / "hosts" / f"{host}.log").read_text()
 
 
 def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_elsewhere(cluster: RayCluster, start: Any) -> None:
@@ -171,22 +157,6 @@ def test_other_versions_of_this_package_are_refused_with_both_named(
         assert f"there murmuration {versions()['murmuration']}" in state.reason
     finally:
         engine.release()
-
-
-def test_under_the_logical_clock_two_nodes_of_ray_end_with_the_bytes_of_one_machine(cluster: RayCluster, tmp_path: Path) -> None:
-    cluster.start()
-    runs = tmp_path / "runs"
-    on_ray = {"engine": "ray", "hosts": 2, "home": "server", "placement": {"policy": "spread"}, "ray": {"address": cluster.address}}
-    shorter = ["until={steps: 700}", f"faults={json.dumps({**FAULTS, 'events': FAULTS['events'][:1]})}", "--timeout", "100s", "--plain"]
-    for name, launch in (("ray", on_ray), ("local", {"engine": "local"})):
-        words = command("up", str(CONFIG), "--name", name, *RUN, *shorter, f"launch={json.dumps(launch)}")
-        home = {**environment(runs), **ENVIRONMENT}
-        done = subprocess.run(words, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert set(json.loads((runs / "ray" / "placement.json").read_text()).values()) == {"h1", "h2"}
-    assert [event["node"] for event in events(runs / "ray", "node.restart")] == ["agent-2"]
-    assert results(runs / "ray") == results(runs / "local") and len(results(runs / "ray")) > 20
-    assert not processes_of(runs / "ray")
 
 
 def test_a_run_outlives_the_head_of_the_cluster_for_a_while_and_ends_in_order(cluster: RayCluster, start: Any) -> None:
