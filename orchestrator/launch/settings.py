@@ -57,9 +57,9 @@ class RaySettings(Settings):
     cores: Annotated[float, Field(gt=0)] | None = None
     """processor cores that each host asks Ray for; null: what its nodes need by `launch.resources`, divided by the number of hosts"""
     memory: Size | None = None
-    """memory that each host asks Ray for; null: what its nodes need"""
+    """memory that each host asks Ray for; null: what its nodes need, and those of one lost host where the cluster has room for it"""
     gpus: Annotated[int, Field(ge=0)] = 0
-    """GPUs that each host asks Ray for"""
+    """GPUs that each host asks Ray for; 0: as many as its nodes need to themselves"""
     resources: dict[str, float] = {}
     """resources of your own that each host asks for, by name: {big_disk: 1}"""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.orchestrator.cluster import ROOT, eventually
 
@@ -29,7 +30,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
 }
 CORES, MEMORY = 2, 4 * 2**30
-_UP, _START = "Ray runtime started", 60.0
+_START = 90.0
 
 
 def why_no_ray() -> str:
@@ -44,22 +45,26 @@ class RayCluster:
         self.site = site
         # Short, since sockets lie there.
         self._temporary = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
-        self._head: subprocess.Popen[Any] | None = None
+        self._patch = pytest.MonkeyPatch()
         with socket.create_server((site.address, 0)) as probe:
             self.port = probe.getsockname()[1]
         self.address = f"{site.address}:{self.port}"
 
     def start(self) -> None:
-        """Start what does not run."""
-        missing: list[Host | None] = [host for host in self.site.hosts if not self.raylets(host)]
-        if self._head is None:
-            missing.insert(0, None)
+        """Start what does not run; what is started from here on knows how to talk to it."""
+        for name, value in ENVIRONMENT.items():
+            self._patch.setenv(name, value)
+        missing: list[Host | None] = [] if self._head() else [None]
+        for host in self.site.hosts:
+            if None in missing:  # nodes belong to the head with which they were started
+                host.kill_all()
+                host.heal()
+            if not self.raylets(host):
+                missing.append(host)
         for attempt in range(3):
             started = {host: self._node(host) for host in missing}
-            for host, process in started.items():
-                eventually("a node of Ray is up", lambda h=host, p=process: _UP in self.output(h) or p.poll() is not None, _START)
             # A node that finds too little of the processor for itself, or no head, gives up after half a minute.
-            missing = [host for host, process in started.items() if process.poll() is not None]
+            missing = [host for host, process in started.items() if process.wait(_START) != 0]
             assert not missing or attempt < 2, self.output(missing[0])
             if not missing:
                 break
@@ -74,19 +79,18 @@ class RayCluster:
 
     def kill_head(self) -> None:
         """As if its machine had died: the head's processes all at once."""
-        if self._head is None:
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            processes = [*psutil.Process(self._head.pid).children(recursive=True), psutil.Process(self._head.pid)]
-            for process in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
+
+        def none_left() -> bool:
+            for process in (found := self._head()):
+                with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(processes, 5)
-        self._head.wait(5)
-        self._head = None
+            return not found
+
+        eventually("the head's processes are gone", none_left, 10)
 
     def close(self) -> None:
         """Kill everything."""
+        self._patch.undo()
         self.kill_head()
         for host in self.site.hosts:
             host.close()
@@ -100,23 +104,31 @@ class RayCluster:
     def _node(self, host: Host | None) -> subprocess.Popen[Any]:
         """Start one. Each has a directory of its own: two that start at the same time in one would name their sockets alike."""
         directory = self._directory(host)
-        common = ["--block", "--include-log-monitor", "false", "--object-store-memory", str(80 * 10**6), "--temp-dir", str(directory)]
+        common = ["--include-log-monitor", "false", "--object-store-memory", str(80 * 10**6), "--temp-dir", str(directory)]
         if host is None:
             popen, own = subprocess.Popen, ["--node-ip-address", self.site.address, "--head", "--port", str(self.port), "--num-cpus", "0"]
             own += ["--include-dashboard", "false"]
         else:
             popen, own = host.popen, ["--node-ip-address", host.address, "--address", self.address, "--num-cpus", str(CORES)]
-            own += ["--memory", str(MEMORY)]
+            own += ["--memory", str(MEMORY), "--num-gpus", "1"]  # Ray only counts them
         with (directory / "out").open("wb") as output:
             process: subprocess.Popen[Any] = popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *own, *common],
                 cwd="/",
-                env={**os.environ, **ENVIRONMENT},
+                env=dict(os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        if host is None:
-            self._head = process
         return process
+
+    def _head(self) -> list[psutil.Process]:
+        """Processes of the head. Those that hide their command lines are children of one that doesn't."""
+        found: dict[int, psutil.Process] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and str(self._directory(None)) in words:
+                    found |= {p.pid: p for p in [process, *process.children(recursive=True)]}
+        return list(found.values())

@@ -1,10 +1,9 @@
-"""Runs on a Ray cluster of two nodes, each in a network namespace of its own: nodes, hosts, links and the cluster itself fail."""
+"""What is Ray's own beside the contract of engines: actors, driver and head that die, capacity that is not there, versions, amounts."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from orchestrator.config import Configuration
 from orchestrator.launch.base import HostPhase, Invitation
 from orchestrator.launch.engines import make_engine
-from orchestrator.launch.placement import NodeRequest, Slot, place
+from orchestrator.launch.placement import Slot, node_requests, place
 from orchestrator.launch.ray import engine as ray_engine
 from orchestrator.launch.ray.actor import versions
 from orchestrator.launch.ray.bundles import bundles, room
@@ -24,10 +23,10 @@ from protocols.errors import ExitCode
 from tests.orchestrator.cluster import Cluster, eventually
 
 from .conftest import skip_without_site
-from .ray_cluster import ENVIRONMENT, RayCluster, why_no_ray
+from .ray_cluster import RayCluster, why_no_ray
 from .site import Site
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +34,7 @@ def cluster() -> Iterator[RayCluster]:
     if reason := why_no_ray():
         pytest.skip(reason)
     skip_without_site()
-    with Site(2) as site, pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
+    with Site(2) as site:
         ray = RayCluster(site)
         try:
             ray.start()
@@ -53,7 +50,7 @@ def start(cluster: RayCluster, tmp_path: Path) -> Iterator[Any]:
     runs: list[Cluster] = []
 
     def begin(**settings: Any) -> Cluster:
-        launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address}, "placement": {"policy": "spread"}}
+        launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address, "gpus": 1}, "placement": {"policy": "spread"}}
         runs.append(Cluster(tmp_path / f"run-{len(runs)}", launch=launch, **settings))
         return runs[-1]
 
@@ -92,17 +89,6 @@ def host_process(pid: int) -> psutil.Process:
     return next(p for p in psutil.Process(pid).parents() if "orchestrator.launch.ray.host" in p.cmdline())
 
 
-def test_a_run_on_two_nodes_from_its_start_to_its_end(cluster: RayCluster, start: Any) -> None:
-    run = start(until={"time": "1s"}, exchange={"consensus": {}})
-    assert run.ended(90) == 0, run.log()
-    run.assert_nothing_left()
-    assert set(placed(run).values()) == {"h1", "h2"}
-    for node in placed(run):
-        assert (run.directory / "nodes" / node / "seen.txt").read_text().splitlines()[-1].endswith("stopped")
-    for host in ("h1", "h2"):
-        assert "the host ends: the run is over" in (run.directory / "hosts" / f"{host}.log").read_text()
-
-
 def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_elsewhere(cluster: RayCluster, start: Any) -> None:
     run = start()
     nodes = {node["name"]: node for node in running(run)["nodes"]}
@@ -110,15 +96,27 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
     moving = next(name for name, host in where.items() if host != where["env-0"])
     pid = nodes[moving]["pid"]
     host = host_process(pid)
-    killed = time.monotonic()
+    assert host.environ()["CUDA_VISIBLE_DEVICES"] == "0", "the GPU that Ray has given its actor"
     host.parent().kill()
     eventually("the host and its nodes are gone", lambda: not host.is_running() and not psutil.pid_exists(pid), 5)
     eventually(f"{moving} is back", lambda: (n := run.node(moving)).get("incarnation") == 2 and n["state"] == "alive", 40)
-    print("back after", time.monotonic() - killed)
     (lost,) = run.events("host.lost")
     assert "Ray says: " in lost["text"]
     run.process.terminate()
     assert run.ended(60) == ExitCode.INTERRUPTED
+    run.assert_nothing_left()
+
+
+def test_a_driver_that_is_gone_takes_its_hosts_with_it(cluster: RayCluster, start: Any) -> None:
+    run = start()
+    running(run)
+    (driver,) = [process for process in run.processes() if "orchestrator.launch.ray.driver" in process.cmdline()]
+    hosts = [process for process in run.processes() if "orchestrator.launch.ray.host" in process.cmdline()]
+    assert len(hosts) == 2
+    driver.kill()
+    eventually("Ray has ended its actors, and the system their hosts", lambda: not any(host.is_running() for host in hosts), 10)
+    assert run.ended(60) == ExitCode.CRASH
+    assert "is lost" in run.record()["reason"]
     run.assert_nothing_left()
 
 
@@ -161,6 +159,17 @@ def test_other_versions_of_this_package_are_refused_with_both_named(
         engine.release()
 
 
+def test_a_run_outlives_the_head_of_the_cluster_for_a_while_and_ends_in_order(cluster: RayCluster, start: Any) -> None:
+    run = start()
+    before = {node["name"]: node["metrics"].get("steps", 0) for node in running(run)["nodes"]}
+    cluster.kill_head()
+    eventually("all go on", lambda: all(n["metrics"].get("steps", 0) > before[n["name"]] + 50 for n in run.snapshot()["nodes"]), 20)
+    assert not run.events("host.lost")
+    run.process.terminate()
+    assert run.ended(60) == ExitCode.INTERRUPTED
+    run.assert_nothing_left()
+
+
 def test_an_address_where_nobody_answers_is_refused_with_its_cure(tmp_path: Path) -> None:
     if reason := why_no_ray():
         pytest.skip(reason)
@@ -197,16 +206,12 @@ def test_hosts_ask_for_room_for_the_nodes_of_one_that_is_lost() -> None:
     assert one == same and (one.cores, one.memory) == (2.0, (4 * 512 + 256) * 2**20)
     told, _ = bundles(configuration("auto", ray={"cores": 3, "memory": "2GiB", "gpus": 1, "resources": {"disk": 1}}))
     assert told.amounts() == {"CPU": 3, "memory": 2**31, "GPU": 1, "disk": 1}
-    nodes = place_all(wanted, [Slot(name, wish.cores, wish.memory) for name in "abc"])
-    moved = place_all(wanted, [Slot(name, wish.cores, wish.memory) for name in "ab"], nodes)
-    assert set(moved.values()) == {"a", "b"}
-
-
-def place_all(wanted: Configuration, slots: list[Slot], previous: dict[str, str] | None = None) -> dict[str, str]:
-    needs = wanted.launch.resources
-    requests = [NodeRequest("env-0", "env", needs.env.cores, needs.env.memory)]
-    requests += [NodeRequest(name, "agent", needs.agent.cores, needs.agent.memory) for name in wanted.agent_names()]
-    return place(requests, slots, wanted.launch.placement, previous)
+    nodes, rules = node_requests(wanted), wanted.launch.placement
+    before = place(nodes, [Slot(name, wish.cores, wish.memory) for name in "abc"], rules)
+    after = place(nodes, [Slot(name, wish.cores, wish.memory) for name in "ab"], rules, before)
+    assert set(after.values()) == {"a", "b"}
+    one_each, _ = bundles(configuration("auto", hosts=3, resources={"agent": {"gpus": 1}}))
+    assert one_each.gpus == 2
 
 
 def test_how_many_bundles_a_cluster_holds() -> None:

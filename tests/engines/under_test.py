@@ -19,6 +19,7 @@ import psutil
 from orchestrator.launch.slurm.script import LOOK
 from tests.orchestrator.cluster import Cluster, eventually
 
+from .ray_cluster import RayCluster, why_no_ray
 from .site import Host, Site, why_impossible
 from .slurm_cluster import SlurmCluster, why_no_slurm
 from .sshd import SshServers, why_no_sshd
@@ -236,6 +237,42 @@ class Slurm(OnSite):
         )
 
 
+class Ray(OnSite):
+    """A Ray cluster with a node on each host. Runs are led where its head is."""
+
+    name = "ray"
+
+    @staticmethod
+    def why_not() -> str:
+        return why_no_ray() or why_impossible()
+
+    def set_up(self, site: Site) -> None:
+        self.cluster = RayCluster(site)
+        try:
+            self.cluster.start()
+        except BaseException:
+            self.cluster.close()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        self.cluster.close()
+        super().__exit__(*error)
+
+    def launch(self) -> dict[str, Any]:
+        return {"engine": "ray", "hosts": 2, "placement": {"policy": "spread"}, "ray": {"address": self.cluster.address}}
+
+    def revive_machine(self, machine: str) -> None:
+        super().revive_machine(machine)
+        self.cluster.start()
+
+    def break_channels(self, cluster: Cluster) -> bool:
+        return False  # hosts are told by their actors that these have gone: they end
+
+    def is_daemon(self, words: Sequence[str]) -> bool:
+        run = words[0].startswith("ray::RemoteHost") or any(word.startswith("orchestrator.launch") for word in words)
+        return not run and "multiprocessing.forkserver" not in " ".join(words)
+
+
 def _words(process: psutil.Process) -> list[str]:
     """Its command line, empty when it is gone."""
     try:
@@ -244,4 +281,4 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-ENGINES: dict[str, type[EngineUnderTest]] = {"local": Local, "ssh": Ssh, "slurm": Slurm}
+ENGINES: dict[str, type[EngineUnderTest]] = {"local": Local, "ssh": Ssh, "slurm": Slurm, "ray": Ray}

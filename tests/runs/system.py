@@ -39,7 +39,8 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(runs: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "SLURM_CONF") if name in os.environ}
+    names = ("PATH", "HOME", "TMPDIR", "LANG", "SLURM_CONF")
+    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("RAY_")}
     return {**kept, "ORCHESTRATE_RUNS": str(runs), "COLUMNS": "160", "PYTHONPATH": str(REPOSITORY)}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 
 from orchestrator.config import Configuration
+from orchestrator.launch.placement import node_requests
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,19 @@ class Bundle:
 def bundles(configuration: Configuration) -> tuple[Bundle, Bundle]:
     """The bundle that each of `launch.hosts` hosts should have, and the one that it must have.
 
-    With n nodes on h hosts, cores are sum(cores of all nodes) / h, and not less than the most that one node needs. Memory is that of the
-    ceil(n / h) nodes that need most of it, and in the bundle that should be of ceil(n / (h - 1)): so the nodes of one lost host fit on the
-    others. What `launch.ray` names is taken as it is.
+    With n nodes on h hosts, cores are sum(cores of all nodes) / h, and not less than the most that one node needs; GPUs likewise. Memory is
+    that of the ceil(n / h) nodes that need most of it, and in the bundle that should be of ceil(n / (h - 1)): so the nodes of one lost host
+    fit on the others. What `launch.ray` names is taken as it is.
     """
-    launch = configuration.launch
-    needs = [launch.resources.env, *[launch.resources.agent] * configuration.agents.count]
+    launch, needs = configuration.launch, node_requests(configuration)
     hosts = launch.hosts
     cores = launch.ray.cores or max(ceil(100 * sum(need.cores for need in needs) / hosts) / 100, *(need.cores for need in needs))
+    gpus = launch.ray.gpus or ceil(sum(need.gpus for need in needs) / hosts)
     memory = sorted((need.memory for need in needs), reverse=True)
 
     def bundle(share: int) -> Bundle:
         wanted = sum(memory[: ceil(len(memory) / share)])
-        return Bundle(cores, launch.ray.memory or wanted, launch.ray.gpus, launch.ray.resources)
+        return Bundle(cores, launch.ray.memory or wanted, gpus, launch.ray.resources)
 
     return bundle(max(1, hosts - 1)), bundle(hosts)
 

@@ -280,10 +280,12 @@ def _amount(name: str, amount: float) -> str:
 
 
 def _cause(text: str) -> str:
-    """The sentence of Ray's error that says why."""
+    """The sentence of Ray's error that says most about why."""
     text = " ".join(text.split())
-    found = re.search(r"(?:The actor is dead because|The actor died because|The actor died unexpectedly)[^.]*\.", text)
-    return f"Ray says: {found[0] if found else text[:300]}"
+    for beginning in ("The actor is dead because", "The actor died because", "The actor died unexpectedly"):
+        if found := re.search(rf"{beginning}[^.]*\.", text):
+            return f"Ray says: {found[0]}"
+    return f"Ray says: {text[:300]}"
 
 
 def main(address: str) -> int:
