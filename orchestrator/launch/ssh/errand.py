@@ -24,7 +24,8 @@ from typing import Any
 
 import psutil
 
-from orchestrator import __version__
+import orchestrator
+from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.processes import available_cores
 from orchestrator.sweep import MARK
 
@@ -48,18 +49,18 @@ def answer(said: bytes) -> dict[str, Any] | None:
 def about() -> dict[str, Any]:
     """Version, processor cores that this process may use, memory in bytes, GPUs, and the address from which ssh was called."""
     return {
-        "version": __version__,
+        "version": orchestrator.__version__,
         "sources": sources_digest(),
         "cores": available_cores(),
         "memory": int(psutil.virtual_memory().total),
-        "gpus": len(list(Path("/dev").glob("nvidia[0-9]*"))),
+        "gpus": len(visible_gpus()),
         "called_from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
     }
 
 
 def sources_digest() -> str:
     """SHA-256 (12 digits) over names and contents of all modules of this package: two checkouts of one version may differ."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(str(orchestrator.__file__)).resolve().parent.parent
     digest = hashlib.sha256()
     for path in sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
