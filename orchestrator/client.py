@@ -39,7 +39,8 @@ class RunClient:
 
     def __init__(self, directory: Path, timeout: float = 10.0) -> None:
         control = read_json(directory / "control.json")
-        endpoint, self._token = str(control.get("endpoint", "")), str(control.get("token", ""))
+        here = control.get("here") if control.get("machine") == socket.gethostname() else None
+        endpoint, self._token = str(here or control.get("endpoint", "")), str(control.get("token", ""))
         if not endpoint:
             raise Unreachable(f"{directory.name} has no control address: it has not started, or it has ended")
         self.directory = directory

@@ -36,13 +36,14 @@ def host_of(endpoint: str) -> str:
 def placed(invitation: Invitation) -> Invitation:
     """With the addresses of this machine, where the invitation leaves them open."""
     bind, advertise = invitation.bind, invitation.advertise
-    if bind and not (_is_any(bind) and not advertise):
+    if bind and not (is_any(bind) and not advertise):
         return invitation
     own = address_towards(host_of(invitation.control))
     return replace(invitation, bind=bind or own, advertise=advertise or (own if bind else ""))
 
 
-def _is_any(address: str) -> bool:
+def is_any(address: str) -> bool:
+    """Whether it stands for all addresses of a machine (0.0.0.0)."""
     try:
         return ipaddress.ip_address(address).is_unspecified
     except ValueError:

@@ -208,6 +208,8 @@ def main(source: str = "-") -> int:
                 signal.signal(number, lambda n, _: host.ask_to_end(f"signal {n}"))
             if keys is not None:
                 _announce(keys.public)
+            known = invitation.advertise or invitation.bind
+            logger.info("joins the run server at %s; nodes here are bound to %s, known as %s", invitation.control, invitation.bind, known)
             transport.connect("ctl", RUN_SERVER, invitation.control, invitation.server_key)
             return host.run()
         finally:

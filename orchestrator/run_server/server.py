@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
+from orchestrator.launch.addresses import is_any
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.engines import clean_up, make_engine
 from orchestrator.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
@@ -50,6 +52,7 @@ from protocols.messages import Role
 from protocols.seeds import Stream, generator
 from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions
+from protocols.transport.sockets import advertised
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +177,16 @@ class _Server:
             MembershipTimeouts(supervision.suspect, configuration.dead_after, 0.0, self._start_timeout),
             lambda host, key: transport.guard.admit(key, host, "host"),
         )
-        address = {"endpoint": control, "telemetry": telemetry, "run": files.directory.name, "pid": os.getpid()}
+        # Command lines on this machine need not be able to reach it by the name that others know it by.
+        here = advertised(control, "127.0.0.1" if is_any(bound) else bound)
+        address = {
+            "endpoint": control,
+            "machine": socket.gethostname(),
+            "here": here,
+            "telemetry": telemetry,
+            "run": files.directory.name,
+            "pid": os.getpid(),
+        }
         address |= {"token": token} if keys is None else {"key": keys.public}
         write_json(files.control, address, private=True)
         invitation = Invitation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.orchestrator.cluster import ROOT, eventually
@@ -47,8 +47,9 @@ def why_no_sshd() -> str:
 class SshServers:
     """Servers on all these hosts. `python(host)` is an interpreter there with this package and a directory for temporary files."""
 
-    def __init__(self, hosts: Sequence[Host], directory: Path) -> None:
-        self._hosts, self._directory = hosts, directory
+    def __init__(self, hosts: Sequence[Host], directory: Path, known_names: Mapping[str, Path] | None = None) -> None:
+        """`known_names`: by host, the file that is its own /etc/hosts."""
+        self._hosts, self._directory, self._known_names = hosts, directory, known_names or {}
         self.client_configuration = directory / "client.conf"
 
     def set_up(self) -> None:
@@ -82,7 +83,10 @@ class SshServers:
         _PRIVILEGES.mkdir(mode=0o755, exist_ok=True)
         server = _path("sshd")
         assert server is not None
-        host.run([server, "-f", str(self._directory / f"{host.name}.conf"), "-E", str(self._directory / f"{host.name}.log")])
+        names = self._known_names.get(host.name)
+        own = 'mount --bind "$0" /etc/hosts && exec "$@"'
+        within = ["unshare", "--mount", "sh", "-c", own, str(names)] if names is not None else []
+        host.run([*within, server, "-f", str(self._directory / f"{host.name}.conf"), "-E", str(self._directory / f"{host.name}.log")])
         eventually(f"the ssh server of {host.name} answers", lambda: self.call(host, "true") == 0)
 
     def call(self, host: Host, command: str) -> int:

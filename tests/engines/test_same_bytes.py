@@ -11,7 +11,7 @@ import pytest
 from tests.runs.system import SMALL, orchestrate
 from tests.runs.test_logical_clock import CONFIG, results
 
-from .under_test import ENGINES
+from .under_test import ENGINES, SshByNames
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -53,3 +53,15 @@ def test_a_run_on_two_machines_ends_with_the_bytes_of_one_on_this_machine(name: 
     expected = results(here)
     assert len(expected) > 10 and any("agent-2/faults.jsonl" in name for name in expected)
     assert results(there) == expected
+
+
+def test_machines_may_know_each_other_by_names_and_addresses_of_their_own(here: Path) -> None:
+    if reason := SshByNames.why_not():
+        pytest.skip(reason)
+    with SshByNames() as engine:
+        network = ["network.bind=0.0.0.0", "network.advertise=head.example"]
+        there = up(here.parent, "names", f"launch={json.dumps(engine.launch())}", *network)
+        for name, host in engine.hosts.items():
+            log = (there / "hosts" / f"{name}.log").read_text()
+            assert "joins the run server at tcp://head.example:" in log and f"bound to {host.address}, known as {name}.example" in log
+    assert results(there) == results(here)

@@ -194,6 +194,29 @@ class Ssh(OnSite):
         return [process for process in host.processes() if "@notty" in " ".join(_words(process))]
 
 
+class SshByNames(Ssh):
+    """Machines that know each other and the run server by names, each by addresses of its own: the first host knows the run server's
+    machine by its first address, the second by another one; this machine knows none of the names."""
+
+    def set_up(self, site: Site) -> None:
+        other = f"{site.address.rpartition('.')[0]}.253"
+        device = next(name for name, found in psutil.net_if_addrs().items() if any(one.address == site.address for one in found))
+        site.ip(f"addr add {other}/24 dev {device}")
+        files = {}
+        for host, head in zip(site.hosts, (site.address, other), strict=True):
+            files[host.name] = self.directory / f"{host.name}.hosts"
+            names = "".join(f"{each.address} {each.name}.example\n" for each in site.hosts)
+            files[host.name].write_text(f"127.0.0.1 localhost\n{head} head.example\n{names}")
+        self.servers = SshServers(site.hosts, self.directory, files)
+        self.servers.set_up()
+
+    def launch(self) -> dict[str, Any]:
+        launch = super().launch()
+        for host in launch["ssh"]["hosts"]:
+            host["advertise"] = f"{host['name']}.example"
+        return launch
+
+
 class Slurm(OnSite):
     """slurmd on each host; slurmctld and the run server are in the root namespace."""
 
