@@ -11,13 +11,14 @@ BENCH ?= remote_stepping averaging threads footprint
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help up test test-slow lint format docs bench setup constraints clean-env
+.PHONY: help up test test-slow test-engines lint format docs bench setup constraints clean-env
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up         environment, then the run of $(CONFIG) to its end"
 	@echo "make test       environment with the test extra, then all quick tests"
 	@echo "make test-slow  the slow tests only"
+	@echo "make test-engines  tests of launch engines on several hosts; without root, ssh, Slurm or Ray those that need it are skipped"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format and sort imports"
 	@echo "make docs       docs/messages.md anew, from the code"
@@ -30,11 +31,15 @@ up: setup
 
 test:
 	@$(PYTHON) scripts/setup_env.py --extras test
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not engines" $(PYTEST_ARGS)
 
 test-slow:
 	@$(PYTHON) scripts/setup_env.py --extras test
 	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+test-engines:
+	@$(PYTHON) scripts/setup_env.py --extras test,ray || $(PYTHON) scripts/setup_env.py --extras test
+	$(PYTEST) -m "engines and not slow" tests/engines $(PYTEST_ARGS)
 
 lint:
 	@$(PYTHON) scripts/setup_env.py --extras dev

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from .site import Site, why_impossible
 from .slurm_cluster import SlurmCluster, why_no_slurm
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder is for `make test-engines`: it needs root and the engines' programs, and as long as all the rest."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("engines")
+
 
 BuildSite = Callable[[int], Site]
 
