@@ -59,7 +59,8 @@ def _engines() -> Check:
         ray = f"ray {metadata.version('ray')}"
     except metadata.PackageNotFoundError:
         ray = "ray (not installed: pip install 'murmuration[ray]')"
-    return Check("ok", "engines", f"local, {ray}, {_slurm()}")
+    ssh = "ssh" if shutil.which("ssh") else "ssh (not installed: OpenSSH's client)"
+    return Check("ok", "engines", f"local, {ray}, {_slurm()}, {ssh}")
 
 
 def _slurm() -> str:
