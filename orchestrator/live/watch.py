@@ -165,7 +165,8 @@ class Watcher:
         try:
             snapshot = self._connected().status(leash=self.mode == "lead", timeout=ANSWER)
         except Unreachable:
-            if runs.read(self.directory).alive and not self._silent:
+            # A run server that is about to end takes its address away first.
+            if (self.directory / "control.json").is_file() and runs.read(self.directory).alive and not self._silent:
                 self._silent = True
                 self._notice(f"the run server has not answered for {ANSWER:.0f} s; still trying (its log: {self.directory}/server.log)")
             return

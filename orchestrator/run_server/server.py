@@ -55,6 +55,7 @@ from protocols.transport import Identity, Transport, TransportOptions
 from protocols.transport.sockets import advertised
 
 logger = logging.getLogger(__name__)
+_held: list[RunLock] = []
 
 
 def serve(
@@ -66,16 +67,14 @@ def serve(
     """Lead the run in `directory` to its end; the exit code of the run. `roles` maps each role to its entry point."""
     files = RunFiles(directory)
     configuration_json = files.configuration_json()
-    lock = RunLock(files.directory)
-    try:
-        outcome = _Server(files, configuration_json, start_timeout, roles, preload).run()
-        files.control.unlink(missing_ok=True)
-        remove_keys(files.keys)
-        files.update(state=outcome.state, exit_code=int(outcome.exit_code), reason=outcome.reason, ended=utc_now())
-        logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
-        return int(outcome.exit_code)
-    finally:
-        lock.release()
+    # Held until this process is gone, not a moment less: who finds it free may rely on nothing of the run being left.
+    _held.append(RunLock(files.directory))
+    outcome = _Server(files, configuration_json, start_timeout, roles, preload).run()
+    files.control.unlink(missing_ok=True)
+    remove_keys(files.keys)
+    files.update(state=outcome.state, exit_code=int(outcome.exit_code), reason=outcome.reason, ended=utc_now())
+    logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
+    return int(outcome.exit_code)
 
 
 class _Server:
