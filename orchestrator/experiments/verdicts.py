@@ -1,0 +1,114 @@
+"""Whether what an experiment file expects has come true, and the numbers that this rests on."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.experiments.design import Design, Expectation
+from orchestrator.statistics.aggregates import Aggregate, interquartile_mean, mean, median
+from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.comparison import contrast, probability_of_improvement
+from orchestrator.statistics.estimate import Estimate
+from orchestrator.statistics.table import Table
+
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_AGGREGATES: Mapping[str, Aggregate] = {"mean": mean, "median": median}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One expectation against what was measured.
+
+    `group` is the estimate of the group, `baseline` that of the group it is held against (None without `relative_to`), `compared` the
+    ratio, difference or probability of both. `measured` is the number that was compared with `expectation.value`; None where it cannot be
+    known, and then `holds` is None, and `why` says why.
+    """
+
+    expectation: Expectation
+    holds: bool | None
+    measured: float | None
+    group: Estimate
+    baseline: Estimate | None = None
+    compared: Estimate | None = None
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """`holds: return iqm where topology=complete, delay=100ms relative to delay=0ms >= 0.95: measured 0.97 [0.94, 1.00] n=10`."""
+        word = {True: "holds", False: "FAILS", None: "cannot be judged"}[self.holds]
+        shown = self.compared or self.group
+        said = f"measured {shown.text('.4g')}" if self.measured is not None else self.why
+        if self.measured is not None and self.expectation.statistic in ("lower", "upper"):
+            said = f"measured {self.measured:.4g}, of {shown.text('.4g')}"
+        return f"{word}: {claim(self.expectation)}: {said}"
+
+    def record(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            **self.expectation.model_dump(mode="json"),
+            "holds": self.holds,
+            "measured": self.measured,
+            "text": self.text,
+            "group": self.group.record(),
+            "baseline": self.baseline.record() if self.baseline is not None else None,
+            "compared": self.compared.record() if self.compared is not None else None,
+        }
+
+
+def claim(expected: Expectation) -> str:
+    """`return iqm where topology=complete, delay=100ms relative to delay=0ms >= 0.95`."""
+    text = f"{expected.metric} {expected.statistic}"
+    if expected.where:
+        text += f" where {_labels(expected.where)}"
+    if expected.relative_to is not None:
+        how = " minus that" if expected.by == "difference" and expected.statistic != "probability_of_improvement" else " relative to that"
+        text += f"{how} where {_labels(expected.relative_to) or 'any'}"
+    return f"{text} {expected.op} {expected.value:g}"
+
+
+def _labels(chosen: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={label}" for name, label in chosen.items())
+
+
+def judge(design: Design, table: Table) -> tuple[Verdict, ...]:
+    """Every expectation, in the order of the file."""
+    return tuple(_judge(design, table, expected) for expected in design.expect)
+
+
+def _judge(design: Design, table: Table, expected: Expectation) -> Verdict:
+    higher = design.measure_named(expected.metric).higher == "better"
+    aggregate = _AGGREGATES.get(expected.statistic, interquartile_mean)
+    sample = table.sample(expected.metric, expected.where)
+    group = estimate(sample, aggregate)
+    if expected.relative_to is None:
+        return _verdict(expected, group, group, None, None)
+    reference = table.sample(expected.metric, {**expected.where, **expected.relative_to})
+    baseline = estimate(reference, aggregate)
+    if expected.statistic == "probability_of_improvement":
+        compared = probability_of_improvement(sample, reference, higher=higher)
+    else:
+        compared = contrast(sample, reference, aggregate, expected.by)
+    return _verdict(expected, compared, group, baseline, compared)
+
+
+def _verdict(expected: Expectation, shown: Estimate, group: Estimate, baseline: Estimate | None, compared: Estimate | None) -> Verdict:
+    measured, why = shown.value, ""
+    if expected.statistic in ("lower", "upper"):
+        measured = None if shown.interval is None else shown.interval[expected.statistic == "upper"]
+        why = f"{shown.n} runs are too few for an interval, or it has none"
+    if not group.n or (baseline is not None and not baseline.n):
+        measured, why = None, f"no run of {'the group' if not group.n else 'the group it is held against'} has a figure"
+    elif shown.value is None:
+        measured, why = None, "a ratio to zero has no meaning; write by: difference"
+    holds = None if measured is None else _OPERATORS[expected.op](measured, expected.value)
+    return Verdict(expected, holds, measured, group, baseline, compared, "" if measured is not None else why)
