@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ def _extended(
     if not isinstance(value, str) or not value:
         problems.append(Problem(str(place), "extends", "is not the name of a file; write for example extends: base.yaml"))
         return None, None
-    base = here.parent / value
+    base = _short(here.parent / value)
     if base.resolve() in seen:
         problems.append(Problem(str(place), "extends", f"goes in a circle: {base} is already part of this chain"))
         return None, None
@@ -149,6 +150,12 @@ def _extended(
         problems.append(Problem(str(place), "extends", f"is more than {LONGEST_CHAIN} files long"))
         return None, None
     return base, place
+
+
+def _short(path: FilePath) -> FilePath:
+    """Without `..` in the middle, where that names the same file (beyond a link it may not)."""
+    short = FilePath(os.path.normpath(path))
+    return short if short.resolve() == path.resolve() else path
 
 
 def merge(base: Node, over: Node) -> Node:
