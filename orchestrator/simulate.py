@@ -17,7 +17,7 @@ import numpy as np
 
 from agent_node.settings import ConsensusSettings
 from orchestrator.config import Configuration
-from orchestrator.configuration import load
+from orchestrator.configuration import Loaded, load
 from orchestrator.configuration.checks import Rule
 from orchestrator.configuration.rules import RULES
 from orchestrator.simulated import Episodes, Outcome, Request
@@ -45,7 +45,7 @@ _PROGRESS = 2.0
 _PARTS = ("network", "faults", "exchange", "agents.count")
 
 
-def configured(path: Path, overrides: Sequence[str], request: Request) -> Configuration:
+def loaded(path: Path, overrides: Sequence[str], request: Request) -> Loaded:
     """The configuration with as many agents as asked for: `Problems` names what does not go together, as for `up`, but only where it
     matters here."""
 
@@ -60,7 +60,12 @@ def configured(path: Path, overrides: Sequence[str], request: Request) -> Config
     def matters(rule: Rule) -> bool:
         return all(path.startswith(_PARTS) for path in rule.paths)
 
-    return load(path, overrides, rules=[rule for rule in RULES if matters(rule)], amend=amend).configuration
+    return load(path, overrides, rules=[rule for rule in RULES if matters(rule)], amend=amend)
+
+
+def configured(path: Path, overrides: Sequence[str], request: Request) -> Configuration:
+    """The configuration of `loaded` alone."""
+    return loaded(path, overrides, request).configuration
 
 
 class Simulation:

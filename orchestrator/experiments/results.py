@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from orchestrator.experiments.design import Design
-from orchestrator.experiments.verdicts import Verdict
-from orchestrator.statistics.table import Table
-
-State = Literal["DONE", "FAILED", "WAITING", "RUNNING"]
+from orchestrator.experiments.measure import failed_rows
+from orchestrator.experiments.measure import rows as measured
+from orchestrator.experiments.store import Planned, Record, State, Store
+from orchestrator.experiments.verdicts import Verdict, judge
+from orchestrator.run_files import write_json
+from orchestrator.statistics.table import Row, Table
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,77 @@ class Results:
     def count(self, state: State) -> int:
         """Cells in that state."""
         return sum(cell.state == state for cell in self.cells)
+
+
+def load(directory: Path) -> Results:
+    """Read an experiment from its directory: at any time, also while it runs. `UsageError` when there is none."""
+    with Store(directory) as store:
+        plan, records = store.plan(), store.records()
+        design = Design.model_validate_json(json.dumps(store.meta("design")), strict=True)
+    cells = tuple(_result(directory, planned, records[planned.identity]) for planned in plan)
+    rows: list[Row] = []
+    for cell in cells:
+        if cell.state == "DONE" and cell.directory is not None:
+            rows += measured(cell.directory, design.measure, cell.factors, cell.seed, design.with_ == "simulate")
+        else:
+            rows += failed_rows(design.measure, cell.factors, cell.seed, _why_not(cell))
+    table = Table.of(rows)
+    planned_ones = {cell.identity for cell in cells}
+    codes = {record.code for record in records.values() if record.identity not in planned_ones and record.state == "DONE"}
+    strangers = tuple(sorted(codes - {cell.code for cell in cells}))
+    return Results(design, directory, cells, table, judge(design, table), strangers)
+
+
+def _result(directory: Path, planned: Planned, record: Record) -> CellResult:
+    return CellResult(
+        factors=planned.factors,
+        seed=planned.seed,
+        state=record.state,
+        directory=directory / record.directory if record.directory is not None else None,
+        command=planned.command,
+        identity=planned.identity,
+        code=record.code,
+        seconds=record.seconds,
+        cpu_seconds=record.cpu_seconds,
+        failure=record.failure if record.state == "FAILED" else "",
+        attempts=record.attempts,
+    )
+
+
+def _why_not(cell: CellResult) -> str:
+    if cell.state == "FAILED":
+        return (cell.failure.splitlines() or ["it failed"])[0]
+    return {"RUNNING": "it has not ended yet"}.get(cell.state, "it has not been run yet")
+
+
+def write_tables(results: Results) -> None:
+    """Write `results.csv` (factors, seed, metric, value; sorted; nothing in it differs between two identical runs under the logical clock;
+    a figure that is missing has no value), `cells.csv` (what may differ: times, directories, failures) and `verdicts.json`, each whole."""
+    names = list(results.design.factors)
+    order = {measure.title: number for number, measure in enumerate(results.design.measure)}
+    grid = {(tuple(cell.factors.values()), cell.seed): number for number, cell in enumerate(results.cells)}
+    rows = sorted(results.table.rows, key=lambda row: (grid[tuple(row.factors[name] for name in names), row.seed], order[row.metric]))
+    _write_csv(
+        results.directory / "results.csv",
+        [*names, "seed", "metric", "value"],
+        [[*(row.factors[name] for name in names), row.seed, row.metric, "" if row.value is None else repr(row.value)] for row in rows],
+    )
+    facts = ["state", "attempts", "seconds", "cpu_seconds", "directory", "code", "identity", "command", "failure"]
+    _write_csv(
+        results.directory / "cells.csv",
+        [*names, "seed", *facts],
+        [
+            [*(cell.factors[name] for name in names), cell.seed, *("" if (fact := getattr(cell, name)) is None else fact for name in facts)]
+            for cell in results.cells
+        ],
+    )
+    write_json(results.directory / "verdicts.json", [verdict.record() for verdict in results.verdicts])
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    temporary.replace(path)

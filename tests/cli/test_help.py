@@ -18,6 +18,7 @@ COMMANDS = [
     "show",
     "topology",
     "simulate",
+    "experiment",
     "ps",
     "attach",
     "logs",

@@ -1,0 +1,229 @@
+"""`orchestrate experiment`: a grid of configurations times seeds, resumable at any moment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.common import Options, examples, options, print_error, print_json, print_text
+from protocols.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.experiments.cells import Cell
+    from orchestrator.experiments.reading import Read
+    from orchestrator.experiments.results import Results
+    from orchestrator.experiments.runner import Playing
+    from orchestrator.experiments.showing import PlainView
+
+EPILOG = examples(
+    "orchestrate experiment configs/experiments/smoke.yaml",
+    "orchestrate experiment configs/experiments/smoke.yaml --dry-run",
+    "orchestrate experiment delay_sweep.yaml --small --jobs 2",
+    "orchestrate experiment delay_sweep.yaml --only delay=50ms --only 'seed=0..2' --retry-failed",
+)
+DIRECTORY = typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("experiment", epilog=EPILOG)(experiment)
+
+
+def experiment(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", show_default=False)],
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Cells side by side; else as many as fit by cores and memory.", show_default=False),
+    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="As the file's section `small` changes it, as an experiment NAME-small.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, say how long it would take, and start nothing.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that have failed in former calls.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="FACTOR=VALUE", help="Only these cells: delay=0ms,50ms or seed=0..2; may be repeated."),
+    ] = None,
+    accept_code: Annotated[
+        list[str] | None,
+        typer.Option("--accept-code", metavar="VERSION", help="Take finished cells of this version of the code as they are."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line that says what runs.")] = False,
+    experiments_dir: Annotated[Path, DIRECTORY] = Path("experiments"),
+) -> None:
+    """Play every cell of the experiment in FILE that is not done yet, each as a run of its own, then judge and report.
+
+    May be interrupted at any moment and started again: finished cells are kept, interrupted ones go on. Ctrl-C stops running cells in
+    order; a second one at once. Ends with 0 when all is done and expectations hold, 1 when one does not, 20 when cells have failed, 3 for
+    a file that is wrong, 130 when it was interrupted.
+    """
+    play(options(context), file, jobs, small, dry_run, retry_failed, only or [], accept_code or [], plain, experiments_dir)
+
+
+def play(
+    settings: Options,
+    file: Path,
+    jobs: int | None = None,
+    small: bool = False,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    only: Sequence[str] = (),
+    accept_code: Sequence[str] = (),
+    plain: bool = False,
+    experiments_dir: Path = Path("experiments"),
+) -> None:
+    """What the command does; `typer.Exit` with its exit code."""
+    from orchestrator import configuration
+    from orchestrator.experiments import cells, planning
+    from orchestrator.experiments.reading import read
+    from orchestrator.versions import code_version
+
+    try:
+        found = read(file, small)
+        grid = cells.make(found)
+        selected = cells.select(grid.cells, found.design, only)
+    except configuration.Problems as problems:
+        if not settings.json:
+            raise
+        for problem in problems.problems:
+            print_json({"kind": "problem", **vars(problem)})
+        print_json({"kind": "end", "exit_code": int(problems.exit_code)})
+        raise typer.Exit(int(problems.exit_code)) from None
+    warnings = [*found.warnings, *grid.warnings]
+    if warnings:
+        print_error("\n".join([f"{file}: {configuration.counted(warnings)}", *configuration.lines(warnings)]))
+    code, directory = code_version(), experiments_dir / found.name
+    if dry_run:
+        records = planning.known(directory)
+        playing = planning.chosen(selected, records, code, accept_code)
+        _tell_of_other_code(planning.other_codes(selected, records, playing))
+        _draw(settings, found, directory, playing, jobs)
+        raise typer.Exit(int(ExitCode.OK))
+    raise typer.Exit(int(_lead(settings, found, grid.cells, selected, code, accept_code, retry_failed, jobs, plain, directory)))
+
+
+def _lead(
+    settings: Options,
+    found: Read,
+    every: Sequence[Cell],
+    selected: Sequence[Cell],
+    code: str,
+    accepted: Sequence[str],
+    retry_failed: bool,
+    jobs: int | None,
+    plain: bool,
+    directory: Path,
+) -> ExitCode:
+    from orchestrator.experiments import planning
+    from orchestrator.experiments.runner import Runner, machine_capacity
+    from orchestrator.experiments.store import Lock, Store
+    from orchestrator.live.signals import Interrupts
+    from protocols.errors import ResourceError
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{directory} can't be made: {error.strerror}; choose another place with --experiments-dir") from None
+    with Lock(directory), Store(directory, create=True) as store, Interrupts() as interrupts:
+        playing = planning.enter(store, found, every, code, accepted, retry_failed)
+        _tell_of_other_code(planning.other_codes(every, store.records(), playing))
+        wanted = {id(cell) for cell in selected}
+        view = _view(settings, plain, found, directory, store)
+        runner = Runner(
+            store, [one for one in playing if id(one.cell) in wanted], found.design.limits, machine_capacity(jobs), view, interrupts
+        )
+        try:
+            ended = runner.run()
+        finally:
+            view.close()
+        return _conclude(settings, found, directory, ended, runner.reason)
+
+
+def _view(settings: Options, plain: bool, found: Read, directory: Path, store: object) -> PlainView:
+    from orchestrator.experiments import showing
+    from orchestrator.experiments.measure import rows
+    from orchestrator.experiments.store import Store
+
+    design = found.design
+
+    def figure(playing: Playing) -> tuple[str, float | None]:
+        if not isinstance(store, Store) or (place := store.record(playing.identity).directory) is None:
+            return design.measure[0].title, None
+        row = rows(directory / place, design.measure[:1], playing.cell.factors, playing.cell.seed, design.with_ == "simulate")[0]
+        return row.metric, row.value
+
+    if settings.json:
+        return showing.JsonView(sys.stdout, found.name, design.shape(), figure)
+    if settings.verbosity < 0:
+        return showing.SilentView(sys.stdout, found.name, design.shape(), figure)
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return showing.PlainView(sys.stdout, found.name, design.shape(), figure)
+    return showing.TerminalView(settings.console(), found.name, design.shape(), figure)
+
+
+def _tell_of_other_code(others: dict[str, int]) -> None:
+    for code, count in others.items():
+        print_error(
+            f"{count} of these cells are done with other code, {code}; they are not used, since results of different code are never mixed. "
+            f"To take them as they are: --accept-code '{code}'"
+        )
+
+
+def _conclude(settings: Options, found: Read, directory: Path, ended: ExitCode, reason: str) -> ExitCode:
+    """Tables, verdicts and report, whatever is there; the exit code."""
+    from orchestrator.experiments.results import load, write_tables
+
+    results = load(directory)
+    write_tables(results)
+    page = None if ended == ExitCode.INTERRUPTED else _report(results, directory)
+    finished = results.count("DONE") == len(results.cells)
+    broken = [one for one in results.verdicts if one.holds is False or (one.holds is None and finished)]
+    code = ExitCode.EXPECTATION_FAILED if ended == ExitCode.OK and broken else ended
+    counts = {state: results.count(state) for state in ("DONE", "FAILED", "WAITING")}
+    if settings.json:
+        for verdict in results.verdicts:
+            print_json({"kind": "verdict", **verdict.record()})
+        files = {"results": str(directory / "results.csv"), "report": str(page) if page is not None else None}
+        print_json({"kind": "end", "exit_code": int(code), "directory": str(directory), "cells": counts, "reason": reason, **files})
+        return code
+    if settings.verbosity < 0:
+        return code
+    for verdict in results.verdicts:
+        print_text(verdict.text)
+    if reason:
+        print_error(reason)
+    where = f"results: {directory / 'results.csv'}" + (f"   report: {page}" if page is not None else "")
+    print_text(f"{counts['DONE']} of {len(results.cells)} cells done, {counts['FAILED']} failed.   {where}")
+    if counts["FAILED"]:
+        print_text("try the failed ones again with --retry-failed; their logs are in the directories that cells.csv names")
+    if counts["WAITING"]:
+        print_text(f"go on with: orchestrate experiment {found.path}{' --small' if found.small else ''}")
+    return code
+
+
+def _report(results: Results, directory: Path) -> Path | None:
+    """The page, where what draws it is installed; what is wrong with it changes nothing about the experiment."""
+    from importlib import import_module
+
+    try:
+        page = import_module("orchestrator.report").report(results, directory)
+    except ModuleNotFoundError as error:
+        print_error(f"no report was made: {error.name} is not installed; pip install -c constraints.txt -e '.[report]'")
+        return None
+    return page if isinstance(page, Path) else None
+
+
+def _draw(settings: Options, found: Read, directory: Path, playing: Sequence[Playing], jobs: int | None) -> None:
+    """Say what would be done."""
+    from orchestrator.experiments.dry_run import facts, text
+
+    told = facts(found, directory, playing, jobs)
+    if settings.json:
+        print_json(told.record())
+    else:
+        print_text(text(told))

@@ -1,0 +1,246 @@
+"""A design becomes cells: one for each combination of factors and each seed, with its whole configuration, checked before any starts.
+
+The identity of a cell is SHA-256 over what can change its results: the digest of its configuration (how often figures are written counts
+here: windows of other lengths are other figures), the settings of a simulation, the seed, and the version of the code. Cells of other code
+or another configuration are other cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from orchestrator.config import Configuration
+from orchestrator.configuration.errors import Problem, Problems
+from orchestrator.configuration.loader import Loaded, in_order, load
+from orchestrator.configuration.locations import Location, Path
+from orchestrator.configuration.resolved import flow
+from orchestrator.experiments.design import Design, Simulated
+from orchestrator.experiments.reading import SIMULATED, Read, entry_location
+from protocols.errors import UsageError
+
+_ARGUMENT = re.compile(r"argument (\d+)")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination with one seed."""
+
+    factors: Mapping[str, str]
+    seed: int
+    overrides: tuple[str, ...]
+    """arguments that make it of the base"""
+    loaded: Loaded = field(repr=False)
+    simulated: Simulated | None
+    """settings of the simulation; None for a run of processes"""
+    command: str
+    """the command that repeats it"""
+
+    @property
+    def configuration(self) -> Configuration:
+        """As checked."""
+        return self.loaded.configuration
+
+    def identity(self, code: str) -> str:
+        """SHA-256 (hexadecimal) of configuration, code and seed."""
+        simulated = self.simulated.model_dump(mode="json") if self.simulated is not None else None
+        parts = [self.loaded.digest, self.configuration.metrics.every, simulated, self.seed, code]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """`delay=50ms topology=ring seed 3`."""
+        return " ".join([*(f"{name}={label}" for name, label in self.factors.items()), f"seed {self.seed}"])
+
+    @property
+    def nodes(self) -> int:
+        """Processes of the run that learn or play; 1 for a simulation."""
+        return 1 if self.simulated is not None else self.configuration.agents.count + 1
+
+    @property
+    def cores(self) -> float:
+        """Processor cores by the configuration; a simulation computes on one."""
+        resources = self.configuration.launch.resources
+        return 1.0 if self.simulated is not None else resources.agent.cores * self.configuration.agents.count + resources.env.cores
+
+    @property
+    def memory(self) -> int:
+        """Bytes by the configuration, until it is known better."""
+        resources = self.configuration.launch.resources
+        return 2**29 if self.simulated is not None else resources.agent.memory * self.configuration.agents.count + resources.env.memory
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a design, in the order of the grid and then by seed, and what deserves a warning."""
+
+    cells: tuple[Cell, ...]
+    warnings: tuple[Problem, ...]
+
+
+def slug(text: str, longest: int) -> str:
+    """Small letters, digits and dashes, for names of directories."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:longest].strip("-") or "x"
+
+
+@dataclass(frozen=True)
+class _Override:
+    key: str
+    value: object
+    location: Location
+
+    @property
+    def argument(self) -> str:
+        return f"{self.key}={flow(self.value)}"
+
+
+def make(read: Read) -> Grid:
+    """Every cell with its checked configuration. `Problems` names each mistake once, at its place in the experiment file or in the base,
+    and the cells that have it where these are not all."""
+    design = read.design
+    found: dict[Problem, list[str]] = {}
+    cells: list[Cell] = []
+    combinations = design.combinations()
+    for factors in combinations:
+        overrides = _overrides(read, factors)
+        for seed in design.seeds:
+            cell = _cell(read, factors, seed, overrides, found)
+            if cell is not None:
+                cells.append(cell)
+    count = len(combinations) * len(design.seeds)
+    problems = [_of_cells(problem, labels, count) for problem, labels in found.items()]
+    if not any(problem.severity == "error" for problem in problems):
+        problems += _same(cells, read)
+    if any(problem.severity == "error" for problem in problems):
+        raise Problems(f"{read.path} and {read.base}", in_order(problems))
+    return Grid(tuple(cells), tuple(in_order(problems)))
+
+
+def _overrides(read: Read, factors: Mapping[str, str]) -> list[_Override]:
+    """What all cells have in common, then the factors: later ones win."""
+    design = read.design
+    given = [_Override(key, value, read.location(("set", key))) for key, value in design.set.items()]
+    for name, label in factors.items():
+        factor = design.factors[name]
+        part = label if isinstance(factor.values, dict) else list(factor.levels()).index(label)
+        at: Path = ("factors", name, "values", part)
+        for key, value in factor.levels()[label].items():
+            where = read.location(at if factor.key is not None else (*at, "set", key))
+            given.append(_Override(key, value, where))
+    return given
+
+
+def _cell(
+    read: Read, factors: Mapping[str, str], seed: int, overrides: Sequence[_Override], found: dict[Problem, list[str]]
+) -> Cell | None:
+    design = read.design
+    label = " ".join([*(f"{name}={value}" for name, value in factors.items()), f"seed {seed}"])
+    of_configuration = [one for one in overrides if not one.key.startswith(SIMULATED)]
+    arguments = tuple(one.argument for one in of_configuration)
+    try:
+        simulated = _simulated(design, overrides)
+        loaded = _load(read.base, arguments, seed, simulated)
+    except Problems as problems:
+        _note(problems.problems, of_configuration, read, label, found)
+        return None
+    _note(loaded.warnings, of_configuration, read, label, found)
+    return Cell(dict(factors), seed, arguments, loaded, simulated, command_of(read.base, arguments, seed, simulated))
+
+
+def _simulated(design: Design, overrides: Iterable[_Override]) -> Simulated | None:
+    if design.with_ != "simulate":
+        return None
+    settings = design.simulate.model_dump(mode="json")
+    for one in overrides:
+        if one.key.startswith(SIMULATED):
+            name = one.key.removeprefix(SIMULATED)
+            try:
+                Simulated.model_validate_json(json.dumps({**settings, name: one.value}), strict=True)
+            except ValidationError as error:
+                said = error.errors(include_url=False)[0]
+                rule = f"unknown key; here may stand {', '.join(settings)}" if said["type"] == "extra_forbidden" else said["msg"]
+                raise Problems("", [Problem(str(one.location), one.key, rule)]) from None
+            settings[name] = one.value
+    return Simulated.model_validate_json(json.dumps(settings), strict=True)
+
+
+def _load(base: FilePath, arguments: Sequence[str], seed: int, simulated: Simulated | None) -> Loaded:
+    if simulated is None:
+        return load(base, arguments, {"seed": seed})
+    from orchestrator.simulate import loaded
+    from orchestrator.simulated import Request
+
+    return loaded(base, arguments, Request(**simulated.model_dump(), seed=seed))
+
+
+def _note(problems: Iterable[Problem], overrides: Sequence[_Override], read: Read, label: str, found: dict[Problem, list[str]]) -> None:
+    """Places `argument n` become those of the experiment file."""
+    for problem in problems:
+        match = _ARGUMENT.fullmatch(problem.place)
+        location = str(overrides[int(match[1]) - 1].location) if match is not None else problem.place
+        if problem.place == str(read.base) and "no such file" in problem.text:
+            location = f"{entry_location(read.tree, ('base',))}"
+            problem = Problem(location, "base", f"there is no file {read.base}", None, problem.severity)
+        known = Problem(location, problem.path, problem.text, problem.suggestion, problem.severity)
+        found.setdefault(known, []).append(label)
+
+
+def _of_cells(problem: Problem, labels: Sequence[str], count: int) -> Problem:
+    if len(labels) == count:
+        return problem
+    others = f" and {len(labels) - 1} more cells" if len(labels) > 1 else ""
+    return Problem(problem.place, problem.path, f"{problem.text} (in {labels[0]}{others})", problem.suggestion, problem.severity)
+
+
+def _same(cells: Sequence[Cell], read: Read) -> list[Problem]:
+    """Two combinations that make the same run: a factor that changes nothing of what counts."""
+    seen: dict[str, Cell] = {}
+    problems = []
+    for cell in cells:
+        other = seen.setdefault(cell.identity(""), cell)
+        if other is not cell:
+            differing = [name for name, label in cell.factors.items() if other.factors[name] != label]
+            place = str(entry_location(read.tree, ("factors", differing[0])))
+            rule = f"{cell.label} and {other.label} are the same run: nothing that can change results differs between them"
+            problems.append(Problem(place, f"factors.{differing[0]}", rule))
+            break
+    return problems
+
+
+def command_of(base: FilePath, arguments: Sequence[str], seed: int, simulated: Simulated | None) -> str:
+    """One line that repeats a cell."""
+    words = ["orchestrate", "up" if simulated is None else "simulate", str(base), *arguments, "--seed", str(seed)]
+    for name, value in (simulated.model_dump(exclude_defaults=True) if simulated is not None else {}).items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def select(cells: Sequence[Cell], design: Design, chosen: Sequence[str]) -> list[Cell]:
+    """Those cells that fit all of `chosen`: `delay=0ms,50ms` or `seed=0..2`. `UsageError` for what no cell could fit."""
+    from orchestrator.experiments.design import parse_seeds
+
+    kept = list(cells)
+    known = design.labels()
+    for text in chosen:
+        name, sign, wanted = text.partition("=")
+        if not sign or (name not in known and name != "seed"):
+            raise UsageError(f'--only: "{text}" is not FACTOR=VALUE; factors are {", ".join([*known, "seed"])}')
+        if name == "seed":
+            try:
+                seeds = parse_seeds(wanted if ".." in wanted else [int(part) for part in wanted.split(",")])
+            except ValueError:
+                raise UsageError(f'--only: "{text}": seeds are written as 3, 0,2,4 or 0..4') from None
+            kept = [cell for cell in kept if cell.seed in seeds]
+            continue
+        labels = wanted.split(",")
+        if wrong := [label for label in labels if label not in known[name]]:
+            raise UsageError(f"--only: {wrong[0]} is no value of {name}; values are {', '.join(known[name])}")
+        kept = [cell for cell in kept if cell.factors[name] in labels]
+    return kept

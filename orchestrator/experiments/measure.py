@@ -1,0 +1,173 @@
+"""A finished run and a `measure:` entry: a value and a curve.
+
+The curve has a point for each step at which the figure was written. Steps are those of the figure's own axis (environment steps at `env-0`
+and agents, rounds for `consensus.*` of `run`); where a step occurs twice, as after a resumed run, the later line counts. The value is made
+of the points in the last `over` of the steps: those with step > (1 - share) * last step. A figure of several agents is the mean over them:
+of their values, and of their curves where all have points (linear in between).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.experiments.design import Measure
+from orchestrator.run_files import read_lines
+from orchestrator.runs import read_json
+from orchestrator.statistics.curves import at_steps, common_steps
+from orchestrator.statistics.table import Curve, Floats, Row
+
+_FIRST = ("env-0", "run")
+"""whose figure it is where several nodes have one of that name, and the file doesn't say"""
+_SIMULATED_CURVES = ("disagreement", "error")
+_OF: Mapping[str, Callable[[Floats], Any]] = {"mean": np.mean, "max": np.max, "min": np.min, "last": lambda values: values[-1]}
+
+
+class NotMeasured(Exception):
+    """The run has no such figure; the text says what is missing."""
+
+
+@dataclass
+class RunFigures:
+    """The figures of one finished run; files are read once, whatever is asked of them."""
+
+    directory: Path
+    wanted: frozenset[str]
+    """names of figures that will be asked for"""
+    _curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
+    _names: set[str] = field(default_factory=set, repr=False)
+    _summary: dict[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, directory: Path, measures: Sequence[Measure]) -> RunFigures:
+        """Read what these measures need."""
+        found = cls(directory, frozenset(measure.metric for measure in measures))
+        for path in sorted(directory.glob("nodes/*/metrics.jsonl")) + sorted(directory.glob("nodes/*/usage.jsonl")):
+            found._read(path)
+        return found
+
+    def _read(self, path: Path) -> None:
+        points: dict[str, dict[float, float]] = {}
+        for line in read_lines(path):
+            name, step, value = line.get("name"), line.get("step"), line.get("value")
+            if isinstance(name, str):
+                self._names.add(name)
+            if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
+                points.setdefault(str(name), {})[float(step)] = float(value)
+        for name, values in points.items():
+            steps = sorted(values)
+            self._curves.setdefault(name, {})[path.parent.name] = Curve(np.array(steps), np.array([values[step] for step in steps]))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`."""
+        if self._summary is None:
+            self._summary = read_json(self.directory / "summary.json")
+        return self._summary
+
+    def value(self, measure: Measure) -> tuple[float, Curve | None]:
+        """The figure, and its curve where it has one. `NotMeasured` when there is none."""
+        if measure.node == "summary":
+            return number_at(self.summary, measure.metric), None
+        if measure.node == "faults":
+            return self._fault(measure.metric), None
+        curves = self._of(measure)
+        values = [part_of(curve, measure) for curve in curves]
+        return float(np.mean(values)), curves[0] if len(curves) == 1 else _mean(curves)
+
+    def _of(self, measure: Measure) -> list[Curve]:
+        by_node = self._curves.get(measure.metric, {})
+        if not by_node:
+            near = get_close_matches(measure.metric, self._names, 1)
+            hint = f"; there is {near[0]}" if near else ""
+            raise NotMeasured(f"no node has written {measure.metric}{hint}")
+        if measure.node is None:
+            first = next((node for node in _FIRST if node in by_node), None)
+            return [by_node[first]] if first is not None else list(by_node.values())
+        chosen = [curve for node, curve in by_node.items() if fnmatchcase(node, measure.node)]
+        if not chosen:
+            raise NotMeasured(f"{measure.node} has not written {measure.metric}; {', '.join(by_node)} has")
+        return chosen
+
+    def _fault(self, metric: str) -> float:
+        figures = read_json(self.directory / "verdict.json").get("figures") or (self.summary.get("faults") or {}).get("figures") or {}
+        if metric not in figures:
+            near = get_close_matches(metric, figures, 1)
+            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; there is {near[0]}" if near else ""))
+        value = figures[metric]
+        return inf if value in (None, "never") else float(value)
+
+
+def number_at(record: Mapping[str, Any], path: str) -> float:
+    """The number at a dotted path; keys may have dots themselves (nodes.agent-0.metrics.loss.policy.last), and lists have indices."""
+    here: Any = record
+    parts = path.split(".")
+    while parts:
+        if isinstance(here, list) and parts[0].isdigit() and int(parts[0]) < len(here):
+            here = here[int(parts.pop(0))]
+            continue
+        length = next((n for n in range(len(parts), 0, -1) if isinstance(here, dict) and ".".join(parts[:n]) in here), 0)
+        if not length:
+            raise NotMeasured(f"the summary has no {path}: nothing is called {parts[0]} there")
+        here = here[".".join(parts[:length])]
+        parts = parts[length:]
+    if isinstance(here, bool):
+        return float(here)
+    if not isinstance(here, (int, float)):
+        raise NotMeasured(f"{path} of the summary is {json.dumps(here)[:60]}, no number")
+    return float(here)
+
+
+def part_of(curve: Curve, measure: Measure) -> float:
+    """What `over` and `of` make of a curve; at least its last point counts."""
+    share = measure.final_share
+    if share >= 1.0:
+        return float(_OF[measure.of](curve.values))
+    inside = curve.values[curve.steps > (1.0 - share) * curve.end] if share > 0 else curve.values[-1:]
+    return float(_OF[measure.of](inside if inside.size else curve.values[-1:]))
+
+
+def _mean(curves: Sequence[Curve]) -> Curve | None:
+    steps = common_steps(curves)
+    values = np.mean([at_steps(curve, steps) for curve in curves], axis=0)
+    known = np.isfinite(values)
+    return Curve(steps[known], values[known]) if known.any() else None
+
+
+def rows(directory: Path, measures: Sequence[Measure], factors: Mapping[str, str], seed: int, simulated: bool) -> list[Row]:
+    """One row for each measure of a finished cell; a figure that is not there is a row with its reason."""
+    if not (directory / "summary.json").is_file():
+        return failed_rows(measures, factors, seed, f"its directory {directory} is gone, or has no summary.json")
+    figures = RunFigures.of(directory, measures)
+    found = []
+    for measure in measures:
+        try:
+            value, curve = simulated_value(figures.summary, measure) if simulated else figures.value(measure)
+            found.append(Row(dict(factors), seed, measure.title, value, curve))
+        except NotMeasured as missing:
+            found.append(Row(dict(factors), seed, measure.title, failure=str(missing)))
+    return found
+
+
+def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str) -> list[Row]:
+    """One row for each measure of a cell that has none."""
+    return [Row(dict(factors), seed, measure.title, failure=failure) for measure in measures]
+
+
+def simulated_value(outcome: Mapping[str, Any], measure: Measure) -> tuple[float, Curve | None]:
+    """A figure of a simulation: that of its outcome at the end; `disagreement` and `error` have curves over rounds."""
+    value = number_at({name: one for name, one in outcome.items() if name != "curve"}, measure.metric)
+    curve = outcome.get("curve") or {}
+    if measure.metric not in _SIMULATED_CURVES or not curve.get("rounds"):
+        return value, None
+    points = {float(step): float(one) for step, one in zip(curve["rounds"], curve[measure.metric], strict=True) if isfinite(one)}
+    steps = sorted(points)
+    return value, Curve(np.array(steps), np.array([points[step] for step in steps])) if steps else None

@@ -1,0 +1,67 @@
+"""Which cells of the store an experiment consists of now: those of the present code, and of other code where that is accepted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.players import SUMMARY
+from orchestrator.experiments.reading import Read
+from orchestrator.experiments.runner import Playing
+from orchestrator.experiments.store import FILE, Planned, Record, Store
+from protocols.errors import UsageError
+
+ORIGIN = "experiment.origin.yaml"
+"""the file as given, in the experiment's directory"""
+
+
+def known(directory: Path) -> dict[str, Record]:
+    """What the store says of all cells; nothing where there is none yet."""
+    if not (directory / FILE).is_file():
+        return {}
+    with Store(directory) as store:
+        return store.records()
+
+
+def chosen(cells: Sequence[Cell], records: Mapping[str, Record], code: str, accepted: Sequence[str] = ()) -> list[Playing]:
+    """Each cell with its record: of this code, or, where it is done with code that is accepted, of that."""
+    codes = {record.code for record in records.values()}
+    if wrong := [one for one in accepted if one not in codes]:
+        raise UsageError(
+            f'--accept-code: no cell was made with "{wrong[0]}"; there are cells of {", ".join(sorted(codes)) or "no code yet"}'
+        )
+    found = []
+    for cell in cells:
+        identities = [(cell.identity(one), one) for one in (code, *accepted)]
+        done = [pair for pair in identities if pair[0] in records and records[pair[0]].state == "DONE"]
+        identity, made_with = (done or identities)[0]
+        found.append(Playing(cell, identity, made_with, records.get(identity) or Record(identity, made_with)))
+    return found
+
+
+def other_codes(cells: Sequence[Cell], records: Mapping[str, Record], playing: Sequence[Playing]) -> dict[str, int]:
+    """Version of other code -> how many of these cells are done with it, and not done here."""
+    codes = {record.code for record in records.values() if record.state == "DONE"}
+    missing = [one for one in playing if one.record.state != "DONE"]
+    pairs = [(code, records.get(one.cell.identity(code))) for code in codes for one in missing]
+    counts = Counter(code for code, record in pairs if record is not None and record.state == "DONE")
+    return dict(sorted(counts.items()))
+
+
+def enter(store: Store, read: Read, cells: Sequence[Cell], code: str, accepted: Sequence[str], retry_failed: bool) -> list[Playing]:
+    """Write the plan into the store; the cells with their records. Finished cells whose directories are gone wait again, and with
+    `retry_failed` those that have failed."""
+    playing = chosen(cells, store.records(), code, accepted)
+    for one in playing:
+        record = one.record
+        if record.state == "DONE" and (record.directory is None or not (store.directory / record.directory / SUMMARY).is_file()):
+            store.forget_done(record.identity)
+    if retry_failed:
+        store.forget_failures(one.identity for one in playing)
+    plan = [(Planned(one.identity, one.cell.factors, one.cell.seed, one.cell.command), one.code) for one in playing]
+    design = read.design.model_dump(mode="json")
+    store.set_plan(plan, design=design, code=code, accepted=list(accepted), small=read.small, file=str(read.path.resolve()))
+    (store.directory / ORIGIN).write_text(read.source, encoding="utf-8")
+    return chosen(cells, store.records(), code, accepted)

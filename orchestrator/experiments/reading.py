@@ -1,0 +1,256 @@
+"""From an experiment file to a checked design, or to everything that is wrong with it, each mistake with its line and column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.configuration.errors import Problem, Problems, nearest
+from orchestrator.configuration.loader import in_order
+from orchestrator.configuration.locations import Entry, Location, Map, Node, Path, Scalar, changed, find, format_path, place
+from orchestrator.configuration.reader import Unreadable, read_file
+from orchestrator.configuration.resolved import flow
+from orchestrator.configuration.validation import validate
+from orchestrator.experiments.design import Design, Factor, Label
+from protocols.errors import SchemaError
+
+VERSION = 1
+MOST_CELLS = 100_000
+OWN_KEYS = {"seed": "seeds: says which seeds there are", "name": "cells get names of their own"}
+"""keys of a configuration that an experiment sets itself"""
+SIMULATED = "simulate."
+"""with this prefix a factor's key is one of the simulation, not of the configuration"""
+
+_STAND_INS: Mapping[str, Any] = {"version": 1, "name": "experiment", "base": "base.yaml", "measure": [{"metric": "return"}]}
+_LABEL: TypeAdapter[str] = TypeAdapter(Label)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A checked design, and where everything of it stands."""
+
+    path: FilePath
+    design: Design
+    tree: Node
+    source: str
+    """the text of the file"""
+    small: bool
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def base(self) -> FilePath:
+        """The configuration that is varied."""
+        return FilePath(os.path.normpath(self.path.parent / self.design.base))
+
+    @property
+    def name(self) -> str:
+        """Directory of the experiment: small forms have one of their own."""
+        return f"{self.design.name}-small" if self.small else self.design.name
+
+    def location(self, path: Path) -> Location:
+        """Where a value stands."""
+        return place(self.tree, path)
+
+
+def read(path: FilePath, small: bool = False) -> Read:
+    """Read and check an experiment file; with `small`, as its section `small` changes it. `Problems` with every mistake at once,
+    `SchemaError` for a file of a newer version."""
+    try:
+        tree, source, problems = read_file(path, str(path))
+    except Unreadable as unreadable:
+        raise Problems(str(path), in_order(unreadable.problems)) from unreadable
+    _refuse_newer(tree)
+    changed_tree = _small(tree, problems)
+    if small and "small" not in tree.entries:
+        problems.append(Problem(str(tree.location), "small", "there is no section small, which --small asks for"))
+    # The other form is checked too: who edits one should hear of what breaks the other.
+    forms = [changed_tree, tree] if small else [tree, changed_tree]
+    found = [_checked(form, problems) for form in forms]
+    design = found[0]
+    if design is None or any(problem.severity == "error" for problem in problems):
+        raise Problems(str(path), in_order(problems))
+    return Read(path, design, forms[0], source, small, tuple(in_order(problems)))
+
+
+def _refuse_newer(tree: Node) -> None:
+    version = find(tree, ("version",))
+    if isinstance(version, Scalar) and type(version.value) is int and version.value > VERSION:
+        raise SchemaError(f"{version.location}  version: {version.value} is newer than this program reads ({VERSION}); update it")
+
+
+def _small(tree: Node, problems: list[Problem]) -> Node:
+    """The tree as the section `small` changes it. What stands below `set.` there is laid over `set` after all that is in it."""
+    section = find(tree, ("small",))
+    if not isinstance(section, Map):
+        return tree
+    for key, entry in section.entries.items():
+        parts = tuple(key.split("."))
+        if parts[0] == "small" or not all(parts):
+            problems.append(Problem(str(entry.key), f"small.{key}", "is no path of this file; write for example factors.delay.values"))
+            continue
+        path: Path = ("set", ".".join(parts[1:])) if parts[0] == "set" and len(parts) > 1 else parts
+        try:
+            if path[0] == "set" and len(path) > 1:
+                tree = changed(tree, path, entry.key, lambda _: None)  # so that it comes last
+            tree = changed(tree, path, entry.key, lambda _, new=entry.value: new)  # type: ignore[misc]
+        except KeyError:
+            problems.append(Problem(str(entry.key), f"small.{key}", "there is no such place in this file"))
+    return tree
+
+
+def _checked(tree: Node, problems: list[Problem]) -> Design | None:
+    result = validate(tree, Design, _STAND_INS)
+    known = set(problems)
+    problems += [problem for problem in result.problems if problem not in known]
+    if result.model is None:
+        return None
+    for path, text, suggestion, at_key in _broken_rules(result.model):
+        if any(path[: len(broken)] == broken for broken in result.broken):
+            continue
+        problem = Problem(str(place(result.tree, path, key=at_key)), format_path(path), text, suggestion)
+        if problem not in problems:
+            problems.append(problem)
+    return result.model
+
+
+Broken = tuple[Path, str, str | None, bool]
+"""path, rule, nearest right name, whether the key (not the value) is meant"""
+
+
+def _broken_rules(design: Design) -> Iterator[Broken]:
+    """Rules between keys. What needs the labels of factors waits until these are right."""
+    broken = list(_factors(design))
+    yield from broken
+    yield from _settings(design)
+    yield from _measures(design)
+    if broken:
+        return
+    yield from _combinations(design)
+    yield from _groups(design)
+
+
+def _factors(design: Design) -> Iterator[Broken]:
+    setters: dict[str, str] = {}
+    for name, factor in design.factors.items():
+        at: Path = ("factors", name)
+        if name in ("seed", "metric", "value"):
+            yield at, f'"{name}" is a column of results.csv already; call it otherwise', None, True
+        if not factor.values:
+            yield (*at, "values"), "is empty: a factor has at least one value", None, False
+            continue
+        mistakes = list(_values(factor, at))
+        yield from mistakes
+        if mistakes:
+            continue
+        for key in dict.fromkeys(key for keys in factor.levels().values() for key in keys):
+            if (other := setters.setdefault(key, name)) != name:
+                yield (*at, "key"), f"sets {key}, as the factor {other} does: a key belongs to one factor", None, False
+            yield from _own_key(key, (*at, "key"))
+            if key.startswith(SIMULATED) and design.with_ != "simulate":
+                yield (*at, "key"), f"{key} is a key of simulations; write with: simulate", None, False
+
+
+def _values(factor: Factor, at: Path) -> Iterator[Broken]:
+    values: dict[Any, Any] = factor.values if isinstance(factor.values, dict) else dict(enumerate(factor.values))
+    if factor.key is None and isinstance(factor.values, list):
+        yield at, "has a list of values, but no key that they are of; write key: network.topology", None, False
+        return
+    seen: dict[str, Any] = {}
+    for part, value in values.items():
+        here: Path = (*at, "values", part)
+        label = part if isinstance(part, str) else flow(value)
+        if factor.key is None and not (
+            isinstance(value, dict) and set(value) == {"set"} and isinstance(value["set"], dict) and value["set"]
+        ):
+            yield here, "sets no keys; without key: a value is {set: {a.b: 1, c.d: 2}}", None, False
+        try:
+            _LABEL.validate_python(label)
+        except ValidationError:
+            rule = "with a comma or an equals sign, or too long; write values: {NAME: VALUE}" if isinstance(part, int) else "is no name"
+            yield here, f"{label!r} {rule}: names have 1 to 60 letters, without commas and equals signs", None, isinstance(part, str)
+        if label in seen:
+            yield here, f"{label} is given twice", None, False
+        seen[label] = value
+
+
+def _own_key(key: str, path: Path) -> Iterator[Broken]:
+    if key in OWN_KEYS:
+        yield path, f'"{key}" is set by the experiment itself: {OWN_KEYS[key]}', None, False
+
+
+def _settings(design: Design) -> Iterator[Broken]:
+    for key in design.set:
+        yield from _own_key(key, ("set", key))
+        if key.startswith(SIMULATED):
+            yield ("set", key), f"stands in the section simulate: write simulate: {{{key.removeprefix(SIMULATED)}: ...}}", None, True
+
+
+def _measures(design: Design) -> Iterator[Broken]:
+    titles: set[str] = set()
+    for number, measure in enumerate(design.measure):
+        if measure.title in titles:
+            yield ("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:', None, False
+        titles.add(measure.title)
+        if design.with_ == "simulate" and measure.node not in (None, "summary"):
+            yield ("measure", number, "node"), "a simulation has no nodes with figures; leave it out", None, False
+    for number, expected in enumerate(design.expect):
+        at: Path = ("expect", number)
+        if expected.metric not in titles:
+            yield (
+                (*at, "metric"),
+                f"{expected.metric} is not measured; measured are {', '.join(titles)}",
+                nearest(expected.metric, titles),
+                False,
+            )
+        if expected.statistic == "probability_of_improvement" and expected.relative_to is None:
+            yield at, "a probability of improvement is one over another group: give relative_to", None, False
+
+
+def _combinations(design: Design) -> Iterator[Broken]:
+    for number, cell in enumerate(design.cells or []):
+        at: Path = ("cells", number)
+        missing = [name for name in design.factors if name not in cell]
+        if missing:
+            yield at, f"gives no label of {', '.join(missing)}", None, False
+        yield from _labels(design, cell, at)
+        if cell in (design.cells or [])[:number]:
+            yield at, "is given twice", None, False
+    combinations = 1
+    for labels in design.labels().values():
+        combinations *= len(labels)
+    count = (combinations if design.cells is None else len(design.cells)) * len(design.seeds)
+    if count > MOST_CELLS:
+        yield (), f"has {count} cells; at most {MOST_CELLS} are read", None, False
+
+
+def _groups(design: Design) -> Iterator[Broken]:
+    if design.compare is not None:
+        yield from _labels(design, design.compare.baseline, ("compare", "baseline"))
+    for number, expected in enumerate(design.expect):
+        yield from _labels(design, expected.where, ("expect", number, "where"))
+        if expected.relative_to is not None:
+            yield from _labels(design, expected.relative_to, ("expect", number, "relative_to"))
+            if all(expected.where.get(name) == label for name, label in expected.relative_to.items()):
+                yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
+
+
+def _labels(design: Design, chosen: Mapping[str, str], at: Path) -> Iterator[Broken]:
+    known = design.labels()
+    for name, label in chosen.items():
+        if name not in known:
+            yield (*at, name), f"there is no factor {name}; factors are {', '.join(known) or 'none'}", nearest(name, known), True
+        elif label not in known[name]:
+            rule = f"{label} is no value of {name}; values are {', '.join(known[name])}"
+            yield (*at, name), rule, nearest(label, known[name]), False
+
+
+def entry_location(tree: Node, path: Path) -> Location:
+    """Where a key stands, for what is said of a whole entry."""
+    holder = find(tree, path[:-1])
+    entry: Entry | None = holder.entries.get(str(path[-1])) if isinstance(holder, Map) else None
+    return entry.key if entry is not None else place(tree, path)

@@ -1,0 +1,176 @@
+"""An experiment while it goes on: a line for each finished cell, and where a terminal looks on, one that says what runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+from orchestrator.experiments.players import Ended
+from orchestrator.experiments.runner import Playing, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+Figure = Callable[[Playing], tuple[str, float | None]]
+"""name and value of the first measure of a finished cell"""
+
+
+def spoken(seconds: float) -> str:
+    """`42 s`, `1 min 42 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def left_text(progress: Progress) -> str:
+    """`left about 2 h 10 min`; empty when nothing is left."""
+    if not progress.waiting and not progress.running:
+        return ""
+    return "left: unknown until the first cell is done" if progress.left is None else f"left about {spoken(progress.left)}"
+
+
+def heading(name: str, shape: str, progress: Progress) -> str:
+    """`delay_sweep  5 delays x 3 topologies x 5 seeds = 75 cells, 12 done before, 63 to run, 0 failed, left about 2 h 10 min`."""
+    parts = [shape, f"{progress.done} done before", f"{progress.waiting} to run", f"{progress.failed} failed"]
+    return f"{name}  {', '.join([*parts, *([left] if (left := left_text(progress)) else [])])}"
+
+
+class PlainView:
+    """Lines."""
+
+    def __init__(self, stream: IO[str], name: str, shape: str, figure: Figure) -> None:
+        self._stream = stream
+        self._name, self._shape, self._figure = name, shape, figure
+
+    def begin(self, progress: Progress) -> None:
+        """See `runner.View`."""
+        self.notice(heading(self._name, self._shape, progress))
+
+    def finished(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> None:
+        """See `runner.View`."""
+        self.notice(self._line(playing, ended, again, progress))
+
+    def _line(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> str:
+        width = len(str(progress.total))
+        parts = [f"{progress.done + progress.failed:>{width}}/{progress.total}", f"{playing.cell.label}"]
+        if ended.state == "DONE":
+            name, value = self._figure(playing)
+            parts += [
+                "DONE",
+                *([spoken(ended.seconds)] if ended.seconds is not None else []),
+                f"{name} {'-' if value is None else f'{value:.4g}'}",
+            ]
+        elif ended.state == "HELD":
+            parts += ["interrupted", *([ended.failure] if ended.failure else [])]
+        else:
+            reason = ended.failure if not again else (ended.failure.splitlines() or [""])[0]
+            parts += ["FAILED, will be tried again" if again else "FAILED", reason]
+        return "  ".join([*parts, *([left] if ended.state == "DONE" and (left := left_text(progress)) else [])])
+
+    def show(self, progress: Progress) -> None:
+        """See `runner.View`."""
+
+    def notice(self, text: str) -> None:
+        """See `runner.View`."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing more will be shown."""
+
+
+class TerminalView(PlainView):
+    """Lines, and below them what runs now."""
+
+    def __init__(self, console: Console, name: str, shape: str, figure: Figure) -> None:
+        super().__init__(console.file, name, shape, figure)
+        self._console = console
+        self._status: Status | None = None
+
+    def show(self, progress: Progress) -> None:
+        """See `runner.View`."""
+        from rich.text import Text
+
+        if not progress.running:
+            return
+        names = ", ".join(progress.running[:2]) + (f" and {len(progress.running) - 2} more" if len(progress.running) > 2 else "")
+        text = Text(f"{progress.done} of {progress.total} done, {progress.failed} failed; running {names}; {left_text(progress)}", "dim")
+        if self._status is None:
+            self._status = self._console.status(text, spinner="line")
+            self._status.start()
+        else:
+            self._status.update(text)
+
+    def notice(self, text: str) -> None:
+        """See `runner.View`."""
+        from rich.text import Text
+
+        self._console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        """See `PlainView`."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+class JsonView(PlainView):
+    """One JSON object a line: `experiment` at first, `progress` every few seconds, `cell` for each that has ended, `notice`."""
+
+    every = 5.0
+
+    def __init__(self, stream: IO[str], name: str, shape: str, figure: Figure) -> None:
+        super().__init__(stream, name, shape, figure)
+        self._next = 0.0
+
+    def begin(self, progress: Progress) -> None:
+        """See `runner.View`."""
+        self.write("experiment", name=self._name, shape=self._shape, **vars(progress))
+
+    def finished(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> None:
+        """See `runner.View`."""
+        figure = self._figure(playing) if ended.state == "DONE" else None
+        facts = {"factors": dict(playing.cell.factors), "seed": playing.cell.seed, "identity": playing.identity, **vars(ended)}
+        self.write("cell", **facts, again=again, figure={figure[0]: figure[1]} if figure is not None else {}, left=progress.left)
+
+    def show(self, progress: Progress) -> None:
+        """See `runner.View`."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.every
+            self.write("progress", **vars(progress))
+
+    def notice(self, text: str) -> None:
+        """See `runner.View`."""
+        self.write("notice", text=text)
+
+    def write(self, kind: str, **values: Any) -> None:
+        """One line."""
+        from orchestrator.live.jsonlines import finite, now_text
+
+        self._stream.write(json.dumps(finite({"t": now_text(), "kind": kind, **values}), ensure_ascii=False, default=list) + "\n")
+        self._stream.flush()
+
+
+class SilentView(PlainView):
+    """Says nothing but what went wrong."""
+
+    def begin(self, progress: Progress) -> None:
+        """See `runner.View`."""
+
+    def finished(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> None:
+        """See `runner.View`."""
+        if ended.state == "FAILED":
+            super().finished(playing, ended, again, progress)
