@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.commands import attach, doctor, down, experiment, export, logs, ps, server, show, simulate, topology, up, validate
+from orchestrator.commands import attach, doctor, down, experiment, export, logs, ps, server, show, simulate, sweep, topology, up, validate
 from orchestrator.commands.common import Options, examples, print_error
 from protocols.errors import ExitCode, MurmurationError
 
@@ -48,7 +48,7 @@ def _global(
     context.obj = Options(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
-for _commands in (up, validate, show, topology, simulate, experiment, ps, attach, logs, down, export, doctor, server):
+for _commands in (up, validate, show, topology, simulate, experiment, sweep, ps, attach, logs, down, export, doctor, server):
     _commands.register(app)
 
 

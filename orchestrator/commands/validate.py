@@ -61,12 +61,14 @@ def validate(
 def schema(
     context: typer.Context,
     write: Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write it into a file instead.")] = None,
+    experiment: Annotated[bool, typer.Option("--experiment", help="That of experiment files.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, by which editors complete and check them."""
     from orchestrator.configuration.schema import schema_text
+    from orchestrator.experiments.schema import schema_text as of_experiments
     from protocols.errors import ResourceError
 
-    text = schema_text()
+    text = of_experiments() if experiment else schema_text()
     if write is None:
         print_text(text)
         return

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from pydantic import ValidationError
-
 from orchestrator.config import Configuration
 from orchestrator.configuration.errors import Problem, Problems
 from orchestrator.configuration.loader import Loaded, in_order, load
-from orchestrator.configuration.locations import Location, Path
+from orchestrator.configuration.locations import Location, Path, planted
 from orchestrator.configuration.resolved import flow
+from orchestrator.configuration.validation import validate
 from orchestrator.experiments.design import Design, Simulated
 from orchestrator.experiments.reading import SIMULATED, Read, entry_location
 from protocols.errors import UsageError
@@ -117,7 +116,9 @@ def make(read: Read) -> Grid:
     count = len(combinations) * len(design.seeds)
     problems = [_of_cells(problem, labels, count) for problem, labels in found.items()]
     if not any(problem.severity == "error" for problem in problems):
-        problems += _same(cells, read)
+        from orchestrator.experiments import measurable
+
+        problems += [*_same(cells, read), *measurable.problems(read, cells)]
     if any(problem.severity == "error" for problem in problems):
         raise Problems(f"{read.path} and {read.base}", in_order(problems))
     return Grid(tuple(cells), tuple(in_order(problems)))
@@ -144,31 +145,32 @@ def _cell(
     label = " ".join([*(f"{name}={value}" for name, value in factors.items()), f"seed {seed}"])
     of_configuration = [one for one in overrides if not one.key.startswith(SIMULATED)]
     arguments = tuple(one.argument for one in of_configuration)
+    simulated, mistakes = _simulated(design, overrides)
     try:
-        simulated = _simulated(design, overrides)
         loaded = _load(read.base, arguments, seed, simulated)
     except Problems as problems:
-        _note(problems.problems, of_configuration, read, label, found)
+        mistakes += problems.problems
+    _note(mistakes, of_configuration, read, label, found)
+    if mistakes:
         return None
     _note(loaded.warnings, of_configuration, read, label, found)
     return Cell(dict(factors), seed, arguments, loaded, simulated, command_of(read.base, arguments, seed, simulated))
 
 
-def _simulated(design: Design, overrides: Iterable[_Override]) -> Simulated | None:
+def _simulated(design: Design, overrides: Iterable[_Override]) -> tuple[Simulated | None, list[Problem]]:
+    """The settings of the simulation, and what is wrong with those that the factors give."""
     if design.with_ != "simulate":
-        return None
-    settings = design.simulate.model_dump(mode="json")
+        return None, []
+    settings, problems = design.simulate.model_dump(mode="json"), []
     for one in overrides:
-        if one.key.startswith(SIMULATED):
-            name = one.key.removeprefix(SIMULATED)
-            try:
-                Simulated.model_validate_json(json.dumps({**settings, name: one.value}), strict=True)
-            except ValidationError as error:
-                said = error.errors(include_url=False)[0]
-                rule = f"unknown key; here may stand {', '.join(settings)}" if said["type"] == "extra_forbidden" else said["msg"]
-                raise Problems("", [Problem(str(one.location), one.key, rule)]) from None
+        if not one.key.startswith(SIMULATED):
+            continue
+        name = one.key.removeprefix(SIMULATED)
+        checked = validate(planted({**settings, name: one.value}, one.location), Simulated, {})
+        problems += [Problem(str(one.location), one.key, problem.text, problem.suggestion) for problem in checked.problems]
+        if not checked.problems:
             settings[name] = one.value
-    return Simulated.model_validate_json(json.dumps(settings), strict=True)
+    return Simulated.model_validate_json(json.dumps(settings), strict=True), problems
 
 
 def _load(base: FilePath, arguments: Sequence[str], seed: int, simulated: Simulated | None) -> Loaded:

@@ -15,7 +15,18 @@ MOST_SEEDS = 10_000
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
 _FINAL = re.compile(r"final (\d+(?:\.\d+)?) ?%")
 
-Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^,=\n]+$")]
+
+def _label(value: Any) -> Any:
+    """A value of a list is called as it is written, and may be named without quotes: {agents: 12}."""
+    return flow(value) if value is None or isinstance(value, (bool, int, float)) else value
+
+
+Label = Annotated[
+    str,
+    BeforeValidator(_label),
+    Field(min_length=1, max_length=60, pattern=r"^[^,=\n]+$"),
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"], "pattern": r"^[^,=\n]+$", "maxLength": 60}),
+]
 """what a value of a factor is called: no comma, no equals sign (both have a meaning on command lines)"""
 FactorName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,40}$")]
 

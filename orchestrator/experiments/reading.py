@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -68,13 +68,13 @@ def read(path: FilePath, small: bool = False) -> Read:
     changed_tree = _small(tree, problems)
     if small and "small" not in tree.entries:
         problems.append(Problem(str(tree.location), "small", "there is no section small, which --small asks for"))
-    # The other form is checked too: who edits one should hear of what breaks the other.
-    forms = [changed_tree, tree] if small else [tree, changed_tree]
-    found = [_checked(form, problems) for form in forms]
-    design = found[0]
+    # Both forms are checked, whichever is wanted: who edits one should hear of what breaks the other.
+    whole = _checked(tree, problems)
+    less = _checked(changed_tree, problems, _labels_of(whole))
+    design = less if small else whole
     if design is None or any(problem.severity == "error" for problem in problems):
         raise Problems(str(path), in_order(problems))
-    return Read(path, design, forms[0], source, small, tuple(in_order(problems)))
+    return Read(path, design, changed_tree if small else tree, source, small, tuple(in_order(problems)))
 
 
 def _refuse_newer(tree: Node) -> None:
@@ -103,19 +103,43 @@ def _small(tree: Node, problems: list[Problem]) -> Node:
     return tree
 
 
-def _checked(tree: Node, problems: list[Problem]) -> Design | None:
+def _checked(tree: Node, problems: list[Problem], labels: Mapping[str, Sequence[str]] = {}) -> Design | None:
+    """`labels` are those of the whole form: what the small one has left out of them, it does not expect anything of."""
     result = validate(tree, Design, _STAND_INS)
-    known = set(problems)
-    problems += [problem for problem in result.problems if problem not in known]
+    if result.model is not None and labels:
+        result.model = _without(result.model, labels)
+    # What is wrong in both forms is said once.
+    said = {(problem.place, problem.path) for problem in problems}
+    problems += [problem for problem in result.problems if (problem.place, problem.path) not in said]
     if result.model is None:
         return None
     for path, text, suggestion, at_key in _broken_rules(result.model):
         if any(path[: len(broken)] == broken for broken in result.broken):
             continue
         problem = Problem(str(place(result.tree, path, key=at_key)), format_path(path), text, suggestion)
-        if problem not in problems:
+        if (problem.place, problem.path) not in said:
             problems.append(problem)
     return result.model
+
+
+def _labels_of(design: Design | None) -> Mapping[str, Sequence[str]]:
+    """The labels; none where factors are wrong, which is said elsewhere."""
+    try:
+        return design.labels() if design is not None else {}
+    except (KeyError, TypeError):
+        return {}
+
+
+def _without(design: Design, labels: Mapping[str, Sequence[str]]) -> Design:
+    """The design without expectations and comparisons of groups that it has not, but the whole form has."""
+    kept = _labels_of(design)
+
+    def gone(chosen: Mapping[str, str]) -> bool:
+        return any(label in labels.get(name, ()) and label not in kept.get(name, ()) for name, label in chosen.items())
+
+    expect = [one for one in design.expect if not gone(one.where) and not gone(one.relative_to or {})]
+    compare = None if design.compare is not None and gone(design.compare.baseline) else design.compare
+    return design.model_copy(update={"expect": expect, "compare": compare})
 
 
 Broken = tuple[Path, str, str | None, bool]
@@ -191,11 +215,11 @@ def _settings(design: Design) -> Iterator[Broken]:
 
 
 def _measures(design: Design) -> Iterator[Broken]:
-    titles: set[str] = set()
+    titles: dict[str, None] = {}
     for number, measure in enumerate(design.measure):
         if measure.title in titles:
             yield ("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:', None, False
-        titles.add(measure.title)
+        titles[measure.title] = None
         if design.with_ == "simulate" and measure.node not in (None, "summary"):
             yield ("measure", number, "node"), "a simulation has no nodes with figures; leave it out", None, False
     for number, expected in enumerate(design.expect):

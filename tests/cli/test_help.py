@@ -19,6 +19,7 @@ COMMANDS = [
     "topology",
     "simulate",
     "experiment",
+    "sweep",
     "ps",
     "attach",
     "logs",

@@ -1,0 +1,70 @@
+"""Measures that no cell of an experiment can have, found before anything starts.
+
+What is not found here may still be missing in a run (nothing of it happened, or it has another name): then the row of that cell says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from fnmatch import fnmatchcase
+
+from orchestrator.config import Configuration
+from orchestrator.configuration.errors import Problem, nearest
+from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.design import Measure
+from orchestrator.experiments.reading import Read
+from orchestrator.simulated import Episodes, Outcome
+
+_NO_FIGURES = {"topology", "mode", "curve", "notes", "lost", "episodes"}
+_SUMMARY = ["exit_code", "seed", "wall_seconds", "training_seconds", "episodes", "steps", "server_cpu_seconds"]
+_SUMMARY += ["nodes", "evaluation", "disagreement", "links", "wire", "slowest", "faults"]
+"""what a summary.json has at its top that is a number, or holds some"""
+
+_NEEDS: dict[str, tuple[str, Callable[[Configuration], object]]] = {
+    "consensus.": ("exchange.consensus", lambda found: found.exchange.consensus),
+    "hindsight.": ("exchange.hindsight", lambda found: found.exchange.hindsight),
+    "convention.": ("exchange.negotiation", lambda found: found.exchange.negotiation),
+    "game.": ("exchange.negotiation", lambda found: found.exchange.negotiation),
+    "world_model.": ("agents.world_model", lambda found: found.agents.world_model or found.agents.overrides),
+    "eval.": ("evaluation.episodes", lambda found: found.evaluation.episodes),
+    "eval.aligned.": ("evaluation.aligned", lambda found: found.evaluation.aligned),
+}
+"""first letters of a figure -> the key without which nobody writes it"""
+
+
+def problems(read: Read, cells: Sequence[Cell]) -> list[Problem]:
+    """One for each measure that no cell can have."""
+    found = []
+    for number, measure in enumerate(read.design.measure):
+        for key, text, suggestion in _impossible(measure, cells):
+            place = read.location(("measure", number, key))
+            found.append(Problem(str(place), f"measure[{number}].{key}", text, suggestion))
+    return found
+
+
+def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:
+    first = measure.metric.partition(".")[0]
+    if any(cell.simulated is not None for cell in cells):
+        known = [field.name for field in fields(Outcome) if field.name not in _NO_FIGURES]
+        known += ["lost.DROPPED", *(f"episodes.{field.name}" for field in fields(Episodes))]
+        if measure.metric not in known and first != "lost":
+            yield "metric", f"a simulation has no {measure.metric}; it has {', '.join(known)}", nearest(measure.metric, known)
+        return
+    if measure.node == "summary":
+        if first not in _SUMMARY:
+            yield "metric", f"a summary.json has no {first}; it has {', '.join(_SUMMARY)}", nearest(first, _SUMMARY)
+        return
+    if measure.node == "faults":
+        return
+    nodes = dict.fromkeys(name for cell in cells for name in ("env-0", "run", *cell.configuration.agent_names()))
+    if measure.node is not None and not any(fnmatchcase(name, measure.node) for name in nodes):
+        shown = [*list(nodes)[:6], *(["..."] if len(nodes) > 6 else []), "agent-*", "faults", "summary"]
+        yield (
+            "node",
+            f"no cell has a node {measure.node}; there are {', '.join(shown)}",
+            nearest(measure.node, [*nodes, "faults", "summary"]),
+        )
+    for prefix, (key, needed) in _NEEDS.items():
+        if measure.metric.startswith(prefix) and not any(needed(cell.configuration) for cell in cells):
+            yield "metric", f"nobody writes {measure.metric}: {key} is off in every cell", None

@@ -1,0 +1,116 @@
+"""From the files of a finished run to figures: values by hand, and every reason why there is none."""
+
+from __future__ import annotations
+
+import json
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.experiments.design import Measure
+from orchestrator.experiments.measure import NotMeasured, RunFigures, number_at, rows, simulated_value
+from orchestrator.statistics.table import Row
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    def write(node: str, lines: list[tuple[int, str, float]], name: str = "metrics.jsonl") -> None:
+        home = tmp_path / "nodes" / node
+        home.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps({"t": 0.0, "step": step, "episode": 0, "name": key, "value": value}) + "\n" for step, key, value in lines)
+        (home / name).write_text(text + '{"torn')
+
+    write("env-0", [(step, "return", float(step)) for step in range(10, 101, 10)])
+    write("agent-0", [(10, "loss", 4.0), (20, "loss", 2.0), (30, "loss", 0.0), (20, "return", 99.0)])
+    # Interrupted after 30 and resumed from 20: the later line of a step counts.
+    write("agent-1", [(10, "loss", 8.0), (30, "loss", 77.0), (20, "loss", 6.0), (30, "loss", 4.0)])
+    write("agent-0", [(10, "steps_per_second", 50.0)], "usage.jsonl")
+    summary = {"nodes": {"agent-0": {"metrics": {"loss.policy": {"last": 1.5}}}}, "links": [{"sent": 3}], "agreed": True, "reason": "x"}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "verdict.json").write_text(json.dumps({"figures": {"recovery_time.max": "never", "faults.count": 2}}))
+    return tmp_path
+
+
+def row(run: Path, **measure: Any) -> Row:
+    chosen = Measure.model_validate(measure)
+    (found,) = rows(run, [chosen], {"a": "1"}, 7, False)
+    assert (found.factors, found.seed, found.metric) == ({"a": "1"}, 7, chosen.title)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("measure", "value"),
+    [
+        ({"metric": "return", "over": "final 10%"}, 100.0),  # steps > 90
+        ({"metric": "return", "over": "final 50%"}, 80.0),  # of 60, 70, 80, 90, 100
+        ({"metric": "return", "over": "final 50%", "of": "min"}, 60.0),
+        ({"metric": "return", "over": "all"}, 55.0),
+        ({"metric": "return", "over": "all", "of": "max"}, 100.0),
+        ({"metric": "return", "over": "last"}, 100.0),
+        ({"metric": "return", "over": "all", "of": "last"}, 100.0),
+        ({"metric": "return", "node": "agent-0", "over": "all"}, 99.0),
+        ({"metric": "loss", "over": "all"}, 4.0),  # (2 + 6) / 2
+        ({"metric": "loss", "node": "agent-*", "over": "last"}, 2.0),
+        ({"metric": "steps_per_second", "over": "all"}, 50.0),
+        ({"metric": "nodes.agent-0.metrics.loss.policy.last", "node": "summary"}, 1.5),
+        ({"metric": "links.0.sent", "node": "summary"}, 3.0),
+        ({"metric": "agreed", "node": "summary"}, 1.0),
+        ({"metric": "faults.count", "node": "faults"}, 2.0),
+        ({"metric": "recovery_time.max", "node": "faults"}, inf),
+    ],
+)
+def test_values(run: Path, measure: dict[str, Any], value: float) -> None:
+    found = row(run, **measure)
+    assert found.value == value and not found.failure
+
+
+def test_curves(run: Path) -> None:
+    curve = row(run, metric="return").curve
+    assert curve is not None and curve.steps.tolist() == curve.values.tolist() == list(range(10, 101, 10))
+    mean = row(run, metric="loss", name="mean loss").curve
+    assert mean is not None and mean.values.tolist() == [6.0, 4.0, 2.0]
+    assert row(run, metric="agreed", node="summary").curve is None
+
+
+@pytest.mark.parametrize(
+    ("measure", "why"),
+    [
+        ({"metric": "retrun"}, "no node has written retrun"),
+        ({"metric": "loss", "node": "env-*"}, "env-* has not written loss; agent-0, agent-1 has"),
+        ({"metric": "nodes.agent-9.x", "node": "summary"}, "nothing is called agent-9 there"),
+        ({"metric": "reason", "node": "summary"}, 'reason of the summary is "x", no number'),
+        ({"metric": "faults.cuont", "node": "faults"}, "there is faults.count"),
+    ],
+)
+def test_what_is_not_there_is_a_row_with_its_reason(run: Path, measure: dict[str, Any], why: str) -> None:
+    found = row(run, **measure)
+    assert found.value is None and why in found.failure
+
+
+def test_a_run_without_a_summary_has_no_figures(run: Path) -> None:
+    (run / "summary.json").unlink()
+    assert "no summary.json" in row(run, metric="return").failure
+
+
+def test_only_what_is_wanted_is_kept(run: Path) -> None:
+    figures = RunFigures.of(run, [Measure.model_validate({"metric": "return"})])
+    with pytest.raises(NotMeasured, match="loss"):
+        figures.value(Measure.model_validate({"metric": "loss"}))
+
+
+def test_a_simulation() -> None:
+    outcome = {
+        "rounds": 12.0,
+        "lost": {"cut": 3},
+        "disagreement": 0.5,
+        "curve": {"rounds": [0, 1, 1, 2], "disagreement": [1, 0.8, 0.7, 0.5]},
+    }
+    value, curve = simulated_value(outcome, Measure.model_validate({"metric": "disagreement"}))
+    assert value == 0.5 and curve is not None
+    assert (curve.steps.tolist(), curve.values.tolist()) == ([0, 1, 2], [1, 0.7, 0.5])
+    assert simulated_value(outcome, Measure.model_validate({"metric": "rounds"})) == (12.0, None)
+    assert simulated_value(outcome, Measure.model_validate({"metric": "lost.cut"})) == (3.0, None)
+    with pytest.raises(NotMeasured):
+        number_at(outcome, "curve")

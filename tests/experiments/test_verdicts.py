@@ -1,0 +1,82 @@
+"""Expectations against tables of known numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.experiments.design import Design
+from orchestrator.experiments.verdicts import Verdict, judge
+from orchestrator.statistics.table import Row, Table
+
+
+def verdict(values: dict[str, list[float | None]], measure: dict[str, Any] | None = None, **expected: Any) -> Verdict:
+    """Values by delay; None: the run has failed."""
+    table = Table.of(
+        Row({"delay": delay}, seed, "return", value, failure="" if value is not None else "it crashed")
+        for delay, runs in values.items()
+        for seed, value in enumerate(runs)
+    )
+    design = Design.model_validate(
+        {
+            "version": 1, "name": "x", "base": "y", "measure": [{"metric": "return", **(measure or {})}],
+            "expect": [{"metric": "return", "op": ">=", "value": 0.95, **expected}],
+        }
+    )  # fmt: skip
+    (found,) = judge(design, table)
+    return found
+
+
+FEW: dict[str, list[float | None]] = {"0ms": [1.0, 3.0, 5.0, 7.0], "50ms": [2.0, 4.0, 4.0, 50.0]}
+MANY: dict[str, list[float | None]] = {"0ms": [float(n) for n in range(20)], "50ms": [float(n) + 100 for n in range(20)]}
+
+
+@pytest.mark.parametrize(
+    ("expected", "measured"),
+    [
+        ({"statistic": "mean", "where": {"delay": "50ms"}}, 15.0),
+        ({"statistic": "median", "where": {"delay": "50ms"}}, 4.0),
+        ({"statistic": "iqm", "where": {"delay": "50ms"}}, 4.0),
+        ({"statistic": "mean", "where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}}, 3.75),
+        ({"statistic": "mean", "where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}, "by": "difference"}, 11.0),
+        # Of 16 pairs 50ms is ahead in 4 (50) + 1 (2) + 2 + 2 (4, 4).
+        ({"statistic": "probability_of_improvement", "where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}}, 9 / 16),
+        ({"statistic": "mean"}, 9.5),
+    ],
+)
+def test_statistics_by_hand(expected: dict[str, Any], measured: float) -> None:
+    for op, holds in (("==", True), (">=", True), (">", False), ("!=", False), ("<", False), ("<=", True)):
+        found = verdict(FEW, value=measured, op=op, **expected)
+        assert found.measured == pytest.approx(measured) and found.holds is holds
+
+
+def test_less_is_better_turns_the_probability_of_improvement_round() -> None:
+    groups = {"where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}, "statistic": "probability_of_improvement"}
+    assert verdict(FEW, {"higher": "worse"}, **groups).measured == pytest.approx(7 / 16)
+
+
+def test_ends_of_intervals() -> None:
+    lower, upper = (verdict(MANY, where={"delay": "0ms"}, statistic=end) for end in ("lower", "upper"))
+    assert lower.group.interval == (lower.measured, upper.measured)
+    assert lower.measured is not None and upper.measured is not None and lower.measured < 9.5 < upper.measured
+    few = verdict(FEW, where={"delay": "0ms"}, statistic="lower")
+    assert few.holds is None and "too few for an interval" in few.text
+
+
+def test_failed_runs_are_counted_and_named() -> None:
+    found = verdict({"0ms": [1.0, None, 3.0]}, statistic="mean")
+    assert found.measured == 2.0 and "n=2 of 3" in found.text
+    assert found.record()["group"]["missing"] == ["delay=0ms seed 1: it crashed"]
+
+
+def test_what_cannot_be_judged() -> None:
+    none = verdict({"0ms": [None, None], "50ms": [1.0, 1.0]}, where={"delay": "50ms"}, relative_to={"delay": "0ms"})
+    assert none.holds is None and none.measured is None and "no run of the group it is held against has a figure" in none.text
+    zero = verdict({"0ms": [0.0, 0.0], "50ms": [1.0, 1.0]}, where={"delay": "50ms"}, relative_to={"delay": "0ms"})
+    assert zero.holds is None and "by: difference" in zero.text
+
+
+def test_in_words() -> None:
+    found = verdict(FEW, where={"delay": "50ms"}, relative_to={"delay": "0ms"}, statistic="mean")
+    assert found.text == "holds: return mean where delay=50ms relative to that where delay=0ms >= 0.95: measured 3.75 n=8"
