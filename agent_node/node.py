@@ -31,6 +31,7 @@ from agent_node.playing import Playing
 from protocols.clock import Clock
 from protocols.entrance import Entrance
 from protocols.errors import BadMessage, ExitCode, ResourceError
+from protocols.faults.orders import carry_out
 from protocols.links import write_links
 from protocols.messages import Act, Join, Joined, Message, Observation, Offer, Refuse
 from protocols.seeds import Stream, generator
@@ -50,6 +51,7 @@ class AgentNode(ABC):
 
     def __init__(self, entrance: Entrance, faults: AgentFaults, clock: Clock, lockstep: Lockstep | None = None) -> None:
         start, configuration = entrance.start, entrance.configuration
+        self._entrance = entrance
         self._start = start
         self.name = start.node
         self.transport, self.control, self.shim = entrance.transport, entrance.control, entrance.shim
@@ -207,7 +209,9 @@ class AgentNode(ABC):
     def _keep_up(self, now: float) -> None:
         for command in self.control.commands():
             self._obey(command)
-        self.faults.obey(self.control.faults())
+        if orders := self.control.faults():
+            self.shim, orders = carry_out(self._entrance, self.shim, orders)
+            self.faults.obey(orders)
         if self.control.roster_changed:
             self.control.roster_changed = False
             self._environment_moved()

@@ -33,6 +33,7 @@ from protocols.errors import BadMessage, ExitCode
 from protocols.faults.deeds import node_faults
 from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog
+from protocols.faults.orders import carry_out
 from protocols.faults.pace import SkewedClock
 from protocols.links import write_links
 from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
@@ -71,6 +72,7 @@ class EnvironmentServer(ABC):
         self.stepping = StepServer(self.agents, self.settings.deadline)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
+        self._entrance = entrance
         self._start = start
         self._time = TimeShares()
         self._period = parse_duration(configuration["metrics"]["every"])
@@ -175,7 +177,9 @@ class EnvironmentServer(ABC):
     def _keep_up(self, now: float) -> None:
         for command in self.control.commands():
             self._obey(command)
-        self.faults.obey(self.control.faults())
+        if orders := self.control.faults():
+            self.shim, orders = carry_out(self._entrance, self.shim, orders)
+            self.faults.obey(orders)
         if self.control.roster_changed:
             self.control.roster_changed = False
             self._follow_roster()

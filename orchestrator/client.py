@@ -1,6 +1,6 @@
-"""The thin client of a run: asks the run server for its status, or to stop, over the control channel.
+"""The thin client of a run: asks the run server for its status, to stop, to restart nodes, or for a fault, over the control channel.
 
-Both requests may be repeated without harm, so a lost message costs a retry and nothing else. Every call has a deadline.
+All requests may be repeated without harm, so a lost message costs a retry and nothing else. Every call has a deadline.
 """
 
 from __future__ import annotations
@@ -10,19 +10,33 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.run_files import CLIENT_KEYS, KEYS
 from orchestrator.runs import lock_held, read_json
-from protocols.errors import AuthenticationError, ExitCode, ResourceError, SchemaError
+from protocols.errors import AuthenticationError, ConfigurationError, ExitCode, MurmurationError, ResourceError, SchemaError, UsageError
 from protocols.keys import read_pair
-from protocols.messages import Hello, Message, Refuse, Status, StatusRequest, StopRequest, Welcome, schema_hash
+from protocols.messages import (
+    FaultRequest,
+    Hello,
+    Message,
+    Refuse,
+    RestartRequest,
+    Status,
+    StatusRequest,
+    StopRequest,
+    Welcome,
+    schema_hash,
+)
 from protocols.transport import Identity, Transport, TransportOptions
 
 SERVER = "run"
 """name of the run server on the control channel"""
 _RETRY = 1.0
+LONGEST_EVENT = 8192
+"""characters of a fault that is asked for"""
 _SLICE = 0.25
 """seconds after which a waiting client looks whether there is still somebody to answer"""
 
@@ -84,6 +98,27 @@ class RunClient:
         """Ask the run to end: in order with checkpoints, or `now` at once."""
         return self._snapshot(StopRequest(now=now, reason=reason), timeout)
 
+    def restart(self, nodes: Sequence[str], cold: bool = False, timeout: float = 5.0) -> dict[str, Any]:
+        """Ask for a restart of these nodes (names or patterns), `cold` without their checkpoints. The answer: the incarnation that each of
+        them is at now. Raises what a refusal means (`UsageError` for a name that is none)."""
+        return self._answer(RestartRequest(nodes=list(nodes), cold=cold), timeout)
+
+    def fault(self, event: Mapping[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+        """Ask for a fault: an entry of `faults.events` without `id` and `at`. The answer: its id and what it is in words. A
+        `ConfigurationError` names all its mistakes."""
+        text = json.dumps(event, separators=(",", ":"))
+        if len(text) > LONGEST_EVENT:
+            raise UsageError(f"the fault has {len(text)} characters, more than {LONGEST_EVENT}; name nodes by patterns")
+        return self._answer(FaultRequest(event=text), timeout)
+
+    def heal(self, fault: str = "*", timeout: float = 5.0) -> dict[str, Any]:
+        """Ask that one fault ends, or all of them. The answer: the ids of those that do."""
+        return self._answer(FaultRequest(heal=fault), timeout)
+
+    def _answer(self, request: Message, timeout: float) -> dict[str, Any]:
+        answer = self._snapshot(request, timeout).get("answer")
+        return dict(answer) if isinstance(answer, dict) else {}
+
     def _snapshot(self, request: Message, timeout: float) -> Snapshot:
         request.rid = secrets.token_hex(8)
         try:
@@ -121,6 +156,11 @@ class RunClient:
 
 
 def _refusal(message: Refuse) -> Exception:
-    kinds = {ExitCode.AUTHENTICATION: AuthenticationError, ExitCode.SCHEMA: SchemaError}
+    kinds: dict[ExitCode, type[MurmurationError]] = {
+        ExitCode.AUTHENTICATION: AuthenticationError,
+        ExitCode.SCHEMA: SchemaError,
+        ExitCode.USAGE: UsageError,
+        ExitCode.CONFIG: ConfigurationError,
+    }
     kind = kinds.get(ExitCode(message.code)) if message.code in set(ExitCode) else None
     return (kind or ResourceError)(message.text or f"the run server refused (code {message.code})")

@@ -54,6 +54,8 @@ class NodeStart:
     """computing threads of this process"""
     gpu: str = ""
     """the only GPU that this process may use, as CUDA names it; "": nobody says"""
+    cold: bool = False
+    """it begins anew: checkpoints of earlier incarnations are set aside before it looks for one"""
     seed: int = 0
     """the run's seed"""
     host: str = ""
@@ -73,6 +75,14 @@ class NodeStart:
     def node_directory(self) -> Path:
         """Where this node writes: `nodes/NAME` of the run's directory."""
         return Path(self.directory) / "nodes" / self.node
+
+    def set_aside(self) -> Path | None:
+        """Rename the checkpoints of earlier incarnations to `checkpoints.before.INCARNATION`, where nobody looks for one: the new name, or
+        None where there were none. They are kept: whoever wants one back renames it."""
+        there = self.node_directory / "checkpoints"
+        if not there.is_dir():
+            return None
+        return there.rename(there.with_name(f"checkpoints.before.{self.incarnation}"))
 
     def token(self) -> str:
         """The run's token, for `Hello.token`; "" where keys take its place."""

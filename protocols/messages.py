@@ -183,12 +183,14 @@ class Bye(Message):
 
 
 class StartNode(Message):
-    """Run server -> host. EO by (node, incarnation); answered by `NodeStarted` or `NodeEnded`."""
+    """Run server -> host. EO by (node, incarnation); answered by `NodeStarted` or `NodeEnded`. `cold`: it begins anew, its checkpoints are
+    set aside."""
 
     node: Name
     role: Role
     incarnation: Annotated[int, Meta(ge=1, le=2**32 - 1)]
     threads: Annotated[int, Meta(ge=1, le=4096)]
+    cold: bool = False
 
 
 class StopNode(Message):
@@ -286,6 +288,22 @@ class StopRequest(Message):
 
     now: bool = False
     reason: Text = ""
+
+
+class RestartRequest(Message):
+    """Client -> run server: stop these nodes (names or patterns) and start them again, from their checkpoints or, `cold`, anew. EO by rid;
+    answered by `Status`, whose snapshot has an `answer`, or `Refuse`."""
+
+    nodes: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1024)]
+    cold: bool = False
+
+
+class FaultRequest(Message):
+    """Client -> run server: begin this fault now (JSON of an entry of `faults.events` without `id` and `at`), or, where there is none, end
+    the one with the id `heal` (`*`: all). EO by rid; answered by `Status`, whose snapshot has an `answer`, or `Refuse`."""
+
+    event: Annotated[str, Meta(max_length=8192)] = ""
+    heal: Annotated[str, Meta(max_length=64)] = ""
 
 
 # --- environment: agent <-> environment server ------------------------------------------------------------------------------------
@@ -614,6 +632,8 @@ AnyMessage = (
     | StatusRequest
     | Status
     | StopRequest
+    | RestartRequest
+    | FaultRequest
     | Join
     | Joined
     | Act

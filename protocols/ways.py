@@ -40,7 +40,7 @@ WAYS: tuple[Way, ...] = (
     _way("ctl", "host", "run", m.NodeStarted, m.NodeEnded),
     _way("ctl", "host", "run", m.FileAsk, m.FilePiece, m.FileGone, m.FileHave),
     _way("ctl", "run", "host", m.FileAsk, m.FilePiece, m.FileGone, m.FileHave),
-    _way("ctl", "client", "run", m.StatusRequest, m.StopRequest),
+    _way("ctl", "client", "run", m.StatusRequest, m.StopRequest, m.RestartRequest, m.FaultRequest),
     _way("ctl", "run", "client", m.Status),
     _way("tele", "agent env", "run", m.Metrics),
     _way("env", "agent", "env", m.Join, m.Act, m.Goals),

@@ -66,6 +66,8 @@ def _call(entry: str, start: NodeStart) -> int:
         os.environ[gpus.VARIABLE] = start.gpu
     means = f"{start.threads} threads" + (f", GPU {start.gpu}" if start.gpu else "")
     logger.info("%s incarnation %d, pid %d, %s", start.node, start.incarnation, os.getpid(), means)
+    if start.cold and (kept := start.set_aside()) is not None:
+        logger.info("it begins anew; its checkpoints are kept in %s", kept)
     try:
         _limit_threads(start.threads)
         _seed_globals(start)

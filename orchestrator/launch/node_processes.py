@@ -119,6 +119,7 @@ class NodeProcesses:
             token_file=invitation.token_file,
             threads=message.threads,
             gpu=gpu,
+            cold=message.cold,
             seed=invitation.seed,
             host=invitation.host,
             carrier=invitation.carrier,

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.run_files import write_json
+from orchestrator.run_server.fault_plan import asked_for
 from orchestrator.run_server.fault_report import FaultReport, merge_logs, report
 from orchestrator.run_server.leader import Outcome
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.verdict import judge, verdict
 from protocols.errors import ExitCode
-from protocols.faults.settings import Process
+from protocols.faults.settings import FaultsSettings, Process
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,10 @@ def conclude(view: RunView, outcome: Outcome) -> Outcome:
     merge_logs(directory)
     done = _report(view)
     _into_summary(directory, done)
-    if settings is None:  # only links, or faults by hand: there is nothing to judge
+    asked = asked_for(directory)
+    if settings is None and not asked:  # only links: there is nothing to judge
         return outcome
+    settings = settings or FaultsSettings()
     judged = judge(settings.expect, {**done.metrics, **done.figures})
     command = directory / "command.txt"
     repeat = command.read_text(encoding="utf-8").strip() if command.exists() else f"orchestrate up {directory / 'config.yaml'}"
@@ -37,6 +40,7 @@ def conclude(view: RunView, outcome: Outcome) -> Outcome:
         "seed": view.configuration.seed,
         "fault_seed": settings.seed,
         "backend": settings.backend,
+        "by_hand": [event.model_dump(mode="json") for event in asked],
         "config_digest": view.files.state.get("config_digest"),
         "code_version": view.files.state.get("code_version"),
         "versions": json.loads((directory / "versions.json").read_text(encoding="utf-8")),
@@ -54,7 +58,7 @@ def conclude(view: RunView, outcome: Outcome) -> Outcome:
 def _report(view: RunView) -> FaultReport:
     settings = view.configuration.faults
     absences: dict[str, float] = {}
-    for event in settings.events if settings is not None else []:
+    for event in [*(settings.events if settings is not None else ()), *asked_for(view.files.directory)]:
         if isinstance(event.process, Process) and event.process.restart_after is not None:
             absences[event.id] = event.process.restart_after
         elif event.membership is not None and event.membership.return_after is not None:

@@ -9,59 +9,28 @@ of the run need no message from a process that can't speak any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any, Literal
 
-from orchestrator.config import Configuration
+from orchestrator.run_server.fault_plan import Entry, Plan, free_id
 from orchestrator.run_server.nodes import Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
-from protocols.faults.deed import LETHAL, Deed
-from protocols.faults.deeds import deed_of, schedule_of
+from protocols.faults.deed import LETHAL, MOMENTARY, Deed
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.moments import Moment, Reached, moment
-from protocols.faults.schedule import LINK_KINDS, Event
+from protocols.faults.schedule import LINK_KINDS
 from protocols.faults.settings import Membership, Process
-from protocols.membership import State
+from protocols.membership import Member, State
 
 logger = logging.getLogger(__name__)
 _LOOK = 0.2
 """seconds between two looks into the nodes' logs"""
 _AGAIN = (0.0, 0.5, 1.0)
 """seconds after which SIGCONT is sent (again): it does no harm"""
-
-
-@dataclass
-class Entry:
-    """One fault of the schedule, or one that was asked for by hand; `deed` is None where links do it."""
-
-    id: str
-    kind: str
-    targets: tuple[str, ...]
-    start: Moment
-    lasts: Moment | None
-    deed: Deed | None = None
-    stop: Moment | None = None
-    """where it ends, whenever it began"""
-    begun: bool = False
-    until: Moment | None = None
-    ended: bool = False
-
-    def text(self) -> str:
-        """`crash: process.kill agent-3`."""
-        return f"{self.id}: {self.kind} {', '.join(self.targets)}".rstrip()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The faults of a run; by unit, from where on nothing is broken any more; and those that are drawn as it goes on."""
-
-    entries: tuple[Entry, ...] = ()
-    heal: Mapping[str, float] = field(default_factory=dict)
-    drawn: Iterator[Entry] = field(default_factory=lambda: iter(()))
 
 
 @dataclass
@@ -88,6 +57,9 @@ class FaultScheduler:
         self._drawn = plan.drawn
         self._next_drawn = next(self._drawn, None)
         self._healed = False
+        """nothing of the schedule begins any more"""
+        self.closed = ""
+        """why no fault may last any longer, by hand or not; empty before"""
         self._log = FaultLog(view.files.directory / "nodes" / "run", "run", int(view.files.state.get("segment") or 1))
         self._offsets: dict[str, int] = {}
         self._look_due = 0.0
@@ -97,6 +69,8 @@ class FaultScheduler:
         """(node, incarnation) to the id of the fault that ends it"""
         self._returns: dict[str, Moment] = {}
         """nodes that are away to where in the run they come back"""
+        self._away: dict[str, str] = {}
+        """nodes whose absence is planned to the fault that planned it"""
 
     # --- every turn ---------------------------------------------------------------------------------------------------------------
 
@@ -109,16 +83,19 @@ class FaultScheduler:
         if self._looks_on:
             self._view.faults = self._snapshot(reached)
             return
-        if training and not self._healed:
-            if any(reached.of(unit) >= value for unit, value in self._heal_from.items()):
-                self.heal(now)
+        if training:
+            for unit, value in self._heal_from.items():
+                if not self.closed and reached.of(unit) >= value:
+                    self.closed = f"all faults end at {unit} {value:g} (faults.heal_before_end)"
+                    self.heal(now)
             while self._next_drawn is not None and self._next_drawn.start.value <= reached.time and not self._healed:
                 self.entries.append(self._next_drawn)
                 self._next_drawn = next(self._drawn, None)
             for entry in self.entries:
                 if not entry.begun and self._ours(entry) and self._past(entry.start, reached):
                     self.begin(entry, now)
-        elif not training and not self._healed and reached.time > 0:
+        elif not training and not self.closed and reached.time > 0:
+            self.closed = "training is over"
             self.heal(now)
         for entry in self.entries:
             if entry.begun and not entry.ended and entry.until is not None and self._past(entry.until, reached):
@@ -139,16 +116,68 @@ class FaultScheduler:
         """Begin a fault now."""
         if entry not in self.entries:
             self.entries.append(entry)
-        reached = self._reached(now)
+        reached = entry.since = self._reached(now)
         entry.begun = True
         entry.until = self._end_of(entry, reached)
         if entry.deed is None:
             self._note("begin", entry.id, entry.kind, ", ".join(entry.targets) or "links", reached)
+            for member in self._members() if entry.asked is not None else ():
+                self._commands.give(member.name, member.incarnation, "fault", now, entry.order())
             return
         momentary = True
         for target in entry.targets:
             momentary &= self._afflict(entry, entry.deed, target, reached, now)
         entry.ended = momentary
+
+    def ask(self, entry: Entry, now: float) -> None:
+        """Begin a fault that a person asks for, and note what was asked, so that it can be repeated."""
+        if entry.asked is not None:
+            self._log.write("asked", entry.id, entry.kind, event=entry.asked.model_dump(mode="json"), **vars(self._reached(now)))
+        self.begin(entry, now)
+
+    def next_id(self) -> str:
+        """An id that no fault of this run has or had."""
+        return free_id(self._log.begun | {entry.id for entry in self.entries})
+
+    def reached(self, now: float) -> Reached:
+        """How far the run is."""
+        return self._reached(now)
+
+    def on(self) -> list[dict[str, Any]]:
+        """What lasts now, by hand or by the schedule: id, kind, targets, `since` (how far the run was), where it will end (`until`, if that
+        is known), and whether it is `by_hand`."""
+        lasting = {entry.id: entry for entry in self.entries if entry.begun and not entry.ended}
+        found = [(entry, entry.targets, entry.until) for entry in lasting.values()]
+        ids = {entry.id: entry for entry in self.entries}
+        for node, stopped in self._stopped.items():
+            if stopped.fault in ids and stopped.fault not in lasting:
+                found.append((ids[stopped.fault], (node,), stopped.until))
+        found += [(ids[fault], (node,), self._returns.get(node)) for node, fault in self._away.items() if fault in ids]
+        return [
+            {
+                "id": entry.id,
+                "kind": entry.kind,
+                "targets": list(targets),
+                "since": vars(entry.since),
+                "until": None if until is None else vars(until),
+                "by_hand": entry.asked is not None,
+            }
+            for entry, targets, until in found
+        ]
+
+    def release(self, node: str, now: float) -> None:
+        """Let a node go on that stands still, if it does."""
+        if node in self._stopped:
+            self._release(node, now)
+
+    def heal_by_hand(self, fault: str, now: float) -> list[str]:
+        """End one fault, or all (`*`), as `heal` does, and have those back who are away by them; the ids of what ends by it."""
+        ended = sorted({one["id"] for one in self.on() if fault in ("*", one["id"])})
+        self.heal(now, fault)
+        for node in [node for node, why in self._away.items() if fault in ("*", why)]:
+            self._returns.pop(node, None)
+            self._view.supervisor.hasten(node, now)
+        return ended
 
     def heal(self, now: float, fault: str = "*") -> None:
         """End one fault, or all; what has not begun never will where all are healed."""
@@ -165,9 +194,12 @@ class FaultScheduler:
             for node in self._returns:
                 self._view.supervisor.bring_back(node, now)
             self._returns.clear()
-        for member in self._view.membership.members.values():
-            if member.state.living and member.state != State.JOINING:
-                self._commands.give(member.name, member.incarnation, "heal", now, fault)
+        for member in self._members():
+            self._commands.give(member.name, member.incarnation, "heal", now, fault)
+
+    def _members(self) -> list[Member]:
+        """Nodes that hear orders."""
+        return [member for member in self._view.membership.members.values() if member.state.living and member.state != State.JOINING]
 
     def release_all(self, now: float) -> None:
         """The run ends: whoever stands still must hear of it."""
@@ -178,9 +210,11 @@ class FaultScheduler:
 
     def alive(self, node: str, incarnation: int, now: float) -> None:
         """A node is (back) in the run: it gets the orders that still hold."""
+        self._away.pop(node, None)
         for entry in self.entries if not self._looks_on else ():
-            if entry.deed is not None and entry.begun and not entry.ended and self._ours(entry) and node in entry.targets:
-                self._commands.give(node, incarnation, "fault", now, entry.deed.to_json())
+            lasts = entry.begun and not entry.ended and self._ours(entry)
+            if lasts and entry.concerns(node) and (order := entry.order()):
+                self._commands.give(node, incarnation, "fault", now, order)
 
     def fate(self, node: str, incarnation: int, code: int, now: float) -> Decision | None:
         """What becomes of a process that ended; None where no fault says anything about it."""
@@ -194,17 +228,21 @@ class FaultScheduler:
         supervisor = self._view.supervisor
         if self._looks_on:
             return self._replace(node, what, now)
+        decision: Decision | None = None
         if isinstance(what, Process) and what.restart_after is not None:
-            return supervisor.planned(node, what.restart_after, now)
-        if isinstance(what, Membership) and what.return_after is not None and code == 0:
+            decision = supervisor.planned(node, what.restart_after, now)
+        elif isinstance(what, Membership) and what.return_after is not None and code == 0:
             away = moment(what.return_after)
-            if self._healed:
-                return supervisor.planned(node, 0.0, now)
-            if away.unit == "time":
-                return supervisor.planned(node, away.value, now)
-            self._returns[node] = Moment(away.unit, self._reached(now).of(away.unit) + away.value)
-            return supervisor.planned(node, None, now)
-        return None
+            if self.closed:
+                decision = supervisor.planned(node, 0.0, now)
+            elif away.unit == "time":
+                decision = supervisor.planned(node, away.value, now)
+            else:
+                self._returns[node] = Moment(away.unit, self._reached(now).of(away.unit) + away.value)
+                decision = supervisor.planned(node, None, now)
+        if decision is not None and fault is not None:
+            self._away[node] = fault
+        return decision
 
     def _replace(self, node: str, what: object, now: float) -> Decision | None:
         """Under the logical clock an agent is back at the tick that the schedule says: the others wait for its process."""
@@ -239,11 +277,11 @@ class FaultScheduler:
         entry.ended = True
         if entry.deed is None:
             self._note("end", entry.id, entry.kind, ", ".join(entry.targets) or "links", self._reached(now))
-            return
-        for node in entry.targets:
-            member = self._view.membership.members.get(node)
-            if member is not None and member.state.living and member.state != State.JOINING:
-                self._commands.give(node, member.incarnation, "heal", now, entry.id)
+            hear = self._members() if entry.asked is not None else []  # links know by themselves what the schedule says
+        else:
+            hear = [member for member in self._members() if member.name in entry.targets]
+        for member in hear:
+            self._commands.give(member.name, member.incarnation, "heal", now, entry.id)
 
     def _end_of(self, entry: Entry, reached: Reached) -> Moment | None:
         """In the unit of the beginning a length counts from the place that was asked for, not from where it was noticed."""
@@ -282,14 +320,25 @@ class FaultScheduler:
         self._event("warning" if begins else "info", f"fault.{line['what']}", text, node, fault, kind)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
         if begins and entry is not None:
-            entry.begun = True
+            if not entry.begun:
+                entry.begun, entry.since = True, replace(reached)
+            entry.ended |= kind in MOMENTARY
         if not begins:
+            self._over(node, fault, entry)
             return
         if kind in LETHAL:
             self._deaths[node, incarnation] = fault
         elif kind in ("process.pause", "process.hang"):
             until = None if entry is None else self._end_of(entry, reached)
             self._stopped[node] = _Stopped(incarnation, fault, kind, until)
+
+    def _over(self, node: str, fault: str, entry: Entry | None) -> None:
+        """A node has ended something by itself: a pause or hang that nobody has to end any more, or one target's part of a fault."""
+        stopped = self._stopped.get(node)
+        if stopped is not None and stopped.fault == fault and stopped.kind == "process.hang":
+            del self._stopped[node]
+        if entry is not None and entry.deed is not None:
+            entry.ended |= len(entry.targets) == 1
 
     # --- words --------------------------------------------------------------------------------------------------------------------
 
@@ -311,7 +360,7 @@ class FaultScheduler:
         coming = [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
         following = min(coming, key=lambda entry: self._seconds_to(entry.start, reached), default=None) if not self._healed else None
         words = "" if following is None else f"{following.text()} at {following.start.unit} {following.start.value:g}"
-        return {"active": active, "next": words}
+        return {"active": active, "next": words, "on": self.on()}
 
     def _seconds_to(self, start: Moment, reached: Reached) -> float:
         """By the pace so far."""
@@ -332,20 +381,3 @@ class FaultScheduler:
     def _reached(self, now: float) -> Reached:
         progress = self._view.progress
         return Reached(progress.seconds(now), progress.steps, progress.episodes, max(self._view.rounds.values(), default=-1))
-
-
-def make_plan(configuration: Configuration) -> Plan:
-    """The plan of a run."""
-    settings = configuration.faults
-    if settings is None:
-        return Plan()
-    schedule = schedule_of(settings, configuration.agent_names(), configuration.until.model_dump())
-    return Plan(tuple(map(entry, schedule.events)), schedule.heal, map(entry, schedule.nemesis()))
-
-
-def entry(event: Event) -> Entry:
-    """An event that has not begun."""
-    deed = deed_of(event)
-    kind = event.kind if deed is None else deed.kind
-    targets = event.targets if event.cut is None else (event.cut.text(),)
-    return Entry(event.id, kind, targets, event.start, event.length, deed, stop=event.stop)

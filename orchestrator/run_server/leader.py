@@ -19,7 +19,9 @@ from math import isfinite
 
 from orchestrator.launch.base import Invitation
 from orchestrator.launch.placement import PlacementError
-from orchestrator.run_server.faults import FaultScheduler, Plan
+from orchestrator.run_server.by_hand import ByHand
+from orchestrator.run_server.fault_plan import Plan
+from orchestrator.run_server.faults import FaultScheduler
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.nodes import UP, Nodes
 from orchestrator.run_server.reception import Reception
@@ -91,6 +93,7 @@ class Leader:
         self._nodes = Nodes(view, transport, hosts)
         self._reception = Reception(view, transport, hosts, self._nodes, self._commands, admission, configuration_json)
         self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
+        self._by_hand = ByHand(view, transport, self._nodes, self._commands, self.faults)
         self._roster_sent = (-1, 0.0)
         self._stopping: OrderedStop | None = None
         self._finish_deadline = 0.0
@@ -147,6 +150,10 @@ class Leader:
         stops, self._reception.stops = self._reception.stops, []
         for request in stops:
             self.stop(Outcome("STOPPED", ExitCode.INTERRUPTED, request.reason or "stopped by request"), now, request.now)
+        wishes, self._reception.wishes = self._reception.wishes, []
+        for client, wish in wishes:
+            answer = self._by_hand.grant(wish, self.phase == Phase.TRAINING, now)
+            self._reception.reply(client, wish, answer, now)
         if self.phase < Phase.STOPPING and self._reception.clients.torn(now):
             self.stop(Outcome("STOPPED", ExitCode.INTERRUPTED, "the terminal went away"), now)
 
@@ -196,9 +203,10 @@ class Leader:
         for change in self.view.membership.changes():
             self._changed(change, now)
         if self.phase < Phase.STOPPING:
+            self._by_hand.tick(now)
             for name in self.view.supervisor.due(now):
                 self._reception.byes.pop(name, None)
-                self._nodes.restart(name, now)
+                self._nodes.restart(name, now, self._by_hand.starts_cold(name))
         self._nodes.insist(now)
 
     def _changed(self, change: Change, now: float) -> None:
@@ -245,7 +253,8 @@ class Leader:
         """What becomes of a node whose process ended while the run goes on: `code` as in `NodeEnded`, `words` of why, if there are any."""
         view, how = self.view, describe_exit(code) + (f": {words}" if words else "")
         silence = view.troubles.get(name)
-        planned = self.faults.fate(name, incarnation, code, now)
+        by_hand = self._by_hand.ended(name, now)
+        planned = by_hand or self.faults.fate(name, incarnation, code, now)
         if planned is None and code != 0 and view.configuration.clock == "logical":
             text = f"{name} ended, {how}; under the logical clock nobody goes on without it"
             cure = f"from the last checkpoint: orchestrate up --resume {view.files.directory.name}"
@@ -256,7 +265,8 @@ class Leader:
             attempt = f"attempt {decision.attempt} of {decision.of}" if decision.attempt else decision.reason
             trouble = view.troubles[name] = f"{silence or how}, {attempt}"
             text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
-            self._event("warning", "node.restart", text, name, exit=code, incarnation=incarnation)
+            severity, kind = ("warning", "node.restart") if by_hand is None else ("info", "node.restarted_by_hand")
+            self._event(severity, kind, text, name, exit=code, incarnation=incarnation)
         elif decision.fate == Fate.LOST:
             view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
             view.membership.lost(name, decision.reason)

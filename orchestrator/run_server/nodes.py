@@ -78,11 +78,11 @@ class Nodes:
         for request in self._requests:
             self._start(request.name, "env" if request.role == "env" else "agent", now)
 
-    def restart(self, name: str, now: float) -> None:
-        """Have the next incarnation of a node started where it was placed."""
+    def restart(self, name: str, now: float, cold: bool = False) -> None:
+        """Have the next incarnation of a node started where it was placed, `cold` without its checkpoints."""
         self.returned.add(name)
         self._view.collector.forget(name)
-        self._start(name, self.processes[name].start.role, now)
+        self._start(name, self.processes[name].start.role, now, cold)
 
     def relocate(self) -> dict[str, str]:
         """Place the nodes of hosts that are lost on those that live: the new host of each that moves. What lives stays where it is.
@@ -172,7 +172,7 @@ class Nodes:
             self._records.append(record)
             write_records(self._view.files.directory, self._records)
 
-    def _start(self, name: str, role: Role, now: float) -> None:
+    def _start(self, name: str, role: Role, now: float, cold: bool = False) -> None:
         incarnation = self._view.files.next_incarnation(name)
         self._view.membership.expect(name, role, incarnation, now)
         self._view.troubles.pop(name, None)
@@ -180,5 +180,5 @@ class Nodes:
         host, old = self._where[name], self.processes.get(name)
         if old is None or old.host != host:
             self.files.prepare(name, host)
-        start = StartNode(node=name, role=role, incarnation=incarnation, threads=self._threads(host))
+        start = StartNode(node=name, role=role, incarnation=incarnation, threads=self._threads(host), cold=cold)
         self.processes[name] = NodeProcess(host, start)

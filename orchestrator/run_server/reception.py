@@ -1,12 +1,14 @@
 """Takes every message that reaches the run server: admits who may take part, answers clients, files figures and events.
 
-What needs a decision about the run is laid out for the leader: `ended`, `stops`, `finished`.
+What needs a decision about the run is laid out for the leader: `ended`, `stops`, `wishes`, `finished`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from protocols.messages import (
     CommandAck,
     Event,
     EventAck,
+    FaultRequest,
     Heartbeat,
     HeartbeatAck,
     Hello,
@@ -31,6 +34,7 @@ from protocols.messages import (
     NodeEndedAck,
     NodeStarted,
     Refuse,
+    RestartRequest,
     Status,
     StatusRequest,
     StopRequest,
@@ -41,6 +45,7 @@ from protocols.transport import Received, Transport
 logger = logging.getLogger(__name__)
 
 _EVENTS_REMEMBERED = 4096
+_WISHES_REMEMBERED = 256
 
 
 class Reception:
@@ -61,6 +66,8 @@ class Reception:
         """processes that a host says are gone"""
         self.stops: list[StopRequest] = []
         """clients' wishes that the run end"""
+        self.wishes: list[tuple[str, RestartRequest | FaultRequest]] = []
+        """what clients want of single nodes, by client; each is to be answered (`reply`)"""
         self.finished = False
         """the environment server has done the last evaluation"""
         self.training_over: str | None = None
@@ -76,6 +83,8 @@ class Reception:
         self._admission = admission
         self._configuration = np.frombuffer(configuration_json, np.uint8)
         self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+        self._granted: OrderedDict[tuple[str, str], Mapping[str, Any] | Refuse | None] = OrderedDict()
+        """what was said to wishes, by client and request, None as long as nothing was: they are repeated, and happen once"""
 
     def handle(self, received: Received, now: float) -> None:
         """Take one message."""
@@ -89,7 +98,7 @@ class Reception:
                 self._from_node(received, now)
             elif src in self.clients:
                 self._from_client(src, message, now)
-            elif isinstance(message, StatusRequest | StopRequest):
+            elif isinstance(message, StatusRequest | StopRequest | RestartRequest | FaultRequest):
                 self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="say hello with the run's token first"))
         except (KeyError, ValueError, TypeError) as error:
             logger.warning("%s from %s was not understood: %r", type(message).__name__, src, error)
@@ -188,8 +197,29 @@ class Reception:
             self.stops.append(message)
             self._answer(src, message, self._view.events.last_id, now)
 
-    def _answer(self, src: str, request: Message, after: int, now: float) -> None:
-        frame = np.frombuffer(snapshot_json(self._view, now, after), np.uint8)
+        elif isinstance(message, RestartRequest | FaultRequest):
+            self._wished(src, message, now)
+
+    def _wished(self, src: str, message: RestartRequest | FaultRequest, now: float) -> None:
+        key = (src, message.rid)
+        if key not in self._granted:
+            self._granted[key] = None
+            self.wishes.append((src, message))
+            while len(self._granted) > _WISHES_REMEMBERED:
+                self._granted.popitem(last=False)
+        elif (known := self._granted[key]) is not None:
+            self.reply(src, message, known, now)
+
+    def reply(self, src: str, request: Message, answer: Mapping[str, Any] | Refuse, now: float) -> None:
+        """Say what became of a wish, now and whenever it is repeated."""
+        self._granted[src, request.rid] = answer
+        if isinstance(answer, Refuse):
+            self._refuse(src, request, answer)
+        else:
+            self._answer(src, request, self._view.events.last_id, now, answer)
+
+    def _answer(self, src: str, request: Message, after: int, now: float, answer: Mapping[str, Any] | None = None) -> None:
+        frame = np.frombuffer(snapshot_json(self._view, now, after, answer), np.uint8)
         self._transport.try_send("ctl", src, Status(rid=request.rid), {"snapshot": frame})
 
     def _event(self, src: str, event: Event) -> None:

@@ -30,7 +30,7 @@ from orchestrator.run_server.closing import sum_up
 from orchestrator.run_server.collector import Collector
 from orchestrator.run_server.conclusion import conclude
 from orchestrator.run_server.detached import START_TIMEOUT
-from orchestrator.run_server.faults import make_plan
+from orchestrator.run_server.fault_plan import make_plan
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.leader import Leader, Outcome
 from orchestrator.run_server.nodes import ENVIRONMENT

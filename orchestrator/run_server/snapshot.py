@@ -47,7 +47,7 @@ class RunView:
     rounds: dict[str, int] = field(default_factory=dict)
     """node to the averaging rounds of its newest heartbeat"""
     faults: dict[str, Any] = field(default_factory=dict)
-    """`active`: faults that last, `next`: the one that is due next, in words"""
+    """`active`: faults that last, `next`: the one that is due next, in words; `on`: those that last, with when they began and will end"""
     troubles: dict[str, str] = field(default_factory=dict)
     """node to what happened to its last process, while it is away"""
 
@@ -77,10 +77,13 @@ def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
     }
 
 
-def snapshot_json(view: RunView, now: float, after: int = 0) -> bytes:
-    """The snapshot as the frame of `Status`. One that would not fit into a message of the control channel (1 MiB) is sent without
-    histories and older events: `events.jsonl` and the nodes' files have them."""
-    contents = snapshot(view, now, after)
+def snapshot_json(view: RunView, now: float, after: int = 0, answer: Mapping[str, Any] | None = None) -> bytes:
+    """The snapshot as the frame of `Status`, with the `answer` to a request that has one.
+
+    What would not fit into a message of the control channel (1 MiB) is sent without histories and older events: `events.jsonl` and the
+    nodes' files have them.
+    """
+    contents = snapshot(view, now, after) | ({} if answer is None else {"answer": dict(answer)})
     text = json.dumps(contents).encode()
     if len(text) > _LARGEST:
         contents["events"] = contents["events"][-_EVENTS_AT_LEAST:]

@@ -94,18 +94,32 @@ class Supervisor:
         """The node said hello."""
         self._nodes[node].alive_since = now
 
-    def planned(self, node: str, delay: float | None, now: float) -> Decision:
-        """The process ended because the fault schedule said so: it counts as no failure, and is back after `delay` seconds, or, where that
-        is None, when `bring_back` says so."""
+    def planned(self, node: str, delay: float | None, now: float, reason: str = "by the fault schedule") -> Decision:
+        """The process ended because the fault schedule, or a person, said so: it counts as no failure, and is back after `delay` seconds,
+        or, where that is None, when `bring_back` says so."""
         record = self._nodes[node]
         record.alive_since = None
         record.due = inf if delay is None else now + delay
-        return Decision(Fate.RESTART, "by the fault schedule", inf if delay is None else delay)
+        return Decision(Fate.RESTART, reason, inf if delay is None else delay)
 
     def bring_back(self, node: str, now: float) -> None:
         """A planned absence is over."""
         if self._nodes[node].due == inf:
             self._nodes[node].due = now
+
+    def hasten(self, node: str, now: float) -> None:
+        """Where a restart is pending, or has to be told when, it is now."""
+        if self._nodes[node].due is not None:
+            self._nodes[node].due = now
+
+    def asked(self, node: str, now: float) -> None:
+        """A person wants a node started that has no process: it is due, whatever was decided. One that was given up begins with no failures
+        on its record."""
+        record = self._nodes[node]
+        if record.gone is not None:
+            record.failures.clear()
+            record.in_a_row, record.gone = 0, None
+        record.due = now
 
     def ended(self, node: str, code: int, now: float) -> Decision:
         """The process ended with this exit code, or by the signal of this negative number; what is to be done."""

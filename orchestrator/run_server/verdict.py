@@ -1,7 +1,8 @@
 """The verdict of a run: whether what `faults.expect` asks for has come true, and how to see it again.
 
 `verdict.json`: {"passed", "expectations": [{metric, op, value, measured, passed}], "repeat", "seed", "fault_seed", "config_digest",
-"code_version", "versions", "figures"}. An expectation whose figure was not measured has failed.
+"code_version", "versions", "by_hand", "figures"}. `by_hand`: faults that were asked for while the run went on, as `faults.events` has them,
+which the command that repeats the run does not do. An expectation whose figure was not measured has failed.
 """
 
 from __future__ import annotations

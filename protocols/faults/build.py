@@ -56,6 +56,15 @@ def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) 
     return Recorder(start.node_directory, start.node, start.incarnation, full, time.time if wall else None)
 
 
+def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[str, Any], elapsed: float) -> Shim[Destination]:
+    """Let faults happen to whatever leaves this process from now on, `elapsed` seconds after training began, though the configuration of
+    the run has none for its links. None is there at first: whoever wants one begins it."""
+    past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else Past()
+    faults = faults_of(configuration)
+    links = Links(Schedule(), 0 if faults is None else faults.seed, start.node, start.incarnation, past.begun, past.ended)
+    return transport.inject(links, recorder_of(configuration, start, wall=True), time.monotonic() - elapsed)
+
+
 def inject(transport: Transport, start: NodeStart, configuration: Mapping[str, Any]) -> Shim[Destination] | None:
     """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none."""
     if configuration["clock"] != "wall":

@@ -95,6 +95,11 @@ def check(faults: FaultsSettings | None, links: Sequence[LinkRule], run: Run) ->
         yield from _nemesis(faults.random, ("faults", "random"))
 
 
+def check_asked(event: FaultEvent, where: Path, faults: FaultsSettings | None, run: Run) -> Iterator[Fault]:
+    """All broken rules of an event that is asked for while the run goes on, beside the run's own `faults`, if it has some."""
+    yield from _event(event, where, faults or FaultsSettings(heal_before_end=0.0), run)
+
+
 # --- the whole -----------------------------------------------------------------------------------------------------------------------
 
 

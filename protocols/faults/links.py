@@ -96,6 +96,18 @@ class Links:
             self._switch()
         return changes
 
+    def begin(self, event: Event) -> list[Change]:
+        """Something that is in no schedule begins now; what has changed by it."""
+        changes = self._timeline.begin(event)
+        self._switch()
+        return changes
+
+    def end(self, fault: str) -> list[Change]:
+        """One event ends, for good."""
+        changes = self._timeline.end(fault)
+        self._switch()
+        return changes
+
     def heal(self) -> list[Change]:
         """End everything but the network's own properties, for good."""
         changes = self._timeline.heal()

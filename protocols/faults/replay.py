@@ -7,15 +7,19 @@ from typing import Any
 
 from protocols.faults.links import Fate, Links
 from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule
+from protocols.faults.settings import FaultEvent
 
 
 class ReplayedLinks(Links):
-    """As `Links`; `changes` are the lines of `trace.recorded_changes`. Events that the schedule does not know are left out;
-    what the network itself is like (`network.links`) is in no trace, and holds as it did."""
+    """As `Links`; `changes` are the lines of `trace.recorded_changes`. What was begun by hand there brings its event with it; other events
+    that the schedule does not know are left out. What the network itself is like (`network.links`) is in no trace, and holds as it did."""
 
     def __init__(self, schedule: Schedule, seed: int, own: str, changes: Sequence[dict[str, Any]], epoch: int = 1) -> None:
         latest = max((float(line.get("time", 0.0)) for line in changes), default=0.0)
         events = {event.id: event for event in (*schedule.events, *schedule.random_events(latest + 1.0)) if event.kind in LINK_KINDS}
+        for line in changes:
+            if "event" in line and line["id"] not in events:
+                events[line["id"]] = schedule.compiled(FaultEvent.model_validate(line["event"]))
         self._changes = [(line, events[line["id"]]) for line in changes if line["id"] in events]
         self._scripts: dict[tuple[str, str], list[tuple[int, str, Event]]] = {}
         self._positions: dict[tuple[str, str], int] = {}

@@ -66,6 +66,8 @@ class Event:
     cut: Cut | None = None
     lasting: bool = False
     """whether it stays when all is healed: a property of the network"""
+    asked: FaultEvent | None = None
+    """for what is in no schedule: what was asked for by hand while the run went on"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class Schedule:
     def damages(self) -> bool:
         """Whether any link ever damages a message (the nemesis draws no damage)."""
         return any(event.link is not None and event.link.corrupt is not None for event in self.events)
+
+    def compiled(self, event: FaultEvent) -> Event:
+        """An event that is not in it, asked for by hand, as if it were."""
+        return replace(_event(event, self._faults.seed if self._faults is not None else 0, self._agents, self._nodes), asked=event)
 
     def nemesis(self) -> Iterator[Event]:
         """Events drawn at random, by their beginning; without an end unless training has one in time."""
@@ -109,7 +115,7 @@ def compile_schedule(
     nodes = (*agents, *others)
     events = [replace(_rule(rule), lasting=True) for rule in network_links]
     if faults is None:
-        return Schedule(tuple(events))
+        return Schedule(tuple(events), _agents=tuple(agents), _nodes=nodes)
     events += [_rule(rule) for rule in faults.links]
     events += [_event(event, faults.seed, agents, nodes) for event in faults.events]
     heal = {unit: (1.0 - faults.heal_before_end) * end for unit, end in (ends or {}).items()}
@@ -221,13 +227,33 @@ class Timeline:
             event = self._first_beginning()
             if event is None:
                 break
-            if event.id in self._ended:
+            if event.id in self._ended and not event.lasting:
                 continue
             until = self._end_of(event)
             self._active[event.id] = (event, until)
             changes.append(Change("begin", event, until))
         self._look()
         return changes
+
+    def begin(self, event: Event) -> list[Change]:
+        """Begin an event that is in no schedule; nothing where it lasts or has ended already."""
+        if event.id in self._active or event.id in self._ended:
+            return []
+        until = self._end_of(event)
+        self._active[event.id] = (event, until)
+        self._look()
+        return [Change("begin", event, until), *self.settle()]
+
+    def end(self, fault: str) -> list[Change]:
+        """End one event; one that has not begun never will. Not the network's own properties."""
+        self._ended |= {fault}
+        self._pending = [event for event in self._pending if event.id != fault or event.lasting]
+        found = self._active.get(fault)
+        if found is None or found[0].lasting:
+            return []
+        del self._active[fault]
+        self._look()
+        return [Change("end", found[0])]
 
     def heal(self) -> list[Change]:
         """End everything but the network's own properties; nothing begins any more."""

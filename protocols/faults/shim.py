@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from protocols.codec import Buffer
 from protocols.faults.damage import damaged
 from protocols.faults.links import UNTOUCHED, Links
-from protocols.faults.schedule import Change
+from protocols.faults.schedule import Change, Event
 from protocols.faults.trace import Recorder
 
 D = TypeVar("D")
@@ -71,6 +71,18 @@ class Shim(Generic[D]):
     def _report(self, changes: list[Change]) -> None:
         if changes and self._recorder is not None:
             self._recorder.changed(changes, self.links.reached)
+
+    def begin(self, event: Event, now: float, step: int | None = None, episode: int | None = None) -> None:
+        """Something that is in no schedule begins now, where the run has come so far."""
+        with self._lock:
+            self._progress(now, step, episode)
+            self._report(self.links.begin(event))
+
+    def end(self, fault: str, now: float) -> None:
+        """One event ends, for good."""
+        with self._lock:
+            self._progress(now)
+            self._report(self.links.end(fault))
 
     def heal(self) -> None:
         """Training is over: nothing is broken any more but what the network itself is like."""

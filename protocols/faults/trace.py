@@ -2,6 +2,7 @@
 
     {"what": "start", ...}                         training began: the origin of `time`
     {"what": "on" | "off", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
+                                                   and "event", as in a configuration, where it was asked for by hand
     {"what": "links", "period", "links": {"peer agent-1": {"sent", "delivered", "lost", "bytes", "duplicated", "reordered", "corrupted",
                                                           "queued", "held", "delay": {"p50", "p90", "p99", "max"}}}}
     {"what": "message", "link", "kind", "seq", "size", "copies", "corrupt", "cause"}         with `record: full`
@@ -110,6 +111,8 @@ class Recorder:
                 line["until"] = vars(change.until)
             if change.event.cut is not None:
                 line["cut"] = change.event.cut.text()
+            if change.event.asked is not None:  # it stands in no configuration
+                line["event"] = change.event.asked.model_dump(mode="json")
             self._write({**line, "seqs": dict(sorted(self._seqs.items()))})
         if changes:
             self.flush()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, overload
 
 from numpy.typing import NDArray
 
@@ -163,6 +163,12 @@ class Transport:
         """Call `callback` every so often, on the thread that drives: it must be short and may `send`."""
         with self._driving():
             self._loop.call_every(seconds, callback)
+
+    @overload
+    def inject(self, links: Links, recorder: Recorder | None = None, origin: float | None = None) -> Shim[Destination]: ...
+
+    @overload
+    def inject(self, links: None, recorder: Recorder | None = None, origin: float | None = None) -> None: ...
 
     def inject(self, links: Links | None, recorder: Recorder | None = None, origin: float | None = None) -> Shim[Destination] | None:
         """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` is the monotonic time
