@@ -11,7 +11,26 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.commands import attach, doctor, down, experiment, export, logs, ps, server, show, simulate, sweep, topology, up, validate
+from orchestrator.commands import (
+    attach,
+    clean,
+    doctor,
+    down,
+    experiment,
+    export,
+    fault,
+    init,
+    logs,
+    ps,
+    restart,
+    server,
+    show,
+    simulate,
+    sweep,
+    topology,
+    up,
+    validate,
+)
 from orchestrator.commands.common import Options, examples, print_error
 from protocols.errors import ExitCode, MurmurationError
 
@@ -48,7 +67,27 @@ def _global(
     context.obj = Options(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
-for _commands in (up, validate, show, topology, simulate, experiment, sweep, ps, attach, logs, down, export, doctor, server):
+_COMMANDS = (
+    up,
+    validate,
+    show,
+    topology,
+    simulate,
+    experiment,
+    sweep,
+    ps,
+    attach,
+    logs,
+    down,
+    restart,
+    fault,
+    init,
+    clean,
+    export,
+    doctor,
+    server,
+)
+for _commands in _COMMANDS:
     _commands.register(app)
 
 
