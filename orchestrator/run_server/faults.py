@@ -218,7 +218,9 @@ class FaultScheduler:
 
     def fate(self, node: str, incarnation: int, code: int, now: float) -> Decision | None:
         """What becomes of a process that ended; None where no fault says anything about it."""
-        self._stopped.pop(node, None)
+        stopped = self._stopped.pop(node, None)
+        if stopped is not None and stopped.fault in self._log.begun:  # it will not go on any more
+            self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
         self._read_log(node, self._reached(now))
         fault = self._deaths.pop((node, incarnation), None)
         if fault is None and self._looks_on:  # lives are counted otherwise there

@@ -37,9 +37,8 @@ KILL = {"id": "by-hand-2", "at": {"time": "20s"}, "process": {"target": "agent-2
 def supervisor(at_most: int = 1) -> Supervisor:
     graph = nx.cycle_graph(3)
     names = {number: f"agent-{number}" for number in range(3)}
-    return Supervisor(
-        RestartPolicy(at_most=at_most), dict.fromkeys(names.values(), "agent"), nx.relabel_nodes(graph, names), 1, np.random.default_rng(0)
-    )
+    policy, random = RestartPolicy(at_most=at_most), np.random.default_rng(0)
+    return Supervisor(policy, dict.fromkeys(names.values(), "agent"), nx.relabel_nodes(graph, names), 1, random)
 
 
 def test_a_restart_by_hand_costs_nothing_of_the_budget() -> None:
@@ -86,17 +85,10 @@ def recorded(directory: Path) -> Path:
     for event in (CUT, KILL):
         log.write("asked", event["id"], "any", event=event)  # type: ignore[arg-type]
     for number in range(3):
+        both = {"id": "by-hand-1", "kind": "partition", "incarnation": 1}
         changes = [
-            {
-                "what": "on",
-                "id": "by-hand-1",
-                "kind": "partition",
-                "incarnation": 1,
-                "time": 12.6,
-                "seqs": {"peer agent-1": 4},
-                "event": CUT,
-            },
-            {"what": "off", "id": "by-hand-1", "kind": "partition", "incarnation": 1, "time": 22.5, "seqs": {"peer agent-1": 6}},
+            {"what": "on", **both, "time": 12.6, "seqs": {"peer agent-1": 4}, "event": CUT},
+            {"what": "off", **both, "time": 22.5, "seqs": {"peer agent-1": 6}},
         ]
         path = directory / "nodes" / f"agent-{number}" / "faults.jsonl"
         path.parent.mkdir(parents=True)
