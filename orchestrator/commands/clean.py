@@ -65,7 +65,7 @@ def _candidates(settings: Options, states: list[str], age: float) -> list[Candid
     from orchestrator.cleaning import Candidate, chosen, finished, size_of
 
     there: list[Run] = runs.all_runs(settings.runs_dir)
-    lost = [run.name for run in there if run.state == "LOST"]
+    lost = [run.name for run in there if run.state == "LOST" and run.record]
     if lost and not settings.json:
         print_error(f"kept, since they have lost their run server: {', '.join(lost)}; end them first: orchestrate down {lost[0]}")
     return [Candidate(run, size_of(run.directory)) for run in there if finished(run) and chosen(run, states, age)]

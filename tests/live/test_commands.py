@@ -45,22 +45,13 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def test_restart_and_fault_on_a_living_run(runs: Path) -> None:
-    small = (
-        "agents.count=2",
-        "supervision.first=200ms",
-        "supervision.orphan=3s",
-        "supervision.dead=100s",
-        "until.time=100s",
-        "until.steps=null",
-    )
+    small = ["agents.count=2", "until={time: 100s}", "supervision={first: 200ms, orphan: 3s, dead: 100s}"]
     up = orchestrate(runs, "up", str(CONFIG), *small, "-d", "--name", "night", module="tests.cli.small_up")
     assert up.returncode == 0, up.stderr
     restarted = orchestrate(runs, "restart", "night", "agent-*")
     assert restarted.returncode == 0, restarted.stderr
     said = sorted(line.split(" (")[0] for line in restarted.stdout.splitlines())
     assert said == ["agent-0 is back as incarnation 2", "agent-1 is back as incarnation 2"]
-    wrong = orchestrate(runs, "restart", "night", "agent-5")
-    assert (wrong.returncode, wrong.stdout) == (2, "") and '"agent-5" matches no node' in wrong.stderr
     (begun,) = objects(orchestrate(runs, "fault", "night", "pause", "agent-1", "--json"))
     assert (begun["run"], begun["id"], begun["targets"]) == ("night", "by-hand-1", ["agent-1"])
     cut = orchestrate(runs, "fault", "night", "cut", "agent-0:agent-1", "--for", "1h")
@@ -73,19 +64,16 @@ def test_restart_and_fault_on_a_living_run(runs: Path) -> None:
         assert "ID " in table.text and "partition" in table.text and "agent-0 | agent-1" in table.text
     finally:
         table.close()
-    refused = orchestrate(runs, "fault", "night", "los", "*", "0.1")
-    assert refused.returncode == 2 and 'did you mean "loss"' in refused.stderr
     broken = orchestrate(runs, "fault", "night", "loss", "agent-9", "1.5")
     assert broken.returncode == 3 and "1.5 is more than 1" in broken.stderr, "by the rules of a configuration"
     assert orchestrate(runs, "fault", "night", "heal").stdout == "healed: by-hand-1, by-hand-2\n"
-    assert orchestrate(runs, "fault", "night", "list").stdout == "nothing is broken\n"
     kept = orchestrate(runs, "clean", "--older", "0s", "-y")
     assert (kept.returncode, kept.stdout) == (0, "no run is to be removed\n") and read(runs / "night").alive
     assert orchestrate(runs, "down", "night", "--now").returncode == 0
     over = orchestrate(runs, "fault", "night", "kill", "agent-0")
     assert over.returncode == 6 and "it has ended" in over.stderr
-    assert orchestrate(runs, "clean", "--older", "0s", "-y", "--json").returncode == 0
-    assert not (runs / "night").exists()
+    assert orchestrate(runs, "clean", "--stopped", "-y", "--json").returncode == 0
+    assert not (runs / "night").exists(), "what make_run makes is like what a run leaves behind"
 
 
 # --- init ------------------------------------------------------------------------------------------------------------------------------
@@ -170,12 +158,8 @@ def test_clean_removes_by_age_and_state_and_nothing_else(runs: Path, several: di
     rows = objects(orchestrate(runs, "clean", "--older", "30d", "--dry-run", "--json"))
     assert {(row["run"], row["removed"]) for row in rows} == {("old", False), ("stopped", False)} and left(runs) == everything
     assert all(5000 < row["bytes"] < 6000 for row in rows)
-    for arguments, says in (
-        (("--older", "30d"), "nobody can be asked here"),
-        ((), "say which"),
-        (("--older", "30x", "-y"), "is not a time"),
-    ):
-        done = orchestrate(runs, "clean", *arguments)
+    for arguments, says in (("--older 30d", "nobody can be asked here"), ("", "say which"), ("--older 30x -y", "is not a time")):
+        done = orchestrate(runs, "clean", *arguments.split())
         assert done.returncode == 2 and says in done.stderr and left(runs) == everything
     done = orchestrate(runs, "clean", "--older", "30d", "--stopped", "-y")
     assert done.returncode == 0 and "removed 1 run, " in done.stdout and "lost their run server: lost" in done.stderr
