@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,26 +14,20 @@ from pathlib import Path
 import psutil
 
 from orchestrator.config import Configuration
-from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.channel import Channel
 from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.processes import available_cores
 from orchestrator.launch.settings import host_names
 from orchestrator.sweep import MARK
-from protocols.errors import ResourceError
-
-_REAP = 5.0
-_LONGEST_WORD = 4096
-"""bytes of a host's standard output in which its key is looked for"""
 
 
 @dataclass
 class LocalHost(HostHandle):
     """A host with its process; the session's number is the process's."""
 
-    process: subprocess.Popen[bytes] | None = None
-    said: bytes = b""
-    """the beginning of its standard output, where it says its key"""
+    channel: Channel | None = None
 
 
 class LocalEngine:
@@ -69,74 +62,41 @@ class LocalEngine:
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
         """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard
         output, which otherwise goes to the log too."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "orchestrator.launch.host", "-"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE if invitation.server_key else output,
-                    stderr=output,
-                    start_new_session=True,
-                    env={**os.environ, MARK: invitation.directory},
-                )
-            except OSError as error:
-                raise ResourceError(f"can't start a host process with {sys.executable}: {error.strerror}") from None
-        host = LocalHost(invitation.host, slot, process.pid, process)
+        command = [sys.executable, "-m", "orchestrator.launch.host", "-"]
+        channel = Channel(command, invitation, log, {**os.environ, MARK: invitation.directory}, listens=bool(invitation.server_key))
+        host = LocalHost(invitation.host, slot, channel.pid, channel)
         self._hosts.append(host)
-        if process.stdout is not None:
-            os.set_blocking(process.stdout.fileno(), False)
-        pipe = process.stdin
-        if pipe is not None:
-            # The invitation is far smaller than a pipe's buffer, so this can't block; a host that died at once is seen by `poll`.
-            with contextlib.suppress(BrokenPipeError), pipe:
-                pipe.write(invitation.to_json().encode() + b"\n")
         return host
 
     def poll(self, host: HostHandle) -> HostState:
         """From the child's status."""
-        process = self._process(host)
-        code = process.poll() if process is not None else None
-        key = self._key(host) if isinstance(host, LocalHost) else ""
-        living = process is not None and code is None
-        return HostState(HostPhase.RUNNING, key=key) if living else HostState(HostPhase.ENDED, code, key)
+        channel = self._channel(host)
+        if channel is None:
+            return HostState(HostPhase.ENDED)
+        code, key = channel.poll(), channel.key()
+        return HostState(HostPhase.RUNNING, key=key) if code is None else HostState(HostPhase.ENDED, code, key)
 
     def end(self, host: HostHandle, now: bool) -> None:
         """SIGTERM to the host, or SIGKILL to every process of its session."""
-        process = self._process(host)
-        if process is None or process.poll() is not None:
+        channel = self._channel(host)
+        if channel is None or channel.poll() is not None:
             return
         if now:
-            kill_session(process.pid)
+            kill_session(channel.pid)
         else:
-            process.terminate()
+            channel.process.terminate()
 
     def release(self) -> list[str]:
         """Kill what still runs and collect it. What a former run server has left is swept by its marks, as on every engine."""
         for host in self._hosts:
-            process = host.process
-            if process is None:
-                continue
-            if process.poll() is None:
-                kill_session(process.pid)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_REAP)
-            if process.stdout is not None:
-                process.stdout.close()
+            if host.channel is not None:
+                if host.channel.poll() is None:
+                    kill_session(host.channel.pid)
+                host.channel.close()
         return []
 
-    def _key(self, host: LocalHost) -> str:
-        """The public key that the host has said, if it has; then nothing more is read."""
-        pipe = host.process.stdout if host.process is not None else None
-        if pipe is None:
-            return ""
-        if not announced(host.said) and len(host.said) < _LONGEST_WORD:
-            with contextlib.suppress(BlockingIOError):
-                host.said += os.read(pipe.fileno(), _LONGEST_WORD)
-        return announced(host.said)
-
-    def _process(self, host: HostHandle) -> subprocess.Popen[bytes] | None:
-        return host.process if isinstance(host, LocalHost) else None
+    def _channel(self, host: HostHandle) -> Channel | None:
+        return host.channel if isinstance(host, LocalHost) else None
 
 
 def kill_session(leader: int) -> None:

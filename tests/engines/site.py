@@ -31,6 +31,8 @@ import psutil
 
 from tests.orchestrator.cluster import eventually
 
+from .built import Built
+
 NAMESPACES = Path("/run/netns")
 _TOOLS = ("ip", "nsenter", "unshare", "hostname", "sh")
 _OURS = re.compile(r"(?P<prefix>mur(?P<pid>\d+)-\d+)-(?P<host>\w+)")
@@ -163,7 +165,7 @@ class Host:
         eventually(f"all processes of {self.name} are gone", none_left, _DEADLINE)
 
 
-class Site:
+class Site(Built):
     """So many hosts, `h1` and so on, and the root namespace among them at `address`. Use it in a `with` statement."""
 
     def __init__(self, hosts: int) -> None:
@@ -174,16 +176,8 @@ class Site:
         self.address = ""
         self.hosts: list[Host] = []
 
-    def __enter__(self) -> Site:
-        try:
-            self._build()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        super().__exit__(kind, error, trace)
         if left := self.left():
             raise SiteError(f"left behind: {', '.join(left)}")
 

@@ -15,13 +15,13 @@ import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
 
 from tests.orchestrator.cluster import eventually
 
+from .built import Built
 from .site import Host, Site, why_impossible
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
@@ -48,7 +48,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_PLACES}")
 
 
-class SlurmCluster:
+class SlurmCluster(Built):
     """Slurm on all hosts of a site, in `directory`. Use it in a `with` statement, inside that of the site."""
 
     def __init__(self, site: Site, directory: Path) -> None:
@@ -56,17 +56,6 @@ class SlurmCluster:
         self.configuration = directory / "slurm.conf"
         self.environment = {**os.environ, "SLURM_CONF": str(self.configuration)}
         self._daemons: dict[str, psutil.Process] = {}
-
-    def __enter__(self) -> SlurmCluster:
-        try:
-            self._build()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     # --- daemons ------------------------------------------------------------------------------------------------------------------
 

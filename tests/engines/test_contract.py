@@ -20,7 +20,7 @@ from orchestrator.launch.engines import clean_up, make_engine
 from orchestrator.run_files import write_json
 from protocols.errors import ExitCode
 from protocols.keys import KeyPair
-from tests.orchestrator.cluster import Cluster, eventually
+from tests.orchestrator.cluster import Cluster, eventually, starting
 
 from .under_test import ENGINES, EngineUnderTest
 
@@ -41,16 +41,8 @@ def engine(request: pytest.FixtureRequest) -> Iterator[EngineUnderTest]:
 @pytest.fixture
 def start(engine: EngineUnderTest, tmp_path: Path) -> Iterator[Start]:
     """Starts runs on the engine; whatever a test that failed has left of them is killed."""
-    clusters: list[Cluster] = []
-
-    def start_one(**arguments: Any) -> Cluster:
-        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", launch=engine.launch(), **arguments))
-        return clusters[-1]
-
-    yield start_one
-    for cluster in clusters:
-        cluster.close()
-        clean_up(cluster.directory, engine.name)
+    with starting(tmp_path, lambda cluster: clean_up(cluster.directory, engine.name), launch=engine.launch()) as start_one:
+        yield start_one
     for process in [process for machine in engine.machines for process in engine.processes(machine)]:
         process.send_signal(signal.SIGKILL)
 

@@ -20,7 +20,7 @@ from orchestrator.launch.ray.actor import versions
 from orchestrator.launch.ray.bundles import bundles, room
 from orchestrator.launch.ray.engine import slot_name
 from protocols.errors import ExitCode
-from tests.orchestrator.cluster import Cluster, eventually
+from tests.orchestrator.cluster import Cluster, eventually, starting
 
 from .conftest import skip_without_site
 from .ray_cluster import RayCluster, why_no_ray
@@ -47,16 +47,9 @@ def cluster() -> Iterator[RayCluster]:
 def start(cluster: RayCluster, tmp_path: Path) -> Iterator[Any]:
     """Starts a run of small nodes on both hosts."""
     cluster.start()
-    runs: list[Cluster] = []
-
-    def begin(**settings: Any) -> Cluster:
-        launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address, "gpus": 1}, "placement": {"policy": "spread"}}
-        runs.append(Cluster(tmp_path / f"run-{len(runs)}", launch=launch, **settings))
-        return runs[-1]
-
-    yield begin
-    for run in runs:
-        run.close()
+    launch = {"engine": "ray", "hosts": 2, "ray": {"address": cluster.address, "gpus": 1}, "placement": {"policy": "spread"}}
+    with starting(tmp_path, launch=launch) as begin:
+        yield begin
 
 
 def configuration(address: str, **launch: Any) -> Configuration:

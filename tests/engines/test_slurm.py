@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from orchestrator.launch.engines import make_engine
 from orchestrator.launch.slurm.job import NOTE
 from protocols.errors import ExitCode
-from tests.orchestrator.cluster import ROOT, Cluster, eventually
+from tests.orchestrator.cluster import ROOT, Cluster, eventually, starting
 
 from .site import Host
 from .slurm_cluster import PATIENCE, SlurmCluster
@@ -34,17 +33,8 @@ SLURM = {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
 def start(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Start]:
     """Starts runs on both nodes."""
     slurm.repair()
-    clusters: list[Cluster] = []
-
-    def start_one(**arguments: Any) -> Cluster:
-        launch = {**SLURM, **arguments.pop("launch", {})}
-        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", launch=launch, **arguments))
-        return clusters[-1]
-
-    yield start_one
-    for cluster in clusters:
-        cluster.close()
-        make_engine("slurm", cluster.directory).release()
+    with starting(tmp_path, lambda cluster: make_engine("slurm", cluster.directory).release(), launch=SLURM) as start_one:
+        yield start_one
 
 
 def running(cluster: Cluster) -> dict[str, int]:

@@ -22,7 +22,7 @@ from orchestrator.launch.ssh.engine import SshEngine
 from orchestrator.launch.ssh.errand import HOST_MODULE, answer, sources_digest
 from orchestrator.run_files import write_json
 from protocols.errors import ExitCode
-from tests.orchestrator.cluster import ROOT, Cluster, eventually
+from tests.orchestrator.cluster import ROOT, Cluster, eventually, starting
 
 from .test_contract import back, nothing_left, placement
 from .under_test import Ssh
@@ -40,16 +40,8 @@ def engine() -> Iterator[Ssh]:
 
 @pytest.fixture
 def start(engine: Ssh, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    clusters: list[Cluster] = []
-
-    def start_one(**arguments: Any) -> Cluster:
-        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", launch=engine.launch(), **arguments))
-        return clusters[-1]
-
-    yield start_one
-    for cluster in clusters:
-        cluster.close()
-        clean_up(cluster.directory, "ssh")
+    with starting(tmp_path, lambda cluster: clean_up(cluster.directory, "ssh"), launch=engine.launch()) as start_one:
+        yield start_one
 
 
 def configuration(launch: dict[str, Any]) -> Configuration:

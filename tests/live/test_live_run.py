@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from protocols.errors import ConfigurationError, UsageError
-from tests.orchestrator.cluster import Cluster, eventually
+from tests.orchestrator.cluster import Cluster, eventually, starting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -20,15 +20,8 @@ Start = Callable[..., Cluster]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    clusters: list[Cluster] = []
-
-    def start_one(**arguments: Any) -> Cluster:
-        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", **arguments))
-        return clusters[-1]
-
-    yield start_one
-    for cluster in clusters:
-        cluster.close()
+    with starting(tmp_path) as start_one:
+        yield start_one
 
 
 def back(cluster: Cluster, name: str, incarnation: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,3 +157,21 @@ class Cluster:
             self.process.wait(5)
         for process in self.processes():
             process.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def starting(directory: Path, after: Callable[[Cluster], object] = lambda cluster: None, **common: Any) -> Iterator[Callable[..., Cluster]]:
+    """Starts runs below `directory`, `common` the settings of all of them (a run's own `launch` is laid over the common one). In the end
+    every run is closed, and `after` called with it."""
+    clusters: list[Cluster] = []
+
+    def start_one(**arguments: Any) -> Cluster:
+        launch = {**common.get("launch", {}), **arguments.pop("launch", {})}
+        settings = {**common, **arguments, **({"launch": launch} if launch else {})}
+        clusters.append(Cluster(directory / f"run-{len(clusters)}", **settings))
+        return clusters[-1]
+
+    yield start_one
+    for cluster in clusters:
+        cluster.close()
+        after(cluster)

@@ -23,7 +23,7 @@ from protocols.errors import ExitCode, MurmurationError, ResourceError
 from protocols.messages import Hello, Refuse, StatusRequest, schema_hash
 from protocols.transport import Identity, Transport
 
-from .cluster import ROOT, Cluster, eventually
+from .cluster import ROOT, Cluster, eventually, starting
 
 pytestmark = pytest.mark.cluster
 
@@ -42,15 +42,8 @@ threading.Event().wait(60)
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    clusters: list[Cluster] = []
-
-    def start_one(**arguments: Any) -> Cluster:
-        clusters.append(Cluster(tmp_path / f"run-{len(clusters)}", **arguments))
-        return clusters[-1]
-
-    yield start_one
-    for cluster in clusters:
-        cluster.close()
+    with starting(tmp_path) as start_one:
+        yield start_one
 
 
 def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0) -> Any:

@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from pathlib import Path
 
 from orchestrator.config import Configuration
 from orchestrator.launch.addresses import address_towards
-from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.channel import Channel
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.slurm.commands import Question, ask, clean_environment, missing, no_controller
 from orchestrator.launch.slurm.job import Allocation, give_back
@@ -32,10 +32,7 @@ from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 from protocols.launch import is_loopback
 
-_REAP = 5.0
 _ASK_AGAIN = 2.0
-_LONGEST_WORD = 4096
-"""bytes of a host's standard output in which its step and its key are looked for"""
 _LONGEST_TAIL = 8192
 _SIGNALLED = 128
 """srun's exit code for a task that a signal has ended, less the signal's number"""
@@ -46,13 +43,11 @@ _NODE_FAILED = re.compile(r"Node failure on (\S+)")
 class SlurmHost(HostHandle):
     """A host with its srun."""
 
-    srun: subprocess.Popen[bytes] | None = None
+    srun: Channel | None = None
     node: str = ""
     log: Path = Path()
     begins: int = 0
     """size of the log before it"""
-    said: bytes = b""
-    """the beginning of its standard output"""
     errands: list[Question] = field(default_factory=list)
     question: Question | None = None
     """to Slurm, about its node or its step"""
@@ -115,33 +110,15 @@ class SlurmEngine:
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> SlurmHost:
         """Start a step on that node, with all that the job has there."""
         note, share = self._allocation.note, self._allocation.shares[slot.name]
-        log.parent.mkdir(parents=True, exist_ok=True)
         begins = log.stat().st_size if log.exists() else 0
         command = ["srun", f"--jobid={note.job if note else ''}", f"--job-name={note.name if note else ''}", f"--nodelist={share.node}"]
         command += ["--overlap", "--exact", "--nodes=1", "--ntasks=1", f"--cpus-per-task={share.cpus}", "--mem=0", "--cpu-bind=none"]
         command += ["--mpi=none", *([f"--gres={share.gres}"] if share.gres else [])]
         # The shell says which step it is, by which the host can be sent a signal; then it is the host.
         command += ["sh", "-c", 'echo "{\\"step\\": $SLURM_STEP_ID}"; exec "$0" -m orchestrator.launch.host -', sys.executable]
-        with log.open("ab") as output:
-            try:
-                srun = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    start_new_session=True,
-                    env=clean_environment({MARK: invitation.directory}),
-                )
-            except OSError as error:
-                raise ResourceError(f"srun can't be started: {error.strerror}") from None
+        srun = Channel(command, invitation, log, clean_environment({MARK: invitation.directory}))
         host = SlurmHost(invitation.host, slot, srun.pid, srun, share.node, log, begins)
         self._hosts.append(host)
-        if srun.stdout is not None:
-            os.set_blocking(srun.stdout.fileno(), False)
-        if srun.stdin is not None:
-            # Far smaller than a pipe's buffer, so this can't block; an srun that died at once is seen by `poll`.
-            with contextlib.suppress(BrokenPipeError), srun.stdin as pipe:
-                pipe.write(invitation.to_json().encode() + b"\n")
         return host
 
     def poll(self, host: HostHandle) -> HostState:
@@ -149,10 +126,10 @@ class SlurmEngine:
         if not isinstance(host, SlurmHost) or host.srun is None:
             return HostState(HostPhase.ENDED)
         host.errands = [errand for errand in host.errands if errand.answer() is None]
-        key, code = self._hear(host), host.srun.poll()
+        key, code = host.srun.key(), host.srun.poll()
         if code is None:
             return HostState(HostPhase.RUNNING, key=key)
-        if code < 0 and not host.killed and _step(host.said):
+        if code < 0 and not host.killed and _step(host.srun):
             return self._without_srun(host, key)
         tail = self._tail(host)
         if failed := _NODE_FAILED.search(tail):
@@ -168,12 +145,12 @@ class SlurmEngine:
         """A signal to the step. SIGTERM to srun would not do: it has its tasks killed."""
         if not isinstance(host, SlurmHost) or host.srun is None or (host.srun.poll() or 0) > 0:
             return
-        step, note = _step(host.said), self._allocation.note
+        step, note = _step(host.srun), self._allocation.note
         if step and note is not None:
             host.errands.append(Question(["scancel", f"--signal={'KILL' if now else 'TERM'}", f"{note.job}.{step}"]))
         if now or not step:
             host.killed = True
-            host.srun.terminate()
+            host.srun.process.terminate()
 
     def release(self) -> list[str]:
         """End the job, or in another's the run's steps; then what is left of srun here."""
@@ -182,13 +159,8 @@ class SlurmEngine:
         for host in self._hosts:
             for question in (*host.errands, *([host.question] if host.question is not None else [])):
                 question.drop()
-            if host.srun is None:
-                continue
-            host.srun.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                host.srun.wait(_REAP)
-            if host.srun.stdout is not None:
-                host.srun.stdout.close()
+            if host.srun is not None:
+                host.srun.close()
         return [left] if left else []
 
     def _node_failed(self, host: SlurmHost, key: str, words: str) -> HostState:
@@ -210,17 +182,9 @@ class SlurmEngine:
         elif (answer := host.question.answer()) is not None:
             host.question, host.ask_again = None, time.monotonic() + _ASK_AGAIN
             steps = [name.rpartition(".")[2] for name in answer.output.split()]
-            if answer.code == 0 and _step(host.said) not in steps:
+            if answer.code == 0 and _step(host.srun) not in steps:
                 return HostState(HostPhase.ENDED, None, key, "its step has ended, and srun was killed before")
         return HostState(HostPhase.RUNNING, key=key)
-
-    def _hear(self, host: SlurmHost) -> str:
-        """Read what the host has said so far; its public key, if it has said it."""
-        pipe = host.srun.stdout if host.srun is not None else None
-        if pipe is not None and not pipe.closed and not announced(host.said) and len(host.said) < _LONGEST_WORD:
-            with contextlib.suppress(BlockingIOError):
-                host.said += os.read(pipe.fileno(), _LONGEST_WORD)
-        return announced(host.said)
 
     def _tail(self, host: SlurmHost) -> str:
         """The end of what srun and the host have written to the log."""
@@ -233,9 +197,9 @@ class SlurmEngine:
             return ""
 
 
-def _step(said: bytes) -> str:
+def _step(srun: Channel | None) -> str:
     """The number of a host's step; "" as long as it has not said it."""
-    for line in said.splitlines(keepends=True):
+    for line in srun.said.splitlines(keepends=True) if srun is not None else ():
         if line.startswith(b'{"step": ') and line.endswith(b"}\n"):
             return str(json.loads(line)["step"])
     return ""

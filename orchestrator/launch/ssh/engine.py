@@ -13,14 +13,12 @@ the run server has heard nothing of it for `supervision.dead`. ssh's own way to 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import Configuration
-from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.channel import Channel
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.ssh.calls import NO_WAY, Answer, Call, Machine, call_all, client_environment
 from orchestrator.launch.ssh.errand import HOST_MODULE
@@ -42,7 +41,6 @@ _CALL = 12.0
 """seconds that a second ssh may take"""
 _AGAIN = 5.0
 """seconds after which it is tried again"""
-_LONGEST_WORD = 4096
 _URGENCY = ("", "look", "end", "kill")
 
 
@@ -52,9 +50,7 @@ class SshHost(HostHandle):
 
     machine: Machine | None = None
     mark: str = ""
-    channel: subprocess.Popen[bytes] | None = None
-    said: bytes = b""
-    """the beginning of its standard output, where it says its key"""
+    channel: Channel | None = None
     wanted: str = ""
     due: float = 0.0
     call: Call | None = None
@@ -132,35 +128,17 @@ class SshEngine:
         machine = Machine.of(next(host for host in settings.hosts if host.name == slot.name), settings)
         host = SshHost(invitation.host, slot, machine=machine, mark=secrets.token_hex(16))
         self._write_notes([*self._read_notes(), (host.mark, machine)])
-        log.parent.mkdir(parents=True, exist_ok=True)
         command = machine.command(HOST_MODULE, "-", environment={MARK: host.mark})
-        with log.open("ab") as output:
-            try:
-                channel = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    start_new_session=True,
-                    env=client_environment(self._directory),
-                )
-            except OSError as error:
-                raise ResourceError(f"can't start ssh: {error.strerror}") from None
-        host.channel, host.pid = channel, None
+        # That its input ends is nothing to the host.
+        host.channel = Channel(command, invitation, log, client_environment(self._directory))
         self._hosts.append(host)
-        if channel.stdout is not None:
-            os.set_blocking(channel.stdout.fileno(), False)
-        if channel.stdin is not None:
-            # Far smaller than a pipe's buffer, so this can't block. That its input ends is nothing to the host.
-            with contextlib.suppress(BrokenPipeError), channel.stdin:
-                channel.stdin.write(invitation.to_json().encode() + b"\n")
         return host
 
     def poll(self, host: HostHandle) -> HostState:
         """Running as long as nothing else is known for certain."""
         if not isinstance(host, SshHost) or host.channel is None:
             return HostState(HostPhase.ENDED)
-        key = self._key(host)
+        key = host.channel.key()
         if host.final is None:
             code = host.channel.poll()
             if code is not None and 0 <= code != NO_WAY:
@@ -175,8 +153,8 @@ class SshEngine:
         """By a second ssh, tried again until it gets through."""
         if not isinstance(host, SshHost) or host.channel is None or self.poll(host).phase != HostPhase.RUNNING:
             return
-        if not self._key(host):
-            host.channel.kill()  # nothing runs there yet, as far as is known
+        if not host.channel.key():
+            host.channel.process.kill()  # nothing runs there yet, as far as is known
         self._want(host, "kill" if now else "end")
         self._go_on(host)
 
@@ -190,7 +168,8 @@ class SshEngine:
         answers = call_all([Call(machine, ["kill", mark], _CALL, self._directory) for mark, machine in notes])
         left = [(note, answer) for note, answer in zip(notes, answers, strict=True) if not (answer.found or {}).get("gone")]
         for host in self._hosts:
-            _close(host)
+            if host.channel is not None:
+                host.channel.close()
         if notes or ended:
             self._write_notes([note for note, _ in left])
         return [_what_is_left(mark, machine, answer) for (mark, machine), answer in left]
@@ -217,11 +196,11 @@ class SshEngine:
         if answer.found is None:
             return  # unreachable: nothing is known, and it is asked again
         if answer.found.get("gone"):
-            killed = host.wanted == "kill"
-            if killed:
-                host.final = HostState(HostPhase.ENDED, -int(signal.SIGKILL), self._key(host))
+            key = host.channel.key() if host.channel is not None else ""
+            if host.wanted == "kill":
+                host.final = HostState(HostPhase.ENDED, -int(signal.SIGKILL), key)
             else:
-                host.final = HostState(HostPhase.LOST, None, self._key(host), "its process is gone, and nobody has heard how it ended")
+                host.final = HostState(HostPhase.LOST, None, key, "its process is gone, and nobody has heard how it ended")
         elif host.wanted == "end":
             host.wanted = ""  # it was told; its channel says when it has done so
 
@@ -231,14 +210,6 @@ class SshEngine:
             host.call = None
 
     # --- what is known ------------------------------------------------------------------------------------------------------------
-
-    def _key(self, host: SshHost) -> str:
-        """The public key that the host has said, if it has; then nothing more is read."""
-        pipe = host.channel.stdout if host.channel is not None else None
-        if pipe is not None and not pipe.closed and not announced(host.said) and len(host.said) < _LONGEST_WORD:
-            with contextlib.suppress(BlockingIOError):
-                host.said += os.read(pipe.fileno(), _LONGEST_WORD)
-        return announced(host.said)
 
     def _read_notes(self) -> list[tuple[str, Machine]]:
         """Mark and machine of every host that may still be there. Notes of other users are not believed: they say what is to be run."""
@@ -255,17 +226,6 @@ class SshEngine:
             write_json(self._notes, [{"mark": mark, **machine.fields()} for mark, machine in notes], private=True)
         else:
             self._notes.unlink(missing_ok=True)
-
-
-def _close(host: SshHost) -> None:
-    channel = host.channel
-    if channel is None:
-        return
-    if channel.poll() is None:
-        channel.kill()
-        channel.wait()
-    if channel.stdout is not None:
-        channel.stdout.close()
 
 
 def _what_is_left(mark: str, machine: Machine, answer: Answer) -> str:
