@@ -1,0 +1,198 @@
+"""What the cells of an experiment say, computed once: everything that tables, sentences and figures of its report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from orchestrator.experiments.design import Measure
+from orchestrator.experiments.results import CellResult, Results
+from orchestrator.statistics.aggregates import median
+from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.comparison import contrast, probability_of_improvement
+from orchestrator.statistics.curves import Band, band
+from orchestrator.statistics.estimate import Estimate
+from orchestrator.statistics.profiles import Profile, profile
+from orchestrator.statistics.threshold import Waiting, time_to_threshold
+
+LINES = 8
+"""lines in one panel"""
+POINTS = 120
+"""of a curve that is drawn"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one combination of factors, with all its seeds."""
+
+    factors: Mapping[str, str]
+    cells: tuple[CellResult, ...]
+
+    @property
+    def label(self) -> str:
+        """`delay=50ms, topology=ring`."""
+        return label(self.factors)
+
+    @property
+    def short(self) -> str:
+        """`50ms · ring`."""
+        return " · ".join(self.factors.values()) or "all runs"
+
+    @property
+    def to_come(self) -> int:
+        """Cells that have not ended yet."""
+        return sum(cell.state in ("WAITING", "RUNNING") for cell in self.cells)
+
+
+def label(factors: Mapping[str, str]) -> str:
+    """`delay=50ms, topology=ring`; `all runs` without any factor."""
+    return ", ".join(f"{name}={value}" for name, value in factors.items()) or "all runs"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One measure of one group."""
+
+    group: Group
+    estimate: Estimate
+    median: float | None
+    band: Band | None = None
+    """None where no run has a curve"""
+    profile: Profile | None = None
+    """None where no run has a figure"""
+    improvement: Estimate | None = None
+    """over the baseline; None for the baseline itself"""
+    contrast: Estimate | None = None
+    """difference from the baseline, or ratio to it, where that is asked for"""
+    waiting: Waiting | None = None
+    """steps until the measure's threshold"""
+
+    @property
+    def failed(self) -> int:
+        """Runs that have ended and have no figure."""
+        return max(0, self.estimate.failed - self.group.to_come)
+
+    def record(self) -> dict[str, Any]:
+        """For a JSON file."""
+        record: dict[str, Any] = {
+            "factors": dict(self.group.factors), **self.estimate.record(), "failed": self.failed, "to_come": self.group.to_come,
+            "median": self.median,
+        }  # fmt: skip
+        if self.improvement is not None:
+            record["improvement"] = self.improvement.record()
+        if self.contrast is not None:
+            record["contrast"] = self.contrast.record()
+        if self.waiting is not None:
+            record["threshold"] = {"median": self.waiting.median.record(), "reached": self.waiting.reached, "horizon": self.waiting.horizon}
+        if self.band is not None:
+            columns = {"steps": self.band.steps, "value": self.band.value, "low": self.band.low, "high": self.band.high, "n": self.band.n}
+            record["curve"] = {name: [float(f"{value:.5g}") for value in values.tolist()] for name, values in columns.items()}
+        return record
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure of all groups, in the order of the grid."""
+
+    measure: Measure
+    groups: tuple[Found, ...]
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        return self.measure.title
+
+    @property
+    def higher(self) -> bool:
+        """More is better."""
+        return self.measure.higher == "better"
+
+    @property
+    def words(self) -> str:
+        """`return, mean of the final 10% (higher is better)`."""
+        over = {"all": f"{self.measure.of} of the whole run", "last": "last value"}.get(
+            self.measure.over, f"{self.measure.of} of the {self.measure.over}"
+        )
+        return f"{self.title}, {over} ({'higher' if self.higher else 'lower'} is better)"
+
+    @cached_property
+    def ranked(self) -> list[Found]:
+        """Groups with a figure, the best first."""
+        known = [found for found in self.groups if found.estimate.value is not None]
+        return sorted(known, key=lambda found: found.estimate.value or 0.0, reverse=self.higher)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An experiment in figures."""
+
+    results: Results
+    groups: tuple[Group, ...]
+    measures: tuple[Measured, ...]
+    baseline: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def factors(self) -> dict[str, list[str]]:
+        """Labels of each factor."""
+        return self.results.design.labels()
+
+    def is_baseline(self, group: Group) -> bool:
+        """Whether the others are compared with this one."""
+        return bool(self.baseline) and self.baseline.items() <= dict(group.factors).items()
+
+
+def analyse(results: Results) -> Analysis:
+    """Group the cells, and estimate every measure of every group."""
+    design = results.design
+    by_factors: dict[tuple[tuple[str, str], ...], list[CellResult]] = {}
+    for cell in results.cells:
+        by_factors.setdefault(tuple(cell.factors.items()), []).append(cell)
+    groups = tuple(Group(dict(factors), tuple(cells)) for factors, cells in by_factors.items())
+    baseline = dict(design.compare.baseline) if design.compare is not None else {}
+    test = design.compare.test if design.compare is not None else ""
+    measures = tuple(
+        Measured(measure, tuple(_found(results, measure, group, baseline, test) for group in groups))
+        for measure in design.measure
+    )
+    return Analysis(results, groups, measures, baseline)
+
+
+def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[str, str], test: str) -> Found:
+    table, title, higher = results.table, measure.title, measure.higher == "better"
+    sample = table.sample(title, group.factors)
+    runs = table.curves(title, group.factors)
+    against, difference = None, None
+    if baseline and not baseline.items() <= dict(group.factors).items():
+        reference = table.sample(title, {**group.factors, **baseline})
+        against = probability_of_improvement(sample, reference, higher=higher)
+        if test in ("difference", "ratio"):
+            difference = contrast(sample, reference, kind="ratio" if test == "ratio" else "difference")
+    waiting = None
+    if measure.threshold is not None and runs.n:
+        waiting = time_to_threshold(runs, measure.threshold, higher=higher)
+    return Found(
+        group,
+        estimate(sample),
+        float(median(sample.strata)) if sample.n else None,
+        band(runs, points=POINTS) if runs.n else None,
+        profile(sample) if sample.n else None,
+        against,
+        difference,
+        waiting,
+    )
+
+
+def arranged(groups: Iterable[Found], factors: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Found]]:
+    """How groups are told apart in one figure: panel -> line -> group. The first factor that has few enough labels makes the lines, the
+    others together the panels."""
+    groups = list(groups)
+    names = list(factors)
+    line = next((name for name in names if len(factors[name]) <= LINES), names[0] if names else "")
+    panels: dict[str, dict[str, Found]] = {}
+    for found in groups:
+        rest = {name: value for name, value in found.group.factors.items() if name != line}
+        own = f"{line}={found.group.factors[line]}" if line else ""
+        panels.setdefault(label(rest) if rest else "", {})[own] = found
+    return panels

@@ -1,0 +1,251 @@
+"""The report of an experiment: which sections there are, and what stands in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.experiments.results import CellResult
+from orchestrator.report.analysis import Analysis, Found, Measured, arranged, label
+from orchestrator.report.answer import answer, by_factor
+from orchestrator.report.appendix import commands_section, failures_section, made_with
+from orchestrator.report.document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
+from orchestrator.report.figures import PANELS, Axis, Grid, curves, heatmap, intervals, profiles
+from orchestrator.report.look import Picture
+from orchestrator.report.numbers import alone, counted, figure, form
+from orchestrator.report.over_time import faults_section, links_section
+from orchestrator.report.tables import groups_table, with_interval
+from orchestrator.statistics.bootstrap import REPEATS
+from orchestrator.statistics.estimate import CONFIDENCE, LEAST
+
+_ROWS = 60
+"""rows of a figure with one row a group, at most"""
+
+
+def document(analysis: Analysis) -> Document:
+    """All that there is to say, in order."""
+    results, design = analysis.results, analysis.results.design
+    lead: list[Block] = [Paragraph(design.question, "lead")] if design.question else []
+    lead += answer(analysis)
+    if results.strangers:
+        lead.append(Paragraph((Strong("Other code: "), f"cells made with {', '.join(results.strangers)} are kept, and not mixed in."), "warning"))
+    sections = [
+        *(_measured(analysis, measured, number) for number, measured in enumerate(analysis.measures)),
+        faults_section(analysis) if "time_bands" in design.report else None,
+        links_section(analysis) if "links" in design.report else None,
+        _verdicts(analysis),
+        failures_section(analysis),
+        _how(analysis),
+        commands_section(analysis),
+        made_with(analysis),
+    ]
+    kept = [section for section in sections if section is not None]
+    return Document(f"Experiment {design.name}", lead, kept, data(analysis))
+
+
+def steps_name(analysis: Analysis) -> str:
+    """What the horizontal axis of curves is."""
+    return "rounds" if analysis.results.design.with_ == "simulate" else "steps"
+
+
+def _measured(analysis: Analysis, measured: Measured, number: int) -> Section:
+    """Table and figures of one measure."""
+    wanted = analysis.results.design.report
+    stem = f"{number + 1}"
+    blocks: list[Block] = [groups_table(analysis, measured, steps_name(analysis))]
+    if len(analysis.groups) > 1 and len(measured.ranked) > 1:
+        blocks.append(Plot(_intervals(measured, f"intervals-{stem}")))
+        if (improvement := _improvement(analysis, measured, f"improvement-{stem}")) is not None:
+            blocks.append(Plot(improvement))
+    if "heatmap" in wanted and len(analysis.factors) > 1 and measured.ranked:
+        blocks.append(Plot(_heatmap(analysis, measured, f"heatmap-{stem}")))
+    if "curves" in wanted:
+        blocks += _curves(analysis, measured, f"curves-{stem}")
+    if "profile" in wanted and any(found.estimate.n > 1 for found in measured.groups):
+        blocks += _profiles(analysis, measured, f"profile-{stem}")
+    return Section(f"Results: {measured.title}", blocks)
+
+
+def _axis(measured: Measured) -> Axis:
+    return Axis(measured.title, measured.measure.scale == "log")
+
+
+def _said(found: Sequence[Found], log: bool) -> str:
+    """Values of groups in words, for text alternatives."""
+    shape = form((one.estimate.value for one in found), log)
+    return "; ".join(f"{one.group.label}: {figure(one.estimate.value, shape)}" for one in found)
+
+
+def _intervals(measured: Measured, name: str) -> Picture:
+    shown = measured.groups[:_ROWS]
+    left = f", the first {_ROWS} groups" if len(measured.groups) > _ROWS else ""
+    return intervals(
+        name,
+        f"{measured.title} by group{left}: interquartile mean, {CONFIDENCE * 100:.0f} % interval, runs",
+        f"Interquartile mean of {measured.title}: {_said(shown, measured.measure.scale == 'log')}. The table above has the intervals.",
+        {found.group.short: found.estimate for found in shown},
+        _axis(measured),
+        None if measured.measure.threshold is None else measured.measure.threshold,
+        "" if measured.measure.threshold is None else f"threshold {alone(measured.measure.threshold)}",
+    )
+
+
+def _improvement(analysis: Analysis, measured: Measured, name: str) -> Picture | None:
+    found = [(one, one.improvement) for one in measured.groups if one.improvement is not None and one.improvement.value is not None]
+    if not found:
+        return None
+    said = "; ".join(f"{one.group.label}: {with_interval(estimate, '.2f')}" for one, estimate in found)
+    # With the points of single pairs of groups left out: they are no runs.
+    rows = {one.group.short: _without_points(estimate) for one, estimate in found[:_ROWS]}
+    title = f"Probability that a run is better than one of the baseline {label(analysis.baseline)}"
+    return intervals(name, title, f"{title}, in {measured.title}: {said}.", rows, Axis("P(better than baseline)"), 0.5, "no difference")
+
+
+def _without_points(found: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(found, points=())
+
+
+def _heatmap(analysis: Analysis, measured: Measured, name: str) -> Picture:
+    """The first factor down, the second across, the others from map to map."""
+    down, across, *others = analysis.factors
+    maps: dict[str, dict[tuple[str, str], Found]] = {}
+    for found in measured.groups:
+        heading = label({factor: found.group.factors[factor] for factor in others}) if others else ""
+        maps.setdefault(heading, {})[found.group.factors[down], found.group.factors[across]] = found
+    rows, columns = analysis.factors[down], analysis.factors[across]
+    grids = {
+        heading: Grid(
+            down, rows, across, columns, [[cells[row, column].estimate if (row, column) in cells else None for column in columns] for row in rows]
+        )
+        for heading, cells in list(maps.items())[:PANELS]
+    }
+    shape = form((found.estimate.value for found in measured.groups), measured.measure.scale == "log")
+    title = f"{measured.title}, interquartile mean: {down} by {across}" + (f", for each {' and '.join(others)}" if others else "")
+    return heatmap(name, title, f"{title}. {_said(measured.groups, measured.measure.scale == 'log')}.", grids, _axis(measured), shape)
+
+
+def _curves(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
+    panels = {
+        heading: lines
+        for heading, every in arranged(measured.groups, analysis.factors).items()
+        if (lines := {line: found.band for line, found in every.items() if found.band is not None})
+    }
+    if not panels:
+        return []
+    few = all(found.estimate.n < LEAST for found in measured.groups)
+    how = "interquartile mean and single runs" if few else f"interquartile mean with {CONFIDENCE * 100:.0f} % band"
+    shown = dict(list(panels.items())[:PANELS])
+    said = []
+    for heading, lines in shown.items():
+        for line, band in lines.items():
+            known = [float(value) for value in band.value if value == value]
+            if known:
+                shape = form([known[0], known[-1]])
+                where = ", ".join(part for part in (line, heading) if part) or "all runs"
+                said.append(f"{where}: from {figure(known[0], shape)} to {figure(known[-1], shape)}")
+    title = f"{measured.title} over {steps_name(analysis)}: {how}"
+    drawn = curves(name, title, f"{title}. {'; '.join(said)}.", shown, steps_name(analysis), _axis(measured))
+    return [Plot(drawn), *_left_out(panels)]
+
+
+def _profiles(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
+    panels = {
+        heading: lines
+        for heading, every in arranged(measured.groups, analysis.factors).items()
+        if (lines := {line: found.profile for line, found in every.items() if found.profile is not None})
+    }
+    title = f"Performance profile of {measured.title}: share of runs above a score"
+    better = "The higher a line, the more runs are better." if measured.higher else "The lower a line, the more runs are better."
+    said = f"{title}. {better} {_said(measured.groups, measured.measure.scale == 'log')}."
+    drawn = profiles(name, title, said, dict(list(panels.items())[:PANELS]), _axis(measured))
+    return [Plot(drawn), *_left_out(panels)]
+
+
+def _left_out(panels: Mapping[str, object]) -> list[Block]:
+    if len(panels) <= PANELS:
+        return []
+    return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]
+
+
+def _verdicts(analysis: Analysis) -> Section | None:
+    verdicts = analysis.results.verdicts
+    if not verdicts:
+        return None
+    items: list[Words] = []
+    for verdict in verdicts:
+        word, _, rest = verdict.text.partition(": ")
+        items.append((Strong(word), f": {rest}"))
+    return Section("Expectations", [Items(items)])
+
+
+def _how(analysis: Analysis) -> Section:
+    """How to read the report: definitions, with their constants."""
+    design = analysis.results.design
+    varied = ", ".join(f"{counted(len(labels), 'value')} of {name}" for name, labels in analysis.factors.items()) or "nothing"
+    blocks: list[Block] = [
+        Paragraph((f"Varied: {varied}; seeds: {', '.join(map(str, design.seeds))}; base configuration ", Code(design.base), ".")),
+        Paragraph(
+            f"IQM: interquartile mean, the mean of the middle half of a group's runs. Intervals: {CONFIDENCE * 100:.0f} %, stratified "
+            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves. A group with fewer than {LEAST} runs shows its runs instead. "
+            "Failed runs are counted and left out of the mean.",
+            "note",
+        ),
+    ]
+    if analysis.baseline:
+        blocks.append(
+            Paragraph(
+                "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
+                "0.5 means no difference.",
+                "note",
+            )
+        )
+    if any(measured.measure.threshold is not None for measured in analysis.measures):
+        blocks.append(
+            Paragraph(
+                f"{steps_name(analysis).capitalize()} to a threshold: median over the runs by Kaplan and Meier's estimate; runs that ended "
+                "without reaching it count as needing longer, and “never” means that more than half of them did not.",
+                "note",
+            )
+        )
+    return Section("How to read this", blocks)
+
+
+def data(analysis: Analysis) -> dict[str, Any]:
+    """Everything that the report's numbers are taken from."""
+    results, design = analysis.results, analysis.results.design
+    return {
+        "experiment": design.name,
+        "question": design.question,
+        "base": design.base,
+        "factors": analysis.factors,
+        "seeds": list(design.seeds),
+        "baseline": dict(analysis.baseline),
+        "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": 0.5},
+        "counts": {"cells": len(results.cells), **{state.lower(): results.count(state) for state in ("DONE", "FAILED", "RUNNING", "WAITING")}},
+        "measures": [
+            {
+                **measured.measure.model_dump(mode="json"),
+                "title": measured.title,
+                "groups": [found.record() for found in measured.groups],
+                "by_factor": {
+                    factor: {name: one.record() for name, one in found.items()} for factor, found in by_factor(analysis, measured).items()
+                },
+            }
+            for measured in analysis.measures
+        ],
+        "expectations": [verdict.record() for verdict in results.verdicts],
+        "cells": [_cell(cell) for cell in results.cells],
+        "table": [
+            {"factors": dict(row.factors), "seed": row.seed, "metric": row.metric, "value": row.value, "failure": row.failure}
+            for row in results.table.rows
+        ],
+    }
+
+
+def _cell(cell: CellResult) -> dict[str, Any]:
+    return {
+        "factors": dict(cell.factors), "seed": cell.seed, "state": cell.state, "command": cell.command, "identity": cell.identity,
+        "code": cell.code, "seconds": cell.seconds, "cpu_seconds": cell.cpu_seconds, "failure": cell.failure,
+    }  # fmt: skip

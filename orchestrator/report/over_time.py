@@ -1,0 +1,109 @@
+"""What faults did to the runs of an experiment, and what went over their links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.report.analysis import Analysis, Group
+from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
+from orchestrator.report.fault_figures import Timeline, timelines
+from orchestrator.report.figures import PANELS, Axis
+from orchestrator.report.recorded import Link, disagreement, faults, is_logical, of_run, over_time, traffic, training_began
+from orchestrator.report.tables import around_table, links_table, table_of_lines, traffic_table
+from orchestrator.run_server.fault_report import BEFORE
+from orchestrator.show import Series, read_series
+from orchestrator.statistics.bands import Around, Window, around
+from orchestrator.statistics.table import Curve, Runs
+
+SPEED = "steps_per_second"
+"""what is compared around faults beside the measures"""
+
+
+def faults_section(analysis: Analysis) -> Section | None:
+    """Disagreement over time with the faults of one run of each group, and every measure before, during and after each fault."""
+    panels: dict[str, Timeline] = {}
+    curves: dict[str, dict[str, dict[str, Curve]]] = {}
+    windows: dict[str, dict[str, list[Window]]] = {}
+    figure_name, logical = "", False
+    for group in analysis.groups:
+        for directory in _directories(group):
+            if not (here := faults(directory)):
+                continue
+            series = read_series(directory)
+            zero, logical = training_began(directory), is_logical(directory)
+            measured = _measured(analysis, series, zero)
+            last = max((curve.end for curve in measured.values()), default=0.0)
+            spans = [fault.window(last) for fault in here]
+            windows.setdefault(group.label, {})[directory.name] = spans
+            for name, curve in measured.items():
+                curves.setdefault(name, {}).setdefault(group.label, {})[directory.name] = curve
+            name, points = disagreement(series)
+            # The run server's own figures have no time under the logical clock.
+            far = over_time(points, zero) if points and not logical else None
+            if far is not None and group.label not in panels:
+                figure_name = name
+                panels[group.label] = Timeline({"one run": far}, spans)
+    if not windows:
+        return None
+    blocks: list[Block] = []
+    if panels:
+        shown = dict(list(panels.items())[:PANELS])
+        title = f"{figure_name} over time, first finished run of each group; faults shaded"
+        words = f"{title}. {table_of_lines(shown)}."
+        blocks.append(Plot(timelines("disagreement", title, words, shown, "seconds of training", Axis(figure_name, log=True))))
+    for name, by_group in curves.items():
+        found = {label: _around(Runs(by_run), windows[label]) for label, by_run in by_group.items()}
+        log = any(measured.measure.metric == name and measured.measure.scale == "log" for measured in analysis.measures)
+        blocks.append(around_table(f"{name} around faults", found, log))
+    seconds = "virtual seconds" if logical else "seconds"
+    blocks.append(
+        Paragraph(
+            f"Before and after are the {BEFORE:.0f} {seconds} next to a fault, cut where another one begins or ends in them. Each run makes one "
+            "mean; the table has the mean over the runs, changes are differences within runs.",
+            "note",
+        )
+    )
+    return Section("Around faults", blocks)
+
+
+def _measured(analysis: Analysis, series: Series, zero: float) -> dict[str, Curve]:
+    """Over time, the measures that are figures of nodes, and the speed."""
+    found = {}
+    for name in dict.fromkeys([*(measured.measure.metric for measured in analysis.measures), SPEED]):
+        if (curve := over_time(of_run(series, name), zero)) is not None:
+            found[name] = curve
+    return found
+
+
+def _around(runs: Runs, windows: Mapping[str, Sequence[Window]]) -> list[Around]:
+    """Each fault with only those others beside it that neither contain it nor begin with it: what is there all along is no other state."""
+    names = list(dict.fromkeys(window.name for spans in windows.values() for window in spans))
+    found = []
+    for name in names:
+        beside: dict[str, list[Window]] = {}
+        for run, spans in windows.items():
+            own = next((window for window in spans if window.name == name), None)
+            others = [w for w in spans if own is not None and w != own and not (w.start <= own.start and w.end >= own.end)]
+            beside[run] = [*([own] if own is not None else []), *others]
+        found += [one for one in around(runs, beside, BEFORE) if one.window == name]
+    return found
+
+
+def links_section(analysis: Analysis) -> Section | None:
+    """What went over the links: in all for each group and channel, and link by link."""
+    found: dict[str, list[dict[Link, dict[str, float]]]] = {}
+    for group in analysis.groups:
+        links = [counts for directory in _directories(group) if (counts := traffic(directory))]
+        if links:
+            found[group.label] = links
+    if not found:
+        return None
+    blocks: list[Block] = [traffic_table("Sent in a run by all nodes together, mean over runs", found)]
+    blocks += [Fold(f"Links of {label}", [links_table(f"{label}: sent on each link, mean over runs", many)]) for label, many in found.items()]
+    return Section("Traffic", blocks)
+
+
+def _directories(group: Group) -> list[Path]:
+    """Of the cells that are done, by seed."""
+    return [cell.directory for cell in group.cells if cell.state == "DONE" and cell.directory is not None]

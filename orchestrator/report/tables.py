@@ -1,0 +1,132 @@
+"""Tables of an experiment's report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from orchestrator.report.analysis import Analysis, Found, Measured
+from orchestrator.report.document import Table, Words
+from orchestrator.report.fault_figures import Timeline
+from orchestrator.report.numbers import NOTHING, alone, figure, form, interval, size
+from orchestrator.report.recorded import COUNTS, Link
+from orchestrator.statistics.bands import Around
+from orchestrator.statistics.estimate import CONFIDENCE, Estimate
+
+__all__ = ["around_table", "groups_table", "links_table", "traffic_table"]
+
+
+def groups_table(analysis: Analysis, measured: Measured, steps: str) -> Table:
+    """A row a group: interquartile mean with its interval (or the points), numbers of runs, and what else was asked for."""
+    found = measured.groups
+    shape = form(_shown(one.estimate for one in found), measured.measure.scale == "log")
+    factors = list(analysis.factors)
+    any_points = any(one.estimate.interval is None and one.estimate.n for one in found)
+    columns = [*(factors or ["group"]), "IQM", f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""), "median", "n", "failed"]
+    to_come = any(group.to_come for group in analysis.groups)
+    contrast = next((one.contrast for one in found if one.contrast is not None), None)
+    ways: list[str] = ["to come"] if to_come else []
+    if analysis.baseline:
+        ways.append("P(better than baseline)")
+        if contrast is not None and analysis.results.design.compare is not None:
+            ways.append(f"{analysis.results.design.compare.test} {'from' if analysis.results.design.compare.test == 'difference' else 'to'} baseline")
+    if measured.measure.threshold is not None:
+        ways += [f"{steps} to {alone(measured.measure.threshold)}", "reached"]
+    rows = [_row(analysis, measured, one, shape, factors, to_come, contrast is not None) for one in found]
+    return Table(measured.words, [*columns, *ways], rows, text=max(1, len(factors)))
+
+
+def _row(
+    analysis: Analysis, measured: Measured, one: Found, shape: str, factors: Sequence[str], to_come: bool, contrast: bool
+) -> list[Words]:
+    row: list[Words] = [one.group.factors[name] for name in factors] or ["all runs"]
+    row += [figure(one.estimate.value, shape), interval(one.estimate, shape), figure(one.median, shape), str(one.estimate.n), str(one.failed)]
+    if to_come:
+        row.append(str(one.group.to_come))
+    if analysis.baseline:
+        same = analysis.is_baseline(one.group)
+        row.append("baseline" if same else with_interval(one.improvement, ".2f"))
+        if contrast:
+            row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
+    if measured.measure.threshold is not None:
+        waiting = one.waiting
+        row.append(with_interval(waiting.median, ",.0f") if waiting is not None else NOTHING)
+        row.append(f"{waiting.reached} of {waiting.median.n}" if waiting is not None else NOTHING)
+    return row
+
+
+def with_interval(found: Estimate | None, shape: str) -> str:
+    """`0.71 [0.65, 0.78]`."""
+    if found is None or found.value is None:
+        return NOTHING
+    return f"{figure(found.value, shape)} {interval(found, shape)}" if found.interval is not None else figure(found.value, shape)
+
+
+def _shown(estimates: Iterable[Estimate]) -> list[float | None]:
+    return [value for one in estimates for value in (one.value, *(one.interval or one.points))]
+
+
+def around_table(title: str, found: Mapping[str, Sequence[Around]], log: bool) -> Table:
+    """Before, during and after each fault, a row for each group and fault; means over the runs of each run's own mean."""
+    every = [part for faults in found.values() for one in faults for part in (one.before, one.during, one.after)]
+    shape = form((part.value for part in every), log)
+    rows: list[Sequence[Words]] = [
+        [
+            group, one.window, with_interval(one.before, shape), with_interval(one.during, shape), with_interval(one.after, shape),
+            with_interval(one.change_during, shape), with_interval(one.change_after, shape), str(max(one.during.n, one.after.n, one.before.n)),
+        ]
+        for group, faults in found.items() for one in faults
+    ]  # fmt: skip
+    return Table(title, ["group", "fault", "before", "during", "after", "change during", "change after", "n"], rows, text=2)
+
+
+def traffic_table(title: str, found: Mapping[str, Sequence[Mapping[Link, Mapping[str, float]]]]) -> Table:
+    """A row for each group and channel: what all nodes of a run sent together, mean over its runs."""
+    rows: list[list[Words]] = []
+    names = _there(counts for many in found.values() for links in many for counts in links.values())
+    for group, many in found.items():
+        channels = list(dict.fromkeys(channel for links in many for _, channel, _ in sorted(links)))
+        for channel in sorted(channels):
+            sums = [_sum(counts for (_, own, _), counts in links.items() if own == channel) for links in many]
+            rows.append([group, channel, *(_count(name, fmean(total.get(name, 0.0) for total in sums)) for name in names), str(len(many))])
+    return Table(title, ["group", "channel", *names, "n"], rows, text=2)
+
+
+def links_table(title: str, found: Sequence[Mapping[Link, Mapping[str, float]]], channels: Sequence[str] = ()) -> Table:
+    """A row for each link (of these channels, if any are given), means over the runs."""
+    keys = sorted({key for links in found for key in links if not channels or key[1] in channels}, key=lambda key: (key[1] != "peer", key))
+    names = _there(links[key] for links in found for key in keys if key in links)
+    rows: list[list[Words]] = [
+        [f"{node} → {peer}", channel, *(_count(name, fmean(links.get((node, channel, peer), {}).get(name, 0.0) for links in found)) for name in names)]
+        for node, channel, peer in keys
+    ]  # fmt: skip
+    return Table(title, ["link", "channel", *names], rows, text=2)
+
+
+def _there(counts: Iterable[Mapping[str, float]]) -> list[str]:
+    """Columns that have anything."""
+    totals = _sum(counts)
+    return [name for name in COUNTS if name in ("messages", "bytes") or totals.get(name)]
+
+
+def _sum(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for one in counts:
+        for name, value in one.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def _count(name: str, value: float) -> str:
+    return size(value) if name == "bytes" else f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.1f}"
+
+
+def table_of_lines(panels: Mapping[str, Timeline]) -> str:
+    """Words for those who do not see a figure of lines over time: where each begins and ends."""
+    said = []
+    for heading, panel in panels.items():
+        for name, curve in panel.lines.items():
+            values = curve.values
+            shape = form([float(values[0]), float(values[-1])])
+            said.append(f"{heading + ': ' if heading else ''}{name} from {figure(float(values[0]), shape)} to {figure(float(values[-1]), shape)}")
+    return "; ".join(said)
