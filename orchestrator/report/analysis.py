@@ -153,8 +153,7 @@ def analyse(results: Results) -> Analysis:
     baseline = dict(design.compare.baseline) if design.compare is not None else {}
     test = design.compare.test if design.compare is not None else ""
     measures = tuple(
-        Measured(measure, tuple(_found(results, measure, group, baseline, test) for group in groups))
-        for measure in design.measure
+        Measured(measure, tuple(_found(results, measure, group, baseline, test) for group in groups)) for measure in design.measure
     )
     return Analysis(results, groups, measures, baseline)
 

@@ -37,7 +37,7 @@ def unfinished(analysis: Analysis) -> Words | None:
     missing = ", ".join(f"{count:,} {word}" for count, word in states if count)
     done = results.count("DONE")
     few = "" if done else " Nothing can be said before one has ended."
-    return (Strong("Not all cells count: "), f"{done:,} of {len(results.cells):,} are done; {missing}.{few}")
+    return (Strong("Not all cells count:"), f" {done:,} of {len(results.cells):,} are done; {missing}.{few}")
 
 
 def _value(found: Estimate, shape: str) -> str:
@@ -85,7 +85,8 @@ def _against_baseline(analysis: Analysis, against: Sequence[Found]) -> list[str 
     far = max(against, key=distance)
     start = f"Against the baseline {label(analysis.baseline)}, "
     if told:
-        start += f"{counted(worse, 'group')} of {len(against)} {'is' if worse == 1 else 'are'} worse and {better or 'no'} better beyond doubt"
+        verb = "is" if worse < 2 else "are"
+        start += f"{worse or 'none'} of {counted(len(against), 'group')} {verb} worse beyond doubt, {better or 'none'} better"
     else:
         start += f"no group can be told apart beyond doubt, for want of runs ({LEAST} a group are needed)"
     if far.improvement is None:  # it is one of those that have one

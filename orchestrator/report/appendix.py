@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator import runs
 from orchestrator.report.analysis import Analysis, label
 from orchestrator.report.document import Block, Code, Fold, Listing, Paragraph, Section, Strong, Table
-from orchestrator.report.numbers import counted, duration
+from orchestrator.report.numbers import NOTHING, counted, duration
 
 _TAIL = 4_000
 """characters of a log that are shown"""
@@ -36,14 +36,22 @@ def commands_section(analysis: Analysis) -> Section:
     """The exact command of every cell."""
     commands = "\n".join(cell.command for cell in analysis.results.cells)
     rows = [
-        (label(cell.factors), str(cell.seed), cell.state.lower(), cell.directory.name if cell.directory is not None else "–", duration(cell.seconds),
-         duration(cell.cpu_seconds))
+        (
+            label(cell.factors),
+            str(cell.seed),
+            cell.state.lower(),
+            cell.directory.name if cell.directory is not None else NOTHING,
+            duration(cell.seconds),
+            duration(cell.cpu_seconds),
+        )
         for cell in analysis.results.cells
-    ]  # fmt: skip
+    ]
     return Section(
         "To repeat it",
         [
-            Paragraph(("The whole: ", Code(f"orchestrate experiment FILE --jobs 1"), " with the experiment's file; a single cell by its command.")),
+            Paragraph(
+                ("The whole: ", Code("orchestrate experiment FILE --jobs 1"), " with the experiment's file; a single cell by its command.")
+            ),
             Fold(f"Commands of {counted(len(analysis.results.cells), 'cell')}", [Listing(commands, "sh")]),
             Fold("Cells", [Table("", ["cell", "seed", "state", "run", "time", "processor time"], rows, text=4)]),
         ],
@@ -57,17 +65,24 @@ def made_with(analysis: Analysis) -> Section:
     codes = Counter(cell.code for cell in cells if cell.state == "DONE")
     if len(codes) > 1:
         told = ", ".join(f"{code} ({counted(count, 'cell')})" for code, count in sorted(codes.items()))
-        blocks.append(Paragraph((Strong("Cells of several versions of the code are compared here: "), told), "warning"))
-    known = [cell.cpu_seconds for cell in cells if cell.cpu_seconds is not None]
-    walls = [cell.seconds for cell in cells if cell.seconds is not None]
-    cost = f"Processor time {duration(sum(known))} in all over {counted(len(known), 'cell')}" if known else "Processor time is not known"
-    cost += f"; {duration(sum(walls))} of wall-clock time, one cell after the other." if walls else "."
-    blocks.append(Paragraph(cost))
+        blocks.append(Paragraph((Strong("Cells of several versions of the code are compared here:"), f" {told}"), "warning"))
+    spent = cost(analysis)
+    told = f"Processor time {duration(spent['cpu_seconds'])} in all" if spent["cpu_cells"] else "Processor time is not known"
+    told += f", over {counted(int(spent['cpu_cells']), 'cell')}" if spent["cpu_cells"] else ""
+    told += f"; {duration(spent['seconds'])} of wall-clock time, one cell after the other." if spent["seconds"] else "."
+    blocks.append(Paragraph(told))
     rows = [(code or "unknown", str(count)) for code, count in sorted(codes.items())]
     if rows:
         blocks.append(Table("Code", ["version", "cells"], rows))
     blocks += versions_blocks(distinct_versions(analysis))
     return Section("Made with", blocks)
+
+
+def cost(analysis: Analysis) -> dict[str, float]:
+    """Seconds of processors and of clocks on walls, over all cells that know theirs."""
+    known = [cell.cpu_seconds for cell in analysis.results.cells if cell.cpu_seconds is not None]
+    walls = [cell.seconds for cell in analysis.results.cells if cell.seconds is not None]
+    return {"cpu_seconds": sum(known), "cpu_cells": len(known), "seconds": sum(walls)}
 
 
 def distinct_versions(analysis: Analysis) -> list[tuple[dict[str, Any], int]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.experiments.results import CellResult
 from orchestrator.report.analysis import Analysis, Found, Measured, arranged, label
-from orchestrator.report.answer import answer, by_factor
-from orchestrator.report.appendix import commands_section, failures_section, made_with
+from orchestrator.report.answer import EVEN, answer, by_factor
+from orchestrator.report.appendix import commands_section, cost, distinct_versions, failures_section, made_with
 from orchestrator.report.document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
 from orchestrator.report.figures import PANELS, Axis, Grid, curves, heatmap, intervals, profiles
 from orchestrator.report.look import Picture
@@ -28,11 +28,15 @@ def document(analysis: Analysis) -> Document:
     lead: list[Block] = [Paragraph(design.question, "lead")] if design.question else []
     lead += answer(analysis)
     if results.strangers:
-        lead.append(Paragraph((Strong("Other code: "), f"cells made with {', '.join(results.strangers)} are kept, and not mixed in."), "warning"))
+        lead.append(
+            Paragraph((Strong("Other code:"), f" cells made with {', '.join(results.strangers)} are kept, and not mixed in."), "warning")
+        )
+    faults, around = faults_section(analysis) if "time_bands" in design.report else (None, {})
+    traffic, links = links_section(analysis) if "links" in design.report else (None, {})
     sections = [
         *(_measured(analysis, measured, number) for number, measured in enumerate(analysis.measures)),
-        faults_section(analysis) if "time_bands" in design.report else None,
-        links_section(analysis) if "links" in design.report else None,
+        faults,
+        traffic,
         _verdicts(analysis),
         failures_section(analysis),
         _how(analysis),
@@ -40,7 +44,13 @@ def document(analysis: Analysis) -> Document:
         made_with(analysis),
     ]
     kept = [section for section in sections if section is not None]
-    return Document(f"Experiment {design.name}", lead, kept, data(analysis))
+    more = {
+        "around_faults": around,
+        "links": links,
+        "made_with": cost(analysis),
+        "versions": [known for known, _ in distinct_versions(analysis)],
+    }
+    return Document(f"Experiment {design.name}", lead, kept, {**data(analysis), **more})
 
 
 def steps_name(analysis: Analysis) -> str:
@@ -98,7 +108,9 @@ def _improvement(analysis: Analysis, measured: Measured, name: str) -> Picture |
     # With the points of single pairs of groups left out: they are no runs.
     rows = {one.group.short: _without_points(estimate) for one, estimate in found[:_ROWS]}
     title = f"Probability that a run is better than one of the baseline {label(analysis.baseline)}"
-    return intervals(name, title, f"{title}, in {measured.title}: {said}.", rows, Axis("P(better than baseline)"), 0.5, "no difference")
+    return intervals(
+        name, title, f"{title}, in {measured.title}: {said}.", rows, Axis("P(better than baseline)"), EVEN, "no difference", (-0.03, 1.03)
+    )
 
 
 def _without_points(found: Any) -> Any:
@@ -117,7 +129,11 @@ def _heatmap(analysis: Analysis, measured: Measured, name: str) -> Picture:
     rows, columns = analysis.factors[down], analysis.factors[across]
     grids = {
         heading: Grid(
-            down, rows, across, columns, [[cells[row, column].estimate if (row, column) in cells else None for column in columns] for row in rows]
+            down,
+            rows,
+            across,
+            columns,
+            [[cells[row, column].estimate if (row, column) in cells else None for column in columns] for row in rows],
         )
         for heading, cells in list(maps.items())[:PANELS]
     }
@@ -188,8 +204,8 @@ def _how(analysis: Analysis) -> Section:
         Paragraph((f"Varied: {varied}; seeds: {', '.join(map(str, design.seeds))}; base configuration ", Code(design.base), ".")),
         Paragraph(
             f"IQM: interquartile mean, the mean of the middle half of a group's runs. Intervals: {CONFIDENCE * 100:.0f} %, stratified "
-            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves. A group with fewer than {LEAST} runs shows its runs instead. "
-            "Failed runs are counted and left out of the mean.",
+            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves. A group with fewer than {LEAST} runs shows its runs "
+            "instead. Failed runs are counted and left out of the mean.",
             "note",
         ),
     ]
@@ -197,7 +213,7 @@ def _how(analysis: Analysis) -> Section:
         blocks.append(
             Paragraph(
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
-                "0.5 means no difference.",
+                f"{EVEN} means no difference.",
                 "note",
             )
         )
@@ -222,8 +238,11 @@ def data(analysis: Analysis) -> dict[str, Any]:
         "factors": analysis.factors,
         "seeds": list(design.seeds),
         "baseline": dict(analysis.baseline),
-        "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": 0.5},
-        "counts": {"cells": len(results.cells), **{state.lower(): results.count(state) for state in ("DONE", "FAILED", "RUNNING", "WAITING")}},
+        "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": EVEN},
+        "counts": {
+            "cells": len(results.cells),
+            **{state.lower(): results.count(state) for state in ("DONE", "FAILED", "RUNNING", "WAITING")},
+        },
         "measures": [
             {
                 **measured.measure.model_dump(mode="json"),

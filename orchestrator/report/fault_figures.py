@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from orchestrator.report.figures import ACROSS, Axis
-from orchestrator.report.look import FAULT, INK, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture
+from orchestrator.report.look import FAULT, INK, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture, ticks
 from orchestrator.statistics.bands import Window
 from orchestrator.statistics.table import Curve
 
@@ -45,6 +45,7 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Time
                 )  # fmt: skip
             if axis.log and all((curve.values > 0).any() for curve in panel.lines.values()):
                 axes_.set_yscale("log", nonpositive="mask")
+            ticks(axes_)
             rows = _shade(axes_, panel.windows)
             if heading:
                 axes_.set_title(heading, pad=6 + 9 * rows)

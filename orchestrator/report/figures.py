@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.report.look import INK, MAP, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture
+from orchestrator.report.look import INK, MAP, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture, ticks
 from orchestrator.report.numbers import NOTHING, figure
 from orchestrator.statistics.curves import Band
 from orchestrator.statistics.estimate import Estimate
@@ -82,8 +82,9 @@ def profiles(name: str, title: str, description: str, panels: Mapping[str, Mappi
 
 
 def intervals(
-    name: str, title: str, description: str, groups: Mapping[str, Estimate], axis: Axis, line: float | None = None, line_is: str = ""
-) -> Picture:
+    name: str, title: str, description: str, groups: Mapping[str, Estimate], axis: Axis, line: float | None = None, line_is: str = "",
+    bounds: tuple[float, float] | None = None,
+) -> Picture:  # fmt: skip
     """One row a group: the aggregate, its interval, and each run as a small point. `line`: a level to compare with."""
     height = 0.75 + 0.27 * max(2, len(groups))
     with drawing(height) as (figure_, axes):
@@ -106,6 +107,9 @@ def intervals(
         axes_.grid(visible=False, axis="y")
         if axis.log and _positive(groups.values()):
             axes_.set_xscale("log")
+        if bounds is not None:
+            axes_.set_xlim(*bounds)
+        ticks(axes_)
         axes_.set_xlabel(axis.label)
         return picture(figure_, name, title, description)
 
@@ -127,7 +131,7 @@ class Grid:
 
 
 def heatmap(name: str, title: str, description: str, grids: Mapping[str, Grid], axis: Axis, form: str) -> Picture:
-    """Factor by factor, one map for each of `grids`; every cell has its value in words, and below it the number of runs where some failed."""
+    """Factor by factor, one map for each of `grids`; every cell has its value in words, and how many runs count where some don't."""
     from matplotlib.colors import LogNorm, Normalize
 
     values = [value for grid in grids.values() for value in grid.values] or [0.0]
@@ -184,6 +188,7 @@ def _finish(axes: Axes, heading: str, axis: Axis, vertical: bool) -> None:
         lines = [np.asarray(line.get_ydata() if vertical else line.get_xdata(), float) for line in axes.lines]
         if any((line > 0).any() for line in lines):
             (axes.set_yscale if vertical else axes.set_xscale)("log")
+    ticks(axes)
 
 
 def _share(figure_: Figure, axes: Sequence[Axes], panels: int, below: str, left: str, labels: Sequence[str]) -> None:
@@ -197,10 +202,7 @@ def _share(figure_: Figure, axes: Sequence[Axes], panels: int, below: str, left:
     figure_.supxlabel(below, fontsize=9)
     figure_.supylabel(left, fontsize=9)
     if len(labels) > 1 or (labels and labels[0]):
-        handles = [
-            Line2D([], [], color=colour(number), linestyle=dashes(number), label=label)
-            for number, label in enumerate(labels)
-        ]
+        handles = [Line2D([], [], color=colour(number), linestyle=dashes(number), label=label) for number, label in enumerate(labels)]
         figure_.legend(handles=handles, loc="outside upper center", ncols=min(4, len(labels)), handlelength=2.8)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def colour(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
-def dashes(number: int) -> object:
+def dashes(number: int) -> Any:
     """Of the line with this number."""
     # Beyond eight lines colours come again, each with another dash.
     return DASHES[(number + number // len(SERIES)) % len(DASHES)]
@@ -80,6 +80,32 @@ def drawing(height: float, rows: int = 1, columns: int = 1, share: bool = False)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
         yield figure, list(grid.flat)
+
+
+def ticks(axes: Axes) -> None:
+    """Labels as `20k`, `0.4` and, on a logarithmic axis, `1e-4`, without mathematical type."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    for axis, scale, limits in ((axes.xaxis, axes.get_xscale(), axes.get_xlim()), (axes.yaxis, axes.get_yscale(), axes.get_ylim())):
+        if scale == "log":
+            low, high = sorted(limits)
+            few = high < 30 * low
+            axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
+            axis.set_minor_formatter(NullFormatter())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+        elif not axis.get_majorticklabels() or isinstance(axis.get_major_locator(), MaxNLocator):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+
+
+def tick(value: float) -> str:
+    """`0`, `0.25`, `20k`, `1.5M`, `1e-4`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    if value and abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-").replace("-", "−", 1 if value < 0 else 0)
+    return f"{round(value, 10):g}".replace("-", "−")
 
 
 def picture(figure: Figure, name: str, title: str, description: str) -> Picture:
@@ -135,7 +161,7 @@ def _rename(root: ElementTree.Element, name: str) -> None:
                 element.set(key, re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", value))
 
 
-def _settings() -> dict[str, object]:
+def _settings() -> dict[Any, Any]:
     return {
         "svg.fonttype": "none",
         "font.family": ["DejaVu Sans"],
@@ -150,7 +176,6 @@ def _settings() -> dict[str, object]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.linewidth": 0.8,
-        "axes.unicode_minus": True,
         "figure.facecolor": PAPER,
         "savefig.facecolor": PAPER,
         "grid.color": LINE,

@@ -17,7 +17,7 @@ def form(values: Iterable[float | None], log: bool = False) -> str:
     if not sizes:
         return ".2f"
     most = max(sizes)
-    if most < 1e-3 or (log and most / min(sizes) >= 100):
+    if most < 1e-3 or (log and (most / min(sizes) >= 100 or most < 0.1)):
         return ".2e"
     if most >= 1000:
         return ",.0f"
@@ -48,7 +48,8 @@ def alone(value: float | None) -> str:
 def interval(found: Estimate, form: str) -> str:
     """`[0.65, 0.78]`; the points where there are too few runs for an interval: `0.65, 0.70, 0.78`."""
     if found.interval is not None:
-        return f"[{figure(found.interval[0], form)}, {figure(found.interval[1], form)}]"
+        low, high = (figure(end, form) if isfinite(end) else "∞" for end in found.interval)
+        return f"[{low}, {high}]"
     return ", ".join(figure(point, form) for point in found.points) if found.points else NOTHING
 
 
@@ -82,4 +83,4 @@ def duration(seconds: float | None) -> str:
 
 def counted(count: int, noun: str, nouns: str = "") -> str:
     """`1 run`, `4 runs`, `no runs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count or 'no':,} {nouns or noun + 's'}" if count else f"no {nouns or noun + 's'}"
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}" if count else f"no {nouns or noun + 's'}"

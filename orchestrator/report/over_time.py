@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.report.analysis import Analysis, Group
 from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
@@ -20,8 +21,9 @@ SPEED = "steps_per_second"
 """what is compared around faults beside the measures"""
 
 
-def faults_section(analysis: Analysis) -> Section | None:
-    """Disagreement over time with the faults of one run of each group, and every measure before, during and after each fault."""
+def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
+    """Disagreement over time with the faults of one run of each group, and every measure before, during and after each fault; and what the
+    numbers are taken from."""
     panels: dict[str, Timeline] = {}
     curves: dict[str, dict[str, dict[str, Curve]]] = {}
     windows: dict[str, dict[str, list[Window]]] = {}
@@ -45,26 +47,42 @@ def faults_section(analysis: Analysis) -> Section | None:
                 figure_name = name
                 panels[group.label] = Timeline({"one run": far}, spans)
     if not windows:
-        return None
+        return None, {}
     blocks: list[Block] = []
+    data: dict[str, Any] = {"before": BEFORE, "windows": {label: _spans(spans) for label, spans in windows.items()}}
     if panels:
         shown = dict(list(panels.items())[:PANELS])
         title = f"{figure_name} over time, first finished run of each group; faults shaded"
         words = f"{title}. {table_of_lines(shown)}."
         blocks.append(Plot(timelines("disagreement", title, words, shown, "seconds of training", Axis(figure_name, log=True))))
+        data["over_time"] = {
+            label: {name: [curve.steps.tolist(), curve.values.tolist()] for name, curve in panel.lines.items()}
+            for label, panel in panels.items()
+        }
     for name, by_group in curves.items():
         found = {label: _around(Runs(by_run), windows[label]) for label, by_run in by_group.items()}
         log = any(measured.measure.metric == name and measured.measure.scale == "log" for measured in analysis.measures)
         blocks.append(around_table(f"{name} around faults", found, log))
+        data[name] = {label: [_record(one) for one in faults_] for label, faults_ in found.items()}
     seconds = "virtual seconds" if logical else "seconds"
     blocks.append(
         Paragraph(
-            f"Before and after are the {BEFORE:.0f} {seconds} next to a fault, cut where another one begins or ends in them. Each run makes one "
-            "mean; the table has the mean over the runs, changes are differences within runs.",
+            f"Before and after are the {BEFORE:.0f} {seconds} next to a fault, cut where another one begins or ends there. Each run makes "
+            "one mean; the table has the mean over the runs, changes are differences within runs.",
             "note",
         )
     )
-    return Section("Around faults", blocks)
+    return Section("Around faults", blocks), data
+
+
+def _spans(by_run: Mapping[str, Sequence[Window]]) -> dict[str, list[tuple[str, float, float]]]:
+    return {run: [(window.name, window.start, window.end) for window in windows] for run, windows in by_run.items()}
+
+
+def _record(found: Around) -> dict[str, Any]:
+    parts = {"before": found.before, "during": found.during, "after": found.after}
+    changes = {"change_during": found.change_during, "change_after": found.change_after}
+    return {"fault": found.window, **{name: one.record() for name, one in (parts | changes).items()}}
 
 
 def _measured(analysis: Analysis, series: Series, zero: float) -> dict[str, Curve]:
@@ -90,18 +108,21 @@ def _around(runs: Runs, windows: Mapping[str, Sequence[Window]]) -> list[Around]
     return found
 
 
-def links_section(analysis: Analysis) -> Section | None:
-    """What went over the links: in all for each group and channel, and link by link."""
+def links_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
+    """What went over the links: in all for each group and channel, and link by link; and what the numbers are taken from."""
     found: dict[str, list[dict[Link, dict[str, float]]]] = {}
     for group in analysis.groups:
         links = [counts for directory in _directories(group) if (counts := traffic(directory))]
         if links:
             found[group.label] = links
     if not found:
-        return None
+        return None, {}
     blocks: list[Block] = [traffic_table("Sent in a run by all nodes together, mean over runs", found)]
-    blocks += [Fold(f"Links of {label}", [links_table(f"{label}: sent on each link, mean over runs", many)]) for label, many in found.items()]
-    return Section("Traffic", blocks)
+    blocks += [
+        Fold(f"Links of {label}", [links_table(f"{label}: sent on each link, mean over runs", many)]) for label, many in found.items()
+    ]
+    data = {label: [[[*link, counts] for link, counts in links.items()] for links in many] for label, many in found.items()}
+    return Section("Traffic", blocks), data
 
 
 def _directories(group: Group) -> list[Path]:

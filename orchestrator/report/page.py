@@ -47,7 +47,7 @@ caption{{text-align:left;font-weight:600;padding:0 0 .4rem;font-size:.95rem}}
 th,td{{padding:.28rem .8rem .28rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--line)}}
 th{{color:var(--quiet);font-weight:600;vertical-align:bottom}}
 thead th{{border-bottom:1.5px solid var(--quiet)}}
-tbody th{{color:var(--ink);font-weight:400}}
+tbody th{{color:var(--ink);font-weight:400;vertical-align:top}}
 .words{{text-align:left}}
 td:not(.words){{white-space:nowrap}}
 tbody tr:hover{{background:var(--soft)}}

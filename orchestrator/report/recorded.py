@@ -90,6 +90,18 @@ def faults(directory: Path) -> list[Fault]:
     return found
 
 
+def fault_figures(directory: Path) -> dict[str, float | None]:
+    """Figures of the faults (`summary.json`); None: never. Under the logical clock without those that the run server tells by its own
+    clock: times of detection and recovery."""
+    stored = (runs.read_json(directory / "summary.json").get("faults") or {}).get("figures") or {}
+    logical = is_logical(directory)
+    return {
+        name: None if value is None else float(value)
+        for name, value in stored.items()
+        if (value is None or isinstance(value, (int, float))) and not (logical and name.startswith(("detection_time", "recovery_time")))
+    }
+
+
 def _from_events(directory: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for event in read_lines(directory / "events.jsonl"):

@@ -22,16 +22,24 @@ def groups_table(analysis: Analysis, measured: Measured, steps: str) -> Table:
     shape = form(_shown(one.estimate for one in found), measured.measure.scale == "log")
     factors = list(analysis.factors)
     any_points = any(one.estimate.interval is None and one.estimate.n for one in found)
-    columns = [*(factors or ["group"]), "IQM", f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""), "median", "n", "failed"]
+    columns = [
+        *(factors or ["group"]),
+        "IQM",
+        f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""),
+        "median",
+        "n",
+        "failed",
+    ]
     to_come = any(group.to_come for group in analysis.groups)
     contrast = next((one.contrast for one in found if one.contrast is not None), None)
     ways: list[str] = ["to come"] if to_come else []
     if analysis.baseline:
         ways.append("P(better than baseline)")
         if contrast is not None and analysis.results.design.compare is not None:
-            ways.append(f"{analysis.results.design.compare.test} {'from' if analysis.results.design.compare.test == 'difference' else 'to'} baseline")
+            test = analysis.results.design.compare.test
+            ways.append(f"{test} {'from' if test == 'difference' else 'to'} baseline")
     if measured.measure.threshold is not None:
-        ways += [f"{steps} to {alone(measured.measure.threshold)}", "reached"]
+        ways.append(f"{steps} to {alone(measured.measure.threshold)} (reached by)")
     rows = [_row(analysis, measured, one, shape, factors, to_come, contrast is not None) for one in found]
     return Table(measured.words, [*columns, *ways], rows, text=max(1, len(factors)))
 
@@ -40,7 +48,13 @@ def _row(
     analysis: Analysis, measured: Measured, one: Found, shape: str, factors: Sequence[str], to_come: bool, contrast: bool
 ) -> list[Words]:
     row: list[Words] = [one.group.factors[name] for name in factors] or ["all runs"]
-    row += [figure(one.estimate.value, shape), interval(one.estimate, shape), figure(one.median, shape), str(one.estimate.n), str(one.failed)]
+    row += [
+        figure(one.estimate.value, shape),
+        interval(one.estimate, shape),
+        figure(one.median, shape),
+        str(one.estimate.n),
+        str(one.failed),
+    ]
     if to_come:
         row.append(str(one.group.to_come))
     if analysis.baseline:
@@ -50,8 +64,8 @@ def _row(
             row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
     if measured.measure.threshold is not None:
         waiting = one.waiting
-        row.append(with_interval(waiting.median, ",.0f") if waiting is not None else NOTHING)
-        row.append(f"{waiting.reached} of {waiting.median.n}" if waiting is not None else NOTHING)
+        text = f"{with_interval(waiting.median, ',.0f')} ({waiting.reached} of {waiting.median.n})" if waiting is not None else NOTHING
+        row.append(text)
     return row
 
 
@@ -73,7 +87,8 @@ def around_table(title: str, found: Mapping[str, Sequence[Around]], log: bool) -
     rows: list[Sequence[Words]] = [
         [
             group, one.window, with_interval(one.before, shape), with_interval(one.during, shape), with_interval(one.after, shape),
-            with_interval(one.change_during, shape), with_interval(one.change_after, shape), str(max(one.during.n, one.after.n, one.before.n)),
+            with_interval(one.change_during, shape), with_interval(one.change_after, shape),
+            str(max(one.before.n, one.during.n, one.after.n)),
         ]
         for group, faults in found.items() for one in faults
     ]  # fmt: skip
@@ -96,10 +111,11 @@ def links_table(title: str, found: Sequence[Mapping[Link, Mapping[str, float]]],
     """A row for each link (of these channels, if any are given), means over the runs."""
     keys = sorted({key for links in found for key in links if not channels or key[1] in channels}, key=lambda key: (key[1] != "peer", key))
     names = _there(links[key] for links in found for key in keys if key in links)
-    rows: list[list[Words]] = [
-        [f"{node} → {peer}", channel, *(_count(name, fmean(links.get((node, channel, peer), {}).get(name, 0.0) for links in found)) for name in names)]
-        for node, channel, peer in keys
-    ]  # fmt: skip
+    rows: list[list[Words]] = []
+    for key in keys:
+        node, channel, peer = key
+        means = [(name, fmean(links.get(key, {}).get(name, 0.0) for links in found)) for name in names]
+        rows.append([f"{node} → {peer}", channel, *(_count(name, value) for name, value in means)])
     return Table(title, ["link", "channel", *names], rows, text=2)
 
 
@@ -128,5 +144,7 @@ def table_of_lines(panels: Mapping[str, Timeline]) -> str:
         for name, curve in panel.lines.items():
             values = curve.values
             shape = form([float(values[0]), float(values[-1])])
-            said.append(f"{heading + ': ' if heading else ''}{name} from {figure(float(values[0]), shape)} to {figure(float(values[-1]), shape)}")
+            said.append(
+                f"{heading + ': ' if heading else ''}{name} from {figure(float(values[0]), shape)} to {figure(float(values[-1]), shape)}"
+            )
     return "; ".join(said)

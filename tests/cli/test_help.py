@@ -16,6 +16,8 @@ COMMANDS = [
     "validate",
     "schema",
     "show",
+    "report",
+    "compare",
     "topology",
     "simulate",
     "experiment",

@@ -1,0 +1,176 @@
+"""Sections of a run's report that have figures of their own. Each gives its section, if there is anything to say, and what its numbers are
+taken from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.plots import learning_panels
+from orchestrator.report.document import Block, Code, Fold, Paragraph, Plot, Section, Table, Words
+from orchestrator.report.fault_figures import Timeline, happenings, shares, timelines
+from orchestrator.report.figures import Axis
+from orchestrator.report.line_panels import line_panels
+from orchestrator.report.numbers import NOTHING, alone, duration, figure, form, size
+from orchestrator.report.recorded import Fault, disagreement, fault_figures, faults, is_logical, of_run, over_time, traffic, training_began
+from orchestrator.report.tables import links_table, table_of_lines
+from orchestrator.show import ENVIRONMENT, Curve, Series, Summary
+from orchestrator.statistics.table import Curve as TimeCurve
+
+Part = tuple[Section | None, dict[str, Any]]
+_SPEED = "steps_per_second"
+
+
+def learning_section(summary: Summary, series: Series) -> Part:
+    """Curves of training and of evaluations, and both in a table."""
+    blocks: list[Block] = []
+    panels = [panel for panel in learning_panels(series) if any(len(curve.points) for curve in panel.curves)]
+    if panels:
+        blocks.append(Plot(line_panels("learning", "Learning over environment steps, all copies together", panels, "environment steps")))
+    for title, curves, prefix in (("Training", summary.training, ""), ("Evaluation", summary.evaluation, "eval.")):
+        if curves:
+            blocks.append(_curves_table(title, curves, prefix))
+    if summary.world_model:
+        blocks.append(_curves_table("World model", summary.world_model, "world_model."))
+    curves_data = {
+        panel.title: {curve.label: [list(map(float, point)) for point in curve.points] for curve in panel.curves if curve.points}
+        for panel in panels
+    }
+    return (Section("Learning", blocks) if blocks else None), {"learning": curves_data}
+
+
+def _curves_table(title: str, curves: list[Curve], prefix: str) -> Table:
+    rows: list[list[Words]] = []
+    for curve in curves:
+        values = (curve.first, curve.best, curve.last)
+        # One form for the three, unless it would hide the smallest.
+        shape = form(values) if max(map(abs, values)) < 30 * min(map(abs, values)) else ""
+        cells = [figure(value, shape) if shape else alone(value) for value in values]
+        rows.append([Code(curve.name.removeprefix(prefix)), *cells, f"{curve.best_episode:,}", f"{curve.points:,}"])
+    return Table(title, ["figure", "first", "best", "last", "best at episode", "points"], rows)
+
+
+def disagreement_section(summary: Summary, series: Series, directory: Path) -> Part:
+    """How far the agents are from each other, with the time of faults shaded."""
+    name, points = disagreement(series)
+    if not points:
+        return None, {}
+    zero, logical = training_began(directory), is_logical(directory)
+    if logical:
+        by_round = {float(point.step): point.value for point in sorted(points, key=lambda one: one.step)}
+        curve, time, here = TimeCurve(np.array(list(by_round)), np.array(list(by_round.values()))), "averaging round", []
+    else:
+        found = over_time(points, zero)
+        if found is None:
+            return None, {}
+        curve, time, here = found, "seconds of training", faults(directory)
+    last = max(curve.end, *(fault.end or 0.0 for fault in here)) if here else curve.end
+    panel = Timeline({name: curve}, [fault.window(last) for fault in here])
+    title = f"{name} over time" + ("; faults shaded" if here else "")
+    drawn = timelines("disagreement", title, f"{title}. {table_of_lines({'': panel})}.", {"": panel}, time, Axis(name, log=True))
+    blocks: list[Block] = [Plot(drawn)]
+    if summary.contraction_measured is not None and summary.averaged in name:
+        predicted = summary.contraction_predicted
+        beside = "" if predicted is None else f"; the graph predicts at most {alone(predicted)}"
+        blocks.append(Paragraph(f"Contraction in a round, median: {alone(summary.contraction_measured)}{beside}."))
+    return Section("Disagreement", blocks), {"disagreement": [curve.steps.tolist(), curve.values.tolist()]}
+
+
+def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
+    """When faults were there, when the run had recovered, and what it did meanwhile."""
+    found = faults(directory)
+    if not found:
+        return None, {}
+    logical, zero = is_logical(directory), training_began(directory)
+    seconds = "virtual seconds" if logical else "seconds"
+    speed = over_time(of_run({_SPEED: series.get(_SPEED, {})}, _SPEED), zero)
+    ends = [fault.end + (fault.recovery or 0.0) for fault in found if fault.end is not None]
+    last = max([*ends, *([speed.end] if speed is not None else []), *(fault.begin for fault in found)]) or 1.0
+    title = f"Faults over {seconds} of training"
+    title += "" if logical else ", and until the run had recovered (mark; hatched: not before the end)"
+    shown = [fault.happening for fault in found]
+    drawn = happenings("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
+    rows: list[list[Words]] = []
+    shape = form(value for fault in found for value in fault.rates.values())
+    for fault in found:
+        length = None if fault.end is None else fault.end - fault.begin
+        row: list[Words] = [fault.name, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
+        if not logical:
+            recovery = "never" if fault.recovery is None else duration(fault.recovery)
+            row += [duration(fault.detection), recovery]
+        rows.append(row + [figure(fault.rates.get(part), shape) for part in ("before", "during", "after")])
+    columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after", "recovered after"])]
+    blocks: list[Block] = [
+        Plot(drawn),
+        Table("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
+    ]
+    if figures := fault_figures(directory):
+        values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
+        table = Table("", ["figure", "value"], [(Code(name), value) for name, value in values])
+        blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
+    spans = [[fault.name, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.rates)] for fault in found]
+    spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
+    return Section("Faults", blocks), {"faults": spans}
+
+
+def _said(found: list[Fault]) -> str:
+    parts = []
+    for fault in found:
+        end = "to the end" if fault.end is None else f"for {duration(fault.end - fault.begin)}"
+        parts.append(f"{fault.name} ({fault.kind}) {end}")
+    return "; ".join(parts)
+
+
+def traffic_section(directory: Path) -> Part:
+    """What each node sent on each link."""
+    found = traffic(directory)
+    if not found:
+        return None, {}
+    blocks: list[Block] = [links_table("Sent between agents", [found], ["peer"])] if any(key[1] == "peer" for key in found) else []
+    rest = sorted({channel for _, channel, _ in found} - {"peer"})
+    if rest:
+        blocks.append(links_table("Sent to the environment server and the run server, and by them", [found], rest))
+    return Section("Traffic", blocks), {"links": [[*link, counts] for link, counts in sorted(found.items())]}
+
+
+def time_section(summary: Summary) -> Part:
+    """The share of each part in a node's time."""
+    if not summary.time:
+        return None, {}
+    parts = sorted(
+        {part for node in summary.time.values() for part in node}, key=lambda part: -sum(n.get(part, 0.0) for n in summary.time.values())
+    )
+    said = "; ".join(
+        f"{node}: {', '.join(f'{part} {100 * share:.0f} %' for part, share in shown.items())}" for node, shown in summary.time.items()
+    )
+    title = "Share of each part in a node's time"
+    rows = [[node, *(f"{100 * found[part]:.1f} %" if part in found else NOTHING for part in parts)] for node, found in summary.time.items()]
+    blocks: list[Block] = [Plot(shares("time", title, f"{title}. {said}.", summary.time)), Table("", ["node", *parts], rows)]
+    if summary.slowest:
+        blocks.append(Paragraph(f"Slowest part: {summary.slowest}."))
+    percent = {node: {part: 100 * share for part, share in found.items()} for node, found in summary.time.items()}
+    return Section("Where the time goes", blocks), {"time_percent": percent}
+
+
+def nodes_section(summary: Summary) -> Part:
+    """Processor time and memory, restarts, and messages that did not simply arrive."""
+    blocks: list[Block] = []
+    if summary.resources:
+        rows = [
+            [
+                node, duration(known.get("cpu_seconds")), size(known.get("peak_resident")), size(known.get("proportional")),
+                str(summary.restarts.get(node, 0)),
+            ]
+            for node, known in summary.resources.items()
+        ]  # fmt: skip
+        blocks.append(Table("Nodes", ["node", "processor time", "memory, peak", "memory, shared pages divided", "restarts"], rows))
+    if summary.wire:
+        kinds = sorted({kind for counters in summary.wire.values() for kind in counters})
+        rows = [[node, *(f"{counters.get(kind, 0):,}" for kind in kinds)] for node, counters in summary.wire.items()]
+        blocks.append(Table("Messages refused, dropped or repeated", ["node", *kinds], rows))
+    return (Section("Nodes", blocks) if blocks else None), {"restarts": {node: summary.restarts.get(node, 0) for node in summary.resources}}
+
+
+__all__ = ["ENVIRONMENT", "disagreement_section", "faults_section", "learning_section", "nodes_section", "time_section", "traffic_section"]
