@@ -209,4 +209,4 @@ def _estimate(name: str, members: Sequence[Path], found: Mapping[Path, Mapping[s
 
 
 def _alike(estimates: Sequence[Estimate]) -> bool:
-    return all(found.points == estimates[0].points and found.value == estimates[0].value for found in estimates)
+    return all(set(found.points) == set(estimates[0].points) and not found.failed for found in estimates)

@@ -64,7 +64,9 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Time
 def _shade(axes: Axes, windows: Sequence[Window]) -> int:
     """Shade the windows; their names stand over the axes, in as many rows as they need: the number of rows."""
     lanes = _lanes(windows)
+    # All of them must be within the axes: a name outside would be given room that nothing else has then.
     low, high = axes.get_xlim()
+    low, high = min([low, *(window.start for window in windows)]), max([high, *(window.end for window in windows)])
     for row, lane in enumerate(lanes):
         for window in lane:
             end = max(window.end, window.start + _INSTANT * (high - low))
