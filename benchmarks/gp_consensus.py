@@ -128,7 +128,7 @@ def document() -> None:
     try:
         report.draw(figures)
     except ImportError as error:
-        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e '.[report]'") from None
+        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e .") from None
 
 
 def main() -> None:

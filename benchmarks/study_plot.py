@@ -34,7 +34,7 @@ def draw(
         matplotlib.use("svg")
         from matplotlib import pyplot
     except ImportError as error:
-        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e '.[report]'") from None
+        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e .") from None
     shown = [panel for panel in panels if any(key[0] == panel.experiment for key in figures)]
     rows = max(1, -(-len(shown) // 2))
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": picture.stem, "font.size": 9}):

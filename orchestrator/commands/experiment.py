@@ -213,7 +213,7 @@ def _report(results: Results, directory: Path) -> Path | None:
     try:
         page = import_module("orchestrator.report").report(results, directory)
     except ModuleNotFoundError as error:
-        print_error(f"no report was made: {error.name} is not installed; pip install -c constraints.txt -e '.[report]'")
+        print_error(f"no report was made: {error.name} is not installed; pip install -c constraints.txt -e .")
         return None
     return page if isinstance(page, Path) else None
 

@@ -49,6 +49,8 @@ th{{color:var(--quiet);font-weight:600;vertical-align:bottom}}
 thead th{{border-bottom:1.5px solid var(--quiet)}}
 tbody th{{color:var(--ink);font-weight:400;vertical-align:top}}
 .words{{text-align:left}}
+th code,td code{{white-space:nowrap;overflow-wrap:normal}}
+td.words{{min-width:4.5rem}}
 td:not(.words){{white-space:nowrap}}
 tbody tr:hover{{background:var(--soft)}}
 figure{{margin:1.25rem 0}}

@@ -89,6 +89,8 @@ def _lead(summary: Summary, versions: dict[str, Any]) -> list[Block]:
 def _change(name: str, curve: Curve) -> tuple[Code, str]:
     if curve.points == 1:
         return Code(name), f" was {alone(curve.last)}"
+    if curve.first == curve.last:
+        return Code(name), f" stayed at {alone(curve.last)}"
     return Code(name), f" went from {alone(curve.first)} to {alone(curve.last)}"
 
 
