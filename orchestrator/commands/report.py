@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +48,11 @@ def report(
         print_json({"kind": kind, "page": str(page), "markdown": str(page.with_suffix(".md")), "figures": figures})
     elif settings.verbosity >= 0:
         print_text(str(page))
-    if show and not webbrowser.open(page.resolve().as_uri()):
+    if not show:
+        return
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
         print_error(f"no browser was found; open {page.resolve().as_uri()} in one")
 
 
