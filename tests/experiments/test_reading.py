@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,9 @@ def test_the_committed_schema_is_current_and_fits_what_is_shipped() -> None:
     for path in files:
         assert list(validator.iter_errors(YAML(typ="safe", pure=True).load(path))) == []
         for small in (False, True):
-            make(read(path, small))
+            found = read(path, small)
+            one_seed = found.design.model_copy(update={"seeds": found.design.seeds[:1]})
+            assert make(replace(found, design=one_seed)).cells
     assert [error.json_path for error in validator.iter_errors({**PLAYED, "seeds": "many", "withh": 1})] == ["$", "$.seeds"]
 
 
