@@ -207,15 +207,14 @@ def _conclude(settings: Options, found: Read, directory: Path, ended: ExitCode, 
 
 
 def _report(results: Results, directory: Path) -> Path | None:
-    """The page, where what draws it is installed; what is wrong with it changes nothing about the experiment."""
-    from importlib import import_module
-
+    """The page; what is wrong with it changes nothing about the experiment."""
     try:
-        page = import_module("orchestrator.report").report(results, directory)
-    except ModuleNotFoundError as error:
-        print_error(f"no report was made: {error.name} is not installed; pip install -c constraints.txt -e .")
+        from orchestrator.report import report
+
+        return report(results, directory)
+    except Exception as error:
+        print_error(f"the report failed ({type(error).__name__}: {error}); try again with: orchestrate report {directory}")
         return None
-    return page if isinstance(page, Path) else None
 
 
 def _draw(settings: Options, found: Read, directory: Path, playing: Sequence[Playing], jobs: int | None) -> None:
