@@ -115,7 +115,9 @@ class Measured:
         over = {"all": f"{self.measure.of} of the whole run", "last": "last value"}.get(
             self.measure.over, f"{self.measure.of} of the {self.measure.over}"
         )
-        return f"{self.title}, {over} ({'higher' if self.higher else 'lower'} is better)"
+        # A figure of a summary, a verdict or a simulation is one number, not one of several over time.
+        single = any(found.estimate.n for found in self.groups) and all(found.band is None for found in self.groups)
+        return f"{self.title}{'' if single else f', {over}'} ({'higher' if self.higher else 'lower'} is better)"
 
     @cached_property
     def ranked(self) -> list[Found]:

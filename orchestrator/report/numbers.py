@@ -11,12 +11,14 @@ NOTHING = "–"
 
 
 def form(values: Iterable[float | None], log: bool = False) -> str:
-    """One format for figures that stand beneath each other: three digits of the largest; powers of ten where they differ by more than
-    three of these, or are told on a logarithmic scale."""
+    """One format for figures that stand beneath each other: three digits of the largest; whole numbers as such; powers of ten for small
+    figures, and for those of a logarithmic scale that differ much."""
     sizes = [abs(value) for value in values if value is not None and isfinite(value) and value]
     if not sizes:
         return ".2f"
     most = max(sizes)
+    if not log and most >= 10 and all(size.is_integer() for size in map(float, sizes)):
+        return ",.0f"
     if most < 1e-3 or (log and (most / min(sizes) >= 100 or most < 0.1)):
         return ".2e"
     if most >= 1000:

@@ -11,7 +11,7 @@ from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
 from orchestrator.report.fault_figures import Timeline, timelines
 from orchestrator.report.figures import PANELS, Axis
 from orchestrator.report.recorded import Link, disagreement, faults, is_logical, of_run, over_time, traffic, training_began
-from orchestrator.report.tables import around_table, links_table, table_of_lines, traffic_table
+from orchestrator.report.tables import around_table, channel_means, link_means, links_table, table_of_lines, traffic_table
 from orchestrator.run_server.fault_report import BEFORE
 from orchestrator.show import Series, read_series
 from orchestrator.statistics.bands import Around, Window, around
@@ -121,7 +121,14 @@ def links_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
     blocks += [
         Fold(f"Links of {label}", [links_table(f"{label}: sent on each link, mean over runs", many)]) for label, many in found.items()
     ]
-    data = {label: [[[*link, counts] for link, counts in links.items()] for links in many] for label, many in found.items()}
+    data = {
+        label: {
+            "runs": len(many),
+            "channels": channel_means(many),
+            "links": [[*link, counts] for link, counts in link_means(many).items()],
+        }
+        for label, many in found.items()
+    }
     return Section("Traffic", blocks), data
 
 

@@ -95,27 +95,46 @@ def around_table(title: str, found: Mapping[str, Sequence[Around]], log: bool) -
     return Table(title, ["group", "fault", "before", "during", "after", "change during", "change after", "n"], rows, text=2)
 
 
-def traffic_table(title: str, found: Mapping[str, Sequence[Mapping[Link, Mapping[str, float]]]]) -> Table:
+Counts = Mapping[str, float]
+
+
+def channel_means(runs: Sequence[Mapping[Link, Counts]]) -> dict[str, dict[str, float]]:
+    """By channel, what all nodes of a run sent together; mean over the runs."""
+    means: dict[str, dict[str, float]] = {}
+    for channel in sorted({channel for links in runs for _, channel, _ in links}):
+        sums = [_sum(counts for (_, own, _), counts in links.items() if own == channel) for links in runs]
+        means[channel] = {name: fmean(total.get(name, 0.0) for total in sums) for name in COUNTS if any(name in total for total in sums)}
+    return means
+
+
+def link_means(runs: Sequence[Mapping[Link, Counts]], channels: Sequence[str] = ()) -> dict[Link, dict[str, float]]:
+    """By link (of these channels, if any are given), mean over the runs; links between agents first."""
+    keys = {key for links in runs for key in links if not channels or key[1] in channels}
+    return {
+        key: {name: fmean(links.get(key, {}).get(name, 0.0) for links in runs) for name in COUNTS}
+        for key in sorted(keys, key=lambda key: (key[1] != "peer", key))
+    }
+
+
+def traffic_table(title: str, found: Mapping[str, Sequence[Mapping[Link, Counts]]]) -> Table:
     """A row for each group and channel: what all nodes of a run sent together, mean over its runs."""
-    rows: list[list[Words]] = []
-    names = _there(counts for many in found.values() for links in many for counts in links.values())
-    for group, many in found.items():
-        channels = list(dict.fromkeys(channel for links in many for _, channel, _ in sorted(links)))
-        for channel in sorted(channels):
-            sums = [_sum(counts for (_, own, _), counts in links.items() if own == channel) for links in many]
-            rows.append([group, channel, *(_count(name, fmean(total.get(name, 0.0) for total in sums)) for name in names), str(len(many))])
+    means = {group: channel_means(many) for group, many in found.items()}
+    names = _there(counts for by_channel in means.values() for counts in by_channel.values())
+    rows: list[list[Words]] = [
+        [group, channel, *(_count(name, counts.get(name, 0.0)) for name in names), str(len(found[group]))]
+        for group, by_channel in means.items()
+        for channel, counts in by_channel.items()
+    ]
     return Table(title, ["group", "channel", *names, "n"], rows, text=2)
 
 
-def links_table(title: str, found: Sequence[Mapping[Link, Mapping[str, float]]], channels: Sequence[str] = ()) -> Table:
-    """A row for each link (of these channels, if any are given), means over the runs."""
-    keys = sorted({key for links in found for key in links if not channels or key[1] in channels}, key=lambda key: (key[1] != "peer", key))
-    names = _there(links[key] for links in found for key in keys if key in links)
-    rows: list[list[Words]] = []
-    for key in keys:
-        node, channel, peer = key
-        means = [(name, fmean(links.get(key, {}).get(name, 0.0) for links in found)) for name in names]
-        rows.append([f"{node} → {peer}", channel, *(_count(name, value) for name, value in means)])
+def links_table(title: str, found: Sequence[Mapping[Link, Counts]], channels: Sequence[str] = ()) -> Table:
+    """A row for each link, means over the runs."""
+    means = link_means(found, channels)
+    names = _there(means.values())
+    rows: list[list[Words]] = [
+        [f"{node} → {peer}", channel, *(_count(name, counts[name]) for name in names)] for (node, channel, peer), counts in means.items()
+    ]
     return Table(title, ["link", "channel", *names], rows, text=2)
 
 

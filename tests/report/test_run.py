@@ -13,11 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from orchestrator.report import run_report
+from orchestrator.report import report, run_report
 from orchestrator.report.comparing import ABSENT, compare, differing
-from orchestrator.report.recorded import faults, traffic
+from orchestrator.report.recorded import faults, traffic, training_began
 from protocols.errors import UsageError
 
+from .material import design, results
 from .reading import data_of, page_of, unfounded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -116,6 +117,36 @@ def test_faults_and_traffic_are_those_of_the_run(home: Path, page: Path) -> None
     drawing = ElementTree.parse(home / "out" / "figures" / "disagreement.svg")
     words = {element.text for element in drawing.getroot().iter() if element.text}
     assert {"cut", "lossy", "seconds of training"} <= words
+
+
+@pytest.mark.cluster
+def test_what_faults_and_links_did_to_the_runs_of_an_experiment(home: Path, tmp_path: Path) -> None:
+    directory = home / "runs" / "real"
+    of = design(report=["time_bands", "links"], seeds="0..1", expect=[], measure=[{"metric": "steps_per_second"}])
+    page = report(results(of, directories={0: directory, 1: directory, 3: directory}, states={3: "FAILED"}), tmp_path)
+    text = page.with_name("report.md").read_text()
+    assert unfounded(text, data_of(page)) == []
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| delay=0ms, topology=ring |")
+    ]
+    cut = next(row for row in rows if row[1] == "cut")
+    assert cut[7] == "1", "one directory is one run"
+    speeds = [
+        (line["t"] - training_began(directory), line["value"])
+        for line in map(json.loads, (directory / "nodes" / "env-0" / "usage.jsonl").read_text().splitlines())
+        if line["name"] == "steps_per_second"
+    ]
+    window = next(fault for fault in faults(directory) if fault.name == "cut")
+    assert window.end is not None
+    during = [speed for time, speed in speeds if window.begin <= time < window.end]
+    assert float(cut[3].replace(",", "")) == pytest.approx(sum(during) / len(during), rel=0.01)
+    peer = next(row for row in rows if row[1] == "peer")
+    assert float(peer[2].replace(",", "")) == sum(
+        counts["messages"] for (_, channel, _), counts in traffic(directory).items() if channel == "peer"
+    )
+    assert "delay=0ms, topology=complete" not in text[text.index("## Around faults") : text.index("## Failures")], "it has no finished run"
 
 
 @pytest.mark.cluster
