@@ -68,7 +68,7 @@ def training_began(directory: Path) -> float:
 
 def faults(directory: Path) -> list[Fault]:
     """In order of their beginning, each with a name of its own; of a run that has not ended as its events tell."""
-    zero, logical = training_began(directory), is_logical(directory)
+    zero = training_began(directory)
     stored = (runs.read_json(directory / "summary.json").get("faults") or {}).get("faults")
     records = stored if isinstance(stored, list) else _from_events(directory)
     times = Counter(str(record.get("id")) for record in records)
@@ -80,25 +80,19 @@ def faults(directory: Path) -> list[Fault]:
             used[name] += 1
             name = f"{name} {used[name]}"
         end = record.get("end")
-        # Under the logical clock the run server's own times are not those of the faults.
-        detection = None if logical else record.get("detection")
         rates = {part: float(value) for part, value in (record.get("steps_per_second") or {}).items()}
         found.append(
             Fault(name, str(record.get("kind")), str(record.get("node")), float(record["begin"]) - zero,
-                  None if end is None else float(end) - zero, detection, None if logical else record.get("recovery"), rates)
+                  None if end is None else float(end) - zero, record.get("detection"), record.get("recovery"), rates)
         )  # fmt: skip
     return found
 
 
 def fault_figures(directory: Path) -> dict[str, float | None]:
-    """Figures of the faults (`summary.json`); None: never. Under the logical clock without those that the run server tells by its own
-    clock: times of detection and recovery."""
+    """Figures of the faults (`summary.json`); None: never."""
     stored = (runs.read_json(directory / "summary.json").get("faults") or {}).get("figures") or {}
-    logical = is_logical(directory)
     return {
-        name: None if value is None else float(value)
-        for name, value in stored.items()
-        if (value is None or isinstance(value, (int, float))) and not (logical and name.startswith(("detection_time", "recovery_time")))
+        name: None if value is None else float(value) for name, value in stored.items() if value is None or isinstance(value, (int, float))
     }
 
 

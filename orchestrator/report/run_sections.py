@@ -88,8 +88,7 @@ def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
     speed = over_time(of_run({_SPEED: series.get(_SPEED, {})}, _SPEED), zero)
     ends = [fault.end + (fault.recovery or 0.0) for fault in found if fault.end is not None]
     last = max([*ends, *([speed.end] if speed is not None else []), *(fault.begin for fault in found)]) or 1.0
-    title = f"Faults over {seconds} of training"
-    title += "" if logical else ", and until the run had recovered (mark; hatched: not before the end)"
+    title = f"Faults over {seconds} of training, and until the run had recovered (mark; hatched: not before the end)"
     shown = [fault.happening for fault in found]
     drawn = happenings("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
     rows: list[list[Words]] = []
@@ -97,11 +96,11 @@ def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
     for fault in found:
         length = None if fault.end is None else fault.end - fault.begin
         row: list[Words] = [fault.name, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
-        if not logical:
-            recovery = "never" if fault.recovery is None else duration(fault.recovery)
-            row += [duration(fault.detection), recovery]
+        recovery = "never" if fault.recovery is None else duration(fault.recovery)
+        row += [recovery] if logical else [duration(fault.detection), recovery]
         rows.append(row + [figure(fault.rates.get(part), shape) for part in ("before", "during", "after")])
-    columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after", "recovered after"])]
+    # Under the logical clock everybody knows the schedule, and nothing has to be noticed.
+    columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after"]), "recovered after"]
     blocks: list[Block] = [
         Plot(drawn),
         Table("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),

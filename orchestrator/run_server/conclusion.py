@@ -68,7 +68,10 @@ def _report(view: RunView) -> FaultReport:
         "episodes.lost": float(view.progress.episodes_lost),
         "node.restarts": float(sum(view.supervisor.restarts(name) for name in view.membership.members)),
     }
-    return report(view.files.directory, absences, counted)
+    virtual = None
+    if view.configuration.clock == "logical":
+        virtual = [event.id for event in (settings.events if settings is not None else ())]
+    return report(view.files.directory, absences, counted, virtual)
 
 
 def _into_summary(directory: Path, done: FaultReport) -> None:

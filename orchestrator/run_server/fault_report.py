@@ -1,8 +1,9 @@
 """What faults did to a run, read from its files: when they were noticed, how long recovery took, what was lost meanwhile.
 
-Figures (all times in seconds; `docs/metrics.md` lists them for `faults.expect`):
+Figures (all times in seconds, virtual ones under the logical clock; `docs/metrics.md` lists them for `faults.expect`):
 
-- detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes;
+- detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
+  logical clock;
 - end of a fault: its line `end`; for a death the begin plus `restart_after`, since until then the fault holds the node back;
 - recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of figures is at least
   90 % of its mean over the 10 s before the fault (aliveness alone, where nothing was measured before);
@@ -15,47 +16,24 @@ import heapq
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from orchestrator.run_files import figure_files, read_lines
-from protocols.faults.deed import LETHAL
+from orchestrator.run_server.fault_records import FaultRecord, away_of, detection_of, links_of, planned_absences, records_of, unix
 from protocols.faults.log import FILE
-from protocols.faults.schedule import LINK_KINDS
 
 RECOVERED = 0.9
 """share of the rate before a fault from which on the run counts as recovered"""
 BEFORE = 10.0
 """seconds before a fault and after its end over which rates are compared"""
-_STILL = ("process.pause", "process.hang")
-_NOTICED = ("node.suspect", "node.dead", "node.left", "node.stuck", "node.lost", "node.restart")
 
 Rate = list[tuple[float, float, float]]
 """windows (begin, end, events per second)"""
-
-
-@dataclass
-class FaultRecord:
-    """One fault at one node, or of the links; times in unix seconds, None where there was none."""
-
-    id: str
-    kind: str
-    node: str
-    begin: float
-    end: float | None = None
-    detection: float | None = None
-    """seconds after the begin"""
-    recovery: float | None = None
-    """seconds after the end; None: never within the run"""
-    steps_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after"""
-    rounds_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after; averaging rounds of all agents"""
 
 
 @dataclass
@@ -87,83 +65,35 @@ def merge_logs(directory: Path) -> int:
     return count
 
 
-def report(directory: Path, restart_after: Mapping[str, float], counted: Mapping[str, float]) -> FaultReport:
-    """`restart_after`: seconds by fault id. `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...)."""
-    events = [event for event in read_lines(directory / "events.jsonl") if "t" in event]
-    running = next((_unix(event["t"]) for event in events if event.get("code") == "run.running"), None)
-    stopped = next((_unix(event["t"]) for event in events if event.get("code") == "run.stopping"), inf)
-    records = _records(read_lines(directory / FILE), restart_after)
+def report(
+    directory: Path, restart_after: Mapping[str, float], counted: Mapping[str, float], virtual: Collection[str] | None = None
+) -> FaultReport:
+    """`restart_after`: seconds by fault id. `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
+    `virtual`: ids of `faults.events` of a run under the logical clock, None under the wall clock."""
     series = _series(directory)
-    steps, rounds = _rate(series.get(("env-0", "steps_per_second"), []), counts=False), _rounds(series)
-    away = _away(events, records, stopped)
+    rounds = _rounds(series)
+    lines = list(read_lines(directory / FILE))
+    if virtual is not None:
+        steps = _increases(series.get(("env-0", "steps"), []))
+        stopped = max((end for _, end, _ in steps), default=0.0)
+        records = sorted([*records_of(lines, restart_after), *links_of(lines, virtual)], key=lambda record: record.begin)
+        away = planned_absences(records, stopped)
+    else:
+        steps = _rate(series.get(("env-0", "steps_per_second"), []), counts=False)
+        events = [event for event in read_lines(directory / "events.jsonl") if "t" in event]
+        stopped = next((unix(event["t"]) for event in events if event.get("code") == "run.stopping"), inf)
+        records = records_of(lines, restart_after)
+        running = any(event.get("code") == "run.running" for event in events)
+        away = away_of(events, records, stopped) if running else {}
+        for record in records:
+            record.detection = detection_of(record, events)
     for record in records:
-        record.detection = _detection(record, events)
         until = record.end if record.end is not None else stopped
         record.steps_per_second = _around(steps, record.begin, until)
         record.rounds_per_second = _around(rounds, record.begin, until)
         record.recovery = _recovery(until, record.steps_per_second.get("before"), steps, away, stopped)
-    unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()} if running is not None else {}
+    unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()}
     return FaultReport(records, unavailable, {**_figures(records, unavailable, series), **counted}, _metrics(series))
-
-
-# --- records ------------------------------------------------------------------------------------------------------------------------
-
-
-def _records(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, float]) -> list[FaultRecord]:
-    records: list[FaultRecord] = []
-    for line in lines:
-        what, fault, node = line.get("what"), str(line.get("id")), str(line.get("target") or line.get("node"))
-        if line.get("kind") in LINK_KINDS and line.get("node") != "run":
-            continue  # what a node notes of its links, which the run server notes once
-        if what == "begin":
-            record = FaultRecord(fault, str(line.get("kind")), node, float(line["t"]))
-            if record.kind in LETHAL or (record.kind.startswith("storage.") and record.kind not in ("storage.full", "storage.slow")):
-                record.end = record.begin + restart_after.get(fault, 0.0)
-            records.append(record)
-        elif what == "end":
-            found = next((r for r in reversed(records) if (r.id, r.node) == (fault, node)), None)
-            if found is not None:
-                found.end = float(line["t"])
-    return records
-
-
-def _detection(record: FaultRecord, events: Sequence[Mapping[str, Any]]) -> float | None:
-    for event in events:
-        if event.get("node") == record.node and event.get("code") in _NOTICED:
-            after = _unix(event["t"]) - record.begin
-            if after >= -0.001 and (record.kind in LETHAL or record.end is None or after <= record.end - record.begin):
-                return max(0.0, after)
-    return None
-
-
-def _away(events: Sequence[Mapping[str, Any]], records: Sequence[FaultRecord], stopped: float) -> dict[str, list[tuple[float, float]]]:
-    """By node, when it was dead, away or stood still while the run went on."""
-    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    since: dict[str, float] = {}
-    for event in events:
-        node, code, t = str(event.get("node")), event.get("code"), _unix(event["t"])
-        if t >= stopped:
-            break
-        if code in ("node.dead", "node.left", "node.lost"):
-            since.setdefault(node, t)
-        elif code == "node.alive" and node in since:
-            spans[node].append((since.pop(node), t))
-    for node, begun in since.items():
-        spans[node].append((begun, stopped))
-    for record in records:
-        if record.kind in _STILL:
-            spans[record.node].append((record.begin, min(stopped, record.end if record.end is not None else stopped)))
-    return {node: _union(found) for node, found in spans.items()}
-
-
-def _union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
-    for begin, end in sorted(spans):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged
 
 
 def _recovery(
@@ -195,6 +125,11 @@ def _series(directory: Path) -> dict[tuple[str, str], list[tuple[float, float]]]
 def _rate(points: Sequence[tuple[float, float]], counts: bool) -> Rate:
     """Windows from the points at their ends; `counts`: values are events of the window, else they are rates already."""
     return [(a, b, value / (b - a) if counts else value) for (a, _), (b, value) in pairwise(points) if b > a]
+
+
+def _increases(points: Sequence[tuple[float, float]]) -> Rate:
+    """Windows of a figure that counts on."""
+    return [(a, b, (after - before) / (b - a)) for (a, before), (b, after) in pairwise(points) if b > a and after >= before]
 
 
 def _rounds(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Rate:
@@ -267,9 +202,5 @@ def _ordered(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _time(line: Mapping[str, Any]) -> float:
-    t = line.get("t")
+    t = line.get("t", line.get("time"))
     return float(t) if isinstance(t, (int, float)) else 0.0
-
-
-def _unix(t: object) -> float:
-    return datetime.fromisoformat(str(t)).timestamp()

@@ -119,3 +119,42 @@ def test_expectations(op: str, value: Any, passed: bool) -> None:
 def test_what_was_not_measured_has_failed_and_the_nearest_name_is_told() -> None:
     (one,) = judge([Expectation(metric="recovery_tme.max", op="<", value=1)], {"recovery_time.max": 0.5})
     assert not one.passed and "recovery_time.max" in one.text() and "not measured" in one.text()
+
+
+def test_under_the_logical_clock_all_times_are_those_of_the_schedule(tmp_path: Path) -> None:
+    def line(node: str, t: float, what: str, fault_: str, kind: str, **more: Any) -> dict[str, Any]:
+        dated = {} if kind == "partition" else {"t": t}
+        return {**dated, "what": what, "id": fault_, "kind": kind, "node": node, "incarnation": 1, "time": t, **more}
+
+    write(
+        tmp_path / "nodes/agent-0/faults.jsonl",
+        [
+            line("agent-0", 0.01, "on", "wan", "link"),
+            line("agent-0", 20.0, "on", "split", "partition"),
+            line("agent-0", 26.0, "off", "split", "partition"),
+        ],
+    )
+    write(
+        tmp_path / "nodes/agent-1/faults.jsonl",
+        [
+            line("agent-1", 20.0, "on", "split", "partition"),
+            line("agent-1", 22.0, "begin", "crash", "process.kill"),
+            line("agent-1", 28.0, "on", "split", "partition"),
+            line("agent-1", 28.0, "off", "split", "partition"),
+        ],
+    )
+    # the time of day at which the process came and went, which has nothing to do with the run's own time
+    write(tmp_path / "events.jsonl", [event(0.0, "run.running"), event(1.0, "node.dead", "agent-1"), event(1.5, "node.alive", "agent-1")])
+    speed = [64.0] * 22 + [0.0] * 7 + [64.0] * 11
+    steps = [{"t": float(k), "step": k, "episode": 0, "name": "steps", "value": sum(speed[:k])} for k in range(len(speed) + 1)]
+    write(tmp_path / "nodes/env-0/metrics.jsonl", steps)
+    merge_logs(tmp_path)
+    done = report(tmp_path, {"crash": 6.0}, {}, ["split", "crash"])
+    assert [(one.id, one.begin, one.end, one.detection, one.recovery) for one in done.faults] == [
+        ("split", 20.0, 26.0, None, 4.0),  # from 29 on the speed is what it was: a whole window from 29 to 30
+        ("crash", 22.0, 28.0, None, 2.0),
+    ]
+    assert done.unavailable == {"agent-1": 6.0}
+    assert done.figures["steps_per_second.before"] == 64.0 and "detection_time.max" not in done.figures
+    order = [json.loads(text)["id"] for text in (tmp_path / "faults.jsonl").read_text().splitlines()]
+    assert order == ["wan", "split", "split", "crash", "split", "split", "split"], "lines without a time of day are in order too"
