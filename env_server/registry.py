@@ -1,10 +1,12 @@
-"""Environments by the id of the configuration: `landmarks`, `reward_collection`, `package:module` of PettingZoo's kind, `gymnasium:ID`."""
+"""Environments by the id of the configuration: `landmarks`, `reward_collection`, `package:module` of PettingZoo's kind, `gymnasium:ID`,
+`minigrid:ID`."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 
 from env_server.contracts import VectorEnvironment
 from env_server.landmarks.settings import LandmarksOptions
+from env_server.minigrid.settings import MiniGridOptions
 from env_server.reward_collection.settings import RewardCollectionOptions
 from env_server.settings import EnvironmentSettings
 from env_server.supervisor import GoalSupervisor
@@ -30,6 +33,8 @@ Edges = Iterable[tuple[str, str]] | None
 LANDMARKS, REWARD_COLLECTION = "landmarks", "reward_collection"
 OWN: dict[str, type[Settings]] = {LANDMARKS: LandmarksOptions, REWARD_COLLECTION: RewardCollectionOptions}
 """our environments, with the classes of their `environment.options`"""
+MINIGRID = "minigrid:"
+"""what ids of MiniGrid's environments begin with"""
 _PLACE = ("environment", "options")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 _PIP = {
@@ -39,6 +44,7 @@ _PIP = {
     "pettingzoo.classic": "pip install 'pettingzoo[classic]'",
     "pettingzoo.atari": "pip install 'pettingzoo[atari]'",
     "gymnasium": "pip install gymnasium",
+    "minigrid": "pip install minigrid",
 }
 
 
@@ -66,6 +72,11 @@ class EnvironmentProblem(ConfigurationError):
         self.problems = list(problems)
 
 
+def options_class(identifier: str) -> type[Settings] | None:
+    """The class of `environment.options`, for environments that have one."""
+    return MiniGridOptions if identifier.startswith(MINIGRID) else OWN.get(identifier)
+
+
 def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None, seed: int = 0) -> VectorEnvironment:
     """The environment with all its copies, before its first reset. `edges` are those of the communication graph (None: all pairs);
     `seed` is what `reset()` without a seed uses. `EnvironmentProblem` says what does not fit."""
@@ -78,6 +89,12 @@ def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = 
         from env_server.reward_collection.environment import VectorRewardCollection
 
         return VectorRewardCollection(_options(settings, RewardCollectionOptions), agents, settings.copies, seed)
+    if settings.id.startswith(MINIGRID):
+        _check_minigrid(settings)
+        from env_server.minigrid.environment import VectorMiniGrid
+
+        with _minigrid_problems(settings):
+            return VectorMiniGrid(_minigrid_name(settings), _options(settings, MiniGridOptions), agents, settings.copies, seed)
     from env_server.adapters.parallel import CopiesOfParallel
 
     make = _maker(settings)
@@ -102,6 +119,13 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
 
         layout = sites.observation_layout(_options(settings, RewardCollectionOptions))
         return Description(dict.fromkeys(agents, layout))
+    if settings.id.startswith(MINIGRID):
+        _check_minigrid(settings)
+        from env_server.minigrid import environment as grids
+
+        with _minigrid_problems(settings):
+            grids.enough(agents, settings.copies)
+            return Description(dict.fromkeys(agents, grids.describe(_minigrid_name(settings), _options(settings, MiniGridOptions))))
     from env_server.adapters.parallel import translations
 
     environment = _maker(settings)()
@@ -181,15 +205,47 @@ def _unknown(identifier: str, detail: str) -> EnvironmentProblem:
     return EnvironmentProblem(Problem(("environment", "id"), f"{identifier!r}: {detail}"))
 
 
-def _maker(settings: EnvironmentSettings) -> Callable[[], Any]:
-    """A function that makes one environment with the Parallel API."""
-    # Pictures are made in memory, never in a window, and pygame must not greet on standard output.
+def _quiet_pygame() -> None:
+    """Pictures are made in memory, never in a window, and pygame must not greet on standard output."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+def _minigrid_name(settings: EnvironmentSettings) -> str:
+    return settings.id.removeprefix(MINIGRID)
+
+
+def _check_minigrid(settings: EnvironmentSettings) -> None:
+    """Before anything is imported: the options, and whether the package is there."""
+    _options(settings, MiniGridOptions)
+    if find_spec("minigrid") is None:
+        raise _unknown(settings.id, f"it needs the package minigrid, which is missing: {_PIP['minigrid']}")
+    _quiet_pygame()
+
+
+@contextmanager
+def _minigrid_problems(settings: EnvironmentSettings) -> Iterator[None]:
+    """What MiniGrid refuses, with its place in the configuration."""
+    from env_server.minigrid.environment import TooFewCopies
+    from env_server.minigrid.making import ArgumentsRefused, NoSuchEnvironment
+
+    try:
+        yield
+    except NoSuchEnvironment as error:
+        raise _unknown(settings.id, str(error)) from error
+    except ArgumentsRefused as error:
+        raise EnvironmentProblem(Problem((*_PLACE, "arguments"), str(error))) from error
+    except TooFewCopies as error:
+        raise EnvironmentProblem(Problem(("environment", "copies"), str(error))) from error
+
+
+def _maker(settings: EnvironmentSettings) -> Callable[[], Any]:
+    """A function that makes one environment with the Parallel API."""
+    _quiet_pygame()
     package, colon, name = settings.id.partition(":")
     if not colon:
-        hint = _nearest(settings.id, [*OWN, *_PIP]) or f"; ids are {', '.join(OWN)}, package:module or gymnasium:ID"
+        hint = _nearest(settings.id, [*OWN, *_PIP]) or f"; ids are {', '.join(OWN)}, package:module, gymnasium:ID or minigrid:ID"
         raise _unknown(settings.id, f"unknown environment{hint}")
     return _gymnasium(settings, name) if package == "gymnasium" else _pettingzoo(settings, package, name)
 

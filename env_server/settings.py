@@ -22,7 +22,8 @@ class EnvironmentSettings(Settings):
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     """`landmarks`; `reward_collection`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or
-    `pettingzoo.butterfly:pistonball_v6`; or `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`"""
+    `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`; or `minigrid:ID`, e.g.
+    `minigrid:MiniGrid-DoorKey-8x8-v0`"""
     options: dict[str, Any] = {}
     """keyword arguments of the environment"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16

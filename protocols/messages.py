@@ -344,6 +344,16 @@ class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     exclusive: bool = False
 
 
+class GridInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Parameters of `protocols.grids.Grids`: which grids an observation vector holds. First the egocentric one of side `partial`, then the
+    whole one of `width` times `height` cells; 0 where it holds no such grid."""
+
+    width: Annotated[int, Meta(ge=0, le=1024)] = 0
+    height: Annotated[int, Meta(ge=0, le=1024)] = 0
+    partial: Annotated[int, Meta(ge=0, le=255)] = 0
+    longest: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
 class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What an agent sees and does: its observation array, its actions, the goals it may hold, and where it is paid, if it may know."""
 
@@ -355,6 +365,7 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
     goals: GoalSpaceInfo | None = None
     reward_map: RewardMapInfo | None = None
+    grid: GridInfo | None = None
 
 
 class Join(Message):

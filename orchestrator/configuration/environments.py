@@ -55,9 +55,9 @@ class _Installed:
     """Answers by making one copy, as the environment server will make many."""
 
     def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
-        from env_server.registry import OWN
+        from env_server.registry import options_class
 
-        return OWN.get(settings.id)
+        return options_class(settings.id)
 
     def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
         from env_server import registry

@@ -1,0 +1,1 @@
+"""MiniGrid's environments, K copies stepped at once, as bytes of grids."""
