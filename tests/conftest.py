@@ -10,6 +10,7 @@ import gc
 import multiprocessing.forkserver as forkserver
 import multiprocessing.resource_tracker as resource_tracker
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def _files() -> frozenset[str]:
             target = os.readlink(descriptor)  # noqa: PTH115  the target may be `pipe:[123]`, which is no path
         except OSError:
             continue
-        if int(descriptor.name) not in kept and not target.startswith(PERSISTENT_FILES):
+        # Libraries keep some of their own files open for good, as matplotlib does with fonts; they open each once.
+        if int(descriptor.name) not in kept and not target.startswith((*PERSISTENT_FILES, sys.prefix)):
             files.add(f"{descriptor.name} -> {target}")
     return frozenset(files)
 
