@@ -11,12 +11,13 @@ BENCH ?= remote_stepping averaging threads footprint
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help up test test-slow test-engines lint format docs bench setup constraints clean-env
+.PHONY: help up test test-runs test-slow test-engines lint format docs bench setup constraints clean-env
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up         environment, then the run of $(CONFIG) to its end"
 	@echo "make test       environment with the test extra, then all quick tests"
+	@echo "make test-runs  the longer tests of whole runs; CI runs them too"
 	@echo "make test-slow  the slow tests only"
 	@echo "make test-engines  tests of launch engines on several hosts; without root, ssh, Slurm or Ray those that need it are skipped"
 	@echo "make lint       ruff and mypy"
@@ -31,7 +32,11 @@ up: setup
 
 test:
 	@$(PYTHON) scripts/setup_env.py --extras test
-	$(PYTEST) -m "not slow and not engines" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not engines and not runs" $(PYTEST_ARGS)
+
+test-runs:
+	@$(PYTHON) scripts/setup_env.py --extras test
+	$(PYTEST) -m "runs and not slow" $(PYTEST_ARGS)
 
 test-slow:
 	@$(PYTHON) scripts/setup_env.py --extras test

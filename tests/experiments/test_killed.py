@@ -22,7 +22,7 @@ from orchestrator.sweep import MARK
 
 from .small import PLAYED, orchestrate, start, written
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(400)]
 MOMENTS = 3
 
 

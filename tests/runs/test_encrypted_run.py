@@ -15,7 +15,7 @@ import pytest
 from tests.runs.system import command, environment, events
 from tests.runs.test_logical_clock import CONFIG, FAULTS, RUN, finish, results
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(300)]
 SHORT: list[str] = [
     *(change for change in RUN if not change.startswith(("until", "faults"))),
     "until={steps: 700}",

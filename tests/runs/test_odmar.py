@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from tests.runs.system import REPOSITORY, events, metrics, orchestrate, processes_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
 CONFIGS = REPOSITORY / "configs" / "odmar"
 SHORT = [
     "agents.count=4",

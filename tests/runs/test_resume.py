@@ -8,7 +8,7 @@ import pytest
 
 from tests.runs.system import CONFIG, SMALL, events, metrics, orchestrate
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 
 
 def test_a_finished_run_goes_on_when_it_is_given_more_to_do(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.runs.tapped import SERVER, Tapped, joint_touch, run_tapped
 from tests.runs.test_isolation import LIGHT
 from tests.runs.walker import install
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 KILLED = "agent-1"
 FORWARD = ["env-0", "agent-0", "agent-1", "agent-2", "agent-3"]
 # Tables that hardly move: what is said depends on nothing but seeds, so that it can be foretold.

@@ -16,7 +16,7 @@ from orchestrator import configuration
 from orchestrator.sweep import MARK
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, events, eventually, metrics, pids, processes_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 
 HEARD_BY = {
     "run": {"Hello", "Heartbeat", "CommandAck", "Event", "Metrics", "NodeStarted", "NodeEnded"},
