@@ -80,6 +80,14 @@ def read_newest(directory: Path) -> Checkpoint | None:
     )
 
 
+def read(path: Path) -> Checkpoint:
+    """One checkpoint, by its manifest or its arrays. `ResourceError` where it can't be read."""
+    try:
+        return _read(path.with_suffix(".json"))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ResourceError(f"the checkpoint {path} can't be read: {error}; choose another one of {path.parent}") from None
+
+
 def _read(path: Path) -> Checkpoint:
     manifest: dict[str, Any] = json.loads(path.read_text())
     if manifest["format"] != FORMAT:

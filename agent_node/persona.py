@@ -30,19 +30,25 @@ class Persona:
 
 def persona_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> Persona:
     """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
-    agents = dict(configuration["agents"])
-    count, overrides = agents.pop("count"), agents.pop("overrides")
-    names = [f"agent-{i}" for i in range(count)]
+    names = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
     graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
     return Persona(
         start.node,
         start.seed,
-        AgentSettings.model_validate(_merged(agents, overrides.get(start.node, {}))),
+        settings_of(start.node, configuration),
         ExchangeSettings.model_validate(configuration["exchange"]),
         graph.surroundings(start.node),
         start.incarnation,
         rejoin,
     )
+
+
+def settings_of(name: str, configuration: Mapping[str, Any]) -> AgentSettings:
+    """The settings of the agent of that name."""
+    agents = dict(configuration["agents"])
+    overrides = agents.pop("overrides")
+    del agents["count"]
+    return AgentSettings.model_validate(_merged(agents, overrides.get(name, {})))
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

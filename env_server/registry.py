@@ -77,6 +77,18 @@ def options_class(identifier: str) -> type[Settings] | None:
     return MiniGridOptions if identifier.startswith(MINIGRID) else OWN.get(identifier)
 
 
+def plays_alone(identifier: str) -> bool:
+    """Whether every copy is played by one agent, whoever else takes part in the run."""
+    return identifier.startswith((MINIGRID, "gymnasium:"))
+
+
+def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
+    """The same with pictures: those of third parties must be made for them, ours always draw."""
+    if settings.id in OWN or settings.id.startswith(MINIGRID):
+        return settings
+    return settings.model_copy(update={"options": {**settings.options, "render_mode": "rgb_array"}})
+
+
 def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None, seed: int = 0) -> VectorEnvironment:
     """The environment with all its copies, before its first reset. `edges` are those of the communication graph (None: all pairs);
     `seed` is what `reset()` without a seed uses. `EnvironmentProblem` says what does not fit."""

@@ -16,6 +16,7 @@ COMMANDS = [
     "validate",
     "schema",
     "show",
+    "test",
     "report",
     "compare",
     "topology",

@@ -1,0 +1,81 @@
+"""One agent's policy as a checkpoint has it, played without a run: no process, no neighbours, nothing learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node import checkpoints
+from agent_node.acting import Actor
+from agent_node.parts import Parts
+from agent_node.persona import settings_of
+from agent_node.settings import AgentSettings, ExchangeSettings
+from protocols.errors import ResourceError
+from protocols.messages import Flag, Layout
+
+Array = NDArray[Any]
+
+
+class Player:
+    """The parts of an agent, put together as in a run and filled from `checkpoint`; `facts` tell what had come of it when that was made.
+
+    `greedy`: the likeliest actions, as far as its learner knows any, with `Flag.EVALUATION` in every row; else actions as in training.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        configuration: Mapping[str, Any],
+        layout: Layout,
+        checkpoint: Path,
+        greedy: bool,
+        seed: int,
+        party: int = 0,
+        copies: int = 1,
+    ) -> None:
+        torch.set_num_threads(1)  # one row at a time: more threads only wait for one another
+        self.name = name
+        self._greedy = greedy
+        held = checkpoints.read(checkpoint)
+        settings = settings_of(name, configuration)
+        exchange = ExchangeSettings.model_validate(configuration["exchange"])
+        try:
+            parts = Parts.build(_likeliest(settings) if greedy else settings, exchange, layout, copies, name, seed, party=max(2, party))
+            parts.load(held.tensors, held.manifest)
+        except (ValueError, KeyError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ResourceError(f"the checkpoint {checkpoint} does not fit the configuration of its run: {what}") from None
+        self._actor = Actor(parts, copies)
+        size = len(layout.actions) or len(layout.low)
+        self._last: Array = np.zeros((copies, size), np.int32 if layout.actions else np.float32)
+        self.facts = {key: int(held.manifest[key]) for key in ("step", "updates", "episodes", "steps") if key in held.manifest}
+
+    def act(
+        self,
+        observation: Array,
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint16],
+        episode: NDArray[np.int64],
+        achieved: Array | None = None,
+        goal: Array | None = None,
+    ) -> Array:
+        """Actions `[K, A]` for what the environment tells this agent after a tick."""
+        if self._greedy:
+            flags = flags | np.where(flags & Flag.MEMBER, np.uint16(Flag.EVALUATION), np.uint16(0)).astype(np.uint16)
+        seen: dict[str, Array] = {"observation": observation, "reward": reward, "flags": flags, "episode": episode}
+        if achieved is not None and goal is not None:
+            seen |= {"achieved": achieved, "goal": goal}
+        self._last, _ = self._actor.observe({**seen, "applied": self._last}, continuous=True)
+        return self._last
+
+
+def _likeliest(settings: AgentSettings) -> AgentSettings:
+    """The same with a learner that does not draw its actions in evaluations."""
+    if "evaluation" not in type(settings.learner).model_fields:
+        return settings
+    return settings.model_copy(update={"learner": settings.learner.model_copy(update={"evaluation": "mode"})})
