@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -76,9 +77,7 @@ class Film:
         self.pictures += 1
 
     def _start(self, height: int, width: int) -> Generator[None, Any, None]:
-        import imageio_ffmpeg
-
-        encoder: Generator[None, Any, None] = imageio_ffmpeg.write_frames(
+        encoder: Generator[None, Any, None] = import_module("imageio_ffmpeg").write_frames(
             str(self._unfinished), (width, height), fps=self._rate, macro_block_size=BLOCK, ffmpeg_log_level="error"
         )
         self._encoder = encoder
