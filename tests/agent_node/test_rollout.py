@@ -44,7 +44,7 @@ def test_a_step_holds_what_was_seen_done_and_earned_and_what_followed() -> None:
     assert column(rollout.reward[:, 0]) == [10, 20]
     assert column(rollout.action[:, 0, 1]) == [0, 1]
     assert column(rollout.extras["log_probability"][:, 0]) == [0, -1]
-    assert column(rollout.goal[:, 0]) == [5, 5]
+    assert column(rollout.goal[:, 0]) == [5, 5, 5]
     assert rollout.counts.tolist() == [[1, 0, 1], [1, 0, 0]]
     assert rollout.terminated.tolist() == [[0, 0, 1], [0, 0, 0]]
     assert rollout.first[:, 0].tolist() == [1, 0]
