@@ -19,7 +19,9 @@ from agent_node.contracts import Array, Batch, Curiosity, Frame, Metrics, Teache
 from agent_node.settings import AgentSettings, ShapingSettings
 from protocols.messages import Flag
 
-_NOT_PLAYED = Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.EVALUATION
+_MEMBER, _FIRST = int(Flag.MEMBER), int(Flag.FIRST)
+_NOT_PLAYED = int(Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.EVALUATION)
+_UNKNOWN = int(Flag.FIRST | Flag.PARKED | Flag.EVALUATION)
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Motivation:
                 self._paid += float(setting.late.sum())
         if self.curiosity is not None and self._seen is not None and len(steps):
             before, features_before, flags_before = self._seen
-            begins = (flags_before[steps] & Flag.FIRST) != 0
+            begins = (flags_before[steps] & _FIRST) != 0
             known = Transitions(steps, features_before[steps], features[steps], raw[steps], before[steps], begins)
             intrinsic[steps] += self.curiosity.reward(known)
         self._paid += float(intrinsic[steps].sum())
@@ -80,8 +82,8 @@ class Motivation:
         if self._seen is None or not continuous:
             return np.zeros(0, np.int64)
         before = self._seen[2]
-        played = ((before & Flag.MEMBER) != 0) & ((before & _NOT_PLAYED) == 0)
-        known = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.FIRST | Flag.PARKED | Flag.EVALUATION)) == 0)
+        played = ((before & _MEMBER) != 0) & ((before & _NOT_PLAYED) == 0)
+        known = ((flags & _MEMBER) != 0) & ((flags & _UNKNOWN) == 0)
         return np.flatnonzero(played & known)
 
     def _shaped(self, extrinsic: NDArray[np.float32], intrinsic: NDArray[np.float32]) -> NDArray[np.float32]:

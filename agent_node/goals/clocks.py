@@ -12,7 +12,9 @@ from agent_node.contracts import Array
 from agent_node.goals.reached import Reached
 from protocols.messages import Flag
 
-ENDED = Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER
+# Plain integers: an operation of the enumeration takes longer than one on all copies' flags.
+_MEMBER, _FIRST, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.PARKED)
+_ENDED = int(Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)
 
 
 @dataclass
@@ -69,8 +71,8 @@ class GoalClocks:
 
     def tick(self, cells: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool) -> Step:
         """Take `cells[K, 3 W H]`, `reward[K]` and `flags[K]`. Without `continuous` ticks were missed: nobody knows what became of goals."""
-        member, first = (flags & Flag.MEMBER) != 0, (flags & Flag.FIRST) != 0
-        ending = (flags & ENDED) != 0
+        member, first = (flags & _MEMBER) != 0, (flags & _FIRST) != 0
+        ending = (flags & _ENDED) != 0
         if not continuous:
             self._live[:] = self._waits[:] = False
         late = np.zeros(len(flags), bool)
@@ -78,7 +80,7 @@ class GoalClocks:
         rows = np.flatnonzero(waited & member & first)
         late[rows] = self._reached(cells[rows], self._snapshot[rows], self.goal[rows])
 
-        steps = self._live & member & ~first & ((flags & Flag.PARKED) == 0)
+        steps = self._live & member & ~first & ((flags & _PARKED) == 0)
         self.duration[steps] += 1
         self._reward[steps] = reward[steps]
         reached = np.zeros(len(flags), bool)
@@ -89,7 +91,7 @@ class GoalClocks:
         over = (steps & (reached | ending) & ~self._waits) | waited
         ended = self._ended(np.flatnonzero(over), reached | late)
         self._live &= steps & ~reached & ~ending
-        wanting = member & ~ending & ((flags & Flag.PARKED) == 0) & ~self._live
+        wanting = member & ~ending & ((flags & _PARKED) == 0) & ~self._live
         return Step(reached, late, np.flatnonzero(wanting), ended)
 
     def _ended(self, rows: NDArray[np.int64], reached: NDArray[np.bool_]) -> Ended:

@@ -16,7 +16,7 @@ Reached = Callable[[Array, Array, NDArray[np.int64]], NDArray[np.bool_]]
 
 def _codes(cells: Array, goals: NDArray[np.int64]) -> Array:
     """`[n, 3]`: object, colour and state of each row's goal cell."""
-    codes: Array = cells.reshape(len(cells), -1, CHANNELS)[np.arange(len(goals)), goals]
+    codes: Array = cells.reshape(len(cells), cells.shape[1] // CHANNELS, CHANNELS)[np.arange(len(goals)), goals]
     return codes
 
 
