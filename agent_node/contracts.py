@@ -65,9 +65,9 @@ class Batch:
     """1.0 where the transition was imagined by the world model"""
     first: torch.Tensor | None = None
     """rollouts: 1.0 where an episode begins, to reset recurrent state"""
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
     next_goal: torch.Tensor | None = None
     """rollouts: the goal in force at `next_observation`; None where goals last as long as episodes"""
-    extras: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; itself where it is there already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from .types import NotNegative, Positive
 class CuriositySettings(Settings):
     """What every curiosity has in common."""
 
+    needs_grid: ClassVar[bool] = False
+    """whether it works only where a grid of cells is seen"""
     kind: str
     coefficient: NotNegative = 0.1
     """weight of the reward that it adds"""
@@ -47,6 +49,7 @@ class BeBoldSettings(NoveltySettings):
     """Beyond the boundary of explored regions: paid is the rise of novelty from one observation to the next, at the episode's first
     visit."""
 
+    needs_grid: ClassVar[bool] = True
     kind: Literal["bebold"] = "bebold"
     previous: NotNegative = 1.0
     """a: weight of the novelty that is left; 1 in BeBold, 0.5 in NovelD"""

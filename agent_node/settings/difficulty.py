@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,6 +60,8 @@ class WindowSettings(DifficultySettings):
 class TeacherSettings(Settings):
     """What every teacher has in common."""
 
+    groups: ClassVar[tuple[str, ...]] = ("teacher",)
+    """names of its parameter groups, which consensus may average"""
     kind: str
 
 
