@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from agent_node.batches import goal_encodings
 from agent_node.buffers.episodes import Episode, Recorder
 from agent_node.contracts import Choice
 from agent_node.features import HistoryStack
@@ -23,12 +22,12 @@ class Actor:
     """Plays K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
 
     def __init__(self, parts: Parts, copies: int) -> None:
-        features, space = parts.features, parts.space
+        features = parts.features
         self._parts = parts
         self._copies = copies
         self._history = HistoryStack(copies, features)
         self._recorder = self._new_recorder()
-        self._encodings = goal_encodings(space)
+        self._encodings = parts.encodings
         self._extras: dict[str, NDArray[np.float32]] = {}
 
     def _new_recorder(self) -> Recorder:
@@ -47,17 +46,32 @@ class Actor:
             self._recorder = self._new_recorder()
             self._extras = {}
         stack = self._history.push(raw, flags)
-        if self._parts.rollouts is not None:
-            self._parts.rollouts.observed(self._parts.features.encode(stack), arrays["reward"], flags, continuous)
+        features = self._parts.features.encode(stack)
+        own = self._motivated(raw, features, arrays["reward"], flags, continuous)
         episodes = self._recorder.tick(
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
             None if goal is None else goal.astype(np.int64), self._extras,
         )  # fmt: skip
-        return self._act(stack, flags, goal), episodes
+        return self._act(features, flags, goal if own is None else own), episodes
 
-    def _act(self, stack: Array, flags: NDArray[np.uint16], goal: Array | None) -> Array:
-        features = self._parts.features
-        actions = np.zeros((self._copies, features.action_size), np.int32 if features.discrete else np.float32)
+    def _motivated(
+        self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
+    ) -> NDArray[np.int64] | None:
+        """Tell those who learn from rollouts what was seen and what it was worth; the goals `[K]` that a teacher has set, if there is
+        one."""
+        motivation, rollouts, goals = self._parts.motivation, self._parts.rollouts, None
+        if motivation is not None:
+            motive = motivation.observed(raw, features, reward, flags, continuous)
+            reward, goals = motive.reward, motive.goals
+            if rollouts is not None and motive.late is not None:
+                rollouts.amend(motive.late)
+        if rollouts is not None:
+            rollouts.observed(features, reward, flags, continuous, goals)
+        return goals
+
+    def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None) -> Array:
+        size, discrete = self._parts.features.action_size, self._parts.features.discrete
+        actions = np.zeros((self._copies, size), np.int32 if discrete else np.float32)
         playing = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)) == 0)
         evaluating = (flags & Flag.EVALUATION) != 0
         self._extras = {}
@@ -66,7 +80,7 @@ class Actor:
             first = (flags[rows] & Flag.FIRST) != 0
             choice = Choice(actions[rows])
             if len(rows):
-                choice = self._parts.learner.act(features.encode(stack[rows]), self._encodings[wanted], rows, first, explore)
+                choice = self._parts.learner.act(features[rows], self._encodings[wanted], rows, first, explore)
                 actions[rows] = choice.actions
                 self._keep(rows, choice)
             if explore and self._parts.rollouts is not None:
@@ -74,6 +88,8 @@ class Actor:
         return actions
 
     def _keep(self, rows: NDArray[np.int64], choice: Choice) -> None:
+        if self._parts.buffer is None:
+            return  # nobody remembers episodes, and what a learner with rollouts notes may be large
         for name, values in choice.extras.items():
             if name not in self._extras:
                 self._extras[name] = np.zeros((self._copies, *values.shape[1:]), np.float32)

@@ -13,10 +13,11 @@ from agent_node.features import Features
 from protocols.goal_space import GoalSpace
 
 
-def goal_encodings(space: GoalSpace | None) -> NDArray[np.float32]:
-    """`[|G| + 1, L]` multi-hot; the last row (goal -1) is zeros. Without goals `[1, 0]`."""
+def goal_encodings(space: GoalSpace | None, cells: int = 0) -> NDArray[np.float32]:
+    """`[|G| + 1, L]` multi-hot; the last row (goal -1) is zeros. Without a goal space `[cells + 1, cells]`, one-hot: goals are cells of a
+    grid, if there are any."""
     if space is None:
-        return np.zeros((1, 0), np.float32)
+        return np.eye(cells + 1, cells, dtype=np.float32)
     return np.concatenate([space.encodings, np.zeros((1, space.landmarks))]).astype(np.float32)
 
 
@@ -47,10 +48,10 @@ def make_batch(samples: list[Sample], imagined: list[bool], features: Features, 
 
 def rollout_batch(rollout: Rollout, features: Features, encodings: NDArray[np.float32]) -> Batch:
     """A rollout `[T, K, ...]`; the weight of steps that do not count is 0, of the others 1."""
-    observed = torch.from_numpy(rollout.features)
+    observed, goals = torch.from_numpy(rollout.features), torch.from_numpy(encodings[rollout.goal])
     return Batch(
         observation=observed[:-1],
-        goal=torch.from_numpy(encodings[rollout.goal]),
+        goal=goals[:-1],
         action=torch.from_numpy(rollout.action.astype(np.int64) if features.discrete else rollout.action),
         reward=torch.from_numpy(rollout.reward),
         next_observation=observed[1:],
@@ -58,6 +59,7 @@ def rollout_batch(rollout: Rollout, features: Features, encodings: NDArray[np.fl
         weight=torch.from_numpy(rollout.counts),
         imagined=torch.zeros(rollout.counts.shape),
         first=torch.from_numpy(rollout.first),
+        next_goal=goals[1:],
         extras={name: torch.from_numpy(values) for name, values in rollout.extras.items()},
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from protocols.grids import Grids
 from protocols.messages import Layout
 
 Array = NDArray[Any]
@@ -31,6 +32,8 @@ class Interface:
     """bounds of continuous actions"""
     hallucinated: int = 0
     """components that a policy may add to its actions for the world model alone, to choose among what the model holds possible"""
+    grids: Grids | None = None
+    """where grids of cells are among the first components; None where there are none"""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Batch:
     first: torch.Tensor | None = None
     """rollouts: 1.0 where an episode begins, to reset recurrent state"""
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    next_goal: torch.Tensor | None = None
+    """rollouts: the goal in force at `next_observation`; None where goals last as long as episodes"""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; itself where it is there already."""
@@ -273,6 +278,98 @@ class AdditiveModel(Additive, Protocol):
         ...
 
 
+@dataclass
+class Transitions:
+    """Steps of n copies at one tick, in training."""
+
+    rows: NDArray[np.int64]
+    """`[n]` numbers of the copies"""
+    observation: Array
+    """`[n, F]` features"""
+    next_observation: Array
+    next_raw: Array
+    """`[n, D]` what was seen after the step, as it came from the environment"""
+    raw: Array
+    begins: NDArray[np.bool_]
+    """`[n]`: an episode began with `observation`"""
+
+
+class Curiosity(Protocol):
+    """Pays an agent for what is new to it."""
+
+    def reward(self, transitions: Transitions) -> NDArray[np.float32]:
+        """What each step is worth beside the environment's reward, `[n]`. Called once for every tick's steps, in order of time."""
+        ...
+
+    def learn(self, batch: Batch) -> Metrics:
+        """Get used to what a rollout `[T, K, ...]` has shown. Metrics: of this, and means over the steps since the last one."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything a restart needs: flat names to tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        ...
+
+
+@dataclass
+class Frame:
+    """What K copies show at one tick."""
+
+    raw: Array
+    """`[K, D]` as it comes from the environment"""
+    reward: NDArray[np.float32]
+    """`[K]` of the step that led here"""
+    flags: NDArray[np.uint16]
+    continuous: bool
+    """whether the tick before was seen too"""
+
+
+@dataclass
+class Setting:
+    """What a teacher makes of a tick."""
+
+    goals: NDArray[np.int64]
+    """`[K]` the goals in force from here on; -1 where there are none"""
+    reward: NDArray[np.float32]
+    """`[K]` what the policy is paid for the step that led here"""
+    late: NDArray[np.float32]
+    """`[K]` what it is paid for the step before that: the last one of an episode may be judged by how the next one begins"""
+
+
+class Teacher(Protocol):
+    """Sets a policy goals while an episode goes on, pays it for reaching them, and learns which ones to set."""
+
+    goal_length: int
+    """length of the encoding of a goal, one-hot: goals are 0 ... length - 1"""
+
+    def observed(self, frame: Frame) -> Setting:
+        """A tick: which goals have been reached, and which ones are in force now."""
+        ...
+
+    def learn(self, batch: Batch) -> Metrics:
+        """Learn from the goals that have ended, if there are enough; told of every rollout that the policy learns from."""
+        ...
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`teacher`: parameters to average."""
+        ...
+
+    def averaged(self) -> None:
+        """Told after the live parameters were changed from outside."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything a restart needs: flat names to tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        ...
+
+
 class GoalSource(Protocol):
     """Proposes the goals that an agent sets itself."""
 
@@ -308,7 +405,9 @@ __all__ = [
     "Batch",
     "Believing",
     "Choice",
+    "Curiosity",
     "Drawable",
+    "Frame",
     "GoalSource",
     "Interface",
     "Layout",
@@ -318,6 +417,9 @@ __all__ = [
     "Predict",
     "Prediction",
     "Probabilities",
+    "Setting",
     "Surprise",
+    "Teacher",
+    "Transitions",
     "WorldModel",
 ]

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Interface
 from protocols.errors import ConfigurationError
+from protocols.grids import AGENT, Grids
 from protocols.messages import Flag, Layout
 
 LARGEST_SIDE = 40
 """Pictures are averaged over square blocks until neither side is longer than this."""
+LARGEST_CODE = AGENT
+"""Codes of a grid's cells are divided by this, the largest."""
 LINEAR_GAIN = 10.0
 """Linear components change little in one step; so scaled, a network notices. (Two near-equal observations side by side hide the speed.)"""
 
@@ -27,7 +30,8 @@ def wrap(angle: Array) -> Array:
 class Features:
     """Features of the newest `history` observations of one layout.
 
-    A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here). Its features are, in this
+    A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here, and for grids of cells,
+    divided by 10, the largest code). Its features are, in this
     order: linear components, scaled to [-1, 1] where the layout tells their bounds, each of the C circular ones replaced by its sine; the C
     cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
     same scale, times 10); last, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
@@ -39,6 +43,8 @@ class Features:
         self.layout = layout
         self.history = history
         self.dtype: type[np.float32] | type[np.uint8] = np.uint8 if layout.dtype == "u1" else np.float32
+        self.grids = None if layout.grid is None else Grids.from_info(layout.grid)
+        self._bytes = np.float32(1 / 255 if self.grids is None else 1 / LARGEST_CODE)
         shape = tuple(layout.shape)
         self._block = 1
         if len(shape) == 3:
@@ -75,7 +81,8 @@ class Features:
 
     def interface(self, goal_length: int = 0) -> Interface:
         """What learners and models are built for."""
-        return Interface((self.width,), goal_length, tuple(self.layout.actions), tuple(self.layout.low), tuple(self.layout.high))
+        low, high = tuple(self.layout.low), tuple(self.layout.high)
+        return Interface((self.width,), goal_length, tuple(self.layout.actions), low, high, grids=self.grids)
 
     def flatten(self, observation: Array) -> Array:
         """`[n, *shape]` as it comes from the environment to raw `[n, D]`; large pictures as the means of square blocks of pixels."""
@@ -95,7 +102,7 @@ class Features:
         past = newest + (history - 1) * size
         encoded = np.empty((n, self.width), np.float32)
         if self.dtype is np.uint8:
-            observation = np.multiply(observation, np.float32(1 / 255), dtype=np.float32)
+            observation = np.multiply(observation, self._bytes, dtype=np.float32)
         encoded[:, :newest] = self.directions(observation[:, -1])
         if self._scaled:
             encoded[:, :size] = (encoded[:, :size] - self._middle) * self._scale

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agent_node.batches import goal_encodings, make_batch, rollout_batch
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer, Sample
 from agent_node.buffers.rollout import RolloutBuffer
-from agent_node.contracts import Batch, GoalSource, Learner, WorldModel
+from agent_node.contracts import Batch, Curiosity, GoalSource, Learner, Teacher, WorldModel
 from agent_node.features import Features
 from agent_node.goals.coordination_game import CoordinationGame
+from agent_node.motivation import Motivation
 from agent_node.settings import AgentSettings, ExchangeSettings, RolloutSettings
 from agent_node.world_models.optimism import Optimism
 from agent_node.world_models.world import World
@@ -47,6 +49,10 @@ class Parts:
     """the newest steps, for a learner that takes each once"""
     source: GoalSource | None
     game: CoordinationGame | None
+    motivation: Motivation | None
+    """who sets the policy goals and pays it, beside the environment; None where nobody does"""
+    encodings: NDArray[np.float32]
+    """`[|G| + 1, L]`: every goal as the policy sees it; the last row stands for none"""
     random: dict[str, np.random.Generator]
 
     @classmethod
@@ -69,7 +75,9 @@ class Parts:
         features = Features(layout, settings.history, settings.frequencies)
         space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
         averaged = exchange.consensus.groups if exchange.consensus else []
-        interface = features.interface(space.landmarks if space else 0)
+        teacher = cls._teacher(settings, features, space, copies, name, seed, life, averaged)
+        encodings = goal_encodings(space, 0 if teacher is None else teacher.goal_length)
+        interface = features.interface(encodings.shape[1])
         optimism: Optimism | None = None
         if settings.optimism is not None:
             optimism = create("optimism", settings.optimism)(settings.optimism, features, integer(seed, name, Stream.GOALS))
@@ -87,7 +95,18 @@ class Parts:
             buffer = ReplayBuffer(settings.buffer.transitions, features, space, held_out, partners=max(1, party - 1))
         rollouts: RolloutBuffer | None = None
         if isinstance(settings.learner, RolloutSettings):
-            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, features.action_size, features.discrete)
+            size, late = features.action_size, teacher is not None
+            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, size, features.discrete, late)
+        curiosity: Curiosity | None = None
+        if settings.curiosity is not None:
+            new = integer(seed, name, Stream.CURIOSITY)
+            curiosity = create("curiosity", settings.curiosity)(settings.curiosity, interface, copies, new)
+        motivation: Motivation | None = None
+        if Motivation.needed(settings):
+            if rollouts is None:
+                text = f"learner {settings.learner.kind} takes no rollouts, to which alone teachers, curiosity and shaping add"
+                raise ConfigurationError(f"agents.learner: {text}; choose impala or ppo")
+            motivation = Motivation(teacher, curiosity, settings.shaping, copies)
         world: World | None = None
         if settings.world_model is not None and buffer is not None:
             whose = "agents" if "world_model" in averaged else name
@@ -111,7 +130,30 @@ class Parts:
         imported: ReplayBuffer | None = None
         if told is not None and learner.wants == "replay":
             imported = ReplayBuffer(told.transitions, features, space, partners=max(1, party - 1))
-        return cls(settings, exchange, features, space, learner, world, buffer, imported, rollouts, source, game, random)
+        return cls(
+            settings, exchange, features, space, learner, world, buffer, imported, rollouts, source, game, motivation, encodings, random
+        )
+
+    @staticmethod
+    def _teacher(
+        settings: AgentSettings,
+        features: Features,
+        space: GoalSpace | None,
+        copies: int,
+        name: str,
+        seed: int,
+        life: int,
+        averaged: Sequence[str],
+    ) -> Teacher | None:
+        """The teacher; `ConfigurationError` where the environment sets goals itself."""
+        if settings.teacher is None:
+            return None
+        if space is not None:
+            raise ConfigurationError("agents.teacher: the environment has goals of its own; write null")
+        initial = integer(seed, "agents" if "teacher" in averaged else name, Stream.TEACHER)
+        explore = integer(seed, name, Stream.TEACHER, life + 1)
+        teacher: Teacher = create("teacher", settings.teacher)(settings.teacher, features.grids, copies, explore, initial)
+        return teacher
 
     def batch(self, size: int) -> Batch:
         """A batch of remembered transitions, a share of them relabelled, and of imagined ones. `ValueError` without a memory."""
@@ -127,12 +169,17 @@ class Parts:
             if dreamt:
                 samples.append(world.imagined(dreamt))
         imagined = [False] * (len(samples) - bool(dreamt)) + [True] * bool(dreamt)
-        return make_batch(samples, imagined, self.features, goal_encodings(self.space))
+        return make_batch(samples, imagined, self.features, self.encodings)
 
     @property
     def model(self) -> WorldModel | None:
         """The world model."""
         return None if self.world is None else self.world.model
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """What sets the policy goals."""
+        return None if self.motivation is None else self.motivation.teacher
 
     def remember(self, episode: Episode) -> None:
         """An own training episode is over."""
@@ -144,7 +191,7 @@ class Parts:
     def rollout(self) -> Batch | None:
         """The newest whole rollout, once."""
         rollout = None if self.rollouts is None else self.rollouts.take()
-        return None if rollout is None else rollout_batch(rollout, self.features, goal_encodings(self.space))
+        return None if rollout is None else rollout_batch(rollout, self.features, self.encodings)
 
     def _samples(self, own: ReplayBuffer, size: int) -> list[Sample]:
         """Real transitions, own ones and those of the partners in proportion, a share of them relabelled where there are goals. Segments
@@ -175,6 +222,8 @@ class Parts:
         arrays = {} if self.buffer is None else {f"buffer/{name}": array for name, array in self.buffer.state().items()}
         if self.exchange.experience is not None and self.imported is not None:
             arrays |= {f"imported/{name}": array for name, array in self.imported.state().items()}
+        if self.motivation is not None:
+            tensors |= self.motivation.state()
         if self.game is not None:
             arrays |= {f"game/{name}": array for name, array in self.game.state().items()}
         if self.source is not None:
@@ -195,6 +244,8 @@ class Parts:
             self.buffer.load_state({name: tensor.numpy() for name, tensor in part("buffer/").items()})
         if self.exchange.experience is not None and self.imported is not None:
             self.imported.load_state({name: tensor.numpy() for name, tensor in part("imported/").items()})
+        if self.motivation is not None:
+            self.motivation.load(tensors)
         if self.game is not None:
             self.game.load_state({name: tensor.numpy() for name, tensor in part("game/").items()})
         if self.source is not None:

@@ -87,7 +87,14 @@ class RolloutTrainer(Trainer):
         if batch is not None:
             with self._time.spent("learn"):
                 metrics = self._parts.learner.learn(batch)
+                if self._parts.motivation is not None:
+                    self._parts.motivation.learn(batch)
             self._count(metrics)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means since the last call, and those of what motivates the policy."""
+        motivation = self._parts.motivation
+        return super().take_metrics() | ({} if motivation is None else motivation.take_metrics())
 
 
 def create_trainer(parts: Parts, time: TimeShares) -> Trainer:

@@ -30,6 +30,8 @@ class Stream(IntEnum):
     TRANSPORT = 12
     COMPRESSION = 13
     RETRIES = 14
+    TEACHER = 15
+    CURIOSITY = 16
 
 
 def sequence(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.SeedSequence:

@@ -21,7 +21,7 @@ class Rollout:
     features: NDArray[np.float32]
     """`[T + 1, K, F]`: row t + 1 is what followed the action of row t"""
     goal: NDArray[np.int64]
-    """`[T, K]`, -1 without goals"""
+    """`[T + 1, K]`: row t + 1 is in force after the action of row t; -1 without goals"""
     action: Array
     """`[T, K, A]`"""
     reward: NDArray[np.float32]
@@ -35,12 +35,15 @@ class Rollout:
 
 
 class RolloutBuffer:
-    """Collects `steps` ticks of `copies` copies: at every tick `observed`, then `acted`; `take` gives a rollout once it is whole."""
+    """Collects `steps` ticks of `copies` copies: at every tick `observed`, then `acted`; `take` gives a rollout once it is whole.
 
-    def __init__(self, steps: int, copies: int, features: int, action_size: int, discrete: bool) -> None:
+    `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick.
+    """
+
+    def __init__(self, steps: int, copies: int, features: int, action_size: int, discrete: bool, late: bool = False) -> None:
         self.steps, self.copies = steps, copies
         self._features = np.zeros((steps + 1, copies, features), np.float32)
-        self._goal = np.full((steps, copies), -1, np.int64)
+        self._goal = np.full((steps + 1, copies), -1, np.int64)
         self._action = np.zeros((steps, copies, action_size), np.int32 if discrete else np.float32)
         self._reward = np.zeros((steps, copies), np.float32)
         self._terminated = np.zeros((steps, copies), np.float32)
@@ -49,15 +52,35 @@ class RolloutBuffer:
         self._extras: dict[str, NDArray[np.float32]] = {}
         self._at = 0
         self._open = False
+        self._late = late
+        self._waits: Rollout | None = None
+        """whole, but for what may be amended at the next tick"""
         self._whole: Rollout | None = None
 
     def __len__(self) -> int:
         """Steps collected of the rollout to come."""
         return self._at
 
-    def observed(self, features: NDArray[np.float32], reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool) -> None:
-        """A tick: `features[K, F]` of what is seen now, reward and flags `[K]` of the step that led here. Without `continuous` ticks were
-        missed: nobody knows what came of the last actions, and they do not count."""
+    def amend(self, reward: NDArray[np.float32]) -> None:
+        """Before a tick is `observed`: `reward[K]` is to be added to that of the step that led to the tick before."""
+        if self._at:
+            self._reward[self._at - 1] += reward
+        elif self._waits is not None:
+            self._waits.reward[-1] += reward
+
+    def observed(
+        self,
+        features: NDArray[np.float32],
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint16],
+        continuous: bool,
+        goals: NDArray[np.int64] | None = None,
+    ) -> None:
+        """A tick: `features[K, F]` of what is seen now, reward and flags `[K]` of the step that led here, `goals[K]` that are in force from
+        now on (None: those of the copies in which the agent then acts, and elsewhere as before). Without `continuous` ticks were missed:
+        nobody knows what came of the last actions, and they do not count."""
+        if self._waits is not None:
+            self._whole, self._waits = self._waits, None
         if self._open:
             at = self._at
             known = (flags & Flag.MEMBER) != 0
@@ -67,14 +90,17 @@ class RolloutBuffer:
             self._terminated[at] = (flags & Flag.TERMINATED) != 0
             self._at += 1
             self._open = False
+            self._goal[self._at] = self._goal[at]
         self._features[self._at] = features
+        if goals is not None:
+            self._goal[self._at] = goals
         if self._at == self.steps:
             self._complete()
 
     def _complete(self) -> None:
         """Set the rollout aside; the next one begins with the features that ended it."""
         if self._counts.mean() >= LEAST_SHARE:
-            self._whole = Rollout(
+            whole = Rollout(
                 features=self._features.copy(),
                 goal=self._goal.copy(),
                 action=self._action.copy(),
@@ -84,7 +110,11 @@ class RolloutBuffer:
                 first=self._first.copy(),
                 extras={name: values.copy() for name, values in self._extras.items()},
             )
-        self._features[0] = self._features[-1]
+            if self._late:
+                self._waits = whole
+            else:
+                self._whole = whole
+        self._features[0], self._goal[0] = self._features[-1], self._goal[-1]
         self._at = 0
 
     def take(self) -> Rollout | None:

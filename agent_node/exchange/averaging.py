@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Learner, WorldModel
+from agent_node.contracts import Learner, Teacher, WorldModel
 from agent_node.settings import ConsensusSettings
 from protocols.consensus.averager import LIGHT, Surroundings
 from protocols.consensus.layout import VectorLayout
@@ -66,9 +66,10 @@ class Averaging:
         incarnation: int = 0,
         rejoin: bool = False,
         seed: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         self.settings = settings
-        self._parts = [part for part in (learner, model) if part is not None]
+        self._parts = [part for part in (learner, model, teacher) if part is not None]
         there = {name: tensors for part in self._parts for name, tensors in part.parameter_groups().items()}
         absent = [name for name in settings.groups if name not in there]
         if absent:

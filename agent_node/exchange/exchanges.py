@@ -51,7 +51,14 @@ class Exchanges:
         if settings.consensus is not None:
             seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
             self.averaging = Averaging(
-                settings.consensus, surroundings, parts.learner, parts.model, persona.incarnation, persona.rejoin, seed=seed
+                settings.consensus,
+                surroundings,
+                parts.learner,
+                parts.model,
+                persona.incarnation,
+                persona.rejoin,
+                seed=seed,
+                teacher=parts.teacher,
             )
             neighbours.add(self.averaging.machine, now)
         if settings.statistics is not None and parts.world is not None and parts.world.shared is not None:

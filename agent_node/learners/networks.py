@@ -35,7 +35,7 @@ class _FlatMLP(nn.Module):
         for weight, bias in layers:
             self.weights.append(nn.Parameter(weight.to(device)))
             self.biases.append(nn.Parameter(bias.to(device)))
-        self.vector, self.gradient = _flatten(self)
+        self.vector, self.gradient = flatten(self)
         self._layers = list(zip(self.weights, self.biases, strict=True))
 
 
@@ -138,7 +138,7 @@ class TanhMLP(_FlatMLP):
         return values
 
 
-def _flatten(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def flatten(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Move a module's parameters and gradients into one vector each, of which they become views."""
     parameters = list(module.parameters())
     vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
 from agent_node.devices import device_of
+from agent_node.learners.architectures import network_of
 from agent_node.learners.heads import head_of
-from agent_node.learners.networks import Adam, TanhMLP, policy_inputs, restore
+from agent_node.learners.networks import Adam, policy_inputs, restore
 from agent_node.settings import PPOSettings
 
 _GREATEST_BETA = 100.0
@@ -40,10 +41,10 @@ class PPO:
         self.settings = settings
         self.device = device_of(settings.device, "agents.learner.device")
         self.head = head_of(interface, self.device)
-        inputs = int(np.prod(interface.observation)) + interface.goal
         generator = torch.Generator().manual_seed(seed if initial is None else initial)
-        self.policy = TanhMLP([inputs, *settings.hidden, self.head.width], generator, gain=0.01, device=self.device)
-        self.value = TanhMLP([inputs, *settings.hidden, 1], generator, gain=1.0, device=self.device)
+        network, hidden = settings.network, settings.hidden
+        self.policy = network_of(network, interface, hidden, self.head.width, generator, gain=0.01, device=self.device)
+        self.value = network_of(network, interface, hidden, 1, generator, gain=1.0, device=self.device)
         rate, norm = settings.learning_rate, settings.gradient_norm
         self.optimisers = {
             "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
@@ -74,7 +75,7 @@ class PPO:
         variance that V explained before) and `samples`."""
         batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=-1)
-        following = torch.cat([batch.next_observation, batch.goal], dim=-1)
+        following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
         with torch.no_grad():
             value, next_value = self.value(state).squeeze(-1), self.value(following).squeeze(-1)
         advantage = self.advantages(batch, value, next_value)

@@ -5,12 +5,15 @@ Importing the package registers every component. Torch-free: a configuration is 
 
 from __future__ import annotations
 
+from .curiosity import BeBoldSettings, CuriositySettings, NoveltySettings, RNDSettings
+from .difficulty import DifficultySettings, TeacherSettings, ThresholdSettings, WindowSettings
 from .gaussian_processes import ExactGPSettings, GaussianProcessSettings, GPSettings
 from .goals import BanditGoalSettings, GoalSourceSettings, JointLearningProgressSettings, LearningProgressSettings, UniformGoalSettings
 from .learners import (
     DiscreteSACSettings,
     DoubleDQNSettings,
     HeldExplorationSettings,
+    IMPALASettings,
     LearnerSettings,
     PPOSettings,
     ReplaySettings,
@@ -23,8 +26,12 @@ from .types import Device
 from .world_models import EnsembleSettings, ImaginarySettings, WorldModelSettings
 
 # isort: split
+# After all rules by which a teacher's goals may become harder.
+from .teacher import AmigoTeacherSettings
+
+# isort: split
 # Last: whichever component an agent may be made of, ours and third parties' (who import the names above), is looked up as these are made.
-from .agent import AgentSettings, BufferSettings
+from .agent import AgentSettings, BufferSettings, ShapingSettings
 from .exchange import (
     CompressionSettings,
     ConsensusSettings,
@@ -41,13 +48,17 @@ from .exchange import (
 
 __all__ = [
     "AgentSettings",
+    "AmigoTeacherSettings",
     "BanditGoalSettings",
+    "BeBoldSettings",
     "BonusSettings",
     "BufferSettings",
     "CompressionSettings",
     "ConsensusSettings",
     "CoordinationGameSettings",
+    "CuriositySettings",
     "Device",
+    "DifficultySettings",
     "DiscreteSACSettings",
     "DoubleDQNSettings",
     "EnsembleSettings",
@@ -60,23 +71,30 @@ __all__ = [
     "HallucinationSettings",
     "HeldExplorationSettings",
     "HindsightSettings",
+    "IMPALASettings",
     "ImaginarySettings",
     "JointLearningProgressSettings",
     "LearnerSettings",
     "LearningProgressSettings",
     "NegotiationSettings",
+    "NoveltySettings",
     "OptimismSettings",
     "PPOSettings",
     "PartnerCorrection",
     "PlanSettings",
+    "RNDSettings",
     "ReplaySettings",
     "RolloutSettings",
     "SACSettings",
     "SegmentSettings",
+    "ShapingSettings",
     "StatisticsSettings",
     "Strategy",
     "TargetWeighting",
+    "TeacherSettings",
     "ThompsonSettings",
+    "ThresholdSettings",
     "UniformGoalSettings",
+    "WindowSettings",
     "WorldModelSettings",
 ]

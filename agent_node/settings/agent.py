@@ -9,9 +9,12 @@ from pydantic import Field
 from protocols.registry import Registered
 from protocols.settings import Settings
 
+from .curiosity import CuriositySettings
+from .difficulty import TeacherSettings
 from .goals import GoalSourceSettings, UniformGoalSettings
 from .learners import DoubleDQNSettings, LearnerSettings
 from .optimism import OptimismSettings
+from .types import Positive
 from .world_models import WorldModelSettings
 
 
@@ -20,6 +23,15 @@ class BufferSettings(Settings):
 
     transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
     """own transitions kept; the oldest episodes leave first"""
+
+
+class ShapingSettings(Settings):
+    """r = clip(r_e + r_i, -clip, clip) + bonus [r_e > 0], from the environment's reward and the agent's own ones."""
+
+    clip: Positive | None = 1.0
+    """sums of rewards are clipped to -clip .. clip; null: not at all"""
+    bonus: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """added wherever the environment's reward is positive"""
 
 
 class AgentSettings(Settings):
@@ -35,6 +47,12 @@ class AgentSettings(Settings):
     """what it remembers"""
     goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()
     """where its goals come from, in environments with goals; null for environments without"""
+    teacher: Annotated[TeacherSettings, Registered("teacher")] | None = None
+    """what sets the policy goals while an episode goes on, in environments that show a grid; null: nobody"""
+    curiosity: Annotated[CuriositySettings, Registered("curiosity")] | None = None
+    """what pays the agent for what is new to it; null: nothing"""
+    shaping: ShapingSettings | None = None
+    """how the environment's reward and those of teacher and curiosity become one; null: they are added"""
     history: Annotated[int, Field(ge=1, le=16)] = 1
     """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""
     frequencies: Annotated[int, Field(ge=0, le=12)] = 0

@@ -78,6 +78,10 @@ class CompressionSettings(Settings):
     """per number, for quantise"""
 
 
+Group = Literal["policy", "critic", "world_model", "teacher"]
+"""what may be averaged: parameters by the part that they belong to"""
+
+
 class ConsensusSettings(Settings):
     """Averaging of named parameter groups with the graph's neighbours."""
 
@@ -91,7 +95,7 @@ class ConsensusSettings(Settings):
     """of choco"""
     step: float | None = Field(default=None, gt=0.0, le=1.0)
     """gamma of choco; null: what the compression bears"""
-    groups: Annotated[list[Literal["policy", "critic", "world_model"]], Field(min_length=1)] = ["policy", "critic", "world_model"]
+    groups: Annotated[list[Group], Field(min_length=1)] = ["policy", "critic", "world_model"]
     """what is averaged; groups that the components do not have are refused"""
     every: Every = Every(updates=50)
     """how often"""

@@ -9,7 +9,7 @@ from pydantic import Field
 from protocols.registry import register
 from protocols.settings import Probability, Settings
 
-from .types import Device, Positive, Widths
+from .types import Device, NotNegative, Positive, Widths
 
 
 class LearnerSettings(Settings):
@@ -109,6 +109,10 @@ class RolloutSettings(LearnerSettings):
     """step messages in one rollout; with K copies it holds up to K times as many transitions"""
 
 
+Network = Literal["auto", "mlp", "grid"]
+"""mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
+
+
 class PPOSettings(RolloutSettings):
     """Proximal policy optimisation, with a policy and a value network (tanh)."""
 
@@ -136,8 +140,50 @@ class PPOSettings(RolloutSettings):
     """nats: where the adapted beta is to keep the divergence"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+    network: Network = "auto"
+    """mlp: tanh layers; grid: convolutions over the cells of a grid, and `hidden` behind them (ReLU); auto: grid where a grid is seen"""
 
 
+class IMPALASettings(RolloutSettings):
+    """Actor-critic with V-trace: one gradient update for every few copies' rollouts, each of which is used once."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy",)
+    kind: Literal["impala"] = "impala"
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """T: step messages in one rollout"""
+    rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
+    """B: copies in one gradient update, about: the rollout of K copies is cut into K / B equal parts, learnt from one after the other"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of RMSProp"""
+    decay_steps: Annotated[int, Field(ge=1)] | None = None
+    """own training steps within which the step size falls to 0, linearly; null: it stays"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [256, 256]
+    """widths of the hidden layers (ReLU), behind the convolutions of a grid"""
+    gradient_norm: Positive = 40.0
+    """gradients are scaled down to this norm"""
+    entropy: NotNegative = 0.0005
+    """weight of the policy's entropy"""
+    baseline: NotNegative = 0.5
+    """weight of the value function's loss"""
+    importance_clip: Positive = 1.0
+    """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """of RMSProp's mean square"""
+    epsilon: Positive = 0.01
+    """RMSProp divides by the root of the mean square plus this"""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """of RMSProp"""
+    memory: Annotated[int, Field(ge=0, le=8)] = 0
+    """LSTM layers behind the hidden ones, as wide as the last of these; 0: none"""
+    network: Network = "auto"
+    """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
+    evaluation: Literal["sample", "mode"] = "sample"
+    """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+
+
+register("learner", "impala", IMPALASettings, "agent_node.learners.impala:IMPALA")
 register("learner", "sac", SACSettings, "agent_node.learners.sac:SAC")
 register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")
 register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")

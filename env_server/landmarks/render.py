@@ -24,11 +24,12 @@ def draw(bodies: Bodies, copy: int, goals: Sequence[Sequence[int]], active: NDAr
     canvas.paint(-canvas.box(wall, wall, room - wall, room - wall, 4 * unit), _WALL)
     touched = bodies.look()[1][copy].any(axis=0)
     for number, rectangle in enumerate(geometry.landmarks):
-        box = canvas.box(rectangle.left, rectangle.bottom, rectangle.right, rectangle.top, 4 * unit)
-        canvas.paint(box - 1.5 * unit, INK)
-        canvas.paint(box, _TOUCHED if touched[number] else _LANDMARK)
         x, y = (rectangle.left + rectangle.right) / 2, (rectangle.bottom + rectangle.top) / 2
-        canvas.number(number, x, y, 15 * unit)
+        near = canvas.near(x, y, max(rectangle.right - x, rectangle.top - y) + 4 * unit)
+        box = near.box(rectangle.left, rectangle.bottom, rectangle.right, rectangle.top, 4 * unit)
+        near.paint(box - 1.5 * unit, INK)
+        near.paint(box, _TOUCHED if touched[number] else _LANDMARK)
+        near.near(x, y, 15 * unit).number(number, x, y, 15 * unit)
         wanted_by = [body for body, goal in enumerate(goals) if number in goal]
         for place, body in enumerate(wanted_by):
             shift = (place - (len(wanted_by) - 1) / 2) * 15 * unit
@@ -36,15 +37,17 @@ def draw(bodies: Bodies, copy: int, goals: Sequence[Sequence[int]], active: NDAr
             dx, dy = rectangle.inward
             px = (rectangle.right + out if dx > 0 else rectangle.left - out) if dx else x + shift
             py = (rectangle.top + out if dy > 0 else rectangle.bottom - out) if dy else y + shift
-            canvas.paint(canvas.disc(px, py, 6 * unit), AGENTS[body % len(AGENTS)])
+            near = canvas.near(px, py, 8 * unit)
+            near.paint(near.disc(px, py, 6 * unit), AGENTS[body % len(AGENTS)])
     for body in range(bodies.options.members):
         px, py = bodies.position[copy, body].tolist()
         heading = float(bodies.heading[copy, body])
         colour = AGENTS[body % len(AGENTS)]
-        canvas.paint(canvas.disc(px + 2 * unit, py - 3 * unit, RADIUS), INK, 0.18)
-        canvas.paint(canvas.disc(px, py, RADIUS), colour)
+        near = canvas.near(px, py, RADIUS + 6 * unit)
+        near.paint(near.disc(px + 2 * unit, py - 3 * unit, RADIUS), INK, 0.18)
+        near.paint(near.disc(px, py, RADIUS), colour)
         if body < len(active) and not active[body]:
-            canvas.paint(canvas.disc(px, py, 0.72 * RADIUS), FLOOR)
+            near.paint(near.disc(px, py, 0.72 * RADIUS), FLOOR)
         nose = colour if not active[body] else (255, 255, 255)
-        canvas.paint(canvas.stroke(px, py, heading, 0.62 * RADIUS, 0.26 * RADIUS), nose)
+        near.paint(near.stroke(px, py, heading, 0.62 * RADIUS, 0.26 * RADIUS), nose)
     return np.clip(canvas.pixels + 0.5, 0, 255).astype(np.uint8)

@@ -25,6 +25,10 @@ class Sight:
     picture: bool
     bounded: int
     unbounded: int
+    cells: bool = False
+    """whether it sees a grid of cells"""
+    whole: bool = False
+    """whether it sees the whole grid"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class _Installed:
 def _sight(layout: Layout) -> Sight:
     angles = sum(field.size for field in layout.fields if field.unit == "radian")
     bounded = sum(field.size for field in layout.fields if field.unit != "radian" and field.low < field.high)
-    return Sight(layout.dtype == "u1", bounded, prod(layout.shape) - bounded - angles)
+    unbounded = prod(layout.shape) - bounded - angles
+    grid = layout.grid
+    return Sight(layout.dtype == "u1", bounded, unbounded, grid is not None, grid is not None and grid.width > 0)
 
 
 def installed_environments() -> CheckEnvironment:

@@ -35,6 +35,8 @@ LEARNERS = {
     "discrete_sac": ({}, DISCRETE),
     "sac": ({"random_steps": 0, "exploit": True}, CONTINUOUS),
     "ppo": ({"minibatch": 16, "epochs": 2}, DISCRETE),
+    "impala": ({"steps": 4}, DISCRETE),
+    "impala, continuous": ({"steps": 4, "memory": 1}, CONTINUOUS),
     "ppo, continuous": ({"minibatch": 16, "epochs": 2}, CONTINUOUS),
 }
 GP = {"bounds": [[-1, 1]], "features": 32, "warmup": 100}
@@ -65,8 +67,8 @@ def model(name: str, device: str) -> WorldModel:
 
 
 def batch(name: str, seed: int) -> Batch:
-    """Transitions for this learner; for `ppo` a rollout of 8 steps of 4 copies."""
-    rollout, interface = name.startswith("ppo"), LEARNERS[name][1]
+    """Transitions for this learner; for `ppo` and `impala` a rollout of 8 steps of 4 copies."""
+    rollout, interface = name.startswith(("ppo", "impala")), LEARNERS[name][1]
     shape = (8, 4) if rollout else (32,)
     random = np.random.default_rng(seed)
 
@@ -77,7 +79,7 @@ def batch(name: str, seed: int) -> Batch:
     return Batch(
         floats(3), floats(2), torch.from_numpy(action if interface.actions else action.astype(np.float32)), floats(), floats(3),
         torch.zeros(shape), torch.ones(shape), torch.zeros(shape), torch.zeros(shape) if rollout else None,
-        {"log_probability": -1 - floats().abs()} if rollout else {},
+        {"log_probability": -1 - floats().abs(), **({"memory": floats(32)} if "memory" in LEARNERS[name][0] else {})} if rollout else {},
     )  # fmt: skip
 
 
@@ -146,7 +148,7 @@ def test_a_batch_moves_as_a_whole_or_not_at_all(name: str) -> None:
     assert given.to(CPU) is given
     elsewhere = given.to(torch.device("meta"))
     for field, tensor in {**vars(elsewhere), **elsewhere.extras}.items():
-        if field != "extras" and (field != "first" or given.first is not None):
+        if field != "extras" and (field in given.extras or getattr(given, field) is not None):
             assert tensor.device.type == "meta", field
 
 

@@ -44,7 +44,7 @@ def test_a_step_holds_what_was_seen_done_and_earned_and_what_followed() -> None:
     assert column(rollout.reward[:, 0]) == [10, 20]
     assert column(rollout.action[:, 0, 1]) == [0, 1]
     assert column(rollout.extras["log_probability"][:, 0]) == [0, -1]
-    assert column(rollout.goal[:, 0]) == [5, 5]
+    assert column(rollout.goal[:, 0]) == [5, 5, 5]
     assert rollout.counts.tolist() == [[1, 0, 1], [1, 0, 0]]
     assert rollout.terminated.tolist() == [[0, 0, 1], [0, 0, 0]]
     assert rollout.first[:, 0].tolist() == [1, 0]
@@ -82,3 +82,34 @@ def test_a_rollout_of_which_nearly_nothing_counts_is_dropped() -> None:
     rollout = play.buffer.take()
     assert rollout is not None
     assert rollout.counts.sum() >= 3
+
+
+def test_goals_in_force_are_kept_for_every_tick_and_stay_where_nobody_acts() -> None:
+    buffer = RolloutBuffer(2, 2, 1, 1, True)
+    seen, reward, flags = np.zeros((2, 1), np.float32), np.zeros(2, np.float32), np.full(2, PLAYS, np.uint16)
+    both = np.arange(2)
+    for goals in ([3, 4], [5, 4], [6, 7]):
+        buffer.observed(seen, reward, flags, True, np.array(goals))
+        buffer.acted(both, np.array(goals), Choice(np.zeros((2, 1), np.int32)), np.zeros(2, bool))
+    whole = buffer.take()
+    assert whole is not None and whole.goal.tolist() == [[3, 4], [5, 4], [6, 7]]
+    buffer.observed(seen, reward, flags, True)
+    buffer.acted(both[:1], np.array([8]), Choice(np.zeros((1, 1), np.int32)), np.zeros(1, bool))
+    buffer.observed(seen, reward, flags, True)
+    whole = buffer.take()
+    assert whole is not None and whole.goal.tolist() == [[6, 7], [8, 7], [8, 7]], "without a teacher: of those who acted"
+
+
+def test_what_becomes_known_late_belongs_to_the_step_before_the_last_tick() -> None:
+    """The third tick amends the reward of the step that led to the second, in the midst of a rollout or at its end."""
+    for steps in (1, 2, 3):
+        buffer = RolloutBuffer(steps, 1, 1, 1, True, late=True)
+        rewards: list[float] = []
+        for tick in range(8):
+            if tick == 3:
+                buffer.amend(np.array([0.5], np.float32))
+            buffer.observed(np.zeros((1, 1), np.float32), np.array([tick], np.float32), np.array([PLAYS], np.uint16), True)
+            whole = buffer.take()
+            rewards += [] if whole is None else whole.reward[:, 0].tolist()
+            buffer.acted(np.array([0]), np.array([-1]), Choice(np.zeros((1, 1), np.int32)), np.zeros(1, bool))
+        assert rewards[:4] == [1, 2.5, 3, 4][: len(rewards)] and len(rewards) >= 3, f"rollouts of {steps}"

@@ -231,7 +231,7 @@ CASES = [
         START
         + PLACE
         + "agents:\n  learner: {kind: «double_dqm, «learning_rat: 0.1}\n  world_model: {kind: «gaussian}\n  goals: {kind: «uniforn}\n",
-        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn, ppo, sac', "double_dqn"),
+        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
         M("agents.goals.kind", '"uniforn" is not one of bandit, joint_learning_progress, learning_progress, uniform', "uniform"),
@@ -239,7 +239,7 @@ CASES = [
     _case(
         "component without a kind, and one that is no map",
         START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
-        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn, ppo, sac'),
+        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn, impala, ppo, sac'),
         M("agents.world_model", '"ensemble" is not a map of keys; write {kind: ensemble}'),
     ),
     _case(
@@ -357,7 +357,7 @@ CASES = [
         M("agents.overrides.agent-7", '"agent-7" does not exist (agents.count is 4)'),
         M("agents.overrides.agent-2.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.overrides.agent-2.learner.discount", "2 is more than 1"),
-        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn, ppo, sac', "double_dqn"),
+        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
     ),
     _case(
         "groups that nobody has",
@@ -481,6 +481,31 @@ CASES = [
         "a pin to a host that is not there",
         START + PLACE + "launch: {hosts: 2, placement: {pins: {agent-0: «local-2}}}\n",
         M("launch.placement.pins.agent-0", "there is no host local-2", "local-1"),
+    ),
+    _case(
+        "goals, visits and networks of grids that nobody sees",
+        START + "environment: {id: landmarks}\nagents:\n  learner: {kind: impala, network: «grid}\n  teacher: «{kind: amigo}\n"
+        "  curiosity: «{kind: bebold}\n",
+        M("agents.learner.network", "landmarks shows no grid of cells; write auto"),
+        M("agents.teacher", "sets goals in the whole grid, which landmarks does not show; write null"),
+        M("agents.curiosity", "counts visits of a grid, and landmarks shows none"),
+    ),
+    _case(
+        "a part of the grid is not the whole",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0', options: {view: partial}}\n"
+        "agents: {goals: null, learner: {kind: impala}, teacher: «{kind: amigo}}\nexchange: {negotiation: null, hindsight: null}\n",
+        M("agents.teacher", "write null, or environment.options.view: full (or both)"),
+    ),
+    _case(
+        "rewards for learners that take none",
+        START + PLACE + "agents: {curiosity: «{kind: rnd}, shaping: «{}}\n",
+        M("agents.curiosity", "learner double_dqn takes none; write null, or choose impala or ppo"),
+        M("agents.shaping", "changes the rewards of rollouts"),
+    ),
+    _case(
+        "goals that become hard by a rule that there is not",
+        START + PLACE + "agents: {teacher: {kind: amigo, difficulty: {kind: «windov}}}\n",
+        M("agents.teacher.difficulty.kind", '"windov" is not one of threshold, window', "window"),
     ),
     _case(
         "gaussian processes",

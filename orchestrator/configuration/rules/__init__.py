@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..checks import Rule
-from . import agents, goals, graph, machines, running
+from . import agents, goals, graph, machines, motivation, running
 
-RULES: list[Rule] = [*graph.RULES, *agents.RULES, *goals.RULES, *machines.RULES, *running.RULES]
+RULES: list[Rule] = [*graph.RULES, *agents.RULES, *goals.RULES, *motivation.RULES, *machines.RULES, *running.RULES]
 """all of them, in the order in which they are asked"""
 
 __all__ = ["RULES"]

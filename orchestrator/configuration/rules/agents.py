@@ -11,6 +11,7 @@ from agent_node.settings import (
     LearnerSettings,
     ReplaySettings,
     RolloutSettings,
+    TeacherSettings,
     WorldModelSettings,
 )
 from protocols.topology.unfit import UnfitTopology
@@ -65,16 +66,18 @@ def _groups(subject: Subject) -> Iterator[Finding]:
 
 
 def _groups_of(settings: AgentSettings) -> list[str]:
-    parts = [settings.learner] + ([settings.world_model] if settings.world_model is not None else [])
-    return [group for part in parts for group in part.groups]
+    parts = [settings.learner, settings.world_model, settings.teacher]
+    return [group for part in parts if part is not None for group in part.groups]
 
 
 def _architecture(settings: AgentSettings, group: str) -> str:
     """What decides the shapes of a group's parameters, as text."""
-    part: LearnerSettings | WorldModelSettings = settings.learner
+    part: LearnerSettings | WorldModelSettings | TeacherSettings = settings.learner
     if settings.world_model is not None and group in settings.world_model.groups:
         part = settings.world_model
-    facts = {key: getattr(part, key) for key in ("hidden", "members") if hasattr(part, key)}
+    if settings.teacher is not None and group in settings.teacher.groups:
+        part = settings.teacher
+    facts = {key: getattr(part, key) for key in ("hidden", "members", "network", "memory", "orientation") if hasattr(part, key)}
     return ", ".join([part.kind, *(f"{key} {value}" for key, value in facts.items()), f"history {settings.history}"])
 
 

@@ -1,0 +1,1 @@
+"""What an agent pays itself: for what is new to it."""

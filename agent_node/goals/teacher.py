@@ -1,0 +1,192 @@
+"""Adversarially motivated intrinsic goals: a teacher that proposes cells of a grid to a policy (Campero et al., arXiv 2006.12122).
+
+A goal is the number g = x H + y of a cell, drawn from the teacher's softmax over all cells of the grid at that moment; it lasts until it
+has been reached or its episode ends. The policy is paid for reaching it, the teacher for having found one that is reached, but not easily:
+
+    policy:   r_i = c (1 - 0.9 k / longest episode) where the goal is reached after k steps
+    teacher:  raw = failure + [the difficulty rule takes it for right];  r = clip(raw, -1, 1), but 1 where the environment paid in that step
+    loss = mean[- ln pi(g) rho (r - V)] + baseline / 2 mean[(V + rho (r - V) - V)^2] - entropy coefficient mean H(pi),
+    rho = min(1, pi(g) / pi'(g)), pi' being the policy that proposed g; a problem of one step each
+
+over batches of goals that have ended, each goal once, in the order in which they ended. Then the rule moves its target by the mean of the
+raw rewards. Averaged with neighbours: `teacher`, the network; the rule's target and the goals that wait stay the agent's own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Frame, Metrics, Setting
+from agent_node.goals.clocks import Ended, GoalClocks
+from agent_node.goals.difficulty import Difficulty
+from agent_node.goals.reached import RULES
+from agent_node.learners.grid_networks import TeacherNetwork
+from agent_node.learners.networks import flatten, restore
+from agent_node.learners.rmsprop import RMSProp, remaining
+from agent_node.settings import AmigoTeacherSettings
+from protocols.errors import ConfigurationError
+from protocols.grids import Grids
+from protocols.messages import Flag
+from protocols.registry import create
+
+MOST_BATCHES = 20
+"""batches of ended goals that may wait; the oldest leave first"""
+SLOWEST = 0.9
+"""share of the reward that a goal loses when it takes a whole episode"""
+_QUEUE = ("snapshot", "goal", "log_probability", "duration", "reached", "reward")
+
+
+class AmigoTeacher:
+    """Teacher `amigo` of K copies. `seed`: goals drawn; `initial`: first parameters."""
+
+    def __init__(self, settings: AmigoTeacherSettings, grids: Grids | None, copies: int, seed: int, initial: int) -> None:
+        if grids is None or grids.full is None:
+            text = "agents.teacher: goals are cells of the whole grid, which this environment does not show"
+            raise ConfigurationError(f"{text}; write null (or, with MiniGrid, options.view: full or both)")
+        self.settings = settings
+        self.part = grids.full
+        self.goal_length = self.part.width * self.part.height
+        self.longest = grids.longest
+        self.rule: Difficulty = create("difficulty", settings.difficulty)(settings.difficulty, grids.longest)
+        generator = torch.Generator().manual_seed(initial)
+        self.network = TeacherNetwork(self.part, generator, settings.orientation == "transposed")
+        self.vector, self.gradient = flatten(self.network)
+        self.optimiser = RMSProp(
+            self.vector, self.gradient, settings.learning_rate, settings.gradient_norm,
+            settings.decay, settings.epsilon, settings.momentum,
+        )  # fmt: skip
+        self.frames = 0
+        """own steps that the policy has learnt from"""
+        self.updates = 0
+        self.clocks = GoalClocks(copies, 3 * self.goal_length, RULES[settings.reached], settings.boundary)
+        self._explore = torch.Generator().manual_seed(seed)
+        self._evaluate = torch.Generator().manual_seed(seed + 1)
+        self._queue: dict[str, Array] = self._empty()
+
+    def _empty(self) -> dict[str, Array]:
+        floats, integers = np.zeros(0, np.float32), np.zeros(0, np.int64)
+        snapshot = np.zeros((0, 3 * self.goal_length), np.uint8)
+        return dict(zip(_QUEUE, (snapshot, integers, floats, integers, np.zeros(0, bool), floats), strict=True))
+
+    @property
+    def waiting(self) -> int:
+        """Goals that have ended and were not learnt from yet."""
+        return len(self._queue["goal"])
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def observed(self, frame: Frame) -> Setting:
+        """A tick: which goals have been reached, and which ones are in force now."""
+        cells = frame.raw[:, self.part.cells]
+        step = self.clocks.tick(cells, frame.reward, frame.flags, frame.continuous)
+        paid = self._paid(self.clocks.duration)
+        reward, late = np.where(step.reached, paid, 0), np.where(step.late, paid, 0)
+        self._remember(step.ended)
+        if len(step.wanting):
+            self._propose(step.wanting, cells[step.wanting], (frame.flags[step.wanting] & Flag.EVALUATION) != 0)
+        return Setting(self.clocks.goal.copy(), reward, late)
+
+    def _paid(self, duration: NDArray[np.int64]) -> NDArray[np.float32]:
+        """c (1 - 0.9 k / longest)."""
+        return (self.settings.coefficient * (1 - SLOWEST * duration / self.longest)).astype(np.float32)
+
+    def _propose(self, rows: NDArray[np.int64], cells: Array, evaluation: NDArray[np.bool_]) -> None:
+        with torch.inference_mode():
+            logits, _ = self.network(torch.from_numpy(cells).long())
+            chances = logits.log_softmax(dim=1)
+            goals = torch.empty(len(rows), dtype=torch.int64)
+            for which, generator in ((evaluation, self._evaluate), (~evaluation, self._explore)):
+                chosen = torch.from_numpy(np.flatnonzero(which))
+                if len(chosen):
+                    goals[chosen] = torch.multinomial(chances[chosen].exp(), 1, generator=generator).squeeze(1)
+            chance = chances.gather(1, goals[:, None]).squeeze(1)
+        self.clocks.set(rows, cells, goals.numpy(), chance.numpy(), evaluation)
+
+    def _remember(self, ended: Ended) -> None:
+        own = ~ended.evaluation
+        if not own.any():
+            return
+        most = MOST_BATCHES * self.settings.batch_size
+        for name in _QUEUE:
+            self._queue[name] = np.concatenate([self._queue[name], getattr(ended, name)[own]])[-most:]
+
+    # --- learning ---------------------------------------------------------------------------------------------------------------------
+
+    def learn(self, batch: Batch) -> Metrics:
+        """As many updates as there are whole batches of ended goals. Metrics: `threshold` (t*), and means over the updates: `reward` (what
+        was paid), `reward.raw`, `extrinsic` (the environment's, in the steps that ended the goals), `reached`, `hard` (shares), `duration`,
+        `duration.reached` (steps), `entropy` (nats), `loss.policy`, `loss.value`."""
+        sums: dict[str, list[float]] = defaultdict(list)
+        while self.waiting >= self.settings.batch_size:
+            part = {name: array[: self.settings.batch_size] for name, array in self._queue.items()}
+            self._queue = {name: array[self.settings.batch_size :] for name, array in self._queue.items()}
+            for name, value in self._update(part).items():
+                sums[name].append(value)
+        self.frames += round(float(batch.weight.sum()))
+        return {name: float(np.mean(values)) for name, values in sums.items()} | {"threshold": float(self.rule.target)}
+
+    def _update(self, goals: Mapping[str, Array]) -> Metrics:
+        settings, duration, reached = self.settings, goals["duration"], goals["reached"]
+        hits = self.rule.hits(duration, reached)
+        raw = settings.failure + hits
+        reward = np.where(goals["reward"] > 0, 1.0, np.clip(raw, -1, 1)).astype(np.float32)
+
+        logits, value = self.network(torch.from_numpy(goals["snapshot"]).long())
+        chances = logits.log_softmax(dim=1)
+        log_probability = chances.gather(1, torch.from_numpy(goals["goal"])[:, None]).squeeze(1)
+        entropy = -(chances.exp() * chances).sum(dim=1).mean()
+        with torch.no_grad():
+            rho = (log_probability - torch.from_numpy(goals["log_probability"])).exp().clamp_max(1.0)
+            advantage = rho * (torch.from_numpy(reward) - value)
+            target = value + advantage
+        policy_loss = -(log_probability * advantage).mean()
+        value_loss = 0.5 * (target - value).square().mean()
+        loss: torch.Tensor = policy_loss + settings.baseline * value_loss - settings.entropy * entropy
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step(remaining(self.frames, settings.decay_steps))
+        self.updates += 1
+
+        metrics = {
+            "reward": reward.mean(), "reward.raw": raw.mean(), "extrinsic": goals["reward"].mean(), "reached": reached.mean(),
+            "hard": hits.mean(), "duration": duration.mean(), "entropy": entropy.item(), "loss.policy": policy_loss.item(),
+            "loss.value": value_loss.item(),
+        }  # fmt: skip
+        if reached.any():
+            metrics["duration.reached"] = duration[reached].mean()
+        self.rule.update(float(raw.mean()), float(goals["reward"].mean()))
+        return {name: float(number) for name, number in metrics.items()}
+
+    # --- parameters -------------------------------------------------------------------------------------------------------------------
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`teacher`: all weights."""
+        return {"teacher": [self.vector]}
+
+    def averaged(self) -> None:
+        """Nothing follows from an average: the vector is the parameters."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Network, RMSProp's moments, the rule's counters, goals that wait to be learnt from."""
+        state = {"network": self.vector} | self.optimiser.state("rmsprop")
+        state |= {"frames": torch.tensor([self.frames]), "updates": torch.tensor([self.updates])}
+        state |= {f"rule.{name}": torch.from_numpy(array) for name, array in self.rule.state().items()}
+        return state | {f"queue.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in self._queue.items()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        restore({"network": self.vector}, state)
+        self.optimiser.load("rmsprop", state)
+        missing = {"frames", "updates", *(f"queue.{name}" for name in _QUEUE)} - state.keys()
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))} is missing in the state of the teacher")
+        self.frames, self.updates = int(state["frames"][0]), int(state["updates"][0])
+        self.rule.load_state({name.removeprefix("rule."): part.numpy() for name, part in state.items() if name.startswith("rule.")})
+        queue = {name: state[f"queue.{name}"].numpy() for name in _QUEUE}
+        if queue["snapshot"].shape[1:] != self._queue["snapshot"].shape[1:] or len({len(array) for array in queue.values()}) != 1:
+            raise ValueError(f"queue.snapshot has shape {list(queue['snapshot'].shape)}, which fits no goals in this grid")
+        self._queue = queue

@@ -1,0 +1,59 @@
+"""Curiosity: what an agent pays itself for what is new to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from protocols.registry import register
+from protocols.settings import Settings
+
+from .types import NotNegative, Positive
+
+
+class CuriositySettings(Settings):
+    """What every curiosity has in common."""
+
+    needs_grid: ClassVar[bool] = False
+    """whether it works only where a grid of cells is seen"""
+    kind: str
+    coefficient: NotNegative = 0.1
+    """weight of the reward that it adds"""
+
+
+class NoveltySettings(CuriositySettings):
+    """Random network distillation: observations are new as long as a network can't tell what a random one makes of them."""
+
+    outputs: Annotated[int, Field(ge=1, le=8192)] = 128
+    """length of what the random network makes of an observation; width of the hidden layers too"""
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+    """of the predictor: rmsprop (decay 0.99, epsilon 0.01) as published, or adam, which learns much faster here"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of the predictor's optimiser"""
+    gradient_norm: Positive = 40.0
+    """gradients are scaled down to this norm"""
+    weight: Positive = 1.0
+    """of the predictor's loss; means something with rmsprop only"""
+    rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
+    """copies in one gradient update of the predictor, about: a rollout of all copies is cut into equal parts"""
+
+
+class RNDSettings(NoveltySettings):
+    """Novelty by random network distillation is paid as it is."""
+
+    kind: Literal["rnd"] = "rnd"
+
+
+class BeBoldSettings(NoveltySettings):
+    """Beyond the boundary of explored regions: paid is the rise of novelty from one observation to the next, at the episode's first
+    visit."""
+
+    needs_grid: ClassVar[bool] = True
+    kind: Literal["bebold"] = "bebold"
+    previous: NotNegative = 1.0
+    """a: weight of the novelty that is left; 1 in BeBold, 0.5 in NovelD"""
+
+
+register("curiosity", "rnd", RNDSettings, "agent_node.curiosity.rnd:RND")
+register("curiosity", "bebold", BeBoldSettings, "agent_node.curiosity.bebold:BeBold")

@@ -1,0 +1,225 @@
+"""What a policy is paid: the environment's reward, those of teacher and curiosity, and what an agent makes of them tick by tick."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from agent_node.acting import Actor
+from agent_node.contracts import Batch, Frame, Metrics, Setting, Transitions
+from agent_node.motivation import Motivation
+from agent_node.parts import Parts
+from agent_node.settings import AgentSettings, ExchangeSettings, ShapingSettings
+from agent_node.training import create_trainer
+from protocols.errors import ConfigurationError
+from protocols.messages import Flag, Layout
+from protocols.telemetry import TimeShares
+
+from .grid_worlds import DONE, FIRST, MEMBER, features, layout, random_observations
+
+COPIES = 3
+TRUNCATED = int(Flag.MEMBER | Flag.TRUNCATED | Flag.OVER)
+
+
+class Told:
+    """Pays as it is told, and keeps what it was asked."""
+
+    goal_length = 20
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.transitions: list[Transitions] = []
+        self.pays = np.zeros(COPIES, np.float32)
+        self.late = np.zeros(COPIES, np.float32)
+        self.goals = np.zeros(COPIES, np.int64)
+
+    def observed(self, frame: Frame) -> Setting:
+        self.frames.append(frame)
+        return Setting(self.goals, self.pays, self.late)
+
+    def reward(self, transitions: Transitions) -> NDArray[np.float32]:
+        self.transitions.append(transitions)
+        return self.pays[transitions.rows]
+
+    def learn(self, batch: Batch) -> Metrics:
+        return {"loss": float(batch.weight.sum())}
+
+    def parameter_groups(self) -> dict[str, list[torch.Tensor]]:
+        return {}
+
+    def averaged(self) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"pays": torch.from_numpy(self.pays)}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.pays = state["pays"].numpy().copy()
+
+
+class Ticks:
+    """Ticks of three copies that show random grids."""
+
+    def __init__(self, motivation: Motivation) -> None:
+        self.motivation, self.number = motivation, 0
+
+    def __call__(self, flags: list[int] | int, reward: float | list[float] = 0.0, continuous: bool = True) -> Any:
+        self.raw = random_observations(COPIES, self.number)
+        self.number += 1
+        rewards = np.broadcast_to(np.array(reward, np.float32), (COPIES,)).copy()
+        flag = np.broadcast_to(np.array(flags, np.uint16), (COPIES,)).copy()
+        return self.motivation.observed(self.raw, features(self.raw), rewards, flag, continuous)
+
+
+@pytest.mark.parametrize(
+    ("shaping", "extrinsic", "intrinsic", "wanted"),
+    [
+        (ShapingSettings(), 0.0, 0.4, 0.4),
+        (ShapingSettings(), 0.0, 1.7, 1.0),
+        (ShapingSettings(), 0.9, 0.0, 1.9),
+        (ShapingSettings(), 0.9, 0.5, 2.0),
+        (ShapingSettings(), -3.0, 0.5, -1.0),
+        (ShapingSettings(clip=None, bonus=0.5), 0.9, 0.5, 1.9),
+        (None, 0.9, 0.5, 1.4),
+    ],
+)
+def test_rewards_are_clipped_together_and_the_task_adds_a_bonus(
+    shaping: ShapingSettings | None, extrinsic: float, intrinsic: float, wanted: float
+) -> None:
+    teacher = Told()
+    tick = Ticks(Motivation(teacher, None, shaping, COPIES))
+    tick(FIRST)
+    teacher.pays[:] = intrinsic
+    assert tick(MEMBER, extrinsic).reward.tolist() == pytest.approx([wanted] * COPIES)
+
+
+def test_what_becomes_known_late_changes_the_reward_as_if_it_had_been_known() -> None:
+    teacher = Told()
+    tick = Ticks(Motivation(teacher, None, ShapingSettings(), COPIES))
+    tick(FIRST)
+    assert tick([DONE, DONE, MEMBER], [0.9, 0.0, 0.0]).late is None
+    teacher.late[:] = (0.5, 0.4, 0.0)
+    late = tick([FIRST, FIRST, MEMBER]).late
+    assert late.tolist() == pytest.approx([0.1, 0.4, 0.0]), "clip(0.9 + 0.5) + 1 instead of 0.9 + 1"
+
+
+def test_curiosity_is_asked_about_the_agent_s_own_steps_in_training() -> None:
+    told = Told()
+    told.pays[:] = 0.25
+    tick = Ticks(Motivation(None, told, None, COPIES))
+    tick([FIRST, FIRST, FIRST | int(Flag.EVALUATION)])
+    before = tick.raw
+    motive = tick([MEMBER, DONE, MEMBER | int(Flag.EVALUATION)], 0.5)
+    assert motive.reward.tolist() == [0.75, 0.75, 0.5] and motive.goals is None
+    (asked,) = told.transitions
+    assert asked.rows.tolist() == [0, 1] and asked.begins.all()
+    assert np.array_equal(asked.raw, before[:2]) and np.array_equal(asked.next_raw, tick.raw[:2]), "the terminal grid where it ended"
+    assert np.array_equal(asked.next_observation, features(tick.raw)[:2])
+    tick([TRUNCATED, FIRST, 0])
+    assert told.transitions[-1].rows.tolist() == [0] and not told.transitions[-1].begins.any()
+    tick(MEMBER, continuous=False)
+    assert len(told.transitions) == 2, "nobody knows what happened in between"
+
+
+def test_figures_are_means_and_state_is_that_of_the_parts() -> None:
+    teacher, curiosity = Told(), Told()
+    motivation = Motivation(teacher, curiosity, None, COPIES)
+    tick = Ticks(motivation)
+    tick(FIRST)
+    teacher.pays[:] = 0.5
+    tick(MEMBER)
+    tick(MEMBER)
+    for weight in (2.0, 4.0):
+        motivation.learn(Batch(*[torch.full((1, 1), weight)] * 8))
+    assert motivation.take_metrics() == {"intrinsic": 0.5, "teacher.loss": 3.0, "curiosity.loss": 3.0}
+    assert motivation.take_metrics() == {"intrinsic": 0.0}
+    other = Motivation(Told(), Told(), None, COPIES)
+    other.load(motivation.state())
+    assert other.teacher is not None and other.teacher.state_dict()["pays"].tolist() == [0.5] * COPIES
+
+
+SETTINGS: dict[str, Any] = {
+    "learner": {"kind": "impala", "steps": 8, "hidden": [16], "rollouts": 8},
+    "goals": None,
+    "teacher": {"kind": "amigo", "batch_size": 8},
+    "curiosity": {"kind": "bebold"},
+    "shaping": {},
+}
+
+
+def parts(where: Layout | None = None, **changes: Any) -> Parts:
+    settings = AgentSettings.model_validate(SETTINGS | changes)
+    return Parts.build(settings, ExchangeSettings(), where or layout(), 8, "agent-0", 0)
+
+
+def live(built: Parts, ticks: int, seed: int = 0) -> dict[str, float]:
+    """An agent in copies that show random grids and end their episodes at random; the metrics of its learning."""
+    random, actor, trainer = np.random.default_rng(seed), Actor(built, 8), create_trainer(built, TimeShares())
+    flags, applied, episode = np.full(8, FIRST, np.uint16), np.zeros((8, 1), np.int32), np.arange(8)
+    for tick in range(ticks):
+        arrays = {
+            "observation": random_observations(8, seed + tick), "reward": (random.random(8) < 0.05).astype(np.float32),
+            "flags": flags, "episode": episode, "applied": applied,
+        }  # fmt: skip
+        applied, _ = actor.observe(arrays, tick > 0)
+        trainer.tick()
+        over = (flags & Flag.OVER) != 0
+        episode = episode + 8 * over
+        ending = np.where(random.random(8) < 0.5, DONE, TRUNCATED)
+        flags = np.where(over, FIRST, np.where(random.random(8) < 0.1, ending, MEMBER)).astype(np.uint16)
+    return trainer.take_metrics()
+
+
+@pytest.mark.parametrize("kind", ["impala", "ppo"])
+@pytest.mark.parametrize("boundary", ["terminal_grid", "reset_grid"])
+def test_an_agent_learns_with_teacher_and_curiosity(kind: str, boundary: str) -> None:
+    learner = {"kind": kind, "steps": 8, "hidden": [16]}
+    built = parts(learner=learner, teacher={"kind": "amigo", "batch_size": 8, "boundary": boundary})
+    metrics = live(built, 60)
+    assert {"learner.entropy", "intrinsic", "teacher.threshold", "teacher.reached", "curiosity.reward", "curiosity.loss"} <= metrics.keys()
+    assert metrics["teacher.reached"] > 0.5, "random grids change wherever one looks"
+    assert built.motivation is not None and built.rollouts is not None
+
+
+def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed() -> None:
+    built = parts(curiosity=None)
+    actor, random = Actor(built, 8), np.random.default_rng(0)
+    teacher = built.teacher
+    assert teacher is not None and built.encodings.shape == (21, 20) and not built.encodings[-1].any()
+    goals, flags = [], np.full(8, FIRST, np.uint16)
+    for tick in range(10):
+        arrays = {
+            "observation": random_observations(8, tick), "reward": random.random(8).astype(np.float32), "flags": flags,
+            "episode": np.arange(8), "applied": np.zeros((8, 1), np.int32),
+        }  # fmt: skip
+        actor.observe(arrays, tick > 0)
+        goals.append(teacher.clocks.goal.copy())  # type: ignore[attr-defined]
+        flags = np.full(8, MEMBER, np.uint16)
+    batch = built.rollout()
+    assert batch is not None and batch.next_goal is not None
+    assert np.array_equal(batch.goal.argmax(dim=2).numpy(), np.stack(goals[:8]))
+    assert np.array_equal(batch.next_goal.argmax(dim=2).numpy(), np.stack(goals[1:9]))
+    assert len(set(np.stack(goals).reshape(-1).tolist())) > 10
+    assert (batch.reward > 1).all(), "every reward was positive, and has its bonus"
+
+
+def test_everything_outlives_a_restart() -> None:
+    one, other = parts(), parts()
+    live(one, 40)
+    tensors, manifest = one.state()
+    other.load(tensors, manifest)
+    assert {name.split("/")[0] for name in tensors} == {"learner", "teacher", "curiosity"}
+    assert live(one, 40, seed=100)["teacher.threshold"] == live(other, 40, seed=100)["teacher.threshold"]
+    again = parts()
+    for name in ("teacher/queue.goal", "curiosity/target", "learner/network"):
+        with pytest.raises(ValueError, match="missing"):
+            again.load({key: tensor for key, tensor in tensors.items() if key != name}, manifest)
+
+
+def test_parts_that_do_not_fit_are_refused_with_the_cure() -> None:
+    with pytest.raises(ConfigurationError, match="choose impala or ppo"):
+        parts(learner={"kind": "double_dqn"}, teacher=None)
+    with pytest.raises(ConfigurationError, match=r"agents\.teacher.*write null"):
+        parts(where=Layout(shape=[4], actions=[2]))
