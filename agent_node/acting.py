@@ -29,6 +29,12 @@ class Actor:
         self._recorder = self._new_recorder()
         self._encodings = parts.encodings
         self._extras: dict[str, NDArray[np.float32]] = {}
+        self._goals: NDArray[np.int64] | None = None
+
+    @property
+    def goals(self) -> NDArray[np.int64] | None:
+        """`[K]` goals in force that a teacher has set, cells g = x H + y of the whole grid; None without a teacher."""
+        return self._goals
 
     def _new_recorder(self) -> Recorder:
         features, space = self._parts.features, self._parts.space
@@ -63,6 +69,7 @@ class Actor:
         if motivation is not None:
             motive = motivation.observed(raw, features, reward, flags, continuous)
             reward, goals = motive.reward, motive.goals
+            self._goals = goals
             if rollouts is not None and motive.late is not None:
                 rollouts.amend(motive.late)
         if rollouts is not None:

@@ -205,6 +205,23 @@ def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed()
     assert (batch.reward > 1).all(), "every reward was positive, and has its bonus"
 
 
+@pytest.mark.parametrize(("boundary", "wanted"), [("reset_grid", 1 - 0.9 / 100), ("ignored", 0.0)])
+def test_a_step_is_paid_for_what_the_next_episode_s_grid_shows(boundary: str, wanted: float) -> None:
+    """The last step of an episode of one; every cell of the next grid is another."""
+    learner = {"kind": "impala", "steps": 2, "hidden": [16]}
+    built = parts(learner=learner, curiosity=None, teacher={"kind": "amigo", "boundary": boundary})
+    actor, same, other = Actor(built, 8), np.zeros((8, 62), np.uint8), np.ones((8, 62), np.uint8)
+    for tick, (seen, flag) in enumerate([(same, FIRST), (same, DONE), (other, FIRST), (other, MEMBER)]):
+        arrays = {
+            "observation": seen, "reward": np.zeros(8, np.float32), "flags": np.full(8, flag, np.uint16),
+            "episode": np.arange(8) + 8 * (tick > 1), "applied": np.zeros((8, 1), np.int32),
+        }  # fmt: skip
+        actor.observe(arrays, tick > 0)
+    batch = built.rollout()
+    assert batch is not None and batch.weight.tolist() == [[1.0] * 8, [0.0] * 8]
+    assert batch.reward[0].tolist() == pytest.approx([wanted] * 8)
+
+
 def test_everything_outlives_a_restart() -> None:
     one, other = parts(), parts()
     live(one, 40)

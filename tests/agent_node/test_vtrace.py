@@ -72,6 +72,7 @@ def test_traces_end_where_an_episode_begins_and_where_a_step_does_not_count() ->
     torch.testing.assert_close(found.target[4:, 0], vtrace(**rest).target[:, 0])
     early = {name: values[:5] if name != "value" else values[:6] for name, values in given.items()}
     torch.testing.assert_close(found.target[:5, 1], vtrace(**early).target[:, 1])
+    torch.testing.assert_close(found.advantage[:5, 1], vtrace(**early).advantage[:, 1])
 
 
 def test_whatever_happened_in_steps_that_do_not_count_changes_nothing() -> None:
