@@ -128,6 +128,7 @@ def test_a_sweep_writes_an_experiment_and_plays_it(home: Path, simulated: Path) 
     assert other.exception is not None and "is another sweep" in str(other.exception)
 
 
+@pytest.mark.runs
 def test_ctrl_c_stops_in_order_a_second_process_is_refused_and_it_goes_on(home: Path) -> None:
     file = str(written(home, PLAYED, name="stopped", set={**PLAYED["set"], "until": {"steps": 1200}}, factors={}))
     experiment = home / "experiments" / "stopped"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.runs.system import metrics, orchestrate
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(180)]
 CONFIGS = Path(__file__).parents[2] / "configs" / "dec_imsap"
 STEPS = 12000
 SMALL = [

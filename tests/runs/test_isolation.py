@@ -14,7 +14,7 @@ from protocols.messages import Average, Flag, Goals, Message, Metrics, Observati
 from tests.runs.system import CONFIG, SMALL, metrics
 from tests.runs.tapped import RUN, SERVER, Crossing, Tapped, run_tapped
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 LIGHT = [
     *(change for change in SMALL if not change.startswith(("agents.", "exchange.", "until", "supervision"))),
     "agents.world_model=null",

@@ -18,7 +18,7 @@ import pytest
 
 from tests.runs.system import REPOSITORY, SMALL, command, environment, events, eventually, orchestrate, pids, processes_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
 CONFIG = REPOSITORY / "configs" / "logical_4agents_ring.yaml"
 NODES = ["env-0", *(f"agent-{i}" for i in range(4))]
 FAULTS = {

@@ -33,7 +33,7 @@ from protocols.messages import (
 )
 from tests.runs.system import CONFIG, SMALL, events, eventually, metrics, orchestrate, pids, processes_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 
 IDLE = 500
 """connections that are made and say nothing"""
