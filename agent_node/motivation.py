@@ -48,6 +48,11 @@ class Motivation:
         self._steps = 0
         self._figures: dict[str, list[float]] = defaultdict(list)
 
+    @property
+    def features(self) -> Array | None:
+        """`[K, F]` of what was seen last."""
+        return None if self._seen is None else self._seen[1]
+
     @staticmethod
     def needed(settings: AgentSettings) -> bool:
         """Whether these settings ask for anything but the environment's reward as it is."""

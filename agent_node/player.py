@@ -51,9 +51,19 @@ class Player:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ResourceError(f"the checkpoint {checkpoint} does not fit the configuration of its run: {what}") from None
         self._actor = Actor(parts, copies)
+        self._grid = None if parts.features.grids is None else parts.features.grids.whole
         size = len(layout.actions) or len(layout.low)
         self._last: Array = np.zeros((copies, size), np.int32 if layout.actions else np.float32)
         self.facts = {key: int(held.manifest[key]) for key in ("step", "updates", "episodes", "steps") if key in held.manifest}
+
+    @property
+    def goal(self) -> tuple[int, int, int, int] | None:
+        """The cell (x, y) that its teacher has set for the newest observation of the first copy, and the sides (width, height) of the grid
+        that it is in; None without a teacher."""
+        goals, whole = self._actor.goals, self._grid
+        if goals is None or whole is None or goals[0] < 0:
+            return None
+        return int(goals[0]) // whole.height, int(goals[0]) % whole.height, whole.width, whole.height
 
     def act(
         self,

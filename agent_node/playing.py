@@ -69,6 +69,9 @@ class Playing:
     def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode]) -> None:
         """What follows from a tick once its actions are on their way: episodes are remembered and told of, and the learner learns."""
         self._figures.observed(arrays)
+        lending, motivation = self.exchanges.lending, self.parts.motivation
+        if lending is not None and motivation is not None and motivation.features is not None:
+            lending.consider(motivation.features, arrays["episode"], self._clock.now())
         for episode in episodes:
             self._finished(episode)
         with self._shares.spent("exchange"):

@@ -3,6 +3,7 @@
     python benchmarks/odmar.py                             # everything: hours on two cores; can be interrupted at any time
     python benchmarks/odmar.py reference --seeds 0 1 2     # one experiment
     python benchmarks/odmar.py --list                      # the experiments, their runs, and which of them are there
+    python benchmarks/odmar.py --missing                   # only runs whose figures are not in docs/results/odmar.csv
     python benchmarks/odmar.py --report                    # the document anew, from the runs that are there and from earlier figures
 
 Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept in
@@ -33,6 +34,7 @@ EQUAL = "agents.learner.updates_per_tick=4"
 SHARED = ("exchange.experience={}", "network.topology={kind: complete}")
 FAR_COST = 0.05
 """as in configs/odmar/far.yaml"""
+HALLUCINATION = "agents.optimism={kind: hallucination}"
 ALONE = "exchange.statistics=null"
 
 
@@ -62,10 +64,11 @@ EXPERIMENTS = (
         (
             Method("no optimism", "far", 3000, ("agents.optimism=null",)),
             Method("bonus", "far", 3000),
-            Method("hallucination", "far", 3000, ("agents.optimism={kind: hallucination}",)),
+            Method("hallucination", "far", 3000, (HALLUCINATION,)),
             Method("Thompson sampling", "far", 3000, ("agents.optimism={kind: thompson}",)),
             Method("bonus, everybody alone", "far", 3000, (ALONE,)),
             Method("bonus and plans", "far", 3000, ("exchange.plans={}",)),
+            Method("hallucination, everybody alone", "far", 3000, (HALLUCINATION, ALONE)),
         ),
         (COLUMNS,),
         EVALUATION,
@@ -77,7 +80,7 @@ COLOURS = {
     "SAC, own reward, 4 updates, shared buffer": "#1a7a4c",
     "ODMAR, imagines from own states only": "#5fb0d0", "ODMAR, positions without waves": "#c49a6c",
     "no optimism": "#555555", "bonus": "#d1372c", "hallucination": "#1f6fb4", "Thompson sampling": "#1a7a4c",
-    "bonus, everybody alone": "#e6830b", "bonus and plans": "#8c6bb1",
+    "bonus, everybody alone": "#e6830b", "bonus and plans": "#8c6bb1", "hallucination, everybody alone": "#5fb0d0",
 }  # fmt: skip
 PANELS = (
     Panel("reference", EVALUATION, "reference layout", "return, evaluation"),

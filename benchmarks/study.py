@@ -95,27 +95,36 @@ class Study:
         """Make what is missing, then the document."""
         names = [experiment.name for experiment in self.experiments]
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.add_argument("experiments", nargs="*", choices=[[], *names], metavar="experiment", help=", ".join(names))
+        parser.add_argument("experiments", nargs="*", metavar="experiment", help=", ".join(names))
+        parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these lines of the tables, by their names")
         parser.add_argument("--seeds", type=int, nargs="+", help="in the place of each experiment's own")
         parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / self.name, help="where the runs are kept")
         parser.add_argument("--list", action="store_true", help="say which runs there are, and make none")
+        parser.add_argument("--missing", action="store_true", help="make only runs whose figures are not kept yet")
         parser.add_argument("--report", action="store_true", help="only write the document")
         arguments = parser.parse_args()
+        if strange := [name for name in arguments.experiments if name not in names]:
+            parser.error(f"no experiment {', '.join(strange)}; there are {', '.join(names)}")
         arguments.runs.mkdir(parents=True, exist_ok=True)
         chosen = [experiment for experiment in self.experiments if not arguments.experiments or experiment.name in arguments.experiments]
+        known = {method.name for experiment in chosen for method in experiment.methods}
+        if unknown := sorted(set(arguments.methods or []) - known):
+            parser.error(f"no method {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         # Seed by seed: whenever it is interrupted, methods have about as many runs each.
         plan = [
             (experiment, method, seed)
             for experiment in chosen
             for seed in (arguments.seeds or experiment.seeds)
             for method in experiment.methods
+            if not arguments.methods or method.name in arguments.methods
         ]
         for experiment, method, seed in plan:
             directory = self.directory_of(arguments.runs, experiment, method, seed)
             if arguments.list:
                 print(f"{state(directory):8} {directory.name}")
                 continue
-            if not arguments.report:
+            kept = arguments.missing and (experiment.name, method.name, seed) in self.report.read()
+            if not arguments.report and not kept:
                 self.play(arguments.runs, experiment, method, seed)
             if state(directory) == "DONE":
                 self.report.keep(experiment.name, method.name, seed, directory)

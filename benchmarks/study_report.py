@@ -10,9 +10,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,17 @@ from orchestrator.statistics.table import Sample
 from orchestrator.statistics.variance import analysis_of_variance
 
 PARTS = 20
+"""of a run: training figures are means over them"""
 Key = tuple[str, str, int]
 """experiment, method, seed"""
 Curve = list[tuple[int, float]]
 """steps and values"""
+
+
+def _lines(node: Path) -> Iterator[dict[str, Any]]:
+    """What a node has written, as `{"t", "step", "name", "value", ...}`."""
+    with (node / "metrics.jsonl").open() as file:
+        yield from map(json.loads, file)
 
 
 # --- the file of figures ----------------------------------------------------------------------------------------------------------------
@@ -32,11 +40,17 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Report:
-    """A document with its file of figures. `training`: names of figures of training episodes that are kept; `evaluations`: of others."""
+    """A document with its file of figures.
+
+    `training`: names of figures of training episodes that are kept; `evaluations`: of others; `agents`: of figures that agents write, kept
+    as means over all agents; `marks`: what else is made of a run, by name, from all that the environment server has written.
+    """
 
     document: Path
     training: Collection[str]
     evaluations: Collection[str]
+    agents: Collection[str] = ()
+    marks: Callable[[dict[str, Curve]], dict[str, Curve]] = lambda rows: {}
 
     @property
     def file(self) -> Path:
@@ -69,13 +83,13 @@ class Report:
         """Curves of one run. What ended after training counts as its last twentieth. The first one is left out: of the first episodes only
         those have ended that succeeded soon."""
         rows: dict[str, Curve] = {}
-        for line in (directory / "nodes" / "env-0" / "metrics.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            if row["name"] in {*self.training, *self.evaluations, "episodes"}:
-                rows.setdefault(row["name"], []).append((row["step"], row["value"]))
-        episodes = dict(rows.pop("episodes", []))
+        when: Curve = []
+        for row in _lines(directory / "nodes" / "env-0"):
+            rows.setdefault(row["name"], []).append((row["step"], row["value"]))
+            when.append((row["t"], row["step"]))
+        episodes = dict(rows.get("episodes", []))
         end = int(json.loads((directory / "config.json").read_text())["until"]["steps"])
-        curves = {name: curve for name, curve in rows.items() if name in self.evaluations}
+        curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows)
         for name in self.training:
             parts: dict[int, list[tuple[float, float]]] = {}
             for steps, value in rows.get(name, []):
@@ -85,7 +99,21 @@ class Report:
                 for part, windows in sorted(parts.items())
                 if part > 1 and sum(count for _, count in windows)
             ]
-        return curves
+        return curves | self._of_agents(directory, when, end)
+
+    def _of_agents(self, directory: Path, when: Curve, end: int) -> dict[str, Curve]:
+        """Means over the lines of all agents in each part. Agents count steps of their own: what the environment had played by then tells
+        the part."""
+        parts: dict[str, dict[int, list[float]]] = {}
+        for node in sorted((directory / "nodes").glob("agent-*")) if self.agents else ():
+            for row in _lines(node):
+                if row["name"] in self.agents:
+                    steps = float(np.interp(row["t"], *zip(*when, strict=True)))
+                    part = min(PARTS, max(1, -int(-steps * PARTS // end)))
+                    parts.setdefault(row["name"], {}).setdefault(part, []).append(row["value"])
+        return {
+            name: [(end * part // PARTS, float(np.mean(values))) for part, values in sorted(found.items())] for name, found in parts.items()
+        }
 
     def write(self, tables: dict[str, list[str]]) -> None:
         """Put each table into the document, between the two comments with its name; `ValueError` where they are missing."""

@@ -77,9 +77,11 @@ def options_class(identifier: str) -> type[Settings] | None:
     return MiniGridOptions if identifier.startswith(MINIGRID) else OWN.get(identifier)
 
 
-def plays_alone(identifier: str) -> bool:
+def plays_alone(settings: EnvironmentSettings) -> bool:
     """Whether every copy is played by one agent, whoever else takes part in the run."""
-    return identifier.startswith((MINIGRID, "gymnasium:"))
+    if settings.id.startswith(MINIGRID):
+        return _options(settings, MiniGridOptions).players == "one"
+    return settings.id.startswith("gymnasium:")
 
 
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
@@ -104,9 +106,12 @@ def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = 
     if settings.id.startswith(MINIGRID):
         _check_minigrid(settings)
         from env_server.minigrid.environment import VectorMiniGrid
+        from env_server.minigrid.shared import SharedMiniGrid
 
+        grid = _options(settings, MiniGridOptions)
+        kind = SharedMiniGrid if grid.players == "all" else VectorMiniGrid
         with _minigrid_problems(settings):
-            return VectorMiniGrid(_minigrid_name(settings), _options(settings, MiniGridOptions), agents, settings.copies, seed)
+            return kind(_minigrid_name(settings), grid, agents, settings.copies, seed)
     from env_server.adapters.parallel import CopiesOfParallel
 
     make = _maker(settings)
@@ -133,11 +138,16 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
         return Description(dict.fromkeys(agents, layout))
     if settings.id.startswith(MINIGRID):
         _check_minigrid(settings)
-        from env_server.minigrid import environment as grids
+        from env_server.minigrid import copies, shared
+        from env_server.minigrid.environment import enough
 
+        name, grid = _minigrid_name(settings), _options(settings, MiniGridOptions)
         with _minigrid_problems(settings):
-            grids.enough(agents, settings.copies)
-            return Description(dict.fromkeys(agents, grids.describe(_minigrid_name(settings), _options(settings, MiniGridOptions))))
+            if grid.players == "one":
+                enough(agents, settings.copies)
+            else:
+                shared.room(name, grid, len(agents))
+            return Description(dict.fromkeys(agents, copies.describe(name, grid)))
     from env_server.adapters.parallel import translations
 
     environment = _maker(settings)()
@@ -241,6 +251,7 @@ def _minigrid_problems(settings: EnvironmentSettings) -> Iterator[None]:
     """What MiniGrid refuses, with its place in the configuration."""
     from env_server.minigrid.environment import TooFewCopies
     from env_server.minigrid.making import ArgumentsRefused, NoSuchEnvironment
+    from env_server.minigrid.placing import NoRoom
 
     try:
         yield
@@ -250,6 +261,8 @@ def _minigrid_problems(settings: EnvironmentSettings) -> Iterator[None]:
         raise EnvironmentProblem(Problem((*_PLACE, "arguments"), str(error))) from error
     except TooFewCopies as error:
         raise EnvironmentProblem(Problem(("environment", "copies"), str(error))) from error
+    except NoRoom as error:
+        raise EnvironmentProblem(Problem(("agents", "count"), str(error))) from error
 
 
 def _maker(settings: EnvironmentSettings) -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from env_server import skills
 from env_server.contracts import EpisodeRecord
 from protocols.goal_space import GoalSpace
 
+RECENT = 100
+"""training episodes over which `return.recent` is the mean"""
 MOST_GOALS = 128
 """goals up to which each has figures of its own"""
 
@@ -88,6 +91,7 @@ class EpisodeStatistics:
     def __init__(self, space: GoalSpace | None) -> None:
         self._space = space
         self._window: list[EpisodeRecord] = []
+        self._recent: deque[float] = deque(maxlen=RECENT)
         self._own: list[EpisodeRecord] = []
         self._aligned: list[EpisodeRecord] = []
         self._wanted: list[tuple[int, int]] = []
@@ -113,18 +117,22 @@ class EpisodeStatistics:
             if not record.evaluation:
                 self.training += 1
                 self._window.append(record)
+                if not record.peer_lost:
+                    self._recent.append(sum(record.rewards))
             elif record.assigned:
                 self._aligned.append(record)
             else:
                 self._own.append(record)
 
     def window(self) -> dict[str, float]:
-        """Training figures since the last call, with the number of episodes as `episodes`, and, where there are goals, the entropy of those
-        that were pursued, `goals.pursued_entropy`."""
+        """Training figures since the last call, with the number of episodes as `episodes`; `return.recent`, the mean return of the last 100
+        episodes, once there are so many; and, where there are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
         records, self._window = self._window, []
         if not records:
             return {}
         values = {**figures(records, self._space), "episodes": float(len(records))}
+        if len(self._recent) == RECENT:
+            values["return.recent"] = float(np.mean(self._recent))
         whole = [record for record in records if not record.peer_lost]
         if self._space is not None and whole:
             values["goals.pursued_entropy"] = skills.pursued_entropy(whole, self._space)

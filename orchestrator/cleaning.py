@@ -61,8 +61,8 @@ def size_of(directory: Path) -> int:
 
 def remove(run: Run) -> None:
     """Remove the directory of a finished run. `ResourceError` where it goes on meanwhile, has processes, or can't be removed."""
+    from orchestrator.leftovers import remains
     from orchestrator.run_files import RunLock
-    from orchestrator.sweep import remains
 
     directory = run.directory
     if lock_held(directory) or not finished(read(directory)):

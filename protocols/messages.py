@@ -346,12 +346,14 @@ class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 class GridInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Parameters of `protocols.grids.Grids`: which grids an observation vector holds. First the egocentric one of side `partial`, then the
-    whole one of `width` times `height` cells; 0 where it holds no such grid."""
+    whole one of `width` times `height` cells; 0 where it holds no such grid. With `crowd`, the whole one is there twice, first with the
+    bodies of all agents, last with one's own alone."""
 
     width: Annotated[int, Meta(ge=0, le=1024)] = 0
     height: Annotated[int, Meta(ge=0, le=1024)] = 0
     partial: Annotated[int, Meta(ge=0, le=255)] = 0
     longest: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    crowd: bool = False
 
 
 class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -504,6 +506,38 @@ class Plan(Message):
 
     layout: Digest
     number: Count
+
+
+class GoalCall(Message):
+    """Agent -> neighbours: its teacher has proposed goals; who would pursue them? AM1.
+
+    Frames: `number[n] i8` (of the proposer's goals in this life), `copy[n] i4`, `episode[n] i8`, `goal[n] i4`.
+    """
+
+
+class GoalBid(Message):
+    """Neighbour -> caller: what it would give its own goal for. AM1, answers a `GoalCall`.
+
+    Frames: `number[n] i8` (that was called), `own[n] i8`, `goal[n] i4` (the bidder's), `value[n] f4`, `kept[n] f4` (what the called goal
+    and its own goal are worth to the bidder's policy).
+    """
+
+
+class GoalAward(Message):
+    """Caller -> bidder: each pursues the other's goal from now on, if it still can. AM1. Frames: `number[n] i8` (the caller's), `own[n]
+    i8` (the bidder's)."""
+
+
+class GoalReply(Message):
+    """Bidder -> caller: whether it takes the goal. AM1, answers a `GoalAward`. Frames: `number[n] i8`, `own[n] i8`, `taken[n] u1`."""
+
+
+class GoalReport(Message):
+    """Who pursued a neighbour's goal -> its proposer: what became of it. AM1; a goal whose report is lost teaches nobody.
+
+    Frames: `number[n] i8`, `duration[n] i4` (steps; 0: never pursued), `reached[n] u1`, `reward[n] f4` (the environment's, in the step that
+    ended it).
+    """
 
 
 class Marker(Message):
@@ -659,6 +693,11 @@ AnyMessage = (
     | CorrectionAck
     | Segment
     | Plan
+    | GoalCall
+    | GoalBid
+    | GoalAward
+    | GoalReply
+    | GoalReport
     | Marker
     | Average
     | Compressed

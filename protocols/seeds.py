@@ -32,6 +32,7 @@ class Stream(IntEnum):
     RETRIES = 14
     TEACHER = 15
     CURIOSITY = 16
+    TURNS = 17
 
 
 def sequence(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.SeedSequence:

@@ -47,6 +47,7 @@ WAYS: tuple[Way, ...] = (
     _way("env", "env", "agent", m.Joined, m.Refuse, m.Observation, m.Offer),
     _way("peer", "agent", "agent", m.Propose, m.ProposeAck, m.Trace, m.TraceAck),
     _way("peer", "agent", "agent", m.Correction, m.CorrectionAck, m.Segment, m.Plan),
+    _way("peer", "agent", "agent", m.GoalCall, m.GoalBid, m.GoalAward, m.GoalReply, m.GoalReport),
     _way("peer", "agent", "agent", m.Average, m.Compressed, m.ReplicaRequest, m.Replica, m.Share, m.Leave, m.Marker),
     _way("peer", "agent", "agent", m.LedgerDigest, m.LedgerPull, m.LedgerEntry),
 )

@@ -76,6 +76,7 @@ MEANING = {
     "GridInfo.width": "columns of the whole grid",
     "GridInfo.height": "rows of the whole grid",
     "GridInfo.partial": "side of the egocentric grid, in cells",
+    "GridInfo.crowd": "whether the same whole grid with everybody in it comes first",
     "Segment.layout": "digest of what the sender sees, does and may want",
     "Segment.version": "updates of the sender's policy",
     "Plan.layout": "digest of what the sender sees and does",

@@ -8,21 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent_node.contracts import Lender, Valuing
 from agent_node.exchange.averaging import Averaging
 from agent_node.exchange.experience import ExperienceSharing
 from agent_node.exchange.goals import GoalExchange
 from agent_node.exchange.hindsight import HindsightExchange
+from agent_node.exchange.lending import GoalLending
 from agent_node.exchange.neighbours import Neighbours
 from agent_node.exchange.plans import Plans
 from agent_node.exchange.statistics import StatisticsExchange
 from agent_node.parts import Parts
 from agent_node.persona import Persona
+from agent_node.settings import NegotiationSettings
 from protocols.errors import ConfigurationError
 from protocols.messages import Joined
 from protocols.negotiation.proposals import Negotiation
+from protocols.registry import create
 from protocols.seeds import Stream, generator, integer
 
 Arrays = dict[str, NDArray[Any]]
+_LIFE = 40
+"""bits for the numbers of one life's goals"""
 
 
 class Exchanges:
@@ -39,6 +45,7 @@ class Exchanges:
         self.averaging: Averaging | None = None
         self.statistics: StatisticsExchange | None = None
         self.plans: Plans | None = None
+        self.lending: GoalLending | None = None
         self._random = generator(persona.seed, persona.name, Stream.TRANSPORT, life)
         if parts.space is not None and parts.source is not None:
             self._talk_of_episodes(persona, parts, neighbours, max(4096, 4 * joined.copies), now)
@@ -73,6 +80,23 @@ class Exchanges:
         if settings.plans is not None and parts.world is not None:
             self.plans = Plans(settings.plans, persona.name, parts.world, parts.features, surroundings)
             neighbours.add(self.plans.machine, now)
+        negotiation = settings.negotiation
+        if negotiation is not None and negotiation.of_teachers:
+            self.lending = self._lending(negotiation, persona, parts)
+            neighbours.add(self.lending.machine, now)
+
+    @staticmethod
+    def _lending(settings: NegotiationSettings, persona: Persona, parts: Parts) -> GoalLending:
+        """Goals that change hands; `ConfigurationError` where there are none, or nobody who knows what they are worth."""
+        teacher, learner = parts.teacher, parts.learner
+        if teacher is None or not isinstance(teacher, Lender):
+            raise ConfigurationError(f"exchange.negotiation: {settings.kind} is about goals of a teacher, and agents.teacher sets none")
+        if not isinstance(learner, Valuing):
+            raise ConfigurationError(f"exchange.negotiation: {settings.kind} asks what a goal is worth, which this learner can't say")
+        first = persona.incarnation << _LIFE
+        make = create("negotiation", settings)
+        lending: GoalLending = make(settings, persona.name, persona.surroundings.everybody, teacher, learner, parts.encodings, first)
+        return lending
 
     def _talk_of_episodes(self, persona: Persona, parts: Parts, neighbours: Neighbours, remembered: int, now: float) -> None:
         """Goals before an episode, traces after it; as many episodes as `remembered` are kept in mind."""
@@ -111,7 +135,7 @@ class Exchanges:
         values: dict[str, float] = {}
         if self.averaging is not None:
             values["consensus.mass"] = self.averaging.machine.mass
-        for exchange in (self.goals, self.hindsight, self.statistics, self.plans, self.experience):
+        for exchange in (self.goals, self.hindsight, self.statistics, self.plans, self.experience, self.lending):
             if exchange is not None:
                 values |= exchange.figures()
         return values

@@ -19,6 +19,11 @@ from protocols.messages import (
     Compressed,
     Correction,
     CorrectionAck,
+    GoalAward,
+    GoalBid,
+    GoalCall,
+    GoalReply,
+    GoalReport,
     Leave,
     LedgerDigest,
     LedgerEntry,
@@ -35,6 +40,7 @@ from protocols.messages import (
     Trace,
     TraceAck,
 )
+from protocols.negotiation.contract_net import ContractNet
 from protocols.negotiation.proposals import Negotiation
 from protocols.plans import PlanExchange
 from protocols.segments import SegmentExchange
@@ -50,6 +56,11 @@ _TAKES: dict[type[Message], type | tuple[type, ...]] = {
     CorrectionAck: CorrectionExchange,
     Segment: SegmentExchange,
     Plan: PlanExchange,
+    GoalCall: ContractNet,
+    GoalBid: ContractNet,
+    GoalAward: ContractNet,
+    GoalReply: ContractNet,
+    GoalReport: ContractNet,
     Average: (Averager, StatisticsConsensus),
     Compressed: Averager,
     ReplicaRequest: Averager,

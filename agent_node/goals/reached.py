@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array
-from protocols.grids import AGENT, CHANNELS
+from protocols.grids import AGENT, AHEAD, CHANNELS
 
 Reached = Callable[[Array, Array, NDArray[np.int64]], NDArray[np.bool_]]
 """from cells now and when the goal was set, both `[n, 3 W H]` indexed [x][y][channel], and goals `[n]`, cell g = x H + y"""
@@ -31,6 +31,30 @@ def occupied(cells: Array, snapshot: Array, goals: NDArray[np.int64]) -> NDArray
     """Whether the agent stands on the goal's cell."""
     there: NDArray[np.bool_] = _codes(cells, goals)[:, 0] == AGENT
     return there
+
+
+class OwnDeeds:
+    """Whether the agent may have changed its goal's cell by its last step: the step has changed the cell, and it is where the agent is,
+    where it was before, or what it had ahead then. What others do elsewhere is not its deed, nor is what they did earlier."""
+
+    def __init__(self, width: int, height: int) -> None:
+        x, y = np.meshgrid(np.arange(width), np.arange(height), indexing="ij")
+        inside = [(x + dx).clip(0, width - 1) * height + (y + dy).clip(0, height - 1) for dx, dy in AHEAD]
+        self._ahead = np.stack([cells.reshape(-1) for cells in inside], axis=1)
+        """`[W H, 4]`: the cell ahead of each, in each direction"""
+
+    def __call__(self, cells: Array, before: Array, goals: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """`[n]`, from cells now and before the last step, both `[n, 3 W H]`, and goals `[n]`."""
+        here, there = self._agent(cells), self._agent(before)
+        direction = _codes(before, there)[:, 2] % len(AHEAD)
+        own: NDArray[np.bool_] = (goals == here) | (goals == there) | (goals == self._ahead[there, direction])
+        return own & changed(cells, before, goals)
+
+    @staticmethod
+    def _agent(cells: Array) -> NDArray[np.int64]:
+        """`[n]`: the number of the agent's cell; 0 where there is none."""
+        places: NDArray[np.int64] = (cells[:, ::CHANNELS] == AGENT).argmax(axis=1)
+        return places
 
 
 RULES: dict[str, Reached] = {"changed": changed, "position": occupied}

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Frame, Metrics, Setting
+from agent_node.contracts import Array, Batch, Frame, Metrics, Outcome, Setting
 from agent_node.goals.clocks import Ended, GoalClocks
 from agent_node.goals.difficulty import Difficulty
-from agent_node.goals.reached import RULES
+from agent_node.goals.lending import Lending
+from agent_node.goals.reached import RULES, OwnDeeds
 from agent_node.learners.grid_networks import TeacherNetwork
 from agent_node.learners.networks import flatten, restore
 from agent_node.learners.rmsprop import RMSProp, remaining
@@ -56,14 +57,13 @@ class AmigoTeacher:
         generator = torch.Generator().manual_seed(initial)
         self.network = TeacherNetwork(self.part, generator, settings.orientation == "transposed")
         self.vector, self.gradient = flatten(self.network)
-        self.optimiser = RMSProp(
-            self.vector, self.gradient, settings.learning_rate, settings.gradient_norm,
-            settings.decay, settings.epsilon, settings.momentum,
-        )  # fmt: skip
+        self.optimiser = RMSProp.of(settings, self.vector, self.gradient)
         self.frames = 0
         """own steps that the policy has learnt from"""
         self.updates = 0
-        self.clocks = GoalClocks(copies, 3 * self.goal_length, RULES[settings.reached], settings.boundary)
+        own = OwnDeeds(self.part.width, self.part.height) if (settings.reached, settings.changed_by) == ("changed", "own") else None
+        self.clocks = GoalClocks(copies, 3 * self.goal_length, RULES[settings.reached], settings.boundary, own)
+        self.lending = Lending(self.clocks, MOST_BATCHES * settings.batch_size)
         self._explore = torch.Generator().manual_seed(seed)
         self._evaluate = torch.Generator().manual_seed(seed + 1)
         self._queue: dict[str, Array] = self._empty()
@@ -87,8 +87,12 @@ class AmigoTeacher:
         paid = self._paid(self.clocks.duration)
         reward, late = np.where(step.reached, paid, 0), np.where(step.late, paid, 0)
         self._remember(step.ended)
-        if len(step.wanting):
-            self._propose(step.wanting, cells[step.wanting], (frame.flags[step.wanting] & Flag.EVALUATION) != 0)
+        wanting = step.wanting
+        borrowing = self.lending.apply(cells, frame.continuous & step.going_on)
+        if len(borrowing):
+            wanting = np.setdiff1d(wanting, borrowing)
+        if len(wanting):
+            self._propose(wanting, cells[wanting], (frame.flags[wanting] & Flag.EVALUATION) != 0)
         return Setting(self.clocks.goal.copy(), reward, late)
 
     def _paid(self, duration: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -108,12 +112,41 @@ class AmigoTeacher:
         self.clocks.set(rows, cells, goals.numpy(), chance.numpy(), evaluation)
 
     def _remember(self, ended: Ended) -> None:
-        own = ~ended.evaluation
-        if not own.any():
-            return
+        self.lending.ended(ended)
+        own = ~ended.evaluation & ~ended.borrowed
+        if own.any():
+            self._append({name: getattr(ended, name)[own] for name in _QUEUE})
+
+    def _append(self, goals: Mapping[str, Array]) -> None:
         most = MOST_BATCHES * self.settings.batch_size
         for name in _QUEUE:
-            self._queue[name] = np.concatenate([self._queue[name], getattr(ended, name)[own]])[-most:]
+            self._queue[name] = np.concatenate([self._queue[name], goals[name].astype(self._queue[name].dtype)])[-most:]
+
+    # --- goals that change hands ------------------------------------------------------------------------------------------------------
+
+    def lendable(self) -> NDArray[np.int64]:
+        """`[K]` numbers of the own goals in force in training; -1 where there is none."""
+        return self.lending.lendable()
+
+    def in_force(self) -> NDArray[np.int64]:
+        """`[K]` goals in force."""
+        return self.clocks.goal
+
+    def borrow(self, row: int, goal: int, given: int) -> None:
+        """From the next tick on the policy pursues `goal` in that row, and somebody else the own goal `given`."""
+        self.lending.borrow(row, goal, given)
+
+    def returned(self) -> list[tuple[int, Outcome]]:
+        """Borrowed goals that have ended since the last call, by row."""
+        return self.lending.returned()
+
+    def told(self, number: int, outcome: Outcome) -> None:
+        """What became of an own goal that was away; of one that nobody pursued nothing is learnt, nor of what can't be."""
+        proposal = self.lending.take_back(number)
+        if proposal is None or not 1 <= outcome.duration <= self.longest:
+            return
+        values = {"goal": proposal.goal, "log_probability": proposal.log_probability, **outcome._asdict()}
+        self._append({name: np.array([value]) for name, value in values.items()} | {"snapshot": proposal.snapshot[None]})
 
     # --- learning ---------------------------------------------------------------------------------------------------------------------
 

@@ -77,11 +77,10 @@ class CellEmbedding(nn.Module):
         return torch.cat([functional.embedding(codes[:, -2], self.objects), functional.embedding(codes[:, -1], self.colours)], dim=1)
 
     def own_cell(self, codes: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """`[n, 10]`: the embedded cell of the agent, the one with its own code; where there is none, the middle of the lowest row, from
-        where it looks in its egocentric view."""
+        """`[n, 10]`: the embedded cell of the agent, the one with its own code (others have another colour); where there is none, the
+        middle of the lowest row, from where it looks in its egocentric view."""
         width, height = self.part.width, self.part.height
-        kinds = codes[:, :-2:CHANNELS]
-        there = kinds == AGENT
+        there = (codes[:, :-2:CHANNELS] == AGENT) & (codes[:, 1:-2:CHANNELS] == 0)
         place = torch.where(there.any(dim=1), there.int().argmax(dim=1), (width // 2) * height + height - 1)
         return cells.flatten(1, 2)[torch.arange(len(codes), device=codes.device), place]
 

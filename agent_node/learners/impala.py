@@ -44,10 +44,7 @@ class IMPALA:
         network = ActorCritic(settings.network, interface, settings.hidden, settings.memory, self.head.width, generator)
         self.network = network.to(self.device)
         self.vector, self.gradient = flatten(self.network)
-        self.optimiser = RMSProp(
-            self.vector, self.gradient, settings.learning_rate, settings.gradient_norm,
-            settings.decay, settings.epsilon, settings.momentum,
-        )  # fmt: skip
+        self.optimiser = RMSProp.of(settings, self.vector, self.gradient)
         self.frames = 0
         """own steps learnt from"""
         self.updates = 0
@@ -78,6 +75,14 @@ class IMPALA:
                 extras["log_probability"] = self.head.log_probability(distribution, actions).cpu().numpy()
         discrete = not actions.is_floating_point()
         return Choice(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
+
+    def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
+        """V(s, g) `[n]`; `ValueError` with LSTM layers, since it would depend on what went before."""
+        if self.settings.memory:
+            raise ValueError("what a goal is worth depends on the policy's memory")
+        with torch.inference_mode():
+            _, values = self.network.heads(self.network.trunk(policy_inputs(observations, goals, self.device)))
+        return np.asarray(values.squeeze(-1).cpu().numpy(), np.float32)
 
     def learn(self, batch: Batch) -> Metrics:
         """One gradient step for each part of one rollout `[T, K, ...]`. Metrics, as means over these: `loss.policy` and `loss.value` (of

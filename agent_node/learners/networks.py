@@ -163,8 +163,8 @@ class Adam:
         self.steps = 0
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Move the parameters by the gradient, and clear it."""
+    def step(self, share: float = 1.0) -> None:
+        """Move the parameters by the gradient at `share` of the rate, and clear it."""
         self.steps += 1
         scale = self.norm / (torch.linalg.vector_norm(self.gradient) + 1e-8)
         self.gradient.mul_(scale.clamp_(max=1.0))
@@ -172,7 +172,7 @@ class Adam:
         self.second.mul_(0.999).addcmul_(self.gradient, self.gradient, value=0.001)
         correction = (1 - 0.999**self.steps) ** 0.5
         denominator = self.second.sqrt().add_(1e-8 * correction)
-        self.vector.addcdiv_(self.first, denominator, value=-self.rate * correction / (1 - 0.9**self.steps))
+        self.vector.addcdiv_(self.first, denominator, value=-share * self.rate * correction / (1 - 0.9**self.steps))
         self.gradient.zero_()
 
     def state(self, name: str) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@
     policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
     value loss = mean (V(s) - (A_t + V_before(s_t)))^2
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
+    a rollout is left as soon as the KL of a minibatch is above `divergence_limit`
 
 Steps of weight 0 are left out (somebody else acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
@@ -27,6 +28,7 @@ from agent_node.devices import device_of
 from agent_node.learners.architectures import network_of
 from agent_node.learners.heads import head_of
 from agent_node.learners.networks import Adam, policy_inputs, restore
+from agent_node.learners.rmsprop import remaining
 from agent_node.settings import PPOSettings
 
 _GREATEST_BETA = 100.0
@@ -52,6 +54,8 @@ class PPO:
         }
         self.divergence_weight = settings.divergence_weight
         self.updates = 0
+        self.frames = 0
+        """own steps learnt from"""
         self._explore = torch.Generator().manual_seed(seed)
         self._evaluate = torch.Generator().manual_seed(seed + 1)
         self._shuffle = np.random.default_rng(seed)
@@ -69,10 +73,16 @@ class PPO:
         discrete = not actions.is_floating_point()
         return Choice(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
 
+    def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
+        """V(s, g) `[n]`."""
+        with torch.inference_mode():
+            values: NDArray[np.float32] = self.value(policy_inputs(observations, goals, self.device)).squeeze(1).cpu().numpy()
+        return values
+
     def learn(self, batch: Batch) -> Metrics:
         """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
         ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'
-        variance that V explained before) and `samples`."""
+        variance that V explained before), `epochs` (gone through, the last one perhaps in part), `rate` and `samples`."""
         batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=-1)
         following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
@@ -90,21 +100,31 @@ class PPO:
         with torch.no_grad():
             before = self.head.parameters(self.policy(inputs))
 
-        rows = len(inputs)
-        parts = max(1, round(rows / self.settings.minibatch))
-        for _ in range(self.settings.epochs):
-            order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
-            seen = [
-                self._step(*(array.index_select(0, part) for array in (inputs, action, behaviour, advantage, target, before)))
-                for part in order.tensor_split(parts)
-            ]
+        share = remaining(self.frames, self.settings.decay_steps)
+        epochs, seen = self._epochs((inputs, action, behaviour, advantage, target, before), share)
         last = torch.stack(seen).mean(dim=0).tolist()
         self._adapt(last[3])
         self.updates += 1
+        self.frames += len(inputs)
         names = ("loss.policy", "loss.value", "entropy", "divergence", "clipped")
         return dict(zip(names, last, strict=True)) | {
-            "value": value.mean().item(), "explained": explained.item(), "samples": float(rows)
+            "value": value.mean().item(), "explained": explained.item(), "epochs": float(epochs),
+            "rate": share * self.settings.learning_rate, "samples": float(len(inputs)),
         }  # fmt: skip
+
+    def _epochs(self, arrays: tuple[torch.Tensor, ...], share: float) -> tuple[int, list[torch.Tensor]]:
+        """Learn from `arrays`, each `[rows, ...]`, at `share` of the rate: epochs begun, and what the minibatches of the last one gave."""
+        rows, limit = len(arrays[0]), self.settings.divergence_limit
+        parts = max(1, round(rows / self.settings.minibatch))
+        seen: list[torch.Tensor] = []
+        for epoch in range(1, self.settings.epochs + 1):
+            order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
+            seen = []
+            for part in order.tensor_split(parts):
+                seen.append(self._step(share, *(array.index_select(0, part) for array in arrays)))
+                if limit is not None and seen[-1][3] > limit:
+                    return epoch, seen
+        return self.settings.epochs, seen
 
     def advantages(self, batch: Batch, value: torch.Tensor, next_value: torch.Tensor) -> torch.Tensor:
         """A_t `[T, K]` from V(s_t) and V(s_{t+1}), both `[T, K]`."""
@@ -124,6 +144,7 @@ class PPO:
 
     def _step(
         self,
+        share: float,
         inputs: torch.Tensor,
         action: torch.Tensor,
         behaviour: torch.Tensor,
@@ -140,11 +161,11 @@ class PPO:
         divergence = self.head.divergence(before, distribution).mean()
         loss: torch.Tensor = policy_loss + self.divergence_weight * divergence - settings.entropy * entropy
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimisers["policy_adam"].step()
+        self.optimisers["policy_adam"].step(share)
 
         value_loss = (self.value(inputs).squeeze(1) - target).square().mean()
         value_loss.backward()
-        self.optimisers["value_adam"].step()
+        self.optimisers["value_adam"].step(share)
         clipped = (ratio != bounded).float().mean()
         return torch.stack([policy_loss, value_loss, entropy, divergence, clipped]).detach()
 
@@ -162,8 +183,9 @@ class PPO:
         """Nothing follows from an average: the vectors are the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Networks, Adam's moments, beta, the number of updates."""
-        state = {"policy": self.policy.vector, "value": self.value.vector, "updates": torch.tensor([self.updates])}
+        """Networks, Adam's moments, beta, the numbers of updates and of steps learnt from."""
+        state = {"policy": self.policy.vector, "value": self.value.vector}
+        state |= {"updates": torch.tensor([self.updates]), "frames": torch.tensor([self.frames])}
         state["divergence_weight"] = torch.tensor([self.divergence_weight], dtype=torch.float64)
         for name, optimiser in self.optimisers.items():
             state |= optimiser.state(name)
@@ -174,7 +196,8 @@ class PPO:
         restore({"policy": self.policy.vector, "value": self.value.vector}, state)
         for name, optimiser in self.optimisers.items():
             optimiser.load(name, state)
-        if "divergence_weight" not in state or "updates" not in state:
-            raise ValueError("divergence_weight or updates is missing in the state")
+        missing = {"divergence_weight", "updates", "frames"} - state.keys()
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))} is missing in the state")
         self.divergence_weight = float(state["divergence_weight"][0])
-        self.updates = int(state["updates"][0])
+        self.updates, self.frames = int(state["updates"][0]), int(state["frames"][0])

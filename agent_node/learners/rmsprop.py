@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 
 from agent_node.learners.networks import restore
+from agent_node.settings import RMSPropSettings
 
 
 class RMSProp:
@@ -27,6 +29,11 @@ class RMSProp:
         self.decay, self.epsilon, self.momentum = decay, epsilon, momentum
         self.mean_square = torch.zeros_like(vector)
         self.velocity = torch.zeros_like(vector if momentum else vector[:0])
+
+    @classmethod
+    def of(cls, settings: RMSPropSettings, vector: torch.Tensor, gradient: torch.Tensor) -> Self:
+        """As `settings` have it; `decay_steps` is left to who calls `step`, by its `share`."""
+        return cls(vector, gradient, settings.learning_rate, settings.gradient_norm, settings.decay, settings.epsilon, settings.momentum)
 
     @torch.no_grad()
     def step(self, share: float = 1.0) -> float:

@@ -20,7 +20,8 @@ from .learners import (
     RolloutSettings,
     SACSettings,
 )
-from .negotiation import CoordinationGameSettings, NegotiationSettings
+from .negotiation import ContractNetSettings, CoordinationGameSettings, NegotiationSettings
+from .optimisers import RMSPropSettings
 from .optimism import BonusSettings, HallucinationSettings, OptimismSettings, ThompsonSettings
 from .types import Device
 from .world_models import EnsembleSettings, ImaginarySettings, WorldModelSettings
@@ -55,6 +56,7 @@ __all__ = [
     "BufferSettings",
     "CompressionSettings",
     "ConsensusSettings",
+    "ContractNetSettings",
     "CoordinationGameSettings",
     "CuriositySettings",
     "Device",
@@ -82,6 +84,7 @@ __all__ = [
     "PPOSettings",
     "PartnerCorrection",
     "PlanSettings",
+    "RMSPropSettings",
     "RNDSettings",
     "ReplaySettings",
     "RolloutSettings",

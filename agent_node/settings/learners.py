@@ -9,6 +9,7 @@ from pydantic import Field
 from protocols.registry import register
 from protocols.settings import Probability, Settings
 
+from .optimisers import RMSPropSettings
 from .types import Device, NotNegative, Positive, Widths
 
 
@@ -18,8 +19,8 @@ class LearnerSettings(Settings):
     groups: ClassVar[tuple[str, ...]] = ("critic",)
     """names of the learner's parameter groups, which consensus may average"""
     abilities: ClassVar[tuple[str, ...]] = ()
-    """what it can do besides: probabilities (`contracts.Probabilities`), surprise (`contracts.Surprise`), optimism (it takes what
-    `world_models.optimism` notes beside transitions)"""
+    """what it can do besides: probabilities (`contracts.Probabilities`), surprise (`contracts.Surprise`), values (`contracts.Valuing`),
+    optimism (it takes what `world_models.optimism` notes beside transitions)"""
     kind: str
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
@@ -117,6 +118,7 @@ class PPOSettings(RolloutSettings):
     """Proximal policy optimisation, with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    abilities: ClassVar[tuple[str, ...]] = ("values",)
     kind: Literal["ppo"] = "ppo"
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -138,43 +140,36 @@ class PPOSettings(RolloutSettings):
     """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
     divergence_target: Positive = 0.01
     """nats: where the adapted beta is to keep the divergence"""
+    divergence_limit: Positive | None = None
+    """nats: a rollout is left as soon as a minibatch finds the policy further from what it was; null: all epochs are made"""
+    decay_steps: Annotated[int, Field(ge=1)] | None = None
+    """own training steps within which the step size falls to 0, linearly; null: it stays"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
     network: Network = "auto"
     """mlp: tanh layers; grid: convolutions over the cells of a grid, and `hidden` behind them (ReLU); auto: grid where a grid is seen"""
 
 
-class IMPALASettings(RolloutSettings):
+class IMPALASettings(RMSPropSettings, RolloutSettings):
     """Actor-critic with V-trace: one gradient update for every few copies' rollouts, each of which is used once."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
+    abilities: ClassVar[tuple[str, ...]] = ("values",)
     kind: Literal["impala"] = "impala"
     steps: Annotated[int, Field(ge=1, le=100_000)] = 100
     """T: step messages in one rollout"""
     rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
     """B: copies in one gradient update, about: the rollout of K copies is cut into K / B equal parts, learnt from one after the other"""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    """step size of RMSProp"""
-    decay_steps: Annotated[int, Field(ge=1)] | None = None
-    """own training steps within which the step size falls to 0, linearly; null: it stays"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
     hidden: Widths = [256, 256]
     """widths of the hidden layers (ReLU), behind the convolutions of a grid"""
-    gradient_norm: Positive = 40.0
-    """gradients are scaled down to this norm"""
     entropy: NotNegative = 0.0005
     """weight of the policy's entropy"""
     baseline: NotNegative = 0.5
     """weight of the value function's loss"""
     importance_clip: Positive = 1.0
     """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """of RMSProp's mean square"""
-    epsilon: Positive = 0.01
-    """RMSProp divides by the root of the mean square plus this"""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """of RMSProp"""
     memory: Annotated[int, Field(ge=0, le=8)] = 0
     """LSTM layers behind the hidden ones, as wide as the last of these; 0: none"""
     network: Network = "auto"

@@ -1,20 +1,22 @@
-"""Negotiations: how goals are agreed on before an episode."""
+"""Negotiations: how goals are agreed on, before an episode or while it goes on."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from protocols.registry import register
 from protocols.settings import Duration, Settings
 
-from .types import Positive
+from .types import NotNegative, Positive
 
 
 class NegotiationSettings(Settings):
     """What every negotiation has in common."""
 
+    of_teachers: ClassVar[bool] = False
+    """whether it is about goals that teachers set while an episode goes on; else about the environment's, before it begins"""
     kind: str
     deadline: Annotated[Duration, Field(gt=0)] = 1.0
     """after it both sides go on with goals of their own, and the episode does not count as negotiated"""
@@ -42,4 +44,16 @@ class CoordinationGameSettings(NegotiationSettings):
     """forgetting: random parts of equal size that each time it is cut into; the table moves after every part"""
 
 
+class ContractNetSettings(NegotiationSettings):
+    """Neighbours bid for the goals that an agent's teacher proposes, and give their own for them (Smith 1980)."""
+
+    of_teachers: ClassVar[bool] = True
+    kind: Literal["contract_net"] = "contract_net"
+    deadline: Annotated[Duration, Field(gt=0)] = 0.2
+    """bids, and the answer to an award, are waited for no longer; everybody pursues its own goal meanwhile"""
+    margin: NotNegative = 0.0
+    """two goals change hands where that raises the sum of what the two policies expect of them by more than this"""
+
+
+register("negotiation", "contract_net", ContractNetSettings, "agent_node.exchange.lending:GoalLending")
 register("negotiation", "coordination_game", CoordinationGameSettings, "agent_node.goals.coordination_game:CoordinationGame")

@@ -9,10 +9,11 @@ from pydantic import Field
 from protocols.registry import Registered, register
 
 from .difficulty import DifficultySettings, TeacherSettings, ThresholdSettings
-from .types import NotNegative, Positive
+from .optimisers import RMSPropSettings
+from .types import NotNegative
 
 
-class AmigoTeacherSettings(TeacherSettings):
+class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """Adversarially motivated intrinsic goals: a second policy that is paid for goals which the first reaches, but not easily."""
 
     kind: Literal["amigo"] = "amigo"
@@ -20,6 +21,9 @@ class AmigoTeacherSettings(TeacherSettings):
     """what makes a goal hard enough, and how that changes"""
     reached: Literal["changed", "position"] = "changed"
     """a goal is reached when its cell's content has changed since it was set, or when the agent is on it"""
+    changed_by: Literal["own", "anybody"] = "own"
+    """whose changes reach a goal, where others are in the grid, or things that move on their own. own: what the agent's last step changed
+    where it is, was, or had ahead; anybody: all changes"""
     boundary: Literal["terminal_grid", "reset_grid", "ignored"] = "terminal_grid"
     """what a goal is compared with at an episode's last step: the grid in which it ended; the first one of the next episode, as published
     (cells that differ between layouts then count); nothing, the goal is not reached there"""
@@ -31,20 +35,10 @@ class AmigoTeacherSettings(TeacherSettings):
     """goals that have ended in one update of the teacher"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.002
     """step size of RMSProp"""
-    decay_steps: Annotated[int, Field(ge=1)] | None = None
-    """own training steps within which the step size falls to 0, linearly; null: it stays"""
     entropy: NotNegative = 0.05
     """weight of the entropy of the goals' distribution"""
     baseline: NotNegative = 0.5
     """weight of the value function's loss"""
-    gradient_norm: Positive = 40.0
-    """gradients are scaled down to this norm"""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """of RMSProp's mean square"""
-    epsilon: Positive = 0.01
-    """RMSProp divides by the root of the mean square plus this"""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """of RMSProp"""
     orientation: Literal["aligned", "transposed"] = "aligned"
     """transposed: the number computed at (x, y) means another cell, as in the published code (on square grids (y, x)); for comparison"""
 

@@ -73,9 +73,11 @@ def grids(environment: MiniGridEnv, options: MiniGridOptions) -> Grids:
     environment.reset(seed=options.layout_seed)
     side = environment.agent_view_size
     partial = GridPart(0, side, side) if options.view != "full" else None
-    start = 0 if partial is None else partial.stop
-    full = GridPart(start, environment.width, environment.height) if options.view != "partial" else None
-    return Grids(partial, full, int(environment.max_steps))
+    width, height = environment.width, environment.height
+    crowd = GridPart(0, width, height) if options.view == "full" and options.players == "all" else None
+    before = partial or crowd
+    full = GridPart(before.stop if before else 0, width, height) if options.view != "partial" else None
+    return Grids(partial, full, int(environment.max_steps), crowd)
 
 
 def layout(environment: MiniGridEnv, options: MiniGridOptions) -> Layout:

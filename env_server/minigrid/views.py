@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.grids import CHANNELS, WALL
+from protocols.grids import AHEAD, CHANNELS, WALL
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 OUTSIDE = (WALL, 5, 0)
 """a grey wall, as all around the grid"""
-_AHEAD = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
-"""one cell ahead (x, y), for each direction: right, down, left, up"""
 
 
 class EgocentricViews:
@@ -36,7 +34,7 @@ class EgocentricViews:
         self._first = np.arange(copies) * columns * rows + side * rows + side
         """where the cell (0, 0) of each copy lies, of all cells in a row"""
         self._rows = rows
-        self._from_agent = np.array([self._offsets(ahead, side, rows) for ahead in _AHEAD])
+        self._from_agent = np.array([self._offsets(ahead, side, rows) for ahead in np.array(AHEAD)])
 
     @staticmethod
     def _offsets(ahead: NDArray[np.int64], side: int, rows: int) -> NDArray[np.int64]:

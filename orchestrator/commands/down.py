@@ -54,7 +54,7 @@ def _stop(settings: Options, run: Run, grace: float, now: bool) -> dict[str, Any
     """End one run and report: how, in what time, and what is left."""
     from orchestrator import runs
     from orchestrator.launch.engines import clean_up
-    from orchestrator.sweep import remains
+    from orchestrator.leftovers import remains
 
     began = time.monotonic()
     how = "had ended already"

@@ -59,7 +59,7 @@ def show(
     if form not in (Format.TEXT, Format.JSON):
         raise UsageError(f"show: --format {form.value} draws a CONFIG; a RUN has text and json (its own configuration: RUN/config.yaml)")
     if plots:
-        from orchestrator.plots import draw
+        from orchestrator.pictures.run import draw
 
         drawn = draw(settings.find(what).directory)
         print_text("".join(f"{path}\n" for path in drawn) or "nothing was measured yet that could be drawn\n")
@@ -74,14 +74,15 @@ def show(
 
 
 def _configuration(settings: Options, path: Path, overrides: list[str], form: Format) -> None:
-    from orchestrator import configuration, drawing
+    from orchestrator import configuration
+    from orchestrator.pictures import dry_run, formats
 
     loaded = configuration.load(path, overrides, {})
     width = max(60, settings.console().width)
     if form is Format.TEXT:
-        print_text(drawing.dry_run_text(loaded.configuration, width))
+        print_text(dry_run.dry_run_text(loaded.configuration, width))
         return
-    draw = {Format.SVG: drawing.to_svg, Format.DOT: drawing.to_dot, Format.MERMAID: drawing.to_mermaid, Format.JSON: drawing.to_json}
+    draw = {Format.SVG: formats.to_svg, Format.DOT: formats.to_dot, Format.MERMAID: formats.to_mermaid, Format.JSON: formats.to_json}
     print_text(draw[form](loaded.configuration))
 
 

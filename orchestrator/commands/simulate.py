@@ -85,7 +85,7 @@ def simulate(
     elif settings.verbosity >= 0:
         _print(settings, outcome)
     if picture is not None:
-        from orchestrator.curves import to_svg
+        from orchestrator.pictures.disagreement import to_svg
 
         try:
             picture.write_text(to_svg(outcome.curve, f"{outcome.agents} agents, {outcome.topology}, {outcome.mode}"), encoding="utf-8")
@@ -99,8 +99,8 @@ def _print(settings: Options, outcome: Outcome) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.curves import text_plot
     from orchestrator.live import figures
+    from orchestrator.pictures.disagreement import text_plot
 
     console = settings.console()
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

@@ -41,9 +41,9 @@ def topology(
         raise UsageError(f"topology: {output} is no SVG file, and only those are drawn; write {output.with_suffix('.svg')}")
     from orchestrator import configuration
     from orchestrator.graph_facts import fact_lines, graph_facts, neighbour_lines
-    from orchestrator.graph_picture import DRAWN, picture
-    from orchestrator.picture import DRAWN as SMALL
-    from orchestrator.picture import text_picture
+    from orchestrator.pictures.graph import DRAWN, picture
+    from orchestrator.pictures.graph_text import DRAWN as SMALL
+    from orchestrator.pictures.graph_text import text_picture
     from protocols.topology import build
     from protocols.topology.graph import make_graph
 

@@ -92,12 +92,12 @@ def _load(config: Path, overrides: list[str], seed: int | None) -> Loaded:
 
 
 def _draw(settings: Options, loaded: Loaded) -> None:
-    from orchestrator import drawing
+    from orchestrator.pictures import dry_run, formats
 
     if settings.json:
-        print_text(drawing.to_json(loaded.configuration))
+        print_text(formats.to_json(loaded.configuration))
         return
-    print_text(drawing.dry_run_text(loaded.configuration, max(60, settings.console().width)))
+    print_text(dry_run.dry_run_text(loaded.configuration, max(60, settings.console().width)))
     print_text("nothing was started")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
 from orchestrator.config import Configuration
+from orchestrator.json_schema import FileSchema, text_of
 
 
-class _Schema(GenerateJsonSchema):
+class _Schema(FileSchema):
     """Components as one rule per kind: an editor then speaks of the chosen component only, not of all that might have been meant."""
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
@@ -20,12 +20,6 @@ class _Schema(GenerateJsonSchema):
             {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": choice} for kind, choice in choices.items()
         ]
         return {"type": "object", "properties": {"kind": {"enum": list(choices)}}, "allOf": rules}
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        written = super().default_schema(schema)
-        if isinstance(written.get("default"), dict):
-            del written["default"]  # whole sections are described by their own keys
-        return written
 
     def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         written = super().generate(schema, mode)
@@ -36,11 +30,7 @@ class _Schema(GenerateJsonSchema):
             **written["properties"],
             "extends": {"type": "string", "description": "a file of defaults: maps are merged, lists replaced; relative to this file"},
         }
-        return {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            **written,
-            "anyOf": [{"required": required, "properties": within}, {"required": ["extends"]}],
-        }
+        return {**written, "anyOf": [{"required": required, "properties": within}, {"required": ["extends"]}]}
 
 
 def schema() -> dict[str, Any]:
@@ -51,4 +41,4 @@ def schema() -> dict[str, Any]:
 
 def schema_text() -> str:
     """The schema as committed in `configs/schema.json`."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return text_of(schema())

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.configuration.resolved import flow
+from protocols.faults.settings import Operator
 from protocols.settings import Duration, Settings
 
 MOST_SEEDS = 10_000
@@ -159,7 +160,7 @@ class Expectation(Settings):
     """labels of the group; factors that are not named are taken together"""
     relative_to: dict[str, Label] | None = None
     """labels in which a second group differs: the figure is the ratio of the first to the second (of `difference`: first minus second)"""
-    op: Literal["==", "!=", "<", "<=", ">", ">="]
+    op: Operator
     """how the figure is compared with `value`"""
     value: Annotated[float, Field(allow_inf_nan=False)]
     """what it is compared with"""

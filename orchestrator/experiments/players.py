@@ -25,9 +25,9 @@ from orchestrator.commands.prepare import prepare_resume, prepare_run
 from orchestrator.commands.up import failure_tail
 from orchestrator.experiments.cells import Cell
 from orchestrator.launch.engines import clean_up
+from orchestrator.leftovers import MARK, sweep
 from orchestrator.run_files import write_json
 from orchestrator.run_server.detached import start_detached
-from orchestrator.sweep import MARK, sweep
 from protocols.errors import ExitCode, MurmurationError
 
 LEASH = 1.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.expectations import OPERATORS
 from orchestrator.experiments.design import Design, Expectation
 from orchestrator.statistics.aggregates import Aggregate, interquartile_mean, mean, median
 from orchestrator.statistics.bootstrap import estimate
@@ -14,14 +14,6 @@ from orchestrator.statistics.comparison import contrast, probability_of_improvem
 from orchestrator.statistics.estimate import Estimate
 from orchestrator.statistics.table import Table
 
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _AGGREGATES: Mapping[str, Aggregate] = {"mean": mean, "median": median}
 
 
@@ -110,5 +102,5 @@ def _verdict(expected: Expectation, shown: Estimate, group: Estimate, baseline: 
         measured, why = None, f"no run of {'the group' if not group.n else 'the group it is held against'} has a figure"
     elif shown.value is None:
         measured, why = None, "a ratio to zero has no meaning; write by: difference"
-    holds = None if measured is None else _OPERATORS[expected.op](measured, expected.value)
+    holds = None if measured is None else OPERATORS[expected.op](measured, expected.value)
     return Verdict(expected, holds, measured, group, baseline, compared, "" if measured is not None else why)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server import registry
+from orchestrator.inspection.marks import outlined
 from orchestrator.inspection.sources import Source
 from protocols.errors import ConfigurationError, ResourceError, UsageError
 from protocols.topology import edges
@@ -31,6 +32,11 @@ class Player(Protocol):
     """What is needed of an agent."""
 
     facts: dict[str, int]
+
+    @property
+    def goal(self) -> tuple[int, int, int, int] | None:
+        """The cell (x, y) that it is after, if its goals are cells, and the sides (width, height) of the grid."""
+        ...
 
     def act(self, observation: Array, reward: Array, flags: Array, episode: Array, achieved: Array | None, goal: Array | None) -> Array:
         """Actions `[K, A]` for what was told to it after a tick."""
@@ -63,7 +69,7 @@ class Inspection:
         self.agent = source.agent
         names = configuration.agent_names()
         pairs = edges(configuration.network.topology, names, configuration.seed)
-        if registry.plays_alone(settings.id):
+        if registry.plays_alone(settings):
             self.agent = source.agent or names[0]
             names = [self.agent]
         elif source.agent is not None:
@@ -110,18 +116,27 @@ class Inspection:
                 idle = 0 if outcome.episode[0] >= 0 else idle + 1
                 if idle > _PATIENCE:
                     raise ResourceError("no episode begins: the agents that are needed for one are not connected with one another")
-                if show is not None and not idle:
-                    show(environment.render(0))
                 if played == episodes:
+                    self._show(show)
                     return
                 actions = {}
                 for name, player in self.players.items():
                     own = outcome.agents[name]
                     actions[name] = player.act(own.observation, own.reward, own.flags, outcome.episode, own.achieved, own.goal)
+                if not idle:
+                    self._show(show)  # now that everybody has said what it is after
                 outcome = environment.step(actions)
                 for record in environment.finished():
                     played += 1
                     yield self._played(record)
+
+    def _show(self, show: Callable[[NDArray[np.uint8]], None] | None) -> None:
+        if show is None:
+            return
+        picture = self._environment.render(0)
+        goals = [player.goal for player in self.players.values()]
+        sides = next((goal[2:] for goal in goals if goal is not None), None)
+        show(picture if sides is None else outlined(picture, [goal and goal[:2] for goal in goals], *sides))
 
     def _give_goals(self) -> None:
         if self._space is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from orchestrator.launch.base import Engine
-from orchestrator.sweep import sweep
+from orchestrator.leftovers import sweep
 from protocols.errors import UsageError
 
 ENGINES = {

@@ -31,7 +31,7 @@ from orchestrator.launch.base import Invitation, announcement
 from orchestrator.launch.home import APART, HostFiles, directory_of
 from orchestrator.launch.node_processes import NodeProcesses
 from orchestrator.launch.usage import PERIOD, UsageMeter
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 from protocols import logs
 from protocols.errors import ExitCode, MurmurationError
 from protocols.keys import KeyPair

@@ -20,7 +20,7 @@ from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.processes import available_cores
 from orchestrator.launch.settings import host_names
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 
 
 @dataclass

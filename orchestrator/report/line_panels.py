@@ -1,11 +1,11 @@
-"""The panels of `orchestrator.plots` (a run's learning) in the look of reports."""
+"""The panels of `orchestrator.pictures.run` (a run's learning) in the look of reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
 
-from orchestrator.panels import Panel, thinned
+from orchestrator.pictures.panels import Panel, thinned
 from orchestrator.report.look import Picture, colour, dashes, drawing, marker, picture, ticks
 from orchestrator.report.numbers import figure, form
 

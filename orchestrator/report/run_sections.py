@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plots import learning_panels
+from orchestrator.pictures.run import learning_panels
 from orchestrator.report.document import Block, Code, Fold, Paragraph, Plot, Section, Table, Words
 from orchestrator.report.fault_figures import Timeline, happenings, shares, timelines
 from orchestrator.report.figures import Axis

@@ -6,7 +6,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from orchestrator.plots import draw
+from orchestrator.pictures.run import draw
 from orchestrator.run_files import write_json
 from orchestrator.run_server.leader import Outcome
 from orchestrator.run_server.sinks import write_metrics_csv

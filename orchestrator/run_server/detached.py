@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.sweep import MARK, sweep
+from orchestrator.leftovers import MARK, sweep
 from protocols.errors import ExitCode, MurmurationError, ResourceError
 
 START_TIMEOUT = 60.0

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.launch.placement import NodeRequest, Slot, node_requests, place
+from orchestrator.leftovers import ProcessRecord, identify, write_records
 from orchestrator.run_files import write_json
 from orchestrator.run_server.homecoming import Homecoming
 from orchestrator.run_server.hosts import Hosts
 from orchestrator.run_server.rendezvous import RETRY
 from orchestrator.run_server.snapshot import RunView
-from orchestrator.sweep import ProcessRecord, identify, write_records
 from protocols.membership import State
 from protocols.messages import NodeEnded, NodeStarted, Role, SignalNode, StartNode, StopNode
 from protocols.transport import Transport

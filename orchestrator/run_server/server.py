@@ -25,6 +25,7 @@ from orchestrator.configuration import digest
 from orchestrator.launch.addresses import is_any
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.engines import clean_up, make_engine
+from orchestrator.leftovers import sweep
 from orchestrator.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.run_server.closing import sum_up
 from orchestrator.run_server.collector import Collector
@@ -40,7 +41,6 @@ from orchestrator.run_server.resume import go_back
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.supervision import RestartPolicy, Supervisor
 from orchestrator.security import encrypted
-from orchestrator.sweep import sweep
 from orchestrator.versions import code_version, versions
 from protocols import logs
 from protocols.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError

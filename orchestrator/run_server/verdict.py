@@ -8,22 +8,13 @@ which the command that repeats the run does not do. An expectation whose figure 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from orchestrator.expectations import OPERATORS
 from protocols.faults.settings import Expectation
-
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ def judge(expectations: Sequence[Expectation], figures: Mapping[str, float]) -> 
     judged = []
     for expected in expectations:
         measured = figures.get(expected.metric)
-        passed = measured is not None and _OPERATORS[expected.op](measured, expected.value)
+        passed = measured is not None and OPERATORS[expected.op](measured, expected.value)
         hint = ""
         if measured is None and (near := get_close_matches(expected.metric, figures, 1)):
             hint = f" (measured is {near[0]})"

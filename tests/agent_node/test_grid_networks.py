@@ -9,7 +9,7 @@ from agent_node.learners.architectures import ActorCritic, grid_of, network_of
 from agent_node.learners.grid_networks import CellEmbedding, GridTrunk, Shrinking, TeacherNetwork
 from agent_node.learners.networks import TanhMLP
 from protocols.errors import ConfigurationError
-from protocols.grids import GridPart, Grids
+from protocols.grids import AGENT, GridPart, Grids
 
 from .grid_worlds import KEY, features, grid, interface, layout, number, observation, random_observations
 
@@ -72,6 +72,14 @@ def test_the_own_cell_is_where_the_agent_is() -> None:
     codes = embedding.codes(torch.from_numpy(features(raw)))
     cells = embedding.cells(codes)
     torch.testing.assert_close(embedding.own_cell(codes, cells), torch.stack([cells[0, 3, 2], cells[1, 1, 1]]))
+    beside = grid((3, 2), 1)
+    beside[1, 1] = (AGENT, 2, 0)
+    away = grid((1, 1), 2)
+    away[1, 1] = (AGENT, 1, 0)
+    codes = embedding.codes(torch.from_numpy(features(np.stack([observation(beside), observation(away)]))))
+    cells = embedding.cells(codes)
+    wanted = torch.stack([cells[0, 3, 2], cells[1, 2, 3]])
+    torch.testing.assert_close(embedding.own_cell(codes, cells), wanted)  # others have other colours
 
 
 @pytest.mark.parametrize(("width", "height"), [(7, 7), (11, 6)])

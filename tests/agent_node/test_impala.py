@@ -14,7 +14,7 @@ from agent_node.features import Features
 from agent_node.learners.impala import IMPALA
 from agent_node.learners.rmsprop import RMSProp, remaining
 from agent_node.learners.vtrace import vtrace
-from agent_node.settings import IMPALASettings
+from agent_node.settings import IMPALASettings, RMSPropSettings
 
 from .grid_worlds import DONE, FIRST, MEMBER, features, interface, layout, random_observations, rollout
 
@@ -28,8 +28,9 @@ def learner(seed: int = 0, copies: int = 4, **changes: Any) -> IMPALA:
 def test_rmsprop_is_the_published_one() -> None:
     vector, gradient = torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.zeros(5)
     theirs = torch.nn.Parameter(vector.clone())
-    ours = RMSProp(vector, gradient, 0.01, 40.0, 0.99, 0.01, 0.5)
-    other = torch.optim.RMSprop([theirs], lr=0.01, alpha=0.99, eps=0.01, momentum=0.5)
+    ours = RMSProp.of(RMSPropSettings(learning_rate=0.03, gradient_norm=50.0, decay=0.9, epsilon=0.02, momentum=0.5), vector, gradient)
+    other = torch.optim.RMSprop([theirs], lr=0.03, alpha=0.9, eps=0.02, momentum=0.5)
+    assert ours.norm == 50.0
     for step in range(5):
         slope = torch.arange(5.0) * (step - 2)
         gradient.copy_(slope)

@@ -109,6 +109,22 @@ def test_the_weight_of_the_divergence_follows_its_target() -> None:
     assert ppo.divergence_weight == pytest.approx(0.15)
 
 
+def test_a_rollout_that_moves_the_policy_too_far_is_left() -> None:
+    reckless = {"learning_rate": 0.1, "epochs": 20, "minibatch": 8}
+    free, held = learner(**reckless), learner(**reckless, divergence_limit=0.05)
+    whole, part = free.learn(batch()), held.learn(batch())
+    assert whole["epochs"] == 20 and whole["divergence"] > 0.1
+    assert part["epochs"] == 1 and held.optimisers["policy_adam"].steps < 4
+
+
+def test_the_rate_falls_to_nothing_with_the_steps_learnt_from() -> None:
+    ppo = learner(decay_steps=64)
+    assert [ppo.learn(batch(seed=seed))["rate"] for seed in range(4)] == pytest.approx([1e-3, 0.5e-3, 0.0, 0.0])
+    last = ppo.policy.vector.clone()
+    ppo.learn(batch(seed=9))
+    assert torch.equal(ppo.policy.vector, last)
+
+
 def test_evaluation_changes_nothing_that_explores() -> None:
     ours, others = learner(), learner()
     rows, seen, goals = np.arange(4), np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32)
@@ -126,6 +142,7 @@ def test_a_checkpoint_goes_on_where_it_was() -> None:
     restored.load_state_dict(ours.state_dict())
     assert torch.equal(ours.policy.vector, restored.policy.vector)
     assert restored.divergence_weight == ours.divergence_weight
-    assert (restored.updates, restored.optimisers["value_adam"].steps) == (1, ours.optimisers["value_adam"].steps)
+    assert (restored.updates, restored.frames) == (1, 32)
+    assert restored.optimisers["value_adam"].steps == ours.optimisers["value_adam"].steps
     with pytest.raises(ValueError, match="policy"):
         restored.load_state_dict({name: tensor for name, tensor in ours.state_dict().items() if name != "policy"})

@@ -65,11 +65,12 @@ def test_the_goal_of_a_tick_is_the_one_to_act_for() -> None:
     first = tick(one, grid((1, 1)), flags=FIRST).goals
     force(one, (2, 1), grid((1, 1)))
     seen = {int(first[0])}
-    for _ in range(40):
-        goals = tick(one, grid((2, 1))).goals
+    for step in range(40):
+        now = grid((1 + (step + 1) % 2, 1))
+        goals = tick(one, now).goals
         assert goals.tolist() == one.clocks.goal.tolist()
         seen.add(int(goals[0]))
-        force(one, (2, 1), grid((1, 1)))
+        force(one, (2, 1), now)
     assert len(seen) > 5, "drawn from the softmax over all cells"
     force(one, (3, 2), grid((2, 1)))
     assert tick(one, grid((1, 2)), flags=DONE).goals.tolist() == [number(3, 2)]

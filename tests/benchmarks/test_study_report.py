@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,11 +24,14 @@ def run(directory: Path) -> Path:
         rows.append({"name": "of no interest", "step": step, "value": 1.0})
     rows.append({"name": "return", "step": 2300, "value": 2.0})
     rows.append({"name": "episodes", "step": 2300, "value": 40})
-    nodes = directory / "nodes" / "env-0"
-    nodes.mkdir(parents=True)
+    write(directory / "nodes" / "env-0", [row | {"t": row["step"] / 100} for row in rows])
     (directory / "config.json").write_text(json.dumps({"until": {"steps": 2000}}))
-    (nodes / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return directory
+
+
+def write(node: Path, rows: list[dict[str, Any]]) -> None:
+    node.mkdir(parents=True)
+    (node / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def test_windows_are_weighted_by_their_episodes(tmp_path: Path) -> None:
@@ -37,6 +41,22 @@ def test_windows_are_weighted_by_their_episodes(tmp_path: Path) -> None:
     assert curves["eval.own.success.cooperative"] == [(0, 0.1), (2000, 0.8)]
     assert curves["return"][-1][1] == pytest.approx((1.95 * 10 + 2.0 * 30 + 2.0 * 40) / 80), "steps of evaluations that ran on"
     assert "of no interest" not in curves
+
+
+def test_figures_of_agents_stand_at_what_the_environment_had_played_by_then(tmp_path: Path) -> None:
+    directory = run(tmp_path)
+    for agent, value in ((0, 1.0), (1, 3.0)):  # who counts its steps twice as fast
+        write(
+            directory / "nodes" / f"agent-{agent}",
+            [{"t": t, "step": 2 * 100 * t, "name": "teacher.reached", "value": value + t} for t in (0.5, 1.5, 20.0)],
+        )
+    curves = replace(REPORT, agents=("teacher.reached",)).summarise(directory)
+    assert curves["teacher.reached"] == [(100, 2.5), (200, 3.5), (2000, 22.0)]
+
+
+def test_marks_are_made_of_all_rows(tmp_path: Path) -> None:
+    curves = replace(REPORT, marks=lambda rows: {"first": rows["of no interest"][:1]}).summarise(run(tmp_path))
+    assert curves["first"] == [(50, 1.0)]
 
 
 def test_figures_are_kept_and_replaced(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.leftovers import remains, sweep
 from orchestrator.runs import read, read_json
-from orchestrator.sweep import remains, sweep
 from tests.orchestrator.cluster import eventually
 
 from .conftest import CONFIG, Orchestrate, command, environment

@@ -135,6 +135,21 @@ def test_landmarks_are_played_with_one_goal_for_all_members(play: Play) -> None:
     assert all("agent-2" in e["members"] for e in alone["episodes"]) and alone["agent"] == "agent-2"
 
 
+def test_films_frame_the_cell_that_an_agent_is_after(runs: Path, play: Play, tmp_path: Path) -> None:
+    """Nothing else in this level is red at the corner of its cell."""
+    two = REPOSITORY / "configs" / "amigo" / "negotiated.yaml"
+    make_run(runs / "taught", two, "environment.options.arguments.max_steps=4")
+    make_run(runs / "untaught", two, "environment.options.arguments.max_steps=4", "agents.teacher=null", "exchange.negotiation=null")
+
+    def red_corners(name: str) -> int:
+        play(name, "-n", 1, "--video", tmp_path / f"{name}.gif")
+        with Image.open(tmp_path / f"{name}.gif") as film:
+            red, green, blue = np.array(film.convert("RGB"))[1::32, 1::32].transpose(2, 0, 1).astype(int)
+        return int(((red > 200) & (green < 60) & (blue < 60)).sum())
+
+    assert (red_corners("taught"), red_corners("untaught")) == (1, 0)
+
+
 def test_films(runs: Path, play: Play, tmp_path: Path) -> None:
     told = play("grid", "-n", 2, "--sample", "--video", tmp_path / "a.gif", "--json")
     with Image.open(tmp_path / "a.gif") as film:
@@ -154,6 +169,14 @@ def test_films(runs: Path, play: Play, tmp_path: Path) -> None:
     with Image.open(tmp_path / "c.gif") as film:
         assert film.size == (608, 400), "600 by 400 as CartPole draws it, in whole blocks"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "b.mp4", "c.gif"]
+
+
+def test_agents_in_one_grid_play_and_are_filmed_together(runs: Path, play: Play, tmp_path: Path) -> None:
+    make_run(runs / "crowd", GRID, "environment.options.arguments.max_steps=20", "agents.count=3", "environment.options.players=all")
+    told = play("crowd", "-n", 2, "--sample", "--video", tmp_path / "a.gif", "--json")
+    assert all(e["members"] == ["agent-0", "agent-1", "agent-2"] and e["success"] is not None for e in told["episodes"])
+    assert told["video"]["pictures"] == sum(e["length"] + 1 for e in told["episodes"])
+    assert play("crowd", "-n", 1, "--agent", "agent-2", "--json")["agent"] == "agent-2"
 
 
 def test_films_hold_pictures_of_one_size_and_end_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

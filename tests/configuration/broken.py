@@ -497,6 +497,21 @@ CASES = [
         M("agents.teacher", "write null, or environment.options.view: full (or both)"),
     ),
     _case(
+        "teachers that are to negotiate, where there are none",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0', options: {players: all}}\n"
+        "agents: {goals: null, learner: {kind: «double_dqn}}\nexchange: {negotiation: «{kind: contract_net}, hindsight: null}\n",
+        M("agents.learner.kind", "which double_dqn can't say; choose ppo or impala"),
+        M("exchange.negotiation", "is about goals that teachers propose"),
+    ),
+    _case(
+        "teachers that are to negotiate, each in a world of its own",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
+        "agents: {goals: null, learner: {kind: impala, memory: «1}, teacher: {kind: amigo}}\n"
+        "exchange: {negotiation: «{kind: contract_net}, hindsight: null}\n",
+        M("agents.learner.memory", "must not depend on what it remembers; write 0"),
+        M("exchange.negotiation", "write environment.options.players: all, or null"),
+    ),
+    _case(
         "rewards for learners that take none",
         START + PLACE + "agents: {curiosity: «{kind: rnd}, shaping: «{}}\n",
         M("agents.curiosity", "learner double_dqn takes none; write null, or choose impala or ppo"),

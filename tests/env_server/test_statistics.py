@@ -91,6 +91,22 @@ def test_evaluations_come_out_whole_and_apart_from_training() -> None:
     assert window["goals.pursued_entropy"] == 0.0, "both pursued goal 0"
 
 
+def test_the_last_hundred_episodes_are_those_of_earlier_windows_too() -> None:
+    statistics = EpisodeStatistics(None)
+
+    def play(rewards: list[float], **more: bool) -> None:
+        statistics.add(EpisodeRecord(1, ("agent-0",), (reward,), (1,), **more) for reward in rewards)
+
+    play([0.0] * 60)
+    assert "return.recent" not in statistics.window()
+    play([1.0] * 40)
+    play([9.0], evaluation=True)
+    play([9.0], peer_lost=True)
+    assert statistics.window()["return.recent"] == 0.4
+    play([1.0] * 20)
+    assert statistics.window()["return.recent"] == 0.6
+
+
 def test_alignment_counts_followers() -> None:
     """Three members, leader first: all agree, one of two followers does, none does; and one agrees on an individual goal while the other
     holds a cooperative one. Episodes with individual goals alone don't count."""

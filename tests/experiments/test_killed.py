@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.experiments.results import load
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 
 from .small import PLAYED, orchestrate, start, written
 

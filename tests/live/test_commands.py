@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from orchestrator.configuration import load
+from orchestrator.leftovers import MARK, sweep
 from orchestrator.runs import read
-from orchestrator.sweep import MARK, sweep
 from tests.cli.conftest import CONFIG, REPOSITORY, command, environment
 from tests.cli.terminal import Terminal
 from tests.orchestrator.cluster import eventually

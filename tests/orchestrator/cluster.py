@@ -17,7 +17,7 @@ import psutil
 
 from orchestrator.client import RunClient
 from orchestrator.config import Configuration
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")

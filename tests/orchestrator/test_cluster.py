@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from orchestrator.client import RunClient
+from orchestrator.leftovers import MARK, sweep
 from orchestrator.run_files import RunLock
 from orchestrator.run_server.detached import start_detached
-from orchestrator.sweep import MARK, sweep
 from protocols.errors import ExitCode, MurmurationError, ResourceError
 from protocols.messages import Hello, Refuse, StatusRequest, schema_hash
 from protocols.transport import Identity, Transport

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orchestrator import runs
-from orchestrator.sweep import sweep
+from orchestrator.leftovers import sweep
 
 from .cluster import Cluster
 

@@ -14,10 +14,10 @@ import pytest
 
 from orchestrator.launch.base import Invitation
 from orchestrator.launch.processes import exists
+from orchestrator.leftovers import MARK, ProcessRecord, identify, remains, sweep, write_records
 from orchestrator.run_files import KEPT_EVENTS, EventLog, RunFiles, RunLock, append_line, read_lines, write_json
 from orchestrator.run_server.clients import Clients
 from orchestrator.runs import lock_held
-from orchestrator.sweep import MARK, ProcessRecord, identify, remains, sweep, write_records
 from protocols.errors import AuthenticationError, ConfigurationError, ResourceError, UsageError
 from protocols.launch import read_token
 from protocols.messages import StatusRequest

@@ -26,7 +26,7 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 from protocols import codec
 from protocols.goal_space import GoalSpace
 from protocols.messages import (

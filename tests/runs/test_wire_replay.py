@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import configuration
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, events, eventually, metrics, pids, processes_of
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]

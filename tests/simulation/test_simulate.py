@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.curves import text_plot, to_svg
+from orchestrator.pictures.disagreement import text_plot, to_svg
 from orchestrator.simulate import Simulation, configured
 from orchestrator.simulated import Outcome, Request
 from protocols.errors import ExitCode

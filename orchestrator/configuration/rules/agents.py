@@ -18,7 +18,7 @@ from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject, agent_checked
 from ..locations import Path
-from .reading import Rules, agents_of, meant
+from .reading import Rules, agents_of, meant, placed, playable
 
 RULES = Rules()
 reads = RULES.reads
@@ -83,10 +83,8 @@ def _architecture(settings: AgentSettings, group: str) -> str:
 
 @reads("agents")
 def _buffers(subject: Subject) -> Iterator[Finding]:
-    overrides = subject.configuration.agents.overrides
-    for name, settings in agents_of(subject).items():
+    for _, top, settings in placed(subject):
         learner, size = settings.learner, settings.buffer.transitions
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
         if isinstance(learner, ReplaySettings):
             for key in ("warmup", "batch_size"):
                 if getattr(learner, key) > size:
@@ -101,10 +99,8 @@ def _buffers(subject: Subject) -> Iterator[Finding]:
 
 @reads("agents")
 def _gaussian_processes(subject: Subject) -> Iterator[Finding]:
-    overrides = subject.configuration.agents.overrides
-    for name, settings in agents_of(subject).items():
+    for _, top, settings in placed(subject):
         model = settings.world_model
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
         if isinstance(model, GaussianProcessSettings):
             for low, high in model.bounds or []:
                 if low >= high:
@@ -167,9 +163,8 @@ def _plans(subject: Subject) -> Iterator[Finding]:
 @reads("agents", "clock", "launch.engine")
 def _devices(subject: Subject) -> Iterator[Finding]:
     """GPUs that there are not (which GPUs torch can use, each agent finds out as it starts), and those that a repeatable run can't use."""
-    overrides, gpu = subject.configuration.agents.overrides, subject.machine.gpu
-    for name, settings in agents_of(subject).items():
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+    gpu = subject.machine.gpu
+    for _, top, settings in placed(subject):
         parts = {"learner": settings.learner.device}
         if settings.world_model is not None:
             parts["world_model"] = settings.world_model.device
@@ -187,11 +182,10 @@ def _devices(subject: Subject) -> Iterator[Finding]:
 @reads("agents", "exchange.hindsight")
 def _rollouts(subject: Subject) -> Iterator[Finding]:
     """Learners that take each transition once have no use for those that nobody made for them."""
-    hindsight, overrides = subject.configuration.exchange.hindsight, subject.configuration.agents.overrides
-    for name, settings in agents_of(subject).items():
+    hindsight = subject.configuration.exchange.hindsight
+    for _, top, settings in placed(subject):
         if not isinstance(settings.learner, RolloutSettings):
             continue
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
         kind, model = settings.learner.kind, settings.world_model
         if model is not None and model.imagined_ratio > 0:
             text = (
@@ -217,7 +211,7 @@ def _experience(subject: Subject) -> Iterator[Finding]:
             )
             yield Finding(where, text)
             break
-    if not isinstance(subject.graph, UnfitTopology) and not subject.environment and subject.facts.goals > 0:
+    if playable(subject) and subject.facts.goals > 0:
         text = f"what a transition is worth in {configuration.environment.id} depends on the goal that was pursued; write null"
         yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares the surprising ones, and labels them anew)")
     if configuration.agents.count == 1:
@@ -227,11 +221,9 @@ def _experience(subject: Subject) -> Iterator[Finding]:
 @reads("agents")
 def _optimism(subject: Subject) -> Iterator[Finding]:
     """Optimism is noted beside imagined transitions that are kept, and only some learners look there."""
-    overrides = subject.configuration.agents.overrides
-    for name, settings in agents_of(subject).items():
+    for _, top, settings in placed(subject):
         if settings.optimism is None:
             continue
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
         if "optimism" not in settings.learner.abilities:
             yield Finding((*top, "optimism"), f"learner {settings.learner.kind} takes no notice of it; write null, or choose learner sac")
         elif settings.world_model is None or settings.world_model.imaginary is None:

@@ -10,7 +10,7 @@ from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject
 from ..locations import Path
-from .reading import Rules, agents_of
+from .reading import Rules, agents_of, placed, playable, seeing
 
 RULES = Rules()
 reads = RULES.reads
@@ -25,12 +25,11 @@ def _environment(subject: Subject) -> Iterator[Finding]:
 @reads("environment", "agents", "exchange", "network.topology")
 def _goals(subject: Subject) -> Iterator[Finding]:
     configuration = subject.configuration
-    if isinstance(subject.graph, UnfitTopology) or subject.environment:
+    if not playable(subject):
         return  # an environment that cannot be made cannot be asked for its goals
     goals = subject.facts.goals
     exchange = configuration.exchange
-    for name, settings in agents_of(subject).items():
-        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
+    for _, top, settings in placed(subject):
         if goals == 0 and settings.goals is not None:
             yield Finding((*top, "goals"), f"{configuration.environment.id} has no goals; write goals: null")
         if goals > 0 and settings.goals is None:
@@ -45,7 +44,8 @@ def _goals(subject: Subject) -> Iterator[Finding]:
             text = "imagined transitions that are kept know no goals; write null, which imagines goals anew for every batch"
             yield Finding((*top, "world_model", "imaginary"), text)
     for part in ("negotiation", "hindsight"):
-        if getattr(exchange, part) is not None and goals == 0:
+        wanted = getattr(exchange, part)
+        if wanted is not None and goals == 0 and not getattr(wanted, "of_teachers", False):
             yield Finding(
                 ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
             )
@@ -100,7 +100,7 @@ def _negotiation(subject: Subject) -> Iterator[Finding]:
     if configuration.clock == "logical" and game.deadline < 2 * tick:
         text = f"a proposal and its answer take two ticks of {1000 * tick:g}ms, so that nothing is ever agreed on; write that or more"
         yield Finding((*where, "deadline"), text)
-    elif game.deadline > patience:
+    elif game.deadline > patience and not game.of_teachers:
         text = (
             f"is longer than an idle copy waits for goals (environment.goal_deadline, {patience:g}s), which are drawn for its members then"
         )
@@ -110,13 +110,9 @@ def _negotiation(subject: Subject) -> Iterator[Finding]:
 @reads("environment", "agents", "network.topology")
 def _sights(subject: Subject) -> Iterator[Finding]:
     """Parts of an agent that must know between what values it sees things."""
-    configuration = subject.configuration
-    if isinstance(subject.graph, UnfitTopology) or subject.environment:
-        return
-    environment = configuration.environment.id
-    for name, settings in agents_of(subject).items():
-        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
-        sight, model = subject.facts.sights[name], settings.world_model
+    environment = subject.configuration.environment.id
+    for top, settings, sight in seeing(subject):
+        model = settings.world_model
         if settings.frequencies and not sight.bounded:
             yield Finding((*top, "frequencies"), f"{environment} tells no bounds of what it shows; write 0")
         if model is None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent_node.settings import RolloutSettings
-from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject
-from ..locations import Path
-from .reading import Rules, agents_of
+from .reading import Rules, placed, playable, seeing
 
 RULES = Rules()
 reads = RULES.reads
@@ -18,9 +16,7 @@ reads = RULES.reads
 @reads("agents")
 def _rewards(subject: Subject) -> Iterator[Finding]:
     """Rewards of an agent's own are added to rollouts, and replay buffers know only the environment's."""
-    overrides = subject.configuration.agents.overrides
-    for name, settings in agents_of(subject).items():
-        top: Path = ("agents", "overrides", name) if name in overrides else ("agents",)
+    for _, top, settings in placed(subject):
         if isinstance(settings.learner, RolloutSettings):
             continue
         for part in ("teacher", "curiosity", "shaping"):
@@ -34,13 +30,8 @@ def _rewards(subject: Subject) -> Iterator[Finding]:
 @reads("environment", "agents", "network.topology")
 def _grids(subject: Subject) -> Iterator[Finding]:
     """Parts of an agent that look at the cells of a grid."""
-    configuration = subject.configuration
-    if isinstance(subject.graph, UnfitTopology) or subject.environment:
-        return
-    environment = configuration.environment.id
-    for name, settings in agents_of(subject).items():
-        top: Path = ("agents", "overrides", name) if name in configuration.agents.overrides else ("agents",)
-        sight = subject.facts.sights[name]
+    environment = subject.configuration.environment.id
+    for top, settings, sight in seeing(subject):
         if settings.teacher is not None and not sight.whole:
             text = f"sets goals in the whole grid, which {environment} does not show; write null"
             yield Finding((*top, "teacher"), f"{text}, or environment.options.view: full (or both)" if sight.cells else text)
@@ -49,3 +40,28 @@ def _grids(subject: Subject) -> Iterator[Finding]:
             yield Finding((*top, "curiosity"), text)
         if getattr(settings.learner, "network", "auto") == "grid" and not sight.cells:
             yield Finding((*top, "learner", "network"), f"{environment} shows no grid of cells; write auto")
+
+
+@reads("environment", "agents", "exchange.negotiation", "network.topology")
+def _negotiating_teachers(subject: Subject) -> Iterator[Finding]:
+    """Goals that teachers propose change hands between agents of one world, by what their policies expect of them."""
+    configuration = subject.configuration
+    negotiation, where = configuration.exchange.negotiation, ("exchange", "negotiation")
+    if negotiation is None or not negotiation.of_teachers:
+        return
+    for name, top, settings in placed(subject):
+        learner = settings.learner
+        if settings.teacher is None:
+            text = f"{negotiation.kind} is about goals that teachers propose, and {name} has no teacher"
+            yield Finding(where, f"{text}; write null, or agents.teacher: {{kind: amigo}}")
+        if "values" not in learner.abilities:
+            text = f"{negotiation.kind} asks what a goal is worth to the policy, which {learner.kind} can't say; choose ppo or impala"
+            yield Finding((*top, "learner", "kind"), text)
+        elif getattr(learner, "memory", 0):
+            text = f"{negotiation.kind} asks what a goal is worth to the policy, which must not depend on what it remembers; write 0"
+            yield Finding((*top, "learner", "memory"), text)
+    environment = configuration.environment
+    options = subject.environments.options(environment)
+    if playable(subject) and options is not None and getattr(options(**environment.options), "players", "all") == "one":
+        text = f"nobody could pursue another's goal: every copy of {environment.id} belongs to one agent"
+        yield Finding(where, f"{text}; write environment.options.players: all, or null")

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from agent_node.settings import AgentSettings
+from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Rule, Subject, agent_checked
+from ..environments import Sight
 from ..errors import nearest
+from ..locations import Path
 
 _Check = Callable[[Subject], Iterator[Finding]]
 
@@ -34,6 +37,25 @@ def agents_of(subject: Subject) -> dict[str, AgentSettings]:
     common = next((name for name in names if name not in differing), None)
     found = {name: agent_checked(configuration, name) for name in ([common] if common is not None else []) + differing}
     return {name: checked.model for name, checked in found.items() if checked.model is not None and not checked.problems}
+
+
+def placed(subject: Subject) -> Iterator[tuple[str, Path, AgentSettings]]:
+    """Name and settings of `agents_of`, and where these are to be mended: `agents.overrides.NAME`, or `agents` for the common ones."""
+    overrides = subject.configuration.agents.overrides
+    for name, settings in agents_of(subject).items():
+        yield name, ("agents", "overrides", name) if name in overrides else ("agents",), settings
+
+
+def playable(subject: Subject) -> bool:
+    """Whether the environment can be made at all, and asked for its goals and for what it shows (`subject.facts`)."""
+    return not isinstance(subject.graph, UnfitTopology) and not subject.environment
+
+
+def seeing(subject: Subject) -> Iterator[tuple[Path, AgentSettings, Sight]]:
+    """As `placed`, with what each agent sees; nothing where the environment is not `playable`."""
+    if playable(subject):
+        for name, top, settings in placed(subject):
+            yield top, settings, subject.facts.sights[name]
 
 
 def meant(name: str, names: Sequence[str]) -> str | None:

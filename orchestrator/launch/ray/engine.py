@@ -23,7 +23,7 @@ from orchestrator.launch.base import HostHandle, HostPhase, HostState, Invitatio
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.ray.actor import versions
 from orchestrator.launch.ray.bundles import Bundle, bundles
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 from protocols.errors import ResourceError
 from protocols.launch import RUN_SERVER
 

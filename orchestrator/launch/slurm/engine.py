@@ -28,7 +28,7 @@ from orchestrator.launch.channel import Channel
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.slurm.commands import Question, ask, clean_environment, missing, no_controller
 from orchestrator.launch.slurm.job import Allocation, give_back
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 from protocols.errors import ResourceError
 from protocols.launch import is_loopback
 

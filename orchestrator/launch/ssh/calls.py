@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.launch.settings import SshHostSettings, SshSettings
 from orchestrator.launch.ssh.errand import answer
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 
 NO_WAY = 255
 """exit code of ssh where the connection failed, or broke, or the program there was killed: not the program's own"""

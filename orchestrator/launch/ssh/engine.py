@@ -32,8 +32,8 @@ from orchestrator.launch.placement import Slot
 from orchestrator.launch.ssh.calls import NO_WAY, Answer, Call, Machine, call_all, client_environment
 from orchestrator.launch.ssh.errand import HOST_MODULE
 from orchestrator.launch.ssh.probe import address_for, complaints
+from orchestrator.leftovers import MARK
 from orchestrator.run_files import write_json
-from orchestrator.sweep import MARK
 from protocols.errors import ResourceError
 
 _LONGEST_PROBE = 15.0

@@ -27,7 +27,7 @@ import psutil
 import orchestrator
 from orchestrator.launch.gpus import visible_gpus
 from orchestrator.launch.processes import available_cores
-from orchestrator.sweep import MARK
+from orchestrator.leftovers import MARK
 
 HOST_MODULE = "orchestrator.launch.host"
 _PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from orchestrator import table_picture
-from orchestrator.panels import Curve, Panel, levels, number, sheet, thinned, ticks
-from orchestrator.plots import draw, learning_panels, read_tables
+from orchestrator.pictures import coordination_tables
+from orchestrator.pictures.coordination_tables import colour
+from orchestrator.pictures.panels import Curve, Panel, levels, number, sheet, thinned, ticks
+from orchestrator.pictures.run import draw, learning_panels, read_tables
 from orchestrator.show import BINS, Point, Series, pooled
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -33,13 +34,13 @@ def cells(picture: str) -> list[str]:
 
 
 def test_messages_stand_in_the_order_of_their_goals() -> None:
-    assert table_picture.message_order(TABLE) == [2, 1, 0, 3]
+    assert coordination_tables.message_order(TABLE) == [2, 1, 0, 3]
     twice = np.array([[0.2, 0.0, 0.4], [0.0, 0.0, 0.0]])
-    assert table_picture.message_order(twice) == [2, 0, 1], "the stronger synonym first, and last what means nothing"
+    assert coordination_tables.message_order(twice) == [2, 0, 1], "the stronger synonym first, and last what means nothing"
 
 
 def test_a_table_as_a_heat_map() -> None:
-    picture = table_picture.picture({"agent-0": TABLE, "agent-1": np.zeros((3, 4))}, ["{0}", "{1}", "{0,1}"], 2, "Tables <of> x")
+    picture = coordination_tables.picture({"agent-0": TABLE, "agent-1": np.zeros((3, 4))}, ["{0}", "{1}", "{0,1}"], 2, "Tables <of> x")
     assert cells(picture) == ["{0} message 2: 0.50", "{1} message 1: 0.25", "{0,1} message 0: 0.90"], "those of agent-0; none of agent-1"
     written = words(picture)
     assert written[0] == "Tables <of> x"
@@ -50,17 +51,17 @@ def test_a_table_as_a_heat_map() -> None:
 
 
 def test_colours_go_from_pale_to_dark() -> None:
-    shades = [sum(bytes.fromhex(table_picture.colour(value)[1:])) for value in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)]
+    shades = [sum(bytes.fromhex(colour(value)[1:])) for value in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)]
     assert shades == sorted(shades, reverse=True) and len(set(shades)) == len(shades)
-    assert table_picture.colour(2.0) == table_picture.colour(1.0) and table_picture.colour(-1.0) == table_picture.colour(0.0)
+    assert [colour(value) for value in (2.0, -1.0)] == [colour(value) for value in (1.0, 0.0)]
 
 
 def test_many_agents_and_large_tables_stay_a_picture() -> None:
-    many = {f"agent-{i}": TABLE for i in range(table_picture.DRAWN + 5)}
-    assert "and 5 agents more" in words(table_picture.picture(many, ["a", "b", "c"], 0, "many"))
+    many = {f"agent-{i}": TABLE for i in range(coordination_tables.DRAWN + 5)}
+    assert "and 5 agents more" in words(coordination_tables.picture(many, ["a", "b", "c"], 0, "many"))
     large = np.random.default_rng(0).random((210, 300)) * 0.9 + 0.1
-    picture = table_picture.picture({"agent-0": large, "agent-1": large}, [str(g) for g in range(210)], 20, "large")
-    assert len(cells(picture)) == table_picture.CELLS
+    picture = coordination_tables.picture({"agent-0": large, "agent-1": large}, [str(g) for g in range(210)], 20, "large")
+    assert len(cells(picture)) == coordination_tables.CELLS
     assert len(words(picture)) < 400, "labels that would overlap are left out"
 
 

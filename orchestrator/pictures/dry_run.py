@@ -1,18 +1,16 @@
-"""Pictures of a configuration: the communication graph as text, dot, mermaid, SVG and JSON, and the facts of a dry run beside it."""
+"""What `up --dry-run` shows: the picture of the communication graph, and the facts of what would be started."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Configuration
 from orchestrator.configuration.checks import agent_settings
 from orchestrator.configuration.machine import Machine
-from orchestrator.graph_picture import picture
 from orchestrator.launch.placement import node_requests
 from orchestrator.launch.settings import host_count
-from orchestrator.picture import text_picture
+from orchestrator.pictures.graph_text import text_picture
 from protocols.settings import Every, format_duration, format_size
 from protocols.topology import build, contraction, metropolis_weights
 from protocols.topology.graph import Graph, make_graph
@@ -39,9 +37,6 @@ def topology_facts(graph: nx.Graph) -> dict[str, Any]:
     connected = bool(nx.is_connected(graph))
     gap = 1.0 - contraction(metropolis_weights(graph)) if connected else 0.0
     return {"nodes": graph.number_of_nodes(), "edges": graph.number_of_edges(), "connected": connected, "spectral_gap": max(0.0, gap)}
-
-
-# --- the dry run --------------------------------------------------------------------------------------------------------------------
 
 
 def dry_run_text(configuration: Configuration, width: int = 140) -> str:
@@ -166,69 +161,3 @@ def _until(configuration: Configuration) -> str:
     end = " or ".join(parts) + (", whichever comes first" if len(parts) > 1 else "")
     final = configuration.evaluation.final
     return f"{end}; then {_count(final, 'episode')} of evaluation" if final else end
-
-
-# --- formats for other programs -------------------------------------------------------------------------------------------------------
-
-
-def to_json(configuration: Configuration) -> str:
-    """`{"name", "kind", "directed", "period", "nodes", "edges", "connected", "spectral_gap", "placement"}`; `edges` are those of all
-    rounds, the placement is each node's role and needs."""
-    graph = communication(configuration)
-    forth, back = graph.cut_off()
-    content = {
-        "name": configuration.name,
-        "kind": configuration.network.topology.kind,
-        "directed": graph.directed,
-        "period": graph.period,
-        "nodes": list(graph.agents),
-        "edges": [list(edge) for edge in graph.union_edges],
-        "connected": not forth and not back,
-        "spectral_gap": rates(graph).gap,
-        "placement": [
-            {"node": node.name, "role": node.role, "engine": configuration.launch.engine, "cores": node.cores, "memory": node.memory}
-            for node in node_requests(configuration)
-        ],
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
-def to_dot(configuration: Configuration) -> str:
-    """For Graphviz."""
-    graph = communication(configuration)
-    kind, mark = ("digraph", "->") if graph.directed else ("graph", "--")
-    lines = [f'{kind} "{configuration.name}" {{', "  node [shape=box];"]
-    lines += [f'  "{node}";' for node in graph.agents]
-    lines += [f'  "{a}" {mark} "{b}";' for a, b in graph.union_edges]
-    return "\n".join([*lines, "}"]) + "\n"
-
-
-def to_mermaid(configuration: Configuration) -> str:
-    """For Markdown that draws Mermaid."""
-    graph = communication(configuration)
-    ids = {node: f"n{index}" for index, node in enumerate(graph.agents)}
-    mark = "-->" if graph.directed else "---"
-    lines = ["graph LR"] + [f'  {ids[node]}["{node}"]' for node in graph.agents]
-    return "\n".join([*lines, *(f"  {ids[a]} {mark} {ids[b]}" for a, b in graph.union_edges)]) + "\n"
-
-
-def to_svg(configuration: Configuration) -> str:
-    """A drawing that stands alone, as `orchestrate topology -o` writes it."""
-    graph, topology = communication(configuration), configuration.network.topology
-    title = f"{configuration.name}: {topology.kind} of {len(graph.agents)}, spectral gap {rates(graph).gap:.3f}"
-    return picture(graph, topology, title)
-
-
-def to_text(configuration: Configuration) -> str:
-    """The dry run's picture and facts."""
-    return dry_run_text(configuration) + "\n"
-
-
-FORMATS: dict[str, Callable[[Configuration], str]] = {
-    "text": to_text,
-    "svg": to_svg,
-    "dot": to_dot,
-    "mermaid": to_mermaid,
-    "json": to_json,
-}
-"""what `show CONFIG --format` offers"""

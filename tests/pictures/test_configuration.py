@@ -11,8 +11,9 @@ import networkx as nx
 import pytest
 
 from orchestrator.config import Configuration
-from orchestrator.drawing import FORMATS, dry_run_text, topology_facts
-from orchestrator.picture import adjacency_list, text_picture
+from orchestrator.pictures.dry_run import dry_run_text, topology_facts
+from orchestrator.pictures.formats import FORMATS
+from orchestrator.pictures.graph_text import adjacency_list, text_picture
 from protocols.topology import TopologySettings, build
 
 

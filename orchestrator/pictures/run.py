@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from orchestrator import runs, table_picture
+from orchestrator import runs
 from orchestrator.launch.placement import natural
 from orchestrator.live import figures
-from orchestrator.panels import BLUE, GREEN, GREY, ORANGE, PURPLE, Curve, Panel, Point, sheet
+from orchestrator.pictures import coordination_tables
+from orchestrator.pictures.panels import BLUE, GREEN, GREY, ORANGE, PURPLE, Curve, Panel, Point, sheet
 from orchestrator.show import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
 from protocols.files import write_whole
 
@@ -47,7 +48,7 @@ def draw(directory: Path) -> list[Path]:
         episodes = max((point.episode for point in series.get("steps", {}).get(ENVIRONMENT, [])), default=0)
         title = f"Coordination tables in {directory.name}" + (f" after {figures.count(episodes)} training episodes" if episodes else "")
         alike = {agent: table for agent, table in tables.items() if table.shape == shape}
-        pictures["coordination_tables.svg"] = table_picture.picture(alike, names, individual, title)
+        pictures["coordination_tables.svg"] = coordination_tables.picture(alike, names, individual, title)
     paths = []
     for name, content in pictures.items():
         (directory / "plots").mkdir(exist_ok=True)

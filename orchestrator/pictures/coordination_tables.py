@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.panels import LINE, QUIET, TEXT, head, text
+from orchestrator.pictures.panels import LINE, QUIET, TEXT, head, text
 
 Table = NDArray[Any]
 

@@ -1,0 +1,102 @@
+"""What AMIGo and curiosity learn: the experiments of docs/results/amigo.md, as real runs with several seeds.
+
+    python benchmarks/amigo.py                             # everything: hours on two cores; can be interrupted at any time
+    python benchmarks/amigo.py corridor --seeds 0 1 2      # one experiment
+    python benchmarks/amigo.py --list                      # the experiments, their runs, and which of them are there
+    python benchmarks/amigo.py --missing                   # only runs whose figures are not in docs/results/amigo.csv
+    python benchmarks/amigo.py --report                    # the document anew, from the runs that are there and from earlier figures
+
+Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept in
+docs/results/amigo.csv, so that the document needs no run directories.
+"""
+
+from __future__ import annotations
+
+from study import REPOSITORY, Experiment, Method, Study
+from study_plot import Panel, draw
+from study_report import Curve, Key, Report
+
+DOCUMENT = REPOSITORY / "docs" / "results" / "amigo.md"
+RECENT = "return.recent"
+SOLVED = 0.9
+FIRST, BEST = "frames to 0.9", "best return"
+RETURNS = {
+    "frames until 0.9": (FIRST, ",.0f"),
+    "best return": (BEST, ".2f"),
+    "final return": (RECENT, ".2f"),
+    "evaluation": ("eval.own.return", ".2f"),
+}
+TEACHER = ("teacher.reached", "teacher.duration.reached", "teacher.entropy", "teacher.threshold")
+CURRICULUM = {
+    "reached": ("teacher.reached", ".2f"),
+    "steps to a reached goal": ("teacher.duration.reached", ".0f"),
+    "teacher's entropy": ("teacher.entropy", ".2f"),
+    "t*": ("teacher.threshold", ".0f"),
+}
+DOOR_KEY = ("environment.id=minigrid:MiniGrid-DoorKey-8x8-v0",)
+FROZEN = ("agents.learner.learning_rate=1e-12",)
+"""a student that never learns: what chance alone makes of a teacher"""
+
+EXPERIMENTS = (
+    Experiment(
+        "corridor",
+        (
+            Method("plain", "plain", 400_000),
+            Method("AMIGo", "default", 400_000),
+            Method("AMIGo, window", "window_adaptive", 400_000),
+            Method("BeBold", "bebold", 400_000),
+            Method("RND", "rnd", 400_000),
+            Method("AMIGo, student that never learns", "default", 400_000, FROZEN),
+        ),
+        (RETURNS, CURRICULUM),
+        RECENT,
+        seeds=(0, 1, 2),
+    ),
+    Experiment(
+        "doorkey",
+        (
+            Method("plain", "plain", 2_000_000, DOOR_KEY),
+            Method("AMIGo", "default", 2_000_000, DOOR_KEY),
+            Method("BeBold", "bebold", 2_000_000, DOOR_KEY),
+        ),
+        (RETURNS, CURRICULUM),
+        RECENT,
+        seeds=(0, 1, 2),
+    ),
+)
+COLOURS = {
+    "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
+    "AMIGo, student that never learns": "#8c6bb1",
+}  # fmt: skip
+PANELS = (
+    Panel("corridor", "return", "KeyCorridorS3R1", "return", (-0.03, 1.0)),
+    Panel("corridor", "teacher.reached", "KeyCorridorS3R1", "goals that were reached, share", (-0.03, 1.03)),
+    Panel("corridor", "teacher.duration.reached", "KeyCorridorS3R1", "steps to a reached goal"),
+    Panel("corridor", "teacher.threshold", "KeyCorridorS3R1", "t*, steps"),
+    Panel("doorkey", "return", "DoorKey-8x8", "return", (-0.03, 1.0)),
+    Panel("doorkey", "teacher.reached", "DoorKey-8x8", "goals that were reached, share", (-0.03, 1.03)),
+)
+
+
+def marks(rows: dict[str, Curve]) -> dict[str, Curve]:
+    """When the mean return of the last 100 episodes was 0.9 for the first time (left out where it never was), how much it was at best, and
+    at last."""
+    recent = rows.get(RECENT, [])
+    if not recent:
+        return {}
+    end = recent[-1][0]
+    first = next((steps for steps, value in recent if value >= SOLVED), None)
+    found = {BEST: [(end, max(value for _, value in recent))], RECENT: recent[-1:]}
+    return found if first is None else found | {FIRST: [(first, float(first))]}
+
+
+def picture(figures: dict[Key, dict[str, Curve]]) -> None:
+    """The page's picture."""
+    draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand frames")
+
+
+REPORT = Report(DOCUMENT, ("return",), ("eval.own.return",), TEACHER, marks)
+STUDY = Study("amigo", REPOSITORY / "configs" / "amigo", REPORT, EXPERIMENTS, picture)
+
+if __name__ == "__main__":
+    STUDY.main(__doc__)
