@@ -30,6 +30,8 @@ class Actor:
         self._encodings = parts.encodings
         self._extras: dict[str, NDArray[np.float32]] = {}
         self._goals: NDArray[np.int64] | None = None
+        self.restart: NDArray[np.bool_] | None = None
+        """`[K]` episodes that the agent ends at the newest tick; None where there are none"""
 
     @property
     def goals(self) -> NDArray[np.int64] | None:
@@ -53,7 +55,7 @@ class Actor:
             self._extras = {}
         stack = self._history.push(raw, flags)
         features = self._parts.features.encode(stack)
-        own = self._motivated(raw, features, arrays["reward"], flags, continuous)
+        own, flags = self._motivated(raw, features, arrays["reward"], flags, continuous)
         episodes = self._recorder.tick(
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
             None if goal is None else goal.astype(np.int64), self._extras,
@@ -62,19 +64,19 @@ class Actor:
 
     def _motivated(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
-    ) -> NDArray[np.int64] | None:
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.uint16]]:
         """Tell those who learn from rollouts what was seen and what it was worth; the goals `[K]` that a teacher has set, if there is
-        one."""
+        one, and the flags with the ends that it has."""
         motivation, rollouts, goals = self._parts.motivation, self._parts.rollouts, None
         if motivation is not None:
             motive = motivation.observed(raw, features, reward, flags, continuous)
-            reward, goals = motive.reward, motive.goals
-            self._goals = goals
+            reward, goals, flags = motive.reward, motive.goals, motive.flags
+            self._goals, self.restart = goals, motive.restart
             if rollouts is not None and motive.late is not None:
                 rollouts.amend(motive.late)
         if rollouts is not None:
             rollouts.observed(features, reward, flags, continuous, goals)
-        return goals
+        return goals, flags
 
     def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None) -> Array:
         size, discrete = self._parts.features.action_size, self._parts.features.discrete

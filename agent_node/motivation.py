@@ -21,6 +21,7 @@ from protocols.messages import Flag
 
 _MEMBER, _FIRST = int(Flag.MEMBER), int(Flag.FIRST)
 _NOT_PLAYED = int(Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.EVALUATION)
+_ENDED = int(Flag.TERMINATED | Flag.OVER)
 _UNKNOWN = int(Flag.FIRST | Flag.PARKED | Flag.EVALUATION)
 
 
@@ -34,6 +35,10 @@ class Motive:
     """`[K]` to be added to the reward of the step before that; None where there is nothing"""
     goals: NDArray[np.int64] | None
     """`[K]` in force from here on; None without a teacher"""
+    flags: NDArray[np.uint16]
+    """`[K]` those of the environment, and in episodes that the teacher ends here those of an end"""
+    restart: NDArray[np.bool_] | None
+    """`[K]` episodes that the teacher ends here; None where there are none"""
 
 
 class Motivation:
@@ -64,10 +69,11 @@ class Motivation:
         intrinsic = np.zeros(len(flags), np.float32)
         goals: NDArray[np.int64] | None = None
         late: NDArray[np.float32] | None = None
+        restart: NDArray[np.bool_] | None = None
         if self.teacher is not None:
             setting = self.teacher.observed(Frame(raw, reward, flags, continuous))
             intrinsic += setting.reward
-            goals = setting.goals
+            goals, restart = setting.goals, setting.restart
             if setting.late.any():
                 late = self._shaped(self._extrinsic, self._intrinsic + setting.late) - self._shaped(self._extrinsic, self._intrinsic)
                 self._paid += float(setting.late.sum())
@@ -78,9 +84,11 @@ class Motivation:
             intrinsic[steps] += self.curiosity.reward(known)
         self._paid += float(intrinsic[steps].sum())
         self._steps += len(steps)
+        if restart is not None:
+            flags = (flags | restart * np.uint16(_ENDED)).astype(np.uint16)
         self._seen = raw.copy(), features, flags.copy()
         self._extrinsic, self._intrinsic = reward.copy(), intrinsic
-        return Motive(self._shaped(reward, intrinsic), late, goals)
+        return Motive(self._shaped(reward, intrinsic), late, goals, flags, restart)
 
     def _trained(self, flags: NDArray[np.uint16], continuous: bool) -> NDArray[np.int64]:
         """Rows in which the agent made a step in training."""

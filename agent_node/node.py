@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from agent_node import checkpoints
@@ -66,7 +67,8 @@ class AgentNode(ABC):
         self.figures = Figures()
         self.stepping = StepClient(generator(start.seed, self.name, Stream.RETRIES))
         self.playing: Playing | None = None
-        self._action: NDArray[Any] | None = None
+        self._answer: dict[str, NDArray[Any]] = {}
+        """frames of the newest `Act`"""
         self._join_again = 0.0
         self._environment_incarnation = 0
         self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
@@ -173,7 +175,10 @@ class AgentNode(ABC):
         self._reached(message, arrays)
         if self._stopped:
             return
-        self._action, episodes = playing.act(arrays, self.stepping.continuous)
+        action, episodes = playing.act(arrays, self.stepping.continuous)
+        self._answer = {"action": action}
+        if playing.restart is not None:
+            self._answer["restart"] = playing.restart.astype(np.uint8)
         if message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()
@@ -183,7 +188,7 @@ class AgentNode(ABC):
 
     def _send_action(self) -> None:
         tick = self.stepping.tick
-        self._to_environment(Act(tick=tick, rid=f"{self.name}/{tick}"), {"action": self._action})
+        self._to_environment(Act(tick=tick, rid=f"{self.name}/{tick}"), self._answer)
 
     def _reached(self, message: Observation, arrays: Mapping[str, NDArray[Any]]) -> None:
         """The run has come so far: what the fault schedule has for this moment happens, and may stop this agent."""

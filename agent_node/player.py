@@ -42,7 +42,7 @@ class Player:
         self.name = name
         self._greedy = greedy
         held = checkpoints.read(checkpoint)
-        settings = settings_of(name, configuration)
+        settings = _to_the_end(settings_of(name, configuration))
         exchange = ExchangeSettings.model_validate(configuration["exchange"])
         try:
             parts = Parts.build(_likeliest(settings) if greedy else settings, exchange, layout, copies, name, seed, party=max(2, party))
@@ -82,6 +82,13 @@ class Player:
             seen |= {"achieved": achieved, "goal": goal}
         self._last, _ = self._actor.observe({**seen, "applied": self._last}, continuous=True)
         return self._last
+
+
+def _to_the_end(settings: AgentSettings) -> AgentSettings:
+    """The same with a teacher that ends no episodes: each is played until the environment ends it."""
+    if getattr(settings.teacher, "restart_episode", False) and settings.teacher is not None:
+        return settings.model_copy(update={"teacher": settings.teacher.model_copy(update={"restart_episode": False})})
+    return settings
 
 
 def _likeliest(settings: AgentSettings) -> AgentSettings:

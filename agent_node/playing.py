@@ -66,6 +66,11 @@ class Playing:
         with self._shares.spent("act"):
             return self._actor.observe(arrays, continuous)
 
+    @property
+    def restart(self) -> NDArray[np.bool_] | None:
+        """`[K]` episodes that the agent ends with its newest actions; None where there are none."""
+        return self._actor.restart
+
     def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode]) -> None:
         """What follows from a tick once its actions are on their way: episodes are remembered and told of, and the learner learns."""
         self._figures.observed(arrays)

@@ -27,3 +27,16 @@ def checked_action(arrays: Mapping[str, NDArray[Any]], layout: Layout | None, co
     if ((action < 0) | (action >= np.array(layout.actions))).any():
         raise BadMessage("E_FRAME", f"an action outside of {layout.actions}")
     return action
+
+
+def checked_restart(arrays: Mapping[str, NDArray[Any]], copies: int, possible: bool) -> NDArray[np.bool_] | None:
+    """The frame `restart` of an `Act`, `[K]`, None where there is none. `BadMessage` where it does not fit, or restarts are not
+    `possible`."""
+    restart = arrays.get("restart")
+    if restart is None:
+        return None
+    if not possible:
+        raise BadMessage("E_FRAME", "no agent can end episodes of this environment")
+    if restart.shape != (copies,) or restart.dtype != np.uint8:
+        raise BadMessage("E_FRAME", f"restart is {restart.dtype}{list(restart.shape)}, not uint8{[copies]}")
+    return restart.astype(bool)

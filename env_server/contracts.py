@@ -117,6 +117,16 @@ class VectorEnvironment(Protocol):
 
 
 @runtime_checkable
+class RestartableEnvironment(Protocol):
+    """A vector environment in which an agent may end episodes of its own before they are over."""
+
+    def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
+        """At the next step the copies `[K]` that are this agent's begin their next episode, in the place of its action; not in
+        evaluations. The episode that was left counts as one, with what it earned so far."""
+        ...
+
+
+@runtime_checkable
 class GoalEnvironment(Protocol):
     """A vector environment whose episodes start only when their members' goals are known."""
 

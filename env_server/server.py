@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server import registry
-from env_server.actions import checked_action
-from env_server.contracts import GoalEnvironment
+from env_server.actions import checked_action, checked_restart
+from env_server.contracts import GoalEnvironment, RestartableEnvironment
 from env_server.course import Phase
 from env_server.goal_desk import GoalDesk
 from env_server.offers import OfferBook
@@ -78,6 +78,8 @@ class EnvironmentServer(ABC):
         self._period = parse_duration(configuration["metrics"]["every"])
         self._next_report = 0.0
         self._incarnations: dict[str, int] = {}
+        self._restarts: dict[str, NDArray[np.bool_]] = {}
+        """copies whose episodes agents end with their actions of the open tick"""
         self._part = 0
         """parts of the run that are over"""
         self._started = False
@@ -242,20 +244,27 @@ class EnvironmentServer(ABC):
 
     def _act(self, agent: str, message: Act, arrays: Mapping[str, NDArray[Any]]) -> None:
         action = checked_action(arrays, self.layouts.get(agent), self.settings.copies)
-        if self.stepping.receive(agent, message.tick, action) == "repeat":
+        restart = checked_restart(arrays, self.settings.copies, isinstance(self.environment, RestartableEnvironment))
+        verdict = self.stepping.receive(agent, message.tick, action)
+        if verdict == "stored" and restart is not None:
+            self._restarts[agent] = restart
+        elif verdict == "repeat":
             self.transport.counters["rx.dup"] += 1
             self._send_again(agent, message.tick)
 
     def _step(self, now: float) -> None:
-        """Play the open tick, and open the next one."""
+        """Play the open tick, and open the next one. While nobody takes part nothing is played: episodes would begin without those who
+        are about to join."""
         closed = self.stepping.close()
         applied = self.stand_in.complete(closed.actions, self.agents)
         for agent in closed.late:
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.stand_in)
             self.tally.stood_in(agent, self._last)
-        with self._time.spent("step"):
-            before, self._last = self._last, self.environment.step(applied)
-        self.tally.stepped(before, self._last)
+        if closed.actions or closed.late:
+            self._restart(closed)
+            with self._time.spent("step"):
+                before, self._last = self._last, self.environment.step(applied)
+            self.tally.stepped(before, self._last)
         self.faults.advance(step=self.tally.steps, episode=self.tally.episodes)
         joined = self.stepping.advance(now)
         if joined:
@@ -265,6 +274,14 @@ class EnvironmentServer(ABC):
         self._count(closed)
         self._tell(closed, applied, now)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self.tally.steps
+
+    def _restart(self, closed: Closed) -> None:
+        """Episodes that agents have left with the actions of this tick."""
+        if isinstance(self.environment, RestartableEnvironment):
+            for agent, copies in self._restarts.items():
+                if agent in closed.actions:
+                    self.environment.restart(agent, copies)
+        self._restarts.clear()
 
     def _send_answers(self, closed: Closed, applied: Mapping[str, NDArray[Any]]) -> None:
         """Tell everybody who takes part what the tick has brought."""

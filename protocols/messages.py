@@ -408,7 +408,10 @@ class Flag(IntFlag):
 
 
 class Act(Message):
-    """Agent -> environment server: `action[K, A] f4|i4` for tick `tick`. EO by (src, tick), first value wins; rid = run/src/tick."""
+    """Agent -> environment server: `action[K, A] f4|i4` for tick `tick`. EO by (src, tick), first value wins; rid = run/src/tick.
+
+    Frame `restart[K] u1` (where an agent ends episodes itself): 1 where the copy's next episode begins now, in the place of the action.
+    """
 
     tick: Count
 

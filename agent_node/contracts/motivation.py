@@ -72,6 +72,8 @@ class Setting:
     """`[K]` what the policy is paid for the step that led here"""
     late: NDArray[np.float32]
     """`[K]` what it is paid for the step before that: the last one of an episode may be judged by how the next one begins"""
+    restart: NDArray[np.bool_] | None = None
+    """`[K]` copies whose episode is to end here, and the next one to begin; None where that is nowhere"""
 
 
 class Teacher(Protocol):

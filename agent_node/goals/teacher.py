@@ -88,12 +88,22 @@ class AmigoTeacher:
         reward, late = np.where(step.reached, paid, 0), np.where(step.late, paid, 0)
         self._remember(step.ended)
         wanting = step.wanting
+        restart = self._restarting(step.reached, frame.flags)
+        if restart is not None:
+            wanting = wanting[~restart[wanting]]
         borrowing = self.lending.apply(cells, frame.continuous & step.going_on)
         if len(borrowing):
             wanting = np.setdiff1d(wanting, borrowing)
         if len(wanting):
             self._propose(wanting, cells[wanting], (frame.flags[wanting] & Flag.EVALUATION) != 0)
-        return Setting(self.clocks.goal.copy(), reward, late)
+        return Setting(self.clocks.goal.copy(), reward, late, restart)
+
+    def _restarting(self, reached: NDArray[np.bool_], flags: NDArray[np.uint16]) -> NDArray[np.bool_] | None:
+        """Copies that go on but for the teacher."""
+        if not self.settings.restart_episode:
+            return None
+        restart: NDArray[np.bool_] = reached & ((flags & (Flag.OVER | Flag.TERMINATED | Flag.TRUNCATED | Flag.EVALUATION)) == 0)
+        return restart if restart.any() else None
 
     def _paid(self, duration: NDArray[np.int64]) -> NDArray[np.float32]:
         """c (1 - 0.9 k / longest)."""

@@ -27,6 +27,8 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     boundary: Literal["terminal_grid", "reset_grid", "ignored"] = "terminal_grid"
     """what a goal is compared with at an episode's last step: the grid in which it ended; the first one of the next episode, as published
     (cells that differ between layouts then count); nothing, the goal is not reached there"""
+    restart_episode: bool = False
+    """whether training episodes end with the goal that is reached, after which nothing is earned; the next one begins at once"""
     coefficient: NotNegative = 1.0
     """c: the policy is paid c (1 - 0.9 k / longest episode) for a goal reached after k steps"""
     failure: Annotated[float, Field(ge=-1, le=0)] = -0.3

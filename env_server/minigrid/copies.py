@@ -176,6 +176,12 @@ class MiniGridCopies(ABC):
         game.length += 1
         if not (terminated or truncated):
             return 0
+        self._end(copy, game)
+        ended = terminated or self.options.timeout == "terminal"
+        return _OVER | (_TERMINATED if ended else _TRUNCATED)
+
+    def _end(self, copy: int, game: Game) -> None:
+        """Its episode is over."""
         game.over = True
         self._records.append(
             EpisodeRecord(
@@ -187,8 +193,6 @@ class MiniGridCopies(ABC):
                 figures={SUCCESS: float(sum(game.earned) > 0)} | self._figures(game),
             )
         )
-        ended = terminated or self.options.timeout == "terminal"
-        return _OVER | (_TERMINATED if ended else _TRUNCATED)
 
     @staticmethod
     def _in_hands(carried: NDArray[np.uint8]) -> NDArray[np.uint8]:

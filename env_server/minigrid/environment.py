@@ -48,6 +48,13 @@ class VectorMiniGrid(MiniGridCopies):
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
+    def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
+        """At the next step the agent's own of these copies `[K]` begin their next episode, but for those that are evaluated."""
+        for copy in np.flatnonzero(copies).tolist():
+            game = self._games[copy]
+            if self._owner(copy) == agent and not (game.over or game.evaluation):
+                self._end(copy, game)
+
     def _choose(self, actions: Mapping[str, Array]) -> None:
         chosen = np.zeros(self.copies, np.int64)
         for i, agent in enumerate(self.agents):

@@ -240,3 +240,20 @@ def test_parts_that_do_not_fit_are_refused_with_the_cure() -> None:
         parts(learner={"kind": "double_dqn"}, teacher=None)
     with pytest.raises(ConfigurationError, match=r"agents\.teacher.*write null"):
         parts(where=Layout(shape=[4], actions=[2]))
+
+
+class Restarting(Told):
+    """Ends the episode of the first copy at every tick."""
+
+    def observed(self, frame: Frame) -> Setting:
+        return Setting(self.goals, self.pays, self.late, np.array([True, False, False]))
+
+
+def test_what_a_teacher_ends_is_over_for_policy_and_curiosity() -> None:
+    curiosity = Told()
+    tick = Ticks(Motivation(Restarting(), curiosity, None, COPIES))
+    motive = tick(FIRST)
+    assert motive.restart.tolist() == [True, False, False]
+    assert motive.flags.tolist() == [FIRST | int(Flag.TERMINATED | Flag.OVER), FIRST, FIRST]
+    tick(MEMBER)
+    assert curiosity.transitions[-1].rows.tolist() == [1, 2], "no step was made where the episode had been ended"

@@ -88,6 +88,23 @@ def test_after_a_late_reach_the_duration_is_that_of_the_ended_goal() -> None:
     assert one.waiting == 1 and one._queue["reached"].tolist() == [True]
 
 
+def test_a_teacher_that_restarts_ends_the_episode_with_the_goal() -> None:
+    """Not where it has ended already, and not in evaluations; no goal is set where nobody will act for it."""
+    one = teacher(copies=4, restart_episode=True)
+    tick(one, *[grid((1, 1))] * 4, flags=FIRST)
+    one.clocks.set(
+        np.arange(4), grid((1, 1)).reshape(1, -1).repeat(4, 0), np.full(4, number(2, 1)), np.zeros(4, np.float32), np.zeros(4, bool)
+    )
+    flags = np.array([MEMBER, MEMBER, DONE, MEMBER | int(Flag.EVALUATION)], np.uint16)
+    raw = np.stack([observation(grid(place)) for place in ((2, 1), (1, 2), (2, 1), (2, 1))])
+    setting = one.observed(Frame(raw, np.zeros(4, np.float32), flags, True))
+    assert setting.restart is not None and setting.restart.tolist() == [True, False, False, False]
+    assert setting.reward.tolist() == pytest.approx([1 - 0.9 / LONGEST, 0, 1 - 0.9 / LONGEST, 1 - 0.9 / LONGEST])
+    assert one.clocks.goal[0] == number(2, 1) and not one.clocks._live[0]
+    setting = tick(one, *[grid((1, 1))] * 4, flags=FIRST)
+    assert setting.restart is None and one.clocks._live.all() and one.clocks.duration.tolist() == [0] * 4
+
+
 def test_evaluations_set_goals_and_teach_nothing() -> None:
     one, twin = teacher(), teacher()
     for each in (one, twin):

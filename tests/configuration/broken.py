@@ -504,6 +504,13 @@ CASES = [
         M("exchange.negotiation", "is about goals that teachers propose"),
     ),
     _case(
+        "a teacher that ends episodes which others play too",
+        START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0', options: {players: all}}\n"
+        "agents: {goals: null, learner: {kind: impala}, teacher: {kind: amigo, restart_episode: «true}}\n"
+        "exchange: {negotiation: null, hindsight: null}\n",
+        M("agents.teacher.restart_episode", "write false, or environment.options.players: one"),
+    ),
+    _case(
         "teachers that are to negotiate, each in a world of its own",
         START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
         "agents: {goals: null, learner: {kind: impala, memory: «1}, teacher: {kind: amigo}}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from env_server.actions import checked_action
+from env_server.actions import checked_action, checked_restart
 from protocols.errors import BadMessage
 from protocols.messages import Layout
 
@@ -42,3 +42,13 @@ def test_values_beyond_their_bounds_count_as_the_nearest_bound() -> None:
 def test_what_does_not_fit_is_refused(action: np.ndarray | None, layout: Layout | None) -> None:
     with pytest.raises(BadMessage):
         checked_action({} if action is None else {"action": action}, layout, 2)
+
+
+def test_restarts_come_through_where_they_fit_and_are_possible() -> None:
+    restart = np.array([1, 0], np.uint8)
+    assert checked_restart({}, 2, False) is None
+    taken = checked_restart({"restart": restart}, 2, True)
+    assert taken is not None and taken.tolist() == [True, False]
+    for array, copies, possible in ((restart, 2, False), (restart, 3, True), (restart.astype(np.int32), 2, True)):
+        with pytest.raises(BadMessage, match="E_FRAME"):
+            checked_restart({"restart": array}, copies, possible)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from minigrid.wrappers import FullyObsWrapper
 
-from env_server.contracts import AgentBatch, Outcome
+from env_server.contracts import AgentBatch, Outcome, RestartableEnvironment
 from env_server.minigrid.environment import VectorMiniGrid
 from env_server.minigrid.settings import MiniGridOptions
+from env_server.minigrid.shared import SharedMiniGrid
 from env_server.registry import EnvironmentProblem, create, describe, problems
 from env_server.schedule import episode_generator
 from env_server.settings import EnvironmentSettings
@@ -173,6 +174,29 @@ def test_one_agent_plays_the_same_alone_and_beside_others() -> None:
         np.testing.assert_array_equal(one.agents["agent-0"].observation[0], many.agents["agent-0"].observation[0])
         action = random.integers(0, 7, (3, 1)).astype(np.int32)
         one, many = alone.step({"agent-0": action[:1]}), among.step({"agent-0": action})
+
+
+def test_an_agent_may_leave_an_episode_of_its_own() -> None:
+    """The next one begins in the place of its action; not in a copy of somebody else, nor in an evaluation."""
+    environment = make("MiniGrid-Empty-5x5-v0", copies=4, agents=("agent-0", "agent-1"))
+    outcome = environment.reset()
+    environment.evaluate(1, aligned=False)  # the next episode of a copy of agent-0
+    play(environment, FORWARD)
+    assert outcome.episode.tolist() == [0, 1, 2, 3]
+    environment.restart("agent-0", np.ones(4, bool))
+    outcome = environment.step({})
+    assert outcome.episode.tolist() == [4, 1, 5, 3]
+    assert [int(flag) & int(Flag.FIRST) != 0 for flag in outcome.agents["agent-0"].flags] == [True, False, True, False]
+    assert [(record.episode, record.lengths, record.rewards) for record in environment.finished()] == [(0, (1,), (0.0,)), (2, (1,), (0.0,))]
+    environment.restart("agent-0", np.array([True, False, True, False]))
+    outcome = environment.step({})
+    evaluated = [bool(flag & Flag.EVALUATION) for flag in outcome.agents["agent-0"].flags]
+    assert evaluated == [True, False, False, False] and outcome.episode.tolist() == [4, 1, 6, 3], "what is evaluated is played to its end"
+    assert isinstance(environment, RestartableEnvironment) and not isinstance(make_shared(), RestartableEnvironment)
+
+
+def make_shared() -> SharedMiniGrid:
+    return SharedMiniGrid("MiniGrid-Empty-5x5-v0", MiniGridOptions(players="all"), ONE, 1, SEED)
 
 
 def test_flags_obey_the_rules_of_all_environments() -> None:

@@ -59,7 +59,7 @@ FRAMES: dict[str, set[str]] = {
     "TraceAck": {"episode"},
     "Correction": {"episode", "goal", "steps", "ratio"},
     "CorrectionAck": {"episode"},
-    "Act": {"action"},
+    "Act": {"action", "restart"},
     "Average": {"vector"},
     "Share": {"offer"},
     "LedgerDigest": {"version"},

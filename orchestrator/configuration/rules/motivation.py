@@ -42,6 +42,20 @@ def _grids(subject: Subject) -> Iterator[Finding]:
             yield Finding((*top, "learner", "network"), f"{environment} shows no grid of cells; write auto")
 
 
+@reads("environment", "agents", "network.topology")
+def _restarting_teachers(subject: Subject) -> Iterator[Finding]:
+    """Episodes that a teacher ends."""
+    environment = subject.configuration.environment
+    options = subject.environments.options(environment)
+    if not playable(subject) or (options is not None and getattr(options(**environment.options), "players", None) == "one"):
+        return
+    for _, top, settings in placed(subject):
+        if getattr(settings.teacher, "restart_episode", False):
+            text = f"an agent ends episodes of its own alone, and {environment.id} has none of those; write false"
+            more = ", or environment.options.players: one" if environment.id.startswith("minigrid:") else ""
+            yield Finding((*top, "teacher", "restart_episode"), text + more)
+
+
 @reads("environment", "agents", "exchange.negotiation", "network.topology")
 def _negotiating_teachers(subject: Subject) -> Iterator[Finding]:
     """Goals that teachers propose change hands between agents of one world, by what their policies expect of them."""
