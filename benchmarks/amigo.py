@@ -12,6 +12,8 @@ docs/results/amigo.csv, so that the document needs no run directories.
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from study import REPOSITORY, Experiment, Method, Study
 from study_plot import Panel, draw
 from study_report import Curve, Key, Report
@@ -27,11 +29,14 @@ RETURNS = {
     "evaluation": ("eval.own.return", ".2f"),
 }
 TEACHER = ("teacher.reached", "teacher.duration.reached", "teacher.entropy", "teacher.threshold")
+AT_FIRST, BEFORE = "{}.at first", "{}.before solved"
 CURRICULUM = {
-    "reached": ("teacher.reached", ".2f"),
-    "steps to a reached goal": ("teacher.duration.reached", ".0f"),
-    "teacher's entropy": ("teacher.entropy", ".2f"),
-    "t*": ("teacher.threshold", ".0f"),
+    "reached at first": (AT_FIRST.format("teacher.reached"), ".2f"),
+    "reached before 0.9": (BEFORE.format("teacher.reached"), ".2f"),
+    "steps to a reached goal at first": (AT_FIRST.format("teacher.duration.reached"), ".0f"),
+    "before 0.9": (BEFORE.format("teacher.duration.reached"), ".0f"),
+    "teacher's entropy before 0.9": (BEFORE.format("teacher.entropy"), ".2f"),
+    "t* before 0.9": (BEFORE.format("teacher.threshold"), ".0f"),
 }
 DOOR_KEY = ("environment.id=minigrid:MiniGrid-DoorKey-8x8-v0",)
 FROZEN = ("agents.learner.learning_rate=1e-12",)
@@ -58,6 +63,7 @@ EXPERIMENTS = (
             Method("plain", "plain", 2_000_000, DOOR_KEY),
             Method("AMIGo", "default", 2_000_000, DOOR_KEY),
             Method("BeBold", "bebold", 2_000_000, DOOR_KEY),
+            Method("AMIGo, student that never learns", "default", 2_000_000, (*DOOR_KEY, *FROZEN)),
         ),
         (RETURNS, CURRICULUM),
         RECENT,
@@ -78,16 +84,24 @@ PANELS = (
 )
 
 
-def marks(rows: dict[str, Curve]) -> dict[str, Curve]:
+def marks(rows: dict[str, Curve], agents: dict[str, Curve]) -> dict[str, Curve]:
     """When the mean return of the last 100 episodes was 0.9 for the first time (left out where it never was), how much it was at best, and
-    at last."""
+    at last; and the teacher's figures in the first and the last fifth of the time before (of the whole run where it never was)."""
     recent = rows.get(RECENT, [])
     if not recent:
         return {}
     end = recent[-1][0]
     first = next((steps for steps, value in recent if value >= SOLVED), None)
     found = {BEST: [(end, max(value for _, value in recent))], RECENT: recent[-1:]}
-    return found if first is None else found | {FIRST: [(first, float(first))]}
+    if first is not None:
+        found[FIRST] = [(first, float(first))]
+    solved = end if first is None else first
+    for name, curve in agents.items():
+        for title, (start, stop) in ((AT_FIRST, (0.0, 0.2)), (BEFORE, (0.8, 1.0))):
+            values = [value for steps, value in curve if start * solved <= steps <= stop * solved]
+            if values:
+                found[title.format(name)] = [(end, fmean(values))]
+    return found
 
 
 def picture(figures: dict[Key, dict[str, Curve]]) -> None:

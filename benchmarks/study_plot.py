@@ -64,7 +64,8 @@ def _panel(axis: Any, figures: dict[Key, dict[str, Curve]], panel: Panel, colour
             reached = [(at, value) for at, value in zip(*panel.published[method], strict=True) if at * unit <= 1.1 * steps[-1]]
             axis.plot(*zip(*reached, strict=True), "o", color=colours[method], markerfacecolor="none", markersize=5)
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=7, title="method (seeds)" + (", o: published" if panel.published else ""), title_fontsize=7)
+    if axis.lines:
+        axis.legend(fontsize=7, title="method (seeds)" + (", o: published" if panel.published else ""), title_fontsize=7)
 
 
 def _common(curves: Sequence[Curve]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

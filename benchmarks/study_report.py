@@ -23,6 +23,8 @@ from orchestrator.statistics.variance import analysis_of_variance
 
 PARTS = 20
 """of a run: training figures are means over them"""
+NOTHING = "–"
+"""in a cell: there is no such figure"""
 Key = tuple[str, str, int]
 """experiment, method, seed"""
 Curve = list[tuple[int, float]]
@@ -43,14 +45,15 @@ class Report:
     """A document with its file of figures.
 
     `training`: names of figures of training episodes that are kept; `evaluations`: of others; `agents`: of figures that agents write, kept
-    as means over all agents; `marks`: what else is made of a run, by name, from all that the environment server has written.
+    as means over all agents; `marks`: what else is made of a run, by name, from all that the environment server has written, and from what
+    the agents have written of these figures.
     """
 
     document: Path
     training: Collection[str]
     evaluations: Collection[str]
     agents: Collection[str] = ()
-    marks: Callable[[dict[str, Curve]], dict[str, Curve]] = lambda rows: {}
+    marks: Callable[[dict[str, Curve], dict[str, Curve]], dict[str, Curve]] = lambda rows, agents: {}
 
     @property
     def file(self) -> Path:
@@ -89,7 +92,8 @@ class Report:
             when.append((row["t"], row["step"]))
         episodes = dict(rows.get("episodes", []))
         end = int(json.loads((directory / "config.json").read_text())["until"]["steps"])
-        curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows)
+        told = self._told_by_agents(directory, when)
+        curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows, told)
         for name in self.training:
             parts: dict[int, list[tuple[float, float]]] = {}
             for steps, value in rows.get(name, []):
@@ -99,21 +103,16 @@ class Report:
                 for part, windows in sorted(parts.items())
                 if part > 1 and sum(count for _, count in windows)
             ]
-        return curves | self._of_agents(directory, when, end)
+        return curves | {name: _means(curve, end) for name, curve in told.items()}
 
-    def _of_agents(self, directory: Path, when: Curve, end: int) -> dict[str, Curve]:
-        """Means over the lines of all agents in each part. Agents count steps of their own: what the environment had played by then tells
-        the part."""
-        parts: dict[str, dict[int, list[float]]] = {}
+    def _told_by_agents(self, directory: Path, when: Curve) -> dict[str, Curve]:
+        """The lines of all agents. They count steps of their own: here it is what the environment had played by then."""
+        told: dict[str, Curve] = {}
         for node in sorted((directory / "nodes").glob("agent-*")) if self.agents else ():
             for row in _lines(node):
                 if row["name"] in self.agents:
-                    steps = float(np.interp(row["t"], *zip(*when, strict=True)))
-                    part = min(PARTS, max(1, -int(-steps * PARTS // end)))
-                    parts.setdefault(row["name"], {}).setdefault(part, []).append(row["value"])
-        return {
-            name: [(end * part // PARTS, float(np.mean(values))) for part, values in sorted(found.items())] for name, found in parts.items()
-        }
+                    told.setdefault(row["name"], []).append((int(np.interp(row["t"], *zip(*when, strict=True))), row["value"]))
+        return told
 
     def write(self, tables: dict[str, list[str]]) -> None:
         """Put each table into the document, between the two comments with its name; `ValueError` where they are missing."""
@@ -127,6 +126,14 @@ class Report:
         self.document.write_text(text)
 
 
+def _means(curve: Curve, end: int) -> Curve:
+    """Means over each part of a run."""
+    parts: dict[int, list[float]] = {}
+    for steps, value in curve:
+        parts.setdefault(min(PARTS, max(1, -(-steps * PARTS // end))), []).append(value)
+    return [(end * part // PARTS, float(np.mean(values))) for part, values in sorted(parts.items())]
+
+
 # --- statistics -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -135,7 +142,7 @@ def cell(values: Sequence[float], form: str) -> str:
     # Few seeds get an interval too, since the number of seeds stands in the same line of the table.
     found = estimate(Sample.of(values), least=2, repeats=10_000)
     if found.value is None:
-        return "–"
+        return NOTHING
     return f"{found.value:{form}}" + (f" [{found.interval[0]:{form}}, {found.interval[1]:{form}}]" if found.interval else "")
 
 
@@ -170,6 +177,8 @@ def rows_of(experiment: str, order: Sequence[str], columns: dict[str, tuple[str,
         steps = [_steps(curves) for (one, name, _), curves in figures.items() if (one, name) == (experiment, method)]
         if steps:
             cells = [cell(found[title].get(method, []), form) for title, (_, form) in columns.items()]
+            if set(cells) == {NOTHING}:
+                continue
             million = f"{np.mean(steps) / 1e6:.2f} M" if np.mean(steps) >= 1e5 else f"{np.mean(steps):,.0f}"
             lines.append(f"| {method} | {len(steps)} | {million} | " + " | ".join(cells) + " |")
     return lines

@@ -55,8 +55,11 @@ def test_figures_of_agents_stand_at_what_the_environment_had_played_by_then(tmp_
 
 
 def test_marks_are_made_of_all_rows(tmp_path: Path) -> None:
-    curves = replace(REPORT, marks=lambda rows: {"first": rows["of no interest"][:1]}).summarise(run(tmp_path))
-    assert curves["first"] == [(50, 1.0)]
+    directory = run(tmp_path)
+    write(directory / "nodes" / "agent-0", [{"name": "loss", "step": 7, "t": 10.0, "value": 3.0}])
+    marked = replace(REPORT, agents=("loss",), marks=lambda rows, agents: {"first": rows["of no interest"][:1], "last": agents["loss"]})
+    curves = marked.summarise(directory)
+    assert curves["first"] == [(50, 1.0)] and curves["last"] == [(1000, 3.0)], "at what the environment had played by then"
 
 
 def test_figures_are_kept_and_replaced(tmp_path: Path) -> None:
@@ -67,6 +70,7 @@ def test_figures_are_kept_and_replaced(tmp_path: Path) -> None:
     figures = kept.read()
     assert figures.keys() == {("methods", "game", 0), ("methods", "game", 1)}
     assert figures["methods", "game", 0]["success.cooperative"][-1] == (2000, 0.75)
+    assert len(report.rows_of("methods", ["game"], {"unknown": ("unknown", ".2f")}, figures)) == 2, "a line without any figure is left out"
     lines = report.rows_of("methods", ["game", "nobody"], {"pairs": ("success.cooperative", ".2f")}, figures)
     assert lines[2:] == ["| game | 2 | 2,000 | 0.75 [0.75, 0.75] |"]
 
