@@ -70,6 +70,8 @@ class AgentNode(ABC):
         self._answer: dict[str, NDArray[Any]] = {}
         """frames of the newest `Act`"""
         self._join_again = 0.0
+        self._began_anew = False
+        """whether it takes up a checkpoint of its own while it lives, as everybody does at the same tick: nothing that a user must know"""
         self._environment_incarnation = 0
         self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
         self._keep = int(configuration["supervision"]["keep"])
@@ -151,10 +153,10 @@ class AgentNode(ABC):
         resumed = self._take_up(message, found)
         persona = replace(self.persona, incarnation=self.faults.life, rejoin=self.control.rejoin)
         playing = Playing(persona, message, self.neighbours, self.figures, self.shares, self.clock, found, resumed)
-        if found is not None:
+        if found is not None and not self._began_anew:
             text = f"{self.name} goes on from its checkpoint at {playing.trainer.updates} updates, {self.figures.episodes} episodes"
             self.control.event("info", "node.restored", text)
-        elif self._start.incarnation > 1:
+        elif found is None and self._start.incarnation > 1:
             text = f"{self.name} begins anew: it had no checkpoint yet (supervision.checkpoint says how often one is made)"
             self.control.event("warning", "node.anew", text)
         self.playing = playing

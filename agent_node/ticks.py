@@ -104,7 +104,7 @@ class TickAgent(AgentNode):
         self.links.close()
         self._save(playing, tick, {"files": kept_sizes(self._start.node_directory)})
         self.together.part()
-        self.playing = None
+        self.playing, self._began_anew = None, True
         self._start_tick = tick
         self.control.rejoin = False
         self.stepping.reset()

@@ -2,6 +2,7 @@
 
     python benchmarks/amigo.py                             # everything: hours on two cores; can be interrupted at any time
     python benchmarks/amigo.py corridor --seeds 0 1 2      # one experiment
+    python benchmarks/amigo.py larger --seeds 0            # 100 million frames: interrupt it when you like, and go on by the same command
     python benchmarks/amigo.py --list                      # the experiments, their runs, and which of them are there
     python benchmarks/amigo.py --missing                   # only runs whose figures are not in docs/results/amigo.csv
     python benchmarks/amigo.py --report                    # the document anew, from the runs that are there and from earlier figures
@@ -39,6 +40,7 @@ CURRICULUM = {
     "t* before 0.9": (BEFORE.format("teacher.threshold"), ".0f"),
 }
 DOOR_KEY = ("environment.id=minigrid:MiniGrid-DoorKey-8x8-v0",)
+LARGER = ("environment.id=minigrid:MiniGrid-KeyCorridorS3R3-v0",)
 FROZEN = ("agents.learner.learning_rate=1e-12",)
 """a student that never learns: what chance alone makes of a teacher"""
 
@@ -69,10 +71,21 @@ EXPERIMENTS = (
         RECENT,
         seeds=(0, 1, 2),
     ),
+    Experiment(
+        "larger",
+        (
+            Method("AMIGo, published", "published/default", 100_000_000),
+            Method("BeBold", "bebold", 100_000_000, LARGER),
+        ),
+        (RETURNS, CURRICULUM),
+        RECENT,
+        seeds=(0,),
+        open_ended=True,
+    ),
 )
 COLOURS = {
     "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
-    "AMIGo, student that never learns": "#8c6bb1",
+    "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c",
 }  # fmt: skip
 PANELS = (
     Panel("corridor", "return", "KeyCorridorS3R1", "return", (-0.03, 1.0)),
@@ -81,6 +94,8 @@ PANELS = (
     Panel("corridor", "teacher.threshold", "KeyCorridorS3R1", "t*, steps"),
     Panel("doorkey", "return", "DoorKey-8x8", "return", (-0.03, 1.0)),
     Panel("doorkey", "teacher.reached", "DoorKey-8x8", "goals that were reached, share", (-0.03, 1.03)),
+    Panel("larger", "return", "KeyCorridorS3R3", "return", (-0.03, 1.0)),
+    Panel("larger", "teacher.threshold", "KeyCorridorS3R3", "t*, steps"),
 )
 
 

@@ -40,6 +40,8 @@ class Experiment:
     columns: tuple[Columns, ...]
     compared: str
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    open_ended: bool = False
+    """its runs are longer than anybody waits for: made only where it is named; what there is of an interrupted one is reported too"""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Study:
         if strange := [name for name in arguments.experiments if name not in names]:
             parser.error(f"no experiment {', '.join(strange)}; there are {', '.join(names)}")
         arguments.runs.mkdir(parents=True, exist_ok=True)
-        chosen = [experiment for experiment in self.experiments if not arguments.experiments or experiment.name in arguments.experiments]
+        everything = [one for one in self.experiments if arguments.list or arguments.report or not one.open_ended]
+        chosen = [one for one in self.experiments if one.name in arguments.experiments] or everything
         known = {method.name for experiment in chosen for method in experiment.methods}
         if unknown := sorted(set(arguments.methods or []) - known):
             parser.error(f"no method {', '.join(unknown)}; there are {', '.join(sorted(known))}")
@@ -126,7 +129,7 @@ class Study:
             kept = arguments.missing and (experiment.name, method.name, seed) in self.report.read()
             if not arguments.report and not kept:
                 self.play(arguments.runs, experiment, method, seed)
-            if state(directory) == "DONE":
+            if state(directory) == "DONE" or (experiment.open_ended and state(directory) != "MISSING"):
                 self.report.keep(experiment.name, method.name, seed, directory)
         if not arguments.list:
             self.document()

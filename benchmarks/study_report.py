@@ -83,15 +83,15 @@ class Report:
                     lines.writerows([*key, steps, name, f"{value:.4g}"] for steps, value in curve)
 
     def summarise(self, directory: Path) -> dict[str, Curve]:
-        """Curves of one run. What ended after training counts as its last twentieth. The first one is left out: of the first episodes only
-        those have ended that succeeded soon."""
+        """Curves of one run, as far as it has come. What ended after training counts as its last twentieth. The first one is left out: of
+        the first episodes only those have ended that succeeded soon."""
         rows: dict[str, Curve] = {}
         when: Curve = []
         for row in _lines(directory / "nodes" / "env-0"):
             rows.setdefault(row["name"], []).append((row["step"], row["value"]))
             when.append((row["t"], row["step"]))
         episodes = dict(rows.get("episodes", []))
-        end = int(json.loads((directory / "config.json").read_text())["until"]["steps"])
+        end = min(int(json.loads((directory / "config.json").read_text())["until"]["steps"]), max(steps for _, steps in when))
         told = self._told_by_agents(directory, when)
         curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows, told)
         for name in self.training:
