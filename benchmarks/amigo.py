@@ -30,6 +30,7 @@ RETURNS = {
     "evaluation": ("eval.own.return", ".2f"),
 }
 TEACHER = ("teacher.reached", "teacher.duration.reached", "teacher.entropy", "teacher.threshold")
+LENDING = ("lending.called", "lending.exchanged")
 AT_FIRST, BEFORE = "{}.at first", "{}.before solved"
 CURRICULUM = {
     "reached at first": (AT_FIRST.format("teacher.reached"), ".2f"),
@@ -39,6 +40,8 @@ CURRICULUM = {
     "teacher's entropy before 0.9": (BEFORE.format("teacher.entropy"), ".2f"),
     "t* before 0.9": (BEFORE.format("teacher.threshold"), ".0f"),
 }
+LENT_SHARE = "lending.share"
+LENT = {"goals that changed hands, share": (LENT_SHARE, ".2f")}
 DOOR_KEY = ("environment.id=minigrid:MiniGrid-DoorKey-8x8-v0",)
 LARGER = ("environment.id=minigrid:MiniGrid-KeyCorridorS3R3-v0",)
 FROZEN = ("agents.learner.learning_rate=1e-12",)
@@ -72,6 +75,16 @@ EXPERIMENTS = (
         seeds=(0, 1, 2),
     ),
     Experiment(
+        "negotiated",
+        (
+            Method("contract net", "negotiated", 400_000),
+            Method("each its own goals", "negotiated", 400_000, ("exchange.negotiation=null",)),
+        ),
+        (RETURNS, CURRICULUM, LENT),
+        RECENT,
+        seeds=(0, 1, 2),
+    ),
+    Experiment(
         "larger",
         (
             Method("AMIGo, published", "published/default", 100_000_000),
@@ -86,6 +99,7 @@ EXPERIMENTS = (
 COLOURS = {
     "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
     "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c",
+    "contract net": "#d1372c", "each its own goals": "#555555",
 }  # fmt: skip
 PANELS = (
     Panel("corridor", "return", "KeyCorridorS3R1", "return", (-0.03, 1.0)),
@@ -94,6 +108,8 @@ PANELS = (
     Panel("corridor", "teacher.threshold", "KeyCorridorS3R1", "t*, steps"),
     Panel("doorkey", "return", "DoorKey-8x8", "return", (-0.03, 1.0)),
     Panel("doorkey", "teacher.reached", "DoorKey-8x8", "goals that were reached, share", (-0.03, 1.03)),
+    Panel("negotiated", "return", "two agents in DoorKey-6x6", "return of the team", (-0.03, 1.0)),
+    Panel("negotiated", "teacher.reached", "two agents in DoorKey-6x6", "goals that were reached, share", (-0.03, 1.03)),
     Panel("larger", "return", "KeyCorridorS3R3", "return", (-0.03, 1.0)),
     Panel("larger", "teacher.threshold", "KeyCorridorS3R3", "t*, steps"),
 )
@@ -111,6 +127,9 @@ def marks(rows: dict[str, Curve], agents: dict[str, Curve]) -> dict[str, Curve]:
     if first is not None:
         found[FIRST] = [(first, float(first))]
     solved = end if first is None else first
+    called, exchanged = (sum(value for _, value in agents.get(name, [])) for name in LENDING)
+    if called:
+        found[LENT_SHARE] = [(end, exchanged / called)]
     for name, curve in agents.items():
         for title, (start, stop) in ((AT_FIRST, (0.0, 0.2)), (BEFORE, (0.8, 1.0))):
             values = [value for steps, value in curve if start * solved <= steps <= stop * solved]
@@ -124,7 +143,7 @@ def picture(figures: dict[Key, dict[str, Curve]]) -> None:
     draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand frames")
 
 
-REPORT = Report(DOCUMENT, ("return",), ("eval.own.return",), TEACHER, marks)
+REPORT = Report(DOCUMENT, ("return",), ("eval.own.return",), TEACHER + LENDING, marks)
 STUDY = Study("amigo", REPOSITORY / "configs" / "amigo", REPORT, EXPERIMENTS, picture)
 
 if __name__ == "__main__":
