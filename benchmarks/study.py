@@ -16,6 +16,8 @@ from pathlib import Path
 
 from study_report import Curve, Key, Report, differences, final, rows_of
 
+from orchestrator.runs import lock_held
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 Columns = dict[str, tuple[str, str]]
 """of a table: title -> the figure and its form"""
@@ -67,6 +69,8 @@ class Study:
         found = state(directory)
         if found == "DONE":
             return
+        if lock_held(directory):
+            raise SystemExit(f"{directory.name} is being made: look on with `orchestrate --runs-dir {runs} attach {directory.name}`")
         words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(runs), "up", "--plain"]
         if found != "MISSING" and subprocess.run([*words, "--resume", directory.name], cwd=REPOSITORY, check=False).returncode == 0:
             return

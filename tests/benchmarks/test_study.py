@@ -1,0 +1,30 @@
+"""Studies make runs, and leave those alone that somebody else makes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.run_files import RunLock
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_a_run_that_is_being_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # its scripts find one another there
+    study, report = importlib.import_module("study"), importlib.import_module("study_report")
+    method = study.Method("each, for itself", "nothing", 10)
+    experiment = study.Experiment("small", (method,), (), "return", seeds=(0,))
+    made = study.Study("studies", tmp_path, report.Report(tmp_path / "page.md", (), ()), (experiment,), lambda figures: None)
+    directory = made.directory_of(tmp_path, experiment, method, 0)
+    assert directory.name == "small-each-for-itself-0"
+    directory.mkdir()
+    lock = RunLock(directory)
+    try:
+        with pytest.raises(SystemExit, match="small-each-for-itself-0 is being made"):
+            made.play(tmp_path, experiment, method, 0)
+    finally:
+        lock.release()
+    assert directory.is_dir()
