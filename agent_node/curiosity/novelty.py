@@ -3,7 +3,8 @@
     n(s) = || predictor(s) - target(s) ||_2
 
 `target` is a random network that never changes, `predictor` a network of the same shape that learns to agree with it on what the agent
-sees: what it has seen often is no longer new. Loss over a rollout: sum over t of mean over copies of n(s_{t+1}).
+sees: what it has seen often is no longer new. Loss over a rollout: sum over t of mean over copies of n(s_{t+1}), whose gradient is as long
+where little is left to learn, so that n does not fall below some height; or of n(s_{t+1})^2 / 2, with which it falls to nearly 0.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from protocols.grids import GridPart
 
 class GridEncoder(nn.Module):
     """Features `[n, F]` of a grid to `[n, outputs]`: embedded cells through five halving convolutions (`Shrinking`), beside the agent's own
-    embedded cell and what it carries, through two linear layers with ReLU."""
+    embedded cell and what it carries, through two linear layers, the first with ReLU, the second too if `rectified`."""
 
-    def __init__(self, part: GridPart, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, part: GridPart, outputs: int, rectified: bool, generator: torch.Generator) -> None:
         super().__init__()
+        self.rectified = rectified
         self.embedding = CellEmbedding(part, generator)
         self.shrinking = Shrinking(part, CELL, generator)
         sizes = (self.shrinking.outputs + CELL + CARRIED, outputs)
@@ -38,11 +40,12 @@ class GridEncoder(nn.Module):
         self.second = orthogonal(nn.Linear(outputs, outputs), 2**0.5, generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Not negative."""
+        """Not negative if `rectified`."""
         codes = self.embedding.codes(inputs)
         cells = self.embedding.cells(codes)
         values = torch.cat([self.shrinking(cells), self.embedding.own_cell(codes, cells), self.embedding.carried(codes)], dim=1)
-        return functional.relu(self.second(functional.relu(self.first(values))))
+        made: torch.Tensor = self.second(functional.relu(self.first(values)))
+        return functional.relu(made) if self.rectified else made
 
 
 class Novelty:
@@ -60,10 +63,11 @@ class Novelty:
         self.optimiser: Adam | RMSProp = (Adam if settings.optimiser == "adam" else RMSProp)(self.vector, self.gradient, rate, norm)
 
     def _encoder(self, interface: Interface, generator: torch.Generator) -> nn.Module:
-        outputs = self.settings.outputs
+        outputs, rectified = self.settings.outputs, self.settings.rectified
         if interface.grids is not None:
-            return GridEncoder(interface.grids.whole, outputs, generator)
-        return LinearTrunk(int(np.prod(interface.observation)), [outputs, outputs], generator)
+            return GridEncoder(interface.grids.whole, outputs, rectified, generator)
+        first = LinearTrunk(int(np.prod(interface.observation)), [outputs, outputs] if rectified else [outputs], generator)
+        return first if rectified else nn.Sequential(first, orthogonal(nn.Linear(outputs, outputs), 2**0.5, generator))
 
     def __call__(self, features: Array) -> NDArray[np.float32]:
         """n(s) for `[n, F]`."""
@@ -83,7 +87,8 @@ class Novelty:
             error = self.predictor(inputs) - self.target(inputs)
             # The root has no slope at 0, where a small network may arrive exactly.
             novelty = (error.square().sum(dim=1) + 1e-12).sqrt()
-            loss: torch.Tensor = self.settings.weight * (counts * novelty).sum() / len(part)
+            costs = novelty if self.settings.loss == "norm" else novelty.square() / 2
+            loss: torch.Tensor = self.settings.weight * (counts * costs).sum() / len(part)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             losses.append(((counts * novelty.detach()).sum() / counts.sum().clamp_min(1)).item())

@@ -101,6 +101,40 @@ def test_what_is_seen_often_is_no_longer_new_and_the_target_never_changes(optimi
     assert float(curiosity.novelty.gradient.abs().max()) == 0.0, "gradients are cleared after each step"
 
 
+def test_without_a_rectifier_at_the_end_novelty_goes_on_falling() -> None:
+    """What the predictor's rectifier has shut has no slope: the target's other outputs stay out of its reach."""
+    falls = {}
+    for rectified in (True, False):
+        settings = RNDSettings(optimiser="adam", rollouts=4, rectified=rectified, loss="squared")
+        curiosity, given = RND(settings, interface(), 8, 0), rollout(8, 8)
+        losses = [curiosity.learn(given)["loss"] for _ in range(150)]
+        falls[rectified] = losses[-1] / losses[0]
+    assert falls[False] < 0.15 < 0.25 < falls[True]
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_the_loss_is_the_distance_or_half_its_square(rectified: bool) -> None:
+    """Gradients of one part of a rollout, by both losses, for what a grid shows and for what it does not."""
+    given = rollout(4, 2)
+    for surroundings in (interface(), Interface((given.next_observation.shape[-1],), 0, (2,))):
+        found = {}
+        for loss in ("norm", "squared"):
+            settings = RNDSettings(loss=loss, rectified=rectified, rollouts=2, learning_rate=1e-6)
+            novelty = Novelty(settings, surroundings, 0)
+            inputs = given.next_observation.flatten(0, 1)
+            distance = (novelty.predictor(inputs) - novelty.target(inputs)).norm(dim=1)
+            costs = distance if loss == "norm" else distance.square() / 2
+            (costs.sum() / 2).backward()
+            wanted = novelty.gradient.clone()
+            novelty.gradient.zero_()
+            kept: list[torch.Tensor] = []
+            novelty.optimiser.step = lambda novelty=novelty, kept=kept: kept.append(novelty.gradient.clone())  # type: ignore[method-assign]
+            novelty.learn(given)
+            torch.testing.assert_close(kept[0], wanted, rtol=1e-4, atol=1e-5)
+            found[loss] = wanted
+        assert not torch.allclose(found["norm"], found["squared"])
+
+
 def test_steps_that_do_not_count_teach_nothing() -> None:
     given, other = rollout(4, 4), rollout(4, 4)
     for each in (given, other):
