@@ -44,6 +44,8 @@ LENT_SHARE = "lending.share"
 LENT = {"goals that changed hands, share": (LENT_SHARE, ".2f")}
 DOOR_KEY = ("environment.id=minigrid:MiniGrid-DoorKey-8x8-v0",)
 LARGER = ("environment.id=minigrid:MiniGrid-KeyCorridorS3R3-v0",)
+TERMINAL = ("agents.teacher.boundary=terminal_grid",)
+"""goals that the next episode's layout has changed do not count"""
 FROZEN = ("agents.learner.learning_rate=1e-12",)
 """a student that never learns: what chance alone makes of a teacher"""
 
@@ -88,6 +90,7 @@ EXPERIMENTS = (
         "larger",
         (
             Method("AMIGo, published", "published/default", 100_000_000),
+            Method("AMIGo, published, terminal grid", "published/default", 100_000_000, TERMINAL),
             Method("BeBold", "bebold", 100_000_000, LARGER),
         ),
         (RETURNS, CURRICULUM),
@@ -98,7 +101,7 @@ EXPERIMENTS = (
 )
 COLOURS = {
     "plain": "#555555", "AMIGo": "#d1372c", "AMIGo, window": "#e6830b", "BeBold": "#1f6fb4", "RND": "#1a7a4c",
-    "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c",
+    "AMIGo, student that never learns": "#8c6bb1", "AMIGo, published": "#d1372c", "AMIGo, published, terminal grid": "#e6830b",
     "contract net": "#d1372c", "each its own goals": "#555555",
 }  # fmt: skip
 PANELS = (

@@ -17,6 +17,7 @@ from pathlib import Path
 from study_report import Curve, Key, Report, differences, final, rows_of
 
 from orchestrator.runs import lock_held
+from protocols.errors import ExitCode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Columns = dict[str, tuple[str, str]]
@@ -63,22 +64,26 @@ class Study:
         words = "".join(letter if letter.isalnum() else " " for letter in method.name).split()
         return runs / "-".join([experiment.name, *words, str(seed)]).lower()
 
-    def play(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> None:
-        """Make a run, or bring an interrupted one to its end."""
+    def play(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> bool:
+        """Make a run, or bring an interrupted one to its end; False when it was interrupted. `SystemExit` when it can't be made."""
         directory = self.directory_of(runs, experiment, method, seed)
         found = state(directory)
         if found == "DONE":
-            return
+            return True
         if lock_held(directory):
             raise SystemExit(f"{directory.name} is being made: look on with `orchestrate --runs-dir {runs} attach {directory.name}`")
         words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(runs), "up", "--plain"]
-        if found != "MISSING" and subprocess.run([*words, "--resume", directory.name], cwd=REPOSITORY, check=False).returncode == 0:
-            return
+        code = None if found == "MISSING" else _ended([*words, "--resume", directory.name])
+        if code in (ExitCode.OK, ExitCode.INTERRUPTED):
+            return code == ExitCode.OK
         if directory.exists():
             directory.rename(runs / f"{directory.name}.failed-{len(list(runs.glob(directory.name + '.failed-*')))}")
         config = str(self.configs / f"{method.config}.yaml")
         given = [config, *method.overrides, f"until.steps={method.steps}", "--seed", str(seed), "--name", directory.name]
-        subprocess.run([*words, *given], cwd=REPOSITORY, check=True)
+        code = _ended([*words, *given])
+        if code not in (ExitCode.OK, ExitCode.INTERRUPTED):
+            raise SystemExit(f"{directory.name} ended with exit code {code}: look at {directory}/server.log")
+        return code == ExitCode.OK
 
     def document(self) -> None:
         """Tables and picture anew from the figures that are kept."""
@@ -125,18 +130,32 @@ class Study:
             for method in experiment.methods
             if not arguments.methods or method.name in arguments.methods
         ]
+        interrupted = False
         for experiment, method, seed in plan:
             directory = self.directory_of(arguments.runs, experiment, method, seed)
             if arguments.list:
                 print(f"{state(directory):8} {directory.name}")
                 continue
             kept = arguments.missing and (experiment.name, method.name, seed) in self.report.read()
-            if not arguments.report and not kept:
-                self.play(arguments.runs, experiment, method, seed)
+            if not (arguments.report or kept or interrupted):
+                interrupted = not self.play(arguments.runs, experiment, method, seed)
             if state(directory) == "DONE" or (experiment.open_ended and state(directory) != "MISSING"):
                 self.report.keep(experiment.name, method.name, seed, directory)
         if not arguments.list:
             self.document()
+        if interrupted:
+            print("interrupted: the same command goes on where it was")
+            raise SystemExit(ExitCode.INTERRUPTED)
+
+
+def _ended(words: list[str]) -> int:
+    """The exit code of a command, which deals with interruptions itself: a run is stopped in order, with checkpoints."""
+    with subprocess.Popen(words, cwd=REPOSITORY) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def state(directory: Path) -> str:
