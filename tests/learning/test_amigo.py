@@ -62,7 +62,7 @@ def test_an_empty_room_is_crossed(more: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_curiosity_solves_the_key_corridor(tmp_path: Path) -> None:
-    """The specification's measurement: 0.9 by 121,000 frames with each of three seeds; plain students mostly never find the ball."""
+    """0.9 by 125,000 frames with each of three seeds (docs/results/amigo.md)."""
     config = REPOSITORY / "configs" / "amigo" / "bebold.yaml"
     done = orchestrate(tmp_path / "runs", "up", str(config), "until.steps=160000", "--name", "smoke", timeout=1400)
     assert done.returncode == 0, done.stdout + done.stderr
