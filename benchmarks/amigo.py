@@ -110,10 +110,10 @@ PANELS = (
     Panel("corridor", "teacher.duration.reached", "KeyCorridorS3R1", "steps to a reached goal"),
     Panel("corridor", "teacher.threshold", "KeyCorridorS3R1", "t*, steps"),
     Panel("doorkey", "return", "DoorKey-8x8", "return", (-0.03, 1.0)),
-    Panel("doorkey", "teacher.reached", "DoorKey-8x8", "goals that were reached, share", (-0.03, 1.03)),
+    Panel("doorkey", "teacher.duration.reached", "DoorKey-8x8", "steps to a reached goal"),
     Panel("negotiated", "return", "two agents in DoorKey-6x6", "return of the team", (-0.03, 1.0)),
     Panel("negotiated", "teacher.reached", "two agents in DoorKey-6x6", "goals that were reached, share", (-0.03, 1.03)),
-    Panel("larger", "return", "KeyCorridorS3R3", "return", (-0.03, 1.0)),
+    Panel("larger", "teacher.duration.reached", "KeyCorridorS3R3", "steps to a reached goal"),
     Panel("larger", "teacher.threshold", "KeyCorridorS3R3", "t*, steps"),
 )
 
