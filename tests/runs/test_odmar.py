@@ -53,7 +53,7 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
         "clock=wall", "until={steps: 1200}", "environment.copies=2",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {step: 400}, process: {target: agent-2, action: kill, restart_after: 1s}}]}",
-        "supervision.checkpoint=500ms", "supervision.min_agents=2", "evaluation.final=120",  # time enough for what was published last
+        "supervision.checkpoint=500ms", "supervision.min_agents=2", "evaluation.final=240",  # time enough for what was published last
         timeout=180,
     )  # fmt: skip
     directory = runs / "storm"
