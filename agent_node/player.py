@@ -86,9 +86,10 @@ class Player:
 
 def _to_the_end(settings: AgentSettings) -> AgentSettings:
     """The same with a teacher that ends no episodes: each is played until the environment ends it."""
-    if getattr(settings.teacher, "restart_episode", False) and settings.teacher is not None:
-        return settings.model_copy(update={"teacher": settings.teacher.model_copy(update={"restart_episode": False})})
-    return settings
+    teacher = settings.teacher
+    if teacher is None or not getattr(teacher, "restart_episode", False):
+        return settings
+    return settings.model_copy(update={"teacher": teacher.model_copy(update={"restart_episode": False})})
 
 
 def _likeliest(settings: AgentSettings) -> AgentSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,12 +37,21 @@ def learnt(directory: Path) -> str:
     return sha256(sorted((directory / "nodes" / "agent-0" / "checkpoints").glob("*.safetensors"))[-1].read_bytes()).hexdigest()
 
 
+def known_and_played(directory: Path) -> list[tuple[int, int]]:
+    """Training episodes that the agent has seen from their first observation to their end, and those that have ended, in order of time."""
+    rows = map(json.loads, (directory / "nodes" / "agent-0" / "metrics.jsonl").read_text().splitlines())
+    return [(row["episode"], int(row["value"])) for row in rows if row["name"] == "environment.episodes"]
+
+
 def test_episodes_end_with_their_goals_and_two_runs_of_one_seed_are_equal(tmp_path: Path) -> None:
     ended = play(tmp_path / "runs", "ended", "agents.teacher.restart_episode=true")
     played = play(tmp_path / "runs", "played")
     assert min(metrics(ended, "env-0", "success")) < 1 == min(metrics(played, "env-0", "success"))
     assert 7900 <= metrics(ended, "agent-0", "environment.steps")[-1] <= 8100, "an episode that is left takes no step"
     assert sum(metrics(ended, "agent-0", "teacher.reached")) > 0
+    for directory in (ended, played):
+        assert known_and_played(directory)[-1][1] > 0
+        assert all(known == all_of_them for known, all_of_them in known_and_played(directory)), "the first ones too"
     assert learnt(play(tmp_path / "runs", "again", "agents.teacher.restart_episode=true")) == learnt(ended) != learnt(played)
 
 
