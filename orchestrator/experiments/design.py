@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.configuration.resolved import flow
-from protocols.faults.settings import Operator
+from orchestrator.experiments.amounts import Amounts
+from protocols.faults.settings import Operator, Share
 from protocols.settings import Duration, Settings
 
 MOST_SEEDS = 10_000
@@ -149,6 +150,9 @@ class Comparison(Settings):
     """labels of the group that the others are compared with: {delay: 0ms}"""
     test: Literal["probability_of_improvement", "difference", "ratio"] = "probability_of_improvement"
     """what is said of two groups"""
+    tolerance: Annotated[Share, Field(gt=0)] | None = None
+    """a share of the first measure, such as 5%: the report says at which amount of the baseline's factor (whose labels are amounts of one
+    unit, the least of them the baseline's) so much is lost"""
 
 
 class Expectation(Settings):
@@ -233,6 +237,15 @@ class Design(Settings):
     def measure_named(self, title: str) -> Measure:
         """The measure of that name; `KeyError` when there is none."""
         return {measure.title: measure for measure in self.measure}[title]
+
+    def tolerated(self) -> Amounts | None:
+        """The amounts between which the tolerance of `compare` lies; None where none is asked for. `ValueError` where labels are none."""
+        if self.compare is None or self.compare.tolerance is None:
+            return None
+        if len(self.compare.baseline) != 1:
+            raise ValueError("is the amount of one factor; compare with a baseline of one factor")
+        ((factor, least),) = self.compare.baseline.items()
+        return Amounts.of(factor, least, self.labels()[factor])
 
     def shape(self) -> str:
         """`5 delays x 3 topologies x 5 seeds = 75 cells`."""

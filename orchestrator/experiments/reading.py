@@ -254,7 +254,13 @@ def _combinations(design: Design) -> Iterator[Broken]:
 
 def _groups(design: Design) -> Iterator[Broken]:
     if design.compare is not None:
-        yield from _labels(design, design.compare.baseline, ("compare", "baseline"))
+        wrong = list(_labels(design, design.compare.baseline, ("compare", "baseline")))
+        yield from wrong
+        if not wrong:
+            try:
+                design.tolerated()
+            except ValueError as error:
+                yield ("compare", "tolerance"), str(error), None, False
     for number, expected in enumerate(design.expect):
         yield from _labels(design, expected.where, ("expect", number, "where"))
         if expected.relative_to is not None:

@@ -16,6 +16,7 @@ from orchestrator.statistics.curves import Band, band
 from orchestrator.statistics.estimate import Estimate
 from orchestrator.statistics.profiles import Profile, profile
 from orchestrator.statistics.threshold import Waiting, time_to_threshold
+from orchestrator.statistics.tolerance import tolerance
 
 LINES = 8
 """lines in one panel"""
@@ -127,6 +128,19 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """The amount of a factor at which a share of the first measure is lost, with these values of the other factors."""
+
+    factors: Mapping[str, str]
+    amount: Estimate
+    """`inf`: no amount that was tried costs so much"""
+
+    def record(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {"factors": dict(self.factors), **self.amount.record()}
+
+
+@dataclass(frozen=True)
 class Analysis:
     """An experiment in figures."""
 
@@ -134,6 +148,8 @@ class Analysis:
     groups: tuple[Group, ...]
     measures: tuple[Measured, ...]
     baseline: Mapping[str, str] = field(default_factory=dict)
+    tolerances: tuple[Tolerance, ...] = ()
+    """of the first measure, where `compare` asks for it"""
 
     @property
     def factors(self) -> dict[str, list[str]]:
@@ -157,7 +173,21 @@ def analyse(results: Results) -> Analysis:
     measures = tuple(
         Measured(measure, tuple(_found(results, measure, group, baseline, test) for group in groups)) for measure in design.measure
     )
-    return Analysis(results, groups, measures, baseline)
+    return Analysis(results, groups, measures, baseline, _tolerances(results, groups))
+
+
+def _tolerances(results: Results, groups: Sequence[Group]) -> tuple[Tolerance, ...]:
+    design, amounts = results.design, results.design.tolerated()
+    if amounts is None or design.compare is None or design.compare.tolerance is None:
+        return ()
+    measure = design.measure[0]
+    others = dict.fromkeys(tuple((name, group.factors[name]) for name in group.factors if name != amounts.factor) for group in groups)
+    found = []
+    for rest in map(dict, others):
+        samples = [results.table.sample(measure.title, {**rest, amounts.factor: label}) for label in amounts.labels]
+        amount = tolerance(amounts.values, samples, design.compare.tolerance, higher=measure.higher == "better")
+        found.append(Tolerance(rest, amount))
+    return tuple(found)
 
 
 def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[str, str], test: str) -> Found:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orchestrator.report.analysis import Analysis, Found, Measured, label
 from orchestrator.report.document import Code, Items, Paragraph, Strong, Words
 from orchestrator.report.numbers import counted, figure, form, interval
+from orchestrator.report.tolerances import tolerated
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
 
@@ -17,7 +18,7 @@ EVEN = 0.5
 def answer(analysis: Analysis) -> list[Paragraph | Items]:
     """About three sentences on the first measure: the ends of the order, what the baseline or the factors show, and the expectations."""
     main = analysis.measures[0]
-    sentences = [_ends(main), _compared(analysis, main), _expected(analysis)]
+    sentences = [_ends(main), _compared(analysis, main), tolerated(analysis), _expected(analysis)]
     words: list[str | Code | Strong] = []
     for sentence in sentences:
         if sentence:

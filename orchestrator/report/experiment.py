@@ -15,6 +15,7 @@ from orchestrator.report.look import Picture
 from orchestrator.report.numbers import alone, counted, figure, form
 from orchestrator.report.over_time import faults_section, links_section
 from orchestrator.report.tables import groups_table, with_interval
+from orchestrator.report.tolerances import tolerances_section
 from orchestrator.statistics.bootstrap import REPEATS
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST
 
@@ -34,6 +35,7 @@ def document(analysis: Analysis) -> Document:
     faults, around = faults_section(analysis) if "time_bands" in design.report else (None, {})
     traffic, links = links_section(analysis) if "links" in design.report else (None, {})
     sections = [
+        tolerances_section(analysis),
         *(_measured(analysis, measured, number) for number, measured in enumerate(analysis.measures)),
         faults,
         traffic,
@@ -254,6 +256,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
             }
             for measured in analysis.measures
         ],
+        "tolerances": [one.record() for one in analysis.tolerances],
         "expectations": [verdict.record() for verdict in results.verdicts],
         "cells": [_cell(cell) for cell in results.cells],
         "table": [

@@ -15,6 +15,7 @@ runs behind it, with those that have no figure named and counted.
 | `curves` | curves of several runs on common steps; area under a curve |
 | `threshold` | steps until a threshold, with runs that never reached it |
 | `bands` | before, during and after fault windows |
+| `tolerance` | amount of a disturbance at which a share of a figure is lost |
 | `variance` | analysis of variance and Tukey's test between methods |
 | `marl_eval` | the JSON layout of marl-eval |
 

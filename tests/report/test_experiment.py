@@ -15,6 +15,7 @@ from orchestrator.statistics.aggregates import interquartile_mean
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import probability_of_improvement
 from orchestrator.statistics.threshold import time_to_threshold
+from orchestrator.statistics.tolerance import tolerance
 
 from .material import design, results
 from .reading import data_of, numbers_in, page_of, unfounded
@@ -185,3 +186,22 @@ def test_old_figures_go(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "heatmap-1.svg").exists()
     report(results(design(report=[])), tmp_path)
     assert not list((tmp_path / "figures").glob("heatmap-*.svg"))
+
+
+def test_what_each_group_bears(tmp_path: Path) -> None:
+    of = design(compare={"baseline": {"delay": "0ms"}, "tolerance": "5%"})
+    page = report(results(of), tmp_path)
+    text = page.with_name("report.md").read_text()
+    table = results(of).table
+    section = text[text.index("## How much delay costs 5 %") : text.index("## Results: return")]
+    for topology, truth in (("ring", 0.05 * 0.83 / 0.0009), ("complete", 0.05 * 0.83 / 0.0004)):
+        samples = [table.sample("return", {"delay": delay, "topology": topology}) for delay in ("0ms", "100ms", "500ms")]
+        found = tolerance([0, 100, 500], samples, 0.05)
+        assert found.value is not None and found.interval is not None
+        assert found.interval[0] <= truth <= found.interval[1]
+        cells = row_of(section, topology)
+        assert cells[1] == f"{float(f'{found.value:.3g}'):g}ms" and cells[3] == "18"
+        assert f"{cells[1]} {cells[2]} with **topology={topology}**" in text.split("## ")[0]
+    assert unfounded(text, data_of(page)) == []
+    flat = report(results(of, value=lambda factors, seed: 1.0 + 0.001 * seed), tmp_path / "flat").with_name("report.md").read_text()
+    assert row_of(flat[flat.index("## How much") :], "ring")[1:3] == [r"\> 500ms", r"[\> 500ms, \> 500ms]"]

@@ -17,7 +17,7 @@ from .events import Byzantine, ClockSkew, FaultEvent, Membership, Partition, Pro
 from .links import Bandwidth, Corrupt, Duplicate, LinkEffects, LinkRule, Loss, Reorder
 from .moments import At, Distribution, During, Length, RandomDuration, Span
 from .names import AUTO, FaultName, Glob, Globs
-from .whole import Expectation, FaultsSettings, Nemesis, Operator, Weights
+from .whole import Expectation, FaultsSettings, Nemesis, Operator, Share, Weights
 
 __all__ = [
     "AUTO",
@@ -46,6 +46,7 @@ __all__ = [
     "Process",
     "RandomDuration",
     "Reorder",
+    "Share",
     "Span",
     "Storage",
     "Straggler",
