@@ -173,6 +173,8 @@ class Metrics(Message):
     step: Count
     episode: Count
     names: Annotated[list[Name], Meta(max_length=512)]
+    stamp: Seconds
+    """time of the figures as in the node's own file: Unix time, or virtual seconds under the logical clock"""
 
 
 class Bye(Message):

@@ -52,13 +52,14 @@ class Telemetry:
         usage: Mapping[str, float] | None = None,
     ) -> None:
         """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
-        finite = self._append(self._file, self._clock.stamp(), step, episode, values)
+        stamp = self._clock.stamp()
+        finite = self._append(self._file, stamp, step, episode, values)
         finite |= self._append(self._usage, time.time(), step, episode, usage or {})
         if not finite:
             return
         names = list(finite)[:NAMES_PER_MESSAGE]
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
-        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names), frames)
+        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
 
     def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}

@@ -216,6 +216,9 @@ class Design(Settings):
     """what is measured"""
     compare: Comparison | None = None
     """with what groups are compared"""
+    curves_over: Literal["steps", "time"] = "steps"
+    """what curves, and times to a threshold, are counted in: steps, or seconds of training (virtual ones under the logical clock), which is
+    fair where runs have equal time"""
     report: list[Literal["curves", "heatmap", "profile", "time_bands", "links"]] = ["curves", "heatmap", "profile"]
     """figures of the report"""
     expect: list[Expectation] = []

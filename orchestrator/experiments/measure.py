@@ -3,7 +3,8 @@
 The curve has a point for each step at which the figure was written. Steps are those of the figure's own axis (environment steps at `env-0`
 and agents, rounds for `consensus.*` of `run`); where a step occurs twice, as after a resumed run, the later line counts. The value is made
 of the points in the last `over` of the steps: those with step > (1 - share) * last step. A figure of several agents is the mean over them:
-of their values, and of their curves where all have points (linear in between).
+of their values, and of their curves where all have points (linear in between). With `curves_over: time` the same points make a curve over
+seconds of training; the value stays what it is.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import numpy as np
 from orchestrator.experiments.design import Measure
 from orchestrator.run_files import read_lines
 from orchestrator.runs import read_json
+from orchestrator.show import Point
 from orchestrator.statistics.curves import at_steps, common_steps
 from orchestrator.statistics.table import Curve, Floats, Row
+from orchestrator.training_time import over_time, training_began
 
 _FIRST = ("env-0", "run")
 """whose figure it is where several nodes have one of that name, and the file doesn't say"""
@@ -42,29 +45,35 @@ class RunFigures:
     directory: Path
     wanted: frozenset[str]
     """names of figures that will be asked for"""
+    by_time: bool = False
+    """curves over seconds of training, in the place of steps"""
     _curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
+    _timed: dict[str, dict[str, Curve | None]] = field(default_factory=dict, repr=False)
     _names: set[str] = field(default_factory=set, repr=False)
     _summary: dict[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, directory: Path, measures: Sequence[Measure]) -> RunFigures:
+    def of(cls, directory: Path, measures: Sequence[Measure], by_time: bool = False) -> RunFigures:
         """Read what these measures need."""
-        found = cls(directory, frozenset(measure.metric for measure in measures))
+        found = cls(directory, frozenset(measure.metric for measure in measures), by_time)
+        zero = training_began(directory) if by_time else 0.0
         for path in sorted(directory.glob("nodes/*/metrics.jsonl")) + sorted(directory.glob("nodes/*/usage.jsonl")):
-            found._read(path)
+            found._read(path, zero)
         return found
 
-    def _read(self, path: Path) -> None:
-        points: dict[str, dict[float, float]] = {}
+    def _read(self, path: Path, zero: float) -> None:
+        points: dict[str, dict[float, Point]] = {}
         for line in read_lines(path):
-            name, step, value = line.get("name"), line.get("step"), line.get("value")
+            name, step, value, time = line.get("name"), line.get("step"), line.get("value"), line.get("t")
             if isinstance(name, str):
                 self._names.add(name)
             if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
-                points.setdefault(str(name), {})[float(step)] = float(value)
-        for name, values in points.items():
-            steps = sorted(values)
-            self._curves.setdefault(name, {})[path.parent.name] = Curve(np.array(steps), np.array([values[step] for step in steps]))
+                points.setdefault(str(name), {})[float(step)] = Point(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value))
+        for name, by_step in points.items():
+            steps = sorted(by_step)
+            curve = Curve(np.array(steps), np.array([by_step[step].value for step in steps]))
+            self._curves.setdefault(name, {})[path.parent.name] = curve
+            self._timed.setdefault(name, {})[path.parent.name] = over_time(list(by_step.values()), zero) if self.by_time else None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -80,10 +89,16 @@ class RunFigures:
         if measure.node == "faults":
             return self._fault(measure.metric), None
         curves = self._of(measure)
-        values = [part_of(curve, measure) for curve in curves]
-        return float(np.mean(values)), curves[0] if len(curves) == 1 else _mean(curves)
+        value = float(np.mean([part_of(curve, measure) for curve in curves.values()]))
+        drawn: list[Curve | None] = [*curves.values()]
+        if self.by_time:
+            drawn = [self._timed[measure.metric][node] for node in curves]
+        known = [curve for curve in drawn if curve is not None]
+        if len(known) < len(drawn):
+            return value, None
+        return value, known[0] if len(known) == 1 else _mean(known)
 
-    def _of(self, measure: Measure) -> list[Curve]:
+    def _of(self, measure: Measure) -> dict[str, Curve]:
         by_node = self._curves.get(measure.metric, {})
         if not by_node:
             near = get_close_matches(measure.metric, self._names, 1)
@@ -91,8 +106,8 @@ class RunFigures:
             raise NotMeasured(f"no node has written {measure.metric}{hint}")
         if measure.node is None:
             first = next((node for node in _FIRST if node in by_node), None)
-            return [by_node[first]] if first is not None else list(by_node.values())
-        chosen = [curve for node, curve in by_node.items() if fnmatchcase(node, measure.node)]
+            return {first: by_node[first]} if first is not None else by_node
+        chosen = {node: curve for node, curve in by_node.items() if fnmatchcase(node, measure.node)}
         if not chosen:
             raise NotMeasured(f"{measure.node} has not written {measure.metric}; {', '.join(by_node)} has")
         return chosen
@@ -142,11 +157,13 @@ def _mean(curves: Sequence[Curve]) -> Curve | None:
     return Curve(steps[known], values[known]) if known.any() else None
 
 
-def rows(directory: Path, measures: Sequence[Measure], factors: Mapping[str, str], seed: int, simulated: bool) -> list[Row]:
+def rows(
+    directory: Path, measures: Sequence[Measure], factors: Mapping[str, str], seed: int, simulated: bool, by_time: bool = False
+) -> list[Row]:
     """One row for each measure of a finished cell; a figure that is not there is a row with its reason."""
     if not (directory / "summary.json").is_file():
         return failed_rows(measures, factors, seed, f"its directory {directory} is gone, or has no summary.json")
-    figures = RunFigures.of(directory, measures)
+    figures = RunFigures.of(directory, measures, by_time)
     found = []
     for measure in measures:
         try:

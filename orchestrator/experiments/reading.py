@@ -216,6 +216,8 @@ def _settings(design: Design) -> Iterator[Broken]:
 
 def _measures(design: Design) -> Iterator[Broken]:
     titles: dict[str, None] = {}
+    if design.with_ == "simulate" and design.curves_over == "time":
+        yield ("curves_over",), "curves of a simulation are over rounds; leave it out", None, False
     for number, measure in enumerate(design.measure):
         if measure.title in titles:
             yield ("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:', None, False

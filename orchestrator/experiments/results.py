@@ -71,9 +71,10 @@ def load(directory: Path) -> Results:
         design = Design.model_validate_json(json.dumps(store.meta("design")), strict=True)
     cells = tuple(_result(directory, planned, records[planned.identity]) for planned in plan)
     rows: list[Row] = []
+    simulated, by_time = design.with_ == "simulate", design.curves_over == "time"
     for cell in cells:
         if cell.state == "DONE" and cell.directory is not None:
-            rows += measured(cell.directory, design.measure, cell.factors, cell.seed, design.with_ == "simulate")
+            rows += measured(cell.directory, design.measure, cell.factors, cell.seed, simulated, by_time)
         else:
             rows += failed_rows(design.measure, cell.factors, cell.seed, _why_not(cell))
     table = Table.of(rows)

@@ -18,6 +18,7 @@ from orchestrator.report.tables import groups_table, with_interval
 from orchestrator.report.tolerances import tolerances_section
 from orchestrator.statistics.bootstrap import REPEATS
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST
+from orchestrator.training_time import is_logical
 
 _ROWS = 60
 """rows of a figure with one row a group, at most"""
@@ -57,7 +58,11 @@ def document(analysis: Analysis) -> Document:
 
 def steps_name(analysis: Analysis) -> str:
     """What the horizontal axis of curves is."""
-    return "rounds" if analysis.results.design.with_ == "simulate" else "steps"
+    design = analysis.results.design
+    if design.curves_over == "time":
+        logical = any(cell.directory is not None and is_logical(cell.directory) for cell in analysis.results.cells)
+        return "virtual seconds" if logical else "seconds"
+    return "rounds" if design.with_ == "simulate" else "steps"
 
 
 def _measured(analysis: Analysis, measured: Measured, number: int) -> Section:

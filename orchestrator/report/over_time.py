@@ -10,12 +10,13 @@ from orchestrator.report.analysis import Analysis, Group
 from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
 from orchestrator.report.fault_figures import Timeline, timelines
 from orchestrator.report.figures import PANELS, Axis
-from orchestrator.report.recorded import Link, disagreement, faults, is_logical, of_run, over_time, traffic, training_began
+from orchestrator.report.recorded import Link, disagreement, faults, of_run, traffic
 from orchestrator.report.tables import around_table, channel_means, link_means, links_table, table_of_lines, traffic_table
 from orchestrator.run_server.fault_report import BEFORE
 from orchestrator.show import Series, read_series
 from orchestrator.statistics.bands import Around, Window, around
 from orchestrator.statistics.table import Curve, Runs
+from orchestrator.training_time import is_logical, over_time, training_began
 
 SPEED = "steps_per_second"
 """what is compared around faults beside the measures"""
@@ -41,20 +42,20 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
             for name, curve in measured.items():
                 curves.setdefault(name, {}).setdefault(group.label, {})[directory.name] = curve
             name, points = disagreement(series)
-            # The run server's own figures have no time under the logical clock.
-            far = over_time(points, zero) if points and not logical else None
+            far = over_time(points, zero)
             if far is not None and group.label not in panels:
                 figure_name = name
                 panels[group.label] = Timeline({"one run": far}, spans)
     if not windows:
         return None, {}
+    seconds = "virtual seconds" if logical else "seconds"
     blocks: list[Block] = []
     data: dict[str, Any] = {"before": BEFORE, "windows": {label: _spans(spans) for label, spans in windows.items()}}
     if panels:
         shown = dict(list(panels.items())[:PANELS])
         title = f"{figure_name} over time, first finished run of each group; faults shaded"
         words = f"{title}. {table_of_lines(shown)}."
-        blocks.append(Plot(timelines("disagreement", title, words, shown, "seconds of training", Axis(figure_name, log=True))))
+        blocks.append(Plot(timelines("disagreement", title, words, shown, f"{seconds} of training", Axis(figure_name, log=True))))
         data["over_time"] = {
             label: {name: [curve.steps.tolist(), curve.values.tolist()] for name, curve in panel.lines.items()}
             for label, panel in panels.items()
@@ -64,7 +65,6 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
         log = any(measured.measure.metric == name and measured.measure.scale == "log" for measured in analysis.measures)
         blocks.append(around_table(f"{name} around faults", found, log))
         data[name] = {label: [_record(one) for one in faults_] for label, faults_ in found.items()}
-    seconds = "virtual seconds" if logical else "seconds"
     blocks.append(
         Paragraph(
             f"Before and after are the {BEFORE:.0f} {seconds} next to a fault, cut where another one begins or ends there. Each run makes "

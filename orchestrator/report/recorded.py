@@ -1,8 +1,4 @@
-"""What a run's directory holds over time: its figures, its faults, and what went over its links.
-
-Times are seconds since training began. Under `clock: logical` they are virtual; figures that the run server itself measured then have no
-such time, and are told by averaging rounds.
-"""
+"""What a run's directory holds over time: its figures, its faults, and what went over its links."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from orchestrator.report.fault_figures import Happening
 from orchestrator.run_files import read_lines
 from orchestrator.show import ENVIRONMENT, RUN, Point, Series
 from orchestrator.statistics.bands import Window
-from orchestrator.statistics.table import Curve
+from orchestrator.training_time import training_began
 
 DISAGREEMENT = ("consensus.disagreement", "statistics.disagreement")
 """figures that tell how far agents are from each other, the first that a run has"""
@@ -49,21 +45,6 @@ class Fault:
         """For the figure of faults."""
         recovered = None if self.end is None or self.recovery is None else self.end + self.recovery
         return Happening(self.name, self.begin, self.end, recovered)
-
-
-def is_logical(directory: Path) -> bool:
-    """Whether the run went by the logical clock."""
-    return runs.read_json(directory / "config.json").get("clock") == "logical"
-
-
-def training_began(directory: Path) -> float:
-    """Unix seconds at which all nodes were up; 0 under the logical clock, whose times begin there."""
-    if is_logical(directory):
-        return 0.0
-    for event in read_lines(directory / "events.jsonl"):
-        if event.get("code") == "run.running" and (time := runs.parse_time(event.get("t"))) is not None:
-            return time.timestamp()
-    return 0.0
 
 
 def faults(directory: Path) -> list[Fault]:
@@ -111,12 +92,6 @@ def _from_events(directory: Path) -> list[dict[str, Any]]:
                     record["end"] = time.timestamp()
                     break
     return records
-
-
-def over_time(points: list[Point], zero: float) -> Curve | None:
-    """A figure over seconds since training began; what was measured before that is left out."""
-    values = {point.time - zero: point.value for point in sorted(points, key=lambda one: one.time) if point.time >= zero}
-    return Curve(list(values), list(values.values())) if values else None  # type: ignore[arg-type]
 
 
 def of_run(series: Series, name: str) -> list[Point]:

@@ -6,18 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orchestrator.pictures.run import learning_panels
 from orchestrator.report.document import Block, Code, Fold, Paragraph, Plot, Section, Table, Words
 from orchestrator.report.fault_figures import Timeline, happenings, shares, timelines
 from orchestrator.report.figures import Axis
 from orchestrator.report.line_panels import line_panels
 from orchestrator.report.numbers import NOTHING, alone, duration, figure, form, size
-from orchestrator.report.recorded import Fault, disagreement, fault_figures, faults, is_logical, of_run, over_time, traffic, training_began
+from orchestrator.report.recorded import Fault, disagreement, fault_figures, faults, of_run, traffic
 from orchestrator.report.tables import links_table, table_of_lines
 from orchestrator.show import ENVIRONMENT, Curve, Series, Summary
-from orchestrator.statistics.table import Curve as TimeCurve
+from orchestrator.training_time import is_logical, over_time, training_began
 
 Part = tuple[Section | None, dict[str, Any]]
 _SPEED = "steps_per_second"
@@ -57,15 +55,10 @@ def disagreement_section(summary: Summary, series: Series, directory: Path) -> P
     name, points = disagreement(series)
     if not points:
         return None, {}
-    zero, logical = training_began(directory), is_logical(directory)
-    if logical:
-        by_round = {float(point.step): point.value for point in sorted(points, key=lambda one: one.step)}
-        curve, time, here = TimeCurve(np.array(list(by_round)), np.array(list(by_round.values()))), "averaging round", []
-    else:
-        found = over_time(points, zero)
-        if found is None:
-            return None, {}
-        curve, time, here = found, "seconds of training", faults(directory)
+    curve, here = over_time(points, training_began(directory)), faults(directory)
+    if curve is None:
+        return None, {}
+    time = f"{'virtual seconds' if is_logical(directory) else 'seconds'} of training"
     last = max(curve.end, *(fault.end or 0.0 for fault in here)) if here else curve.end
     panel = Timeline({name: curve}, [fault.window(last) for fault in here])
     title = f"{name} over time" + ("; faults shaded" if here else "")

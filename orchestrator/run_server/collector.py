@@ -66,14 +66,14 @@ class Collector:
                 continue
             round_ = int(values[message.names.index(f"{name}.round")])
             try:
-                self._disagreement[name].add(node, round_, arrays["sketch"])
+                self._disagreement[name].add(node, round_, arrays["sketch"], message.stamp)
             except ValueError as error:
                 self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
             self.close_rounds(living, message.episode)
         if "leading" in arrays and "reading" in arrays and {STEPS, EPISODES} <= {*message.names}:
             steps, episodes = (int(values[message.names.index(name)]) for name in (STEPS, EPISODES))
             try:
-                self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"])
+                self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"], message.stamp)
             except ValueError as error:
                 self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
             self._close_reports(living)
@@ -85,14 +85,14 @@ class Collector:
             figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
             if done.contraction is not None:
                 figures["consensus.contraction"] = done.contraction
-            self.record(done.round, episode, figures)
+            self._record(done.at, done.round, episode, figures)
         for done in self._disagreement["statistics"].complete(living):
             if done.length > 0:
-                self.record(done.round, episode, _of_sums(done))
+                self._record(done.at, done.round, episode, _of_sums(done))
 
     def _close_reports(self, living: Collection[str]) -> None:
         for done in self._convention.complete(living):
-            self.record(done.steps, done.episodes, {"convention.accuracy": done.accuracy})
+            self._record(done.at, done.steps, done.episodes, {"convention.accuracy": done.accuracy})
 
     def forget(self, node: str) -> None:
         """A node starts anew: its open reports are withdrawn."""
@@ -100,11 +100,10 @@ class Collector:
             tracker.forget(node)
         self._convention.forget(node)
 
-    def record(self, step: int, episode: int, figures: Mapping[str, float]) -> None:
-        """Write figures of the whole run, as node `run`."""
-        t = time.time()
+    def _record(self, at: float, step: int, episode: int, figures: Mapping[str, float]) -> None:
+        """Write figures of the whole run, as node `run`, with the time of the agents' figures that they are made of."""
         lines = [
-            json.dumps({"t": t, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
+            json.dumps({"t": at, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
             for name, value in figures.items()
         ]
         try:
@@ -112,7 +111,7 @@ class Collector:
                 os.write(self._file, line.encode() + b"\n")
         except OSError as error:
             self._warn_once("run.file", f"figures of the run can't be written: {error.strerror}")
-        self._take(RUN_NODE, step, t, figures)
+        self._take(RUN_NODE, step, time.time(), figures)
 
     def check(self) -> None:
         """Report a sink that failed or dropped rows, once."""

@@ -25,18 +25,21 @@ PENDING_REPORTS = 64
 
 @dataclass(frozen=True)
 class Understanding:
-    """Accuracy of the convention among `agents` agents after so many environment steps and training episodes."""
+    """Accuracy of the convention among `agents` agents after so many environment steps and training episodes; `at`: when the last of them
+    told its choices."""
 
     steps: int
     episodes: int
     accuracy: float
     agents: int
+    at: float
 
 
 @dataclass(frozen=True)
 class _Report:
     steps: int
     episodes: int
+    at: float
     leading: Choices
     reading: Choices
 
@@ -51,9 +54,10 @@ class ConventionTracker:
 
     _open: dict[str, deque[_Report]] = field(default_factory=dict)
 
-    def add(self, agent: str, steps: int, episodes: int, leading: NDArray[Any], reading: NDArray[Any]) -> None:
-        """Take one report, made after so many steps and episodes of the environment: `leading[|G|]` and `reading[|M|]`, i4, -1 for none.
-        `ValueError` where they don't fit each other or those of other agents. Repeated and older reports change nothing."""
+    def add(self, agent: str, steps: int, episodes: int, leading: NDArray[Any], reading: NDArray[Any], at: float) -> None:
+        """Take one report, made at the time `at` after so many steps and episodes of the environment: `leading[|G|]` and `reading[|M|]`,
+        i4, -1 for none. `ValueError` where they don't fit each other or those of other agents. Repeated and older reports change nothing.
+        """
         shapes = (leading.shape, reading.shape)
         if any(c.ndim != 1 or not len(c) or c.dtype != np.int32 for c in (leading, reading)):
             raise ValueError(f"choices are [|G|] and [|M|] of i4, not {shapes[0]} of {leading.dtype} and {shapes[1]} of {reading.dtype}")
@@ -64,7 +68,7 @@ class ConventionTracker:
                 raise ValueError("another number of goals or messages than other agents have")
         queue = self._open.setdefault(agent, deque(maxlen=PENDING_REPORTS))
         if not queue or steps > queue[-1].steps:
-            queue.append(_Report(steps, episodes, leading.copy(), reading.copy()))
+            queue.append(_Report(steps, episodes, at, leading.copy(), reading.copy()))
 
     def complete(self, living: Collection[str]) -> list[Understanding]:
         """Accuracy wherever all living agents (at least two) have reported, oldest first; each is handed out once. Reports of agents that
@@ -80,7 +84,8 @@ class ConventionTracker:
                 if newest is not None:
                     reports.append(newest)
             pairs = [accuracy(one.leading, other.reading) for one, other in permutations(reports, 2)]
-            done.append(Understanding(end, max(report.episodes for report in reports), float(np.mean(pairs)), len(reports)))
+            episodes, at = max(report.episodes for report in reports), max(report.at for report in reports)
+            done.append(Understanding(end, episodes, float(np.mean(pairs)), len(reports), at))
         return done
 
     def forget(self, agent: str) -> None:

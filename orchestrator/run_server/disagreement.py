@@ -41,6 +41,8 @@ class RoundDisagreement:
     """distance of the agent that is nearest to the mean, after the round"""
     length: float
     """of the mean, after the round"""
+    at: float
+    """time at which the last of the agents had done it"""
 
     @property
     def contraction(self) -> float | None:
@@ -53,13 +55,12 @@ class DisagreementTracker:
     """Collects sketches `[2, s]` (row 0 before, row 1 after averaging) and closes a round when all living agents have reported."""
 
     _rounds: OrderedDict[int, dict[str, Sketch]] = field(default_factory=OrderedDict)
+    _at: dict[int, float] = field(default_factory=dict)
     _closed: int = -1
 
-    def add(self, agent: str, round_: int, sketch: Sketch) -> None:
-        """Take one agent's sketch. `ValueError` for another shape than `[2, s]`, s >= 1, or than that of the round's other agents.
-
-        Rounds that were closed already and repeated reports change nothing; rounds that wait too long are forgotten.
-        """
+    def add(self, agent: str, round_: int, sketch: Sketch, at: float) -> None:
+        """Take one agent's sketch, made at the time `at`. `ValueError` for another shape than `[2, s]`, s >= 1, or than that of the round's
+        other agents. Rounds that were closed already and repeated reports change nothing; rounds that wait too long are forgotten."""
         if sketch.ndim != 2 or sketch.shape[0] != 2 or sketch.shape[1] < 1 or sketch.dtype != np.float64:
             raise ValueError(f"a sketch is [2, s] of f8, not {list(sketch.shape)} of {sketch.dtype}")
         if round_ <= self._closed:
@@ -67,9 +68,11 @@ class DisagreementTracker:
         reports = self._rounds.setdefault(round_, {})
         if reports and next(iter(reports.values())).shape != sketch.shape:
             raise ValueError(f"round {round_}: sketches of different lengths")
-        reports.setdefault(agent, sketch.copy())
+        if agent not in reports:
+            reports[agent] = sketch.copy()
+            self._at[round_] = max(at, self._at.get(round_, at))
         while len(self._rounds) > PENDING_ROUNDS:
-            del self._rounds[min(self._rounds)]
+            self._drop(min(self._rounds))
 
     def complete(self, living: Collection[str]) -> list[RoundDisagreement]:
         """Rounds in which every living agent (at least two) has reported, oldest first; each is handed out once. Reports of agents that
@@ -82,11 +85,12 @@ class DisagreementTracker:
             before, after = sketches[:, 0], sketches[:, 1]
             mean = after.mean(axis=0)
             least, length = float(np.linalg.norm(after - mean, axis=1).min()), float(np.linalg.norm(mean))
-            done.append(RoundDisagreement(round_, disagreement(before), disagreement(after), len(sketches), least, length))
+            at = self._at.pop(round_)
+            done.append(RoundDisagreement(round_, disagreement(before), disagreement(after), len(sketches), least, length, at))
         if done:
             self._closed = max(self._closed, done[-1].round)
             for old in [r for r in self._rounds if r <= self._closed]:
-                del self._rounds[old]
+                self._drop(old)
         return done
 
     def forget(self, agent: str) -> None:
@@ -94,4 +98,8 @@ class DisagreementTracker:
         for round_ in list(self._rounds):
             self._rounds[round_].pop(agent, None)
             if not self._rounds[round_]:
-                del self._rounds[round_]
+                self._drop(round_)
+
+    def _drop(self, round_: int) -> None:
+        del self._rounds[round_]
+        del self._at[round_]

@@ -66,6 +66,27 @@ def test_values(run: Path, measure: dict[str, Any], value: float) -> None:
     assert found.value == value and not found.failure
 
 
+@pytest.mark.parametrize("clock", ["logical", "wall"])
+def test_curves_over_time_have_the_same_values(run: Path, clock: str) -> None:
+    zero = 0.0 if clock == "logical" else 1_700_000_000.0
+    (run / "config.json").write_text(json.dumps({"clock": clock}))
+    began = {"t": "2023-11-14T22:13:20+00:00", "code": "run.running"}
+    (run / "events.jsonl").write_text(json.dumps(began) + "\n")
+    lines = [(4000, 1.5, 1.0), (9000, 3.0, 2.0), (8000, 2.5, 9.0), (9000, 3.0, 5.0)]  # resumed from 4000
+    for node, more in (("agent-2", 0.0), ("agent-3", 2.0)):
+        home = run / "nodes" / node
+        home.mkdir()
+        rows_ = [{"t": zero + t, "step": step, "name": "learnt", "value": value + more} for step, t, value in lines]
+        rows_.append({"t": zero - 5 if clock == "wall" else 1.8e9, "step": 1, "name": "learnt", "value": 0.0})  # no time of training
+        (home / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows_))
+    chosen = Measure.model_validate({"metric": "learnt", "node": "agent-*", "over": "last"})
+    by_steps, by_time = (rows(run, [chosen], {}, 0, False, choice)[0] for choice in (False, True))
+    assert by_steps.value == by_time.value == 6.0
+    assert by_steps.curve is not None and by_steps.curve.steps.tolist() == [1, 4000, 8000, 9000]
+    assert by_time.curve is not None and by_time.curve.steps.tolist() == [1.5, 2.5, 3.0]
+    assert by_time.curve.values.tolist() == [2.0, 10.0, 6.0]
+
+
 def test_curves(run: Path) -> None:
     curve = row(run, metric="return").curve
     assert curve is not None and curve.steps.tolist() == curve.values.tolist() == list(range(10, 101, 10))

@@ -141,7 +141,9 @@ class Node:
             number = int(self.start.node.removeprefix("agent-"))
             arrays = {"values": np.array([*values, float(self.ticks)]), "sketch": np.array([[number, 0.0], [number / 2, 0.0]])}
             names = [*names, "consensus.round"]
-        self.transport.try_send("tele", RUN_SERVER, Metrics(step=self.ticks, episode=self.ticks // 2, names=names), arrays)
+        self.transport.try_send(
+            "tele", RUN_SERVER, Metrics(step=self.ticks, episode=self.ticks // 2, names=names, stamp=time.time()), arrays
+        )
         with (self.start.node_directory / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"t": time.time(), "step": self.ticks, "episode": 0, "name": "return", "value": 0.5}) + "\n")
 

@@ -20,7 +20,7 @@ from protocols.messages import Metrics
 
 
 def metrics(step: int, **values: float) -> tuple[Metrics, dict[str, np.ndarray]]:
-    message = Metrics(step=step, episode=step // 2, names=list(values))
+    message = Metrics(step=step, episode=step // 2, names=list(values), stamp=step / 100)
     message.ts = 1000.0 + step
     return message, {"values": np.array(list(values.values()))}
 
@@ -70,6 +70,7 @@ def test_disagreement_is_a_figure_of_the_run(tmp_path: Path) -> None:
         "consensus.disagreement": (7, 0.0),
         "consensus.contraction": (7, 0.0),
     }
+    assert {line["t"] for line in lines} == {0.5}, "by the clock of the agents"
     assert collector.newest["run"]["consensus.disagreement_before"] == 1.0
 
 

@@ -16,10 +16,10 @@ def pair(before: float, after: float) -> np.ndarray:
 
 def test_a_round_by_hand() -> None:
     tracker = DisagreementTracker()
-    tracker.add("a", 1, np.array([[1.0, 0.0], [2.0, 5.0]]))
-    tracker.add("b", 1, np.array([[3.0, 0.0], [2.0, 5.0]]))
+    tracker.add("a", 1, np.array([[1.0, 0.0], [2.0, 5.0]]), at=1.5)
+    tracker.add("b", 1, np.array([[3.0, 0.0], [2.0, 5.0]]), at=0.0)
     (done,) = tracker.complete(["a", "b"])
-    assert (done.round, done.before, done.after, done.agents, done.contraction) == (1, 1.0, 0.0, 2, 0.0)
+    assert (done.round, done.before, done.after, done.agents, done.contraction, done.at) == (1, 1.0, 0.0, 2, 0.0, 1.5)
 
 
 def test_sketches_tell_the_distance_of_the_parameters() -> None:
@@ -31,7 +31,7 @@ def test_sketches_tell_the_distance_of_the_parameters() -> None:
         tracker, projection = DisagreementTracker(), Projection(seed, rows=64)
         for i in range(8):
             sketch = projection.sketch(x[i])
-            tracker.add(f"agent-{i}", 1, np.stack([sketch, sketch / 2]))
+            tracker.add(f"agent-{i}", 1, np.stack([sketch, sketch / 2]), at=0.0)
         (done,) = tracker.complete([f"agent-{i}" for i in range(8)])
         assert done.contraction == pytest.approx(0.5)
         estimates.append(done.before)
@@ -52,7 +52,7 @@ def test_contraction_of_an_averaging_round_is_that_of_its_matrix() -> None:
     before, after = ([projection.sketch(row) for row in rows] for rows in (x, weights @ x))
     for i, agent in enumerate(agents):
         assert tracker.complete(agents) == []
-        tracker.add(agent, 3, np.stack([before[i], after[i]]))
+        tracker.add(agent, 3, np.stack([before[i], after[i]]), at=0.0)
     (done,) = tracker.complete(agents)
     assert done.round == 3 and done.agents == 6
     assert done.contraction == pytest.approx(contraction(weights))
@@ -63,21 +63,21 @@ def test_only_the_living_are_waited_for() -> None:
     tracker = DisagreementTracker()
     for round_ in (1, 2):
         for agent, value in (("a", 1.0), ("b", 3.0)):
-            tracker.add(agent, round_, pair(value, 2.0))
+            tracker.add(agent, round_, pair(value, 2.0), at=0.0)
     assert tracker.complete(["a", "b", "c"]) == []
     done = tracker.complete(["a", "b"])
     assert [d.round for d in done] == [1, 2] and done[0].before == 1.0 and done[0].after == 0.0 and done[0].contraction == 0.0
     for agent in ("a", "c"):
-        tracker.add(agent, 1, pair(9.0, 9.0))
-        tracker.add(agent, 3, pair(1.0, 1.0))
+        tracker.add(agent, 1, pair(9.0, 9.0), at=0.0)
+        tracker.add(agent, 3, pair(1.0, 1.0), at=0.0)
     assert tracker.complete(["c"]) == [], "one alone agrees with nobody"
     assert [d.round for d in tracker.complete(["a", "c"])] == [3], "closed rounds stay closed"
 
 
 def test_equal_agents_have_nothing_to_contract() -> None:
     tracker = DisagreementTracker()
-    tracker.add("a", 1, pair(1.0, 1.0))
-    tracker.add("b", 1, pair(1.0, 1.0))
+    tracker.add("a", 1, pair(1.0, 1.0), at=0.0)
+    tracker.add("b", 1, pair(1.0, 1.0), at=0.0)
     (done,) = tracker.complete(["a", "b"])
     assert done.contraction is None
 
@@ -86,20 +86,20 @@ def test_what_does_not_fit_is_refused() -> None:
     tracker = DisagreementTracker()
     for bad in (np.zeros(2), np.zeros((3, 1)), np.zeros((2, 0)), np.zeros((2, 1), np.float32)):
         with pytest.raises(ValueError, match="sketch"):
-            tracker.add("a", 1, bad)
-    tracker.add("a", 1, pair(1.0, 1.0))
+            tracker.add("a", 1, bad, at=0.0)
+    tracker.add("a", 1, pair(1.0, 1.0), at=0.0)
     with pytest.raises(ValueError, match="different lengths"):
-        tracker.add("b", 1, np.zeros((2, 7)))
+        tracker.add("b", 1, np.zeros((2, 7)), at=0.0)
 
 
 def test_memory_is_bounded_and_a_restart_withdraws() -> None:
     tracker = DisagreementTracker()
     for round_ in range(10 * PENDING_ROUNDS):
-        tracker.add("a", round_, pair(1.0, 1.0))
+        tracker.add("a", round_, pair(1.0, 1.0), at=0.0)
     for round_ in range(10 * PENDING_ROUNDS):
-        tracker.add("b", round_, pair(3.0, 1.0))
+        tracker.add("b", round_, pair(3.0, 1.0), at=0.0)
     assert len(tracker.complete(["a", "b"])) == PENDING_ROUNDS
-    tracker.add("a", 10**6, pair(1.0, 1.0))
+    tracker.add("a", 10**6, pair(1.0, 1.0), at=0.0)
     tracker.forget("a")
-    tracker.add("b", 10**6, pair(3.0, 1.0))
+    tracker.add("b", 10**6, pair(3.0, 1.0), at=0.0)
     assert tracker.complete(["a", "b"]) == []

@@ -143,7 +143,7 @@ def test_command_lines_may_come_again_under_the_same_name() -> None:
 
 def test_telemetry_has_no_routes_and_no_quarantine() -> None:
     gate = Gate("run", "run").roster(entry("agent-1"))
-    metrics = Metrics(step=1, episode=1, names=[])
+    metrics = Metrics(step=1, episode=1, names=[], stamp=0.0)
     source = gate.guard.source("tele", "agent-1")
     for _ in range(50):
         gate.guard.refuse(source, BadMessage("E_DECODE", "rubbish"), gate.now)

@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator.report import report, run_report
 from orchestrator.report.comparing import ABSENT, compare, differing
-from orchestrator.report.recorded import faults, traffic, training_began
+from orchestrator.report.recorded import faults, traffic
+from orchestrator.training_time import training_began
 from protocols.errors import UsageError
 
 from .material import design, results

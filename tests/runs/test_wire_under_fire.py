@@ -84,7 +84,10 @@ def lies(name: str, run: str) -> list[list[Any]]:
         ]
         found += [said(StopRequest(now=True), "run", "client-0", run)]
     elif name == "tele":
-        found += [said(Heartbeat(), "run", "agent-0", run), said(Metrics(step=1, episode=1, names=[]), "run", "agent-0", run, inc=9)]
+        found += [
+            said(Heartbeat(), "run", "agent-0", run),
+            said(Metrics(step=1, episode=1, names=[], stamp=0.0), "run", "agent-0", run, inc=9),
+        ]
     elif name == "env-0":
         found += [said(Act(tick=5), name, "agent-1", run, action=np.zeros((8, 2), np.int32)), said(Join(), name, "agent-2", run, inc=7)]
         found += [said(Average(round=1, layout="x"), name, "agent-0", run), said(Join(), name, "agent-0", run, inc=0)]
