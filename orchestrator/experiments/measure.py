@@ -1,10 +1,10 @@
 """A finished run and a `measure:` entry: a value and a curve.
 
 The curve has a point for each step at which the figure was written. Steps are those of the figure's own axis (environment steps at `env-0`
-and agents, rounds for `consensus.*` of `run`); where a step occurs twice, as after a resumed run, the later line counts. The value is made
-of the points in the last `over` of the steps: those with step > (1 - share) * last step. A figure of several agents is the mean over them:
-of their values, and of their curves where all have points (linear in between). With `curves_over: time` the same points make a curve over
-seconds of training; the value stays what it is.
+and agents, rounds for `consensus.*` of `run`). Where steps fall, a node has gone on from a checkpoint: what it had written of later steps
+belongs to a life that was lost, and does not count. The value is made of the points in the last `over` of the steps: those with
+step > (1 - share) * last step. A figure of several agents is the mean over them: of their values, and of their curves where all have points
+(linear in between). With `curves_over: time` the same points make a curve over seconds of training; the value stays what it is.
 """
 
 from __future__ import annotations
@@ -62,18 +62,20 @@ class RunFigures:
         return found
 
     def _read(self, path: Path, zero: float) -> None:
-        points: dict[str, dict[float, Point]] = {}
+        points: dict[str, list[Point]] = {}
         for line in read_lines(path):
             name, step, value, time = line.get("name"), line.get("step"), line.get("value"), line.get("t")
             if isinstance(name, str):
                 self._names.add(name)
             if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
-                points.setdefault(str(name), {})[float(step)] = Point(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value))
-        for name, by_step in points.items():
-            steps = sorted(by_step)
-            curve = Curve(np.array(steps), np.array([by_step[step].value for step in steps]))
+                kept = points.setdefault(str(name), [])
+                while kept and kept[-1].step >= step:
+                    kept.pop()
+                kept.append(Point(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value)))
+        for name, kept in points.items():
+            curve = Curve(np.array([point.step for point in kept], float), np.array([point.value for point in kept]))
             self._curves.setdefault(name, {})[path.parent.name] = curve
-            self._timed.setdefault(name, {})[path.parent.name] = over_time(list(by_step.values()), zero) if self.by_time else None
+            self._timed.setdefault(name, {})[path.parent.name] = over_time(kept, zero) if self.by_time else None
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def run(tmp_path: Path) -> Path:
 
     write("env-0", [(step, "return", float(step)) for step in range(10, 101, 10)])
     write("agent-0", [(10, "loss", 4.0), (20, "loss", 2.0), (30, "loss", 0.0), (20, "return", 99.0)])
-    # Interrupted after 30 and resumed from 20: the later line of a step counts.
-    write("agent-1", [(10, "loss", 8.0), (30, "loss", 77.0), (20, "loss", 6.0), (30, "loss", 4.0)])
+    # Interrupted after 40 and resumed from 10: what was written of later steps is of a life that was lost.
+    write("agent-1", [(10, "loss", 8.0), (30, "loss", 77.0), (40, "loss", 99.0), (20, "loss", 6.0), (30, "loss", 4.0)])
     write("agent-0", [(10, "steps_per_second", 50.0)], "usage.jsonl")
     summary = {"nodes": {"agent-0": {"metrics": {"loss.policy": {"last": 1.5}}}}, "links": [{"sent": 3}], "agreed": True, "reason": "x"}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
@@ -72,12 +72,12 @@ def test_curves_over_time_have_the_same_values(run: Path, clock: str) -> None:
     (run / "config.json").write_text(json.dumps({"clock": clock}))
     began = {"t": "2023-11-14T22:13:20+00:00", "code": "run.running"}
     (run / "events.jsonl").write_text(json.dumps(began) + "\n")
-    lines = [(4000, 1.5, 1.0), (9000, 3.0, 2.0), (8000, 2.5, 9.0), (9000, 3.0, 5.0)]  # resumed from 4000
+    lines = [(4000, 1.5, 1.0), (9000, 3.0, 2.0), (8000, 2.5, 9.0), (9000, 3.0, 5.0)]  # went on from 4000
     for node, more in (("agent-2", 0.0), ("agent-3", 2.0)):
         home = run / "nodes" / node
         home.mkdir()
-        rows_ = [{"t": zero + t, "step": step, "name": "learnt", "value": value + more} for step, t, value in lines]
-        rows_.append({"t": zero - 5 if clock == "wall" else 1.8e9, "step": 1, "name": "learnt", "value": 0.0})  # no time of training
+        rows_ = [{"t": zero - 5 if clock == "wall" else 1.8e9, "step": 1, "name": "learnt", "value": 0.0}]  # at no time of training
+        rows_ += [{"t": zero + t, "step": step, "name": "learnt", "value": value + more} for step, t, value in lines]
         (home / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows_))
     chosen = Measure.model_validate({"metric": "learnt", "node": "agent-*", "over": "last"})
     by_steps, by_time = (rows(run, [chosen], {}, 0, False, choice)[0] for choice in (False, True))
