@@ -18,7 +18,7 @@ from protocols.consensus.modes import create_averager
 from protocols.consensus.sketch import Projection
 from protocols.errors import ConfigurationError
 
-SKETCH_EVERY = 10
+SKETCH_EVERY = 5
 """rounds between two reports of the disagreement"""
 LIGHT_EVERY = 0.05
 """least seconds between the rounds of an agent that waits for its model"""
@@ -38,7 +38,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """A closed round; `sketch[2, s]` is there in every tenth: the projected vector before and after."""
+    """A closed round; `sketch[2, s]` is there in every fifth: the projected vector before and after."""
 
     round: int
     used: int
