@@ -320,14 +320,13 @@ class EnvironmentServer(ABC):
     def _count(self, closed: Closed) -> None:
         tally = self.tally
         tally.closed(closed)
-        before = tally.episodes
         tally.statistics.add(self.environment.finished())
         self.control.progress.episodes = tally.episodes
         while (evaluation := tally.statistics.evaluation()) is not None:
             self.telemetry.write(tally.steps, tally.episodes, evaluation)
             rounded = {name: round(value, 3) for name, value in evaluation.items()}
             logger.info("evaluation at episode %d: %s", tally.episodes, rounded)
-        if not self._finishing and tally.evaluation_due(before):
+        if not self._finishing and tally.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)
         if self._finishing and not tally.statistics.evaluating and self.control.progress.phase != "finished":
             self.control.progress.phase = "finished"

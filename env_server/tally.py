@@ -52,12 +52,13 @@ class Tally:
         self._substituted += len(closed.late)
         self._joint_steps += len(closed.actions) + len(closed.late)
 
-    def evaluation_due(self, before: int) -> bool:
-        """Whether an evaluation became due since there were `before` training episodes; asked once for each."""
-        if before < self._next_evaluation <= self.episodes:
-            self._next_evaluation += self._every
-            return True
-        return False
+    def evaluation_due(self) -> bool:
+        """Whether an evaluation became due since this was asked last: one, however many multiples of `every` the episodes have passed, since
+        the episodes of many copies may end together."""
+        if self.episodes < self._next_evaluation:
+            return False
+        self._next_evaluation = (self.episodes // self._every + 1) * self._every
+        return True
 
     # --- figures ----------------------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from env_server.contracts import AgentBatch, Outcome
+from env_server.contracts import AgentBatch, EpisodeRecord, Outcome
 from env_server.tally import Tally
 from protocols.messages import Flag
 
@@ -40,3 +40,21 @@ def test_steps_go_on_from_an_earlier_process() -> None:
     earlier.stepped(outcomes, outcomes)
     later.count_on(earlier.numbers())
     assert later.steps == 1
+
+
+def test_evaluations_stay_due_where_more_episodes_end_together_than_lie_between_them() -> None:
+    """64 copies whose episodes end together, an evaluation every 50: the count passes 50, 100, 150, then two multiples at once."""
+    tally = Tally(None, 50)
+    due = []
+    for number in range(8):
+        tally.statistics.add([EpisodeRecord(number, ("a",), (0.0,), (1,))] * 64)
+        due.append(tally.evaluation_due())
+        assert not tally.evaluation_due(), "once for each"
+    assert due == [True] * 8
+    sparse = Tally(None, 100)
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 350)
+    assert sparse.evaluation_due()
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 49)
+    assert not sparse.evaluation_due()
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))])
+    assert sparse.evaluation_due()
