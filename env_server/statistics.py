@@ -125,15 +125,16 @@ class EpisodeStatistics:
                 self._own.append(record)
 
     def window(self) -> dict[str, float]:
-        """Training figures since the last call, with the number of episodes as `episodes`; `return.recent`, the mean return of the last 100
-        episodes, once there are so many; and, where there are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
+        """Training figures since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
+        means are, as `episodes.whole`; `return.recent`, the mean return of the last 100 of these, once there are so many; and, where there
+        are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
         records, self._window = self._window, []
         if not records:
             return {}
-        values = {**figures(records, self._space), "episodes": float(len(records))}
+        whole = [record for record in records if not record.peer_lost]
+        values = {**figures(whole, self._space), "episodes": float(len(records)), "episodes.whole": float(len(whole))}
         if len(self._recent) == RECENT:
             values["return.recent"] = float(np.mean(self._recent))
-        whole = [record for record in records if not record.peer_lost]
         if self._space is not None and whole:
             values["goals.pursued_entropy"] = skills.pursued_entropy(whole, self._space)
         return values

@@ -53,8 +53,8 @@ class Tally:
         self._joint_steps += len(closed.actions) + len(closed.late)
 
     def evaluation_due(self) -> bool:
-        """Whether an evaluation became due since this was asked last: one, however many multiples of `every` the episodes have passed, since
-        the episodes of many copies may end together."""
+        """Whether an evaluation became due since this was asked last: one, however many multiples of `every` were passed, since the
+        episodes of many copies may end together."""
         if self.episodes < self._next_evaluation:
             return False
         self._next_evaluation = (self.episodes // self._every + 1) * self._every

@@ -191,10 +191,12 @@ def pooled(series: Series, name: str, most: int = BINS) -> list[Point]:
     """A figure of training over at most `most` bins of equally many episodes, at the end of each.
 
     What the environment server writes are means over windows of time, some of two episodes and some of a thousand: a bin is the mean of
-    whole windows, weighted by their episodes.
+    whole windows, weighted by the episodes that they are means over (`episodes.whole`; in runs of versions that did not write it, by all
+    that ended, those that lost a member among them).
     """
     windows = series.get(name, {}).get(ENVIRONMENT, [])
-    episodes = {point.time: point.value for point in series.get("episodes", {}).get(ENVIRONMENT, [])}
+    counts = [series.get(count, {}).get(ENVIRONMENT, []) for count in ("episodes", "episodes.whole")]
+    episodes = {point.time: point.value for points in counts for point in points}
     weights = [max(1.0, episodes.get(point.time, 1.0)) for point in windows]
     left = sum(weights)
     enough = left / most * (1 - 1e-9)

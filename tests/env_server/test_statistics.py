@@ -107,6 +107,15 @@ def test_the_last_hundred_episodes_are_those_of_earlier_windows_too() -> None:
     assert statistics.window()["return.recent"] == 0.6
 
 
+def test_a_window_tells_over_how_many_episodes_its_means_are() -> None:
+    statistics = EpisodeStatistics(SPACE)
+    statistics.add([record((3, 3), (1.0, 1.0)), record((3, 3), (0.0, 0.0), peer_lost=True)])
+    window = statistics.window()
+    assert (window["episodes"], window["episodes.whole"], window["return"]) == (2.0, 1.0, 2.0)
+    statistics.add([record((3, 3), (0.0, 0.0), peer_lost=True)])
+    assert statistics.window() == {"episodes": 1.0, "episodes.whole": 0.0}
+
+
 def test_alignment_counts_followers() -> None:
     """Three members, leader first: all agree, one of two followers does, none does; and one agrees on an individual goal while the other
     holds a cooperative one. Episodes with individual goals alone don't count."""

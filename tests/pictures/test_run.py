@@ -139,6 +139,9 @@ def test_windows_are_pooled_by_their_episodes() -> None:
     # Half of nine episodes is 4.5: the first three windows have eight, and what is left is too little for a bin of its own.
     assert [(b.step, b.value) for b in pooled(series, "length", 2)] == [(30, pytest.approx((10 + 60 + 120 + 40) / 9))]
     assert [b.value for b in pooled(series, "length", 4)] == pytest.approx([70 / 4, 160 / 5])
+    # Three of the four episodes of the third window lost a member: its mean is over the one that is left.
+    fewer = series | series_of(**{"episodes.whole": [1.0, 3.0, 1.0, 1.0]})
+    assert [b.value for b in pooled(fewer, "length", 1)] == pytest.approx([(10 + 60 + 30 + 40) / 6])
     many = series_of(length=[float(k) for k in range(1000)], episodes=[5.0] * 1000)
     found = pooled(many, "length")
     assert len(found) == BINS and [b.value for b in found] == pytest.approx([24.5 + 50 * k for k in range(BINS)])
