@@ -259,19 +259,18 @@ class EnvironmentServer(ABC):
         applied = self.stand_in.complete(closed.actions, self.agents)
         for agent in closed.late:
             logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.stand_in)
-            self.tally.stood_in(agent, self._last)
         if closed.actions or closed.late:
             self._restart(closed)
             with self._time.spent("step"):
                 before, self._last = self._last, self.environment.step(applied)
-            self.tally.stepped(before, self._last)
+            self.tally.stepped(before, self._last, closed.actions)
         self.faults.advance(step=self.tally.steps, episode=self.tally.episodes)
         joined = self.stepping.advance(now)
         if joined:
             self.environment.set_present(self.stepping.present)
             for agent in sorted(joined):
                 self._welcome(agent)
-        self._count(closed)
+        self._count()
         self._tell(closed, applied, now)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self.tally.steps
 
@@ -317,9 +316,8 @@ class EnvironmentServer(ABC):
 
     # --- episodes, evaluations, figures -----------------------------------------------------------------------------------------------
 
-    def _count(self, closed: Closed) -> None:
+    def _count(self) -> None:
         tally = self.tally
-        tally.closed(closed)
         tally.statistics.add(self.environment.finished())
         self.control.progress.episodes = tally.episodes
         while (evaluation := tally.statistics.evaluation()) is not None:

@@ -173,14 +173,10 @@ def _figures(
     }
     for figure, key in finals.items():
         if series.get(key):
-            figures[figure] = _total(series[key]) if figure.startswith("episodes.") else series[key][-1][1]
+            values = [value for _, value in series[key]]
+            # A server that is started again counts on from its last save, which may be a little older than its last figures.
+            figures[figure] = max(values) if figure.startswith("episodes.") else values[-1]
     return figures
-
-
-def _total(points: Sequence[tuple[float, float]]) -> float:
-    """What a counter has counted that begins again at zero whenever its node does."""
-    values = [value for _, value in points]
-    return values[-1] + sum(old for old, new in pairwise(values) if new < old)
 
 
 def _metrics(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What counts as a step of training."""
+"""What counts as a step of training, and as an action that its agent did not choose."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import numpy as np
 from env_server.contracts import AgentBatch, EpisodeRecord, Outcome
 from env_server.tally import Tally
 from protocols.messages import Flag
+
+BOTH = ("a", "b")
+M = int(Flag.MEMBER)
 
 
 def outcome(episodes: list[int], first: list[int], second: list[int]) -> Outcome:
@@ -25,10 +28,10 @@ def test_training_steps_are_counted_and_those_of_evaluations_are_not() -> None:
     # Copies: training; evaluation of one of the two; one that idles; one whose episode is new.
     before = outcome([5, 6, -1, 7], [member, 0, 0, member], [member, evaluated, 0, member])
     after = outcome([5, 6, -1, 8], [member, 0, 0, member], [member, evaluated, 0, member])
-    tally.stepped(before, after)
+    tally.stepped(before, after, BOTH)
     assert tally.steps == 1
     assert tally.speed(tally._last_report + 1.0) == 2.0
-    tally.stepped(after, after)
+    tally.stepped(after, after, BOTH)
     assert tally.steps == 3
     tally.reported(tally._last_report + 1.0)
     assert tally.speed(tally._last_report + 1.0) == 0.0
@@ -37,7 +40,7 @@ def test_training_steps_are_counted_and_those_of_evaluations_are_not() -> None:
 def test_steps_go_on_from_an_earlier_process() -> None:
     earlier, later = Tally(None, 10), Tally(None, 10)
     outcomes = outcome([0], [int(Flag.MEMBER)], [0])
-    earlier.stepped(outcomes, outcomes)
+    earlier.stepped(outcomes, outcomes, BOTH)
     later.count_on(earlier.numbers())
     assert later.steps == 1
 
@@ -58,3 +61,43 @@ def test_evaluations_stay_due_where_more_episodes_end_together_than_lie_between_
     assert not sparse.evaluation_due()
     sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))])
     assert sparse.evaluation_due()
+
+
+def substitutions(tally: Tally) -> tuple[float, float]:
+    values = tally.values()
+    return values["env.substituted"], values["episodes.substituted"]
+
+
+def test_only_actions_that_count_are_substituted() -> None:
+    """Not what follows the end of an episode or of the agent's part in it, nor evaluations, nor copies of others."""
+    tally = Tally(None, 10)
+    idle = [int(flag) for flag in (M | Flag.OVER, M | Flag.PARKED, M | Flag.TERMINATED, M | Flag.TRUNCATED, M | Flag.EVALUATION, 0)]
+    episodes = [*range(len(idle))]
+    before = outcome([*episodes, 9], [*idle, M | int(Flag.FIRST)], [*idle, M])
+    after = outcome([*episodes, 9], [M | int(Flag.FIRST), *idle[1:], M], [M | int(Flag.FIRST), *idle[1:], M | int(Flag.OVER)])
+    tally.stepped(before, after, BOTH)
+    assert substitutions(tally) == (0.0, 0.0)
+    tally.stepped(before, after, ("a",))
+    assert substitutions(tally) == (1 / 4, 1.0)
+    tally.stepped(before, after, ())
+    assert substitutions(tally) == (3 / 6, 1.0), "an episode counts once"
+    tally.stepped(outcome([10], [M], [0]), outcome([10], [M], [0]), ("b",))
+    assert substitutions(tally) == (4 / 7, 2.0)
+
+
+def test_what_is_played_for_an_absent_agent_counts_where_the_episode_goes_on_and_not_where_it_ends() -> None:
+    tally = Tally(None, 10)
+    # In the second copy the death of b ends the episode: b is a member no more, and a is told.
+    after = outcome([3, 4], [M, M | int(Flag.TRUNCATED | Flag.OVER | Flag.PEER_LOST)], [M, 0])
+    tally.stepped(outcome([3, 4], [M, M], [M, M]), after, ("a",))
+    assert substitutions(tally) == (1 / 3, 1.0)
+
+
+def test_substitutions_are_counted_on_by_the_next_process() -> None:
+    earlier, later = Tally(None, 10), Tally(None, 10)
+    both = outcome([3], [M], [M])
+    earlier.stepped(both, both, ("a",))
+    later.count_on(earlier.numbers())
+    assert substitutions(later) == (1 / 2, 1.0)
+    later.count_on({"episodes": 1, "steps": 1, "next_evaluation": 10})
+    assert substitutions(later) == (0.0, 0.0), "what earlier versions wrote"
