@@ -7,14 +7,19 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.run_files import write_json
+from orchestrator.config import Configuration
+from orchestrator.run_files import read_lines, write_json
 from orchestrator.run_server.fault_plan import asked_for
 from orchestrator.run_server.fault_report import FaultReport, merge_logs, report
 from orchestrator.run_server.leader import Outcome
 from orchestrator.run_server.snapshot import RunView
+from orchestrator.run_server.supervision import NEVER_RESTARTED
 from orchestrator.run_server.verdict import judge, verdict
 from protocols.errors import ExitCode
-from protocols.faults.settings import FaultsSettings, Process
+from protocols.faults.deeds import schedule_of
+from protocols.faults.log import FILE
+from protocols.faults.schedule import Event
+from protocols.faults.settings import FaultsSettings, Membership, Process
 
 logger = logging.getLogger(__name__)
 
@@ -56,22 +61,45 @@ def conclude(view: RunView, outcome: Outcome) -> Outcome:
 
 
 def _report(view: RunView) -> FaultReport:
-    settings = view.configuration.faults
-    absences: dict[str, float] = {}
-    for event in [*(settings.events if settings is not None else ()), *asked_for(view.files.directory)]:
-        if isinstance(event.process, Process) and event.process.restart_after is not None:
-            absences[event.id] = event.process.restart_after
-        elif event.membership is not None and event.membership.return_after is not None:
-            absences[event.id] = event.membership.return_after.time or 0.0
+    directory = view.files.directory
+    latest = max((float(line.get("time") or 0.0) for line in read_lines(directory / FILE)), default=0.0)
+    events = scheduled(view.configuration, latest)
+    absences = {event.id: absence(event.deed, view.configuration) for event in events}
+    absences |= {event.id: absence(event.process or event.membership, view.configuration) for event in asked_for(directory)}
     counted = {
         "episodes.finished": float(view.progress.episodes),
         "episodes.lost": float(view.progress.episodes_lost),
         "node.restarts": float(sum(view.supervisor.restarts(name) for name in view.membership.members)),
     }
-    virtual = None
-    if view.configuration.clock == "logical":
-        virtual = [event.id for event in (settings.events if settings is not None else ())]
-    return report(view.files.directory, absences, counted, virtual)
+    virtual = [event.id for event in events] if view.configuration.clock == "logical" else None
+    return report(directory, absences, counted, virtual)
+
+
+def scheduled(configuration: Configuration, latest: float) -> list[Event]:
+    """The events of the schedule, and those that were drawn at random up to `latest` seconds."""
+    settings = configuration.faults
+    if settings is None:
+        return []
+    schedule = schedule_of(settings, configuration.agent_names(), configuration.until.model_dump())
+    asked = {event.id for event in settings.events}  # the schedule has the links' rules too
+    return [event for event in schedule.events if event.id in asked] + schedule.random_events(latest + 1.0)
+
+
+def absence(what: object, configuration: Configuration) -> float | None:
+    """Seconds for which a fault holds its node back; None where nothing but the return itself tells. Under the logical clock everybody goes
+    by the schedule alone, so it is known of deaths without `restart_after` too."""
+    logical = configuration.clock == "logical"
+    if isinstance(what, Process):
+        if what.restart_after is not None:
+            return what.restart_after
+        if not logical or what.action not in ("kill", "term", "exit", "oom"):
+            return 0.0
+        return None if what.action == "exit" and what.code in NEVER_RESTARTED else configuration.supervision.first
+    if isinstance(what, Membership):
+        if what.return_after is None:
+            return None if logical else 0.0
+        return what.return_after.time
+    return 0.0
 
 
 def _into_summary(directory: Path, done: FaultReport) -> None:

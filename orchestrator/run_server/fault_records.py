@@ -41,8 +41,8 @@ class FaultRecord:
     """before, during, after; averaging rounds of all agents"""
 
 
-def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, float]) -> list[FaultRecord]:
-    """From `faults.jsonl`; `restart_after`: seconds by fault id."""
+def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, float | None]) -> list[FaultRecord]:
+    """From `faults.jsonl`; `restart_after`: seconds by fault id, None where the end has to be found (`end_by_return`)."""
     records: list[FaultRecord] = []
     for line in lines:
         what, fault, node = line.get("what"), str(line.get("id")), str(line.get("target") or line.get("node"))
@@ -51,13 +51,22 @@ def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, f
         if what == "begin":
             record = FaultRecord(fault, str(line.get("kind")), node, float(line["t"]))
             if record.kind in LETHAL or (record.kind.startswith("storage.") and record.kind not in ("storage.full", "storage.slow")):
-                record.end = record.begin + restart_after.get(fault, 0.0)
+                held = restart_after.get(fault, 0.0)
+                record.end = None if held is None else record.begin + held
             records.append(record)
         elif what == "end":
             found = next((r for r in reversed(records) if (r.id, r.node) == (fault, node)), None)
             if found is not None:
                 found.end = float(line["t"])
     return records
+
+
+def end_by_return(records: Iterable[FaultRecord], returns: Mapping[str, Sequence[float]]) -> None:
+    """Deaths whose end nothing else tells end with the first sign of life that follows; `returns`: times of these by node, ascending.
+    Without one their node stays away."""
+    for record in records:
+        if record.kind in LETHAL and record.end is None:
+            record.end = next((t for t in returns.get(record.node, ()) if t > record.begin), None)
 
 
 def links_of(lines: Iterable[Mapping[str, Any]], events: Collection[str]) -> list[FaultRecord]:

@@ -4,7 +4,8 @@ Figures (all times in seconds, virtual ones under the logical clock; `docs/metri
 
 - detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
   logical clock;
-- end of a fault: its line `end`; for a death the begin plus `restart_after`, since until then the fault holds the node back;
+- end of a fault: its line `end`; for a death the begin plus `restart_after` (or `return_after`), since until then the fault holds the node
+  back, and the return itself where that is given in steps or episodes;
 - recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of figures is at least
   90 % of its mean over the 10 s before the fault (aliveness alone, where nothing was measured before);
 - unavailable: union of the times in which a node was dead, away or paused.
@@ -24,7 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.run_files import figure_files, read_lines
-from orchestrator.run_server.fault_records import FaultRecord, away_of, detection_of, links_of, planned_absences, records_of, unix
+from orchestrator.run_server.fault_records import (
+    FaultRecord,
+    away_of,
+    detection_of,
+    end_by_return,
+    links_of,
+    planned_absences,
+    records_of,
+    unix,
+)
 from protocols.faults.log import FILE
 
 RECOVERED = 0.9
@@ -66,10 +76,11 @@ def merge_logs(directory: Path) -> int:
 
 
 def report(
-    directory: Path, restart_after: Mapping[str, float], counted: Mapping[str, float], virtual: Collection[str] | None = None
+    directory: Path, restart_after: Mapping[str, float | None], counted: Mapping[str, float], virtual: Collection[str] | None = None
 ) -> FaultReport:
-    """`restart_after`: seconds by fault id. `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
-    `virtual`: ids of `faults.events` of a run under the logical clock, None under the wall clock."""
+    """`restart_after`: seconds by fault id, None where the return itself ends it.
+    `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
+    `virtual`: ids of the faults of a run under the logical clock, without rules of its links, None under the wall clock."""
     series = _series(directory)
     rounds = _rounds(series)
     lines = list(read_lines(directory / FILE))
@@ -77,12 +88,14 @@ def report(
         steps = _increases(series.get(("env-0", "steps"), []))
         stopped = max((end for _, end, _ in steps), default=0.0)
         records = sorted([*records_of(lines, restart_after), *links_of(lines, virtual)], key=lambda record: record.begin)
+        end_by_return(records, _own_figures(series, stopped))
         away = planned_absences(records, stopped)
     else:
         steps = _rate(series.get(("env-0", "steps_per_second"), []), counts=False)
         events = [event for event in read_lines(directory / "events.jsonl") if "t" in event]
         stopped = next((unix(event["t"]) for event in events if event.get("code") == "run.stopping"), inf)
         records = records_of(lines, restart_after)
+        end_by_return(records, _came_alive(events))
         running = any(event.get("code") == "run.running" for event in events)
         away = away_of(events, records, stopped) if running else {}
         for record in records:
@@ -94,6 +107,24 @@ def report(
         record.recovery = _recovery(until, record.steps_per_second.get("before"), steps, away, stopped)
     unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()}
     return FaultReport(records, unavailable, {**_figures(records, unavailable, series), **counted}, _metrics(series))
+
+
+def _came_alive(events: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """By node, when the run server noted that it is alive (again)."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("code") == "node.alive":
+            times[str(event.get("node"))].append(unix(event["t"]))
+    return times
+
+
+def _own_figures(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]], stopped: float) -> dict[str, list[float]]:
+    """By node, the virtual times of its figures, which it writes again at most `metrics.every` after its return. Times of day, which
+    figures of the machine have, are beyond the end of the run."""
+    times: dict[str, set[float]] = defaultdict(set)
+    for (node, _), points in series.items():
+        times[node].update(t for t, _ in points if t <= stopped)
+    return {node: sorted(found) for node, found in times.items()}
 
 
 def _recovery(

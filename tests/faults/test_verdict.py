@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config import Configuration
+from orchestrator.run_server.conclusion import absence, scheduled
 from orchestrator.run_server.fault_report import merge_logs, report
 from orchestrator.run_server.verdict import judge, verdict
-from protocols.faults.settings import Expectation
+from protocols.faults.settings import Expectation, Membership, Process
 
 T = 1_700_000_000.0
 
@@ -96,6 +98,55 @@ def test_a_node_that_stays_away_is_no_recovery(directory: Path) -> None:
     write(directory / "events.jsonl", [line for line in lines if line["code"] != "node.alive"])
     merge_logs(directory)
     assert [record.recovery for record in report(directory, {}, {}).faults] == [None, None]
+
+
+def test_a_death_whose_length_is_not_in_seconds_ends_with_the_return(directory: Path) -> None:
+    merge_logs(directory)
+    crash = report(directory, {"crash": None}, {}).faults[0]
+    assert crash.end == T + 13.5 and crash.recovery == pytest.approx(16.0 - 13.5)
+    write(directory / "nodes/run/faults.jsonl", [fault(30.0, "begin", "last", "membership.leave", "run", target="agent-1")])
+    merge_logs(directory)
+    last = report(directory, {"last": None}, {}).faults[1]
+    assert last.id == "last" and last.end is None, "it was alive before and never again"
+
+
+def test_a_return_under_the_logical_clock_is_seen_by_the_agents_own_figures(tmp_path: Path) -> None:
+    left = {"t": 10.0, "what": "begin", "id": "gone", "kind": "membership.leave", "node": "agent-1", "incarnation": 1, "time": 10.0}
+    write(tmp_path / "nodes/agent-1/faults.jsonl", [left])
+    figures = [{"t": t, "step": 0, "episode": 0, "name": "loss", "value": 1.0} for t in (9.0, 10.0, 14.0, 15.0)]
+    write(tmp_path / "nodes/agent-1/metrics.jsonl", figures)
+    write(tmp_path / "nodes/agent-1/usage.jsonl", [{"t": T, "step": 0, "episode": 0, "name": "time.act", "value": 1.0}])
+    steps = [{"t": float(k), "step": k, "episode": 0, "name": "steps", "value": 64.0 * k} for k in range(31)]
+    write(tmp_path / "nodes/env-0/metrics.jsonl", steps)
+    merge_logs(tmp_path)
+    done = report(tmp_path, {"gone": None}, {}, ["gone"])
+    assert done.faults[0].end == 14.0 and done.unavailable == {"agent-1": 4.0}
+    write(tmp_path / "nodes/agent-1/metrics.jsonl", figures[:2])
+    assert report(tmp_path, {"gone": None}, {}, ["gone"]).unavailable == {"agent-1": 20.0}
+
+
+SMALL = {"version": 1, "until": {"time": "5min"}, "environment": {"id": "landmarks"}, "agents": {"count": 2}}
+
+
+def test_faults_that_are_drawn_are_known_with_their_lengths() -> None:
+    weights = {"partition": 0, "kill": 1, "pause": 0, "slow": 0, "link": 0}
+    drawn = {"every": "20s", "duration": "8s", "weights": weights}
+    configuration = Configuration.model_validate({**SMALL, "faults": {"seed": 1, "random": drawn}})
+    events = scheduled(configuration, 100.0)
+    assert events and all(event.start.value <= 101.0 for event in events)
+    assert {absence(event.deed, configuration) for event in events} == {8.0}
+
+
+def test_how_long_a_fault_holds_its_node_back() -> None:
+    wall = Configuration.model_validate(SMALL)
+    logical = Configuration.model_validate({**SMALL, "clock": "logical"})
+    kill, exits = Process(target="agent-0", action="kill"), Process(target="agent-0", action="exit", code=3)
+    assert [absence(kill, wall), absence(kill, logical)] == [0.0, logical.supervision.first]
+    assert [absence(exits, wall), absence(exits, logical)] == [0.0, None], "nobody starts it again"
+    for after, held in (({"time": "3s"}, 3.0), ({"episodes": 20}, None), ({"steps": 5}, None)):
+        left = Membership.model_validate({"leave": "agent-0", "return_after": after})
+        assert absence(left, wall) == absence(left, logical) == held
+    assert absence(Membership(leave="agent-0"), logical) is None
 
 
 @pytest.mark.parametrize(
