@@ -1,4 +1,4 @@
-"""What an environment server remembers over its own death: a few counters, the newest two sets of them.
+"""What an environment server remembers over its own death: a few numbers, the newest two sets of them.
 
 Arenas themselves start anew. Each set has a checksum, so that one that was damaged on the disk is not taken for the truth.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from protocols.faults.disk import disk
 from protocols.files import sealed, unsealed
@@ -23,7 +24,7 @@ class Counters:
         self.path = directory / "counters.json"
         self._previous = directory / "counters.previous.json"
 
-    def write(self, counters: Mapping[str, int]) -> None:
+    def write(self, counters: Mapping[str, Any]) -> None:
         """Replace the newest set. `OSError` where the disk does not take it; the old one stays then."""
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("wb") as file:
@@ -32,15 +33,13 @@ class Counters:
             self.path.replace(self._previous)
         temporary.replace(self.path)
 
-    def read(self) -> dict[str, int] | None:
+    def read(self) -> dict[str, Any] | None:
         """The newest set that is whole; None where there is none."""
         for path in (self.path, self._previous):
             if not path.exists():
                 continue
             try:
-                counters = {name: int(value) for name, value in unsealed(path.read_bytes()).items()}
-            except (OSError, ValueError, TypeError) as error:
+                return unsealed(path.read_bytes())
+            except (OSError, ValueError) as error:
                 logger.warning("%s can't be read: %s", path, error)
-                continue
-            return counters
         return None

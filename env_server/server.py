@@ -133,8 +133,8 @@ class EnvironmentServer(ABC):
 
     def run(self) -> None:
         """Until told to stop."""
+        self._begin()  # before anybody hears that the server is up, it has the counts of an earlier process
         self.control.progress.phase = "waiting"
-        self._begin()
         while not self._stopped:
             with self._time.spent("wait"):
                 received = self.transport.receive(self._patience(), max(1, self.stepping.awaited))
@@ -356,7 +356,7 @@ class EnvironmentServer(ABC):
         self.tally.reported(now)
         self._next_report = self.clock.now() + self._period
 
-    def _count_on(self, numbers: Mapping[str, int]) -> None:
+    def _count_on(self, numbers: Mapping[str, Any]) -> None:
         """Go on from an earlier process's numbers."""
         self.tally.count_on(numbers)
         self.control.progress.episodes, self.control.progress.steps = self.tally.episodes, self.tally.steps

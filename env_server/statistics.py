@@ -100,6 +100,15 @@ class EpisodeStatistics:
         self.peer_lost = 0
         """episodes that ended since a member died"""
 
+    @property
+    def recent(self) -> list[float]:
+        """Returns of the newest training episodes that lost no member, oldest first: what `return.recent` is the mean of."""
+        return list(self._recent)
+
+    @recent.setter
+    def recent(self, returns: Iterable[float]) -> None:
+        self._recent = deque(returns, maxlen=RECENT)
+
     def expect(self, episodes: int, aligned: bool) -> None:
         """An evaluation was asked for: `episodes` with the members' own goals and, `aligned`, as many with an assigned one."""
         if episodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ class Tally:
 
     # --- what outlives the process ------------------------------------------------------------------------------------------------------
 
-    def numbers(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int | list[float]]:
         """What the next process goes on from."""
         return {
             "episodes": self.episodes,
@@ -104,12 +105,14 @@ class Tally:
             "actions": self._actions,
             "substituted": self._substituted,
             "substituted_episodes": self._substituted_episodes,
+            "recent": self.statistics.recent,
         }
 
-    def count_on(self, numbers: Mapping[str, int]) -> None:
-        """Go on from `numbers` of an earlier process."""
+    def count_on(self, numbers: Mapping[str, Any]) -> None:
+        """Go on from `numbers` of an earlier process; earlier versions wrote fewer."""
         self.statistics.training, self.steps = int(numbers["episodes"]), int(numbers["steps"])
         self.statistics.peer_lost = int(numbers.get("peer_lost", 0))
         self._next_evaluation = int(numbers["next_evaluation"])
         self._actions, self._substituted = int(numbers.get("actions", 0)), int(numbers.get("substituted", 0))
         self._substituted_episodes = int(numbers.get("substituted_episodes", 0))
+        self.statistics.recent = numbers.get("recent", [])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from env_server.counters import Counters
 from env_server.main import environment_server
 from env_server.server import EPISODES
 from orchestrator.config import Configuration
@@ -69,9 +70,23 @@ def run_server() -> Iterator[RunServer]:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("incarnation", [1, 3])
-def test_every_incarnation_has_episode_numbers_of_its_own(run_server: RunServer, tmp_path: Path, incarnation: int) -> None:
+def test_every_incarnation_has_episode_numbers_of_its_own(
+    run_server: RunServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incarnation: int
+) -> None:
     token = tmp_path / "control.json"
     token.touch(0o600)
     token.write_text(json.dumps({"token": "secret"}))
-    environment_server(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token))).run()
+    server = environment_server(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token)))
+    said: list[tuple[str, int]] = []
+    begin = server._begin
+
+    def note() -> None:
+        said.append((server.control.progress.phase, server.control.progress.episodes))
+        begin()
+        said.append((server.control.progress.phase, server.control.progress.episodes))
+
+    monkeypatch.setattr(server, "_begin", note)
+    Counters(tmp_path / "nodes" / "env-0").write({"episodes": 7, "steps": 70, "next_evaluation": 2000})
+    server.run()
     assert run_server.first == (incarnation - 1) * EPISODES
+    assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it says that it waits"

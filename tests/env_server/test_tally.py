@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from env_server.contracts import AgentBatch, EpisodeRecord, Outcome
@@ -101,3 +103,16 @@ def test_substitutions_are_counted_on_by_the_next_process() -> None:
     assert substitutions(later) == (1 / 2, 1.0)
     later.count_on({"episodes": 1, "steps": 1, "next_evaluation": 10})
     assert substitutions(later) == (0.0, 0.0), "what earlier versions wrote"
+
+
+def test_the_mean_of_recent_returns_goes_on_in_the_next_process() -> None:
+    """Under the logical clock it counts on in the same process after a checkpoint, so what is resumed from there must have the same."""
+    earlier, later = Tally(None, 10), Tally(None, 10)
+    played = [EpisodeRecord(number, ("a",), (0.1 * number,), (1,)) for number in range(150)]
+    earlier.statistics.add(played[:120])
+    earlier.values()
+    later.count_on(json.loads(json.dumps(earlier.numbers())))
+    for tally in (earlier, later):
+        tally.statistics.add(played[120:])
+    values = earlier.values()
+    assert "return.recent" in values and later.values() == values
