@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator import runs
 from orchestrator.live import figures
 from orchestrator.run_files import figure_files, read_lines
+from orchestrator.time_shares import PREFIX, time_shares
 
 EVALUATION = "eval."
 """beginning of the names of figures of greedy episodes"""
@@ -165,7 +166,7 @@ def summarize(directory: Path) -> Summary:
                 if node != RUN:
                     summary.sums.setdefault(node, {})[name.removeprefix(SUMS)] = points[-1].value
     _consensus(summary, series, config, stored)
-    _time(summary, series)
+    _time(summary, series, directory)
     _resources(summary, stored)
     summary.wire = {node: dict(counters) for node, counters in (stored.get("wire") or {}).items()}
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
@@ -257,18 +258,17 @@ def _predicted(config: dict[str, Any]) -> float | None:
         return None
 
 
-def _time(summary: Summary, series: Series) -> None:
-    """Share of each part in the seconds that the metrics `time.PART` of a node add up to; the slowest part is the largest share of any
-    node, waiting left out."""
-    seconds: dict[str, dict[str, float]] = defaultdict(dict)
+def _time(summary: Summary, series: Series, directory: Path) -> None:
+    """Share of each part in the time of a node, by its metrics `time.PART`; the slowest part is the largest share of any node, waiting left
+    out."""
+    shares: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
     for name, nodes in sorted(series.items()):
-        if name.startswith("time."):
+        if name.startswith(PREFIX):
             for node, points in nodes.items():
-                seconds[node][name.removeprefix("time.")] = sum(p.value for p in points)
-    for node, parts in sorted(seconds.items()):
-        whole = sum(parts.values())
-        if whole > 0:
-            summary.time[node] = {part: value / whole for part, value in parts.items()}
+                shares[node][name.removeprefix(PREFIX)] = [(point.time, point.value) for point in points]
+    for node, parts in sorted(shares.items()):
+        if (found := time_shares(directory / "nodes" / node, parts)) is not None:
+            summary.time[node] = found
     busy = [(share, node, part) for node, parts in summary.time.items() for part, share in parts.items() if part not in _NO_WORK]
     if busy:
         share, node, part = max(busy)

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.config import Configuration
 from orchestrator.run_files import figure_files, read_lines
+from orchestrator.time_shares import PREFIX, time_shares
 from protocols.topology.graph import make_graph
 from protocols.topology.rates import rates
 
@@ -23,9 +24,10 @@ def summarize(
     directory: Path, configuration: Configuration, run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """`run` are facts of the whole run, `nodes` those of each node that its files don't tell (restarts, state)."""
-    rows: dict[str, dict[str, list[float]]] = {}
+    points: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for path in figure_files(directory):
-        rows.setdefault(path.parent.name, {}).update(_read(path))
+        points.setdefault(path.parent.name, {}).update(_read(path))
+    rows = {node: {name: [value for _, value in series] for name, series in figures.items()} for node, figures in points.items()}
     usage = _usage(directory)
     result: dict[str, Any] = {**run, "nodes": {}, "evaluation": {}}
     for name in sorted({*nodes, *rows}):
@@ -34,7 +36,7 @@ def summarize(
             **nodes.get(name, {}),
             "metrics": {metric: _final(values) for metric, values in figures.items()},
             "usage": usage.get(name),
-            "time": time_shares(figures),
+            "time": _time(directory / "nodes" / name, points.get(name, {})),
         }
         evaluation = {metric: [values[0], values[-1]] for metric, values in figures.items() if metric.startswith(_EVALUATION) and values}
         for metric, (first, last) in evaluation.items():
@@ -46,11 +48,8 @@ def summarize(
     return result
 
 
-def time_shares(figures: Mapping[str, list[float]]) -> dict[str, float] | None:
-    """Share of each activity in the time that the metrics `time.ACTIVITY` account for; None without any."""
-    totals = {name.removeprefix("time."): sum(values) for name, values in figures.items() if name.startswith("time.")}
-    whole = sum(totals.values())
-    return {activity: total / whole for activity, total in totals.items()} if whole > 0 else None
+def _time(node: Path, figures: Mapping[str, list[tuple[float, float]]]) -> dict[str, float] | None:
+    return time_shares(node, {name.removeprefix(PREFIX): points for name, points in figures.items() if name.startswith(PREFIX)})
 
 
 def link_table(directory: Path) -> list[dict[str, Any]]:
@@ -79,12 +78,13 @@ def wire_table(directory: Path) -> dict[str, dict[str, int]]:
     return table
 
 
-def _read(path: Path) -> dict[str, list[float]]:
-    values: dict[str, list[float]] = defaultdict(list)
+def _read(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """(time, value) by name."""
+    values: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in read_lines(path):
         name, value = line.get("name"), line.get("value")
         if isinstance(name, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
-            values[name].append(float(value))
+            values[name].append((float(line.get("t") or 0), float(value)))
     return values
 
 
