@@ -13,23 +13,29 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from orchestrator.run_server.collector import RUN_NODE
 from protocols.errors import ResourceError
 from protocols.files import OF_THE_MACHINE, unsealed
 
 ENVIRONMENT = "env-0"
 FROM_THE_START = -1
+_TIMES_OF_DAY = 1e9
+"""seconds, 31 years: no run lasts as long, and every time of day is later"""
 
 
-def go_back(directory: Path, agents: list[str]) -> int:
+def go_back(directory: Path, agents: list[str], tick_length: float) -> int:
     """Bring the nodes' files to the newest tick of which all nodes have a checkpoint, and return it; -1 is the beginning of the run.
 
     A checkpoint counts where the environment server has it, and each agent that took part then, with arrays that are as they were written.
+    Figures of the whole run, which the run server makes of the agents', are forgotten beyond the virtual time of that tick, which comes
+    every `tick_length` seconds.
     """
     nodes = directory / "nodes"
     ticks = sorted((int(path.stem) for path in (nodes / ENVIRONMENT / "checkpoints").glob("*.json")), reverse=True)
     tick = next((tick for tick in ticks if _whole(nodes, tick)), FROM_THE_START)
     for name in [ENVIRONMENT, *agents]:
         _forget(nodes / name, tick)
+    _forget_since(nodes / RUN_NODE / "metrics.jsonl", tick * tick_length)
     return tick
 
 
@@ -73,6 +79,33 @@ def _forget(node: Path, tick: int) -> None:
         for path in node.glob("*.jsonl"):
             if path.name not in OF_THE_MACHINE:
                 _cut(path, int(sizes.get(path.name, 0)))
+
+
+def _forget_since(path: Path, time: float) -> None:
+    """Drop the lines of later virtual times from a file of figures; earlier versions wrote times of day, and those stay. The file itself
+    stays too: it may be open already, to be appended to. Lines are not in order of time, since reports come late."""
+    try:
+        with path.open("r+b") as file:
+            lines = file.readlines()
+            stays = [_is_before(line, time) for line in lines]
+            if all(stays):
+                return
+            first = stays.index(False)
+            file.seek(sum(map(len, lines[:first])))
+            file.writelines(line for line, stay in zip(lines[first:], stays[first:], strict=True) if stay)
+            file.truncate()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ResourceError(f"{path} can't be cut to where the run goes on: {error.strerror}") from None
+
+
+def _is_before(line: bytes, time: float) -> bool:
+    try:
+        t = float(json.loads(line)["t"])
+    except (ValueError, TypeError, KeyError):
+        return False
+    return t <= time + 1e-6 or t >= _TIMES_OF_DAY
 
 
 def _cut(path: Path, size: int) -> None:

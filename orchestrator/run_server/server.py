@@ -229,7 +229,7 @@ class _Server:
         clean_up(self._files.directory, str(self._files.state.get("engine") or "local"))
         text = "the run goes on from every node's newest checkpoint"
         if view.configuration.clock == "logical":
-            tick = view.checkpoint = go_back(self._files.directory, view.configuration.agent_names())
+            tick = view.checkpoint = go_back(self._files.directory, view.configuration.agent_names(), view.configuration.tick)
             text = (
                 f"the run goes on from the checkpoint of tick {tick}" if tick >= 0 else "the run begins anew: there is no common checkpoint"
             )

@@ -12,6 +12,7 @@ from orchestrator.run_server.resume import go_back
 from protocols.files import sealed
 
 AGENTS = ["agent-0", "agent-1"]
+TICK = 0.01
 
 
 def checkpoint(run: Path, node: str, tick: int, metrics: int, present: list[str] = AGENTS) -> None:
@@ -46,7 +47,7 @@ def ticks(run: Path, node: str) -> list[int]:
 
 
 def test_all_have_the_newest(run: Path) -> None:
-    assert go_back(run, AGENTS) == 300
+    assert go_back(run, AGENTS, TICK) == 300
     assert all(sizes(run, node) == [30, 15, 50, 50] and ticks(run, node) == [100, 200, 300] for node in ("env-0", *AGENTS))
 
 
@@ -64,14 +65,14 @@ def test_the_newest_that_all_have_whole(run: Path, damage: str) -> None:
         (files / f"{300:012d}.json").write_text('{"sha')
     else:
         (run / "nodes" / "env-0" / "checkpoints" / f"{300:012d}.json").unlink()
-    assert go_back(run, AGENTS) == 200
+    assert go_back(run, AGENTS, TICK) == 200
     assert all(sizes(run, node) == [20, 10, 50, 50] and ticks(run, node) == [100, 200] for node in ("env-0", *AGENTS))
 
 
 def test_without_a_common_one_the_run_begins_anew(run: Path) -> None:
     for path in (run / "nodes" / "agent-0" / "checkpoints").glob("*.safetensors"):
         path.unlink()
-    assert go_back(run, AGENTS) == -1
+    assert go_back(run, AGENTS, TICK) == -1
     assert all(sizes(run, node) == [0, 0, 50, 50] and not ticks(run, node) for node in ("env-0", *AGENTS))
 
 
@@ -80,5 +81,22 @@ def test_who_had_left_needs_no_checkpoint_and_keeps_what_it_wrote(run: Path) -> 
     files = run / "nodes" / "agent-1" / "checkpoints"
     for tick in (200, 300):
         (files / f"{tick:012d}.json").unlink()
-    assert go_back(run, AGENTS) == 300
+    assert go_back(run, AGENTS, TICK) == 300
     assert sizes(run, "agent-1") == [50, 50, 50, 50] and ticks(run, "agent-1") == [100]
+
+
+def test_figures_of_the_run_beyond_the_checkpoint_are_forgotten(run: Path) -> None:
+    """They were made of the agents' figures, which will be reported again. The file may be open already."""
+    path = run / "nodes" / "run" / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    times = [1.0, 3.02, 2.99, 3.0, 4.0, 1_700_000_000.0]
+    lines = [json.dumps({"t": t, "step": 5, "episode": 0, "name": "consensus.contraction", "value": 0.5}) + "\n" for t in times]
+    path.write_text("".join(lines) + '{"t": 3.0, "st')
+    with path.open("a") as writer:
+        assert go_back(run, AGENTS, TICK) == 300
+        writer.write(lines[1])
+    assert path.read_text().splitlines(keepends=True) == [lines[k] for k in (0, 2, 3, 5, 1)], "times of day are of earlier versions"
+    for path_ in (run / "nodes" / "agent-0" / "checkpoints").glob("*.safetensors"):
+        path_.unlink()
+    assert go_back(run, AGENTS, TICK) == -1
+    assert path.read_text() == lines[5]
