@@ -69,11 +69,13 @@ class RunFigures:
                 self._names.add(name)
             if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
                 kept = points.setdefault(str(name), [])
-                while kept and kept[-1].step >= step:
+                while kept and kept[-1].step > step:
                     kept.pop()
                 kept.append(Point(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value)))
         for name, kept in points.items():
-            curve = Curve(np.array([point.step for point in kept], float), np.array([point.value for point in kept]))
+            # Of one step the last value counts; over time all do: a run that stands still writes, too.
+            values = {point.step: point.value for point in kept}
+            curve = Curve(np.array(list(values), float), np.array(list(values.values())))
             self._curves.setdefault(name, {})[path.parent.name] = curve
             self._timed.setdefault(name, {})[path.parent.name] = over_time(kept, zero) if self.by_time else None
 
@@ -98,7 +100,7 @@ class RunFigures:
         known = [curve for curve in drawn if curve is not None]
         if len(known) < len(drawn):
             return value, None
-        return value, known[0] if len(known) == 1 else _mean(known)
+        return value, known[0] if len(known) == 1 else _mean(known, thin=not self.by_time)
 
     def _of(self, measure: Measure) -> dict[str, Curve]:
         by_node = self._curves.get(measure.metric, {})
@@ -152,8 +154,9 @@ def part_of(curve: Curve, measure: Measure) -> float:
     return float(_OF[measure.of](inside if inside.size else curve.values[-1:]))
 
 
-def _mean(curves: Sequence[Curve]) -> Curve | None:
-    steps = common_steps(curves)
+def _mean(curves: Sequence[Curve], thin: bool) -> Curve | None:
+    # Over time nothing is thinned: what lies around a fault may be a few points of thousands.
+    steps = common_steps(curves) if thin else common_steps(curves, sum(curve.steps.size for curve in curves))
     values = np.mean([at_steps(curve, steps) for curve in curves], axis=0)
     known = np.isfinite(values)
     return Curve(steps[known], values[known]) if known.any() else None

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.experiments.design import Measure
+from orchestrator.experiments.measure import NotMeasured, RunFigures
 from orchestrator.report.analysis import Analysis, Group
 from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
 from orchestrator.report.fault_figures import Timeline, timelines
 from orchestrator.report.figures import PANELS, Axis
-from orchestrator.report.recorded import Link, disagreement, faults, of_run, traffic
+from orchestrator.report.recorded import Link, disagreement, faults, traffic
 from orchestrator.report.tables import around_table, channel_means, link_means, links_table, table_of_lines, traffic_table
 from orchestrator.run_server.fault_report import BEFORE
-from orchestrator.show import Series, read_series
+from orchestrator.show import read_series
 from orchestrator.statistics.bands import Around, Window, around
 from orchestrator.statistics.table import Curve, Runs
 from orchestrator.training_time import is_logical, over_time, training_began
 
-SPEED = "steps_per_second"
-"""what is compared around faults beside the measures"""
+SPEED = Measure(metric="steps_per_second")
+"""what is compared around faults beside the measures; it has no virtual time"""
 
 
 def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
@@ -33,18 +36,17 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
         for directory in _directories(group):
             if not (here := faults(directory)):
                 continue
-            series = read_series(directory)
-            zero, logical = training_began(directory), is_logical(directory)
-            measured = _measured(analysis, series, zero)
-            last = max((curve.end for curve in measured.values()), default=0.0)
+            logical = is_logical(directory)
+            measured = _measured(analysis, directory)
+            figure, points = disagreement(read_series(directory))
+            far = over_time(points, training_began(directory))
+            last = max((curve.end for curve in (*measured.values(), far) if curve is not None), default=0.0)
             spans = [fault.window(last) for fault in here]
             windows.setdefault(group.label, {})[directory.name] = spans
-            for name, curve in measured.items():
-                curves.setdefault(name, {}).setdefault(group.label, {})[directory.name] = curve
-            name, points = disagreement(series)
-            far = over_time(points, zero)
+            for title, curve in measured.items():
+                curves.setdefault(title, {}).setdefault(group.label, {})[directory.name] = curve
             if far is not None and group.label not in panels:
-                figure_name = name
+                figure_name = figure
                 panels[group.label] = Timeline({"one run": far}, spans)
     if not windows:
         return None, {}
@@ -60,11 +62,12 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
             label: {name: [curve.steps.tolist(), curve.values.tolist()] for name, curve in panel.lines.items()}
             for label, panel in panels.items()
         }
-    for name, by_group in curves.items():
-        found = {label: _around(Runs(by_run), windows[label]) for label, by_run in by_group.items()}
-        log = any(measured.measure.metric == name and measured.measure.scale == "log" for measured in analysis.measures)
-        blocks.append(around_table(f"{name} around faults", found, log))
-        data[name] = {label: [_record(one) for one in faults_] for label, faults_ in found.items()}
+    for title, measure in _measures(analysis).items():
+        if title not in curves:
+            continue
+        found = {label: _around(Runs(by_run), windows[label]) for label, by_run in curves[title].items()}
+        blocks.append(around_table(f"{title} around faults", found, measure.scale == "log"))
+        data[title] = {label: [_record(one) for one in faults_] for label, faults_ in found.items()}
     blocks.append(
         Paragraph(
             f"Before and after are the {BEFORE:.0f} {seconds} next to a fault, cut where another one begins or ends there. Each run makes "
@@ -85,12 +88,22 @@ def _record(found: Around) -> dict[str, Any]:
     return {"fault": found.window, **{name: one.record() for name, one in (parts | changes).items()}}
 
 
-def _measured(analysis: Analysis, series: Series, zero: float) -> dict[str, Curve]:
-    """Over time, the measures that are figures of nodes, and the speed."""
+def _measures(analysis: Analysis) -> dict[str, Measure]:
+    """What is held against faults, by title: every measure, and the speed."""
+    own = {measure.title: measure for measure in analysis.results.design.measure}
+    return own if SPEED.title in own else {**own, SPEED.title: SPEED}
+
+
+def _measured(analysis: Analysis, directory: Path) -> dict[str, Curve]:
+    """Over time, by title, what has a curve, of the nodes that the measure names."""
+    measures = _measures(analysis)
+    figures = RunFigures.of(directory, list(measures.values()), by_time=True)
     found = {}
-    for name in dict.fromkeys([*(measured.measure.metric for measured in analysis.measures), SPEED]):
-        if (curve := over_time(of_run(series, name), zero)) is not None:
-            found[name] = curve
+    for title, measure in measures.items():
+        with suppress(NotMeasured):
+            _, curve = figures.value(measure)
+            if curve is not None:
+                found[title] = curve
     return found
 
 

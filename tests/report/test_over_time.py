@@ -1,0 +1,62 @@
+"""Measures around faults, from the files of runs that are made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.report import report
+
+from .material import design, results
+from .reading import data_of, unfounded
+
+BEGAN = 1_700_000_000.0
+MEASURES = [
+    {"metric": "learner.loss", "node": "agent-*", "higher": "worse"},
+    {"metric": "learner.loss", "node": "agent-1", "name": "loss of one", "higher": "worse"},
+]
+
+
+def run(home: Path, clock: str) -> Path:
+    """20 s with a fault from 8 to 12: the loss of agent-0 is 1, and in the fault 5; that of agent-1 is 3 all along. For a second of the
+    fault no step is made."""
+    zero = BEGAN if clock == "wall" else 0.0
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"clock": clock}))
+    (home / "events.jsonl").write_text(json.dumps({"t": "2023-11-14T22:13:20+00:00", "code": "run.running"}) + "\n")
+    fault = {"id": "cut", "kind": "partition", "node": "", "begin": zero + 8, "end": zero + 12}
+    (home / "summary.json").write_text(
+        json.dumps({"faults": {"faults": [fault, {**fault, "id": "late", "begin": zero + 18, "end": None}]}})
+    )
+    files: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for second in range(20):
+        for agent, value in (("agent-0", 5.0 if 8 <= second < 12 else 1.0), ("agent-1", 3.0)):
+            line = {"t": zero + second + 0.5, "step": 100 * second, "name": "learner.loss", "value": value}
+            files.setdefault((agent, "metrics.jsonl"), []).append(line)
+        # What is of the machine has the machine's time, whatever the clock.
+        line = {"t": BEGAN + second + 0.5, "step": 100 * min(second, 9), "name": "steps_per_second", "value": 100.0 if second < 10 else 0.0}
+        files.setdefault(("env-0", "usage.jsonl"), []).append(line)
+    for (node, name), lines in files.items():
+        (home / "nodes" / node).mkdir(parents=True, exist_ok=True)
+        (home / "nodes" / node / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return home
+
+
+@pytest.mark.parametrize("clock", ["wall", "logical"])
+def test_measures_around_faults_are_of_the_nodes_that_they_name(tmp_path: Path, clock: str) -> None:
+    of = design(factors={}, report=["time_bands"], seeds=0, expect=[], compare=None, measure=MEASURES)
+    page = report(results(of, directories={0: run(tmp_path / "run", clock)}), tmp_path / "out")
+    data = data_of(page)
+    around = data["around_faults"]
+    for title, before, during in (("learner.loss", 2.0, 4.0), ("loss of one", 3.0, 3.0)):
+        cut = around[title]["all runs"][0]
+        assert (cut["fault"], cut["before"]["value"], cut["during"]["value"]) == ("cut", before, during)
+    assert around["windows"]["all runs"]["run"][1] == ["late", 18.0, 19.5], "until the last figure that has a time of the run"
+    assert unfounded(page.with_name("report.md").read_text(), data) == []
+    if clock == "logical":
+        assert "steps_per_second" not in around
+    else:
+        assert around["steps_per_second"]["all runs"][0]["during"]["value"] == 50.0, "those of standing still count"
