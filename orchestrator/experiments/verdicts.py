@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from orchestrator.expectations import OPERATORS
@@ -11,7 +12,7 @@ from orchestrator.experiments.design import Design, Expectation
 from orchestrator.statistics.aggregates import Aggregate, interquartile_mean, mean, median
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import contrast, probability_of_improvement
-from orchestrator.statistics.estimate import Estimate
+from orchestrator.statistics.estimate import Estimate, plain
 from orchestrator.statistics.table import Table
 
 _AGGREGATES: Mapping[str, Aggregate] = {"mean": mean, "median": median}
@@ -41,7 +42,9 @@ class Verdict:
         shown = self.compared or self.group
         said = f"measured {shown.text('.4g')}" if self.measured is not None else self.why
         if self.measured is not None and self.expectation.statistic in ("lower", "upper"):
-            said = f"measured {self.measured:.4g}, of {shown.text('.4g')}"
+            said = f"measured {'never' if self.measured == inf else f'{self.measured:.4g}'}, of {shown.text('.4g')}"
+        if never := self.group.never + (self.baseline.never if self.baseline is not None else 0):
+            said += f" ({never} of the runs: never)"
         return f"{word}: {claim(self.expectation)}: {said}"
 
     def record(self) -> dict[str, Any]:
@@ -49,7 +52,7 @@ class Verdict:
         return {
             **self.expectation.model_dump(mode="json"),
             "holds": self.holds,
-            "measured": self.measured,
+            "measured": plain(self.measured),
             "text": self.text,
             "group": self.group.record(),
             "baseline": self.baseline.record() if self.baseline is not None else None,

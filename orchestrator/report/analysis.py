@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from orchestrator.experiments.design import Measure
@@ -13,7 +14,7 @@ from orchestrator.statistics.aggregates import median
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import contrast, probability_of_improvement
 from orchestrator.statistics.curves import Band, band
-from orchestrator.statistics.estimate import Estimate
+from orchestrator.statistics.estimate import Estimate, plain
 from orchestrator.statistics.profiles import Profile, profile
 from orchestrator.statistics.threshold import Waiting, time_to_threshold
 from orchestrator.statistics.tolerance import tolerance
@@ -62,7 +63,7 @@ class Found:
     band: Band | None = None
     """None where no run has a curve"""
     profile: Profile | None = None
-    """None where no run has a figure"""
+    """None where no run has a finite figure"""
     improvement: Estimate | None = None
     """over the baseline; None for the baseline itself"""
     contrast: Estimate | None = None
@@ -79,7 +80,7 @@ class Found:
         """For a JSON file."""
         record: dict[str, Any] = {
             "factors": dict(self.group.factors), **self.estimate.record(), "failed": self.failed, "to_come": self.group.to_come,
-            "median": self.median,
+            "median": plain(self.median), "never": self.estimate.never,
         }  # fmt: skip
         if self.improvement is not None:
             record["improvement"] = self.improvement.record()
@@ -208,7 +209,7 @@ def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[s
         estimate(sample),
         float(median(sample.strata)) if sample.n else None,
         band(runs, points=POINTS) if runs.n else None,
-        profile(sample) if sample.n else None,
+        profile(sample) if any(map(isfinite, sample.points)) else None,
         against,
         difference,
         waiting,

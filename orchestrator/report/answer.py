@@ -56,7 +56,7 @@ def _ends(main: Measured) -> list[str | Code | Strong]:
     shape = form((found.estimate.value for found in ranked), main.measure.scale == "log")
     best, worst = ranked[0], ranked[-1]
     kind = f"{CONFIDENCE * 100:.0f} % interval" if best.estimate.interval is not None else f"fewer than {LEAST} runs: no interval"
-    over = f" (interquartile mean of {counted(best.estimate.n, 'run')}; {kind})"
+    over = f" (interquartile mean of {_runs(best.estimate)}; {kind})"
     if best is worst:
         alone = len(main.groups) == 1
         where = "" if alone else f" with {best.group.label}, the only group that has a figure yet"
@@ -65,8 +65,13 @@ def _ends(main: Measured) -> list[str | Code | Strong]:
         return [Code(main.title), f" was {_value(best.estimate, shape)} in all {len(ranked)} groups{over}."]
     return [
         Code(main.title), " was best with ", Strong(best.group.label), f": {_value(best.estimate, shape)}{over}, and worst with ",
-        Strong(worst.group.label), f": {_value(worst.estimate, shape)} ({counted(worst.estimate.n, 'run')}).",
+        Strong(worst.group.label), f": {_value(worst.estimate, shape)} ({_runs(worst.estimate)}).",
     ]  # fmt: skip
+
+
+def _runs(found: Estimate) -> str:
+    """`6 runs`, and how many of them never came to it."""
+    return counted(found.n, "run") + (f", {found.never:,} of them never" if found.never else "")
 
 
 def _compared(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any
 
 from orchestrator import runs
@@ -15,7 +16,8 @@ _TAIL = 4_000
 
 
 def failures_section(analysis: Analysis) -> Section | None:
-    """Every failed cell with the end of its log and its command; figures that cells which have ended lack."""
+    """Every failed cell with the end of its log and its command; figures that cells which have ended lack, or that
+    are “never”."""
     blocks: list[Block] = []
     for cell in analysis.results.cells:
         if cell.state == "FAILED":
@@ -29,6 +31,11 @@ def failures_section(analysis: Analysis) -> Section | None:
     if lacking:
         rows = [(label(row.factors), str(row.seed), row.metric, row.why_not) for row in lacking]
         blocks.append(Table("Figures that finished cells lack", ["cell", "seed", "measure", "why"], rows, text=4))
+    never = [row for row in analysis.results.table.rows if row.value == inf]
+    if never:
+        rows = [(label(row.factors), str(row.seed), row.metric) for row in never]
+        caption = "Never: what these figures tell of did not come about; they count as infinite, and no group is judged without them"
+        blocks.append(Table(caption, ["cell", "seed", "measure"], rows, text=3))
     return Section("Failures", blocks) if blocks else None
 
 

@@ -17,7 +17,7 @@ from orchestrator.report.over_time import faults_section, links_section
 from orchestrator.report.tables import groups_table, with_interval
 from orchestrator.report.tolerances import tolerances_section
 from orchestrator.statistics.bootstrap import REPEATS
-from orchestrator.statistics.estimate import CONFIDENCE, LEAST
+from orchestrator.statistics.estimate import CONFIDENCE, LEAST, plain
 from orchestrator.training_time import is_logical
 
 _ROWS = 60
@@ -265,7 +265,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
         "expectations": [verdict.record() for verdict in results.verdicts],
         "cells": [_cell(cell) for cell in results.cells],
         "table": [
-            {"factors": dict(row.factors), "seed": row.seed, "metric": row.metric, "value": row.value, "failure": row.failure}
+            {"factors": dict(row.factors), "seed": row.seed, "metric": row.metric, "value": plain(row.value), "failure": row.failure}
             for row in results.table.rows
         ],
     }

@@ -91,7 +91,7 @@ def intervals(
         axes_ = axes[0]
         for row, found in enumerate(groups.values()):
             if found.value is None or not isfinite(found.value):
-                axes_.text(0.01, row, NOTHING, transform=axes_.get_yaxis_transform(), va="center", color=QUIET)
+                axes_.text(0.01, row, figure(found.value, ""), transform=axes_.get_yaxis_transform(), va="center", color=QUIET)
                 continue
             if len(found.points) == found.n:
                 axes_.plot(found.points, [row] * len(found.points), linestyle="", marker="|", color=QUIET, markersize=7, zorder=2)
@@ -164,8 +164,8 @@ def heatmap(name: str, title: str, description: str, grids: Mapping[str, Grid], 
 def _cell(axes: Axes, x: int, y: int, cell: Estimate | None, form: str, norm: Normalize) -> None:
     from matplotlib import colormaps
 
-    if cell is None or cell.value is None:
-        axes.text(x + 0.5, y + 0.5, NOTHING, ha="center", va="center", color=QUIET)
+    if cell is None or cell.value is None or not isfinite(cell.value):
+        axes.text(x + 0.5, y + 0.5, NOTHING if cell is None else figure(cell.value, ""), ha="center", va="center", color=QUIET)
         return
     red, green, blue, _ = colormaps[MAP](float(norm(cell.value)))
     # A fixed ink: the ground is that of the map, whatever the page's scheme.

@@ -41,8 +41,12 @@ def distribution(tasks: Sequence[Floats], aggregate: Aggregate, repeats: int = R
 
 
 def percentiles(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Ends of the percentile interval."""
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    """Ends of the percentile interval; where values are infinite, two of the values: there is nothing between a number and infinity."""
+    ends = (1 - confidence) / 2, (1 + confidence) / 2
+    if not np.isfinite(values).all():
+        low, high = np.quantile(values, ends[0], method="lower"), np.quantile(values, ends[1], method="higher")
+    else:
+        low, high = np.quantile(values, ends)
     return float(low), float(high)
 
 

@@ -57,7 +57,7 @@ def probability_of_improvement(
         one, two = (np.random.default_rng((seed, group)) for group in (_FIRST, _SECOND))
         for x, y in pairs:
             # Which of its runs a resampled group holds, and how often, is all that matters: counts, and one table of who beats whom.
-            wins = (np.sign(x[:, None] - y[None, :]) + 1) / 2
+            wins = _wins(x, y)
             held_x = one.multinomial(x.size, np.full(x.size, 1 / x.size), size=repeats) / x.size
             held_y = two.multinomial(y.size, np.full(y.size, 1 / y.size), size=repeats) / y.size
             draws += np.einsum("ri,ij,rj->r", held_x, wins, held_y, optimize=True)
@@ -67,7 +67,12 @@ def probability_of_improvement(
 
 
 def _superiority(x: Floats, y: Floats) -> float:
-    return float(stats.mannwhitneyu(x, y, method="asymptotic", use_continuity=False).statistic / (x.size * y.size))
+    return float(_wins(x, y).mean())
+
+
+def _wins(x: Floats, y: Floats) -> Floats:
+    """Who beats whom; two that never came to it (both infinite) are equal."""
+    return np.asarray((x[:, None] > y[None, :]) + (x[:, None] == y[None, :]) / 2)
 
 
 def contrast(
@@ -83,20 +88,25 @@ def contrast(
 ) -> Estimate:
     """Aggregate of the first group minus (or over) that of the second, the baseline; interval: both groups resampled.
 
-    A ratio has no interval where the baseline's resampled aggregate takes both signs or zero: then any ratio is possible.
+    A ratio has no interval where the baseline's resampled aggregate takes both signs or zero: then any ratio is possible. Of two
+    infinite aggregates neither has a meaning.
     """
     missing = (*first.missing, *second.missing)
     if not first.n or not second.n:
         return Estimate(None, None, first.n + second.n, missing=missing, confidence=confidence)
     one, two = float(aggregate(first.strata)), float(aggregate(second.strata))
     interval = None
+    if not np.isfinite(one) and not np.isfinite(two):
+        return Estimate(None, None, first.n + second.n, missing=missing, confidence=confidence)
     if min(first.fewest, second.fewest) >= max(2, least):
         above = distribution(first.strata, aggregate, repeats, (seed, _FIRST))
         below = distribution(second.strata, aggregate, repeats, (seed, _SECOND))
-        if kind == "difference":
-            interval = percentiles(above - below, confidence)
-        elif (below > 0).all() or (below < 0).all():
-            interval = percentiles(above / below, confidence)
+        with np.errstate(invalid="ignore"):
+            if kind == "difference":
+                drawn = above - below
+            else:
+                drawn = above / below if (below > 0).all() or (below < 0).all() else np.full(1, np.nan)
+        interval = None if np.isnan(drawn).any() else percentiles(drawn, confidence)
     if kind == "difference":
         value: float | None = one - two
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 LEAST = 5
 """runs below which points are shown in the place of an interval: of four values a bootstrap knows 35 different samples, no more"""
@@ -23,6 +23,11 @@ class Estimate:
     confidence: float = CONFIDENCE
 
     @property
+    def never(self) -> int:
+        """Runs whose figure is infinite: what it tells of never came about."""
+        return sum(point == inf for point in self.points)
+
+    @property
     def failed(self) -> int:
         """Runs of the group without a figure."""
         return len(self.missing)
@@ -36,23 +41,29 @@ class Estimate:
         count = f"n={self.n}" + (f" of {self.n + self.failed}" if self.failed else "")
         if self.value is None:
             return f"– {count}"
+        value = _word(self.value, form)
         if self.interval is not None:
-            return f"{self.value:{form}} [{self.interval[0]:{form}}, {self.interval[1]:{form}}] {count}"
-        points = ", ".join(f"{point:{form}}" for point in self.points)
-        return f"{self.value:{form}} ({points}) {count}" if len(self.points) > 1 else f"{self.value:{form}} {count}"
+            return f"{value} [{self.interval[0]:{form}}, {self.interval[1]:{form}}] {count}"
+        points = ", ".join(_word(point, form) for point in self.points)
+        return f"{value} ({points}) {count}" if len(self.points) > 1 else f"{value} {count}"
 
     def record(self) -> dict[str, object]:
         """For a JSON file, which knows no infinity: such ends are the words `inf` and `-inf`."""
         return {
-            "value": _plain(self.value),
-            "interval": [_plain(end) for end in self.interval] if self.interval else None,
+            "value": plain(self.value),
+            "interval": [plain(end) for end in self.interval] if self.interval else None,
             "confidence": self.confidence,
             "n": self.n,
             "failed": self.failed,
             "missing": list(self.missing),
-            "points": list(self.points),
+            "points": [plain(point) for point in self.points],
         }
 
 
-def _plain(value: float | None) -> float | str | None:
+def _word(value: float, form: str) -> str:
+    return "never" if value == inf else f"{value:{form}}"
+
+
+def plain(value: float | None) -> float | str | None:
+    """For a JSON file: what is infinite is the word `inf` or `-inf`."""
     return value if value is None or isfinite(value) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,12 +39,12 @@ def profile(
         P(score > tau) = mean over tasks m of 1 / N_m * sum over runs i of [x_mi > tau],
 
     with the pointwise percentile band of the stratified bootstrap. A method is better everywhere if its profile is above another's; the
-    score at which profiles cross says where it isn't. `scores`: thresholds tau, ascending; by default each value that occurs, where the
-    steps are. `ValueError` without any run.
+    score at which profiles cross says where it isn't. `scores`: thresholds tau, ascending; by default each finite value that occurs, where
+    the steps are. `ValueError` without any run that has one.
     """
-    if not sample.n:
+    if not any(isfinite(point) for point in sample.points):
         raise ValueError("a profile needs at least one run with a figure")
-    tau = np.asarray(sorted(set(sample.points)) if scores is None else scores, float)
+    tau = np.asarray(sorted(point for point in set(sample.points) if isfinite(point)) if scores is None else scores, float)
     tasks = sample.strata
     share = np.mean([_above(values, tau) for values in tasks], axis=0)
     low = high = None

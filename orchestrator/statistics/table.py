@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isnan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +43,7 @@ class Curve:
 @dataclass(frozen=True)
 class Row:
     """One figure of one run. `factors`: what tells its group (`{"delay": "50ms", "method": "gossip"}`). Without `value` (and `curve`) the
-    run has failed; `failure` says how. A value that is not finite counts as none."""
+    run has failed; `failure` says how. An infinite value is one (what never came about took infinitely long); one that is no number is none."""
 
     factors: Mapping[str, str]
     seed: int
@@ -73,8 +73,8 @@ class Sample:
     def __post_init__(self) -> None:
         # Sorted, so that whatever is drawn from it does not depend on the order in which runs ended.
         tasks = {name: np.sort(np.asarray(values, float)) for name, values in sorted(self.tasks.items()) if np.size(values)}
-        if any(values.ndim != 1 or not np.isfinite(values).all() for values in tasks.values()):
-            raise ValueError("values of a sample must be finite and one array a task: report a run without a figure as missing")
+        if any(values.ndim != 1 or np.isnan(values).any() for values in tasks.values()):
+            raise ValueError("values of a sample must be numbers and one array a task: report a run without a figure as missing")
         object.__setattr__(self, "tasks", tasks)
 
     @classmethod
@@ -158,7 +158,7 @@ class Table:
         for run in self.runs(where):
             row = self._found.get((run.run, metric)) or Row(run.factors, run.seed, metric, failure=run.failure)
             value = row.value
-            if value is None or not isfinite(value):
+            if value is None or isnan(value):
                 missing.append(f"{describe(row)}: {row.why_not}")
                 value = failed_as
             if value is not None:

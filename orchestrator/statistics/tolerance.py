@@ -41,7 +41,7 @@ def tolerance(
 
     `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups,
     its ends among these (no interpolation towards infinity); there is none where a group has fewer than `least` runs. No value where the
-    least amount has no runs, or no positive figure of which a share could be lost. `ValueError` for amounts that do not ascend.
+    least amount has no runs, or no positive figure of which a share could be lost, or where a group's figure is infinite. `ValueError` for amounts that do not ascend.
     """
     if len(amounts) != len(samples) or any(after <= before for before, after in pairwise(amounts)):
         raise ValueError("give one sample for each amount, and amounts that ascend")
@@ -52,13 +52,14 @@ def tolerance(
         return Estimate(None, None, count, missing=missing, confidence=confidence)
     at = np.array([amount for amount, _ in kept], float)
     weights = np.array([sample.n for _, sample in kept], float)
-    value = _amount(at, np.array([[float(aggregate(sample.strata))] for _, sample in kept]), weights, share, higher)[0]
+    figures = np.array([[float(aggregate(sample.strata))] for _, sample in kept])
+    value = _amount(at, figures, weights, share, higher)[0] if np.isfinite(figures).all() else np.nan
     if np.isnan(value):
         return Estimate(None, None, count, missing=missing, confidence=confidence)
     interval = None
     if min(sample.fewest for _, sample in kept) >= max(2, least):
         drawn = np.stack([distribution(sample.strata, aggregate, repeats, (seed, number)) for number, (_, sample) in enumerate(kept)])
-        found = _amount(at, drawn, weights, share, higher)
+        found = _amount(at, drawn, weights, share, higher) if np.isfinite(drawn).all() else np.full(1, np.nan)
         if not np.isnan(found).any():
             ends = [(1 - confidence) / 2, (1 + confidence) / 2]
             low = np.quantile(found, ends[0], method="lower")

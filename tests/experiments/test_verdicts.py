@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from math import inf
 from typing import Any
 
 import pytest
@@ -75,6 +77,32 @@ def test_what_cannot_be_judged() -> None:
     assert none.holds is None and none.measured is None and "no run of the group it is held against has a figure" in none.text
     zero = verdict({"0ms": [0.0, 0.0], "50ms": [1.0, 1.0]}, where={"delay": "50ms"}, relative_to={"delay": "0ms"})
     assert zero.holds is None and "by: difference" in zero.text
+
+
+NEVER = {"0ms": [1.0, 2.0, 3.0, 4.0, 5.0], "50ms": [1.0, 2.0, inf, 3.0, 4.0], "500ms": [1.0, inf, inf, inf, inf]}
+
+
+@pytest.mark.parametrize(
+    ("expected", "measured", "holds"),
+    [
+        ({"statistic": "mean", "where": {"delay": "50ms"}}, inf, False),
+        ({"statistic": "median", "where": {"delay": "50ms"}}, 3.0, True),
+        ({"statistic": "iqm", "where": {"delay": "50ms"}}, 3.0, True),  # of 2, 3, 4
+        ({"statistic": "iqm", "where": {"delay": "500ms"}}, inf, False),
+        ({"statistic": "upper", "where": {"delay": "50ms"}}, inf, False),
+        ({"statistic": "iqm", "where": {"delay": "500ms"}, "relative_to": {"delay": "0ms"}}, inf, False),
+        ({"statistic": "mean", "where": {"delay": "500ms"}, "relative_to": {"delay": "50ms"}}, None, None),
+        # 50ms is ahead in 10 of 25 pairs, and even in 4.
+        ({"statistic": "probability_of_improvement", "where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}}, 12 / 25, True),
+        ({"statistic": "probability_of_improvement", "where": {"delay": "500ms"}, "relative_to": {"delay": "50ms"}}, 6.5 / 25, True),
+    ],
+)
+def test_what_never_came_about_took_infinitely_long(expected: dict[str, Any], measured: float | None, holds: bool | None) -> None:
+    found = verdict(NEVER, {"higher": "worse"}, op="<=", value=10.0, **expected)  # type: ignore[arg-type]
+    assert (found.measured, found.holds) == (None if measured is None else pytest.approx(measured), holds)
+    if measured is not None:
+        assert "of the runs: never)" in found.text and "inf n" not in found.text
+    json.dumps(found.record(), allow_nan=False)
 
 
 def test_in_words() -> None:

@@ -60,9 +60,10 @@ def value(factors: Mapping[str, str], seed: int) -> float:
 def results(
     of: Design | None = None, directory: Path = Path("experiments/delay_sweep"), value: Value = value,
     states: Mapping[int, str] | None = None, directories: Mapping[int, Path] | None = None,
-    failure: str = "agent-2 ended with exit code 10\nValueError: <no> `reason` | at *all*",
+    failure: str = "agent-2 ended with exit code 10\nValueError: <no> `reason` | at *all*", curves: bool = True,
 ) -> Results:  # fmt: skip
-    """`states`: of the cells with these numbers, in the place of DONE; `directories`: their runs."""
+    """`states`: of the cells with these numbers, in the place of DONE; `directories`: their runs. Without `curves`
+    values are as they are."""
     of = of or design()
     cells, rows = [], []
     combinations = [(factors, seed) for factors in of.combinations() for seed in of.seeds]
@@ -81,6 +82,9 @@ def results(
         for measure in of.measure:
             if state != "DONE":
                 rows.append(Row(factors, seed, measure.title, failure=why))
+                continue
+            if not curves:
+                rows.append(Row(factors, seed, measure.title, value(factors, seed)))
                 continue
             end = value(factors, seed) if measure.higher == "better" else 10 ** (-4 * value(factors, seed))
             steps = np.linspace(0, 20_000, 41)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -114,6 +115,23 @@ def test_what_is_missing_is_said(partial: Path) -> None:
     failures = text[text.index("## Failures") : text.index("## How to read this")]
     assert "ValueError: <no> `reason` | at *all*" in failures
     assert "orchestrate up base.yaml delay=0ms topology=complete --seed 1" in failures
+
+
+def test_runs_that_never_came_to_it_are_no_failures_and_are_not_left_out(tmp_path: Path) -> None:
+    factors = {"delay": {"key": "a", "values": ["0ms", "100ms", "500ms"]}}
+    measure = [{"metric": "recovery_time.max", "node": "faults", "higher": "worse"}]
+    of = design(factors=factors, measure=measure, expect=[], report=["profile", "heatmap"], seeds="0..4")
+    values = {"0ms": [3.0, 3.1, 3.2, 3.3, 3.4], "100ms": [1.0, 1.1, 1.2, 1.3, inf], "500ms": [1.0, inf, inf, inf, inf]}
+    made = results(of, value=lambda factors, seed: values[factors["delay"]][seed], curves=False)
+    page = report(made, tmp_path)
+    text = page.with_name("report.md").read_text()
+    answer = text.split("## ")[0]
+    assert "best with **delay=100ms**: 1.20 [1.07, ∞] (interquartile mean of 5 runs, 1 of them never; 95 % interval)" in answer
+    assert "worst with **delay=500ms**: never [∞, ∞] (5 runs, 4 of them never)" in answer
+    assert row_of(text, "500ms")[1] == "never" and row_of(text, "500ms")[4:6] == ["5", "0"]
+    failures = text[text.index("## Failures") :]
+    assert row_of(failures, "delay=100ms") == ["delay=100ms", "4", "recovery_time.max"]
+    assert unfounded(text, data_of(page)) == []
 
 
 def test_nothing_has_ended_yet(tmp_path: Path) -> None:
