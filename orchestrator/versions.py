@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("torch", "numpy", "pyzmq", "msgspec", "pydantic", "gymnasium", "pettingzoo", "mpe2", "networkx", "scipy", "safetensors")
-_GIT_TIMEOUT = 5.0
+_GIT_TIMEOUT = 30.0
+_ROOT = Path(__file__).resolve().parent.parent
+_FOLDERS = ("agent_node", "env_server", "orchestrator", "protocols")
+"""of the package; what else lies about in a checkout (experiments, runs) is no code"""
+_CODE = (".py", ".yaml", ".yml")
 
 
 def _git(*arguments: str) -> bytes | None:
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=_GIT_TIMEOUT, check=True)
+        done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, timeout=_GIT_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
@@ -33,14 +37,29 @@ def _version(package: str) -> str | None:
 
 
 def code_version() -> str:
-    """The version of the package; in a checkout with the commit, and `+dirty.HASH` of the difference when there is one."""
+    """The version of the package; in a checkout with the commit, and `+dirty.HASH` of what differs from it when anything does: the
+    difference of tracked files, and the contents of new files of code. Where git doesn't answer, `unknown+files.HASH` of all code: equal
+    to no commit, and to itself only while no file changes."""
     version = _version("murmuration") or "unknown"
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    if commit is None:
+    if not (_ROOT / ".git").exists():
         return version
-    difference = _git("diff", "HEAD")
-    dirty = f"+dirty.{hashlib.sha256(difference).hexdigest()[:8]}" if difference else ""
+    commit, difference = _git("rev-parse", "--short=12", "HEAD"), _git("diff", "HEAD")
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *_FOLDERS)
+    if commit is None or difference is None or new is None:
+        files = sorted(path for folder in _FOLDERS for path in (_ROOT / folder).rglob("*") if path.suffix in _CODE)
+        return f"{version} unknown+files.{_hash(b'', files)}"
+    files = sorted(path for name in new.split(b"\0") if (path := _ROOT / os.fsdecode(name)).suffix in _CODE)
+    dirty = f"+dirty.{_hash(difference, files)}" if difference or files else ""
     return f"{version} {commit.decode().strip()}{dirty}"
+
+
+def _hash(start: bytes, files: Sequence[Path]) -> str:
+    digest = hashlib.sha256(start)
+    for path in files:
+        with suppress(OSError):  # it went while it was looked at, or is a link to nothing
+            name, contents = os.fsencode(path.relative_to(_ROOT)), path.read_bytes()
+            digest.update(b"%d %s %d " % (len(name), name, len(contents)) + contents)
+    return digest.hexdigest()[:8]
 
 
 def versions() -> dict[str, Any]:

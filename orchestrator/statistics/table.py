@@ -43,7 +43,8 @@ class Curve:
 @dataclass(frozen=True)
 class Row:
     """One figure of one run. `factors`: what tells its group (`{"delay": "50ms", "method": "gossip"}`). Without `value` (and `curve`) the
-    run has failed; `failure` says how. An infinite value is one (what never came about took infinitely long); one that is no number is none."""
+    run has failed; `failure` says how. An infinite value is one (what never came about took infinitely
+    long); one that is no number is none."""
 
     factors: Mapping[str, str]
     seed: int

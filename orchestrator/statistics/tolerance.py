@@ -41,7 +41,8 @@ def tolerance(
 
     `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups,
     its ends among these (no interpolation towards infinity); there is none where a group has fewer than `least` runs. No value where the
-    least amount has no runs, or no positive figure of which a share could be lost, or where a group's figure is infinite. `ValueError` for amounts that do not ascend.
+    least amount has no runs, or no positive figure of which a share could be lost, or where a group's figure is infinite. `ValueError` for
+    amounts that do not ascend.
     """
     if len(amounts) != len(samples) or any(after <= before for before, after in pairwise(amounts)):
         raise ValueError("give one sample for each amount, and amounts that ascend")
