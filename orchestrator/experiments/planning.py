@@ -58,6 +58,8 @@ def enter(store: Store, read: Read, cells: Sequence[Cell], code: str, accepted: 
         record = one.record
         if record.state == "DONE" and (record.directory is None or not (store.directory / record.directory / SUMMARY).is_file()):
             store.forget_done(record.identity)
+    # What was forgotten may have been made with code that is accepted: such a cell is one of the present code now.
+    playing = chosen(cells, store.records(), code, accepted)
     if retry_failed:
         store.forget_failures(one.identity for one in playing)
     plan = [(Planned(one.identity, one.cell.factors, one.cell.seed, one.cell.command), one.code) for one in playing]

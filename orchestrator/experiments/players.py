@@ -69,7 +69,7 @@ class Player(Protocol):
 def player(cell: Cell, directory: Path, code: str, cell_time: float | None) -> Player:
     """Begin to play a cell in `directory`, or go on with it."""
     if cell.simulated is not None:
-        return SimulationPlayer(cell, directory, cell_time)
+        return SimulationPlayer(cell, directory, code, cell_time)
     return RunPlayer(cell, directory, code, cell_time)
 
 
@@ -189,9 +189,8 @@ class RunPlayer:
         if self._late:
             return Ended("FAILED", _with_tail(self._late, self._directory), **facts)
         if run.state == "DONE" and run.exit_code in (ExitCode.OK, ExitCode.EXPECTATION_FAILED):
-            made = run.record.get("code_version")
-            if made != self._code:
-                return Ended("FAILED", f"it was made with the code {made}, and the experiment is of {self._code}", **facts)
+            if (wrong := _other_code(run.record.get("code_version"), self._code)) is not None:
+                return Ended("FAILED", wrong, **facts)
             if not summary:
                 return Ended("FAILED", f"it came to its end without {SUMMARY}: {run.reason}", **facts)
             return Ended("DONE", **facts)
@@ -206,8 +205,9 @@ class RunPlayer:
 class SimulationPlayer:
     """A cell that is a simulation: a child process that ends with this one."""
 
-    def __init__(self, cell: Cell, directory: Path, cell_time: float | None) -> None:
+    def __init__(self, cell: Cell, directory: Path, code: str, cell_time: float | None) -> None:
         self._directory = directory.resolve()
+        self._code = code
         self._began = time.monotonic()
         self._deadline = time.monotonic() + cell_time if cell_time is not None else None
         self._held = False
@@ -244,7 +244,10 @@ class SimulationPlayer:
         if summary:
             # With what it takes to begin: that is how long the next one will be.
             seconds = time.monotonic() - self._began if self._process is not None else summary.get("real")
-            return Ended("DONE", seconds=seconds, cpu_seconds=summary.get("cpu_seconds"), memory=summary.get("memory"))
+            facts = {"seconds": seconds, "cpu_seconds": summary.get("cpu_seconds"), "memory": summary.get("memory")}
+            if (wrong := _other_code(summary.get("code_version"), self._code)) is not None:
+                return Ended("FAILED", wrong, **facts)
+            return Ended("DONE", **facts)
         if self._late:
             return Ended("FAILED", "it took longer than limits.cell_time allows")
         if self._held:
@@ -266,6 +269,10 @@ class SimulationPlayer:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             self._process.wait(NOW_GRACE)
+
+
+def _other_code(made: str | None, code: str) -> str | None:
+    return None if made == code else f"it was made with the code {made}, and the experiment is of {code}"
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:

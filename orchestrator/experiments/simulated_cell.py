@@ -1,7 +1,7 @@
 """The process of one simulated cell: `python -m orchestrator.experiments.simulated_cell DIRECTORY PARENT`.
 
 Reads `simulation.json`, simulates, and writes `summary.json` whole: what `orchestrate simulate --json` says, with the processor time and
-memory that it took. It ends when its parent does.
+memory that it took, and the version of its code. It ends when its parent does.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ def main(directory: Path, parent: int) -> None:
     """Simulate the cell in `directory`. `ConfigurationError` when its configuration was changed since it was planned."""
     from orchestrator.simulate import Simulation, loaded
     from orchestrator.simulated import Request
+    from orchestrator.versions import code_version
 
     die_with_parent(parent)
-    task = task_of(directory)
+    task, code = task_of(directory), code_version()
     request = Request(**task["request"])
     found = loaded(Path(task["base"]), task["overrides"], request)
     if found.digest != task["digest"]:
         raise ConfigurationError(f"{task['base']} was changed since the experiment was started; start it again")
     outcome = Simulation(found.configuration, request).run()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    write_json(directory / SUMMARY, finite({**outcome.to_dict(), "cpu_seconds": time.process_time(), "memory": memory}))
+    facts = {"cpu_seconds": time.process_time(), "memory": memory, "code_version": code}
+    write_json(directory / SUMMARY, finite({**outcome.to_dict(), **facts}))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ import pytest
 
 from orchestrator.experiments import planning
 from orchestrator.experiments.cells import make
+from orchestrator.experiments.players import player
 from orchestrator.experiments.reading import read
 from orchestrator.experiments.results import load, write_tables
 from orchestrator.experiments.store import FILE, Lock, Planned, Store
 from protocols.errors import ResourceError, SchemaError, UsageError
 
-from .small import REPOSITORY, SIMULATED, written
+from .small import PLAYED, REPOSITORY, SIMULATED, written
 
 _WRITER = """
 import sys
@@ -113,6 +114,48 @@ def test_a_finished_cell_whose_directory_is_gone_waits_again(tmp_path: Path) -> 
         store.update(first.identity, state="DONE", directory="runs/gone")
         again = planning.enter(store, found, cells, "code", [], False)[0]
         assert (again.record.state, again.record.directory) == ("WAITING", None)
+
+
+def test_an_accepted_cell_whose_directory_is_gone_is_played_with_the_present_code(tmp_path: Path) -> None:
+    found = read(written(tmp_path, SIMULATED))
+    cells = make(found).cells
+    with Store(tmp_path, create=True) as store:
+        first = planning.enter(store, found, cells, "old", [], False)[0]
+        store.update(first.identity, state="DONE", directory="runs/gone")
+        again = planning.enter(store, found, cells, "new", ["old"], False)
+        assert {(one.code, one.record.state) for one in again} == {("new", "WAITING")}
+        assert load(tmp_path).count("WAITING") == len(cells)
+
+
+def test_a_simulation_by_other_code_does_not_count(tmp_path: Path) -> None:
+    cell = make(read(written(tmp_path, SIMULATED))).cells[0]
+    summary = tmp_path / "cell" / "summary.json"
+    summary.parent.mkdir()
+    for made, state in (("old", "FAILED"), ("new", "DONE")):
+        summary.write_text(json.dumps({"rounds": 5, "code_version": made}))
+        ended = player(cell, summary.parent, "new", None).poll()
+        assert ended is not None and ended.state == state
+        assert state == "DONE" or "made with the code old, and the experiment is of new" in ended.failure
+
+
+def test_contents_of_files_that_a_configuration_names_are_part_of_a_cell(tmp_path: Path) -> None:
+    delays = tmp_path / "delays.txt"
+    delays.write_text("10ms\n20ms\n")
+    for node in ("agent-0", "agent-1", "env-0"):
+        past = tmp_path / "past" / "nodes" / node / "faults.jsonl"
+        past.parent.mkdir(parents=True)
+        past.write_text(json.dumps({"what": "start", "t": 0.0}) + "\n")
+    links = [{"id": "slow", "delay": {"dist": "empirical", "file": str(delays)}}]
+    replay = {"clock": "wall", "faults.mode": "replay", "faults.trace": str(tmp_path / "past")}
+    designs: list[dict[str, object]] = [{"network.links": links}, replay]
+    found = [make(read(written(tmp_path / str(number), PLAYED, set={**PLAYED["set"], **keys}))) for number, keys in enumerate(designs)]
+    (delayed, replayed) = (grid.cells[0] for grid in found)
+    before = [delayed.identity("code"), replayed.identity("code")]
+    assert before == [delayed.identity("code"), replayed.identity("code")]
+    delays.write_text("10ms\n20ms\n30ms\n")
+    assert delayed.identity("code") != before[0] and replayed.identity("code") == before[1]
+    past.write_text(past.read_text() * 2)
+    assert replayed.identity("code") != before[1]
 
 
 def test_more_seeds_keep_what_is_there(tmp_path: Path) -> None:
