@@ -98,12 +98,16 @@ def _judge(design: Design, table: Table, expected: Expectation) -> Verdict:
 
 def _verdict(expected: Expectation, shown: Estimate, group: Estimate, baseline: Estimate | None, compared: Estimate | None) -> Verdict:
     measured, why = shown.value, ""
+    ratio = expected.by == "ratio" and expected.statistic != "probability_of_improvement"
     if expected.statistic in ("lower", "upper"):
         measured = None if shown.interval is None else shown.interval[expected.statistic == "upper"]
         why = f"{shown.n} runs are too few for an interval, or it has none"
     if not group.n or (baseline is not None and not baseline.n):
         measured, why = None, f"no run of {'the group' if not group.n else 'the group it is held against'} has a figure"
+    elif ratio and baseline is not None and (baseline.value or 0.0) <= 0:
+        # Over a negative figure a better one is a smaller ratio: the claim would be turned round.
+        measured, why = None, f"a ratio to {baseline.value:.4g}, which is not positive, has no meaning; write by: difference"
     elif shown.value is None:
-        measured, why = None, "a ratio to zero has no meaning; write by: difference"
+        measured, why = None, "both groups are “never” (infinite), which cannot be compared; write statistic: probability_of_improvement"
     holds = None if measured is None else OPERATORS[expected.op](measured, expected.value)
     return Verdict(expected, holds, measured, group, baseline, compared, "" if measured is not None else why)

@@ -105,6 +105,18 @@ def test_what_never_came_about_took_infinitely_long(expected: dict[str, Any], me
     json.dumps(found.record(), allow_nan=False)
 
 
+@pytest.mark.parametrize(("values", "baseline"), [([-10.0, -10.0], "-10"), ([0.0, 0.0], "0")])
+@pytest.mark.parametrize("statistic", ["iqm", "lower", "upper"])
+def test_a_ratio_to_what_is_not_positive_is_no_verdict(values: list[float | None], baseline: str, statistic: str) -> None:
+    groups = {"where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}}
+    runs: dict[str, list[float | None]] = {"0ms": values * 3, "50ms": [-20.0] * 6}
+    found = verdict(runs, statistic=statistic, **groups)
+    assert (found.holds, found.measured) == (None, None)
+    assert f"a ratio to {baseline}, which is not positive, has no meaning; write by: difference" in found.text
+    assert verdict(runs, by="difference", value=-5.0, statistic=statistic, **groups).holds is False
+    assert verdict(runs, statistic="probability_of_improvement", **groups).measured == 0.0
+
+
 def test_in_words() -> None:
     found = verdict(FEW, where={"delay": "50ms"}, relative_to={"delay": "0ms"}, statistic="mean")
     assert found.text == "holds: return mean where delay=50ms relative to that where delay=0ms >= 0.95: measured 3.75 n=8"
