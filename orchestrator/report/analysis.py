@@ -134,11 +134,15 @@ class Tolerance:
 
     factors: Mapping[str, str]
     amount: Estimate
-    """`inf`: no amount that was tried costs so much"""
+    """`inf`: no amount that has runs costs so much"""
+    without: tuple[str, ...] = ()
+    """labels of amounts of which no run has a figure"""
+    largest: str = ""
+    """label of the largest amount that has one"""
 
     def record(self) -> dict[str, Any]:
         """For a JSON file."""
-        return {"factors": dict(self.factors), **self.amount.record()}
+        return {"factors": dict(self.factors), **self.amount.record(), "without": list(self.without), "largest": self.largest}
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,9 @@ def _tolerances(results: Results, groups: Sequence[Group]) -> tuple[Tolerance, .
     for rest in map(dict, others):
         samples = [results.table.sample(measure.title, {**rest, amounts.factor: label}) for label in amounts.labels]
         amount = tolerance(amounts.values, samples, design.compare.tolerance, higher=measure.higher == "better")
-        found.append(Tolerance(rest, amount))
+        known = {label: sample.n > 0 for label, sample in zip(amounts.labels, samples, strict=True)}
+        largest = [label for label, there in known.items() if there][-1:]
+        found.append(Tolerance(rest, amount, tuple(label for label, there in known.items() if not there), "".join(largest)))
     return tuple(found)
 
 

@@ -223,3 +223,20 @@ def test_what_each_group_bears(tmp_path: Path) -> None:
     assert unfounded(text, data_of(page)) == []
     flat = report(results(of, value=lambda factors, seed: 1.0 + 0.001 * seed), tmp_path / "flat").with_name("report.md").read_text()
     assert row_of(flat[flat.index("## How much") :], "ring")[1:3] == [r"\> 500ms", r"[\> 500ms, \> 500ms]"]
+
+
+def test_what_is_borne_is_said_of_values_that_have_runs_only(tmp_path: Path) -> None:
+    measure = [{"metric": "loss", "higher": "worse"}]
+    of = design(compare={"baseline": {"delay": "0ms"}, "tolerance": "5%"}, measure=measure, expect=[], report=[])
+    # Cells 24 to 29 are those of 500ms in the ring.
+    made = results(of, value=lambda factors, seed: 1.0 + 0.001 * seed, states=dict.fromkeys(range(24, 30), "FAILED"), curves=False)
+    page = report(made, tmp_path)
+    text = page.with_name("report.md").read_text()
+    assert row_of(text, "ring")[1:3] == [r"\> 100ms", r"[\> 100ms, \> 100ms]"]
+    assert row_of(text, "complete")[1:3] == [r"\> 500ms", r"[\> 500ms, \> 500ms]"]
+    assert "**No run has a figure at** 500ms with topology=ring" in text
+    answer, section = text.split("## ")[:2]
+    assert "`loss` rises by 5 % at a delay of" in answer and section.startswith("How much delay raises loss by 5 %")
+    assert "Delay at which loss rises by 5 %" in section and "rises to 5 % more than at 0ms" in section
+    assert "lost" not in section and "falls" not in section
+    assert unfounded(text, data_of(page)) == []
