@@ -5,6 +5,8 @@ In each result `n` counts the runs of both groups; an interval needs at least `l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import comb
 from typing import Literal
 
 import numpy as np
@@ -15,6 +17,8 @@ from orchestrator.statistics.bootstrap import REPEATS, SEED, distribution, perce
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
 from orchestrator.statistics.table import Floats, Sample
 
+SIGNIFICANCE = 0.05
+"""probability of a difference among all that are told of, where there is none"""
 _FIRST, _SECOND = 1, 2
 """so that both groups are drawn with generators of their own"""
 
@@ -73,6 +77,31 @@ def _superiority(x: Floats, y: Floats) -> float:
 def _wins(x: Floats, y: Floats) -> Floats:
     """Who beats whom; two that never came to it (both infinite) are equal."""
     return np.asarray((x[:, None] > y[None, :]) + (x[:, None] == y[None, :]) / 2)
+
+
+def rank_test(first: Sample, second: Sample) -> float:
+    """Probability of ranks as uneven as these, or more, if all runs of both groups were drawn from one distribution (two-sided test of Mann
+    and Whitney 1947; exact where there are no ties and one group has at most 8 runs, otherwise the normal approximation)."""
+    # Ranks in the place of values: those that are infinite are equal.
+    _, ranks = np.unique([*first.points, *second.points], return_inverse=True)
+    if not first.n or not second.n or not ranks.any():
+        return 1.0
+    return float(stats.mannwhitneyu(ranks[: first.n], ranks[first.n :]).pvalue)
+
+
+def least_p(first: int, second: int) -> float:
+    """The least that the exact test can say of so many runs: 2 of all orders of both groups are as uneven as can be."""
+    return 2 / comb(first + second, first)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """What to hold against a level in the place of p_1 <= p_2 <= ... <= p_m, in the order given, so that among all m no false difference is
+    found with more than that probability (Holm 1979): the greatest of (m - j + 1) p_j, j <= k."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[number]))
+        adjusted[number] = highest
+    return adjusted
 
 
 def contrast(

@@ -59,16 +59,20 @@ def band(
     confidence: float = CONFIDENCE,
     seed: int = SEED,
     least: int = LEAST,
+    share: float = 0.0,
 ) -> Band:
     """The aggregate of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the whole
-    curve). The number of runs may fall along the curve where some ended early; `n` shows where."""
+    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no
+    aggregate where less than `share` of the curves have a value: it would jump to those of the few that are left."""
     common = common_steps(list(runs.curves.values()), points) if steps is None else np.asarray(steps, float)
     table = {name: at_steps(curve, common) for name, curve in runs.curves.items()}
     grid = np.stack(list(table.values())) if table else np.empty((0, common.size))
     value, low, high = (np.full(common.size, np.nan) for _ in range(3))
     for number in range(common.size):
-        column = grid[:, number]
-        here = estimate(Sample.of(column[~np.isnan(column)]), aggregate, repeats=repeats, confidence=confidence, seed=seed, least=least)
+        column = grid[:, number][~np.isnan(grid[:, number])]
+        if column.size < share * len(grid):
+            continue
+        here = estimate(Sample.of(column), aggregate, repeats=repeats, confidence=confidence, seed=seed, least=least)
         if here.value is not None:
             value[number] = here.value
         if here.interval is not None:

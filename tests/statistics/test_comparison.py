@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from orchestrator.statistics.aggregates import mean
-from orchestrator.statistics.comparison import contrast, probability_of_improvement
+from orchestrator.statistics.comparison import SIGNIFICANCE, contrast, holm, least_p, probability_of_improvement, rank_test
 from orchestrator.statistics.profiles import profile
 from orchestrator.statistics.table import Sample
 from orchestrator.statistics.variance import analysis_of_variance
@@ -56,6 +58,28 @@ def test_improvement_over_tasks_is_their_mean_and_lonely_tasks_are_named() -> No
     assert found.points == (0.25, 1.0), "one for each task"
     assert found.missing[0] == "d seed 3: killed" and {text[0] for text in found.missing[1:]} == {"c", "d"}
     assert probability_of_improvement(Sample.of([]), second).value is None
+
+
+def test_ranks_of_few_runs_by_hand() -> None:
+    low, high = Sample.of([1.0, 2, 3, 4, 5]), Sample.of([6.0, 7, 8, 9, inf])
+    assert rank_test(low, high) == rank_test(high, low) == pytest.approx(2 / 252) == pytest.approx(least_p(5, 5))
+    # Ranks 1, 2, 3, 4, 6 add up to 16; one of 252 orders makes that, one makes 15, and as many are as far out above.
+    assert rank_test(low, Sample.of([4.5, 5.5, 8, 9, 10])) == pytest.approx(4 / 252)
+    assert rank_test(low, Sample.of([])) == rank_test(Sample.of([inf, inf]), Sample.of([inf, inf])) == 1.0
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_where_nothing_differs_a_difference_is_told_of_in_less_than_the_level() -> None:
+    generator = np.random.default_rng(7)
+    told = 0
+    for _ in range(400):
+        baseline, *groups = (Sample.of(generator.normal(size=6)) for _ in range(5))
+        told += min(holm([rank_test(group, baseline) for group in groups])) <= SIGNIFICANCE
+    assert told / 400 <= SIGNIFICANCE + 0.03
 
 
 def test_contrasts() -> None:

@@ -55,6 +55,8 @@ def test_a_band_has_the_interquartile_mean_of_those_who_got_so_far() -> None:
     assert few.value.tolist() == [100] and np.isnan(few.low).all() and few.n.tolist() == [2]
     assert band(Runs({}, ("a: killed",))).steps.size == 0
     assert np.isnan(band(runs, [500]).value).all(), "nobody has got there"
+    far = band(Runs({"a": line(1.0), "b": line(3.0, 50.0), "c": line(5.0, 50.0)}), [50, 100], share=0.5)
+    assert far.value[0] == 150 and np.isnan(far.value[1]) and far.n.tolist() == [3, 1], "the last of three is no group"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=7), st.randoms(use_true_random=False))
