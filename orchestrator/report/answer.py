@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from math import isfinite, prod
 
 from orchestrator.report.analysis import Analysis, Found, Measured, label
 from orchestrator.report.document import Code, Items, Paragraph, Strong, Words
 from orchestrator.report.numbers import counted, figure, form, interval
 from orchestrator.report.tolerances import tolerated
 from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.comparison import SIGNIFICANCE
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.statistics.table import Sample
 
 EVEN = 0.5
 """probability of improvement of two groups that are alike"""
@@ -18,7 +22,7 @@ EVEN = 0.5
 def answer(analysis: Analysis) -> list[Paragraph | Items]:
     """About three sentences on the first measure: the ends of the order, what the baseline or the factors show, and the expectations."""
     main = analysis.measures[0]
-    sentences = [_ends(main), _compared(analysis, main), tolerated(analysis), _expected(analysis)]
+    sentences = [_ends(analysis, main), _compared(analysis, main), tolerated(analysis), _expected(analysis)]
     words: list[str | Code | Strong] = []
     for sentence in sentences:
         if sentence:
@@ -49,20 +53,21 @@ def _value(found: Estimate, shape: str) -> str:
     return f"{text} ({interval(found, shape)})" if len(found.points) > 1 else text
 
 
-def _ends(main: Measured) -> list[str | Code | Strong]:
-    ranked = main.ranked
+def _ends(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
+    ranked, yet = main.ranked, " yet" if _to_come(analysis) else ""
     if not ranked:
-        return ["No run has a figure of ", Code(main.title), " yet."]
+        return ["No run has a figure of ", Code(main.title), f"{yet}."]
     shape = form((found.estimate.value for found in ranked), main.measure.scale == "log")
     best, worst = ranked[0], ranked[-1]
     kind = f"{CONFIDENCE * 100:.0f} % interval" if best.estimate.interval is not None else f"fewer than {LEAST} runs: no interval"
     over = f" (interquartile mean of {_runs(best.estimate)}; {kind})"
     if best is worst:
         alone = len(main.groups) == 1
-        where = "" if alone else f" with {best.group.label}, the only group that has a figure yet"
+        where = "" if alone else f" with {best.group.label}, the only group that has a figure{yet}"
         return [Code(main.title), f" was {_value(best.estimate, shape)}{over}{where}."]
     if best.estimate.value == worst.estimate.value:
-        return [Code(main.title), f" was {_value(best.estimate, shape)} in all {len(ranked)} groups{over}."]
+        groups = f"all {len(ranked)} groups" if len(ranked) == len(main.groups) else f"the {len(ranked)} groups that have a figure{yet}"
+        return [Code(main.title), f" was {_value(best.estimate, shape)} in {groups}{over}."]
     return [
         Code(main.title), " was best with ", Strong(best.group.label), f": {_value(best.estimate, shape)}{over}, and worst with ",
         Strong(worst.group.label), f": {_value(worst.estimate, shape)} ({_runs(worst.estimate)}).",
@@ -86,15 +91,19 @@ def _against_baseline(analysis: Analysis, against: Sequence[Found]) -> list[str 
         value = found.improvement.value if found.improvement is not None else None
         return abs((EVEN if value is None else value) - EVEN)
 
-    told = [found.improvement.interval for found in against if found.improvement is not None and found.improvement.interval is not None]
-    worse, better = sum(high < EVEN for _, high in told), sum(low > EVEN for low, _ in told)
+    told = [found for found in against if found.p_value is not None and found.p_value <= SIGNIFICANCE]
+    worse = sum(found.improvement is not None and (found.improvement.value or 0.0) < EVEN for found in told)
     far = max(against, key=distance)
-    start = f"Against the baseline {label(analysis.baseline)}, "
-    if told:
+    start, how = (
+        f"Against the baseline {label(analysis.baseline)}, ",
+        f"Mann-Whitney test with Holm's correction, {100 * SIGNIFICANCE:.0f} %",
+    )
+    if min(found.least_p for found in against) * len(against) <= SIGNIFICANCE:
         verb = "is" if worse < 2 else "are"
-        start += f"{worse or 'none'} of {counted(len(against), 'group')} {verb} worse beyond doubt, {better or 'none'} better"
+        better = len(told) - worse
+        start += f"{worse or 'none'} of {counted(len(against), 'group')} {verb} significantly worse, {better or 'none'} better ({how})"
     else:
-        start += f"no group can be told apart beyond doubt, for want of runs ({LEAST} a group are needed)"
+        start += f"no group can be told apart from it, for want of runs ({how})"
     if far.improvement is None:  # it is one of those that have one
         return []
     return [
@@ -108,32 +117,49 @@ def _value_alone(found: Estimate) -> str:
 
 
 def by_factor(analysis: Analysis, main: Measured) -> dict[str, dict[str, Estimate]]:
-    """For each factor with several labels, the measure at each label over all runs that have it."""
-    table, title = analysis.results.table, main.title
+    """For each factor with several labels, the measure at each label over the runs of those combinations of the others that have runs at
+    all of its labels: else what differs might be the combinations. Factors without such combinations are left out."""
     found: dict[str, dict[str, Estimate]] = {}
     for factor, labels in analysis.factors.items():
-        estimates = {name: estimate(table.sample(title, {factor: name})) for name in labels}
-        known = {name: one for name, one in estimates.items() if one.value is not None}
-        if len(known) > 1:
-            found[factor] = known
+        there: dict[str, dict[Rest, Estimate]] = {name: {} for name in labels}
+        for one in main.groups:
+            if one.estimate.n:
+                there[one.group.factors[factor]][_rest(one, factor)] = one.estimate
+        shared = set.intersection(*(set(by_rest) for by_rest in there.values()))
+        if len(labels) > 1 and shared:
+            found[factor] = {name: _together([one for rest, one in by_rest.items() if rest in shared]) for name, by_rest in there.items()}
     return found
 
 
+Rest = tuple[tuple[str, str], ...]
+
+
+def _rest(found: Found, factor: str) -> Rest:
+    return tuple((name, value) for name, value in found.group.factors.items() if name != factor)
+
+
+def _together(groups: Sequence[Estimate]) -> Estimate:
+    points = [point for one in groups for point in one.points]
+    return estimate(Sample.of(points, [reason for one in groups for reason in one.missing]))
+
+
 def _by_factor(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
-    """Which factor moves the measure most; with one factor the first sentence says it already."""
+    """Which factor moves the measure most; with one factor the first sentence says it already, and with one that can't be compared nobody
+    knows."""
     found = by_factor(analysis, main)
-    if len(analysis.factors) < 2 or not found:
+    values = {factor: [one.value for one in by_label.values() if one.value is not None] for factor, by_label in found.items()}
+    several = [factor for factor, labels in analysis.factors.items() if len(labels) > 1]
+    if len(analysis.factors) < 2 or not several or set(several) != set(found) or not all(map(isfinite, chain(*values.values()))):
         return []
-
-    def values(factor: str) -> list[float]:
-        return [one.value for one in found[factor].values() if one.value is not None]
-
-    most = max(found, key=lambda factor: max(values(factor)) - min(values(factor)))
-    shape = form(values(most), main.measure.scale == "log")
+    most = max(found, key=lambda factor: max(values[factor]) - min(values[factor]))
+    shape = form(values[most], main.measure.scale == "log")
     low = min(found[most], key=lambda name: found[most][name].value or 0.0)
     high = max(found[most], key=lambda name: found[most][name].value or 0.0)
     ends = [f"{_value(found[most][name], shape)} at {name}" for name in ((high, low) if main.higher else (low, high))]
-    return ["Of the factors, ", Strong(most), f" moves it most: {ends[0]}, {ends[1]}, over all values of the others."]
+    # All combinations, or those that each of its values has.
+    whole = len(main.groups) == prod(len(labels) for labels in analysis.factors.values()) and all(one.estimate.n for one in main.groups)
+    over = "over all values of the others" if whole else "over what its values have in common"
+    return ["Of the factors, ", Strong(most), f" moves it most: {ends[0]}, {ends[1]}, {over}."]
 
 
 def _expected(analysis: Analysis) -> list[str | Code | Strong]:
@@ -147,4 +173,9 @@ def _expected(analysis: Analysis) -> list[str | Code | Strong]:
         return ["What was expected holds." if len(verdicts) == 1 else f"All {len(verdicts)} expectations hold."]
     told = f"Of {counted(len(verdicts), 'expectation')}, {len(holds) or 'none'} {'holds' if len(holds) < 2 else 'hold'}, "
     told += f"{len(fails) or 'none'} {'fails' if len(fails) < 2 else 'fail'}"
-    return [told + (f", {open_} cannot be judged yet." if open_ else ".")]
+    later = " yet" if _to_come(analysis) else ", which counts as failed"
+    return [told + (f", {open_} cannot be judged{later}." if open_ else ".")]
+
+
+def _to_come(analysis: Analysis) -> bool:
+    return any(group.to_come for group in analysis.groups)

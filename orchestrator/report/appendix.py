@@ -33,9 +33,9 @@ def failures_section(analysis: Analysis) -> Section | None:
         blocks.append(Table("Figures that finished cells lack", ["cell", "seed", "measure", "why"], rows, text=4))
     never = [row for row in analysis.results.table.rows if row.value == inf]
     if never:
-        rows = [(label(row.factors), str(row.seed), row.metric) for row in never]
+        cells = [(label(row.factors), str(row.seed), row.metric) for row in never]
         caption = "Never: what these figures tell of did not come about; they count as infinite, and no group is judged without them"
-        blocks.append(Table(caption, ["cell", "seed", "measure"], rows, text=3))
+        blocks.append(Table(caption, ["cell", "seed", "measure"], cells, text=3))
     return Section("Failures", blocks) if blocks else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.experiments.results import CellResult
@@ -14,9 +14,10 @@ from orchestrator.report.figures import PANELS, Axis, Grid, curves, heatmap, int
 from orchestrator.report.look import Picture
 from orchestrator.report.numbers import alone, counted, figure, form
 from orchestrator.report.over_time import faults_section, links_section
-from orchestrator.report.tables import groups_table, with_interval
+from orchestrator.report.tables import groups_table, left_out, with_interval
 from orchestrator.report.tolerances import tolerances_section
 from orchestrator.statistics.bootstrap import REPEATS
+from orchestrator.statistics.comparison import SIGNIFICANCE
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, plain
 from orchestrator.training_time import is_logical
 
@@ -75,7 +76,7 @@ def _measured(analysis: Analysis, measured: Measured, number: int) -> Section:
         if (improvement := _improvement(analysis, measured, f"improvement-{stem}")) is not None:
             blocks.append(Plot(improvement))
     if "heatmap" in wanted and len(analysis.factors) > 1 and measured.ranked:
-        blocks.append(Plot(_heatmap(analysis, measured, f"heatmap-{stem}")))
+        blocks += _heatmap(analysis, measured, f"heatmap-{stem}")
     if "curves" in wanted:
         blocks += _curves(analysis, measured, f"curves-{stem}")
     if "profile" in wanted and any(found.estimate.n > 1 for found in measured.groups):
@@ -126,7 +127,7 @@ def _without_points(found: Any) -> Any:
     return replace(found, points=())
 
 
-def _heatmap(analysis: Analysis, measured: Measured, name: str) -> Picture:
+def _heatmap(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
     """The first factor down, the second across, the others from map to map."""
     down, across, *others = analysis.factors
     maps: dict[str, dict[tuple[str, str], Found]] = {}
@@ -146,7 +147,8 @@ def _heatmap(analysis: Analysis, measured: Measured, name: str) -> Picture:
     }
     shape = form((found.estimate.value for found in measured.groups), measured.measure.scale == "log")
     title = f"{measured.title}, interquartile mean: {down} by {across}" + (f", for each {' and '.join(others)}" if others else "")
-    return heatmap(name, title, f"{title}. {_said(measured.groups, measured.measure.scale == 'log')}.", grids, _axis(measured), shape)
+    said = f"{title}. {_said(measured.groups, measured.measure.scale == 'log')}."
+    return [Plot(heatmap(name, title, said, grids, _axis(measured), shape)), *left_out(maps)]
 
 
 def _curves(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
@@ -170,7 +172,7 @@ def _curves(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
                 said.append(f"{where}: from {figure(known[0], shape)} to {figure(known[-1], shape)}")
     title = f"{measured.title} over {steps_name(analysis)}: {how}"
     drawn = curves(name, title, f"{title}. {'; '.join(said)}.", shown, steps_name(analysis), _axis(measured))
-    return [Plot(drawn), *_left_out(panels)]
+    return [Plot(drawn), *left_out(panels)]
 
 
 def _profiles(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
@@ -183,13 +185,7 @@ def _profiles(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
     better = "The higher a line, the more runs are better." if measured.higher else "The lower a line, the more runs are better."
     said = f"{title}. {better} {_said(measured.groups, measured.measure.scale == 'log')}."
     drawn = profiles(name, title, said, dict(list(panels.items())[:PANELS]), _axis(measured))
-    return [Plot(drawn), *_left_out(panels)]
-
-
-def _left_out(panels: Mapping[str, object]) -> list[Block]:
-    if len(panels) <= PANELS:
-        return []
-    return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]
+    return [Plot(drawn), *left_out(panels)]
 
 
 def _verdicts(analysis: Analysis) -> Section | None:
@@ -211,8 +207,8 @@ def _how(analysis: Analysis) -> Section:
         Paragraph((f"Varied: {varied}; seeds: {', '.join(map(str, design.seeds))}; base configuration ", Code(design.base), ".")),
         Paragraph(
             f"IQM: interquartile mean, the mean of the middle half of a group's runs. Intervals: {CONFIDENCE * 100:.0f} %, stratified "
-            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves. A group with fewer than {LEAST} runs shows its runs "
-            "instead. Failed runs are counted and left out of the mean.",
+            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves, which go as far as half of a group's runs. A group with "
+            f"fewer than {LEAST} runs shows its runs instead. Failed runs are counted and left out of the mean.",
             "note",
         ),
     ]
@@ -220,7 +216,9 @@ def _how(analysis: Analysis) -> Section:
         blocks.append(
             Paragraph(
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
-                f"{EVEN} means no difference.",
+                f"{EVEN} means no difference. Groups are called significantly worse or better by the two-sided Mann-Whitney test with "
+                f"Holm's correction for all groups, at {100 * SIGNIFICANCE:.0f} %: that an interval is without {EVEN} says less, above all "
+                "of few runs.",
                 "note",
             )
         )
@@ -245,7 +243,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
         "factors": analysis.factors,
         "seeds": list(design.seeds),
         "baseline": dict(analysis.baseline),
-        "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": EVEN},
+        "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": EVEN, "significance": SIGNIFICANCE},
         "counts": {
             "cells": len(results.cells),
             **{state.lower(): results.count(state) for state in ("DONE", "FAILED", "RUNNING", "WAITING")},

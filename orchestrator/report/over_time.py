@@ -14,7 +14,7 @@ from orchestrator.report.document import Block, Fold, Paragraph, Plot, Section
 from orchestrator.report.fault_figures import Timeline, timelines
 from orchestrator.report.figures import PANELS, Axis
 from orchestrator.report.recorded import Link, disagreement, faults, traffic
-from orchestrator.report.tables import around_table, channel_means, link_means, links_table, table_of_lines, traffic_table
+from orchestrator.report.tables import around_table, channel_means, left_out, link_means, links_table, table_of_lines, traffic_table
 from orchestrator.run_server.fault_report import BEFORE
 from orchestrator.show import read_series
 from orchestrator.statistics.bands import Around, Window, around
@@ -58,6 +58,7 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
         title = f"{figure_name} over time, first finished run of each group; faults shaded"
         words = f"{title}. {table_of_lines(shown)}."
         blocks.append(Plot(timelines("disagreement", title, words, shown, f"{seconds} of training", Axis(figure_name, log=True))))
+        blocks += left_out(panels)
         data["over_time"] = {
             label: {name: [curve.steps.tolist(), curve.values.tolist()] for name, curve in panel.lines.items()}
             for label, panel in panels.items()

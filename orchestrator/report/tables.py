@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from orchestrator.report.analysis import Analysis, Found, Measured
-from orchestrator.report.document import Table, Words
+from orchestrator.report.document import Block, Paragraph, Table, Words
 from orchestrator.report.fault_figures import Timeline
+from orchestrator.report.figures import PANELS
 from orchestrator.report.numbers import NOTHING, alone, figure, form, interval, size
 from orchestrator.report.recorded import COUNTS, Link
 from orchestrator.statistics.bands import Around
 from orchestrator.statistics.estimate import CONFIDENCE, Estimate
 
-__all__ = ["around_table", "groups_table", "links_table", "traffic_table"]
+__all__ = ["around_table", "groups_table", "left_out", "links_table", "traffic_table"]
 
 
 def groups_table(analysis: Analysis, measured: Measured, steps: str) -> Table:
@@ -93,6 +94,13 @@ def around_table(title: str, found: Mapping[str, Sequence[Around]], log: bool) -
         for group, faults in found.items() for one in faults
     ]  # fmt: skip
     return Table(title, ["group", "fault", "before", "during", "after", "change during", "change after", "n"], rows, text=2)
+
+
+def left_out(panels: Mapping[str, object]) -> list[Block]:
+    """What is said below a figure that has not all panels."""
+    if len(panels) <= PANELS:
+        return []
+    return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]
 
 
 Counts = Mapping[str, float]

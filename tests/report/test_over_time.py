@@ -36,6 +36,7 @@ def run(home: Path, clock: str) -> Path:
         for agent, value in (("agent-0", 5.0 if 8 <= second < 12 else 1.0), ("agent-1", 3.0)):
             line = {"t": zero + second + 0.5, "step": 100 * second, "name": "learner.loss", "value": value}
             files.setdefault((agent, "metrics.jsonl"), []).append(line)
+            files[agent, "metrics.jsonl"].append({**line, "name": "consensus.disagreement"})
         # What is of the machine has the machine's time, whatever the clock.
         line = {"t": BEGAN + second + 0.5, "step": 100 * min(second, 9), "name": "steps_per_second", "value": 100.0 if second < 10 else 0.0}
         files.setdefault(("env-0", "usage.jsonl"), []).append(line)
@@ -60,3 +61,12 @@ def test_measures_around_faults_are_of_the_nodes_that_they_name(tmp_path: Path, 
         assert "steps_per_second" not in around
     else:
         assert around["steps_per_second"]["all runs"][0]["during"]["value"] == 50.0, "those of standing still count"
+
+
+def test_panels_that_are_not_drawn_are_told_of(tmp_path: Path) -> None:
+    factors = {"mode": {"key": "c", "values": [f"m{number}" for number in range(13)]}}
+    of = design(factors=factors, report=["time_bands"], seeds=0, expect=[], compare=None, measure=MEASURES)
+    one = run(tmp_path / "run", "logical")
+    page = report(results(of, directories=dict.fromkeys(range(13), one)), tmp_path / "out")
+    text = page.with_name("report.md").read_text()
+    assert "The first 12 of 13 panels are drawn" in text[text.index("## Around faults") :]
