@@ -83,9 +83,9 @@ class Cell:
 
 def _files(configuration: Configuration) -> list[str]:
     """What the configuration refers to: files of delays, and the run of which the faults are played again."""
-    named = _named(configuration.model_dump(mode="json"))
+    named = list(_named(configuration.model_dump(mode="json")))
     if configuration.faults is not None and configuration.faults.mode == "replay" and configuration.faults.trace is not None:
-        named = [*named, configuration.faults.trace]
+        named.append(configuration.faults.trace)
     return sorted(set(named))
 
 

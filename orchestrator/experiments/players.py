@@ -244,7 +244,7 @@ class SimulationPlayer:
         if summary:
             # With what it takes to begin: that is how long the next one will be.
             seconds = time.monotonic() - self._began if self._process is not None else summary.get("real")
-            facts = {"seconds": seconds, "cpu_seconds": summary.get("cpu_seconds"), "memory": summary.get("memory")}
+            facts: dict[str, Any] = {"seconds": seconds, "cpu_seconds": summary.get("cpu_seconds"), "memory": summary.get("memory")}
             if (wrong := _other_code(summary.get("code_version"), self._code)) is not None:
                 return Ended("FAILED", wrong, **facts)
             return Ended("DONE", **facts)
