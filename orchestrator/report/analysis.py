@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from typing import Any
 
 from orchestrator.experiments.design import Measure
 from orchestrator.experiments.results import CellResult, Results
+from orchestrator.report.against import Against, against_baseline
 from orchestrator.statistics.aggregates import median
 from orchestrator.statistics.bootstrap import estimate
-from orchestrator.statistics.comparison import contrast, holm, least_p, probability_of_improvement, rank_test
+from orchestrator.statistics.comparison import contrast, probability_of_improvement
 from orchestrator.statistics.curves import Band, band
 from orchestrator.statistics.estimate import Estimate, plain
 from orchestrator.statistics.profiles import Profile, profile
@@ -68,10 +69,6 @@ class Found:
     """None where no run has a finite figure"""
     improvement: Estimate | None = None
     """over the baseline; None for the baseline itself"""
-    p_value: float | None = None
-    """of the test against the baseline, with Holm's correction for all groups of the measure"""
-    least_p: float = 1.0
-    """the least that it could be with so many runs, without the correction"""
     contrast: Estimate | None = None
     """difference from the baseline, or ratio to it, where that is asked for"""
     waiting: Waiting | None = None
@@ -89,7 +86,7 @@ class Found:
             "median": plain(self.median), "never": self.estimate.never,
         }  # fmt: skip
         if self.improvement is not None:
-            record["improvement"] = {**self.improvement.record(), "p_value": self.p_value}
+            record["improvement"] = self.improvement.record()
         if self.contrast is not None:
             record["contrast"] = self.contrast.record()
         if self.waiting is not None:
@@ -106,6 +103,8 @@ class Measured:
 
     measure: Measure
     groups: tuple[Found, ...]
+    against: tuple[Against, ...] = ()
+    """with the baseline, over all values of the other factors"""
 
     @property
     def title(self) -> str:
@@ -182,15 +181,14 @@ def analyse(results: Results) -> Analysis:
     baseline = dict(design.compare.baseline) if design.compare is not None else {}
     test = design.compare.test if design.compare is not None else ""
     measures = tuple(
-        Measured(measure, _corrected([_found(results, measure, group, baseline, test) for group in groups])) for measure in design.measure
+        Measured(
+            measure,
+            tuple(_found(results, measure, group, baseline, test) for group in groups),
+            against_baseline(results.table, measure, [group.factors for group in groups], baseline),
+        )
+        for measure in design.measure
     )
     return Analysis(results, groups, measures, baseline, _tolerances(results, groups))
-
-
-def _corrected(groups: Sequence[Found]) -> tuple[Found, ...]:
-    tested = [one for one in groups if one.p_value is not None]
-    adjusted = dict(zip(map(id, tested), holm([one.p_value for one in tested if one.p_value is not None]), strict=True))
-    return tuple(replace(one, p_value=adjusted.get(id(one))) for one in groups)
 
 
 def _tolerances(results: Results, groups: Sequence[Group]) -> tuple[Tolerance, ...]:
@@ -213,12 +211,10 @@ def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[s
     table, title, higher = results.table, measure.title, measure.higher == "better"
     sample = table.sample(title, group.factors)
     runs = table.curves(title, group.factors)
-    against, difference, p_value, least = None, None, None, 1.0
+    against, difference = None, None
     if baseline and not baseline.items() <= dict(group.factors).items():
         reference = table.sample(title, {**group.factors, **baseline})
         against = probability_of_improvement(sample, reference, higher=higher)
-        if sample.n and reference.n:
-            p_value, least = rank_test(sample, reference), least_p(sample.n, reference.n)
         if test in ("difference", "ratio"):
             difference = contrast(sample, reference, kind="ratio" if test == "ratio" else "difference")
     waiting = None
@@ -231,8 +227,6 @@ def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[s
         band(runs, points=POINTS, share=SHARE) if runs.n else None,
         profile(sample) if any(map(isfinite, sample.points)) else None,
         against,
-        p_value,
-        least,
         difference,
         waiting,
     )

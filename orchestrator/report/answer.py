@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import chain
 from math import isfinite, prod
 
-from orchestrator.report.analysis import Analysis, Found, Measured, label
+from orchestrator.report.against import Against
+from orchestrator.report.analysis import Analysis, Measured, label
 from orchestrator.report.document import Code, Items, Paragraph, Strong, Words
 from orchestrator.report.numbers import counted, figure, form, interval
 from orchestrator.report.tolerances import tolerated
@@ -15,6 +16,8 @@ from orchestrator.statistics.comparison import SIGNIFICANCE
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
 from orchestrator.statistics.table import Sample
 
+_NAMED = 6
+"""values that are named, of each kind"""
 EVEN = 0.5
 """probability of improvement of two groups that are alike"""
 
@@ -80,36 +83,30 @@ def _runs(found: Estimate) -> str:
 
 
 def _compared(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
-    against = [found for found in main.groups if found.improvement is not None and found.improvement.value is not None]
-    if against:
-        return _against_baseline(analysis, against)
-    return _by_factor(analysis, main)
+    return _against_baseline(analysis, main.against) if main.against else _by_factor(analysis, main)
 
 
-def _against_baseline(analysis: Analysis, against: Sequence[Found]) -> list[str | Code | Strong]:
-    def distance(found: Found) -> float:
-        value = found.improvement.value if found.improvement is not None else None
-        return abs((EVEN if value is None else value) - EVEN)
-
-    told = [found for found in against if found.p_value is not None and found.p_value <= SIGNIFICANCE]
-    worse = sum(found.improvement is not None and (found.improvement.value or 0.0) < EVEN for found in told)
-    far = max(against, key=distance)
-    start, how = (
-        f"Against the baseline {label(analysis.baseline)}, ",
-        f"Mann-Whitney test with Holm's correction, {100 * SIGNIFICANCE:.0f} %",
-    )
-    if min(found.least_p for found in against) * len(against) <= SIGNIFICANCE:
-        verb = "is" if worse < 2 else "are"
-        better = len(told) - worse
-        start += f"{worse or 'none'} of {counted(len(against), 'group')} {verb} significantly worse, {better or 'none'} better ({how})"
-    else:
-        start += f"no group can be told apart from it, for want of runs ({how})"
-    if far.improvement is None:  # it is one of those that have one
-        return []
-    return [
-        f"{start}; farthest from it is ", Strong(far.group.label),
-        f": a run there is better than one of the baseline with probability {_value_alone(far.improvement)}.",
-    ]  # fmt: skip
+def _against_baseline(analysis: Analysis, against: Sequence[Against]) -> list[str | Code | Strong]:
+    """Which values are worse than the baseline's, which better, and of which nobody knows."""
+    others = [factor for factor, labels in analysis.factors.items() if factor not in analysis.baseline and len(labels) > 1]
+    words: list[str | Code | Strong] = [f"Against the baseline {label(analysis.baseline)}"]
+    words += [f", over all values of {' and '.join(others)}: " if others else ": "]
+    worse = [one for one in against if one.differs and (one.improvement.value or 0.0) < EVEN]
+    better = [one for one in against if one.differs and one not in worse]
+    parts = [
+        (worse, "significantly worse"),
+        (better, "significantly better"),
+        ([one for one in against if not one.differs], "not told apart"),
+    ]
+    told = [(found, how) for found, how in parts if found]
+    for number, (found, how) in enumerate(told):
+        words += ["; " if number else "", f"{how} "]
+        for place, one in enumerate(found[:_NAMED]):
+            words += [", " if place else "", Strong(label(one.factors)), f" ({_value_alone(one.improvement)})"]
+        words += [f" and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    few = "; there are too few runs to tell anything apart" if not any(one.could_be_told for one in against) else ""
+    test = "van Elteren's" if others else "Mann and Whitney's"
+    return [*words, f" (how probably a run is better; {test} rank test with Holm's correction, {100 * SIGNIFICANCE:.0f} %{few})."]
 
 
 def _value_alone(found: Estimate) -> str:

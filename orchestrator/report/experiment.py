@@ -216,9 +216,9 @@ def _how(analysis: Analysis) -> Section:
         blocks.append(
             Paragraph(
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
-                f"{EVEN} means no difference. Groups are called significantly worse or better by the two-sided Mann-Whitney test with "
-                f"Holm's correction for all groups, at {100 * SIGNIFICANCE:.0f} %: that an interval is without {EVEN} says less, above all "
-                "of few runs.",
+                f"{EVEN} means no difference. The answer compares the values of the baseline's factors over all values of the others by "
+                "van Elteren's two-sided rank test (Mann and Whitney's, where there are no others) with Holm's correction for all values, at "
+                f"{100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says less, above all of few runs.",
                 "note",
             )
         )
@@ -253,6 +253,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
                 **measured.measure.model_dump(mode="json"),
                 "title": measured.title,
                 "groups": [found.record() for found in measured.groups],
+                "against_baseline": [one.record() for one in measured.against],
                 "by_factor": {
                     factor: {name: one.record() for name, one in found.items()} for factor, found in by_factor(analysis, measured).items()
                 },

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.run_server.collector import RUN_NODE
+from orchestrator.training_time import VIRTUAL
 from protocols.errors import ResourceError
 from protocols.files import OF_THE_MACHINE, unsealed
 
 ENVIRONMENT = "env-0"
 FROM_THE_START = -1
-_TIMES_OF_DAY = 1e9
-"""seconds, 31 years: no run lasts as long, and every time of day is later"""
 
 
 def go_back(directory: Path, agents: list[str], tick_length: float) -> int:
@@ -105,7 +104,7 @@ def _is_before(line: bytes, time: float) -> bool:
         t = float(json.loads(line)["t"])
     except (ValueError, TypeError, KeyError):
         return False
-    return t <= time + 1e-6 or t >= _TIMES_OF_DAY
+    return t <= time + 1e-6 or t >= VIRTUAL
 
 
 def _cut(path: Path, size: int) -> None:

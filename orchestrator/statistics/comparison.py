@@ -6,7 +6,7 @@ In each result `n` counts the runs of both groups; an interval needs at least `l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, prod
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,9 @@ from orchestrator.statistics.table import Floats, Sample
 
 SIGNIFICANCE = 0.05
 """probability of a difference among all that are told of, where there is none"""
+PERMUTATIONS = 20_000
+"""shuffles in the place of all orders, where there are several tasks"""
+_ROUNDING = 1e-9
 _FIRST, _SECOND = 1, 2
 """so that both groups are drawn with generators of their own"""
 
@@ -79,19 +82,41 @@ def _wins(x: Floats, y: Floats) -> Floats:
     return np.asarray((x[:, None] > y[None, :]) + (x[:, None] == y[None, :]) / 2)
 
 
-def rank_test(first: Sample, second: Sample) -> float:
-    """Probability of ranks as uneven as these, or more, if all runs of both groups were drawn from one distribution (two-sided test of Mann
-    and Whitney 1947; exact where there are no ties and one group has at most 8 runs, otherwise the normal approximation)."""
+def rank_test(first: Sample, second: Sample, seed: int = SEED) -> float:
+    """Probability of ranks as uneven as these, or more, if within each task the runs of both groups were drawn from one distribution
+    (two-sided).
+
+    One task: the test of Mann and Whitney (1947), exact where there are no ties and one group has at most 8 runs, otherwise the normal
+    approximation. Several: the test of van Elteren (1960), whose statistic is, R_m being the sum of the first group's ranks among the N_m
+    runs of task m,
+
+        T = sum over tasks m of R_m / (N_m + 1),
+
+    against `PERMUTATIONS` shuffles of the ranks within their tasks. Only tasks that both groups have count; 1 where there is none.
+    """
+    names = sorted(first.tasks.keys() & second.tasks.keys())
     # Ranks in the place of values: those that are infinite are equal.
-    _, ranks = np.unique([*first.points, *second.points], return_inverse=True)
-    if not first.n or not second.n or not ranks.any():
+    ranks = [stats.rankdata(np.concatenate([first.tasks[name], second.tasks[name]])) for name in names]
+    if not any(np.ptp(of_task) for of_task in ranks):
         return 1.0
-    return float(stats.mannwhitneyu(ranks[: first.n], ranks[first.n :]).pvalue)
+    sizes = [first.tasks[name].size for name in names]
+    if len(names) == 1:
+        return float(stats.mannwhitneyu(ranks[0][: sizes[0]], ranks[0][sizes[0] :]).pvalue)
+    generator = np.random.default_rng(seed)
+    found, shuffled = 0.0, np.zeros(PERMUTATIONS)
+    for of_task, size in zip(ranks, sizes, strict=True):
+        found += of_task[:size].sum() / (of_task.size + 1)
+        orders = generator.permuted(np.tile(of_task, (PERMUTATIONS, 1)), axis=1)
+        shuffled += orders[:, :size].sum(axis=1) / (of_task.size + 1)
+    even = sum(sizes) / 2
+    return float((1 + np.count_nonzero(np.abs(shuffled - even) >= abs(found - even) - _ROUNDING)) / (1 + PERMUTATIONS))
 
 
-def least_p(first: int, second: int) -> float:
-    """The least that the exact test can say of so many runs: 2 of all orders of both groups are as uneven as can be."""
-    return 2 / comb(first + second, first)
+def least_p(first: Sample, second: Sample) -> float:
+    """The least that `rank_test` can say of so many runs: 2 of all orders are as uneven as can be."""
+    names = first.tasks.keys() & second.tasks.keys()
+    orders = prod(comb(first.tasks[name].size + second.tasks[name].size, first.tasks[name].size) for name in names)
+    return min(1.0, 2 / orders) if len(names) < 2 else max(2 / orders, 1 / (1 + PERMUTATIONS))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -248,12 +248,30 @@ def test_differences_from_the_baseline_are_tested_together(tmp_path: Path) -> No
     level = {"0ms": 0.0, "100ms": 0.1, "200ms": 0.1, "500ms": 10.0}
     page = report(results(of, value=lambda factors, seed: seed - level[factors["delay"]], curves=False), tmp_path)
     answer = page.with_name("report.md").read_text().split("## ")[0]
-    assert "1 of 3 groups is significantly worse, none better (Mann-Whitney test with Holm's correction, 5 %)" in answer
-    found = {tuple(one["factors"].values()): one["improvement"]["p_value"] for one in data_of(page)["measures"][0]["groups"][1:]}
+    assert (
+        "Against the baseline delay=0ms: significantly worse **delay=500ms** (0.00 [0.00, 0.00]); not told apart **delay=100ms** ("
+        in answer
+    )
+    assert "Mann and Whitney's rank test with Holm's correction, 5 %)." in answer
+    found = {tuple(one["factors"].values()): one["p_value"] for one in data_of(page)["measures"][0]["against_baseline"]}
     assert found["500ms",] == pytest.approx(3 * 2 / 924) and found["100ms",] > 0.5
     few = design(factors=factors, expect=[], report=[], seeds="0..3")
     page = report(results(few, value=lambda factors, seed: seed - level[factors["delay"]], curves=False), tmp_path / "few")
-    assert "no group can be told apart from it, for want of runs" in page.with_name("report.md").read_text()
+    assert "there are too few runs to tell anything apart" in page.with_name("report.md").read_text()
+
+
+def test_differences_from_the_baseline_are_those_within_the_other_factors(tmp_path: Path) -> None:
+    of = design(expect=[], report=[], seeds="0..3")
+    level = {"0ms": 0.0, "100ms": 0.3, "500ms": 2.5}
+
+    def value(factors: Mapping[str, str], seed: int) -> float:
+        return seed - level[factors["delay"]] + (100.0 if factors["topology"] == "ring" else 0.0)
+
+    page = report(results(of, value=value, curves=False), tmp_path)
+    text = page.with_name("report.md").read_text()
+    start = "Against the baseline delay=0ms, over all values of topology: significantly worse **delay=500ms** ("
+    assert start in text and "; not told apart **delay=100ms** (" in text and "van Elteren's rank test" in text.split("## ")[0]
+    assert unfounded(text, data_of(page)) == []
 
 
 def test_factors_are_compared_over_what_their_values_have_in_common(tmp_path: Path) -> None:

@@ -62,10 +62,30 @@ def test_improvement_over_tasks_is_their_mean_and_lonely_tasks_are_named() -> No
 
 def test_ranks_of_few_runs_by_hand() -> None:
     low, high = Sample.of([1.0, 2, 3, 4, 5]), Sample.of([6.0, 7, 8, 9, inf])
-    assert rank_test(low, high) == rank_test(high, low) == pytest.approx(2 / 252) == pytest.approx(least_p(5, 5))
+    assert rank_test(low, high) == rank_test(high, low) == pytest.approx(2 / 252) == pytest.approx(least_p(low, high))
     # Ranks 1, 2, 3, 4, 6 add up to 16; one of 252 orders makes that, one makes 15, and as many are as far out above.
     assert rank_test(low, Sample.of([4.5, 5.5, 8, 9, 10])) == pytest.approx(4 / 252)
     assert rank_test(low, Sample.of([])) == rank_test(Sample.of([inf, inf]), Sample.of([inf, inf])) == 1.0
+
+
+def test_ranks_within_tasks() -> None:
+    generator = np.random.default_rng(4)
+    level = {"a": 0.0, "b": 50.0, "c": -20.0}
+
+    def group(shift: float, size: int = 5) -> Sample:
+        return Sample({name: shift + middle + generator.normal(size=size) for name, middle in level.items()})
+
+    assert rank_test(group(-2.5), group(0.0)) < 0.001, "what tasks have in common is seen across them, however far apart they are"
+    # By another way to the same: all that the ranks of two tasks of 2 against 2 runs can be.
+    first, second = Sample({"a": np.array([1.0, 2]), "b": np.array([1.0, 3])}), Sample({"a": np.array([3.0, 4]), "b": np.array([2.0, 4])})
+    sums = [one + other for one in (3, 4, 5, 5, 6, 7) for other in (3, 4, 5, 5, 6, 7)]
+    exact = np.mean([abs(total - 10) >= abs(3 + 4 - 10) for total in sums])
+    assert rank_test(first, second) == pytest.approx(exact, abs=0.01)
+    assert least_p(first, second) == pytest.approx(2 / 36)
+    told = sum(rank_test(group(0.0, 4), group(0.0, 4)) <= SIGNIFICANCE for _ in range(100))
+    assert told <= 12
+    lonely = Sample({"d": np.array([1.0])})
+    assert rank_test(lonely, second) == 1.0
 
 
 def test_holm_by_hand() -> None:
