@@ -7,7 +7,7 @@ from itertools import chain
 from math import isfinite, prod
 
 from orchestrator.report.against import Against
-from orchestrator.report.analysis import Analysis, Measured, label
+from orchestrator.report.analysis import Analysis, Found, Measured, label
 from orchestrator.report.document import Code, Items, Paragraph, Strong, Words
 from orchestrator.report.numbers import counted, figure, form, interval
 from orchestrator.report.tolerances import tolerated

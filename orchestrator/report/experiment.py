@@ -217,8 +217,8 @@ def _how(analysis: Analysis) -> Section:
             Paragraph(
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
                 f"{EVEN} means no difference. The answer compares the values of the baseline's factors over all values of the others by "
-                "van Elteren's two-sided rank test (Mann and Whitney's, where there are no others) with Holm's correction for all values, at "
-                f"{100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says less, above all of few runs.",
+                "van Elteren's two-sided rank test (Mann and Whitney's, where there are no others) with Holm's correction for all values, "
+                f"at {100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says less, above all of few runs.",
                 "note",
             )
         )
