@@ -65,7 +65,8 @@ def _row(
             row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
     if measured.measure.threshold is not None:
         waiting = one.waiting
-        text = f"{with_interval(waiting.median, ',.0f')} ({waiting.reached} of {waiting.median.n})" if waiting is not None else NOTHING
+        digits = ".1f" if analysis.results.design.curves_over == "time" else ",.0f"
+        text = f"{with_interval(waiting.median, digits)} ({waiting.reached} of {waiting.median.n})" if waiting is not None else NOTHING
         row.append(text)
     return row
 
