@@ -324,7 +324,8 @@ class EnvironmentServer(ABC):
             self.telemetry.write(tally.steps, tally.episodes, evaluation)
             rounded = {name: round(value, 3) for name, value in evaluation.items()}
             logger.info("evaluation at episode %d: %s", tally.episodes, rounded)
-        if not self._finishing and tally.evaluation_due():
+            self._begin_evaluation()
+        if not self._finishing and not tally.statistics.evaluating and tally.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)
         if self._finishing and not tally.statistics.evaluating and self.control.progress.phase != "finished":
             self.control.progress.phase = "finished"
@@ -341,9 +342,12 @@ class EnvironmentServer(ABC):
             self._report()
 
     def _ask_evaluation(self, episodes: int) -> None:
-        if episodes:
+        self.tally.statistics.expect(episodes, self.evaluation.aligned)
+        self._begin_evaluation()
+
+    def _begin_evaluation(self) -> None:
+        if episodes := self.tally.statistics.to_begin():
             self.environment.evaluate(episodes, self.evaluation.aligned)
-            self.tally.statistics.expect(episodes, self.evaluation.aligned)
 
     def _report(self) -> None:
         """Write a row of figures."""

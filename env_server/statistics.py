@@ -95,6 +95,8 @@ class EpisodeStatistics:
         self._own: list[EpisodeRecord] = []
         self._aligned: list[EpisodeRecord] = []
         self._wanted: list[tuple[int, int]] = []
+        self._begun = False
+        """the oldest evaluation that is wanted is being played"""
         self.training = 0
         """training episodes that ended"""
         self.peer_lost = 0
@@ -118,6 +120,15 @@ class EpisodeStatistics:
     def evaluating(self) -> bool:
         """Whether an evaluation is not complete."""
         return bool(self._wanted)
+
+    def to_begin(self) -> int:
+        """Episodes of the evaluation whose turn has come, once for each; 0 where there is none. One begins when those before it are
+        complete: of two at a time the first would take the episodes that end first, which are the successes, and leave the failures to the
+        second."""
+        if self._begun or not self._wanted:
+            return 0
+        self._begun = True
+        return self._wanted[0][0]
 
     def add(self, records: Iterable[EpisodeRecord]) -> None:
         """Count finished episodes. Evaluations that lost a member count as played, but give no figures."""
@@ -157,6 +168,7 @@ class EpisodeStatistics:
         if len(self._own) < own or len(self._aligned) < aligned:
             return None
         self._wanted.pop(0)
+        self._begun = False
         found = {f"eval.own.{name}": value for name, value in own_mode(self._own[:own], self._space).items()}
         if self._space is not None:
             found |= {f"eval.aligned.{name}": value for name, value in one_goal_mode(self._aligned[:aligned], self._space).items()}

@@ -91,6 +91,26 @@ def test_evaluations_come_out_whole_and_apart_from_training() -> None:
     assert window["goals.pursued_entropy"] == 0.0, "both pursued goal 0"
 
 
+def test_an_evaluation_begins_when_the_one_before_is_complete() -> None:
+    statistics = EpisodeStatistics(SPACE)
+    quick, slow = (record((0, 0), rewards, evaluation=True) for rewards in ((1.0, 1.0), (0.0, 0.0)))
+    statistics.expect(0, False)
+    assert statistics.to_begin() == 0 and not statistics.evaluating
+    statistics.expect(2, False)
+    statistics.expect(3, False)
+    assert [statistics.to_begin() for _ in range(3)] == [2, 0, 0]
+    statistics.add([quick])
+    assert statistics.evaluation() is None and statistics.to_begin() == 0, "the slow one belongs to it too"
+    statistics.add([slow])
+    first = statistics.evaluation()
+    assert first is not None and first["eval.own.return"] == 1.0
+    assert [statistics.to_begin() for _ in range(2)] == [3, 0] and statistics.evaluating
+    statistics.add([quick, quick, quick])
+    second = statistics.evaluation()
+    assert second is not None and second["eval.own.return"] == 2.0
+    assert statistics.to_begin() == 0 and not statistics.evaluating
+
+
 def test_the_last_hundred_episodes_are_those_of_earlier_windows_too() -> None:
     statistics = EpisodeStatistics(None)
 
