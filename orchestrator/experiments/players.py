@@ -189,7 +189,7 @@ class RunPlayer:
         if self._late:
             return Ended("FAILED", _with_tail(self._late, self._directory), **facts)
         if run.state == "DONE" and run.exit_code in (ExitCode.OK, ExitCode.EXPECTATION_FAILED):
-            if (wrong := _other_code(run.record.get("code_version"), self._code)) is not None:
+            if wrong := _other_code(run.record.get("code_version"), self._code):
                 return Ended("FAILED", wrong, **facts)
             if not summary:
                 return Ended("FAILED", f"it came to its end without {SUMMARY}: {run.reason}", **facts)
@@ -244,10 +244,8 @@ class SimulationPlayer:
         if summary:
             # With what it takes to begin: that is how long the next one will be.
             seconds = time.monotonic() - self._began if self._process is not None else summary.get("real")
-            facts: dict[str, Any] = {"seconds": seconds, "cpu_seconds": summary.get("cpu_seconds"), "memory": summary.get("memory")}
-            if (wrong := _other_code(summary.get("code_version"), self._code)) is not None:
-                return Ended("FAILED", wrong, **facts)
-            return Ended("DONE", **facts)
+            wrong = _other_code(summary.get("code_version"), self._code)
+            return Ended("FAILED" if wrong else "DONE", wrong, seconds, summary.get("cpu_seconds"), summary.get("memory"))
         if self._late:
             return Ended("FAILED", "it took longer than limits.cell_time allows")
         if self._held:
@@ -271,8 +269,8 @@ class SimulationPlayer:
             self._process.wait(NOW_GRACE)
 
 
-def _other_code(made: str | None, code: str) -> str | None:
-    return None if made == code else f"it was made with the code {made}, and the experiment is of {code}"
+def _other_code(made: str | None, code: str) -> str:
+    return "" if made == code else f"it was made with the code {made}, and the experiment is of {code}"
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:
