@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from env_server.limits import Limits, in_ticks
 from env_server.presence import Presence
 from protocols.clock import LogicalClock
 from protocols.faults.deeds import schedule_of
@@ -44,10 +44,10 @@ class Course:
         self.at_rest = False
         """all is done: no further tick is played"""
         until, supervision = configuration["until"], configuration["supervision"]
-        self._episodes, self._steps = until.get("episodes"), until.get("steps")
-        time = until.get("time")
-        self._ticks = None if time is None else self._in_ticks(parse_duration(time))
-        self._period = self._in_ticks(parse_duration(supervision["checkpoint"]))
+        self.limits = Limits(until, self.clock.length)
+        self._end: tuple[int, int, int] | None = None
+        """tick, steps and episodes at which training ended"""
+        self._period = in_ticks(parse_duration(supervision["checkpoint"]), self.clock.length)
         self._next = self._period
         self._agents = tuple(agents)
         faults = configuration.get("faults")
@@ -79,32 +79,21 @@ class Course:
         `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
         self.clock.tick = tick
         gone = self.presence.reach(self.clock.now(), steps, episodes)
-        over = self._over(tick, steps, episodes) if self.training else None
+        over = self.limits.reached(tick, steps, episodes) if self.training else None
         if over is not None:
-            self.training, busy = False, True
+            self.training, self._end, busy = False, (tick, steps, episodes), True
         complete = not self.presence.awaited and self.presence.present <= set(playing)
         self.checkpoint_due = complete and (finished or (tick >= self._next and not busy))
         return Decision(frozenset(gone), over)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"training": self.training, "at_rest": self.at_rest, "presence": self.presence.state()}
+        return {"training": self.training, "at_rest": self.at_rest, "end": self._end, "presence": self.presence.state()}
 
-    def restore(self, state: Mapping[str, Any], tick: int) -> None:
-        """Go on from a checkpoint of that tick."""
-        self.training, self.at_rest = bool(state["training"]), bool(state["at_rest"])
+    def restore(self, state: Mapping[str, Any], tick: int, over: bool) -> None:
+        """Go on from a checkpoint of that tick. `over`: training had ended then, and the limits of now leave nothing to do; where they do,
+        it goes on."""
+        self.training, self.at_rest = not over, over and bool(state["at_rest"])
+        self._end = state.get("end") if over else None
         self.presence = Presence.restored(self._agents, self._schedule, self._restart, state["presence"])
         self.begin(tick)
-
-    def _over(self, tick: int, steps: int, episodes: int) -> str | None:
-        """Why training ends at this tick, in words."""
-        if self._episodes is not None and episodes >= self._episodes:
-            return f"{episodes} episodes"
-        if self._steps is not None and steps >= self._steps:
-            return f"{steps} steps"
-        if self._ticks is not None and tick >= self._ticks:
-            return f"{tick} ticks"
-        return None
-
-    def _in_ticks(self, seconds: float) -> int:
-        return max(1, ceil(seconds / self.clock.length - 1e-9))

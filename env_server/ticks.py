@@ -131,9 +131,15 @@ class TickServer(EnvironmentServer):
         state = self._checkpoints.read(tick)
         self._part = int(state["part"])
         self._count_on(state["numbers"])
-        self.course.restore(state["course"], tick)
-        self._finishing = not self.course.training
+        over = self.course.limits.still_over(state, tick)
+        self.course.restore(state["course"], tick, over is not None)
+        self._finishing = over is not None
         self.stepping.tick = tick
+        if over is not None:
+            self.control.event("info", "training.over", over)  # the run server that heard of it is another one
+        elif not state["course"]["training"]:
+            text = "training goes on from its end, after the last evaluation: no checkpoint from before it was kept (supervision.keep)"
+            self.control.event("warning", "training.reopened", text)
 
     def _newest_file(self) -> Path | None:
         return self._checkpoints.newest()

@@ -2,7 +2,8 @@
 
 Under the wall clock every node goes on from its own newest checkpoint, and there is nothing to prepare. Under the logical clock all nodes
 go back to the newest tick at which all of them have a whole checkpoint, and what their files hold beyond it is forgotten: it will happen
-again, in the same way.
+again, in the same way. A finished run that is given more to do goes back to before its end, for a longer one would have gone on there
+without a last evaluation.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from env_server.limits import Limits
 from orchestrator.run_server.collector import RUN_NODE
 from orchestrator.training_time import VIRTUAL
 from protocols.errors import ResourceError
@@ -22,16 +24,20 @@ ENVIRONMENT = "env-0"
 FROM_THE_START = -1
 
 
-def go_back(directory: Path, agents: list[str], tick_length: float) -> int:
+def go_back(directory: Path, agents: list[str], tick_length: float, limits: Limits) -> int:
     """Bring the nodes' files to the newest tick of which all nodes have a checkpoint, and return it; -1 is the beginning of the run.
 
     A checkpoint counts where the environment server has it, and each agent that took part then, with arrays that are as they were written.
+    One that was made after training had ended counts where training is over by the `limits` of now too; else only where there is no other.
     Figures of the whole run, which the run server makes of the agents', are forgotten beyond the virtual time of that tick, which comes
     every `tick_length` seconds.
     """
     nodes = directory / "nodes"
     ticks = sorted((int(path.stem) for path in (nodes / ENVIRONMENT / "checkpoints").glob("*.json")), reverse=True)
-    tick = next((tick for tick in ticks if _whole(nodes, tick)), FROM_THE_START)
+    whole = ((tick, state) for tick in ticks if (state := _whole(nodes, tick)) is not None)
+    tick, state = next(whole, (FROM_THE_START, None))
+    if state is not None and _ends_too_early(state, tick, limits):
+        tick = next((earlier for earlier, state in whole if not _ends_too_early(state, earlier, limits)), tick)
     for name in [ENVIRONMENT, *agents]:
         _forget(nodes / name, tick)
     _forget_since(nodes / RUN_NODE / "metrics.jsonl", tick * tick_length)
@@ -46,12 +52,18 @@ def _manifest(node: Path, tick: int) -> dict[str, Any] | None:
     return manifest
 
 
-def _whole(nodes: Path, tick: int) -> bool:
+def _whole(nodes: Path, tick: int) -> dict[str, Any] | None:
+    """The environment server's part of a checkpoint that is whole."""
     try:
         state = unsealed((nodes / ENVIRONMENT / "checkpoints" / f"{tick:012d}.json").read_bytes())
     except (OSError, ValueError):
-        return False
-    return all(_has(nodes / agent, tick) for agent in state["present"])
+        return None
+    return state if all(_has(nodes / agent, tick) for agent in state["present"]) else None
+
+
+def _ends_too_early(state: dict[str, Any], tick: int, limits: Limits) -> bool:
+    """Whether it was made after the end of training, and training ends later now."""
+    return not state["course"]["training"] and limits.still_over(state, tick) is None
 
 
 def _has(node: Path, tick: int) -> bool:

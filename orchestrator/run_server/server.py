@@ -20,6 +20,7 @@ from types import FrameType
 
 from pydantic import ValidationError
 
+from env_server.limits import Limits
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
 from orchestrator.launch.addresses import is_any
@@ -229,7 +230,9 @@ class _Server:
         clean_up(self._files.directory, str(self._files.state.get("engine") or "local"))
         text = "the run goes on from every node's newest checkpoint"
         if view.configuration.clock == "logical":
-            tick = view.checkpoint = go_back(self._files.directory, view.configuration.agent_names(), view.configuration.tick)
+            settings = view.configuration
+            limits = Limits(settings.until.model_dump(), settings.tick)
+            tick = view.checkpoint = go_back(self._files.directory, settings.agent_names(), settings.tick, limits)
             text = (
                 f"the run goes on from the checkpoint of tick {tick}" if tick >= 0 else "the run begins anew: there is no common checkpoint"
             )

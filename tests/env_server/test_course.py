@@ -91,10 +91,44 @@ def test_a_restored_course_goes_on_as_the_first() -> None:
             assert (part.lives(AGENTS).tolist(), part.checkpoint_due, again.gone) == lives[-1], tick
         if whole.checkpoint_due:
             part = course(kills)
-            part.restore(whole.state(), tick)
+            part.restore(whole.state(), tick, over=False)
             whole.begin(tick)
             part.begin(tick)
     assert part is not None and whole.presence.lives["agent-1"] == 4
+
+
+def test_what_was_over_stays_at_rest_or_goes_on_by_the_limits_of_now() -> None:
+    run = course(steps=500)
+    for tick in range(1, 60):
+        decide(run, tick, finished=tick == 59)
+    assert run.checkpoint_due
+    run.at_rest = True
+    checkpoint = {"course": run.state(), "numbers": {"steps": 590, "episodes": 11}}
+    for until, words in (
+        ({"steps": 500}, "500 steps"),
+        ({"steps": 400}, "500 steps"),
+        ({"steps": 501}, None),
+        ({"time": "500ms"}, "50 ticks"),
+    ):
+        later = course(**until)
+        over = later.limits.still_over(checkpoint, 59)
+        assert over == words
+        later.restore(checkpoint["course"], 59, over is not None)
+        assert (later.training, later.at_rest) == (words is None, words is not None)
+        if words is None:
+            assert later.phase == "training" and decide(later, 60).over == "600 steps"
+
+
+def test_what_was_not_over_goes_on_whatever_the_limits_are() -> None:
+    """The next tick ends it in order, with a last evaluation."""
+    run = course(steps=500)
+    for tick in range(1, 51):
+        decide(run, tick - 1)
+    checkpoint = {"course": run.state(), "numbers": {"steps": 490, "episodes": 9}}
+    later = course(steps=100)
+    assert later.limits.still_over(checkpoint, 49) is None
+    later.restore(checkpoint["course"], 49, over=False)
+    assert later.training and not later.at_rest and decide(later, 50).over == "500 steps"
 
 
 def test_durations_are_whole_ticks() -> None:

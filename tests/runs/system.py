@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,15 @@ def metrics(directory: Path, node: str, name: str) -> list[float]:
     path = directory / "nodes" / node / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [row["value"] for row in rows if row["name"] == name]
+
+
+def results(directory: Path) -> dict[str, str]:
+    """Digest of every file of the nodes that tells of the run rather than of the machine: parameters, figures, traces of faults."""
+    kept = {}
+    for home in sorted(path.parent for path in directory.glob("nodes/*/checkpoints")):
+        for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl", *home.glob("faults.jsonl")]):
+            kept[f"{home.name}/{path.name}"] = sha256(path.read_bytes()).hexdigest()
+    return kept
 
 
 def table(directory: Path) -> list[dict[str, str]]:

@@ -9,18 +9,16 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.runs.system import REPOSITORY, SMALL, command, environment, events, eventually, orchestrate, pids, processes_of
+from tests.runs.system import REPOSITORY, SMALL, command, environment, events, eventually, orchestrate, pids, processes_of, results
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
 CONFIG = REPOSITORY / "configs" / "logical_4agents_ring.yaml"
-NODES = ["env-0", *(f"agent-{i}" for i in range(4))]
 FAULTS = {
     "seed": 77,
     "links": [
@@ -64,16 +62,6 @@ def _client(runs: Path, *words: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 0, output
-
-
-def results(directory: Path) -> dict[str, str]:
-    """Digest of every file that tells of the run rather than of the machine: parameters, figures, traces of faults."""
-    kept = {}
-    for node in NODES:
-        home = directory / "nodes" / node
-        for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl", *home.glob("faults.jsonl")]):
-            kept[f"{node}/{path.name}"] = sha256(path.read_bytes()).hexdigest()
-    return kept
 
 
 def kill_everything(directory: Path, client: subprocess.Popen[str]) -> None:
