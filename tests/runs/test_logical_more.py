@@ -8,7 +8,7 @@ import pytest
 
 from tests.runs.system import REPOSITORY, SMALL, events, metrics, orchestrate, results
 
-pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(320)]
 CONFIG = REPOSITORY / "configs" / "logical_4agents_ring.yaml"
 RUN = [
     *(change for change in SMALL if not change.startswith(("until", "supervision"))),
