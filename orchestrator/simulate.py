@@ -29,7 +29,7 @@ from protocols.membership import MembershipTimeouts
 from protocols.simulation import LinkModel, Network, Perfect
 from protocols.simulation.averaging import AveragingScript, Point, Population
 from protocols.simulation.episodes import Director, PeerScript
-from protocols.simulation.schedule import DELAY, Deaths, ScheduledLinks, unknown
+from protocols.simulation.schedule import DELAY, Deaths, ScheduledLinks, left_out
 from protocols.simulation.watch import Watch
 from protocols.topology.graph import Graph, make_graph
 from protocols.topology.rates import Rates, rates
@@ -90,8 +90,7 @@ class Simulation:
         self._fault_seed = faults.seed if faults is not None else 0
         ends = {"round": float(request.rounds)} if request.rounds else {}
         self.schedule = compile_schedule(faults, configuration.network.links, self.names, ends)
-        if strange := unknown(self.schedule.events):
-            self.notes.append(f"not simulated, since a simulation has no processes and nothing is learnt: {', '.join(strange)}")
+        self._began: set[str] = set()
         self.watch: Watch | None = None
         self.deaths: Deaths | None = None
         for name in self.names:
@@ -161,7 +160,7 @@ class Simulation:
         links: LinkModel = Perfect(DELAY)
         if self.schedule.events:
             found = Links(self.schedule, self._fault_seed, name, life)
-            links = ScheduledLinks(found, lambda: script.rounds, lambda: len(self.director.done) if self.director else 0)
+            links = ScheduledLinks(found, lambda: script.rounds, lambda: len(self.director.done) if self.director else 0, self._began)
         self.network.add(name, script, links)
         if self.watch is not None:
             self.watch.started(name)
@@ -181,7 +180,7 @@ class Simulation:
             watch.present(name)
         if self.director is not None:
             watch.died = self.director.died
-        self.deaths = Deaths(self.schedule, self._die, supervision.first)
+        self.deaths = Deaths(self.schedule, self._die, supervision.first, self._began)
         self._schedule_deaths()
 
     def _schedule_deaths(self) -> None:
@@ -264,7 +263,7 @@ class Simulation:
             died=self.died,
             episodes=self._episodes(),
             curve=population.curve,
-            notes=self.notes,
+            notes=[*self.notes, *left_out(self.schedule.events, self._began)],
         )
 
     def _episodes(self) -> Episodes | None:

@@ -55,6 +55,26 @@ def test_faults_of_the_schedule_happen_and_the_rest_is_named() -> None:
     assert found.seconds > 4.0, "nobody agrees over a cut"
 
 
+def test_events_that_are_never_reached_are_named() -> None:
+    faults = (
+        "faults={links: [{id: lossy, loss: 0.01, during: {stop: {step: 9}}}], events: ["
+        "{id: storm, at: {step: 10}, for: {steps: 20}, link: {from: agent-2, loss: 0.3}},"
+        " {id: crash, at: {step: 10}, process: {target: agent-2, action: kill}},"
+        " {id: late, at: {episode: 500}, for: 1s, partition: {groups: [[agent-0, agent-1], [agent-2, agent-3]]}},"
+        " {id: never, at: {time: 1h}, process: {target: agent-2, action: kill}},"
+        " {id: soon, at: {round: 2}, for: 1s, link: {from: agent-2, loss: 0.3}},"
+        " {id: slow, at: {step: 10}, straggler: {target: agent-1}}]}"
+    )
+    found = outcome(PUSHSUM, faults, agents=4, episodes=1)
+    assert found.agreed and found.died == 0
+    assert found.notes[-4:] == [
+        "not simulated, since a simulation has no processes and nothing is learnt: slow",
+        "not begun, since a simulation makes no steps: storm, crash",
+        "not begun, since the simulation was over before: late, never",
+        "not ended, since a simulation makes no steps: lossy",
+    ]
+
+
 def test_gossip_under_loss_agrees_on_something_else() -> None:
     found = outcome("exchange.consensus.mode=mh", BAD, agents=6, episodes=0)
     assert found.agreed and found.error > 1e-3 and found.missing > 0 and found.episodes is None
