@@ -1,7 +1,8 @@
 """What runs in the pods, in the words of our own command line; and what this version's command line can't do yet.
 
-Whoever gives the run server an engine that waits for hosts which come by themselves names it in `ENGINE`, and lets the run server take its
-token from `TOKEN_FILE` and bind its telemetry to `TELEMETRY_PORT`: then `NOT_YET` has nothing more to say.
+Whoever gives the run server an engine that waits for hosts which come by themselves names it in `ENGINE`, lets them prove by the token in
+`TOKEN_FILE` that they belong to the run and exchange keys, and binds its telemetry to `TELEMETRY_PORT`: then `NOT_YET` has nothing more
+to say.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ TOKEN = "control.json"
 TOKEN_FILE = f"{PRIVATE}/{TOKEN}"
 
 NOT_YET = (
-    "This version's run server can't lead hosts in other pods yet: it binds to loopback only until links are encrypted, "
-    "has no launch engine that waits for hosts, draws its token itself and takes a free port for telemetry. "
+    "This version's run server can't lead hosts in other pods yet: launch engines start their hosts themselves, and none waits for hosts "
+    "that come by themselves; the keys of encrypted connections are made by each process as it starts, so that no file can hold them "
+    "beforehand; and telemetry takes a free port. "
     "The host pods say hello and end after `supervision.orphan` without an answer. What runs today is an export with --hosts 0."
 )
 
