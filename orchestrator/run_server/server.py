@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from env_server.limits import Limits
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
-from orchestrator.launch.addresses import is_any
+from orchestrator.launch.addresses import is_any, is_foreign
 from orchestrator.launch.base import PRELOAD, ROLES, Engine, Invitation
 from orchestrator.launch.engines import clean_up, make_engine
 from orchestrator.leftovers import sweep
@@ -270,8 +270,13 @@ def _bind(transport: Transport, configuration: Configuration, bound: str) -> tup
         control = transport.bind("ctl", bound, network.control_port, advertise=network.advertise)
         return control, transport.bind("tele", bound, advertise=network.advertise)
     except ResourceError as error:
-        place = f"network.control_port {network.control_port}" if network.control_port else f"network.bind {bound}"
-        raise ResourceError(f"{place}: {error}. Set network.control_port=0 to take a free port") from None
+        if is_foreign(bound):
+            cure = "write one that it has (`ip address` lists them), or network.bind=0.0.0.0 and network.advertise"
+            raise ResourceError(f"network.bind {bound}: no network card of this machine has this address; {cure}") from None
+        if not network.control_port:
+            raise ResourceError(f"network.bind {bound}: {error}") from None
+        text = f"network.control_port {network.control_port}: {error}. Set network.control_port=0 to take a free port"
+        raise ResourceError(text) from None
 
 
 def _carrier(configuration: Configuration) -> Carrier:

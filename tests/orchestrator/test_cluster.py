@@ -263,6 +263,15 @@ def test_a_busy_port_is_refused_before_anything_runs(start: Start, tmp_path: Pat
         assert cluster.record()["segment"] == 2
 
 
+def test_an_address_of_another_machine_is_refused_with_its_cure(start: Start) -> None:
+    cluster = start(network={"bind": "192.0.2.11"})  # an address that is nobody's, kept for examples
+    assert cluster.ended() == ExitCode.RESOURCES
+    reason = cluster.record()["reason"]
+    assert (
+        "no network card of this machine has this address" in reason and "network.bind=0.0.0.0" in reason and "control_port" not in reason
+    )
+
+
 def test_one_directory_has_one_leader(start: Start) -> None:
     cluster = start()
     cluster.running()

@@ -66,6 +66,9 @@ def _control_port(subject: Subject) -> Iterator[Finding]:
     except OSError as error:
         if error.errno == errno.EACCES:
             yield Finding(where, f"port {network.control_port} needs administrator's rights; take one above 1023, or 0 for a free one")
+        elif error.errno == errno.EADDRNOTAVAIL:
+            text = f"no network card of this machine has the address {address}; write auto, or one that it has (`ip address` lists them)"
+            yield Finding(("network", "bind"), text)
         else:
             yield Finding(where, f"port {network.control_port} is taken by another program; take another, or 0 for a free one")
 
