@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.launch.gpus import visible_gpus
+
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """where a container's memory limit stands, by version of the control groups"""
 _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"))
@@ -15,12 +17,14 @@ _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"
 @dataclass(frozen=True)
 class Machine:
     """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none.
-    `hosts`: the names of the hosts that a run will have, where the configuration does not say them."""
+    `hosts`: the names of the hosts that a run will have, where the configuration does not say them. `gpus`: those that nodes may have to
+    themselves."""
 
     cores: float
     memory: int
     gpu: bool = True
     hosts: tuple[str, ...] | None = None
+    gpus: int = 2**31
 
     @classmethod
     def here(cls) -> Machine:
@@ -37,4 +41,5 @@ class Machine:
                 memory = min(memory, int(limit))
         affinity = getattr(os, "sched_getaffinity", None)
         gpu = any(file.exists() for file in _GPUS)
-        return cls(float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1), memory, gpu)
+        cores = float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+        return cls(cores, memory, gpu, gpus=len(visible_gpus()))

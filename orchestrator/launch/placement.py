@@ -239,7 +239,7 @@ class _Plan:
             if not slots:
                 return f"{text}, but the slots are {', '.join(slot.name for slot in self.slots) or 'none'}; change launch.placement.pins"
         lacks = "; ".join(f"{slot.name} lacks {', '.join(self.lacking(node, slot))}" for slot in slots)
-        return f"{text}: {lacks or 'there are no slots'}"
+        return f"{text}: {lacks}; lower launch.resources.{node.role}" if lacks else f"{text}: there are no slots"
 
     def lacking(self, node: NodeRequest, slot: Slot) -> list[str]:
         cores = slot.cores if self.share_cores else self.cores[slot.name]

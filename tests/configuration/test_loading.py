@@ -144,6 +144,17 @@ def test_a_gpu_that_there_is_not_is_an_error_and_one_that_need_not_repeat_itself
     assert '"gpu" is not one of auto, cpu, cuda' in message(path, "agents.learner.device=gpu", machine=LARGE)
 
 
+def test_gpus_for_nodes_alone_are_those_of_this_machine(write: Any) -> None:
+    path, wanted = write(SMALL), ["agents.count=4", "launch.resources.agent.gpus=1"]
+    none, some = Machine(cores=1e6, memory=2**60, gpus=0), Machine(cores=1e6, memory=2**60, gpus=3)
+    text = "launch.resources.agent.gpus: the nodes ask for 4 GPUs to themselves, this machine has none; write 0"
+    assert text in message(path, *wanted, machine=none)
+    assert "this machine has 3" in message(path, *wanted, machine=some)
+    assert load(path, [*wanted, "agents.count=3"], machine=some).warnings == []
+    assert "ask for 1 GPU to" in message(path, "launch.resources.env.gpus=1", machine=none)
+    assert load(path, [*wanted, "launch.engine=slurm"], machine=none).configuration.launch.resources.agent.gpus == 1
+
+
 def test_a_small_vocabulary_is_a_warning(write: Any) -> None:
     path = write(SMALL + "exchange: {negotiation: {kind: coordination_game, messages: 8}}\n")
     assert ["8 is less than 1.4 times the 6 goals" in w.text for w in load(path, machine=LARGE).warnings] == [True]

@@ -89,6 +89,11 @@ def _resources(subject: Subject) -> Iterator[Finding]:
         wanted = getattr(subject.configuration.launch.resources, role).cores
         if wanted > machine.cores:
             yield Finding((*where, role, "cores"), f"{wanted:g} is more than this machine's {machine.cores:g} cores")
+    gpus = sum(node.gpus for node in nodes)
+    if gpus > machine.gpus:
+        role = "agent" if subject.configuration.launch.resources.agent.gpus else "env"
+        text = f"the nodes ask for {gpus} GPU{'s' if gpus > 1 else ''} to themselves, this machine has {machine.gpus or 'none'}"
+        yield Finding((*where, role, "gpus"), f"{text}; write 0 (those that there are will be shared)")
     if cores > machine.cores:
         yield Finding(where, f"{len(nodes)} nodes ask for {cores:g} cores and share the {machine.cores:g} of this machine", None, "warning")
 
