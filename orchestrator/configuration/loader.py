@@ -16,6 +16,7 @@ from protocols.errors import SchemaError
 from .checks import Rule, run_checks
 from .environments import CheckEnvironment, installed_environments
 from .errors import Problem, Problems
+from .kinds_of_files import taken_for_configuration
 from .locations import Entry, Location, Map, Node, Scalar, changed, find, planted
 from .machine import Machine
 from .overrides import Refused, apply, parse
@@ -79,6 +80,8 @@ def load(
         tree, source = read_chain(path, problems)
     except Unreadable as unreadable:
         raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
+    if (mistaken := taken_for_configuration(tree, str(path))) is not None:
+        raise Problems(subject, [mistaken])
     for override in parsed:
         try:
             tree = apply(tree, override, Configuration)

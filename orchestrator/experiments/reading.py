@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.configuration.errors import Problem, Problems, nearest
+from orchestrator.configuration.kinds_of_files import taken_for_experiment
 from orchestrator.configuration.loader import in_order
 from orchestrator.configuration.locations import Entry, Location, Map, Node, Path, Scalar, changed, find, format_path, place
 from orchestrator.configuration.reader import Unreadable, read_file
@@ -64,6 +65,8 @@ def read(path: FilePath, small: bool = False) -> Read:
         tree, source, problems = read_file(path, str(path))
     except Unreadable as unreadable:
         raise Problems(str(path), in_order(unreadable.problems)) from unreadable
+    if (mistaken := taken_for_experiment(tree, str(path))) is not None:
+        raise Problems(str(path), [mistaken])
     _refuse_newer(tree)
     changed_tree = _small(tree, problems)
     if small and "small" not in tree.entries:
