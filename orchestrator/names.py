@@ -42,6 +42,20 @@ def next_number(runs: Path) -> int:
     return 1 + max((int(match[1]) for match in found if match is not None), default=0)
 
 
+def check_name(runs: Path, name: str) -> None:
+    """`ConfigurationError`, as of `create_run_directory`, for a name that is no file name, and for one that is taken already."""
+    if _GIVEN.fullmatch(name) is None:
+        raise ConfigurationError(
+            f'"{name}" is no name for a run: small letters, digits, "_", "." and "-", at most 64, not "-" or "." first'
+        )
+    if (runs / name).exists():
+        raise _taken(runs, name)
+
+
+def _taken(runs: Path, name: str | None) -> ConfigurationError:
+    return ConfigurationError(f"run {name} exists already in {runs}; choose another name or remove the directory")
+
+
 def create_run_directory(runs: Path, configuration: str, name: str | None = None) -> Path:
     """Make and return the new, empty directory `runs/NAME`.
 
@@ -54,10 +68,7 @@ def create_run_directory(runs: Path, configuration: str, name: str | None = None
     try:
         runs.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            if _GIVEN.fullmatch(name) is None:
-                raise ConfigurationError(
-                    f'"{name}" is no name for a run: small letters, digits, "_", "." and "-", at most 64, not "-" or "." first'
-                )
+            check_name(runs, name)
             (runs / name).mkdir()
             return runs / name
         words = random.SystemRandom()  # not the run's seed: two runs with one seed are two runs
@@ -69,7 +80,7 @@ def create_run_directory(runs: Path, configuration: str, name: str | None = None
                 continue
             return directory
     except FileExistsError:
-        raise ConfigurationError(f"run {name} exists already in {runs}; choose another name or remove the directory") from None
+        raise _taken(runs, name) from None
     except OSError as error:
         raise ResourceError(f"cannot make a run directory in {runs}: {error.strerror}; choose another place with --runs-dir") from error
     raise ResourceError(f"no free name was found in {runs} after {_ATTEMPTS} attempts; give one with --name")

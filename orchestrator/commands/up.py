@@ -59,6 +59,7 @@ def up(
     patience = seconds(timeout, "--timeout")
     try:
         from orchestrator.commands.prepare import command_line, prepare_resume, prepare_run
+        from orchestrator.names import check_name
 
         if resume is not None:
             directory = settings.find(resume).directory
@@ -68,6 +69,8 @@ def up(
         else:
             loaded = _load(config, overrides or [], seed)
         if dry_run:
+            if resume is None and name is not None:
+                check_name(settings.runs_dir, name)
             _draw(settings, loaded)
             return
         if resume is None and config is not None:

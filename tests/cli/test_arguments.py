@@ -73,6 +73,15 @@ def test_overrides_may_stand_between_options(orchestrate: Orchestrate, runs) -> 
     assert not runs.exists()
 
 
+def test_a_dry_run_checks_the_name(orchestrate: Orchestrate, runs) -> None:
+    done = orchestrate("up", str(CONFIG), "--dry-run", "--name", "My Run")
+    assert done.returncode == 3 and "is no name for a run" in done.stderr and not runs.exists()
+    (runs / "night").mkdir(parents=True)
+    done = orchestrate("up", str(CONFIG), "--dry-run", "--name", "night")
+    assert done.returncode == 3 and "run night exists already" in done.stderr
+    assert orchestrate("up", str(CONFIG), "--dry-run", "--name", "noon").returncode == 0 and not (runs / "noon").exists()
+
+
 def test_validate_prints_values_with_their_origin(orchestrate: Orchestrate) -> None:
     done = orchestrate("validate", str(CONFIG), "agents.count=6", "--print")
     assert done.returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.names import ADJECTIVES, ANIMALS, create_run_directory, next_number
+from orchestrator.names import ADJECTIVES, ANIMALS, check_name, create_run_directory, next_number
 from protocols.errors import ConfigurationError
 
 
@@ -58,6 +58,8 @@ def test_drawn_names_never_collide(tmp_path: Path) -> None:
 def test_names_that_are_none(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no name for a run"):
         create_run_directory(tmp_path, "ring", name)
+    with pytest.raises(ConfigurationError, match="is no name for a run"):
+        check_name(tmp_path, name)
     assert list(tmp_path.iterdir()) == []
 
 
