@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.limits import Limits, in_ticks
 from env_server.presence import Presence
 from protocols.clock import LogicalClock
 from protocols.faults.deeds import schedule_of
 from protocols.faults.schedule import Schedule
 from protocols.faults.settings import FaultsSettings
+from protocols.limits import Limits, in_ticks
 from protocols.settings import parse_duration
 
 Phase = Literal["training", "evaluation", "checkpoint"]

@@ -1,5 +1,4 @@
-"""Which kind of file one is, so that the file of an experiment is not read as a run's configuration with a dozen misspelt keys, or the other
-way round."""
+"""Which kind of file it is: read as the other kind, a right one would be a page of misspelt keys."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from env_server.limits import Limits
 from orchestrator.run_server.collector import RUN_NODE
 from orchestrator.training_time import VIRTUAL
 from protocols.errors import ResourceError
 from protocols.files import OF_THE_MACHINE, unsealed
+from protocols.limits import Limits
 
 ENVIRONMENT = "env-0"
 FROM_THE_START = -1

@@ -20,7 +20,6 @@ from types import FrameType
 
 from pydantic import ValidationError
 
-from env_server.limits import Limits
 from orchestrator.config import Configuration
 from orchestrator.configuration import digest
 from orchestrator.launch.addresses import is_any, is_foreign
@@ -48,6 +47,7 @@ from protocols.errors import ConfigurationError, ExitCode, MurmurationError, Res
 from protocols.faults.build import schedule_of
 from protocols.keys import KeyPair, remove_keys, write_pair
 from protocols.launch import RUN_SERVER, Carrier, ipc_works
+from protocols.limits import Limits
 from protocols.membership import Membership, MembershipTimeouts
 from protocols.messages import Role
 from protocols.seeds import Stream, generator

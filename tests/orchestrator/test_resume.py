@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from env_server.limits import Limits
 from orchestrator.run_server.resume import go_back
 from protocols.files import sealed
+from protocols.limits import Limits
 
 AGENTS = ["agent-0", "agent-1"]
 TICK = 0.01
