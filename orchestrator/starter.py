@@ -11,6 +11,8 @@ from protocols.errors import ConfigurationError, ResourceError, UsageError
 
 _SCHEMA = re.compile(r"^# yaml-language-server: \$schema=.*\n", re.MULTILINE)
 _NAME = re.compile(r"^name:[ \t]*[^\s#]+", re.MULTILINE)
+_CALLED = re.compile(r"^(name:.*# runs are called )[a-z0-9_-]+?-(?=<)", re.MULTILINE)
+"""the comment beside it"""
 _EXTENDS = re.compile(r"^extends:", re.MULTILINE)
 _RUN_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
 
@@ -66,6 +68,7 @@ def starter_text(base: Path, target: Path) -> str:
         text = "\n".join([*header, resolved_yaml(load(base).configuration)])
     text = _SCHEMA.sub("", text)
     text, found = _NAME.subn(f"name: {run_name(target)}", text, count=1)
+    text = _CALLED.sub(rf"\g<1>{run_name(target)}-", text, count=1)
     if not found:
         text = re.sub(r"^(version:.*\n)", rf"\1name: {run_name(target)}\n", text, count=1, flags=re.MULTILINE)
     return _schema_line(base, target) + text

@@ -88,7 +88,8 @@ def test_init_writes_a_commented_configuration_that_stands_alone(runs: Path) -> 
     assert load(path).configuration.name == "mine"
     first, rest = text.split("\n", 1)
     assert (path.parent / first.partition("$schema=")[2]).resolve() == REPOSITORY / "configs" / "schema.json"
-    assert rest.replace("name: mine", "name: ring") == given.split("\n", 1)[1], "with every comment"
+    assert rest.replace("name: mine", "name: ring").replace("called mine-", "called ring-") == given.split("\n", 1)[1], "with every comment"
+    assert "# runs are called mine-<two words>" in (runs.parent / "mine.yaml").read_text()
     again = orchestrate(runs, "init", "mine")
     assert again.returncode == 3 and "mine.yaml exists already, and is not overwritten" in again.stderr and path.read_text() == text
     (runs.parent / "deep").mkdir()
