@@ -237,7 +237,8 @@ def test_the_memory_measured_is_that_of_the_decoder() -> None:
     """The measure can fail: a list of short names takes more than ten times its bytes, which only the least allowance covers."""
     names = encode(
         msgspec.convert(
-            {"t": "metrics", "step": 0, "episode": 0, "names": ["ab"] * 512}, type=TYPES[[c.__name__ for c in TYPES].index("Metrics")]
+            {"t": "metrics", "step": 0, "episode": 0, "names": ["ab"] * 512, "stamp": 0.0},
+            type=TYPES[[c.__name__ for c in TYPES].index("Metrics")],
         )
     )
     used = memory([bytes(part) for part in names])
