@@ -19,7 +19,7 @@ from math import inf
 import numpy as np
 
 from orchestrator.statistics.aggregates import Aggregate, interquartile_mean
-from orchestrator.statistics.bootstrap import REPEATS, SEED, distribution
+from orchestrator.statistics.bootstrap import REPEATS, SEED, distribution, percentiles
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
 from orchestrator.statistics.table import Floats, Sample
 
@@ -39,8 +39,7 @@ def tolerance(
     """The amount at which `share` (0 < share < 1) of the figure at the least amount is lost; `inf` where no amount that was tried costs so
     much.
 
-    `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups,
-    its ends among these (no interpolation towards infinity); there is none where a group has fewer than `least` runs. No value where the
+    `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups; there is none where a group has fewer than `least` runs. No value where the
     least amount has no runs, or no positive figure of which a share could be lost, or where a group's figure is infinite. `ValueError` for
     amounts that do not ascend.
     """
@@ -62,10 +61,7 @@ def tolerance(
         drawn = np.stack([distribution(sample.strata, aggregate, repeats, (seed, number)) for number, (_, sample) in enumerate(kept)])
         found = _amount(at, drawn, weights, share, higher) if np.isfinite(drawn).all() else np.full(1, np.nan)
         if not np.isnan(found).any():
-            ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-            low = np.quantile(found, ends[0], method="lower")
-            high = np.quantile(found, ends[1], method="higher")
-            interval = (float(low), float(high))
+            interval = percentiles(found, confidence)
     return Estimate(float(value), interval, count, missing=missing, confidence=confidence)
 
 
