@@ -181,7 +181,8 @@ class Runner:
         first, self._heard = self._heard == 0, count
         self.schedule.stopped = True
         if first and self._players:
-            self._view.notice(f"stopping {len(self._players)} running cells: checkpoints ... Press again to stop at once.")
+            running = "1 running cell" if len(self._players) == 1 else f"{len(self._players)} running cells"
+            self._view.notice(f"stopping {running}: checkpoints ... Press again to stop at once.")
         for one in self._players.values():
             one.stop(now=count > 1)
 

@@ -39,9 +39,9 @@ def tolerance(
     """The amount at which `share` (0 < share < 1) of the figure at the least amount is lost; `inf` where no amount that was tried costs so
     much.
 
-    `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups; there is none where a group has fewer than `least` runs. No value where the
-    least amount has no runs, or no positive figure of which a share could be lost, or where a group's figure is infinite. `ValueError` for
-    amounts that do not ascend.
+    `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups;
+    there is none where a group has fewer than `least` runs. No value where the least amount has no runs, or no positive figure of which a
+    share could be lost. `ValueError` for amounts that do not ascend.
     """
     if len(amounts) != len(samples) or any(after <= before for before, after in pairwise(amounts)):
         raise ValueError("give one sample for each amount, and amounts that ascend")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from env_server.contracts import EpisodeRecord
 from env_server.counters import Counters
 from env_server.main import environment_server
 from env_server.server import EPISODES
@@ -90,3 +91,26 @@ def test_every_incarnation_has_episode_numbers_of_its_own(
     server.run()
     assert run_server.first == (incarnation - 1) * EPISODES
     assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it says that it waits"
+
+
+@pytest.mark.timeout(30)
+def test_a_second_evaluation_is_drawn_when_the_first_is_complete(
+    run_server: RunServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "control.json"
+    token.touch(0o600)
+    token.write_text(json.dumps({"token": "secret"}))
+    server = environment_server(NodeStart("test", "env-0", "env", 1, str(tmp_path), *run_server.endpoints, str(token)))
+    drawn: list[int] = []
+    ended: list[EpisodeRecord] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(server.environment, "evaluate", lambda episodes, aligned: drawn.append(episodes))
+        patched.setattr(server.environment, "finished", lambda: [ended.pop()] if ended else [])
+        server._ask_evaluation(1)
+        server._ask_evaluation(2)
+        assert drawn == [1], "whatever ends first of two at a time would be the first one's"
+        for assigned in (False, True):
+            ended.append(EpisodeRecord(1, ("agent-0",), (1.0,), (9,), goals=(0,), evaluation=True, assigned=assigned))
+            server._count()
+        assert drawn == [1, 2]
+    server.run()

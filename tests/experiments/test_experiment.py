@@ -142,7 +142,7 @@ def test_ctrl_c_stops_in_order_a_second_process_is_refused_and_it_goes_on(home: 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "stopping 1 running cells: checkpoints" in output and "go on with: orchestrate experiment" in output
+    assert "stopping 1 running cell: checkpoints" in output and "go on with: orchestrate experiment" in output
     (cell,) = load(experiment).cells
     assert cell.state == "WAITING" and cell.directory is not None
     assert json.loads((cell.directory / "run.json").read_text())["state"] == "STOPPED"
