@@ -158,7 +158,7 @@ class Simulation:
             self.machines[name] = self._machine(name, life)
         script = self._script(name, self.names.index(name) if former is not None else len(self.network.nodes))
         links: LinkModel = Perfect(DELAY)
-        if self.schedule.events:
+        if self.schedule.eventful:
             found = Links(self.schedule, self._fault_seed, name, life)
             links = ScheduledLinks(found, lambda: script.rounds, lambda: len(self.director.done) if self.director else 0, self._began)
         self.network.add(name, script, links)
@@ -167,7 +167,9 @@ class Simulation:
 
     @property
     def _mortal(self) -> bool:
-        return any(event.kind in ("process", "membership") for event in self.schedule.events)
+        drawn = self.configuration.faults.random if self.configuration.faults is not None else None
+        listed = any(event.kind in ("process", "membership") for event in self.schedule.events)
+        return listed or (drawn is not None and drawn.weights.kill > 0)
 
     def _begin_watch(self) -> None:
         """Somebody may die: membership is watched, and the schedule carried out."""
@@ -263,7 +265,7 @@ class Simulation:
             died=self.died,
             episodes=self._episodes(),
             curve=population.curve,
-            notes=[*self.notes, *left_out(self.schedule.events, self._began)],
+            notes=[*self.notes, *left_out((*self.schedule.events, *self.schedule.random_events(network.now)), self._began)],
         )
 
     def _episodes(self) -> Episodes | None:

@@ -86,6 +86,11 @@ class Schedule:
         """Whether any link ever damages a message (the nemesis draws no damage)."""
         return any(event.link is not None and event.link.corrupt is not None for event in self.events)
 
+    @property
+    def eventful(self) -> bool:
+        """Whether anything ever happens, listed or drawn."""
+        return bool(self.events) or next(self.nemesis(), None) is not None
+
     def compiled(self, event: FaultEvent) -> Event:
         """An event that is not in it, asked for by hand, as if it were."""
         return replace(_event(event, self._faults.seed if self._faults is not None else 0, self._agents, self._nodes), asked=event)

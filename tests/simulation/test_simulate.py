@@ -12,10 +12,12 @@ from orchestrator.pictures.disagreement import text_plot, to_svg
 from orchestrator.simulate import Simulation, configured
 from orchestrator.simulated import Outcome, Request
 from protocols.errors import ExitCode
+from protocols.faults.schedule import compile_schedule
 from protocols.simulation.averaging import Point
 from tests.cli.conftest import CONFIG, Orchestrate, orchestrate, runs  # noqa: F401
 
 BAD = "network.links=[{id: bad, delay: {dist: uniform, min: 10ms, max: 50ms}, loss: 0.2, duplicate: {p: 0.1}}]"
+AGENTS = [f"agent-{number}" for number in range(8)]
 PUSHSUM = "exchange.consensus.mode=pushsum"
 FAULTS = (
     "faults={events: [{id: crash, at: {round: 5}, process: {target: agent-2, action: kill, restart_after: 2s}},"
@@ -73,6 +75,18 @@ def test_events_that_are_never_reached_are_named() -> None:
         "not begun, since the simulation was over before: late, never",
         "not ended, since a simulation makes no steps: lossy",
     ]
+
+
+def test_drawn_faults_happen_too_and_those_of_learning_are_named() -> None:
+    faults = "faults={seed: 3, random: {every: 500ms, duration: 400ms, weights: {partition: 1, kill: 2, pause: 1, slow: 1, link: 1}}}"
+    found = outcome(PUSHSUM, faults, "network.links=[{id: long, delay: 100ms}]", agents=8, episodes=0)
+    settings = configured(CONFIG, [faults], Request(agents=8)).faults
+    drawn = compile_schedule(settings, [], AGENTS).random_events(found.seconds)
+    actions = [getattr(event.deed, "action", event.kind) for event in drawn]
+    splits = [event.id for event, action in zip(drawn, actions, strict=True) if action == "partition"]
+    assert found.died == actions.count("kill") > 0 and splits and all(found.lost[f"lost.{name}"] > 0 for name in splits)
+    left = [event.id for event, action in zip(drawn, actions, strict=True) if action in ("pause", "straggler")]
+    assert found.notes[-1] == f"not simulated, since a simulation has no processes and nothing is learnt: {', '.join(left)}"
 
 
 def test_gossip_under_loss_agrees_on_something_else() -> None:
