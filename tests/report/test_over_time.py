@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_panels_that_are_not_drawn_are_told_of(tmp_path: Path) -> None:
     page = report(results(of, directories=dict.fromkeys(range(13), one)), tmp_path / "out")
     text = page.with_name("report.md").read_text()
     assert "The first 12 of 13 panels are drawn" in text[text.index("## Around faults") :]
+
+
+@pytest.mark.parametrize(("clock", "axis"), [("wall", "seconds"), ("logical", "virtual seconds")])
+def test_curves_and_times_to_a_threshold_over_time_say_which_time(tmp_path: Path, clock: str, axis: str) -> None:
+    of = design(curves_over="time", expect=[], report=["curves"])
+    page = report(results(of, directories={0: run(tmp_path / "run", clock)}), tmp_path / "out")
+    text = page.with_name("report.md").read_text()
+    assert f"**return over {axis}: interquartile mean with 95 % band**" in text
+    assert f"| {axis} to 0.600 (reached by) |" in text and f"{axis.capitalize()} to a threshold: median over the runs" in text
+    drawn = ElementTree.parse(tmp_path / "out" / "figures" / "curves-1.svg").getroot()
+    assert axis in {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert unfounded(text, data_of(page)) == []
