@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from protocols.codec import SMALL, Limits  # noqa: E402
 from protocols.errors import CODES  # noqa: E402
 from protocols.messages import AnyMessage, Message  # noqa: E402
-from protocols.transport.guard import GuardOptions  # noqa: E402
+from protocols.transport.sources import GuardOptions  # noqa: E402
 from protocols.ways import WAYS  # noqa: E402
 
 PAGE = ROOT / "docs" / "messages.md"

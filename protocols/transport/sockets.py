@@ -18,7 +18,7 @@ from protocols.errors import AuthenticationError, ResourceError
 from protocols.keys import KeyPair
 from protocols.launch import ipc_works, is_loopback
 from protocols.messages import Channel
-from protocols.transport.guard import GuardOptions
+from protocols.transport.sources import GuardOptions
 from protocols.transport.zap import DOMAIN
 
 

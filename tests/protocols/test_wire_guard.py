@@ -31,7 +31,7 @@ from protocols.messages import (
     Status,
     StopRequest,
 )
-from protocols.transport.guard import GuardOptions, Source, Speaker
+from protocols.transport.sources import GuardOptions, Source, Speaker
 from protocols.ways import WAYS, takes, without_way
 from tests.protocols.bodies import TYPES, plainest
 from tests.protocols.wire_gate import RUN, Gate, entry, ring

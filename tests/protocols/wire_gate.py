@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Any
 
 from protocols.messages import Channel, Message, Propose, Role, RosterEntry
-from protocols.transport.guard import Guard, GuardOptions
+from protocols.transport.guard import Guard
+from protocols.transport.sources import GuardOptions
 
 RUN = "run-1"
 
