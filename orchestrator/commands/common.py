@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.live.view import View
     from orchestrator.runs import Run
 
+_STORE = "experiment.sqlite"
+"""file by which the directory of an experiment is told"""
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -76,6 +78,16 @@ def options(context: typer.Context) -> Options:
     """The global options of this call."""
     found = context.find_object(Options)
     return found if found is not None else Options()
+
+
+def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
+    """Directory of the experiment of that name or path; None where there is none."""
+    return next((directory for directory in (experiments_dir / what, Path(what)) if (directory / _STORE).is_file()), None)
+
+
+def experiment_names(experiments_dir: Path) -> list[str]:
+    """Experiments in that folder."""
+    return sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
 
 
 def examples(*lines: str) -> str:

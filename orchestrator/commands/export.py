@@ -1,4 +1,4 @@
-"""`orchestrate export`: a configuration as files for other people's machinery."""
+"""`orchestrate export`: configurations and experiments as files for other people's machinery."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands import export_marl_eval
 from orchestrator.commands.common import examples, options, print_error, print_json, print_text
 from protocols.errors import UsageError
 
@@ -15,7 +16,9 @@ EPILOG = examples(
     "orchestrate export kubernetes configs/4agents_ring.yaml --image registry.example/murmuration:1",
     "orchestrate export kubernetes configs/4agents_ring.yaml agents.count=16 --image IMAGE --hosts 4 --namespace learning -o night",
 )
-app = typer.Typer(help="Write a configuration as files for machinery that others operate.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Write a configuration, or an experiment, as files for programs of others.", no_args_is_help=True, rich_markup_mode=None
+)
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LONGEST = 40
 
@@ -23,13 +26,8 @@ _LONGEST = 40
 def register(parent: typer.Typer) -> None:
     """Add the commands."""
     app.command("kubernetes", epilog=EPILOG)(kubernetes)
+    export_marl_eval.register(app)
     parent.add_typer(app, name="export")
-
-
-@app.callback()
-def _export() -> None:
-    # Keeps `kubernetes` a command of its own, though it is the only one.
-    pass
 
 
 def kubernetes(

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Options, examples, options, print_error, print_json, print_text
+from orchestrator.commands.common import (
+    Options,
+    examples,
+    experiment_directory,
+    experiment_names,
+    options,
+    print_error,
+    print_json,
+    print_text,
+)
 from protocols.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -15,8 +24,6 @@ EPILOG = examples(
     "orchestrate report night --open",
     "orchestrate report experiments/delay_sweep -o ~/paper/delay_sweep",
 )
-_STORE = "experiment.sqlite"
-"""file by which the directory of an experiment is told"""
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +64,7 @@ def report(
 
 
 def _write(settings: Options, what: str | None, out: Path | None, experiments_dir: Path) -> tuple[Path, str]:
-    directory = _experiment(what, experiments_dir) if what is not None else None
+    directory = experiment_directory(what, experiments_dir) if what is not None else None
     if directory is not None:
         from orchestrator import report
         from orchestrator.experiments.results import load
@@ -68,13 +75,8 @@ def _write(settings: Options, what: str | None, out: Path | None, experiments_di
     try:
         run = settings.find(what)
     except UsageError as error:
-        names = sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
+        names = experiment_names(experiments_dir)
         if what is None or not names:
             raise
         raise UsageError(f"{error}; experiments in {experiments_dir}/: {', '.join(names)}") from None
     return report.run_report(run.directory, out or run.directory), "run"
-
-
-def _experiment(what: str, experiments_dir: Path) -> Path | None:
-    """Its directory, by name or path."""
-    return next((directory for directory in (experiments_dir / what, Path(what)) if (directory / _STORE).is_file()), None)

@@ -64,14 +64,16 @@ class Results:
         return sum(cell.state == state for cell in self.cells)
 
 
-def load(directory: Path) -> Results:
-    """Read an experiment from its directory: at any time, also while it runs. `UsageError` when there is none."""
+def load(directory: Path, over_time: bool | None = None) -> Results:
+    """Read an experiment from its directory: at any time, also while it runs. `over_time`: whether curves are over time, in the place of
+    what the file says. `UsageError` when there is none."""
     with Store(directory) as store:
         plan, records = store.plan(), store.records()
         design = Design.model_validate_json(json.dumps(store.meta("design")), strict=True)
     cells = tuple(_result(directory, planned, records[planned.identity]) for planned in plan)
     rows: list[Row] = []
-    simulated, by_time = design.with_ == "simulate", design.curves_over == "time"
+    simulated = design.with_ == "simulate"
+    by_time = design.curves_over == "time" if over_time is None else over_time
     for cell in cells:
         if cell.state == "DONE" and cell.directory is not None:
             rows += measured(cell.directory, design.measure, cell.factors, cell.seed, simulated, by_time)

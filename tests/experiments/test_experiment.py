@@ -71,6 +71,19 @@ def test_a_simulated_experiment_goes_on_where_it_was(home: Path, simulated: Path
     assert {cell["state"] for cell in cells} == {"DONE"} and all("--agents" in cell["command"] for cell in cells)
 
 
+def test_it_is_exported_for_marl_eval(home: Path, simulated: Path) -> None:
+    call(home, "experiment", str(simulated))
+    named = ("simulated", "--metric", "disagreement", "--points", "7")
+    assert "which factor is the algorithm? --algorithm topology or agents" in str(call(home, "export", "marl-eval", *named).exception)
+    done = call(home, "export", "marl-eval", *named, "--algorithm", "topology")
+    file = home / "experiments" / "simulated" / "marl_eval.json"
+    assert done.exit_code == 0 and done.output.startswith(f"{file}: 8 runs, disagreement, steps "), done.output
+    found = json.loads(file.read_text())["simulation"]
+    assert {task: set(methods) for task, methods in found.items()} == {f"agents={number}": {"ring", "complete"} for number in (4, 12)}
+    assert set(found["agents=12"]["ring"]) == {"seed_0", "seed_1"}
+    assert "no experiment simulate in" in str(call(home, "export", "marl-eval", "simulate").exception)
+
+
 def test_a_command_repeats_its_cell(home: Path, simulated: Path) -> None:
     import shlex
 
