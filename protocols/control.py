@@ -64,6 +64,8 @@ class NodeControl:
         """the run went on without this node, which comes back into it; known after `join`"""
         self.checkpoint = -1
         """under the logical clock: the tick whose checkpoint everybody goes on from, -1 for none"""
+        self.trained, self.training = 0.0, False
+        """seconds of training of the run when it was joined, those before interruptions too; whether they went on then"""
         self._start = start
         self._transport = transport
         self._endpoint = endpoint
@@ -89,6 +91,7 @@ class NodeControl:
             for received in self._transport.receive(min(again, deadline) - now):
                 if isinstance(received.message, Welcome):
                     self.rejoin, self.checkpoint = received.message.rejoin, received.message.checkpoint
+                    self.trained, self.training = received.message.trained, received.message.training
                     configuration = json.loads(received.arrays["config"].tobytes())
                 else:
                     self.receive(received)

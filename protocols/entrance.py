@@ -41,4 +41,5 @@ def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
     endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
     control = NodeControl(start, transport, endpoint)
     configuration = control.join()
-    return Entrance(start, transport, control, configuration, inject(transport, start, configuration))
+    shim = inject(transport, start, configuration, control.trained, control.training)
+    return Entrance(start, transport, control, configuration, shim)

@@ -78,10 +78,13 @@ class Hello(Message):
 
 class Welcome(Message):
     """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON). `rejoin`: the run went on without
-    this node, which comes back into it. `checkpoint`: under the logical clock, the tick whose checkpoint to go on from (-1: none)."""
+    this node, which comes back into it. `checkpoint`: under the logical clock, the tick whose checkpoint to go on from (-1: none).
+    `trained`: seconds of training so far, those before interruptions too; `training`: they go on."""
 
     rejoin: bool = False
     checkpoint: Identity = -1
+    trained: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    training: bool = False
     digest: Digest = ""
     directory: Annotated[str, Meta(max_length=1024)] = ""
 

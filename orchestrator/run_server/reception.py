@@ -120,6 +120,8 @@ class Reception:
             directory=str(files.directory),
             rejoin=src in self._nodes.returned,
             checkpoint=self._view.checkpoint,
+            trained=self._view.progress.seconds(now),
+            training=self._view.phase in ("training", "evaluation"),
         )
         self._transport.try_send("ctl", src, welcome, {"config": self._configuration} if takes_part else None)
         self.newcomers |= takes_part

@@ -65,8 +65,11 @@ def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[s
     return transport.inject(links, recorder_of(configuration, start, wall=True), time.monotonic() - elapsed)
 
 
-def inject(transport: Transport, start: NodeStart, configuration: Mapping[str, Any]) -> Shim[Destination] | None:
-    """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none."""
+def inject(
+    transport: Transport, start: NodeStart, configuration: Mapping[str, Any], trained: float = 0.0, training: bool = False
+) -> Shim[Destination] | None:
+    """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none. `trained`: seconds of
+    training so far, without those in which the run was interrupted; `training`: they go on, else they will with `Shim.start`."""
     if configuration["clock"] != "wall":
         return None
     past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else Past()
@@ -75,6 +78,5 @@ def inject(transport: Transport, start: NodeStart, configuration: Mapping[str, A
         return None
     if schedule_of(configuration).damages:
         transport.guard.expect_damage()
-    # Training began in an earlier life of this process: its age is that of the run, not of the process.
-    origin = None if past.origin is None else time.monotonic() - (time.time() - past.origin)
-    return transport.inject(links, recorder_of(configuration, start, wall=True), origin)
+    origin = time.monotonic() - trained if training else None
+    return transport.inject(links, recorder_of(configuration, start, wall=True), origin, trained)

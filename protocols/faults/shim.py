@@ -29,15 +29,18 @@ HELD = 256 * 2**20
 
 
 class Shim(Generic[D]):
-    """See the module. `D` is what the transport sends to; `origin` is the monotonic time at which training began, None before it."""
+    """See the module. `D` is what the transport sends to; `origin` is the monotonic time at which training began, had it never been
+    interrupted, and None while it does not go on; `before`: seconds that the run was trained before it was interrupted."""
 
     def __init__(
-        self, links: Links, counters: Counter[str], recorder: Recorder | None = None, origin: float | None = None, capacity: int = HELD
-    ) -> None:
+        self, links: Links, counters: Counter[str], recorder: Recorder | None = None, origin: float | None = None,
+        before: float = 0.0, capacity: int = HELD,
+    ) -> None:  # fmt: skip
         self.links = links
         self._counters = counters
         self._recorder = recorder
         self._origin = origin
+        self._before = before
         self._capacity = capacity
         self._lock = threading.Lock()
         self._held: list[tuple[float, int, D, list[Buffer], tuple[str, str], int]] = []
@@ -50,10 +53,10 @@ class Shim(Generic[D]):
     # --- how far the run is -----------------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Training begins now, unless it has begun already (for a node that came back)."""
+        """Training begins now, or goes on after an interruption, unless it did already (for a node that came back)."""
         with self._lock:
             if self._origin is None:
-                self._origin = now
+                self._origin = now - self._before
                 if self._recorder is not None:
                     self._recorder.start()
 

@@ -1,6 +1,6 @@
 """What the links of one node did, written down: lines of `nodes/NAME/faults.jsonl` beside those of other faults.
 
-    {"what": "start", ...}                         training began: the origin of `time`
+    {"what": "start", ...}                         training began, or went on after an interruption
     {"what": "on" | "off", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
                                                    and "event", as in a configuration, where it was asked for by hand
     {"what": "links", "period", "links": {"peer agent-1": {"sent", "delivered", "lost", "bytes", "duplicated", "reordered", "corrupted",
@@ -171,8 +171,6 @@ class Recorder:
 class Past:
     """What earlier incarnations of a node have written."""
 
-    origin: float | None = None
-    """unix time at which training began"""
     begun: dict[str, Reached] = field(default_factory=dict)
     """events of the links to how far the run was when they began"""
     ended: list[str] = field(default_factory=list)
@@ -196,11 +194,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_past(directory: Path, kinds: Sequence[str]) -> Past:
-    """What a restarted process must know: since when there is training, and which events of these kinds began and ended before."""
+    """What a restarted process must know: which events of these kinds began and ended before."""
     past = Past()
     for line in read_lines(directory / FILE):
-        if line.get("what") == "start" and past.origin is None and "t" in line:
-            past.origin = float(line["t"])
         if line.get("kind") in kinds and line.get("what") == "on":
             past.begun.setdefault(str(line["id"]), Reached(**{name: line.get(name, 0) for name in ("time", "step", "episode", "round")}))
         elif line.get("kind") in kinds and line.get("what") == "off":

@@ -165,19 +165,23 @@ class Transport:
             self._loop.call_every(seconds, callback)
 
     @overload
-    def inject(self, links: Links, recorder: Recorder | None = None, origin: float | None = None) -> Shim[Destination]: ...
+    def inject(
+        self, links: Links, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0
+    ) -> Shim[Destination]: ...
 
     @overload
-    def inject(self, links: None, recorder: Recorder | None = None, origin: float | None = None) -> None: ...
+    def inject(self, links: None, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0) -> None: ...
 
-    def inject(self, links: Links | None, recorder: Recorder | None = None, origin: float | None = None) -> Shim[Destination] | None:
-        """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` is the monotonic time
-        at which training began, if it has. What is returned must be told how far the run is."""
+    def inject(
+        self, links: Links | None, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0
+    ) -> Shim[Destination] | None:
+        """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` and `before` are those
+        of `Shim`. What is returned must be told how far the run is."""
         with self._driving():
             known = self._loop.shim
             if known is not None:
                 self.counters["tx.dropped"] += known.close()
-            self._loop.shim = None if links is None else Shim(links, self.counters, recorder, origin)
+            self._loop.shim = None if links is None else Shim(links, self.counters, recorder, origin, before)
             return self._loop.shim
 
     @property
