@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from math import isfinite
 from pathlib import Path
 
 from orchestrator.config import Configuration
@@ -50,6 +51,15 @@ class Entry:
         if self.deed is not None:
             return self.deed.to_json()
         return LinkOrder(self.asked, self.since).to_json() if self.asked is not None else ""
+
+    def end_of(self, since: Reached) -> Moment | None:
+        """Where it ends, having begun when the run was so far; None: when it is healed. In the unit of the beginning a length counts from
+        the place that was asked for, not from where it was noticed."""
+        if self.lasts is None:
+            return self.stop
+        unit = self.lasts.unit
+        began = self.start.value if unit == self.start.unit and isfinite(self.start.value) else since.of(unit)
+        return Moment(unit, began + self.lasts.value)
 
     def concerns(self, node: str) -> bool:
         """Whether the order is for that node: everybody has links."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orchestrator.run_server.fault_memory import STILL
 from protocols.faults.deed import LETHAL
 from protocols.faults.schedule import LINK_KINDS
 
-_STILL = ("process.pause", "process.hang")
 _NOTICED = ("node.suspect", "node.dead", "node.left", "node.stuck", "node.lost", "node.restart")
 Spans = dict[str, list[tuple[float, float]]]
 """by node: (begin, end), apart and ascending"""
@@ -113,7 +113,7 @@ def away_of(events: Sequence[Mapping[str, Any]], records: Sequence[FaultRecord],
     for node, begun in since.items():
         spans[node].append((begun, stopped))
     for record in records:
-        if record.kind in _STILL:
+        if record.kind in STILL:
             spans[record.node].append((record.begin, min(stopped, record.end if record.end is not None else stopped)))
     return {node: _union(found) for node, found in spans.items()}
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import inf, isfinite
+from dataclasses import replace
 from typing import Any, Literal
 
+from orchestrator.run_server.fault_memory import STILL, remember
 from orchestrator.run_server.fault_plan import Entry, Plan, free_id
-from orchestrator.run_server.nodes import Nodes
+from orchestrator.run_server.fault_view import active, following, lasting
+from orchestrator.run_server.nodes import ENVIRONMENT, Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
+from orchestrator.run_server.standstill import Standstill, Stopped
 from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
 from protocols.faults.deed import LETHAL, MOMENTARY, Deed
 from protocols.faults.log import FILE, FaultLog, read
@@ -29,18 +31,6 @@ from protocols.membership import Member, State
 logger = logging.getLogger(__name__)
 _LOOK = 0.2
 """seconds between two looks into the nodes' logs"""
-_AGAIN = (0.0, 0.5, 1.0)
-"""seconds after which SIGCONT is sent (again): it does no harm"""
-
-
-@dataclass
-class _Stopped:
-    """A process that stands still by a signal, or hangs, until `until`."""
-
-    incarnation: int
-    fault: str
-    kind: str
-    until: Moment | None
 
 
 class FaultScheduler:
@@ -63,14 +53,21 @@ class FaultScheduler:
         self._log = FaultLog(view.files.directory / "nodes" / "run", "run", int(view.files.state.get("segment") or 1))
         self._offsets: dict[str, int] = {}
         self._look_due = 0.0
-        self._stopped: dict[str, _Stopped] = {}
-        self._continue: list[tuple[float, str, int]] = []
+        self._still = Standstill(nodes.signal)
         self._deaths: dict[tuple[str, int], str] = {}
         """(node, incarnation) to the id of the fault that ends it"""
         self._returns: dict[str, Moment] = {}
         """nodes that are away to where in the run they come back"""
         self._away: dict[str, str] = {}
         """nodes whose absence is planned to the fault that planned it"""
+        self._let_go: set[str] = set()
+        """faults that a person has ended: nodes that were away then have to hear of it"""
+        self._before: set[str] = set()
+        """faults that were asked for before the run was interrupted"""
+        self._order_again: list[Entry] = []
+        """what lasted when the run was interrupted, until training goes on"""
+        if int(view.files.state.get("segment") or 1) > 1:
+            self._recall()
 
     # --- every turn ---------------------------------------------------------------------------------------------------------------
 
@@ -84,6 +81,10 @@ class FaultScheduler:
             self._view.faults = self._snapshot(reached)
             return
         if training:
+            for entry in self._order_again:
+                for target in entry.targets:
+                    self._commands.give(target, self._nodes.processes[target].start.incarnation, "fault", now, entry.order())
+            self._order_again.clear()
             for unit, value in self._heal_from.items():
                 if not self.closed and reached.of(unit) >= value:
                     self.closed = f"all faults end at {unit} {value:g} (faults.heal_before_end)"
@@ -100,16 +101,14 @@ class FaultScheduler:
         for entry in self.entries:
             if entry.begun and not entry.ended and entry.until is not None and self._past(entry.until, reached):
                 self._end(entry, now)
-        for node, stopped in list(self._stopped.items()):
+        for stopped in self._still.held:
             if stopped.until is not None and self._past(stopped.until, reached):
-                self._release(node, now)
+                self._release(stopped, now)
         for node, back in list(self._returns.items()):
             if self._past(back, reached):
                 del self._returns[node]
                 self._view.supervisor.bring_back(node, now)
-        for due, node, incarnation in [item for item in self._continue if item[0] <= now]:
-            self._continue.remove((due, node, incarnation))
-            self._nodes.signal(node, incarnation, "cont")
+        self._still.tick(now)
         self._view.faults = self._snapshot(reached)
 
     def begin(self, entry: Entry, now: float) -> None:
@@ -118,7 +117,7 @@ class FaultScheduler:
             self.entries.append(entry)
         reached = entry.since = self._reached(now)
         entry.begun = True
-        entry.until = self._end_of(entry, reached)
+        entry.until = entry.end_of(reached)
         if entry.deed is None:
             self._note("begin", entry.id, entry.kind, ", ".join(entry.targets) or "links", reached)
             for member in self._members() if entry.asked is not None else ():
@@ -137,50 +136,30 @@ class FaultScheduler:
 
     def next_id(self) -> str:
         """An id that no fault of this run has or had."""
-        return free_id(self._log.begun | {entry.id for entry in self.entries})
+        return free_id(self._log.begun | self._before | {entry.id for entry in self.entries})
 
     def reached(self, now: float) -> Reached:
         """How far the run is."""
         return self._reached(now)
 
     def on(self) -> list[dict[str, Any]]:
-        """What lasts now, by hand or by the schedule: id, kind, targets, `since` (how far the run was), where it will end (`until`, if that
-        is known), and whether it is `by_hand`."""
-        lasting = {entry.id: entry for entry in self.entries if entry.begun and not entry.ended}
-        found = [(entry, entry.targets, entry.until) for entry in lasting.values()]
-        ids = {entry.id: entry for entry in self.entries}
-        for node, stopped in self._stopped.items():
-            if stopped.fault in ids and stopped.fault not in lasting:
-                found.append((ids[stopped.fault], (node,), stopped.until))
-        found += [(ids[fault], (node,), self._returns.get(node)) for node, fault in self._away.items() if fault in ids]
-        return [
-            {
-                "id": entry.id,
-                "kind": entry.kind,
-                "targets": list(targets),
-                "since": vars(entry.since),
-                "until": None if until is None else vars(until),
-                "by_hand": entry.asked is not None,
-            }
-            for entry, targets, until in found
-        ]
+        """What lasts now, by hand or by the schedule: see `fault_view.lasting`."""
+        return lasting(self.entries, self._still.held, {node: (why, self._returns.get(node)) for node, why in self._away.items()})
 
     def release(self, node: str, now: float) -> None:
         """Let a node go on that stands still, if it does."""
-        if node in self._stopped:
-            self._release(node, now)
+        for stopped in self._still.of(node):
+            self._release(stopped, now)
 
     def heal_by_hand(self, fault: str, now: float) -> list[str]:
         """End one fault, or all (`*`), as `heal` does, and have those back who are away by them; the ids of what ends by it."""
         ended = sorted({one["id"] for one in self.on() if fault in ("*", one["id"])})
+        self._let_go.update(ended)
         self.heal(now, fault)
-        for node in [node for node, why in self._away.items() if fault in ("*", why)]:
-            self._returns.pop(node, None)
-            self._view.supervisor.hasten(node, now)
         return ended
 
     def heal(self, now: float, fault: str = "*") -> None:
-        """End one fault, or all; what has not begun never will where all are healed."""
+        """End one fault, or all, and have those back who are away by them; what has not begun never will where all are healed."""
         if fault == "*":
             self._healed = True
         for entry in self.entries:
@@ -188,12 +167,12 @@ class FaultScheduler:
                 if entry.begun and not entry.ended:
                     self._end(entry, now)
                 entry.begun = entry.ended = True
-        for node in [node for node, stopped in self._stopped.items() if fault in ("*", stopped.fault)]:
-            self._release(node, now)
-        if fault == "*":
-            for node in self._returns:
-                self._view.supervisor.bring_back(node, now)
-            self._returns.clear()
+        for stopped in self._still.held:
+            if fault in ("*", stopped.fault):
+                self._release(stopped, now)
+        for node in [node for node, why in self._away.items() if fault in ("*", why)]:
+            self._returns.pop(node, None)
+            self._view.supervisor.hasten(node, now)
         for member in self._members():
             self._commands.give(member.name, member.incarnation, "heal", now, fault)
 
@@ -203,24 +182,31 @@ class FaultScheduler:
 
     def release_all(self, now: float) -> None:
         """The run ends: whoever stands still must hear of it."""
-        for node in list(self._stopped):
-            self._release(node, now)
-        for _, node, incarnation in self._continue:
-            self._nodes.signal(node, incarnation, "cont")
+        for stopped in self._still.held:
+            self._release(stopped, now)
+        self._still.let_all_go()
 
     def alive(self, node: str, incarnation: int, now: float) -> None:
-        """A node is (back) in the run: it gets the orders that still hold."""
+        """A node is (back) in the run: it hears what ended while it was away, which its own log does not say, and gets the orders that
+        still hold."""
         self._away.pop(node, None)
-        for entry in self.entries if not self._looks_on else ():
-            lasts = entry.begun and not entry.ended and self._ours(entry)
-            if lasts and entry.concerns(node) and (order := entry.order()):
+        if self._looks_on:
+            return
+        if self._healed:
+            self._commands.give(node, incarnation, "heal", now, "*")
+        for entry in self.entries:
+            if not entry.concerns(node):
+                continue
+            if entry.ended and not self._healed and (entry.id in self._let_go or (entry.deed is not None and entry.kind not in MOMENTARY)):
+                self._commands.give(node, incarnation, "heal", now, entry.id)
+            elif entry.begun and not entry.ended and self._ours(entry) and (order := entry.order()):
                 self._commands.give(node, incarnation, "fault", now, order)
 
     def fate(self, node: str, incarnation: int, code: int, now: float) -> Decision | None:
         """What becomes of a process that ended; None where no fault says anything about it."""
-        stopped = self._stopped.pop(node, None)
-        if stopped is not None and stopped.fault in self._log.begun:  # it will not go on any more
-            self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
+        for stopped in self._still.forget(node):  # it will not go on any more
+            if stopped.fault in self._log.begun:
+                self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
         self._read_log(node, self._reached(now))
         fault = self._deaths.pop((node, incarnation), None)
         if fault is None and self._looks_on:  # lives are counted otherwise there
@@ -232,7 +218,7 @@ class FaultScheduler:
             return self._replace(node, what, now)
         decision: Decision | None = None
         if isinstance(what, Process) and what.restart_after is not None:
-            decision = supervisor.planned(node, what.restart_after, now)
+            decision = supervisor.planned(node, 0.0 if self.closed else what.restart_after, now)
         elif isinstance(what, Membership) and what.return_after is not None and code == 0:
             away = moment(what.return_after)
             if self.closed:
@@ -266,8 +252,7 @@ class FaultScheduler:
         if isinstance(what, Process) and what.action in ("kill", "term", "pause"):
             self._note("begin", entry.id, entry.kind, node, reached)
             if what.action == "pause":
-                self._stopped[node] = _Stopped(incarnation, entry.id, entry.kind, entry.until)
-                self._nodes.signal(node, incarnation, "stop")
+                self._still.stop(Stopped(node, incarnation, entry.id, entry.kind, entry.until))
             else:
                 self._deaths[node, incarnation] = entry.id
                 self._nodes.signal(node, incarnation, "kill" if what.action == "kill" else "term")
@@ -285,20 +270,34 @@ class FaultScheduler:
         for member in hear:
             self._commands.give(member.name, member.incarnation, "heal", now, entry.id)
 
-    def _end_of(self, entry: Entry, reached: Reached) -> Moment | None:
-        """In the unit of the beginning a length counts from the place that was asked for, not from where it was noticed."""
-        if entry.lasts is None:
-            return entry.stop
-        unit = entry.lasts.unit
-        began = entry.start.value if unit == entry.start.unit and isfinite(entry.start.value) else reached.of(unit)
-        return Moment(unit, began + entry.lasts.value)
-
-    def _release(self, node: str, now: float) -> None:
-        stopped = self._stopped.pop(node)
-        self._continue += [(now + again, node, stopped.incarnation) for again in _AGAIN]
+    def _release(self, stopped: Stopped, now: float) -> None:
+        self._still.release(stopped, now)
         if stopped.fault not in self._log.begun:
             return  # the node began it itself, and will say that it is over
-        self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
+        self._note("end", stopped.fault, stopped.kind, stopped.node, self._reached(now))
+
+    # --- after an interruption ----------------------------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """What has begun before the run was interrupted begins no more, and what lasted goes on: at the nodes that know of it by their own
+        logs, or by an order. What no process goes on with is over."""
+        configuration, before = self._view.configuration, replace(self._reached(0.0))
+        memory = remember(self._view.files.directory, [*configuration.agent_names(), ENVIRONMENT])
+        self._offsets.update(memory.offsets)
+        self._before = memory.asked
+        drawn = set()
+        while not self._looks_on and self._next_drawn is not None and self._next_drawn.start.value <= before.time:
+            drawn.add(self._next_drawn.id)
+            self.entries.append(self._next_drawn)
+            self._next_drawn = next(self._drawn, None)
+        for entry in self.entries:
+            memory.settle(entry, before, not self._looks_on and entry.start.unit == "time")
+        if self._looks_on:
+            return
+        ordered = [entry for entry in self.entries if entry.id in drawn and entry.deed is not None]
+        for fault, node, kind in memory.left(memory.asked | {entry.id for entry in ordered}):
+            self._log.write("end", fault, kind, target=node, **vars(before))
+        self._order_again = [entry for entry in ordered if not entry.ended]
 
     # --- what nodes say -----------------------------------------------------------------------------------------------------------
 
@@ -330,15 +329,14 @@ class FaultScheduler:
             return
         if kind in LETHAL:
             self._deaths[node, incarnation] = fault
-        elif kind in ("process.pause", "process.hang"):
-            until = None if entry is None else self._end_of(entry, reached)
-            self._stopped[node] = _Stopped(incarnation, fault, kind, until)
+        elif kind in STILL:
+            until = None if entry is None else entry.end_of(reached)
+            self._still.note(Stopped(node, incarnation, fault, kind, until))
 
     def _over(self, node: str, fault: str, entry: Entry | None) -> None:
         """A node has ended something by itself: a pause or hang that nobody has to end any more, or one target's part of a fault."""
-        stopped = self._stopped.get(node)
-        if stopped is not None and stopped.fault == fault and stopped.kind == "process.hang":
-            del self._stopped[node]
+        if any(stopped.fault == fault and stopped.kind == "process.hang" for stopped in self._still.of(node)):
+            self._still.forget(node, fault)
         if entry is not None and entry.deed is not None:
             entry.ended |= len(entry.targets) == 1
 
@@ -357,19 +355,8 @@ class FaultScheduler:
         self._view.events.record(severity, code, text, node, fields={"fault": fault, "kind": kind})
 
     def _snapshot(self, reached: Reached) -> dict[str, Any]:
-        active = [entry.text() for entry in self.entries if entry.begun and not entry.ended]
-        active += [f"{stopped.fault}: {stopped.kind} {node}" for node, stopped in self._stopped.items()]
-        coming = [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
-        following = min(coming, key=lambda entry: self._seconds_to(entry.start, reached), default=None) if not self._healed else None
-        words = "" if following is None else f"{following.text()} at {following.start.unit} {following.start.value:g}"
-        return {"active": active, "next": words, "on": self.on()}
-
-    def _seconds_to(self, start: Moment, reached: Reached) -> float:
-        """By the pace so far."""
-        if start.unit == "time":
-            return start.value - reached.time
-        done = reached.of(start.unit)
-        return (start.value - done) * reached.time / done if done > 0 else inf
+        coming = [] if self._healed else [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
+        return {"active": active(self.entries, self._still.held), "next": following(coming, reached), "on": self.on()}
 
     # --- where the run is -----------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,77 @@
+"""What a run that was interrupted must know of its faults: which have begun, and which of them still last."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.run_server.fault_plan import Entry
+from protocols.faults.deed import LETHAL, MOMENTARY
+from protocols.faults.log import FILE, read
+from protocols.faults.moments import UNITS, Reached
+from protocols.faults.schedule import LINK_KINDS
+from protocols.launch import RUN_SERVER
+
+STILL = ("process.pause", "process.hang")
+"""kinds of a process that stands still"""
+
+
+@dataclass
+class Memory:
+    """What the logs of the run's former segments say. Nodes by name; for what links do, the run server."""
+
+    begun: dict[str, Reached] = field(default_factory=dict)
+    """by fault, how far the run was"""
+    unfinished: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(fault, node) to its kind, where it has begun and not ended"""
+    ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """by fault, the nodes that it has let go"""
+    asked: set[str] = field(default_factory=set)
+    """faults that were asked for by hand"""
+    offsets: dict[str, int] = field(default_factory=dict)
+    """by node, how far its log was read"""
+
+    def settle(self, entry: Entry, before: Reached, timed: bool) -> None:
+        """Bring an entry to where it was when the run had come as far as `before`. `timed`: it is begun by its time, by the run server."""
+        since = self.begun.get(entry.id)
+        if since is None:
+            if timed and before.past(entry.start):
+                entry.begun = entry.ended = True  # it found nobody
+            return
+        entry.begun, entry.since = True, since
+        entry.until = entry.end_of(since)
+        targets = {RUN_SERVER} if entry.deed is None else set(entry.targets)
+        past = entry.until is not None and before.past(entry.until)
+        entry.ended = entry.kind in MOMENTARY or past or self.ended[entry.id] >= targets
+
+    def left(self, alone: Collection[str]) -> list[tuple[str, str, str]]:
+        """(fault, node, kind) of what ended with the processes: they stood still, or the fault is one of `alone`, which no process goes
+        on with by itself."""
+        return [
+            (fault, node, kind)
+            for (fault, node), kind in self.unfinished.items()
+            if kind in STILL or (fault in alone and kind not in LETHAL)
+        ]
+
+
+def remember(directory: Path, nodes: Iterable[str]) -> Memory:
+    """Read the logs of the run server and of these nodes."""
+    memory = Memory()
+    for log in (RUN_SERVER, *nodes):
+        for line in read(directory / "nodes" / log / FILE):
+            memory.offsets[log] = int(line["_end"])
+            fault, what, kind = str(line.get("id")), line.get("what"), str(line.get("kind"))
+            node = RUN_SERVER if kind in LINK_KINDS else str(line.get("target") or log)
+            if kind in LINK_KINDS and log != RUN_SERVER:
+                continue  # every node says so, and the run server too
+            if what == "asked":
+                memory.asked.add(fault)
+            elif what == "begin":
+                memory.begun.setdefault(fault, Reached(**{unit: float(line.get(unit, 0.0)) for unit in UNITS}))
+                memory.unfinished[fault, node] = kind
+            elif what == "end":
+                memory.unfinished.pop((fault, node), None)
+                memory.ended[fault].add(node)
+    return memory
