@@ -5,6 +5,7 @@ Under `clock: logical` they are virtual; speeds and other figures of the machine
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -22,20 +23,60 @@ def is_logical(directory: Path) -> bool:
     return runs.read_json(directory / "config.json").get("clock") == "logical"
 
 
-def training_began(directory: Path) -> float:
-    """Unix seconds at which all nodes were up; 0 under the logical clock, whose times begin there."""
+@dataclass(frozen=True)
+class TrainingTime:
+    """Seconds of training, from the times that stand in a run's files. `zero`: Unix seconds at which all nodes were up; 0 under the logical
+    clock, whose times begin there. `gaps`: spans in which the run was interrupted, ascending; they don't count."""
+
+    zero: float
+    gaps: tuple[tuple[float, float], ...] = ()
+
+    def of(self, time: float) -> float:
+        """Seconds of training at that time; negative before there was any."""
+        return self.without_gaps(time) - self.zero
+
+    def without_gaps(self, time: float) -> float:
+        """The time, had the run never been interrupted: what lies in a gap is where the gap begins."""
+        return time - sum(min(time, end) - begin for begin, end in self.gaps if time > begin)
+
+    def with_gaps(self, time: float) -> float:
+        """The inverse of `without_gaps`."""
+        for begin, end in self.gaps:
+            if time > begin:
+                time += end - begin
+        return time
+
+
+def training_time(directory: Path) -> TrainingTime:
+    """Of a run. An interruption lasts from where training had come, as the run server has kept it, to where all nodes are up again."""
     if is_logical(directory):
-        return 0.0
+        return TrainingTime(0.0)
+    zero = began = trained = last = 0.0
+    stopped: float | None = None
+    gaps: list[tuple[float, float]] = []
     for event in read_lines(directory / "events.jsonl"):
-        if event.get("code") == "run.running" and (time := runs.parse_time(event.get("t"))) is not None:
-            return time.timestamp()
-    return 0.0
+        if (parsed := runs.parse_time(event.get("t"))) is None:
+            continue
+        code, time = event.get("code"), parsed.timestamp()
+        if code == "run.running":
+            if not zero:
+                zero = time
+            elif stopped is not None:
+                gaps.append((stopped, time))
+            began, stopped = time, None
+        elif code == "run.resumed" and zero and stopped is None:
+            kept = (event.get("fields") or {}).get("trained")
+            # Events of earlier versions don't tell how long there was training: it ended with the last that is known of it.
+            stopped = min(last, began + kept - trained) if isinstance(kept, (int, float)) else last
+            trained = kept if isinstance(kept, (int, float)) else trained
+        last = time
+    return TrainingTime(zero, tuple(gaps))
 
 
-def over_time(points: list[Point], zero: float) -> Curve | None:
-    """A figure over seconds since training began, `zero`; what was measured before that is left out, and under the logical clock (`zero`
-    is 0) what has no virtual time."""
-    until = inf if zero else VIRTUAL
-    ordered = sorted((point for point in points if zero <= point.time < until), key=lambda one: one.time)
-    values = {point.time - zero: point.value for point in ordered}
+def over_time(points: list[Point], time: TrainingTime) -> Curve | None:
+    """A figure over seconds of training; what was measured before it began is left out, and under the logical clock what has no virtual
+    time."""
+    until = inf if time.zero else VIRTUAL
+    ordered = sorted((point for point in points if time.zero <= point.time < until), key=lambda one: one.time)
+    values = {time.of(point.time): point.value for point in ordered}
     return Curve(list(values), list(values.values())) if values else None  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from orchestrator.run_server.fault_report import BEFORE
 from orchestrator.show import read_series
 from orchestrator.statistics.bands import Around, Window, around
 from orchestrator.statistics.table import Curve, Runs
-from orchestrator.training_time import is_logical, over_time, training_began
+from orchestrator.training_time import is_logical, over_time, training_time
 
 SPEED = Measure(metric="steps_per_second")
 """what is compared around faults beside the measures; it has no virtual time"""
@@ -39,7 +39,7 @@ def faults_section(analysis: Analysis) -> tuple[Section | None, dict[str, Any]]:
             logical = is_logical(directory)
             measured = _measured(analysis, directory)
             figure, points = disagreement(read_series(directory))
-            far = over_time(points, training_began(directory))
+            far = over_time(points, training_time(directory))
             last = max((curve.end for curve in (*measured.values(), far) if curve is not None), default=0.0)
             spans = [fault.window(last) for fault in here]
             windows.setdefault(group.label, {})[directory.name] = spans

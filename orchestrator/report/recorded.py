@@ -13,7 +13,7 @@ from orchestrator.report.fault_figures import Happening
 from orchestrator.run_files import read_lines
 from orchestrator.show import ENVIRONMENT, RUN, Point, Series
 from orchestrator.statistics.bands import Window
-from orchestrator.training_time import training_began
+from orchestrator.training_time import training_time
 
 DISAGREEMENT = ("consensus.disagreement", "statistics.disagreement")
 """figures that tell how far agents are from each other, the first that a run has"""
@@ -49,7 +49,7 @@ class Fault:
 
 def faults(directory: Path) -> list[Fault]:
     """In order of their beginning, each with a name of its own; of a run that has not ended as its events tell."""
-    zero = training_began(directory)
+    time = training_time(directory)
     stored = (runs.read_json(directory / "summary.json").get("faults") or {}).get("faults")
     records = stored if isinstance(stored, list) else _from_events(directory)
     times = Counter(str(record.get("id")) for record in records)
@@ -63,8 +63,8 @@ def faults(directory: Path) -> list[Fault]:
         end = record.get("end")
         rates = {part: float(value) for part, value in (record.get("steps_per_second") or {}).items()}
         found.append(
-            Fault(name, str(record.get("kind")), str(record.get("node")), float(record["begin"]) - zero,
-                  None if end is None else float(end) - zero, record.get("detection"), record.get("recovery"), rates)
+            Fault(name, str(record.get("kind")), str(record.get("node")), time.of(float(record["begin"])),
+                  None if end is None else time.of(float(end)), record.get("detection"), record.get("recovery"), rates)
         )  # fmt: skip
     return found
 

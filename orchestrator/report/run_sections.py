@@ -15,7 +15,7 @@ from orchestrator.report.numbers import NOTHING, alone, duration, figure, form, 
 from orchestrator.report.recorded import Fault, disagreement, fault_figures, faults, of_run, traffic
 from orchestrator.report.tables import links_table, table_of_lines
 from orchestrator.show import ENVIRONMENT, Curve, Series, Summary
-from orchestrator.training_time import is_logical, over_time, training_began
+from orchestrator.training_time import is_logical, over_time, training_time
 
 Part = tuple[Section | None, dict[str, Any]]
 _SPEED = "steps_per_second"
@@ -55,7 +55,7 @@ def disagreement_section(summary: Summary, series: Series, directory: Path) -> P
     name, points = disagreement(series)
     if not points:
         return None, {}
-    curve, here = over_time(points, training_began(directory)), faults(directory)
+    curve, here = over_time(points, training_time(directory)), faults(directory)
     if curve is None:
         return None, {}
     time = f"{'virtual seconds' if is_logical(directory) else 'seconds'} of training"
@@ -76,9 +76,9 @@ def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
     found = faults(directory)
     if not found:
         return None, {}
-    logical, zero = is_logical(directory), training_began(directory)
+    logical = is_logical(directory)
     seconds = "virtual seconds" if logical else "seconds"
-    speed = over_time(of_run({_SPEED: series.get(_SPEED, {})}, _SPEED), zero)
+    speed = over_time(of_run({_SPEED: series.get(_SPEED, {})}, _SPEED), training_time(directory))
     ends = [fault.end + (fault.recovery or 0.0) for fault in found if fault.end is not None]
     last = max([*ends, *([speed.end] if speed is not None else []), *(fault.begin for fault in found)]) or 1.0
     title = f"Faults over {seconds} of training, and until the run had recovered (mark; hatched: not before the end)"

@@ -24,7 +24,7 @@ def sum_up(view: RunView, outcome: Outcome, transport: Transport | None) -> None
     has counted."""
     directory = view.files.directory
     try:
-        started = datetime.fromisoformat(str(view.files.state["started"])).astimezone(UTC).timestamp()
+        started = datetime.fromisoformat(str(view.files.state["first_started"])).astimezone(UTC).timestamp()
         if "csv" in view.configuration.metrics.sinks:
             write_metrics_csv(directory, started, view.configuration.clock == "logical")
         if transport is not None:

@@ -138,5 +138,5 @@ def _union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def unix(t: object) -> float:
-    """Seconds since 1970 of an event's time."""
-    return datetime.fromisoformat(str(t)).timestamp()
+    """Seconds since 1970 of an event's time, which may be such a number already."""
+    return t if isinstance(t, float) else datetime.fromisoformat(str(t)).timestamp()

@@ -35,6 +35,7 @@ from orchestrator.run_server.fault_records import (
     records_of,
     unix,
 )
+from orchestrator.training_time import TrainingTime, training_time
 from protocols.faults.log import FILE
 
 RECOVERED = 0.9
@@ -81,7 +82,8 @@ def report(
     """`restart_after`: seconds by fault id, None where the return itself ends it.
     `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
     `virtual`: ids of the faults of a run under the logical clock, without rules of its links, None under the wall clock."""
-    series = _series(directory)
+    time = training_time(directory)  # interruptions of the run don't count, until the figures are made
+    series = _series(directory, time)
     rounds = _rounds(series)
     lines = list(read_lines(directory / FILE))
     if virtual is not None:
@@ -92,9 +94,9 @@ def report(
         away = planned_absences(records, stopped)
     else:
         steps = _rate(series.get(("env-0", "steps_per_second"), []), counts=False)
-        events = [event for event in read_lines(directory / "events.jsonl") if "t" in event]
-        stopped = next((unix(event["t"]) for event in events if event.get("code") == "run.stopping"), inf)
-        records = records_of(lines, restart_after)
+        events = [{**event, "t": time.without_gaps(unix(event["t"]))} for event in read_lines(directory / "events.jsonl") if "t" in event]
+        stopped = max((event["t"] for event in events if event.get("code") == "run.stopping"), default=inf)
+        records = records_of([{**line, "t": time.without_gaps(float(line["t"]))} for line in lines if "t" in line], restart_after)
         end_by_return(records, _came_alive(events))
         running = any(event.get("code") == "run.running" for event in events)
         away = away_of(events, records, stopped) if running else {}
@@ -105,6 +107,8 @@ def report(
         record.steps_per_second = _around(steps, record.begin, until)
         record.rounds_per_second = _around(rounds, record.begin, until)
         record.recovery = _recovery(until, record.steps_per_second.get("before"), steps, away, stopped)
+    for record in records:
+        record.begin, record.end = time.with_gaps(record.begin), None if record.end is None else time.with_gaps(record.end)
     unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()}
     return FaultReport(records, unavailable, {**_figures(records, unavailable, series), **counted}, _metrics(series))
 
@@ -143,13 +147,13 @@ def _recovery(
 # --- rates --------------------------------------------------------------------------------------------------------------------------
 
 
-def _series(directory: Path) -> dict[tuple[str, str], list[tuple[float, float]]]:
+def _series(directory: Path, time: TrainingTime) -> dict[tuple[str, str], list[tuple[float, float]]]:
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for path in figure_files(directory):
         for line in read_lines(path):
             value = line.get("value")
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                series[path.parent.name, str(line.get("name"))].append((float(line.get("t") or 0), float(value)))
+                series[path.parent.name, str(line.get("name"))].append((time.without_gaps(float(line.get("t") or 0)), float(value)))
     return dict(series)
 
 

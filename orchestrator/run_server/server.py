@@ -134,6 +134,7 @@ class _Server:
             exit_code=None,
             reason="",
             started=utc_now(),
+            first_started=state.get("first_started") or state.get("started") or utc_now(),
             ended=None,
             pid=os.getpid(),
             segment=int(state.get("segment") or 0) + 1,
@@ -236,7 +237,8 @@ class _Server:
             text = (
                 f"the run goes on from the checkpoint of tick {tick}" if tick >= 0 else "the run begins anew: there is no common checkpoint"
             )
-        view.events.record("info", "run.resumed", f"segment {self._files.state['segment']}: {text}")
+        trained = {"trained": float(self._files.state.get("trained") or 0.0)}
+        view.events.record("info", "run.resumed", f"segment {self._files.state['segment']}: {text}", fields=trained)
 
     def _tear_down(self) -> None:
         """Nothing of the run is left after this: the engine's processes, and by their mark any that escaped it."""

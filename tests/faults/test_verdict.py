@@ -14,6 +14,7 @@ from orchestrator.config import Configuration
 from orchestrator.run_server.conclusion import absence, scheduled
 from orchestrator.run_server.fault_report import merge_logs, report
 from orchestrator.run_server.verdict import judge, verdict
+from orchestrator.training_time import training_time
 from protocols.faults.settings import Expectation, Membership, Process
 
 T = 1_700_000_000.0
@@ -80,6 +81,33 @@ def test_times_and_rates_of_each_fault(directory: Path) -> None:
     assert figures["consensus.error"] == 1e-7 and figures["episodes.lost"] == 0.0
     assert figures["episodes.discarded"] == 3.0, "the second incarnation counted on from 0, which the first had saved before its death"
     assert done.metrics["consensus.rounds.mean"] == 4.0 and done.metrics["steps_per_second.final"] == 95.0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_interruptions_of_the_run_do_not_count(directory: Path, killed: bool) -> None:
+    merge_logs(directory)
+    whole = report(directory, {"crash": 3.0}, {})
+    gap = 1000.0
+    for path in directory.glob("nodes/*/*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        write(path, [{**line, "t": line["t"] + gap * (line["t"] > T + 5.0)} for line in lines])
+    events = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
+    late = [event(datetime.fromisoformat(one["t"]).timestamp() - T + gap, one["code"], one["node"]) for one in events[1:]]
+    ends = [event(5.2, "node.suspect", "agent-0")] if killed else [event(5.0, "run.stopping"), event(5.1, "node.left", "agent-0")]
+    goes_on = [
+        {**event(995.0, "run.resumed"), "fields": {"trained": 5.0}},
+        event(1004.0, "node.alive", "agent-0"),
+        event(1005.0, "run.running"),
+    ]
+    write(directory / "events.jsonl", [events[0], *ends, *goes_on, *late])
+    merge_logs(directory)
+    done = report(directory, {"crash": 3.0}, {})
+    assert done.figures == pytest.approx(whole.figures, abs=1e-3) and done.unavailable == pytest.approx(whole.unavailable, abs=1e-3)
+    assert [(record.begin, record.end) for record in done.faults] == [
+        (record.begin + gap, None if record.end is None else record.end + gap) for record in whole.faults
+    ]
+    time = training_time(directory)
+    assert [round(time.of(T + t), 3) for t in (0.0, 5.0, 6.0, 900.0, 1005.0, 1010.0)] == [0.0, 5.0, 5.0, 5.0, 5.0, 10.0]
 
 
 def test_a_run_that_never_recovers_says_so(directory: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.report import report, run_report
 from orchestrator.report.comparing import ABSENT, compare, differing
 from orchestrator.report.recorded import faults, traffic
-from orchestrator.training_time import training_began
+from orchestrator.training_time import training_time
 from protocols.errors import UsageError
 
 from .material import design, results
@@ -135,7 +135,7 @@ def test_what_faults_and_links_did_to_the_runs_of_an_experiment(home: Path, tmp_
     cut = next(row for row in rows if row[1] == "cut")
     assert cut[7] == "1", "one directory is one run"
     speeds = [
-        (line["t"] - training_began(directory), line["value"])
+        (training_time(directory).of(line["t"]), line["value"])
         for line in map(json.loads, (directory / "nodes" / "env-0" / "usage.jsonl").read_text().splitlines())
         if line["name"] == "steps_per_second"
     ]
