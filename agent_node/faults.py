@@ -48,9 +48,10 @@ class AgentFaults:
 
     def reached(self, step: int, episode: int) -> None:
         """The run's progress as an observation tells it, before anything follows from the observation."""
-        if self._logical is not None:
-            self.executor.advance(time=self._logical.now())
-        self.executor.advance(step=step, episode=episode)
+        if self._logical is None:
+            self.executor.advance(step=step, episode=episode)
+        else:
+            self.executor.advance(time=self._logical.now(), step=step, episode=episode)
 
     def obey(self, orders: Iterable[tuple[str, str]]) -> None:
         """Orders of the run server."""

@@ -170,7 +170,7 @@ class AgentNode(ABC):
         """A tick begins: act, then learn."""
         playing, arrays = self.playing, received.arrays
         if self.shim is not None:
-            self.shim.progress(now, message.steps, message.episodes)
+            self.shim.progress(time.monotonic(), message.steps, message.episodes)  # links go by the true time, whatever the clock says
         if playing is None or not self.stepping.observed(received.src, message.tick, now):
             return
         self._environment_counts = {"environment.steps": float(message.steps), "environment.episodes": float(message.episodes)}
@@ -225,7 +225,7 @@ class AgentNode(ABC):
             self.neighbours.follow(self.control.roster, now)
         self.control.tick(now)
         if self.shim is not None:
-            self.shim.progress(now)
+            self.shim.progress(time.monotonic())
         if self._started and self.stepping.tick < 0 and now >= self._join_again:
             self._join_again = now + _JOIN_AGAIN
             self._to_environment(Join())

@@ -1,7 +1,7 @@
 """Who takes part under the logical clock: what the fault schedule says, not who happens to be connected.
 
 An agent that a fault ends is away from the tick at which the run reaches the fault, and expected again from the tick at which its return is
-due: whoever plays that tick waits for it. Every return is another life of the agent.
+due, or from that at which everything is healed: whoever plays that tick waits for it. Every return is another life of the agent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Presence:
     lives: dict[str, int] = field(default_factory=dict)
     """life in which each agent is (1: the first)"""
     away: dict[str, Moment | None] = field(default_factory=dict)
-    """absent agents to where in the run they return; None: never"""
+    """absent agents to where in the run they return, unless all is healed earlier; None: never"""
 
     def __post_init__(self) -> None:
         self.lives = {agent: self.lives.get(agent, 1) for agent in self.agents}
@@ -41,12 +41,14 @@ class Presence:
     def reach(self, time: float, step: int, episode: int) -> set[str]:
         """The run has come so far: who returns does, who dies is away. Returns those who have just died."""
         reached = Reached(time, step, episode)
+        changes = self._timeline.reach(time=time, step=step, episode=episode)
         for agent, back in list(self.away.items()):
-            if back is not None and reached.past(back):
+            # Who is away beyond the healing, or the end of the run, would be awaited for ever: there is no last checkpoint without it.
+            if back is not None and (self._timeline.healed or reached.past(back)):
                 del self.away[agent]
                 self.lives[agent] += 1
         gone: set[str] = set()
-        for change in self._timeline.reach(time=time, step=step, episode=episode):
+        for change in changes:
             if change.what != "begin" or change.event.deed is None or change.event.id in self.over:
                 continue
             self.over.add(change.event.id)

@@ -86,9 +86,11 @@ class EnvironmentServer(ABC):
         self._finishing = False
         self._stopped = False
         faults = node_faults(configuration, start.node)
-        log = FaultLog(start.node_directory, start.node, start.incarnation)
+        # By ticks a resumed process lives the life of the one before it again: its log says what that one had begun.
+        life = 1 if entrance.logical else start.incarnation
+        log = FaultLog(start.node_directory, start.node, life, clock.stamp)
         hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=self._newest_file)
-        self.faults = Executor(log, faults.deeds, self._time.pace, SkewedClock(), hooks, start.incarnation, faults.heal)
+        self.faults = Executor(log, faults.deeds, self._time.pace, SkewedClock(), hooks, life, faults.heal)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
     # --- what the clocks differ in ----------------------------------------------------------------------------------------------------
@@ -264,7 +266,7 @@ class EnvironmentServer(ABC):
             with self._time.spent("step"):
                 before, self._last = self._last, self.environment.step(applied)
             self.tally.stepped(before, self._last, closed.actions)
-        self.faults.advance(step=self.tally.steps, episode=self.tally.episodes)
+        self._reached()
         joined = self.stepping.advance(now)
         if joined:
             self.environment.set_present(self.stepping.present)
@@ -273,6 +275,10 @@ class EnvironmentServer(ABC):
         self._count()
         self._tell(closed, applied, now)
         self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self.tally.steps
+
+    def _reached(self) -> None:
+        """The open tick was played: what the fault schedule has for this place in the run happens."""
+        self.faults.advance(step=self.tally.steps, episode=self.tally.episodes)
 
     def _restart(self, closed: Closed) -> None:
         """Episodes that agents have left with the actions of this tick."""

@@ -67,6 +67,9 @@ class TickServer(EnvironmentServer):
             self.desk.enter(self.stepping.tick)
         super()._step(now)
 
+    def _reached(self) -> None:
+        """Not yet: faults go by time too, and that of the next tick begins when it is decided what that brings."""
+
     def _tell(self, closed: Closed, applied: Mapping[str, NDArray[Any]], now: float) -> None:
         gone = self._decide()
         # Offers first: whoever has the observation of a tick has them too.
@@ -85,6 +88,7 @@ class TickServer(EnvironmentServer):
         decision = self.course.decide(
             self.stepping.tick, tally.steps, tally.episodes, self.stepping.present, tally.statistics.evaluating, finished
         )
+        self.faults.advance(time=self.clock.now(), step=tally.steps, episode=tally.episodes)
         if decision.over is not None:
             self._finish()
             self.control.event("info", "training.over", decision.over)

@@ -15,10 +15,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from orchestrator.run_files import figure_files, read_lines
+from orchestrator.training_time import VIRTUAL
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +100,14 @@ def _summary_writer() -> Any:
     return SummaryWriter
 
 
-def _rows(path: Path, node: str, started: float) -> Iterator[tuple[float, str, int, int, str, float]]:
+def _rows(path: Path, started: float, least: float, below: float) -> Iterator[tuple[float, str, int, int, str, float]]:
+    """Figures of a node that are stamped with a time from `least` to `below`, as seconds since `started`."""
+    node = path.parent.name
     for line in read_lines(path):
         try:
-            yield float(line["t"]) - started, node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
+            row = float(line["t"]) - started, node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
+            if least <= float(line["t"]) < below:
+                yield row
         except (KeyError, TypeError, ValueError):
             continue
 
@@ -114,18 +120,17 @@ def write_metrics_csv(directory: Path, started: float, virtual: bool = False) ->
     """Join all figures of the nodes into `metrics.csv`, in order of time, and return the number of rows.
 
     Columns: `t` seconds since `started`, `wall_time` UTC, `node`, `episode`, `step`, `name`, `value`. Under the logical clock (`virtual`)
-    figures of learning have virtual times, and no `wall_time`.
+    figures of learning have virtual times, and no `wall_time`; those of the machine (and, in runs that an earlier version began, those of
+    node `run`) have times of day, and come after them.
     """
-    begun = dict.fromkeys(figure_files(directory), started)
-    if virtual:
-        begun |= {path: 0.0 for path in begun if path.name == "metrics.jsonl" and path.parent.name != "run"}
+    parts = [(0.0, -inf, VIRTUAL), (started, VIRTUAL, inf)] if virtual else [(started, -inf, inf)]
     temporary = directory / ".metrics.csv.tmp"
     count = 0
     with temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("t", "wall_time", "node", "episode", "step", "name", "value"))
-        for since in sorted(set(begun.values())):
-            files = [_rows(path, path.parent.name, since) for path, start in begun.items() if start == since]
+        for since, least, below in parts:
+            files = [_rows(path, since, least, below) for path in figure_files(directory)]
             for t, node, episode, step, name, value in heapq.merge(*files, key=lambda row: row[0]):
                 writer.writerow((f"{t:.3f}", _wall_time(since + t) if since else "", node, episode, step, name, repr(value)))
                 count += 1

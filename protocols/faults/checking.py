@@ -29,6 +29,7 @@ from protocols.faults.settings import (
     Process,
 )
 from protocols.faults.trace import FILE
+from protocols.launch import RUN_SERVER
 from protocols.messages import AnyMessage
 
 Path = tuple[str | int, ...]
@@ -40,6 +41,7 @@ _NEEDS = {
 }  # fmt: skip
 _EFFECTS = ("delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth")
 _UNSEEN = "and faults.expect asks for a recovery that is never seen"
+_UNTOUCHED = f"nothing would happen: what {RUN_SERVER} itself sends always gets through, only what is sent to it is touched"
 _SIDED = ("isolate_one", "halves", "majority_minority")
 
 
@@ -144,12 +146,25 @@ def _effects(rule: LinkEffects, where: Path, run: Run) -> Iterator[Fault]:
     for index, kind in enumerate(rule.types):
         if kind not in KINDS_OF_MESSAGES:
             yield Fault((*where, "types", index), f'"{kind}" is no type of message; write one of docs/messages.md in small letters', kind)
+    heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
+    if heard == {RUN_SERVER}:
+        yield Fault((*where, "from"), f"{_UNTOUCHED}; name in from who sends to it, or write symmetric: true")
     if all(getattr(rule, key) is None for key in _EFFECTS):
         yield Fault(where, f"does nothing; give it {', '.join(_EFFECTS[:-1])} or {_EFFECTS[-1]}")
     if rule.delay is not None:
         yield from _distribution(rule.delay, (*where, "delay"))
     if rule.loss is not None:
         yield from _loss(rule.loss, (*where, "loss"))
+
+
+def _heard(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    """Nodes of the first patterns that another one of the second can hear."""
+    hearing = _named(receivers, nodes)
+    return {name for name in _named(senders, nodes) if hearing - {name}}
+
+
+def _named(globs: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    return {name for name in nodes if any(fnmatchcase(name, glob) for glob in globs)}
 
 
 def _known(glob: str, where: Path, names: Sequence[str]) -> Iterator[Fault]:
@@ -305,10 +320,14 @@ def _partition(what: Partition, where: Path, run: Run) -> Iterator[Fault]:
             for place, glob in enumerate(globs):
                 path: Path = (*where, "groups", index, place) if len(globs) > 1 else (*where, "groups", index)
                 yield from _known(glob, path, run.nodes)
-            members.update({name for name in run.nodes if any(fnmatchcase(name, glob) for glob in globs)})
+            members.update(_named(globs, run.nodes))
         twice = [name for name, count in members.items() if count > 1]
         if twice:
             yield Fault((*where, "groups"), f"{', '.join(twice)} would be on two sides at once; name each node in one group only")
+        first, *others = (_named(globs, run.nodes) for globs in what.groups)
+        senders = {"both": set(members), "from_first": first, "to_first": set().union(*others)}[what.direction]
+        if senders == {RUN_SERVER}:
+            yield Fault((*where, "direction"), f"{_UNTOUCHED}; write both, or the other direction")
         return
     if len(run.agents) < 2:
         yield Fault((*where, "shape"), "there is nobody to part from: agents.count is 1")

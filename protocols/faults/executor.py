@@ -197,7 +197,7 @@ class Executor:
         elif isinstance(what, Straggler):
             self._pace.slow(deed.id, what.where, what.factor)
         elif isinstance(what, ClockSkew):
-            self._clock.set(what.offset, what.drift_ppm * 1e-6)
+            self._clock.skew(deed.id, what.offset, what.drift_ppm * 1e-6)
         elif isinstance(what, Byzantine):
             self.lies[deed.id] = what
         elif isinstance(what, Storage):
@@ -210,12 +210,11 @@ class Executor:
         if isinstance(what, Straggler):
             self._pace.recover(deed.id)
         elif isinstance(what, ClockSkew):
-            self._clock.set()
+            self._clock.recover(deed.id)
         elif isinstance(what, Byzantine):
             self.lies.pop(deed.id, None)
         elif isinstance(what, Storage):
-            disks.disk.full = False
-            disks.disk.slowness = 1.0
+            self._set_disk()
 
     def _process(self, deed: Deed, what: Process) -> None:
         if what.action == "kill":
@@ -234,11 +233,15 @@ class Executor:
             seconds = self._hang.hang(lasts.value if lasts is not None and lasts.unit == "time" else LONGEST_HANG)
             self._log.write("end", deed.id, deed.kind, seconds=seconds, **self.reached.fields())
 
+    def _set_disk(self) -> None:
+        """As everything that lasts has it: when one fault of the disk ends, another may go on."""
+        actions = {active.deed.what.action for active in self._active.values() if isinstance(active.deed.what, Storage)}
+        disks.disk.full = "full" in actions
+        disks.disk.slowness = SLOW_DISK if "slow" in actions else 1.0
+
     def _storage(self, deed: Deed, what: Storage) -> None:
-        if what.action == "full":
-            disks.disk.full = True
-        elif what.action == "slow":
-            disks.disk.slowness = SLOW_DISK
+        if what.action in ("full", "slow"):
+            self._set_disk()
         else:
             path = self._hooks.checkpoint_files()
             if path is None:

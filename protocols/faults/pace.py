@@ -45,7 +45,8 @@ class Pace:
 
 
 class SkewedClock:
-    """The clock of one process: `source() + offset + drift * (source() - set)`, that of its conversations never going back.
+    """The clock of one process: `source()` plus, for every fault of it, `offset + drift * (source() - since)`. That of its conversations
+    never goes back.
 
     A clock that is set back stands still until the true one has caught up, as a monotonic clock does.
     """
@@ -53,25 +54,30 @@ class SkewedClock:
     def __init__(self, source: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._source = source
         self._wall = wall
-        self._offset = 0.0
-        self._drift = 0.0
-        self._since = 0.0
+        self._active: dict[str, tuple[float, float, float]] = {}
+        """offset, drift and beginning of what each fault does to it"""
         self._last = float("-inf")
 
-    def set(self, offset: float = 0.0, drift: float = 0.0) -> None:
-        """From now on `offset` seconds ahead (behind where negative), gaining `drift` seconds a second (1e-6: a part per million). Without
-        arguments: right again."""
+    def skew(self, fault: str, offset: float = 0.0, drift: float = 0.0) -> None:
+        """Go `offset` seconds further ahead (behind where negative), and gain `drift` seconds a second (1e-6: a part per million), until
+        `recover(fault)`. What several faults do adds up."""
         self._last = self.now()
-        self._offset, self._drift, self._since = offset, drift, self._source()
+        self._active[fault] = offset, drift, self._source()
+
+    def recover(self, fault: str) -> None:
+        """End what one fault does."""
+        self._last = self.now()
+        self._active.pop(fault, None)
 
     @property
     def error(self) -> float:
         """Seconds that the clock is ahead of the true one."""
-        return self._offset + self._drift * (self._source() - self._since)
+        now = self._source()
+        return sum((offset + drift * (now - since) for offset, drift, since in self._active.values()), 0.0)
 
     def now(self) -> float:
         """Monotonic seconds for conversations."""
-        if self._offset == 0.0 and self._drift == 0.0 and self._last == float("-inf"):
+        if not self._active and self._last == float("-inf"):
             return self._source()
         self._last = max(self._last, self._source() + self.error)
         return self._last

@@ -189,3 +189,19 @@ def test_averaging_waits_for_no_neighbour_that_is_not_there(node: AgentNode) -> 
     machine = node.playing.exchanges.averaging.machine
     machine.begin(0, np.zeros(node.playing.exchanges.averaging.layout.size, np.float32), 0.0)
     assert [send.dst for send in machine.outgoing()] == ["agent-1"], "agent-2 is lost"
+
+
+def test_a_wrong_clock_leaves_the_schedule_of_the_links_as_it_is(node: AgentNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    class Shim:
+        def progress(self, now: float, step: int | None = None, episode: int | None = None, round: int | None = None) -> None:
+            told.append(now)
+
+    monkeypatch.setattr(node, "shim", Shim())
+    node.faults.clock.skew("wrong", 3600.0)
+    began = time.monotonic()
+    join(node)
+    come(node, "env", ENVIRONMENT, *observation(1))
+    node._keep_up(node.faults.clock.now())
+    assert len(told) == 2 and all(began <= now <= time.monotonic() for now in told)

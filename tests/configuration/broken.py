@@ -556,6 +556,27 @@ CASES = [
         M("faults.events[3].link.types[0]", '"averag" is no type of message', "average"),
     ),
     _case(
+        "faults: what the run server sends",
+        START
+        + PLACE
+        + "network:\n  links:\n    - {id: a, from: «run, to: 'agent-*', channels: [ctl], delay: 5ms}\n"
+        + "    - {id: b, from: run, to: 'agent-*', symmetric: true, channels: [ctl], delay: 5ms}\n"
+        + "    - {id: c, from: '*', to: '*', channels: [ctl], delay: 5ms}\n"
+        + "    - {id: d, from: 'agent-*', to: run, channels: [tele], loss: 0.1}\n"
+        + "faults:\n  links:\n    - {id: e, from: «[run, env-0], to: env-0, channels: [ctl], loss: 0.1}\n  events:\n"
+        + "    - {id: f, at: {time: 1s}, link: {from: «run, channels: [ctl], loss: 0.1}}\n"
+        + "    - {id: g, at: {time: 1s}, partition: {groups: [run, 'agent-*'], direction: «from_first, channels: [ctl]}}\n"
+        + "    - {id: h, at: {time: 1s}, partition: {groups: ['agent-*', run], direction: «to_first, channels: [ctl]}}\n"
+        + "    - {id: i, at: {time: 1s}, partition: {groups: ['agent-*', run, env-0], direction: to_first, channels: [ctl]}}\n"
+        + "    - {id: j, at: {time: 1s}, partition: {groups: ['agent-*', run], direction: from_first, channels: [ctl]}}\n"
+        + "    - {id: k, at: {time: 1s}, partition: {groups: ['agent-*', run], channels: [ctl]}}\n",
+        M("network.links[0].from", "what run itself sends always gets through"),
+        M("faults.links[0].from", "write symmetric: true"),
+        M("faults.events[0].link.from", "name in from who sends to it"),
+        M("faults.events[1].partition.direction", "write both, or the other direction"),
+        M("faults.events[2].partition.direction", "what run itself sends always gets through"),
+    ),
+    _case(
         "faults: when",
         "version: 1\nuntil: {episodes: 100}\nexchange: {consensus: null}\n"
         + PLACE

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from env_server.course import Course
 from protocols.settings import parse_duration
 
 AGENTS = ["agent-0", "agent-1", "agent-2"]
 
 
-def course(events: list[dict[str, Any]] | None = None, **until: Any) -> Course:
+def course(events: list[dict[str, Any]] | None = None, heal: float = 0.0, **until: Any) -> Course:
     configuration = {
         "tick": "10ms",
         "until": until or {"steps": 10_000},
         "supervision": {"checkpoint": "500ms", "first": "200ms"},
-        "faults": {"events": events, "heal_before_end": 0.0} if events else None,
+        "faults": {"events": events, "heal_before_end": heal} if events else None,
     }
     return Course(configuration, AGENTS)
 
@@ -67,6 +69,29 @@ def test_who_dies_is_away_until_the_schedule_has_it_back_and_no_checkpoint_is_ma
             run.begin(tick)
     assert lives[43] == [1, 1, 1] and lives[44] == [1, 0, 1] and lives[58] == [1, 0, 1] and lives[59] == [1, 2, 1]
     assert run.presence.present == set(AGENTS) and due == [60]
+
+
+@pytest.mark.parametrize(
+    "absence",
+    [
+        {"process": {"target": "agent-1", "action": "kill", "restart_after": "1h"}},
+        {"membership": {"leave": "agent-1", "return_after": {"episodes": 1000}}},
+    ],
+)
+def test_who_is_to_return_later_does_when_all_is_healed(absence: dict[str, Any]) -> None:
+    away = {"id": "away", "at": {"step": 450}, **absence}
+    gone = {"id": "gone", "at": {"step": 500}, "membership": {"leave": "agent-2"}}
+    run, playing, lives = course([away, gone], heal=0.2, steps=1000), list(AGENTS), {}
+    for tick in range(1, 130):
+        dead = decide(run, tick, playing, busy=tick < 110, finished=tick >= 110).gone
+        lives[tick] = run.lives(playing).tolist()
+        playing = [agent for agent in AGENTS if agent in {*playing, *run.presence.present} - dead]
+        if run.checkpoint_due:
+            break
+    assert lives[44] == [1, 1, 1] and lives[45] == [1, 0, 1] and lives[79] == [1, 0, 0]
+    assert not run.presence.awaited and run.presence.present == {"agent-0", "agent-1"}
+    assert lives[80] == [1, 0, 0] and lives[81] == [1, 2, 0], "it plays from the tick after that which waits for it"
+    assert tick == 110, "the last checkpoint waits for nobody"
 
 
 def test_who_never_returns_holds_nobody_up() -> None:

@@ -7,15 +7,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from env_server.contracts import EpisodeRecord
 from env_server.counters import Counters
 from env_server.main import environment_server
 from env_server.server import EPISODES
 from orchestrator.config import Configuration
+from protocols.faults.disk import disk
+from protocols.faults.log import read
 from protocols.launch import RUN_SERVER, NodeStart
 from protocols.messages import Command, Hello, Join, Offer, Welcome
 from protocols.transport import Identity, Transport
@@ -27,7 +31,16 @@ SETTINGS = {
     "agents": {"count": 1},
     "exchange": {},
 }
-CONFIGURATION = np.frombuffer(Configuration.model_validate(SETTINGS).model_dump_json().encode(), np.uint8)
+FAULTS = [
+    {"id": "timed", "at": {"time": "10ms"}, "for": {"steps": 6}, "storage": {"target": "env-0", "action": "slow"}},
+    {"id": "stepped", "at": {"step": 15}, "for": "30ms", "storage": {"target": "env-0", "action": "slow"}},
+    {"id": "lasting", "at": {"step": 18}, "storage": {"target": "env-0", "action": "slow"}},
+]
+LOGICAL = {"clock": "logical", "tick": "10ms", "until": {"time": "200ms"}, "faults": {"heal_before_end": "40%", "events": FAULTS}}
+
+
+def packed(settings: dict[str, Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(Configuration.model_validate(settings).model_dump_json().encode(), np.uint8)
 
 
 class RunServer(threading.Thread):
@@ -40,12 +53,13 @@ class RunServer(threading.Thread):
         self.endpoints = self.transport.bind("ctl"), self.transport.bind("tele")
         self.ended = threading.Event()
         self.first: int | None = None
+        self.configuration = packed(SETTINGS)
 
     def run(self) -> None:
         while not self.ended.is_set():
             for received in self.transport.receive(0.02):
                 if isinstance(received.message, Hello):
-                    self.transport.send("ctl", "env-0", Welcome(), {"config": CONFIGURATION})
+                    self.transport.send("ctl", "env-0", Welcome(), {"config": self.configuration})
                     self.transport.send("ctl", "env-0", Command(id=1, op="start"))
                     self.agent.connect("env", "env-0", received.message.endpoint)
             if self.first is None:  # again and again, as agents do: a server that is not yet welcome hears nothing else
@@ -113,4 +127,32 @@ def test_a_second_evaluation_is_drawn_when_the_first_is_complete(
             ended.append(EpisodeRecord(1, ("agent-0",), (1.0,), (9,), goals=(0,), evaluation=True, assigned=assigned))
             server._count()
         assert drawn == [1, 2]
+    server.run()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("incarnation", [1, 2])
+def test_faults_of_a_logical_run_go_by_its_ticks_in_every_process_alike(
+    run_server: RunServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incarnation: int
+) -> None:
+    monkeypatch.setattr(disk, "slowness", 1.0)
+    run_server.configuration = packed(SETTINGS | LOGICAL)
+    token = tmp_path / "control.json"
+    token.touch(0o600)
+    token.write_text(json.dumps({"token": "secret"}))
+    server = environment_server(NodeStart("test", "env-0", "env", incarnation, str(tmp_path), *run_server.endpoints, str(token)))
+    server._begin()
+    for tick in range(20):
+        server.tally.steps = 3 * (tick + 1)
+        server._step(0.0)
+    lines = read(tmp_path / "nodes" / "env-0" / "faults.jsonl")
+    assert {line["incarnation"] for line in lines} == {1}
+    assert [(line["what"], line["id"], line["t"], line["time"], line["step"]) for line in lines] == [
+        ("begin", "timed", 0.01, 0.01, 3),
+        ("end", "timed", 0.03, 0.03, 9),
+        ("begin", "stepped", 0.05, 0.05, 15),
+        ("begin", "lasting", 0.06, 0.06, 18),
+        ("end", "stepped", 0.08, 0.08, 24),
+        ("end", "lasting", 0.12, 0.12, 36),
+    ]
     server.run()

@@ -61,10 +61,10 @@ def test_a_skewed_clock_is_ahead_and_drifts_and_never_goes_back() -> None:
     time = Time()
     clock = SkewedClock(lambda: time.monotonic, lambda: time.unix)
     assert clock.now() == 100.0 and clock.wall() == 1e9
-    clock.set(3.0, 200e-6)
+    clock.skew("fast", 3.0, 200e-6)
     time.passes(1000.0)
     assert clock.now() == pytest.approx(1103.2) and clock.wall() == pytest.approx(1e9 + 1003.2)
-    clock.set()
+    clock.recover("fast")
     time.passes(1.0)
     assert clock.now() == pytest.approx(1103.2), "it stands still until the true time has caught up"
     assert clock.wall() == pytest.approx(1e9 + 1001.0)
@@ -75,7 +75,7 @@ def test_a_skewed_clock_is_ahead_and_drifts_and_never_goes_back() -> None:
 def test_a_clock_that_is_set_back_stands_still() -> None:
     time = Time()
     clock = SkewedClock(lambda: time.monotonic, lambda: time.unix)
-    clock.set(-5.0)
+    clock.skew("slow", -5.0)
     assert clock.now() == 100.0
     time.passes(4.0)
     assert clock.now() == 100.0

@@ -120,6 +120,27 @@ def test_orders_begin_and_heal_and_may_come_twice(tmp_path: Path) -> None:
     assert [what for what, _, _ in lines(tmp_path)] == ["begin", "end"]
 
 
+def test_of_two_faults_of_one_kind_each_ends_by_itself(tmp_path: Path) -> None:
+    def two(short: Any, long: Any) -> list[Deed]:
+        return [Deed("long", long, Moment("step", 10), Moment("step", 100)), Deed("short", short, Moment("step", 20), Moment("step", 10))]
+
+    full, slow = (Storage(target="agent-0", action=action) for action in ("full", "slow"))
+    for number, (short, long) in enumerate(((full, full), (slow, full), (full, slow), (slow, slow))):
+        disk, node = disks.disk, Node(tmp_path / str(number), two(short, long))
+        node.executor.advance(step=20)
+        assert (disk.full, disk.slowness > 1) == (full in (short, long), slow in (short, long))
+        node.executor.advance(step=30)
+        assert (disk.full, disk.slowness > 1) == (long == full, long == slow), "what began first goes on"
+        node.executor.advance(step=110)
+        assert (disk.full, disk.slowness) == (False, 1.0)
+    node = Node(tmp_path / "clock", two(ClockSkew(target="agent-0", offset="2s"), ClockSkew(target="agent-0", offset="3s")))
+    errors = []
+    for step in (10, 20, 30, 110):
+        node.executor.advance(step=step)
+        errors.append(node.clock.error)
+    assert errors == [3.0, 5.0, 3.0, 0.0]
+
+
 def test_once_all_is_healed_nothing_begins_any_more(tmp_path: Path) -> None:
     deeds = [Deed("liar", LIE, Moment("step", 10)), Deed("later", SLOW, Moment("step", 50))]
     node = Node(tmp_path, deeds)

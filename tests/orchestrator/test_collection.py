@@ -155,6 +155,33 @@ def test_csv_is_in_order_of_time_and_cuts_torn_lines(tmp_path: Path) -> None:
     assert rows[0]["wall_time"] == "1970-01-01T00:01:40.500Z" and rows[0]["episode"] == "2"
 
 
+def test_a_csv_of_the_logical_clock_has_virtual_times(tmp_path: Path) -> None:
+    write_rows(tmp_path, "agent-0", [(0.01, "return", 0.1), (0.03, "return", 0.3)])
+    write_rows(tmp_path, "run", [(0.02, "consensus.disagreement", 5.0)])
+    (tmp_path / "nodes" / "agent-0" / "usage.jsonl").write_text(
+        json.dumps({"t": 1.7e9 + 5, "step": 10, "episode": 2, "name": "steps_per_second", "value": 9.0}) + "\n"
+    )
+    assert write_metrics_csv(tmp_path, 1.7e9, virtual=True) == 4
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(row["t"], row["wall_time"], row["node"]) for row in csv.DictReader(file)]
+    assert rows == [
+        ("0.010", "", "agent-0"),
+        ("0.020", "", "run"),
+        ("0.030", "", "agent-0"),
+        ("5.000", "2023-11-14T22:13:25.000Z", "agent-0"),
+    ]
+
+
+def test_a_csv_of_a_run_that_an_earlier_version_began(tmp_path: Path) -> None:
+    """It stamped the figures of node `run` with the time of day."""
+    write_rows(tmp_path, "agent-0", [(0.01, "return", 0.1)])
+    write_rows(tmp_path, "run", [(1.7e9 + 3, "consensus.disagreement", 5.0), (0.02, "consensus.disagreement", 4.0)])
+    assert write_metrics_csv(tmp_path, 1.7e9, virtual=True) == 3
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(row["t"], row["node"], float(row["value"])) for row in csv.DictReader(file)]
+    assert rows == [("0.010", "agent-0", 0.1), ("0.020", "run", 4.0), ("3.000", "run", 5.0)]
+
+
 def test_summary(tmp_path: Path) -> None:
     configuration = Configuration.model_validate(
         {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": {}}}

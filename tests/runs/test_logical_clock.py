@@ -31,6 +31,7 @@ FAULTS = {
         {"id": "crash", "at": {"step": 500}, "process": {"target": "agent-2", "action": "kill", "restart_after": "300ms"}},
         {"id": "liar", "at": {"step": 900}, "for": {"steps": 200},
          "byzantine": {"target": "agent-1", "channel": "avg", "attack": "scale", "scale": 1.1}},
+        {"id": "disk", "at": {"time": "1s"}, "for": "500ms", "storage": {"target": "env-0", "action": "slow"}},
         {"id": "split", "at": {"step": 1300}, "for": {"steps": 300},
          "partition": {"groups": [["agent-0", "agent-1"], ["agent-2", "agent-3"]]}},
     ],
@@ -86,6 +87,8 @@ def test_a_whole_run_with_all_its_faults(uninterrupted: Path) -> None:
     assert [event["node"] for event in events(directory, "node.restart")] == ["agent-2"]
     begun = {line["id"] for path in directory.glob("nodes/agent-*/faults.jsonl") for line in map(json.loads, path.open()) if "id" in line}
     assert {"wan", "crash", "split", "liar"} <= begun
+    disk = [json.loads(line) for line in (directory / "nodes" / "env-0" / "faults.jsonl").open()]
+    assert [(line["what"], line["id"], line["t"]) for line in disk] == [("begin", "disk", 1.0), ("end", "disk", 1.5)], "virtual seconds"
     lost = sum(
         link["lost"]
         for path in directory.glob("nodes/agent-*/faults.jsonl")
