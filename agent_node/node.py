@@ -33,7 +33,6 @@ from protocols.clock import Clock
 from protocols.entrance import Entrance
 from protocols.errors import BadMessage, ExitCode, ResourceError
 from protocols.faults.orders import carry_out
-from protocols.links import write_links
 from protocols.messages import Act, Join, Joined, Message, Observation, Offer, Refuse
 from protocols.seeds import Stream, generator
 from protocols.settings import parse_duration
@@ -116,7 +115,7 @@ class AgentNode(ABC):
         self._close()
 
     def _close(self) -> None:
-        write_links(self._start.node_directory, self.transport)
+        self.telemetry.traffic()
         self.control.leave(ExitCode.OK, self._farewell)
         self.telemetry.close()
         self.transport.close()

@@ -35,7 +35,6 @@ from protocols.faults.executor import Executor, Hooks
 from protocols.faults.log import FaultLog
 from protocols.faults.orders import carry_out
 from protocols.faults.pace import SkewedClock
-from protocols.links import write_links
 from protocols.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
 from protocols.seeds import Stream, generator, integer
 from protocols.settings import parse_duration
@@ -201,7 +200,7 @@ class EnvironmentServer(ABC):
             self._stopped = True
 
     def _leave(self) -> None:
-        write_links(self._start.node_directory, self.transport)
+        self.telemetry.traffic()
         self.environment.close()
         self.control.leave(ExitCode.OK)
         self.telemetry.close()

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from protocols.clock import Clock, WallClock
 from protocols.faults.disk import disk
 from protocols.faults.pace import Pace
+from protocols.files import sweep_orphans
 from protocols.launch import RUN_SERVER
+from protocols.links import write_links
 from protocols.messages import Metrics
 from protocols.transport import Transport
 
@@ -31,11 +33,14 @@ class Telemetry:
     """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer.
 
     Figures of the machine (`usage`: speeds, where the time goes) have a file of their own, `usage.jsonl`: whatever the clock, nothing in
-    `metrics.jsonl` but its time stamps depends on how fast the machine was.
+    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far (`protocols.links`), for a
+    process that is killed has no other chance.
     """
 
     def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        sweep_orphans(directory)
+        self._directory = directory
         self._file, self._usage = (
             os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
         )
@@ -55,19 +60,29 @@ class Telemetry:
         stamp = self._clock.stamp()
         finite = self._append(self._file, stamp, step, episode, values)
         finite |= self._append(self._usage, time.time(), step, episode, usage or {})
+        if usage is not None:
+            self.traffic()
         if not finite:
             return
         names = list(finite)[:NAMES_PER_MESSAGE]
         frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
         self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
 
+    def traffic(self) -> None:
+        """Write down what went over the links so far."""
+        self._trying(lambda: write_links(self._directory, self._transport))
+
     def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
         if not lines:
             return finite
+        self._trying(lambda: disk.append(file, ("\n".join(lines) + "\n").encode()))
+        return finite
+
+    def _trying(self, write: Callable[[], None]) -> None:
         try:
-            disk.append(file, ("\n".join(lines) + "\n").encode())
+            write()
         except OSError as error:
             # Figures are not worth an agent's life. The run server still gets its copy.
             if not self._failed:
@@ -75,7 +90,6 @@ class Telemetry:
             self._failed = True
         else:
             self._failed = False
-        return finite
 
     def close(self) -> None:
         """Close the files."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.common import examples, experiment_directory, experiment_names, options, print_error, print_json, print_text
-from protocols.errors import UsageError
+from protocols.errors import ResourceError, UsageError
 
 EPILOG = examples(
     "orchestrate export marl-eval delay_sweep",
@@ -55,11 +55,16 @@ def marl_eval(
 
     found = marl_eval(load(directory, over_time=False), algorithm, metrics or [], points, common_seeds)
     file = output or directory / "marl_eval.json"
-    write_json(file, found.content)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, found.content)
+    except OSError as error:
+        raise ResourceError(f"{file} can't be written: {error.strerror}; choose another place with -o") from None
     if settings.json:
-        print_json({"file": str(file), "metrics": found.metrics, "runs": found.runs, "steps": found.steps, "left_out": found.left_out})
+        told = {"metrics": found.metrics, "runs": found.runs, "axis": found.axis, "steps": found.steps, "left_out": found.left_out}
+        print_json({"file": str(file), **told})
         return
     if found.left_out:
         print_error(f"note: left out, since not whole in all groups: seed {', '.join(map(str, found.left_out))}")
     if settings.verbosity >= 0:
-        print_text(f"{file}: {found.runs} runs, {', '.join(found.metrics)}, steps {found.steps[0]:,} to {found.steps[1]:,}")
+        print_text(f"{file}: {found.runs} runs, {', '.join(found.metrics)}, {found.axis} {found.steps[0]:,} to {found.steps[1]:,}")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from orchestrator.configuration.resolved import flow
 from orchestrator.experiments.amounts import Amounts
+from orchestrator.figure_names import counted_in
 from protocols.faults.settings import Operator, Share
 from protocols.settings import Duration, Settings
 
@@ -240,6 +241,10 @@ class Design(Settings):
     def measure_named(self, title: str) -> Measure:
         """The measure of that name; `KeyError` when there is none."""
         return {measure.title: measure for measure in self.measure}[title]
+
+    def axis_of(self, measure: Measure) -> str:
+        """What curves of a measure are over, unless it is time: `steps`, `rounds` (all of a simulation), `updates`."""
+        return "rounds" if self.with_ == "simulate" else counted_in(measure.metric)
 
     def tolerated(self) -> Amounts | None:
         """The amounts between which the tolerance of `compare` lies; None where none is asked for. `ValueError` where labels are none."""

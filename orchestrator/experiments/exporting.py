@@ -32,6 +32,8 @@ class Exported:
     """first and last common step"""
     left_out: tuple[int, ...]
     """seeds that are not whole in all groups"""
+    axis: str
+    """what the steps count"""
 
 
 def marl_eval(results: Results, algorithm: str | None, metrics: Sequence[str], points: int, common_seeds: bool) -> Exported:
@@ -39,20 +41,21 @@ def marl_eval(results: Results, algorithm: str | None, metrics: Sequence[str], p
 
     `algorithm`: the factor that is it; None: the only one, or else that of the baseline. `results` must have curves over steps
     (`load(directory, over_time=False)`). `UsageError` for an unknown factor or measure, for runs that are missing unless `common_seeds`
-    leaves their seeds out everywhere, and for curves that have no steps in common.
+    leaves their seeds out everywhere, for measures that have no curves, and for curves that have no steps in common.
     """
     factor = _named("--algorithm", algorithm, list(results.design.factors)) if algorithm is not None else _algorithm(results)
     titles = [measure.title for measure in results.design.measure]
     wanted = tuple(_named("--metric", metric, titles) for metric in metrics) or (titles[0],)
+    axis = _axis(results, wanted)
     curves = [(row.metric, row.curve) for row in results.table.rows if row.curve is not None and row.metric in wanted]
     if not curves:
-        raise UsageError(
-            f"no run of {results.design.name} has a curve of {' or '.join(wanted)}: orchestrate experiment makes what is missing, "
-            "--metric names another measure"
-        )
+        raise UsageError(f"no run of {results.design.name} has a curve of {' or '.join(wanted)}: {_why_no_curve(results, wanted)}")
     (late, first), (early, last) = max(curves, key=lambda one: one[1].steps[0]), min(curves, key=lambda one: one[1].end)
     if last.end - first.steps[0] < 1:
-        raise UsageError(f"curves have no steps in common: one of {late} begins at {first.steps[0]:g}, one of {early} ends at {last.end:g}")
+        raise UsageError(
+            f"curves have no {axis} in common: one of {late} begins at {first.steps[0]:g}, one of {early} ends at {last.end:g}. Nothing is "
+            "made up where a run has no value: export a measure that all runs write more often, with --metric"
+        )
     steps = np.unique(np.round(np.linspace(np.ceil(first.steps[0]), np.floor(last.end), points)))
     lacking = [row for row in results.table.rows if row.metric in wanted and not _whole(row)]
     if lacking and not common_seeds:
@@ -66,7 +69,25 @@ def marl_eval(results: Results, algorithm: str | None, metrics: Sequence[str], p
         raise UsageError("no seed is whole in all groups: orchestrate experiment makes what is missing, --retry-failed what has failed")
     left_out = tuple(seed for seed in results.design.seeds if f"seed_{seed}" not in kept)
     whole = sum(cell.seed not in left_out for cell in results.cells)
-    return Exported(content, wanted, whole, (int(steps[0]), int(steps[-1])), left_out)
+    return Exported(content, wanted, whole, (int(steps[0]), int(steps[-1])), left_out, axis)
+
+
+def _axis(results: Results, wanted: Sequence[str]) -> str:
+    """That of all these measures. `UsageError` where one counts rounds and another steps: there is one `step_count` for all."""
+    found = {title: results.design.axis_of(results.design.measure_named(title)) for title in wanted}
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{title} is over {axis}" for title, axis in found.items())
+        raise UsageError(f"{said}, and the layout has one count for all: export them one by one, with --metric and -o")
+    return next(iter(found.values()))
+
+
+def _why_no_curve(results: Results, wanted: Sequence[str]) -> str:
+    done = [row for row in results.table.rows if row.metric in wanted and not row.failure]
+    if not done:
+        return "orchestrate experiment makes what is missing, --metric names another measure"
+    others = dict.fromkeys(row.metric for row in results.table.rows if row.curve is not None)
+    there = f"; curves have {', '.join(others)} (--metric)" if others else ", nor has any other measure of it"
+    return f"a run has one number of it, not one of several over time, and can't be exported{there}"
 
 
 def _named(option: str, asked: str, known: Sequence[str]) -> str:

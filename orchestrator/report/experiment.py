@@ -57,20 +57,20 @@ def document(analysis: Analysis) -> Document:
     return Document(f"Experiment {design.name}", lead, kept, {**data(analysis), **more})
 
 
-def steps_name(analysis: Analysis) -> str:
-    """What the horizontal axis of curves is."""
+def steps_name(analysis: Analysis, measured: Measured) -> str:
+    """What the horizontal axis of a measure's curves is."""
     design = analysis.results.design
     if design.curves_over == "time":
         logical = any(cell.directory is not None and is_logical(cell.directory) for cell in analysis.results.cells)
         return "virtual seconds" if logical else "seconds"
-    return "rounds" if design.with_ == "simulate" else "steps"
+    return design.axis_of(measured.measure)
 
 
 def _measured(analysis: Analysis, measured: Measured, number: int) -> Section:
     """Table and figures of one measure."""
     wanted = analysis.results.design.report
     stem = f"{number + 1}"
-    blocks: list[Block] = [groups_table(analysis, measured, steps_name(analysis))]
+    blocks: list[Block] = [groups_table(analysis, measured, steps_name(analysis, measured))]
     if len(analysis.groups) > 1 and len(measured.ranked) > 1:
         blocks.append(Plot(_intervals(measured, f"intervals-{stem}")))
         if (improvement := _improvement(analysis, measured, f"improvement-{stem}")) is not None:
@@ -170,8 +170,9 @@ def _curves(analysis: Analysis, measured: Measured, name: str) -> list[Block]:
                 shape = form([known[0], known[-1]])
                 where = ", ".join(part for part in (line, heading) if part) or "all runs"
                 said.append(f"{where}: from {figure(known[0], shape)} to {figure(known[-1], shape)}")
-    title = f"{measured.title} over {steps_name(analysis)}: {how}"
-    drawn = curves(name, title, f"{title}. {'; '.join(said)}.", shown, steps_name(analysis), _axis(measured))
+    axis = steps_name(analysis, measured)
+    title = f"{measured.title} over {axis}: {how}"
+    drawn = curves(name, title, f"{title}. {'; '.join(said)}.", shown, axis, _axis(measured))
     return [Plot(drawn), *left_out(panels)]
 
 
@@ -222,11 +223,12 @@ def _how(analysis: Analysis) -> Section:
                 "note",
             )
         )
-    if any(measured.measure.threshold is not None for measured in analysis.measures):
+    counted_in = dict.fromkeys(steps_name(analysis, measured) for measured in analysis.measures if measured.measure.threshold is not None)
+    if counted_in:
         blocks.append(
             Paragraph(
-                f"{steps_name(analysis).capitalize()} to a threshold: median over the runs by Kaplan and Meier's estimate; runs that ended "
-                "without reaching it count as needing longer, and “never” means that more than half of them did not.",
+                f"{' or '.join(counted_in).capitalize()} to a threshold: median over the runs by Kaplan and Meier's estimate; runs that "
+                "ended without reaching it count as needing longer, and “never” means that more than half of them did not.",
                 "note",
             )
         )

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.config import Configuration
 from orchestrator.run_files import figure_files, read_lines
 from orchestrator.time_shares import PREFIX, time_shares
+from protocols.links import read_links, read_wire
 from protocols.topology.graph import make_graph
 from protocols.topology.rates import rates
 
@@ -53,29 +54,17 @@ def _time(node: Path, figures: Mapping[str, list[tuple[float, float]]]) -> dict[
 
 
 def link_table(directory: Path) -> list[dict[str, Any]]:
-    """One row per node, channel and peer, from the nodes' `links.json`."""
-    table = []
-    for path in sorted((directory / "nodes").glob("*/links.json")):
-        try:
-            links = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(links, list):
-            table += [{"node": path.parent.name, **link} for link in links if isinstance(link, dict)]
-    return table
+    """One row per node, channel and peer, from the nodes' `links.json`, added up over their lives."""
+    return [{"node": node.name, **link} for node in _homes(directory) for link in read_links(node)]
 
 
 def wire_table(directory: Path) -> dict[str, dict[str, int]]:
-    """What the nodes refused, dropped and repeated, by node and counter, from their `wire.json`."""
-    table = {}
-    for path in sorted((directory / "nodes").glob("*/wire.json")):
-        try:
-            counters = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(counters, dict) and counters:
-            table[path.parent.name] = counters
-    return table
+    """What the nodes refused, dropped and repeated, by node and counter, from their `wire.json`, added up over their lives."""
+    return {node.name: counters for node in _homes(directory) if (counters := read_wire(node))}
+
+
+def _homes(directory: Path) -> list[Path]:
+    return sorted(path for path in (directory / "nodes").glob("*") if path.is_dir())
 
 
 def _read(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli import app, hoist
 from orchestrator.experiments.results import load
+from protocols.errors import ResourceError
 
 from .small import PLAYED, SIMULATED, orchestrate, start, written
 from .test_killed import processes_below
@@ -77,11 +78,18 @@ def test_it_is_exported_for_marl_eval(home: Path, simulated: Path) -> None:
     assert "which factor is the algorithm? --algorithm topology or agents" in str(call(home, "export", "marl-eval", *named).exception)
     done = call(home, "export", "marl-eval", *named, "--algorithm", "topology")
     file = home / "experiments" / "simulated" / "marl_eval.json"
-    assert done.exit_code == 0 and done.output.startswith(f"{file}: 8 runs, disagreement, steps "), done.output
+    assert done.exit_code == 0 and done.output.startswith(f"{file}: 8 runs, disagreement, rounds "), done.output
     found = json.loads(file.read_text())["simulation"]
     assert {task: set(methods) for task, methods in found.items()} == {f"agents={number}": {"ring", "complete"} for number in (4, 12)}
     assert set(found["agents=12"]["ring"]) == {"seed_0", "seed_1"}
     assert "no experiment simulate in" in str(call(home, "export", "marl-eval", "simulate").exception)
+    whole = ("simulated", "--algorithm", "topology", "--metric")
+    said = str(call(home, "export", "marl-eval", *whole, "rounds").exception)
+    assert "one number of it" in said and "curves have disagreement (--metric)" in said, "all is done: nothing more would make a curve"
+    elsewhere = home / "paper" / "figures" / "night.json"
+    assert call(home, "export", "marl-eval", *whole, "disagreement", "-o", str(elsewhere)).exit_code == 0 and elsewhere.is_file()
+    refused = call(home, "export", "marl-eval", *whole, "disagreement", "-o", str(elsewhere / "within.json")).exception
+    assert isinstance(refused, ResourceError) and "choose another place with -o" in str(refused)
 
 
 def test_a_command_repeats_its_cell(home: Path, simulated: Path) -> None:

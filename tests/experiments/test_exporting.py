@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.experiments.exporting import Exported, marl_eval
 from orchestrator.experiments.results import Results
+from orchestrator.statistics.table import Curve, Table
 from protocols.errors import UsageError
 from tests.report.material import design, results
 
@@ -70,6 +72,28 @@ def test_what_is_not_there_is_said(changes: dict[str, Any], algorithm: str | Non
 def test_nothing_to_export_yet() -> None:
     with pytest.raises(UsageError, match="has a curve of return"):
         exported(made(states=dict.fromkeys(range(36), "WAITING")), None, "return")
+
+
+def test_curves_over_rounds_and_curves_over_steps_are_not_mixed() -> None:
+    both = results(design())
+    with pytest.raises(UsageError, match=r"return is over steps, consensus.disagreement is over rounds.*one by one"):
+        exported(both, None, "return", "consensus.disagreement")
+
+
+def test_curves_that_are_nowhere_together_point_to_another_measure() -> None:
+    apart = made()
+    rows = [
+        replace(row, curve=Curve(row.curve.steps + 30_000 * row.seed, row.curve.values)) if row.curve is not None else row
+        for row in apart.table.rows
+    ]
+    with pytest.raises(UsageError, match=r"no rounds in common: one of return begins at 150000, one of return ends at 20000.*--metric"):
+        exported(replace(apart, table=Table.of(rows)))
+
+
+def test_a_figure_without_curves_is_not_promised() -> None:
+    single = results(design(**SIMULATION), curves=False)
+    with pytest.raises(UsageError, match=r"one number of it, not one of several over time, and can't be exported, nor has any other"):
+        exported(single)
 
 
 def test_the_layout_is_json() -> None:

@@ -83,3 +83,20 @@ def test_curves_and_times_to_a_threshold_over_time_say_which_time(tmp_path: Path
     drawn = ElementTree.parse(tmp_path / "out" / "figures" / "curves-1.svg").getroot()
     assert axis in {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
     assert unfounded(text, data_of(page)) == []
+
+
+def test_curves_of_averaging_are_over_rounds_and_others_over_steps(tmp_path: Path) -> None:
+    measures = [
+        {"metric": "return", "threshold": 0.6},
+        {"metric": "consensus.disagreement", "threshold": 0.1, "higher": "worse"},
+        {"metric": "statistics.contraction", "name": "contraction", "higher": "worse"},
+    ]
+    page = report(results(design(expect=[], report=["curves"], measure=measures)), tmp_path / "out")
+    text = page.with_name("report.md").read_text()
+    for title, axis in (("return", "steps"), ("consensus.disagreement", "rounds"), ("contraction", "rounds")):
+        assert f"**{title} over {axis}: interquartile mean" in text
+    assert "| steps to 0.600 (reached by) |" in text and "| rounds to 0.100 (reached by) |" in text
+    assert "Steps or rounds to a threshold: median over the runs" in text
+    drawn = ElementTree.parse(tmp_path / "out" / "figures" / "curves-2.svg").getroot()
+    words = {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert "rounds" in words and "steps" not in words
