@@ -181,9 +181,9 @@ def rows(
     return found
 
 
-def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str) -> list[Row]:
-    """One row for each measure of a cell that has none."""
-    return [Row(dict(factors), seed, measure.title, failure=failure) for measure in measures]
+def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str, to_come: bool = False) -> list[Row]:
+    """One row for each measure of a cell that has none, or has none yet."""
+    return [Row(dict(factors), seed, measure.title, failure=failure, to_come=to_come) for measure in measures]
 
 
 def simulated_value(outcome: Mapping[str, Any], measure: Measure) -> tuple[float, Curve | None]:

@@ -74,16 +74,10 @@ class Found:
     waiting: Waiting | None = None
     """steps until the measure's threshold"""
 
-    @property
-    def failed(self) -> int:
-        """Runs that have ended and have no figure."""
-        return max(0, self.estimate.failed - self.group.to_come)
-
     def record(self) -> dict[str, Any]:
         """For a JSON file."""
         record: dict[str, Any] = {
-            "factors": dict(self.group.factors), **self.estimate.record(), "failed": self.failed, "to_come": self.group.to_come,
-            "median": plain(self.median), "never": self.estimate.never,
+            "factors": dict(self.group.factors), **self.estimate.record(), "median": plain(self.median), "never": self.estimate.never,
         }  # fmt: skip
         if self.improvement is not None:
             record["improvement"] = self.improvement.record()
