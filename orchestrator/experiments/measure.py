@@ -31,6 +31,8 @@ from orchestrator.training_time import TrainingTime, over_time, training_time
 _FIRST = ("env-0", "run")
 """whose figure it is where several nodes have one of that name, and the file doesn't say"""
 _SIMULATED_CURVES = ("disagreement", "error")
+_UNTIL_AGREED = ("rounds", "seconds")
+"""figures of a simulation that are of the moment at which they agreed"""
 _OF: Mapping[str, Callable[[Floats], Any]] = {"mean": np.mean, "max": np.max, "min": np.min, "last": lambda values: values[-1]}
 
 
@@ -179,13 +181,19 @@ def rows(
     return found
 
 
-def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str) -> list[Row]:
-    """One row for each measure of a cell that has none."""
-    return [Row(dict(factors), seed, measure.title, failure=failure) for measure in measures]
+def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str, to_come: bool = False) -> list[Row]:
+    """One row for each measure of a cell that has none, or has none yet."""
+    return [Row(dict(factors), seed, measure.title, failure=failure, to_come=to_come) for measure in measures]
 
 
 def simulated_value(outcome: Mapping[str, Any], measure: Measure) -> tuple[float, Curve | None]:
-    """A figure of a simulation: that of its outcome at the end; `disagreement` and `error` have curves over rounds."""
+    """A figure of a simulation: that of its outcome at the end; `disagreement` and `error` have curves over rounds. What it took to agree
+    is infinite where they did not: the outcome has the rounds and seconds after which it gave up. So is what was `predicted`, where that
+    is never."""
+    if measure.metric in _UNTIL_AGREED and outcome.get("agreed") is False:
+        return inf, None
+    if measure.metric == "predicted" and outcome.get("predicted", inf) is None:
+        return inf, None
     value = number_at({name: one for name, one in outcome.items() if name != "curve"}, measure.metric)
     curve = outcome.get("curve") or {}
     if measure.metric not in _SIMULATED_CURVES or not curve.get("rounds"):

@@ -53,7 +53,7 @@ class Results:
     cells: tuple[CellResult, ...]
     """in the order of the grid, then by seed"""
     table: Table
-    """one row for each cell and measure; rows of cells that have failed or not ended have `failure` set"""
+    """one row for each cell and measure; rows of cells that have failed or not ended have `failure` set, the latter `to_come` too"""
     verdicts: tuple[Verdict, ...]
     """one for each expectation, in the order of the file"""
     strangers: tuple[str, ...] = ()
@@ -78,7 +78,8 @@ def load(directory: Path, over_time: bool | None = None) -> Results:
         if cell.state == "DONE" and cell.directory is not None:
             rows += measured(cell.directory, design.measure, cell.factors, cell.seed, simulated, by_time)
         else:
-            rows += failed_rows(design.measure, cell.factors, cell.seed, _why_not(cell))
+            to_come = cell.state in ("WAITING", "RUNNING")
+            rows += failed_rows(design.measure, cell.factors, cell.seed, _why_not(cell), to_come)
     table = Table.of(rows)
     planned_ones = {cell.identity for cell in cells}
     codes = {record.code for record in records.values() if record.identity not in planned_ones and record.state == "DONE"}

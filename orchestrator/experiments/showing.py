@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from math import inf
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.experiments.players import Ended
@@ -71,7 +72,7 @@ class PlainView:
             parts += [
                 "DONE",
                 *([spoken(ended.seconds)] if ended.seconds is not None else []),
-                f"{name} {'-' if value is None else f'{value:.4g}'}",
+                f"{name} {'-' if value is None else 'never' if value == inf else f'{value:.4g}'}",
             ]
         elif ended.state == "HELD":
             parts += ["interrupted", *([ended.failure] if ended.failure else [])]
@@ -142,9 +143,11 @@ class JsonView(PlainView):
 
     def finished(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> None:
         """See `runner.View`."""
+        from orchestrator.statistics.estimate import plain
+
         figure = self._figure(playing) if ended.state == "DONE" else None
         facts = {"factors": dict(playing.cell.factors), "seed": playing.cell.seed, "identity": playing.identity, **vars(ended)}
-        self.write("cell", **facts, again=again, figure={figure[0]: figure[1]} if figure is not None else {}, left=progress.left)
+        self.write("cell", **facts, again=again, figure={figure[0]: plain(figure[1])} if figure is not None else {}, left=progress.left)
 
     def show(self, progress: Progress) -> None:
         """See `runner.View`."""

@@ -1,21 +1,28 @@
-"""Whether what an experiment file expects has come true, and the numbers that this rests on."""
+"""Whether what an experiment file expects has come true, and the numbers that this rests on.
+
+Factors that an expectation does not name make conditions (`orchestrator.statistics.conditions`). Its figure is the mean over the conditions
+of the statistic within each, so that each counts equally; with `relative_to` over those conditions of which both groups have runs, and the
+ratio or difference is that of the two means.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from orchestrator.expectations import OPERATORS
 from orchestrator.experiments.design import Design, Expectation
-from orchestrator.statistics.aggregates import Aggregate, interquartile_mean, mean, median
+from orchestrator.statistics.aggregates import Aggregate, interquartile_mean, mean, median, within_tasks
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import contrast, probability_of_improvement
-from orchestrator.statistics.estimate import Estimate, plain
+from orchestrator.statistics.conditions import Balanced, balanced, without_effect
+from orchestrator.statistics.estimate import LEAST, Estimate, plain
 from orchestrator.statistics.table import Table
 
-_AGGREGATES: Mapping[str, Aggregate] = {"mean": mean, "median": median}
+_AGGREGATES: Mapping[str, Aggregate] = {"mean": mean, "median": within_tasks(median)}
+_INTERQUARTILE_MEAN = within_tasks(interquartile_mean)
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,12 @@ class Verdict:
     """One expectation against what was measured.
 
     `group` is the estimate of the group, `baseline` that of the group it is held against (None without `relative_to`), `compared` the
-    ratio, difference or probability of both. `measured` is the number that was compared with `expectation.value`; None where it cannot be
-    known, and then `holds` is None, and `why` says why.
+    ratio, difference or probability of both; all over the same conditions, those of `over`. `measured` is the number that was compared with
+    `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` says why.
     """
 
     expectation: Expectation
+    over: Balanced
     holds: bool | None
     measured: float | None
     group: Estimate
@@ -40,11 +48,16 @@ class Verdict:
         """`holds: return iqm where topology=complete, delay=100ms relative to delay=0ms >= 0.95: measured 0.97 [0.94, 1.00] n=10`."""
         word = {True: "holds", False: "FAILS", None: "cannot be judged"}[self.holds]
         shown = self.compared or self.group
+        if self.over.conditions > 1:
+            # Points of several conditions, or one for each of them, are no runs of one group.
+            shown = replace(shown, points=())
         said = f"measured {shown.text('.4g')}" if self.measured is not None else self.why
         if self.measured is not None and self.expectation.statistic in ("lower", "upper"):
             said = f"measured {'never' if self.measured == inf else f'{self.measured:.4g}'}, of {shown.text('.4g')}"
         if never := self.group.never + (self.baseline.never if self.baseline is not None else 0):
             said += f" ({never} of the runs: never)"
+        if self.over.conditions and self.over.text:
+            said += f"{'' if self.measured is not None else ';'} {self.over.text}"
         return f"{word}: {claim(self.expectation)}: {said}"
 
     def record(self) -> dict[str, Any]:
@@ -57,6 +70,8 @@ class Verdict:
             "group": self.group.record(),
             "baseline": self.baseline.record() if self.baseline is not None else None,
             "compared": self.compared.record() if self.compared is not None else None,
+            "conditions": self.over.conditions,
+            "left_out": list(self.over.left_out),
         }
 
 
@@ -77,37 +92,48 @@ def _labels(chosen: Mapping[str, str]) -> str:
 
 def judge(design: Design, table: Table) -> tuple[Verdict, ...]:
     """Every expectation, in the order of the file."""
-    return tuple(_judge(design, table, expected) for expected in design.expect)
+    copies = without_effect(table) if design.expect else ()
+    return tuple(_judge(design, table, expected, copies) for expected in design.expect)
 
 
-def _judge(design: Design, table: Table, expected: Expectation) -> Verdict:
+def _judge(design: Design, table: Table, expected: Expectation, copies: Sequence[str]) -> Verdict:
     higher = design.measure_named(expected.metric).higher == "better"
-    aggregate = _AGGREGATES.get(expected.statistic, interquartile_mean)
-    sample = table.sample(expected.metric, expected.where)
+    aggregate = _AGGREGATES.get(expected.statistic, _INTERQUARTILE_MEAN)
+    named = {*expected.where, *(expected.relative_to or {})}
+    others = [name for name in dict.fromkeys(name for row in table.rows for name in row.factors) if name not in named]
+    groups = [expected.where] if expected.relative_to is None else [expected.where, {**expected.where, **expected.relative_to}]
+    over = balanced(table, expected.metric, groups, others, copies)
+    sample = over.samples[0]
     group = estimate(sample, aggregate)
     if expected.relative_to is None:
-        return _verdict(expected, group, group, None, None)
-    reference = table.sample(expected.metric, {**expected.where, **expected.relative_to})
+        return _verdict(expected, over, group, group, None, None)
+    reference = over.samples[1]
     baseline = estimate(reference, aggregate)
     if expected.statistic == "probability_of_improvement":
         compared = probability_of_improvement(sample, reference, higher=higher)
     else:
         compared = contrast(sample, reference, aggregate, expected.by)
-    return _verdict(expected, compared, group, baseline, compared)
+    return _verdict(expected, over, compared, group, baseline, compared)
 
 
-def _verdict(expected: Expectation, shown: Estimate, group: Estimate, baseline: Estimate | None, compared: Estimate | None) -> Verdict:
+def _verdict(
+    expected: Expectation, over: Balanced, shown: Estimate, group: Estimate, baseline: Estimate | None, compared: Estimate | None
+) -> Verdict:
     measured, why = shown.value, ""
     ratio = expected.by == "ratio" and expected.statistic != "probability_of_improvement"
     if expected.statistic in ("lower", "upper"):
         measured = None if shown.interval is None else shown.interval[expected.statistic == "upper"]
         why = f"{shown.n} runs are too few for an interval, or it has none"
-    if not group.n or (baseline is not None and not baseline.n):
-        measured, why = None, f"no run of {'the group' if not group.n else 'the group it is held against'} has a figure"
+        if over.conditions > 1:
+            why = f"{shown.n} runs are too few for an interval, which takes {LEAST} of each group in each combination, or it has none"
+    if not all(over.runs):
+        measured, why = None, f"no run of {'the group' if not over.runs[0] else 'the group it is held against'} has a figure"
+    elif not over.conditions:
+        measured, why = None, f"there is no combination of {', '.join(over.factors)} of which both groups have runs"
     elif ratio and baseline is not None and (baseline.value or 0.0) <= 0:
         # Over a negative figure a better one is a smaller ratio: the claim would be turned round.
         measured, why = None, f"a ratio to {baseline.value:.4g}, which is not positive, has no meaning; write by: difference"
     elif shown.value is None:
         measured, why = None, "both groups are “never” (infinite), which cannot be compared; write statistic: probability_of_improvement"
     holds = None if measured is None else OPERATORS[expected.op](measured, expected.value)
-    return Verdict(expected, holds, measured, group, baseline, compared, "" if measured is not None else why)
+    return Verdict(expected, over, holds, measured, group, baseline, compared, "" if measured is not None else why)

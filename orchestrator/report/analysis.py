@@ -14,6 +14,7 @@ from orchestrator.report.against import Against, against_baseline
 from orchestrator.statistics.aggregates import median
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import contrast, probability_of_improvement
+from orchestrator.statistics.conditions import without_effect
 from orchestrator.statistics.curves import Band, band
 from orchestrator.statistics.estimate import Estimate, plain
 from orchestrator.statistics.profiles import Profile, profile
@@ -74,16 +75,10 @@ class Found:
     waiting: Waiting | None = None
     """steps until the measure's threshold"""
 
-    @property
-    def failed(self) -> int:
-        """Runs that have ended and have no figure."""
-        return max(0, self.estimate.failed - self.group.to_come)
-
     def record(self) -> dict[str, Any]:
         """For a JSON file."""
         record: dict[str, Any] = {
-            "factors": dict(self.group.factors), **self.estimate.record(), "failed": self.failed, "to_come": self.group.to_come,
-            "median": plain(self.median), "never": self.estimate.never,
+            "factors": dict(self.group.factors), **self.estimate.record(), "median": plain(self.median), "never": self.estimate.never,
         }  # fmt: skip
         if self.improvement is not None:
             record["improvement"] = self.improvement.record()
@@ -103,6 +98,7 @@ class Measured:
 
     measure: Measure
     groups: tuple[Found, ...]
+    simulated: bool = False
     against: tuple[Against, ...] = ()
     """with the baseline, over all values of the other factors"""
 
@@ -118,19 +114,26 @@ class Measured:
 
     @property
     def words(self) -> str:
-        """`return, mean of the final 10% (higher is better)`."""
-        over = {"all": f"{self.measure.of} of the whole run", "last": "last value"}.get(
-            self.measure.over, f"{self.measure.of} of the {self.measure.over}"
+        """`return, mean of the final 10% (higher is better)`; of a simulation `rounds, at the end (lower is better)`."""
+        over = {"all": f", {self.measure.of} of the whole run", "last": ", last value"}.get(
+            self.measure.over, f", {self.measure.of} of the {self.measure.over}"
         )
-        # A figure of a summary, a verdict or a simulation is one number, not one of several over time.
-        single = any(found.estimate.n for found in self.groups) and all(found.band is None for found in self.groups)
-        return f"{self.title}{'' if single else f', {over}'} ({'higher' if self.higher else 'lower'} is better)"
+        # What the file says of `over` counts only where there are several numbers over time.
+        if self.simulated:
+            over = ", at the end"
+        elif self.measure.node in ("summary", "faults"):
+            over = ""
+        return f"{self.title}{over} ({'higher' if self.higher else 'lower'} is better)"
 
     @cached_property
     def ranked(self) -> list[Found]:
         """Groups with a figure, the best first."""
         known = [found for found in self.groups if found.estimate.value is not None]
         return sorted(known, key=lambda found: found.estimate.value or 0.0, reverse=self.higher)
+
+    def tied(self, found: Found) -> list[Found]:
+        """Other groups that have the same value: it would be chance which of them is called the best."""
+        return [one for one in self.ranked if one is not found and one.estimate.value == found.estimate.value]
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ class Analysis:
     baseline: Mapping[str, str] = field(default_factory=dict)
     tolerances: tuple[Tolerance, ...] = ()
     """of the first measure, where `compare` asks for it"""
+    copies: tuple[str, ...] = ()
+    """factors that change no figure"""
 
     @property
     def factors(self) -> dict[str, list[str]]:
@@ -180,15 +185,17 @@ def analyse(results: Results) -> Analysis:
     groups = tuple(Group(dict(factors), tuple(cells)) for factors, cells in by_factors.items())
     baseline = dict(design.compare.baseline) if design.compare is not None else {}
     test = design.compare.test if design.compare is not None else ""
+    copies = without_effect(results.table)
     measures = tuple(
         Measured(
             measure,
             tuple(_found(results, measure, group, baseline, test) for group in groups),
-            against_baseline(results.table, measure, [group.factors for group in groups], baseline),
+            design.with_ == "simulate",
+            against_baseline(results.table, measure, [group.factors for group in groups], baseline, copies),
         )
         for measure in design.measure
     )
-    return Analysis(results, groups, measures, baseline, _tolerances(results, groups))
+    return Analysis(results, groups, measures, baseline, _tolerances(results, groups), copies)
 
 
 def _tolerances(results: Results, groups: Sequence[Group]) -> tuple[Tolerance, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from math import isfinite, prod
 
@@ -11,15 +12,19 @@ from orchestrator.report.analysis import Analysis, Found, Measured, label
 from orchestrator.report.document import Code, Items, Paragraph, Strong, Words
 from orchestrator.report.numbers import counted, figure, form, interval
 from orchestrator.report.tolerances import tolerated
+from orchestrator.statistics.aggregates import interquartile_mean, within_tasks
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import SIGNIFICANCE
+from orchestrator.statistics.conditions import balanced
 from orchestrator.statistics.estimate import CONFIDENCE, LEAST, Estimate
-from orchestrator.statistics.table import Sample
 
 _NAMED = 6
 """values that are named, of each kind"""
 EVEN = 0.5
 """probability of improvement of two groups that are alike"""
+_TIED = 2
+"""groups as good as the best, or as bad as the worst, that are named"""
+_IN_COMMON = "over what its values have in common"
 
 
 def answer(analysis: Analysis) -> list[Paragraph | Items]:
@@ -33,6 +38,9 @@ def answer(analysis: Analysis) -> list[Paragraph | Items]:
     blocks: list[Paragraph | Items] = [Paragraph(tuple(words), "answer")]
     if (gaps := unfinished(analysis)) is not None:
         blocks.append(Paragraph(gaps, "warning"))
+    for factor in analysis.copies:
+        told = " changes no figure: its runs are copies of each other. What is said over several combinations counts one of its values."
+        blocks.append(Paragraph((Strong(factor), told), "warning"))
     return blocks
 
 
@@ -72,9 +80,20 @@ def _ends(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
         groups = f"all {len(ranked)} groups" if len(ranked) == len(main.groups) else f"the {len(ranked)} groups that have a figure{yet}"
         return [Code(main.title), f" was {_value(best.estimate, shape)} in {groups}{over}."]
     return [
-        Code(main.title), " was best with ", Strong(best.group.label), f": {_value(best.estimate, shape)}{over}, and worst with ",
-        Strong(worst.group.label), f": {_value(worst.estimate, shape)} ({_runs(worst.estimate)}).",
+        Code(main.title), " was best with ", *_with_ties(main, best), f": {_value(best.estimate, shape)}{over}, and worst with ",
+        *_with_ties(main, worst), f": {_value(worst.estimate, shape)} ({_runs(worst.estimate)}).",
     ]  # fmt: skip
+
+
+def _with_ties(main: Measured, found: Found) -> list[str | Code | Strong]:
+    """The group, and those that have the same value."""
+    tied = main.tied(found)
+    words: list[str | Code | Strong] = [Strong(found.group.label)]
+    if len(tied) > _TIED:
+        return [*words, f" (as with {len(tied)} others)"]
+    for number, one in enumerate(tied):
+        words += [" and " if number else " (as with ", Strong(one.group.label)]
+    return [*words, ")"] if tied else words
 
 
 def _runs(found: Estimate) -> str:
@@ -88,9 +107,12 @@ def _compared(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
 
 def _against_baseline(analysis: Analysis, against: Sequence[Against]) -> list[str | Code | Strong]:
     """Which values are worse than the baseline's, which better, and of which nobody knows."""
-    others = [factor for factor, labels in analysis.factors.items() if factor not in analysis.baseline and len(labels) > 1]
-    words: list[str | Code | Strong] = [f"Against the baseline {label(analysis.baseline)}"]
-    words += [f", over all values of {' and '.join(others)}: " if others else ": "]
+    beside = {name: labels for name, labels in analysis.factors.items() if name not in analysis.baseline and name not in analysis.copies}
+    others = [name for name, labels in beside.items() if len(labels) > 1]
+    # All combinations of them, or those that both the baseline and each other value have.
+    whole = all(one.conditions == prod(map(len, beside.values())) for one in against)
+    over = f", over all values of {' and '.join(others)}" if whole else f", {_IN_COMMON}"
+    words: list[str | Code | Strong] = [f"Against the baseline {label(analysis.baseline)}", f"{over if others else ''}: "]
     worse = [one for one in against if one.differs and (one.improvement.value or 0.0) < EVEN]
     better = [one for one in against if one.differs and one not in worse]
     parts = [
@@ -105,7 +127,7 @@ def _against_baseline(analysis: Analysis, against: Sequence[Against]) -> list[st
             words += [", " if place else "", Strong(label(one.factors)), f" ({_value_alone(one.improvement)})"]
         words += [f" and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
     few = "; there are too few runs to tell anything apart" if not any(one.could_be_told for one in against) else ""
-    test = "van Elteren's" if others else "Mann and Whitney's"
+    test = "van Elteren's" if any(one.conditions > 1 for one in against) else "Mann and Whitney's"
     return [*words, f" (how probably a run is better; {test} rank test with Holm's correction, {100 * SIGNIFICANCE:.0f} %{few})."]
 
 
@@ -114,30 +136,18 @@ def _value_alone(found: Estimate) -> str:
 
 
 def by_factor(analysis: Analysis, main: Measured) -> dict[str, dict[str, Estimate]]:
-    """For each factor with several labels, the measure at each label over the runs of those combinations of the others that have runs at
-    all of its labels: else what differs might be the combinations. Factors without such combinations are left out."""
+    """For each factor with several labels, the measure at each label: the mean of the interquartile means of those combinations of the
+    others that have runs at all of its labels: else what differs might be the combinations. Factors without such combinations are left
+    out."""
     found: dict[str, dict[str, Estimate]] = {}
     for factor, labels in analysis.factors.items():
-        there: dict[str, dict[Rest, Estimate]] = {name: {} for name in labels}
-        for one in main.groups:
-            if one.estimate.n:
-                there[one.group.factors[factor]][_rest(one, factor)] = one.estimate
-        shared = set.intersection(*(set(by_rest) for by_rest in there.values()))
-        if len(labels) > 1 and shared:
-            found[factor] = {name: _together([one for rest, one in by_rest.items() if rest in shared]) for name, by_rest in there.items()}
+        others = [name for name in analysis.factors if name != factor]
+        over = balanced(analysis.results.table, main.title, [{factor: name} for name in labels], others, analysis.copies)
+        if len(labels) > 1 and over.conditions:
+            found[factor] = {
+                name: estimate(sample, within_tasks(interquartile_mean)) for name, sample in zip(labels, over.samples, strict=True)
+            }
     return found
-
-
-Rest = tuple[tuple[str, str], ...]
-
-
-def _rest(found: Found, factor: str) -> Rest:
-    return tuple((name, value) for name, value in found.group.factors.items() if name != factor)
-
-
-def _together(groups: Sequence[Estimate]) -> Estimate:
-    points = [point for one in groups for point in one.points]
-    return estimate(Sample.of(points, [reason for one in groups for reason in one.missing]))
 
 
 def _by_factor(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
@@ -152,10 +162,12 @@ def _by_factor(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
     shape = form(values[most], main.measure.scale == "log")
     low = min(found[most], key=lambda name: found[most][name].value or 0.0)
     high = max(found[most], key=lambda name: found[most][name].value or 0.0)
-    ends = [f"{_value(found[most][name], shape)} at {name}" for name in ((high, low) if main.higher else (low, high))]
+    # Without points: they are of several combinations.
+    told = {name: _value(replace(one, points=()), shape) for name, one in found[most].items()}
+    ends = [f"{told[name]} at {name}" for name in ((high, low) if main.higher else (low, high))]
     # All combinations, or those that each of its values has.
     whole = len(main.groups) == prod(len(labels) for labels in analysis.factors.values()) and all(one.estimate.n for one in main.groups)
-    over = "over all values of the others" if whole else "over what its values have in common"
+    over = "over all values of the others" if whole else _IN_COMMON
     return ["Of the factors, ", Strong(most), f" moves it most: {ends[0]}, {ends[1]}, {over}."]
 
 

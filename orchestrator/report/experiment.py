@@ -217,9 +217,10 @@ def _how(analysis: Analysis) -> Section:
         blocks.append(
             Paragraph(
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
-                f"{EVEN} means no difference. The answer compares the values of the baseline's factors over all values of the others by "
-                "van Elteren's two-sided rank test (Mann and Whitney's, where there are no others) with Holm's correction for all values, "
-                f"at {100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says less, above all of few runs.",
+                f"{EVEN} means no difference. The answer compares the values of the baseline's factors within each combination of the "
+                "others that both have, by van Elteren's two-sided rank test (Mann and Whitney's, where there is one combination) with "
+                f"Holm's correction for all values, at {100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says "
+                "less, above all of few runs.",
                 "note",
             )
         )
@@ -245,6 +246,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
         "factors": analysis.factors,
         "seeds": list(design.seeds),
         "baseline": dict(analysis.baseline),
+        "without_effect": list(analysis.copies),
         "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "least": LEAST, "even": EVEN, "significance": SIGNIFICANCE},
         "counts": {
             "cells": len(results.cells),
@@ -255,6 +257,7 @@ def data(analysis: Analysis) -> dict[str, Any]:
                 **measured.measure.model_dump(mode="json"),
                 "title": measured.title,
                 "groups": [found.record() for found in measured.groups],
+                "tied": [len(measured.tied(found)) for found in (measured.ranked[:1] + measured.ranked[-1:])],
                 "against_baseline": [one.record() for one in measured.against],
                 "by_factor": {
                     factor: {name: one.record() for name, one in found.items()} for factor, found in by_factor(analysis, measured).items()

@@ -170,7 +170,7 @@ def _cell(axes: Axes, x: int, y: int, cell: Estimate | None, form: str, norm: No
     red, green, blue, _ = colormaps[MAP](float(norm(cell.value)))
     # A fixed ink: the ground is that of the map, whatever the page's scheme.
     ink = "#ffffff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45 else "#000000"
-    few = f"\n{cell.n} of {cell.n + cell.failed}" if cell.failed else ""
+    few = f"\n{cell.n} of {cell.n + len(cell.missing)}" if cell.missing else ""
     axes.text(x + 0.5, y + 0.5, figure(cell.value, form) + few, ha="center", va="center", color=ink, fontsize=8.5, linespacing=1.1)
 
 

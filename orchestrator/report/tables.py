@@ -54,7 +54,7 @@ def _row(
         interval(one.estimate, shape),
         figure(one.median, shape),
         str(one.estimate.n),
-        str(one.failed),
+        str(one.estimate.failed),
     ]
     if to_come:
         row.append(str(one.group.to_come))

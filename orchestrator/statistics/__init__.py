@@ -11,6 +11,7 @@ runs behind it, with those that have no figure named and counted.
 | `aggregates` | interquartile mean, mean, median, optimality gap |
 | `bootstrap` | stratified resampling of runs, percentile intervals |
 | `comparison` | probability of improvement; difference and ratio of two groups |
+| `conditions` | groups over equal conditions; factors that change nothing |
 | `profiles` | share of runs above a score, with a band |
 | `curves` | curves of several runs on common steps; area under a curve |
 | `threshold` | steps until a threshold, with runs that never reached it |

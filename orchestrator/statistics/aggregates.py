@@ -41,6 +41,16 @@ def median(tasks: Sequence[Floats]) -> Floats:
     return np.asarray(np.median(np.concatenate(list(tasks), axis=-1), axis=-1))
 
 
+def within_tasks(aggregate: Aggregate) -> Aggregate:
+    """Mean over tasks of the `aggregate` of each task's runs: tasks count equally, however many runs each has, and none of them is trimmed
+    away because its values are far from those of the others."""
+
+    def averaged(tasks: Sequence[Floats]) -> Floats:
+        return np.asarray(sum(aggregate([values]) for values in tasks) / len(tasks))
+
+    return averaged
+
+
 def median_of_tasks(tasks: Sequence[Floats]) -> Floats:
     """Median over tasks of the mean over each task's runs, the "median" of many papers. With one task it is that task's mean."""
     return np.asarray(np.median(np.stack([values.mean(axis=-1) for values in tasks], axis=-1), axis=-1))

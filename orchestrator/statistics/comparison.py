@@ -45,11 +45,9 @@ def probability_of_improvement(
     tasks.
     """
     names = [name for name in first.tasks if name in second.tasks]
-    missing = (
-        *first.missing,
-        *second.missing,
-        *(f"{name}: only one group has runs of this task" for name in first.tasks.keys() ^ second.tasks),
-    )
+    # Where a group has no runs at all, its own words say why.
+    lonely = first.tasks.keys() ^ second.tasks if first.tasks and second.tasks else ()
+    missing = (*first.missing, *second.missing, *(f"{name}: only one group has runs of this task" for name in lonely))
     if not names:
         return Estimate(None, None, 0, missing=missing, confidence=confidence)
     sign = 1.0 if higher else -1.0

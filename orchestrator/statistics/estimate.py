@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, isfinite
 
+from orchestrator.statistics.table import ToCome
+
 LEAST = 5
 """runs below which points are shown in the place of an interval: of four values a bootstrap knows 35 different samples, no more"""
 CONFIDENCE = 0.95
@@ -29,16 +31,21 @@ class Estimate:
 
     @property
     def failed(self) -> int:
-        """Runs of the group without a figure."""
-        return len(self.missing)
+        """Runs of the group that have ended without a figure."""
+        return len(self.missing) - self.to_come
+
+    @property
+    def to_come(self) -> int:
+        """Runs of the group that have not ended."""
+        return sum(isinstance(reason, ToCome) for reason in self.missing)
 
     def contains(self, value: float) -> bool | None:
         """Whether the interval contains a value; None where there is no interval."""
         return None if self.interval is None else self.interval[0] <= value <= self.interval[1]
 
     def text(self, form: str = ".2f") -> str:
-        """`0.97 [0.94, 1.00] n=8`, `0.97 (0.94, 0.97, 0.99) n=3`, `– n=0`; with ` of 9` where a run has failed."""
-        count = f"n={self.n}" + (f" of {self.n + self.failed}" if self.failed else "")
+        """`0.97 [0.94, 1.00] n=8`, `0.97 (0.94, 0.97, 0.99) n=3`, `– n=0`; with ` of 9` where a run has no figure (yet)."""
+        count = f"n={self.n}" + (f" of {self.n + len(self.missing)}" if self.missing else "")
         if self.value is None:
             return f"– {count}"
         value = _word(self.value, form)
@@ -55,6 +62,7 @@ class Estimate:
             "confidence": self.confidence,
             "n": self.n,
             "failed": self.failed,
+            "to_come": self.to_come,
             "missing": list(self.missing),
             "points": [plain(point) for point in self.points],
         }

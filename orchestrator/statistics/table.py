@@ -43,7 +43,7 @@ class Curve:
 @dataclass(frozen=True)
 class Row:
     """One figure of one run. `factors`: what tells its group (`{"delay": "50ms", "method": "gossip"}`). Without `value` (and `curve`) the
-    run has failed; `failure` says how. An infinite value is one (what never came about took infinitely
+    run has failed, or, with `to_come`, not ended; `failure` says how. An infinite value is one (what never came about took infinitely
     long); one that is no number is none."""
 
     factors: Mapping[str, str]
@@ -52,6 +52,7 @@ class Row:
     value: float | None = None
     curve: Curve | None = None
     failure: str = ""
+    to_come: bool = False
 
     @property
     def run(self) -> tuple[tuple[tuple[str, str], ...], int]:
@@ -62,6 +63,16 @@ class Row:
     def why_not(self) -> str:
         """Why there is no value."""
         return self.failure or ("no figure" if self.value is None else f"the figure is {self.value}")
+
+
+class ToCome(str):
+    """Why a run has no figure, where it may still get one: it has not ended."""
+
+
+def _lacking(row: Row, why: str) -> str:
+    """What is said of a run without a figure, in `missing`."""
+    reason = f"{describe(row)}: {why}"
+    return ToCome(reason) if row.to_come else reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +168,10 @@ class Table:
         values: dict[str, list[float]] = {}
         missing: list[str] = []
         for run in self.runs(where):
-            row = self._found.get((run.run, metric)) or Row(run.factors, run.seed, metric, failure=run.failure)
+            row = self._found.get((run.run, metric)) or Row(run.factors, run.seed, metric, failure=run.failure, to_come=run.to_come)
             value = row.value
             if value is None or isnan(value):
-                missing.append(f"{describe(row)}: {row.why_not}")
+                missing.append(_lacking(row, row.why_not))
                 value = failed_as
             if value is not None:
                 values.setdefault(row.factors.get(task, "") if task else "", []).append(value)
@@ -173,7 +184,7 @@ class Table:
         for run in self.runs(where):
             row = self._found.get((run.run, metric))
             if row is None or row.curve is None:
-                missing.append(f"{describe(run)}: {(row or run).failure or 'no curve'}")
+                missing.append(_lacking(row or run, (row or run).failure or "no curve"))
             else:
                 curves[describe(run)] = row.curve
         return Runs(curves, tuple(missing))

@@ -135,3 +135,10 @@ def test_a_simulation() -> None:
     assert simulated_value(outcome, Measure.model_validate({"metric": "lost.cut"})) == (3.0, None)
     with pytest.raises(NotMeasured):
         number_at(outcome, "curve")
+
+
+def test_a_simulation_that_never_agreed_took_infinitely_long() -> None:
+    outcome = {"agreed": False, "rounds": 60.0, "seconds": 3.0, "messages": 480, "predicted": None}
+    values = {metric: simulated_value(outcome, Measure.model_validate({"metric": metric}))[0] for metric in outcome}
+    assert values == {"agreed": 0.0, "rounds": inf, "seconds": inf, "messages": 480.0, "predicted": inf}
+    assert simulated_value({**outcome, "agreed": True}, Measure.model_validate({"metric": "rounds"})) == (60.0, None)

@@ -117,6 +117,81 @@ def test_a_ratio_to_what_is_not_positive_is_no_verdict(values: list[float | None
     assert verdict(runs, statistic="probability_of_improvement", **groups).measured == 0.0
 
 
+def over_sizes(values: dict[tuple[str, str], list[float | None]], **expected: Any) -> Verdict:
+    """Values by loss and size; half the loss against none."""
+    table = Table.of(
+        Row({"loss": loss, "size": size}, seed, "rounds", value, failure="" if value is not None else "it crashed")
+        for (loss, size), runs in values.items()
+        for seed, value in enumerate(runs)
+    )
+    groups = {"where": {"loss": "half"}, "relative_to": {"loss": "none"}}
+    design = Design.model_validate(
+        {
+            "version": 1, "name": "x", "base": "y", "measure": [{"metric": "rounds", "higher": "worse"}],
+            "expect": [{"metric": "rounds", "op": ">", "value": 1.0, **groups, **expected}],
+        }
+    )  # fmt: skip
+    (found,) = judge(design, table)
+    return found
+
+
+def test_groups_are_compared_over_what_both_have() -> None:
+    found = over_sizes({("none", "4"): [13.0, 13.0], ("none", "8"): [60.0, 60.0], ("half", "8"): [60.0, 60.0]})
+    assert (found.measured, found.holds) == (1.0, False), "4 is among one group alone"
+    assert found.text.endswith("measured 1 n=4 over 1 combination of size; left out: size=4 (not both groups have runs)")
+    assert found.record()["left_out"] == ["size=4"] and found.record()["conditions"] == 1
+    nothing = over_sizes({("none", "4"): [13.0, 13.0], ("half", "8"): [60.0, 60.0]})
+    assert (nothing.measured, nothing.holds) == (None, None)
+    assert nothing.text.endswith("there is no combination of size of which both groups have runs")
+
+
+def test_combinations_count_equally_however_many_of_their_runs_failed() -> None:
+    values: dict[tuple[str, str], list[float | None]] = {
+        ("none", "4"): [10.0] * 5,
+        ("none", "8"): [100.0] * 5,
+        ("half", "4"): [20.0, None, None, None, None],
+        ("half", "8"): [200.0] * 5,
+    }
+    for statistic in ("iqm", "mean", "median"):
+        found = over_sizes(values, statistic=statistic)
+        assert found.measured == 2.0, "the mean over both sizes, 110, against 55"
+        assert (found.group.value, found.group.failed) == (110.0, 4)
+    assert over_sizes(values, by="difference").measured == 55.0
+
+
+def test_improvement_is_that_within_combinations() -> None:
+    values: dict[tuple[str, str], list[float | None]] = {
+        ("none", "4"): [1.0, 3.0],
+        ("none", "8"): [11.0, 13.0],
+        ("half", "4"): [2.0, 4.0],
+        ("half", "8"): [12.0, 14.0],
+    }
+    found = over_sizes(values, statistic="probability_of_improvement")
+    assert found.measured == 0.25, "of all runs together it would be 0.375"
+    assert "measured 0.25 n=8 over 2 combinations of size" in found.text, "combinations are no points"
+
+
+def test_intervals_take_enough_runs_in_each_combination() -> None:
+    def judged(runs: int, **expected: Any) -> Verdict:
+        sizes = range(4, 9)
+        return over_sizes(
+            {(loss, str(size)): [float(size + seed) for seed in range(runs)] for loss in ("none", "half") for size in sizes}, **expected
+        )
+
+    few, enough = judged(2), judged(5)
+    assert few.group.n == 10 and few.group.interval is None and few.compared is not None and few.compared.interval is None
+    assert enough.group.interval is not None and enough.compared is not None and enough.compared.interval is not None
+    lower = judged(2, statistic="lower", relative_to=None)
+    assert lower.holds is None and "which takes 5 of each group in each combination" in lower.text
+
+
+def test_copies_of_runs_make_no_interval_narrower() -> None:
+    alone = over_sizes({("half", "4"): [1.0, 2.0, 4.0, 7.0, 11.0]}, statistic="lower", relative_to=None)
+    copied = over_sizes({("half", size): [1.0, 2.0, 4.0, 7.0, 11.0] for size in ("4", "8", "16")}, statistic="lower", relative_to=None)
+    assert alone.measured == copied.measured and alone.group.n == copied.group.n == 5
+    assert "over 1 combination of size; one value of size counts, since its runs are copies of each other" in copied.text
+
+
 def test_in_words() -> None:
     found = verdict(FEW, where={"delay": "50ms"}, relative_to={"delay": "0ms"}, statistic="mean")
     assert found.text == "holds: return mean where delay=50ms relative to that where delay=0ms >= 0.95: measured 3.75 n=8"

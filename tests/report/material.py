@@ -81,7 +81,7 @@ def results(
         why = failed or {"WAITING": "not begun", "RUNNING": "still running"}.get(state, "")
         for measure in of.measure:
             if state != "DONE":
-                rows.append(Row(factors, seed, measure.title, failure=why))
+                rows.append(Row(factors, seed, measure.title, failure=why, to_come=not ended))
                 continue
             if not curves:
                 rows.append(Row(factors, seed, measure.title, value(factors, seed)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_factors_are_compared_over_what_their_values_have_in_common(tmp_path: Pa
         {"delay": "500ms", "topology": "ring"},
         {"delay": "0ms", "topology": "complete"},
     )
-    assert "**topology** moves it most: 0.952 [0.902, 1.002] at complete, 0.452" in sentence(None)
+    assert "**topology** moves it most: 0.952 [0.951, 0.953] at complete, 0.452" in sentence(None), "delays are no chance"
     assert "over all values of the others" in sentence(None)
     shared = sentence([ring, slow, star])
     assert "**topology** moves it most: 1.00 [1.00, 1.00] at complete, 0.50 [0.50, 0.50]" in shared, "of 0ms alone, where both have runs"
@@ -85,6 +86,76 @@ def test_groups_without_figures_are_not_among_all(tmp_path: Path) -> None:
         page = report(results(of, value=lambda factors, seed: 1.0, states=dict.fromkeys(range(24, 36), state), curves=False), tmp_path)
         answer = page.with_name("report.md").read_text().split("## ")[0]
         assert groups in answer and judged in answer
+
+
+def test_of_a_baseline_is_said_how_much_it_has_in_common_with_the_others(tmp_path: Path) -> None:
+    cells = [
+        {"delay": "0ms", "topology": "ring"},
+        {"delay": "0ms", "topology": "complete"},
+        {"delay": "500ms", "topology": "ring"},
+    ]
+    page = report(results(design(cells=cells, expect=[], report=[]), curves=False), tmp_path)
+    answer = page.with_name("report.md").read_text().split("## ")[0]
+    assert "Against the baseline delay=0ms, over what its values have in common: " in answer and "over all values" not in answer
+    assert "Mann and Whitney's rank test" in answer, "within the ring alone"
+
+
+def test_groups_that_are_as_good_are_named_or_counted(tmp_path: Path) -> None:
+    levels = {"a": 2.0, "b": 1.0, "c": 2.0, "d": 1.0, "e": 1.0, "f": 1.0}
+    factors = {"kind": {"key": "k", "values": [*levels]}}
+    of = design(factors=factors, expect=[], compare=None, report=[], seeds="0..1")
+    page = report(results(of, value=lambda factors, seed: levels[factors["kind"]], curves=False), tmp_path)
+    text = page.with_name("report.md").read_text()
+    assert "was best with **kind=a** (as with **kind=c**): 2.00" in text
+    assert "and worst with **kind=f** (as with 3 others): 1.00" in text
+    assert unfounded(text, data_of(page)) == []
+
+
+def test_copies_of_runs_are_told_of_and_are_no_evidence(tmp_path: Path) -> None:
+    factors = {
+        "loss": {"key": "a", "values": ["none", "some"]},
+        "useless": {"key": "b", "values": [20, 30, 40, 50, 60]},
+    }
+
+    def answer(value: Callable[[Mapping[str, str], int], float]) -> tuple[str, list[dict[str, Any]]]:
+        of = design(factors=factors, compare={"baseline": {"loss": "none"}}, expect=[], report=[], seeds="0..1")
+        page = report(results(of, value=value, curves=False), tmp_path)
+        return page.with_name("report.md").read_text().split("## ")[0], data_of(page)["measures"][0]["against_baseline"]
+
+    def worse(factors: Mapping[str, str], seed: int) -> float:
+        return seed - (10.0 if factors["loss"] == "some" else 0.0)
+
+    text, (found,) = answer(worse)
+    assert "**useless** changes no figure: its runs are copies of each other" in text
+    assert "Against the baseline loss=none: not told apart **loss=some**" in text and "too few runs" in text
+    assert (found["n"], found["conditions"]) == (4, 1) and found["p_value"] == pytest.approx(2 / 6)
+    text, (found,) = answer(lambda factors, seed: worse(factors, seed) + 0.001 * int(factors["useless"]))
+    assert "changes no figure" not in text and "over all values of useless: significantly worse" in text
+    assert (found["n"], found["conditions"]) == (20, 5)
+
+
+def test_captions_say_what_a_figure_is_of(tmp_path: Path) -> None:
+    measure = [{"metric": "return"}, {"metric": "recovery_time.max", "node": "faults"}, {"metric": "episodes", "node": "summary"}]
+    caption = "**return, mean of the final 10% (higher is better)**"
+    for with_, captions in (
+        ("up", (caption, "**recovery_time.max (higher is better)**", "**episodes (higher is better)**")),
+        ("simulate", ("**return, at the end (higher is better)**",)),
+    ):
+        of = design(**{"with": with_}, measure=measure if with_ == "up" else measure[:1], expect=[], report=[], seeds=0)
+        for curves in (True, False):
+            text = report(results(of, curves=curves), tmp_path).with_name("report.md").read_text()
+            assert all(one in text for one in captions), "whether or not there are curves"
+
+
+def test_the_data_tell_runs_to_come_from_failed_ones(tmp_path: Path) -> None:
+    states = {0: "FAILED", 1: "WAITING", 2: "RUNNING"}  # of six of 0ms, ring
+    data = data_of(report(results(states=states, curves=False), tmp_path))
+    group = data["measures"][0]["groups"][0]
+    assert (group["n"], group["failed"], group["to_come"]) == (3, 1, 2)
+    against = data["measures"][0]["against_baseline"][0]
+    assert (against["failed"], against["to_come"]) == (1, 2)
+    judged = data["expectations"][0]
+    assert judged["baseline"]["to_come"] == 0, "of complete"
 
 
 def test_maps_that_are_not_drawn_are_told_of(tmp_path: Path) -> None:

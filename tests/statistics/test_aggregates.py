@@ -17,6 +17,7 @@ from orchestrator.statistics.aggregates import (
     median,
     median_of_tasks,
     optimality_gap,
+    within_tasks,
 )
 from orchestrator.statistics.bootstrap import distribution, estimate
 from orchestrator.statistics.table import Sample
@@ -52,6 +53,8 @@ def test_other_aggregates() -> None:
     assert mean(tasks) == pytest.approx(2.5), "tasks count equally"
     assert median(tasks) == pytest.approx(2.0)
     assert median_of_tasks([*tasks, np.array([9.0])]) == pytest.approx(3.0)
+    far = [np.array([0.0, 1.0, 1.0, 9.0]), np.array([100.0])]
+    assert within_tasks(interquartile_mean)(far) == pytest.approx(50.5), "the middle of each, and neither is trimmed away"
     assert optimality_gap(2.0)(tasks) == pytest.approx(0.5), "what exceeds the target makes up for nothing"
 
 

@@ -57,7 +57,8 @@ def test_improvement_over_tasks_is_their_mean_and_lonely_tasks_are_named() -> No
     assert found.value == pytest.approx((1.0 + 0.25) / 2)
     assert found.points == (0.25, 1.0), "one for each task"
     assert found.missing[0] == "d seed 3: killed" and {text[0] for text in found.missing[1:]} == {"c", "d"}
-    assert probability_of_improvement(Sample.of([]), second).value is None
+    nothing = probability_of_improvement(Sample.of([], ["a seed 0: killed"]), Sample.of([1.0, 2.0]))
+    assert nothing.value is None and nothing.missing == ("a seed 0: killed",) and nothing.failed == 1
 
 
 def test_ranks_of_few_runs_by_hand() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.statistics.bootstrap import estimate
+from orchestrator.statistics.comparison import probability_of_improvement
 from orchestrator.statistics.marl_eval import layout
 from orchestrator.statistics.table import Curve, Row, Table
 
@@ -50,6 +51,17 @@ def test_no_failed_run_is_dropped_in_silence() -> None:
     worst = table.sample("return", {"method": "a", "delay": "0ms"}, failed_as=-1.0)
     assert worst.points == (-1.0, -1.0, -1.0, 0.0, 1.0) and len(worst.missing) == 3
     assert len(table.curves("return", {"method": "a", "delay": "0ms"}).missing) == 3
+
+
+def test_runs_to_come_have_not_failed() -> None:
+    to_come = Row({"method": "a", "delay": "0ms"}, 3, "return", failure="it has not been run yet", to_come=True)
+    table = Table.of([*ROWS, row("a", "0ms", 2, None, failure="killed"), to_come])
+    found = estimate(table.sample("return", {"method": "a", "delay": "0ms"}))
+    assert (found.n, found.failed, found.to_come) == (2, 1, 1) and found.text(".1f") == "0.5 (0.0, 1.0) n=2 of 4"
+    record = json.loads(json.dumps(found.record()))
+    assert (record["failed"], record["to_come"], len(record["missing"])) == (1, 1, 2)
+    both = probability_of_improvement(table.sample("return", {"method": "b"}), table.sample("return", {"method": "a", "delay": "0ms"}))
+    assert (both.failed, both.to_come) == (1, 1), "also of two groups"
 
 
 def test_two_results_of_one_run_are_refused() -> None:
