@@ -162,7 +162,7 @@ class Expectation(Settings):
     metric: str
     """name of a measure"""
     where: dict[str, Label] = {}
-    """labels of the group; factors that are not named are taken together"""
+    """labels of the group; each combination of the factors that are not named counts equally"""
     relative_to: dict[str, Label] | None = None
     """labels in which a second group differs: the figure is the ratio of the first to the second (of `difference`: first minus second)"""
     op: Operator
