@@ -62,11 +62,13 @@ def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, f
 
 
 def end_by_return(records: Iterable[FaultRecord], returns: Mapping[str, Sequence[float]]) -> None:
-    """Deaths whose end nothing else tells end with the first sign of life that follows; `returns`: times of these by node, ascending.
-    Without one their node stays away."""
+    """Deaths whose end nothing else tells end with the first sign of life that follows, and so do those whose node was back before its
+    time, since all was healed; `returns`: times of these by node, ascending. Without one their node stays away."""
     for record in records:
-        if record.kind in LETHAL and record.end is None:
-            record.end = next((t for t in returns.get(record.node, ()) if t > record.begin), None)
+        if record.kind in LETHAL:
+            back = next((t for t in returns.get(record.node, ()) if t > record.begin), None)
+            if record.end is None or (back is not None and back < record.end):
+                record.end = back
 
 
 def links_of(lines: Iterable[Mapping[str, Any]], events: Collection[str]) -> list[FaultRecord]:

@@ -5,7 +5,7 @@ Figures (all times in seconds, virtual ones under the logical clock; `docs/metri
 - detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
   logical clock;
 - end of a fault: its line `end`; for a death the begin plus `restart_after` (or `return_after`), since until then the fault holds the node
-  back, and the return itself where that is given in steps or episodes;
+  back, and the return itself where that is earlier (all is healed) or given in steps or episodes;
 - recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of figures is at least
   90 % of its mean over the 10 s before the fault (aliveness alone, where nothing was measured before);
 - unavailable: union of the times in which a node was dead, away or paused.

@@ -138,6 +138,12 @@ def test_a_death_whose_length_is_not_in_seconds_ends_with_the_return(directory: 
     assert last.id == "last" and last.end is None, "it was alive before and never again"
 
 
+def test_who_is_back_before_its_time_is_back(directory: Path) -> None:
+    merge_logs(directory)
+    crash = report(directory, {"crash": 60.0}, {}).faults[0]
+    assert crash.end == T + 13.5 and crash.recovery == pytest.approx(16.0 - 13.5), "all was healed meanwhile"
+
+
 def test_a_return_under_the_logical_clock_is_seen_by_the_agents_own_figures(tmp_path: Path) -> None:
     left = {"t": 10.0, "what": "begin", "id": "gone", "kind": "membership.leave", "node": "agent-1", "incarnation": 1, "time": 10.0}
     write(tmp_path / "nodes/agent-1/faults.jsonl", [left])
