@@ -15,6 +15,8 @@ from protocols.errors import UsageError
 
 FINAL = frozenset({"DONE", "FAILED", "STOPPED"})
 """states after which nothing of a run is left"""
+SIMULATION = "simulation.json"
+"""file by which the directory of a simulated cell of an experiment is told"""
 STARTUP = 10.0
 """seconds in which a new run may be without a run server"""
 
@@ -167,6 +169,8 @@ def find(runs_dir: Path, which: str | None = None) -> Run:
     for directory in (runs_dir / which, Path(which)):
         if directory.is_dir() and is_run(directory):
             return read(directory)
+        if (directory / SIMULATION).is_file():
+            raise UsageError(f"{directory} is no run, but a simulation's: its summary.json has the outcome, its experiment a report of all")
     from difflib import get_close_matches
 
     names = [run.name for run in all_runs(runs_dir)]

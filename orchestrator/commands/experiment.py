@@ -13,13 +13,15 @@ from orchestrator.commands.common import Options, examples, options, print_error
 from protocols.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.experiments.cells import Cell
     from orchestrator.experiments.reading import Read
     from orchestrator.experiments.results import Results
     from orchestrator.experiments.runner import Playing
     from orchestrator.experiments.showing import PlainView
+    from orchestrator.experiments.store import Store
+    from orchestrator.statistics.table import Row
 
 EPILOG = examples(
     "orchestrate experiment configs/experiments/smoke.yaml",
@@ -27,6 +29,8 @@ EPILOG = examples(
     "orchestrate experiment delay_sweep.yaml --small --jobs 2",
     "orchestrate experiment delay_sweep.yaml --only delay=50ms --only 'seed=0..2' --retry-failed",
 )
+_SHOWN = 3
+"""missing measures that are named at the end"""
 DIRECTORY = typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
 
 
@@ -80,12 +84,10 @@ def play(
     """What the command does; `typer.Exit` with its exit code."""
     from orchestrator import configuration
     from orchestrator.experiments import cells, planning
-    from orchestrator.experiments.reading import read
     from orchestrator.versions import code_version
 
     try:
-        found = read(file, small)
-        grid = cells.make(found)
+        found, grid = cells.read_and_make(file, small)
         selected = cells.select(grid.cells, found.design, only)
     except configuration.Problems as problems:
         if not settings.json:
@@ -100,7 +102,7 @@ def play(
     code, directory = code_version(), experiments_dir / found.name
     if dry_run:
         records = planning.known(directory)
-        playing = planning.chosen(selected, records, code, accept_code)
+        playing = planning.chosen(selected, records, code, accept_code, retry_failed)
         _tell_of_other_code(planning.other_codes(selected, records, playing))
         _draw(settings, found, directory, playing, jobs)
         raise typer.Exit(int(ExitCode.OK))
@@ -144,26 +146,23 @@ def _lead(
         return _conclude(settings, found, directory, ended, runner.reason)
 
 
-def _view(settings: Options, plain: bool, found: Read, directory: Path, store: object) -> PlainView:
+def _view(settings: Options, plain: bool, found: Read, directory: Path, store: Store) -> PlainView:
     from orchestrator.experiments import showing
     from orchestrator.experiments.measure import rows
-    from orchestrator.experiments.store import Store
 
     design = found.design
 
-    def figure(playing: Playing) -> tuple[str, float | None]:
-        if not isinstance(store, Store) or (place := store.record(playing.identity).directory) is None:
-            return design.measure[0].title, None
-        row = rows(directory / place, design.measure[:1], playing.cell.factors, playing.cell.seed, design.with_ == "simulate")[0]
-        return row.metric, row.value
+    def figures(playing: Playing) -> Sequence[Row]:
+        place = store.record(playing.identity).directory or ""
+        return rows(directory / place, design.measure, playing.cell.factors, playing.cell.seed, design.with_ == "simulate")
 
     if settings.json:
-        return showing.JsonView(sys.stdout, found.name, design.shape(), figure)
+        return showing.JsonView(sys.stdout, found.name, design.shape(), figures)
     if settings.verbosity < 0:
-        return showing.SilentView(sys.stdout, found.name, design.shape(), figure)
+        return showing.SilentView(sys.stdout, found.name, design.shape(), figures)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return showing.PlainView(sys.stdout, found.name, design.shape(), figure)
-    return showing.TerminalView(settings.console(), found.name, design.shape(), figure)
+        return showing.PlainView(sys.stdout, found.name, design.shape(), figures)
+    return showing.TerminalView(settings.console(), found.name, design.shape(), figures)
 
 
 def _tell_of_other_code(others: dict[str, int]) -> None:
@@ -183,13 +182,16 @@ def _conclude(settings: Options, found: Read, directory: Path, ended: ExitCode, 
     page = None if ended == ExitCode.INTERRUPTED else _report(results, directory)
     finished = results.count("DONE") == len(results.cells)
     broken = [one for one in results.verdicts if one.holds is False or (one.holds is None and finished)]
+    lacking = results.lacking()
     code = ExitCode.EXPECTATION_FAILED if ended == ExitCode.OK and broken else ended
     counts = {state: results.count(state) for state in ("DONE", "FAILED", "WAITING")}
     if settings.json:
         for verdict in results.verdicts:
             print_json({"kind": "verdict", **verdict.record()})
+        missing = [{"metric": metric, "reason": why, "cells": count} for (metric, why), count in lacking.items()]
         files = {"results": str(directory / "results.csv"), "report": str(page) if page is not None else None}
-        print_json({"kind": "end", "exit_code": int(code), "directory": str(directory), "cells": counts, "reason": reason, **files})
+        told = {"directory": str(directory), "cells": counts, "missing": missing, "reason": reason}
+        print_json({"kind": "end", "exit_code": int(code), **told, **files})
         return code
     if settings.verbosity < 0:
         return code
@@ -197,6 +199,8 @@ def _conclude(settings: Options, found: Read, directory: Path, ended: ExitCode, 
         print_text(verdict.text)
     if reason:
         print_error(reason)
+    if lacking:
+        print_error(_lacking_text(lacking))
     where = f"results: {directory / 'results.csv'}" + (f"   report: {page}" if page is not None else "")
     print_text(f"{counts['DONE']} of {len(results.cells)} cells done, {counts['FAILED']} failed.   {where}")
     if counts["FAILED"]:
@@ -204,6 +208,16 @@ def _conclude(settings: Options, found: Read, directory: Path, ended: ExitCode, 
     if counts["WAITING"]:
         print_text(f"go on with: orchestrate experiment {found.path}{' --small' if found.small else ''}")
     return code
+
+
+def _lacking_text(lacking: Mapping[tuple[str, str], int]) -> str:
+    count = sum(lacking.values())
+    shown = "; ".join(f"{metric} ({why})" for metric, why in list(lacking)[:_SHOWN])
+    more = f"; and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    return (
+        f"{count} {'figure' if count == 1 else 'figures'} of finished cells missing: {shown}{more}. If a name is wrong: correcting it "
+        "costs nothing, figures are read again from the runs"
+    )
 
 
 def _report(results: Results, directory: Path) -> Path | None:

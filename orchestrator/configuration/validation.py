@@ -146,7 +146,8 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         result.broken.add(path)
     else:
         here = shape_at(root, path, data)
-        value = _at(data, path)
+        # Of a key that is wrong, what stands behind it says nothing.
+        value = path[-1] if "[key]" in error["loc"] else _at(data, path)
         choices = [str(choice) for choice in here.choices] if here is not None else []
         if kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
             suggestion = nearest(str(value), choices)

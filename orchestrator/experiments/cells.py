@@ -24,10 +24,12 @@ from orchestrator.configuration.locations import Location, Path, planted
 from orchestrator.configuration.resolved import flow
 from orchestrator.configuration.validation import validate
 from orchestrator.experiments.design import Design, Simulated
-from orchestrator.experiments.reading import SIMULATED, Read, entry_location
+from orchestrator.experiments.reading import SIMULATED, Read, entry_location, examine
 from protocols.errors import UsageError
 from protocols.faults.trace import FILE as TRACE
 
+_APART = ("version", "name", "question", "measure", "compare", "curves_over", "report", "expect", "limits")
+"""keys of an experiment file that no cell is made of"""
 _ARGUMENT = re.compile(r"argument (\d+)")
 
 
@@ -140,9 +142,31 @@ class _Override:
         return f"{self.key}={flow(self.value)}"
 
 
+def read_and_make(path: FilePath, small: bool = False) -> tuple[Read, Grid]:
+    """An experiment file and its cells. `Problems` has the mistakes of both at once, unless those of the file are where cells come from."""
+    found, problems = examine(path, small)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if found is not None and not errors:
+        return found, make(found)
+    if found is not None and all(re.split(r"[.\[]", problem.path)[0] in _APART for problem in errors):
+        problems = in_order([*problems, *_made(found)[1]])
+    raise Problems(str(path), problems)
+
+
 def make(read: Read) -> Grid:
     """Every cell with its checked configuration. `Problems` names each mistake once, at its place in the experiment file or in the base,
     and the cells that have it where these are not all."""
+    cells, problems = _made(read)
+    if not any(problem.severity == "error" for problem in problems):
+        from orchestrator.experiments import measurable
+
+        problems += [*_same(cells, read), *measurable.problems(read, cells)]
+    if any(problem.severity == "error" for problem in problems):
+        raise Problems(f"{read.path} and {read.base}", in_order(problems))
+    return Grid(tuple(cells), tuple(in_order(problems)))
+
+
+def _made(read: Read) -> tuple[list[Cell], list[Problem]]:
     design = read.design
     found: dict[Problem, list[str]] = {}
     cells: list[Cell] = []
@@ -154,14 +178,7 @@ def make(read: Read) -> Grid:
             if cell is not None:
                 cells.append(cell)
     count = len(combinations) * len(design.seeds)
-    problems = [_of_cells(problem, labels, count) for problem, labels in found.items()]
-    if not any(problem.severity == "error" for problem in problems):
-        from orchestrator.experiments import measurable
-
-        problems += [*_same(cells, read), *measurable.problems(read, cells)]
-    if any(problem.severity == "error" for problem in problems):
-        raise Problems(f"{read.path} and {read.base}", in_order(problems))
-    return Grid(tuple(cells), tuple(in_order(problems)))
+    return cells, [_of_cells(problem, labels, count) for problem, labels in found.items()]
 
 
 def _overrides(read: Read, factors: Mapping[str, str]) -> list[_Override]:
@@ -266,7 +283,7 @@ def command_of(base: FilePath, arguments: Sequence[str], seed: int, simulated: S
 
 def select(cells: Sequence[Cell], design: Design, chosen: Sequence[str]) -> list[Cell]:
     """Those cells that fit all of `chosen`: `delay=0ms,50ms` or `seed=0..2`. `UsageError` for what no cell could fit."""
-    from orchestrator.experiments.design import parse_seeds
+    from orchestrator.experiments.design import format_seeds, label_of, parse_seeds
 
     kept = list(cells)
     known = design.labels()
@@ -279,10 +296,16 @@ def select(cells: Sequence[Cell], design: Design, chosen: Sequence[str]) -> list
                 seeds = parse_seeds(wanted if ".." in wanted else [int(part) for part in wanted.split(",")])
             except ValueError:
                 raise UsageError(f'--only: "{text}": seeds are written as 3, 0,2,4 or 0..4') from None
+            if strange := [seed for seed in seeds if seed not in design.seeds]:
+                there = format_seeds(design.seeds)
+                shown = there if isinstance(there, str) else ", ".join(map(str, there))
+                raise UsageError(f"--only: {strange[0]} is no seed of it; seeds are {shown}")
             kept = [cell for cell in kept if cell.seed in seeds]
             continue
-        labels = wanted.split(",")
+        labels = [label_of(label, known[name]) for label in wanted.split(",")]
         if wrong := [label for label in labels if label not in known[name]]:
             raise UsageError(f"--only: {wrong[0]} is no value of {name}; values are {', '.join(known[name])}")
         kept = [cell for cell in kept if cell.factors[name] in labels]
+    if not kept:
+        raise UsageError(f"--only: no cell fits {' and '.join(chosen)}; the file lists its cells")
     return kept

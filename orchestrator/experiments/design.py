@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
@@ -20,7 +21,7 @@ _FINAL = re.compile(r"final (\d+(?:\.\d+)?) ?%")
 
 
 def _label(value: Any) -> Any:
-    """A value of a list is called as it is written, and may be named without quotes: {agents: 12}."""
+    """A value of a list is called as `flow` writes it, and may be named without quotes: {agents: 12}."""
     return flow(value) if value is None or isinstance(value, (bool, int, float)) else value
 
 
@@ -79,13 +80,30 @@ Seeds = Annotated[
 """Seeds, written as 0..4, 3, or [0, 7, 12]."""
 
 
+def label_of(text: str, labels: Iterable[str]) -> str:
+    """The label that is meant: the text itself where it is one, else the only one that is the same number (1e-3 is 0.001); the text where
+    there is none."""
+    known = list(dict.fromkeys(labels))
+    if text in known or (number := _number(text)) is None:
+        return text
+    same = [label for label in known if _number(label) == number]
+    return same[0] if len(same) == 1 else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 class Factor(Settings):
     """What is varied: one key of the configuration, or several together."""
 
     key: Annotated[str, Field(min_length=1)] | None = None
     """the key that the values are of, as on the command line (network.links.0.delay); without it each value is {set: {key: value, ...}}"""
     values: list[Any] | dict[str, Any]
-    """a list of values, each called as it is written, or a map from names to values"""
+    """a list of values, each called as it would be written out (1e-3 is called 0.001), or a map from names to values"""
 
     def levels(self) -> dict[str, dict[str, Any]]:
         """Label of each value -> the keys that it sets."""
@@ -241,6 +259,28 @@ class Design(Settings):
     def measure_named(self, title: str) -> Measure:
         """The measure of that name; `KeyError` when there is none."""
         return {measure.title: measure for measure in self.measure}[title]
+
+    def called(self, more: Mapping[str, Sequence[str]]) -> Self:
+        """The same with the labels that are meant, by number where not by text, in all places that name some; `more` labels beside its own.
+        `KeyError`, `TypeError` or `ValueError` where factors are wrong."""
+        known = {name: [*labels, *more.get(name, ())] for name, labels in self.labels().items()}
+
+        def meant(chosen: Mapping[str, str]) -> dict[str, str]:
+            return {name: label_of(label, known.get(name, ())) for name, label in chosen.items()}
+
+        changes: dict[str, Any] = {"cells": None if self.cells is None else [meant(cell) for cell in self.cells]}
+        if self.compare is not None:
+            changes["compare"] = self.compare.model_copy(update={"baseline": meant(self.compare.baseline)})
+        changes["expect"] = [
+            one.model_copy(
+                update={
+                    "where": meant(one.where),
+                    "relative_to": None if one.relative_to is None else meant(one.relative_to),
+                }
+            )
+            for one in self.expect
+        ]
+        return self.model_copy(update=changes)
 
     def axis_of(self, measure: Measure) -> str:
         """What curves of a measure are over, unless it is time: `steps`, `rounds` (all of a simulation), `updates`."""

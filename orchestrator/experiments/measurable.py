@@ -1,14 +1,17 @@
-"""Measures that no cell of an experiment can have, found before anything starts.
+"""Measures that no cell of an experiment can have, and those of names that nobody knows, found before anything starts.
 
-What is not found here may still be missing in a run (nothing of it happened, or it has another name): then the row of that cell says so.
+The former are errors. The latter are warnings: parts of an agent that come from elsewhere may write figures of their own. What is not
+found here may still be missing in a run (nothing of it happened, say): then the row of that cell says so.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 
+from orchestrator import figure_names
 from orchestrator.config import Configuration
 from orchestrator.configuration.errors import Problem, nearest
 from orchestrator.experiments.cells import Cell
@@ -20,6 +23,9 @@ _NO_FIGURES = {"topology", "mode", "curve", "notes", "lost", "episodes"}
 _SUMMARY = ["exit_code", "seed", "wall_seconds", "training_seconds", "episodes", "steps", "server_cpu_seconds"]
 _SUMMARY += ["nodes", "evaluation", "disagreement", "links", "wire", "slowest", "faults"]
 """what a summary.json has at its top that is a number, or holds some"""
+
+_OF_NODE = re.compile(r"nodes\.[^.]+\.metrics\.(.+)\.(?:last|mean_of_last_tenth|samples)")
+"""figures of a node within a summary.json"""
 
 _NEEDS: dict[str, tuple[str, Callable[[Configuration], object]]] = {
     "consensus.": ("exchange.consensus", lambda found: found.exchange.consensus),
@@ -34,13 +40,29 @@ _NEEDS: dict[str, tuple[str, Callable[[Configuration], object]]] = {
 
 
 def problems(read: Read, cells: Sequence[Cell]) -> list[Problem]:
-    """One for each measure that no cell can have."""
-    found = []
+    """One for each measure that no cell can have, and a warning for each of an unknown name."""
+    found: list[Problem] = []
     for number, measure in enumerate(read.design.measure):
-        for key, text, suggestion in _impossible(measure, cells):
+        impossible = [(*one, "error") for one in _impossible(measure, cells)]
+        for key, text, suggestion, severity in impossible or [(*one, "warning") for one in _unknown(measure, cells)]:
             place = read.location(("measure", number, key))
-            found.append(Problem(str(place), f"measure[{number}].{key}", text, suggestion))
+            found.append(Problem(str(place), f"measure[{number}].{key}", text, suggestion, "error" if severity == "error" else "warning"))
     return found
+
+
+def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:
+    if any(cell.simulated is not None for cell in cells):
+        return
+    agents = dict.fromkeys(name for cell in cells for name in cell.configuration.agent_names())
+    name, of_faults = measure.metric, measure.node == "faults"
+    if measure.node == "summary":
+        if (match := _OF_NODE.fullmatch(name)) is None:
+            return
+        name = match[1]
+    known = figure_names.is_known_of_faults if of_faults else figure_names.is_known
+    if not known(name, agents):
+        meant = figure_names.likely(name, of_faults)
+        yield "metric", f"docs/metrics.md has no figure {name}; cells in which nobody writes it have none", meant
 
 
 def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:

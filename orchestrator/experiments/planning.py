@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.experiments.cells import Cell
@@ -18,15 +19,32 @@ ORIGIN = "experiment.origin.yaml"
 
 
 def known(directory: Path) -> dict[str, Record]:
-    """What the store says of all cells; nothing where there is none yet."""
+    """What would be known of all cells if the experiment were started now: finished ones whose directories are gone wait again. Nothing
+    where there is no store yet; nothing is written."""
     if not (directory / FILE).is_file():
         return {}
     with Store(directory) as store:
-        return store.records()
+        gone = set(_gone(store))
+        return {
+            identity: replace(record, state="WAITING", directory=None) if identity in gone else record
+            for identity, record in store.records().items()
+        }
 
 
-def chosen(cells: Sequence[Cell], records: Mapping[str, Record], code: str, accepted: Sequence[str] = ()) -> list[Playing]:
-    """Each cell with its record: of this code, or, where it is done with code that is accepted, of that."""
+def _gone(store: Store) -> list[str]:
+    """Finished cells of which nothing is left to measure."""
+    return [
+        identity
+        for identity, record in store.records().items()
+        if record.state == "DONE" and (record.directory is None or not (store.directory / record.directory / SUMMARY).is_file())
+    ]
+
+
+def chosen(
+    cells: Sequence[Cell], records: Mapping[str, Record], code: str, accepted: Sequence[str] = (), retry_failed: bool = False
+) -> list[Playing]:
+    """Each cell with its record: of this code, or, where it is done with code that is accepted, of that. With `retry_failed` those that
+    have failed wait again."""
     codes = {record.code for record in records.values()}
     if wrong := [one for one in accepted if one not in codes]:
         raise UsageError(
@@ -37,7 +55,10 @@ def chosen(cells: Sequence[Cell], records: Mapping[str, Record], code: str, acce
         identities = [(cell.identity(one), one) for one in (code, *accepted)]
         done = [pair for pair in identities if pair[0] in records and records[pair[0]].state == "DONE"]
         identity, made_with = (done or identities)[0]
-        found.append(Playing(cell, identity, made_with, records.get(identity) or Record(identity, made_with)))
+        record = records.get(identity) or Record(identity, made_with)
+        if retry_failed and record.state == "FAILED":
+            record = replace(record, state="WAITING", failures=0, directory=None)
+        found.append(Playing(cell, identity, made_with, record))
     return found
 
 
@@ -53,11 +74,8 @@ def other_codes(cells: Sequence[Cell], records: Mapping[str, Record], playing: S
 def enter(store: Store, read: Read, cells: Sequence[Cell], code: str, accepted: Sequence[str], retry_failed: bool) -> list[Playing]:
     """Write the plan into the store; the cells with their records. Finished cells whose directories are gone wait again, and with
     `retry_failed` those that have failed."""
-    playing = chosen(cells, store.records(), code, accepted)
-    for one in playing:
-        record = one.record
-        if record.state == "DONE" and (record.directory is None or not (store.directory / record.directory / SUMMARY).is_file()):
-            store.forget_done(record.identity)
+    for identity in _gone(store):
+        store.forget_done(identity)
     # What was forgotten may have been made with code that is accepted: such a cell is one of the present code now.
     playing = chosen(cells, store.records(), code, accepted)
     if retry_failed:

@@ -222,7 +222,7 @@ class SimulationPlayer:
         request = {**settings, "seed": cell.seed}
         (directory / "command.txt").write_text(cell.command + "\n", encoding="utf-8")
         task = {"base": str(cell.loaded.path.resolve()), "overrides": cell.overrides, "request": request, "digest": cell.loaded.digest}
-        write_json(directory / "simulation.json", task)
+        write_json(directory / runs.SIMULATION, task)
         with (directory / "log.txt").open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator.experiments.simulated_cell", str(directory), str(os.getpid())],
@@ -296,5 +296,5 @@ def _with_tail(reason: str, directory: Path) -> str:
 
 def task_of(directory: Path) -> dict[str, Any]:
     """What a simulation's process is told."""
-    task: dict[str, Any] = json.loads((directory / "simulation.json").read_text(encoding="utf-8"))
+    task: dict[str, Any] = json.loads((directory / runs.SIMULATION).read_text(encoding="utf-8"))
     return task

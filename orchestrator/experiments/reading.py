@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -61,6 +62,15 @@ class Read:
 def read(path: FilePath, small: bool = False) -> Read:
     """Read and check an experiment file; with `small`, as its section `small` changes it. `Problems` with every mistake at once,
     `SchemaError` for a file of a newer version."""
+    found, problems = examine(path, small)
+    if found is None or any(problem.severity == "error" for problem in problems):
+        raise Problems(str(path), problems)
+    return found
+
+
+def examine(path: FilePath, small: bool = False) -> tuple[Read | None, list[Problem]]:
+    """The file with its mistakes replaced by what may stand there, and all problems, in order; None where nothing could be made of it.
+    `Problems` for what is no such file at all, `SchemaError` as of `read`."""
     try:
         tree, source, problems = read_file(path, str(path))
     except Unreadable as unreadable:
@@ -75,9 +85,10 @@ def read(path: FilePath, small: bool = False) -> Read:
     whole = _checked(tree, problems)
     less = _checked(changed_tree, problems, _labels_of(whole))
     design = less if small else whole
-    if design is None or any(problem.severity == "error" for problem in problems):
-        raise Problems(str(path), in_order(problems))
-    return Read(path, design, changed_tree if small else tree, source, small, tuple(in_order(problems)))
+    problems = in_order(problems)
+    if design is None:
+        return None, problems
+    return Read(path, design, changed_tree if small else tree, source, small, tuple(problems)), problems
 
 
 def _refuse_newer(tree: Node) -> None:
@@ -109,6 +120,9 @@ def _small(tree: Node, problems: list[Problem]) -> Node:
 def _checked(tree: Node, problems: list[Problem], labels: Mapping[str, Sequence[str]] = {}) -> Design | None:
     """`labels` are those of the whole form: what the small one has left out of them, it does not expect anything of."""
     result = validate(tree, Design, _STAND_INS)
+    if result.model is not None:
+        with suppress(KeyError, TypeError, ValueError):  # factors are wrong, which is said below
+            result.model = result.model.called(labels)
     if result.model is not None and labels:
         result.model = _without(result.model, labels)
     # What is wrong in both forms is said once.
@@ -129,7 +143,7 @@ def _labels_of(design: Design | None) -> Mapping[str, Sequence[str]]:
     """The labels; none where factors are wrong, which is said elsewhere."""
     try:
         return design.labels() if design is not None else {}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return {}
 
 

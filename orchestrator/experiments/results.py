@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,12 @@ class Results:
     def count(self, state: State) -> int:
         """Cells in that state."""
         return sum(cell.state == state for cell in self.cells)
+
+    def lacking(self) -> dict[tuple[str, str], int]:
+        """(measure, reason) -> number of finished cells that have not this figure."""
+        done = {(tuple(cell.factors.items()), cell.seed) for cell in self.cells if cell.state == "DONE"}
+        rows = [row for row in self.table.rows if row.value is None and (tuple(row.factors.items()), row.seed) in done]
+        return dict(Counter((row.metric, row.why_not) for row in rows))
 
 
 def load(directory: Path, over_time: bool | None = None) -> Results:

@@ -171,6 +171,10 @@ class Runner:
         if schedule.held:
             self.reason = f"{len(schedule.held)} cells were stopped from outside; start the experiment again to go on with them"
             return ExitCode.INTERRUPTED
+        if schedule.gave_up and schedule.waiting:
+            count = len(schedule.failed)
+            have = "has" if count == 1 else "have"
+            self.reason = f"no further cell was started: {count} {have} failed (limits.stop_after_failures)"
         return ExitCode.ABORTED if schedule.failed or self._before["FAILED"] else ExitCode.OK
 
     def _obey(self) -> None:

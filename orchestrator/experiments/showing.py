@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.experiments.players import Ended
 from orchestrator.experiments.runner import Playing, Progress
+from orchestrator.statistics.table import Row
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-Figure = Callable[[Playing], tuple[str, float | None]]
-"""name and value of the first measure of a finished cell"""
+Figures = Callable[[Playing], Sequence[Row]]
+"""all measures of a finished cell, the first one first"""
 
 
 def spoken(seconds: float) -> str:
@@ -52,9 +53,11 @@ def heading(name: str, shape: str, progress: Progress) -> str:
 class PlainView:
     """Lines."""
 
-    def __init__(self, stream: IO[str], name: str, shape: str, figure: Figure) -> None:
+    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
         self._stream = stream
-        self._name, self._shape, self._figure = name, shape, figure
+        self._name, self._shape, self._figures = name, shape, figures
+        self._lacking: set[tuple[str, str]] = set()
+        """measures that were told of as missing, with the reasons"""
 
     def begin(self, progress: Progress) -> None:
         """See `runner.View`."""
@@ -62,17 +65,26 @@ class PlainView:
 
     def finished(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> None:
         """See `runner.View`."""
-        self.notice(self._line(playing, ended, again, progress))
+        rows = self._figures(playing) if ended.state == "DONE" else []
+        self.notice(self._line(playing, ended, again, progress, rows))
+        self._tell_lacking(playing, rows)
 
-    def _line(self, playing: Playing, ended: Ended, again: bool, progress: Progress) -> str:
+    def _tell_lacking(self, playing: Playing, rows: Sequence[Row]) -> None:
+        """Say which figures the cell has not, each with its reason once: the experiment may be for nothing, and has only begun."""
+        for row in rows:
+            if row.value is None and (row.metric, row.why_not) not in self._lacking:
+                self._lacking.add((row.metric, row.why_not))
+                self.notice(f"{playing.cell.label} is done, and has no {row.metric}: {row.why_not}")
+
+    def _line(self, playing: Playing, ended: Ended, again: bool, progress: Progress, rows: Sequence[Row]) -> str:
         width = len(str(progress.total))
         parts = [f"{progress.done + progress.failed:>{width}}/{progress.total}", f"{playing.cell.label}"]
         if ended.state == "DONE":
-            name, value = self._figure(playing)
+            first = rows[0]
             parts += [
                 "DONE",
                 *([spoken(ended.seconds)] if ended.seconds is not None else []),
-                f"{name} {'-' if value is None else 'never' if value == inf else f'{value:.4g}'}",
+                f"{first.metric} {'-' if first.value is None else 'never' if first.value == inf else f'{first.value:.4g}'}",
             ]
         elif ended.state == "HELD":
             parts += ["interrupted", *([ended.failure] if ended.failure else [])]
@@ -96,8 +108,8 @@ class PlainView:
 class TerminalView(PlainView):
     """Lines, and below them what runs now."""
 
-    def __init__(self, console: Console, name: str, shape: str, figure: Figure) -> None:
-        super().__init__(console.file, name, shape, figure)
+    def __init__(self, console: Console, name: str, shape: str, figures: Figures) -> None:
+        super().__init__(console.file, name, shape, figures)
         self._console = console
         self._status: Status | None = None
 
@@ -133,8 +145,8 @@ class JsonView(PlainView):
 
     every = 5.0
 
-    def __init__(self, stream: IO[str], name: str, shape: str, figure: Figure) -> None:
-        super().__init__(stream, name, shape, figure)
+    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
+        super().__init__(stream, name, shape, figures)
         self._next = 0.0
 
     def begin(self, progress: Progress) -> None:
@@ -145,9 +157,10 @@ class JsonView(PlainView):
         """See `runner.View`."""
         from orchestrator.statistics.estimate import plain
 
-        figure = self._figure(playing) if ended.state == "DONE" else None
+        rows = self._figures(playing) if ended.state == "DONE" else []
         facts = {"factors": dict(playing.cell.factors), "seed": playing.cell.seed, "identity": playing.identity, **vars(ended)}
-        self.write("cell", **facts, again=again, figure={figure[0]: plain(figure[1])} if figure is not None else {}, left=progress.left)
+        self.write("cell", **facts, again=again, figure={row.metric: plain(row.value) for row in rows[:1]}, left=progress.left)
+        self._tell_lacking(playing, rows)
 
     def show(self, progress: Progress) -> None:
         """See `runner.View`."""
@@ -177,3 +190,5 @@ class SilentView(PlainView):
         """See `runner.View`."""
         if ended.state == "FAILED":
             super().finished(playing, ended, again, progress)
+        elif ended.state == "DONE":
+            self._tell_lacking(playing, self._figures(playing))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from orchestrator.configuration import Problems
-from orchestrator.experiments.cells import make, select
-from orchestrator.experiments.design import Design, format_seeds, parse_seeds
+from orchestrator.experiments.cells import make, read_and_make, select
+from orchestrator.experiments.design import Design, format_seeds, label_of, parse_seeds
 from orchestrator.experiments.reading import read
 from orchestrator.experiments.schema import schema, schema_text
 from protocols.errors import SchemaError, UsageError
@@ -195,6 +195,65 @@ def test_selection(tmp_path: Path) -> None:
     for wrong in ("topology", "topo=ring", "topology=star", "seed=x"):
         with pytest.raises(UsageError, match="--only"):
             select(cells, found.design, [wrong])
+
+
+def test_labels_are_found_as_numbers_too(tmp_path: Path) -> None:
+    rates = {
+        "rate": {"key": "agents.learner.learning_rate", "values": [1e-3, 1e-4]},
+        "word": {"key": "environment.copies", "values": {"1.0": 4}},
+    }
+    expect = [{"metric": "return", "where": {"rate": "1e-3"}, "relative_to": {"rate": "1e-4"}, "op": ">", "value": 0}]
+    changes: dict[str, Any] = {"factors": rates, "compare": {"baseline": {"rate": "1E-3"}}, "expect": expect, "measure": PLAYED["measure"]}
+    changes["small"] = {"factors.rate.values": [1e-4]}
+    path = written(tmp_path, PLAYED, **changes, cells=[{"rate": "1.0e-4", "word": "1"}])
+    found = read(path)
+    assert found.design.compare is not None and found.design.compare.baseline == {"rate": "0.001"}
+    assert (found.design.expect[0].where, found.design.expect[0].relative_to) == ({"rate": "0.001"}, {"rate": "0.0001"})
+    (cell,) = make(found).cells
+    assert cell.factors == {"rate": "0.0001", "word": "1.0"}
+    assert select([cell], found.design, ["rate=1e-3,1e-4"]) == [cell]
+    with pytest.raises(UsageError, match=r"2e-4 is no value of rate; values are 0\.001, 0\.0001"):
+        select([cell], found.design, ["rate=2e-4"])
+    small = read(path, small=True).design
+    assert small.compare is None and not small.expect, "what the small form has left out is known by number too"
+    for label, labels, meant in (("1", ["1", "1.0"], "1"), ("1e0", ["1", "1.0"], "1e0"), ("x", ["1"], "x"), ("true", ["1"], "true")):
+        assert label_of(label, labels) == meant
+
+
+def test_mistakes_of_cells_come_with_those_of_the_file_where_it_is_understood(tmp_path: Path) -> None:
+    text = links(GOOD).replace("set: {until: {steps: 5000}", "set: {untl: 3").replace("higher: worse", "highr: worse")
+    with pytest.raises(Problems) as caught:
+        read_and_make(file(tmp_path, text))
+    said = [problem.path for problem in caught.value.errors]
+    assert said == ["untl", "measure[1].highr"]
+    with pytest.raises(Problems) as caught:
+        read_and_make(file(tmp_path, text.replace("base:", "bsae:")))
+    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of which base there is no telling"
+    assert len(read_and_make(file(tmp_path, links(GOOD)))[1].cells) == 12
+
+
+def test_the_name_of_a_factor_is_what_its_mistake_shows(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, ("  liars:", "  größe:"))
+    assert any('"größe" breaks the rule for names' in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("measure", "said"),
+    [
+        ({"metric": "retrun"}, 'no figure retrun; cells in which nobody writes it have none; did you mean "return"?'),
+        ({"metric": "success.coperative"}, 'did you mean "success.cooperative"?'),
+        ({"metric": "recovery_time.maxx", "node": "faults"}, 'did you mean "recovery_time.max"?'),
+        ({"metric": "nodes.agent-0.metrics.retrun.last", "node": "summary"}, 'did you mean "return"?'),
+        *[({"metric": metric}, "") for metric in ("return", "learner.of_a_guest", "success.agent-1", "eval.aligned.success.goal.0-2")],
+        *[({"metric": metric, "node": "faults"}, "") for metric in ("recovery_time.max", "return.final")],
+        *[({"metric": metric, "node": "summary"}, "") for metric in ("nodes.agent-0.metrics.updates.last", "wall_seconds")],
+    ],
+)
+def test_unknown_names_deserve_a_warning(tmp_path: Path, measure: dict[str, str], said: str) -> None:
+    set_ = {**PLAYED["set"], "evaluation": {"every": 1000, "episodes": 4, "aligned": True}}
+    grid = make(read(written(tmp_path, PLAYED, measure=[measure], set=set_)))
+    found = [problem for problem in grid.warnings if problem.path == "measure[0].metric"]
+    assert [problem.severity for problem in found] == (["warning"] if said else []) and all(said in problem.message for problem in found)
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20, unique=True))
