@@ -12,8 +12,9 @@ from typing import Any
 
 from protocols.faults.deed import LETHAL, Deed
 from protocols.faults.moments import Moment, Reached, moment
-from protocols.faults.schedule import Schedule, Timeline
+from protocols.faults.schedule import Schedule
 from protocols.faults.settings import Membership, Process
+from protocols.faults.timeline import Timeline
 
 KINDS = ("process", "membership")
 NEVER_BACK = range(2, 7)

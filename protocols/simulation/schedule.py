@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from protocols.faults.links import Fate, Links
-from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule, Timeline
+from protocols.faults.schedule import LINK_KINDS, Event, Schedule
 from protocols.faults.settings import Membership, Process
+from protocols.faults.timeline import Change, Timeline
 from protocols.messages import Channel
 
 DELAY = 0.01
