@@ -18,7 +18,8 @@ from orchestrator.run_server.fault_plan import Entry, Plan, free_id
 from orchestrator.run_server.nodes import Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
-from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
+from orchestrator.run_server.supervision import Decision
+from protocols.errors import NEVER_RESTARTED
 from protocols.faults.deed import LETHAL, MOMENTARY, Deed
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.moments import Moment, Reached, moment
