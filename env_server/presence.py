@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocols.errors import NEVER_RESTARTED
 from protocols.faults.deed import LETHAL, Deed
 from protocols.faults.moments import Moment, Reached, moment
-from protocols.faults.schedule import Schedule, Timeline
+from protocols.faults.schedule import Schedule
 from protocols.faults.settings import Membership, Process
+from protocols.faults.timeline import Timeline
 
 KINDS = ("process", "membership")
-NEVER_BACK = range(2, 7)
-"""exit codes after which nobody starts a node again"""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Presence:
             away = moment(what.return_after)
             return Moment(away.unit, reached.of(away.unit) + away.value)
         if isinstance(what, Process):
-            if what.action == "exit" and what.code in NEVER_BACK:
+            if what.action == "exit" and what.code in NEVER_RESTARTED:
                 return None
             return Moment("time", reached.time + (self.restart if what.restart_after is None else what.restart_after))
         return None

@@ -25,6 +25,7 @@ from protocols.consensus.averager import Averager
 from protocols.consensus.modes import create_averager
 from protocols.faults.links import Links
 from protocols.faults.schedule import compile_schedule
+from protocols.faults.trace import Past
 from protocols.membership import MembershipTimeouts
 from protocols.simulation import LinkModel, Network, Perfect
 from protocols.simulation.averaging import AveragingScript, Point, Population
@@ -91,8 +92,10 @@ class Simulation:
         ends = {"round": float(request.rounds)} if request.rounds else {}
         self.schedule = compile_schedule(faults, configuration.network.links, self.names, ends)
         self._began: set[str] = set()
+        self._pasts: dict[str, Past] = {}
         self.watch: Watch | None = None
         self.deaths: Deaths | None = None
+        self._look = float("inf")
         for name in self.names:
             self._start(name)
             for peer in self.graph.everybody(name):
@@ -109,7 +112,7 @@ class Simulation:
         return ceil(log(self.request.tolerance) / log(rho)) if 0 < rho < 1 else None
 
     def run(self, report: Callable[[Point], None] = lambda point: None) -> Outcome:
-        """Until all agree and all episodes are played, or the rounds are over. `report` hears of the way every few seconds."""
+        """Until all agree and all episodes are played, the rounds are over, or nobody lives and nobody will. `report` hears of the way."""
         population, director, request = self.population, self.director, self.request
         limit = request.rounds or max(LEAST_ROUNDS, SLACK * (self.predicted or 0))
         begun = reported = time.monotonic()
@@ -124,6 +127,9 @@ class Simulation:
             if agreed and agreed_at is None:
                 agreed_at, self._traffic = population.curve[-1], (self.network.sent, self.network.bytes)
             if population.closed >= limit * len(self.names):
+                return True
+            if self.deaths is not None and self.deaths.over:
+                self.notes.append(f"over at {self.network.now:.4g} s: nobody lived, and nobody was due back")
                 return True
             now = time.monotonic()
             if now - reported >= _PROGRESS and population.curve:
@@ -153,14 +159,14 @@ class Simulation:
     def _start(self, name: str) -> None:
         """A life of an agent begins."""
         former = self.network.nodes.get(name)
-        life = former.incarnation + 1 if former is not None else 1
-        if former is not None:
+        if (life := former.incarnation + 1 if former is not None else 1) > 1:
             self.machines[name] = self._machine(name, life)
         script = self._script(name, self.names.index(name) if former is not None else len(self.network.nodes))
         links: LinkModel = Perfect(DELAY)
         if self.schedule.eventful:
-            found = Links(self.schedule, self._fault_seed, name, life)
-            links = ScheduledLinks(found, lambda: script.rounds, lambda: len(self.director.done) if self.director else 0, self._began)
+            past = self._pasts.setdefault(name, Past())
+            found = Links(self.schedule, self._fault_seed, name, life, past.begun, past.ended, late=life > 1)
+            links = ScheduledLinks(found, lambda: script.round, lambda: self._played, lambda: self._healed, self._began, past)
         self.network.add(name, script, links)
         if self.watch is not None:
             self.watch.started(name)
@@ -182,30 +188,34 @@ class Simulation:
             watch.present(name)
         if self.director is not None:
             watch.died = self.director.died
-        self.deaths = Deaths(self.schedule, self._die, supervision.first, self._began)
-        self._schedule_deaths()
 
-    def _schedule_deaths(self) -> None:
-        if self.deaths is not None and self.deaths.next < float("inf"):
-            self.network.at(self.deaths.next, self._carry_out)
+        def die(name: str) -> None:
+            self.network.kill(name)
+            watch.ended(name)
+            self.died += 1
 
-    def _carry_out(self) -> None:
+        self.deaths = Deaths(self.schedule, self.names, die, self._return, supervision.first, self._began)
         self._reach()
-        self._schedule_deaths()
+
+    @property
+    def _healed(self) -> bool:
+        return self.deaths is not None and self.deaths.healed
+
+    @property
+    def _played(self) -> int:
+        return len(self.director.done) if self.director is not None else 0
 
     def _reach(self) -> None:
+        """Deaths and returns that are due; a look is arranged for the next that goes by time."""
         if self.deaths is not None:
-            episodes = len(self.director.done) if self.director is not None else 0
-            self.deaths.reach(self.network.now, episodes, self.population.closed / len(self.names))
+            self.deaths.reach(self.network.now, self._played, self.population.closed / len(self.names))
+            if (due := self.deaths.next) < self._look:
+                self._look = due
+                self.network.at(due, self._look_again)
 
-    def _die(self, name: str, back: float | None) -> None:
-        if name not in self.network.nodes or not self.network.nodes[name].alive or self.watch is None:
-            return
-        self.network.kill(name)
-        self.watch.ended(name)
-        self.died += 1
-        if back is not None:
-            self.network.at(self.network.now + back, lambda: self._return(name))
+    def _look_again(self) -> None:
+        self._look = float("inf")
+        self._reach()
 
     def _return(self, name: str) -> None:
         self._start(name)
@@ -239,6 +249,7 @@ class Simulation:
         retries = sum(n for c in conversations for name, n in c.counters.items() if name.startswith("retry."))
         last = population.point()
         messages, bytes = self._traffic or (network.sent, network.bytes)
+        events = (*self.schedule.events, *self.schedule.random_events(network.now))
         return Outcome(
             agents=len(self.names),
             edges=len(self.graph.neighbours),
@@ -265,16 +276,15 @@ class Simulation:
             died=self.died,
             episodes=self._episodes(),
             curve=population.curve,
-            notes=[*self.notes, *left_out((*self.schedule.events, *self.schedule.random_events(network.now)), self._began)],
+            notes=[*self.notes, *left_out(events, self._began, self.deaths.away if self.deaths is not None else {})],
         )
 
     def _episodes(self) -> Episodes | None:
         if self.director is None:
             return None
         done = self.director.done
-        times = [episode.over - episode.begun for episode in done]
         negotiated, complete = sum(episode.negotiated for episode in done), sum(episode.complete for episode in done)
-        return Episodes(len(done), negotiated, complete, median(times) if times else 0.0)
+        return Episodes(len(done), negotiated, complete, median([episode.over - episode.begun for episode in done] or [0.0]))
 
 
 @contextmanager

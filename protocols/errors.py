@@ -20,6 +20,10 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+NEVER_RESTARTED = frozenset({ExitCode.USAGE, ExitCode.CONFIG, ExitCode.AUTHENTICATION, ExitCode.SCHEMA, ExitCode.RESOURCES})
+"""exit codes of mistakes that the next start would only repeat"""
+
+
 class MurmurationError(Exception):
     """Base of every error that a user can cause; `exit_code` is what the process ends with."""
 

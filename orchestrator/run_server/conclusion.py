@@ -13,9 +13,8 @@ from orchestrator.run_server.fault_plan import asked_for
 from orchestrator.run_server.fault_report import FaultReport, merge_logs, report
 from orchestrator.run_server.leader import Outcome
 from orchestrator.run_server.snapshot import RunView
-from orchestrator.run_server.supervision import NEVER_RESTARTED
 from orchestrator.run_server.verdict import judge, verdict
-from protocols.errors import ExitCode
+from protocols.errors import NEVER_RESTARTED, ExitCode
 from protocols.faults.deeds import schedule_of
 from protocols.faults.log import FILE
 from protocols.faults.schedule import Event

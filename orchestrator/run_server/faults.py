@@ -20,7 +20,8 @@ from orchestrator.run_server.nodes import ENVIRONMENT, Nodes
 from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.standstill import Standstill, Stopped
-from orchestrator.run_server.supervision import NEVER_RESTARTED, Decision
+from orchestrator.run_server.supervision import Decision
+from protocols.errors import NEVER_RESTARTED
 from protocols.faults.deed import LETHAL, MOMENTARY, Deed
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.moments import Moment, Reached, moment

@@ -17,11 +17,8 @@ from math import inf
 import networkx as nx
 import numpy as np
 
-from protocols.errors import ExitCode
+from protocols.errors import NEVER_RESTARTED, ExitCode
 from protocols.messages import Role
-
-NEVER_RESTARTED = frozenset({ExitCode.USAGE, ExitCode.CONFIG, ExitCode.AUTHENTICATION, ExitCode.SCHEMA, ExitCode.RESOURCES})
-"""exit codes of mistakes that the next start would only repeat"""
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,10 @@ def schedule_of(configuration: Mapping[str, Any]) -> Schedule:
     return compile_schedule(faults_of(configuration), rules, agents, ends_of(until))
 
 
-def links_of(configuration: Mapping[str, Any], own: str, epoch: int = 1, past: Past | None = None) -> Links | None:
+def links_of(configuration: Mapping[str, Any], own: str, epoch: int = 1, past: Past | None = None, late: bool = False) -> Links | None:
     """The links of node `own`, or None where nothing can happen to a message. `epoch` is the incarnation, or under the logical clock
-    whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written."""
+    whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written; `late` says that the node
+    hears only by and by how far the run is (under the logical clock it hears all at once)."""
     schedule, faults = schedule_of(configuration), faults_of(configuration)
     if faults is None and not schedule.events:
         return None
@@ -46,7 +47,7 @@ def links_of(configuration: Mapping[str, Any], own: str, epoch: int = 1, past: P
         changes = recorded_changes(Path(faults.trace), own, epoch, LINK_KINDS)
         return ReplayedLinks(schedule, seed, own, changes, epoch)
     past = past or Past()
-    return Links(schedule, seed, own, epoch, past.begun, past.ended)
+    return Links(schedule, seed, own, epoch, past.begun, past.ended, late)
 
 
 def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) -> Recorder:
@@ -61,7 +62,8 @@ def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[s
     the run has none for its links. None is there at first: whoever wants one begins it."""
     past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else Past()
     faults = faults_of(configuration)
-    links = Links(Schedule(), 0 if faults is None else faults.seed, start.node, start.incarnation, past.begun, past.ended)
+    seed = 0 if faults is None else faults.seed
+    links = Links(Schedule(), seed, start.node, start.incarnation, past.begun, past.ended, late=True)
     return transport.inject(links, recorder_of(configuration, start, wall=True), time.monotonic() - elapsed)
 
 
@@ -73,7 +75,7 @@ def inject(
     if configuration["clock"] != "wall":
         return None
     past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else Past()
-    links = links_of(configuration, start.node, start.incarnation, past)
+    links = links_of(configuration, start.node, start.incarnation, past, late=start.incarnation > 1)
     if links is None:
         return None
     if schedule_of(configuration).damages:

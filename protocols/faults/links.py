@@ -20,8 +20,9 @@ from typing import Literal, NamedTuple
 from protocols.faults.draws import Draws
 from protocols.faults.effects import Effects, Making, Queue
 from protocols.faults.moments import Reached
-from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule, Timeline
+from protocols.faults.schedule import LINK_KINDS, Event, Schedule
 from protocols.faults.settings import LinkEffects
+from protocols.faults.timeline import Change, Timeline
 
 Damage = Literal["payload", "header", "truncate"]
 
@@ -51,7 +52,7 @@ _Match = tuple[str, tuple[Effects, ...]]
 
 class Links:
     """The links of node `own` to all others. `epoch` distinguishes lives of a link in which numbers begin anew: the incarnation of the
-    process, or the checkpoint that everybody started from; each has draws of its own."""
+    process, or the checkpoint that everybody started from; each has draws of its own. `begun`, `ended`, `late`: as in `Timeline`."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Links:
         epoch: int = 1,
         begun: Mapping[str, Reached] | None = None,
         ended: Sequence[str] = (),
+        late: bool = False,
     ) -> None:
         self.own = own
         self._seed = seed
@@ -69,7 +71,7 @@ class Links:
         self._effects: dict[tuple[str, str, str], Effects] = {}
         self._queues: dict[tuple[str, str], Queue] = {}
         self._active: tuple[Event, ...] = ()
-        self._timeline = Timeline(schedule, LINK_KINDS, begun=begun, ended=ended)
+        self._timeline = Timeline(schedule, LINK_KINDS, begun=begun, ended=ended, late=late)
         self.unreported: list[Change] = self._timeline.settle()
         """changes that happened before anybody asked: what holds from the start"""
         self._switch()
@@ -80,9 +82,9 @@ class Links:
         return [event.id for event in self._active]
 
     @property
-    def reached(self) -> Reached:
-        """How far the run is, as `progress` was told."""
-        return self._timeline.reached
+    def reached(self) -> dict[str, float]:
+        """How far the run is, as `progress` was told, in the units in which that is known."""
+        return {unit: value for unit, value in vars(self._timeline.reached).items() if unit not in self._timeline.unknown}
 
     def progress(
         self, time: float | None = None, step: float | None = None, episode: float | None = None, round: float | None = None

@@ -21,7 +21,7 @@ class Moment:
 
 @dataclass
 class Reached:
-    """How far the run is."""
+    """How far the run is; in a unit in which that is not known, -1."""
 
     time: float = 0.0
     step: float = 0

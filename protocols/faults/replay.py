@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocols.faults.links import Fate, Links
-from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule
+from protocols.faults.schedule import LINK_KINDS, Event, Schedule
 from protocols.faults.settings import FaultEvent
+from protocols.faults.timeline import Change
 
 
 class ReplayedLinks(Links):

@@ -20,7 +20,8 @@ from typing import Generic, TypeVar
 from protocols.codec import Buffer
 from protocols.faults.damage import damaged
 from protocols.faults.links import UNTOUCHED, Links
-from protocols.faults.schedule import Change, Event
+from protocols.faults.schedule import Event
+from protocols.faults.timeline import Change
 from protocols.faults.trace import Recorder
 
 D = TypeVar("D")

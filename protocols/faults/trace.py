@@ -3,14 +3,16 @@
     {"what": "start", ...}                         training began, or went on after an interruption
     {"what": "on" | "off", "id", "kind", "node", "incarnation", "time", "step", "episode", "round", "until", "seqs"}
                                                    and "event", as in a configuration, where it was asked for by hand
+    {"what": "until", ...}                         the same, once it is known where something ends that is on
     {"what": "links", "period", "links": {"peer agent-1": {"sent", "delivered", "lost", "bytes", "duplicated", "reordered", "corrupted",
                                                           "queued", "held", "delay": {"p50", "p90", "p99", "max"}}}}
     {"what": "message", "link", "kind", "seq", "size", "copies", "corrupt", "cause"}         with `record: full`
 
-`seqs` holds, link by link, the number of the last message before the change: what holds from then on began with the next one. `sent` counts
-messages, `delivered` the copies that arrive, `bytes` those of the messages sent, `held` the most bytes that were held back at once. With a
-clock (`clock: wall`) every line has the unix time `t`; without one nothing in the file depends on when it was written, so that two runs
-under `clock: logical` write the same bytes.
+A line lacks the units in which the process, which came later than the run, did not know yet how far that was. `seqs` holds, link by link,
+the number of the last message before the change: what holds from then on began with the next one. `sent` counts messages, `delivered` the
+copies that arrive, `bytes` those of the messages sent, `held` the most bytes that were held back at once. With a clock (`clock: wall`)
+every line has the unix time `t`; without one nothing in the file depends on when it was written, so that two runs under `clock: logical`
+write the same bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ from typing import Any
 
 from protocols.errors import ConfigurationError
 from protocols.faults.links import Fate
-from protocols.faults.moments import Reached
-from protocols.faults.schedule import Change
+from protocols.faults.moments import UNITS, Reached
+from protocols.faults.timeline import Change
 
 FILE = "faults.jsonl"
 _MOST_DELAYS = 10_000
 """delays of one link and period from which quantiles are taken"""
 _PENDING = 65536
-_WORDS = {"begin": "on", "end": "off"}
+WORDS = {"begin": "on", "until": "until", "end": "off"}
 
 
 @dataclass
@@ -95,17 +97,17 @@ class Recorder:
         self._write({"what": "start", **self._who})
         self.flush()
 
-    def changed(self, changes: Sequence[Change], reached: Reached) -> None:
-        """Rules or partitions began or ended between the messages so far and those to come."""
+    def changed(self, changes: Sequence[Change], reached: Mapping[str, float]) -> None:
+        """Rules or partitions began or ended between the messages so far and those to come; `reached` as `Links.reached`."""
         for change in changes:
             if change.event.lasting:
                 continue  # the network is like that all along
             line: dict[str, Any] = {
-                "what": _WORDS[change.what],
+                "what": WORDS[change.what],
                 "id": change.event.id,
                 "kind": change.event.kind,
                 **self._who,
-                **vars(reached),
+                **reached,
             }
             if change.until is not None:
                 line["until"] = vars(change.until)
@@ -175,6 +177,16 @@ class Past:
     """events of the links to how far the run was when they began"""
     ended: list[str] = field(default_factory=list)
 
+    def saw(self, what: str, event: str, reached: Mapping[str, float]) -> None:
+        """A line (`on`, `until`, `off`) about an event, and how far the run was then, in the units in which that was known."""
+        if what == "off":
+            self.ended.append(event)
+            return
+        began = self.begun.setdefault(event, Reached(-1.0, -1.0, -1.0, -1.0))
+        for unit in UNITS:  # what an earlier line knew is nearer to the beginning
+            if began.of(unit) < 0.0:
+                setattr(began, unit, reached.get(unit, -1.0))
+
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a trace that are JSON maps; none where there is no file."""
@@ -197,10 +209,8 @@ def read_past(directory: Path, kinds: Sequence[str]) -> Past:
     """What a restarted process must know: which events of these kinds began and ended before."""
     past = Past()
     for line in read_lines(directory / FILE):
-        if line.get("kind") in kinds and line.get("what") == "on":
-            past.begun.setdefault(str(line["id"]), Reached(**{name: line.get(name, 0) for name in ("time", "step", "episode", "round")}))
-        elif line.get("kind") in kinds and line.get("what") == "off":
-            past.ended.append(str(line["id"]))
+        if line.get("kind") in kinds and line.get("what") in WORDS.values():
+            past.saw(line["what"], str(line["id"]), {unit: line[unit] for unit in UNITS if unit in line})
     return past
 
 

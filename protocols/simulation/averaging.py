@@ -29,7 +29,8 @@ class AveragingScript(Script):
         self.machine = machine
         self.conversations = (machine,)
         self.x = x
-        self.rounds = 0
+        self.round: int | None = None
+        """number of the newest closed round; None as long as that says nothing of how far the others are"""
         self._every = every
         self._closed = closed
         self._next = -inf
@@ -60,7 +61,8 @@ class AveragingScript(Script):
     def _apply(self) -> None:
         for event in self.machine.events():
             self.x += event.delta
-            self.rounds += 1
+            if event.round or self.machine.newest_round <= 1:  # a new life begins with round 0 before it has heard where the others are
+                self.round = event.round
             if self._closed is not None:
                 self._closed(event)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
+from protocols.errors import NEVER_RESTARTED, ExitCode
 from protocols.faults.links import Fate, Links
-from protocols.faults.schedule import LINK_KINDS, Change, Event, Schedule, Timeline
+from protocols.faults.moments import Moment, moment
+from protocols.faults.schedule import LINK_KINDS, Event, Schedule
 from protocols.faults.settings import Membership, Process
+from protocols.faults.timeline import Change, Timeline
+from protocols.faults.trace import WORDS, Past
 from protocols.messages import Channel
 
 DELAY = 0.01
@@ -15,85 +20,169 @@ LEAST = 0.001
 """seconds that every message takes, whatever the configuration says: else time would stand still"""
 DEADLY = ("kill", "term", "exit", "oom")
 """what ends a process"""
-CARRIED_OUT = ("link", "partition", "process", "membership")
-"""kinds of events that a simulation knows"""
+STAYS_AWAY = NEVER_RESTARTED | {ExitCode.OK}
+"""exit codes of processes that nobody starts again unless the fault says so: they left in order, or a restart would not help"""
 
 
 class ScheduledLinks:
-    """The links of one life of a node, as rules and schedule say. `round()` and `episode()` tell how far its agent and the run are."""
+    """The links of one life of a node, as rules and schedule say. `round()` and `episode()` tell how far its agent and the run are; None
+    where that is not known yet."""
 
-    def __init__(self, links: Links, round: Callable[[], int], episode: Callable[[], int], began: set[str]) -> None:
-        """`began` gets the ids of what begins."""
+    def __init__(
+        self,
+        links: Links,
+        round: Callable[[], int | None],
+        episode: Callable[[], int],
+        healed: Callable[[], bool],
+        began: set[str],
+        past: Past,
+    ) -> None:
+        """`healed()`: nothing is broken any more, whatever an agent counts that began its rounds anew. `began` gets the ids of what begins,
+        `past` what the node's next life has to know."""
         self._links = links
         self._round, self._episode = round, episode
+        self._healed, self._whole = healed, False
         self._began = began
+        self._past = past
 
     def fate(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> Fate:
         """Fate of a message, under what holds at this moment."""
-        if changes := self._links.progress(time=now, episode=self._episode(), round=self._round()):
-            self._began.update(change.event.id for change in changes if change.what == "begin")
+        changes = self._links.progress(time=now, episode=self._episode(), round=self._round())
+        if not self._whole and self._healed():
+            self._whole = True
+            changes = [*changes, *self._links.heal()]
+        if changes:
+            self._note(changes)
         fate = self._links.fate(dst, channel, kind, seq, size, now)
         if fate.copies and min(fate.copies) < LEAST:
             return fate._replace(copies=tuple(max(delay, LEAST) if delay else DELAY for delay in fate.copies))
         return fate
 
+    def _note(self, changes: Collection[Change]) -> None:
+        reached = self._links.reached
+        self._began.update(change.event.id for change in changes if change.what == "begin")
+        for change in changes:
+            if not change.event.lasting:
+                self._past.saw(WORDS[change.what], change.event.id, reached)
+
+
+class Absence(NamedTuple):
+    """Why somebody is away, and until when."""
+
+    event: str
+    back: Moment | None
+    """None: for ever"""
+
 
 class Deaths:
-    """Carries out who dies or leaves, and when. `die(name, back)`: the process ends, and begins again after `back` seconds, or never
-    (None)."""
+    """Carries out which of `agents` die or leave, and who comes back when: `die(name)` ends a process, `back(name)` begins its next life.
 
-    def __init__(self, schedule: Schedule, die: Callable[[str, float | None], None], restart: float, began: set[str]) -> None:
+    Who comes back is decided as in a run under the wall clock; `restart`: seconds until a return of which nothing else says when it is.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        agents: Collection[str],
+        die: Callable[[str], None],
+        back: Callable[[str], None],
+        restart: float,
+        began: set[str],
+    ) -> None:
         """`began` gets the ids of what begins."""
+        self.away: dict[str, Absence] = {}
+        self._agents = frozenset(agents)
         self._began = began
         self._timeline = Timeline(schedule, ("process", "membership"))
-        self._die = die
+        self._die, self._back = die, back
         self._restart = restart
         self._carry_out(self._timeline.settle())
 
     @property
     def next(self) -> float:
         """Time at which something may be due."""
-        return self._timeline.next("time")
+        returns = [back.value for _, back in self.away.values() if back is not None and back.unit == "time"]
+        return min([self._timeline.next("time"), *returns])
+
+    @property
+    def healed(self) -> bool:
+        """Whether nobody dies any more, and nothing else is broken."""
+        return self._timeline.healed
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody lives and nobody will: without anybody there are neither rounds nor episodes for which a return could wait."""
+        if len(self.away) < len(self._agents):
+            return False
+        return not any(back is not None and back.unit == "time" for _, back in self.away.values())
 
     def reach(self, time: float, episode: int, round: float) -> None:
         """The run has come so far."""
-        self._carry_out(self._timeline.reach(time=time, episode=episode, round=round))
+        changes = self._timeline.reach(time=time, episode=episode, round=round)
+        self._bring_back()
+        self._carry_out(changes)
+
+    def _bring_back(self) -> None:
+        timeline = self._timeline
+        for name, (_, back) in list(self.away.items()):
+            # Where all is healed nobody waits for an episode or round any more, as in a run.
+            if back is not None and (timeline.reached.past(back) or (timeline.healed and back.unit != "time")):
+                del self.away[name]
+                self._back(name)
 
     def _carry_out(self, changes: Collection[Change]) -> None:
         for change in changes:
-            deed = change.event.deed
+            event = change.event
             if change.what != "begin":
                 continue
-            self._began.add(change.event.id)
-            if deed is None:
+            self._began.add(event.id)
+            if not _ends_lives(event):
                 continue
-            for name in change.event.targets:
-                if isinstance(deed, Process) and deed.action in DEADLY:
-                    self._die(name, deed.restart_after if deed.restart_after is not None else self._restart)
-                elif isinstance(deed, Membership):
-                    back = deed.return_after
-                    self._die(name, back.time if back is not None else None)
+            for name in event.targets:
+                if name in self._agents and name not in self.away:
+                    self.away[name] = Absence(event.id, self._return(event.deed))
+                    self._die(name)
+
+    def _return(self, deed: object) -> Moment | None:
+        if isinstance(deed, Membership):
+            length = None if deed.return_after is None else moment(deed.return_after)
+        elif isinstance(deed, Process) and deed.restart_after is not None:
+            length = Moment("time", deed.restart_after)
+        elif isinstance(deed, Process) and (deed.action == "term" or (deed.action == "exit" and deed.code in STAYS_AWAY)):
+            length = None
+        else:
+            length = Moment("time", self._restart)
+        return None if length is None else Moment(length.unit, self._timeline.reached.of(length.unit) + length.value)
 
 
-def left_out(events: Collection[Event], began: Collection[str]) -> list[str]:
-    """Notes on the events that did not happen as the schedule says, by reason; `began` are the ids of those that began."""
+def left_out(events: Collection[Event], began: Collection[str], away: Mapping[str, Absence]) -> list[str]:
+    """Notes on what did not happen as the schedule says, by reason; `began` are the ids of the events that began, `away` who was away in
+    the end."""
     strange = [event for event in events if not _known(event)]
     known = [event for event in events if _known(event)]
     waiting = [event for event in known if event.id not in began]
+    lasting = {event for event, back in away.values() if back is not None and back.unit in ("episode", "round")}
     reasons = {
         "not simulated, since a simulation has no processes and nothing is learnt": strange,
         "not begun, since a simulation makes no steps": [event for event in waiting if event.start.unit == "step"],
         "not begun, since the simulation was over before": [event for event in waiting if event.start.unit != "step"],
         "not ended, since a simulation makes no steps": [event for event in known if event.id in began and _ends_by_step(event)],
+        "nobody back, since the simulation was over before": [event for event in known if event.id in lasting],
     }
     return [f"{reason}: {', '.join(event.id for event in found)}" for reason, found in reasons.items() if found]
 
 
+def _ends_lives(event: Event) -> bool:
+    return isinstance(event.deed, Membership) or (isinstance(event.deed, Process) and event.deed.action in DEADLY)
+
+
 def _known(event: Event) -> bool:
     """Whether a simulation carries out events of this kind."""
-    return event.kind in CARRIED_OUT and (not isinstance(event.deed, Process) or event.deed.action in DEADLY)
+    return event.kind in LINK_KINDS or _ends_lives(event)
 
 
 def _ends_by_step(event: Event) -> bool:
+    if isinstance(event.deed, Membership):
+        return event.deed.return_after is not None and event.deed.return_after.steps is not None
     until = event.length or event.stop
     return event.kind in LINK_KINDS and until is not None and until.unit == "step"

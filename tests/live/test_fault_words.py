@@ -13,7 +13,8 @@ from orchestrator.run_server.by_hand import read_event
 from protocols.errors import ConfigurationError, UsageError
 from protocols.faults.moments import Moment, Reached
 from protocols.faults.orders import LinkOrder
-from protocols.faults.schedule import LINK_KINDS, Timeline, compile_schedule
+from protocols.faults.schedule import LINK_KINDS, compile_schedule
+from protocols.faults.timeline import Timeline
 
 BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 4}}
 CONFIGURATION = Configuration.model_validate(BASE)

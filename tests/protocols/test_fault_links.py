@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import ConfigurationError
+from protocols.faults import build
 from protocols.faults.links import UNTOUCHED, Fate, Links
+from protocols.faults.moments import Reached
 from protocols.faults.replay import ReplayedLinks
 from protocols.faults.schedule import LINK_KINDS, compile_schedule
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.faults.trace import Recorder, read_lines, read_past, recorded_changes
+from protocols.launch import NodeStart
 
 AGENTS = [f"agent-{i}" for i in range(4)]
 ROUGH = {
@@ -230,3 +233,74 @@ def test_a_restarted_process_knows_what_was(tmp_path: Path) -> None:
     past = read_past(tmp_path, LINK_KINDS)
     assert past.begun["split"].time == 2.5
     assert past.ended == []
+
+
+DURING_EPISODES = {"id": "split", "at": {"time": "10s"}, "for": {"episodes": 20}, "partition": {"shape": "halves"}}
+CONFIGURATION: dict[str, Any] = {
+    "clock": "wall",
+    "network": {},
+    "until": {"time": "600s"},
+    "agents": {"count": 4},
+    "faults": {"events": [DURING_EPISODES]},
+}
+
+
+class Taking:
+    """Stands for a transport: keeps the links that it is given."""
+
+    def inject(self, links: Links, recorder: Recorder, origin: float | None) -> Links:
+        self.recorder = recorder
+        return links
+
+
+def life(directory: Path, incarnation: int, configuration: dict[str, Any] = CONFIGURATION) -> tuple[Links, Recorder]:
+    transport: Any = Taking()
+    start = NodeStart("r", "agent-0", "agent", incarnation, str(directory), "", "", "")
+    links: Any = build.inject(transport, start, configuration)
+    return links, transport.recorder
+
+
+def test_a_process_that_comes_back_into_an_event_ends_it_when_its_length_is_over_and_the_next_life_too(tmp_path: Path) -> None:
+    """It hears of time first and of episodes only later: a length in episodes counts from there, in every further life."""
+    second, recorder = life(tmp_path, 2)
+    recorder.changed(second.progress(time=50.0), second.reached)
+    assert second.active == ["split"]
+    (line,) = (line for line in read_lines(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
+    assert line["time"] == 50.0 and "episode" not in line and "until" not in line
+    past = read_past(tmp_path / "nodes" / "agent-0", LINK_KINDS)
+    assert past.begun == {"split": Reached(50.0, -1, -1, -1)}
+    recorder.changed(second.progress(time=51.0, step=8000, episode=200), second.reached)
+    assert second.active == ["split"]
+    past = read_past(tmp_path / "nodes" / "agent-0", LINK_KINDS)
+    assert past.begun == {"split": Reached(50.0, 8000, 200, -1)} and past.ended == []
+
+    third, _ = life(tmp_path, 3)
+    third.progress(time=60.0)
+    third.progress(time=61.0, step=9000, episode=219)
+    assert third.active == ["split"]
+    third.progress(episode=220)
+    assert third.active == []
+
+
+def test_a_first_life_knows_from_where_a_length_counts(tmp_path: Path) -> None:
+    first, recorder = life(tmp_path, 1)
+    recorder.changed(first.progress(time=10.0), first.reached)
+    (line,) = (line for line in read_lines(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
+    assert {name: line[name] for name in ("time", "step", "episode", "round", "until")} == {
+        "time": 10.0, "step": 0, "episode": 0, "round": 0, "until": {"unit": "episode", "value": 20.0},
+    }  # fmt: skip
+    first.progress(episode=20)
+    assert first.active == []
+
+
+def test_links_that_get_their_first_fault_by_hand_do_not_know_yet_how_many_rounds_there_were(tmp_path: Path) -> None:
+    transport: Any = Taking()
+    start = NodeStart("r", "agent-0", "agent", 1, str(tmp_path), "", "", "")
+    links: Any = build.inject_late(transport, start, {**CONFIGURATION, "faults": None}, 50.0)
+    event = compile_schedule(FaultsSettings.model_validate({"events": [{**DURING_EPISODES, "for": {"rounds": 20}}]}), [], AGENTS).events[0]
+    links.progress(50.0, 8000, 200)
+    links.begin(event)
+    links.progress(51.0, round=500)
+    assert links.active == ["split"]
+    links.progress(round=520)
+    assert links.active == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, islice, pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.faults.links import Links
-from protocols.faults.moments import Reached
-from protocols.faults.schedule import Change, Event, Schedule, Timeline, compile_schedule, ends_of
+from protocols.faults.moments import Moment, Reached
+from protocols.faults.schedule import Event, Schedule, compile_schedule, ends_of
 from protocols.faults.settings import FaultEvent, FaultsSettings, LinkRule
+from protocols.faults.timeline import Change, Timeline
 
 AGENTS = [f"agent-{i}" for i in range(6)]
 UNITS = {"time": "time", "step": "steps", "episode": "episodes", "round": "rounds"}
@@ -81,6 +83,38 @@ def test_a_restarted_process_ends_what_began_before_it() -> None:
     timeline = Timeline(schedule, begun={"split": Reached(time=100.0, episode=20)}, ended=["gone"])
     assert names(timeline.reach(time=120.0, episode=30)) == ["begin split"]
     assert names(timeline.reach(time=130.0)) == ["end split"]
+
+
+def test_a_late_process_counts_a_length_from_where_it_first_hears_of_its_unit() -> None:
+    timeline = Timeline(compiled(events=[event("split", {"time": "10s"}, **{"for": {"episodes": 20}})]), late=True)
+    assert names(timeline.reach(time=50.0)) == ["begin split"]
+    assert timeline.next("episode") == inf
+    assert [(c.what, c.until) for c in timeline.reach(time=51.0, step=900, episode=200)] == [("until", Moment("episode", 220.0))]
+    assert timeline.reach(episode=219) == []
+    assert names(timeline.reach(episode=220)) == ["end split"]
+
+
+def test_a_late_process_may_hear_that_the_run_is_at_its_beginning() -> None:
+    timeline = Timeline(compiled(events=[event("split", {"time": "10s"}, **{"for": {"episodes": 20}})]), late=True)
+    timeline.reach(time=10.0)
+    assert names(timeline.reach(episode=0)) == ["until split"]
+    assert names(timeline.reach(episode=20)) == ["end split"]
+
+
+def test_what_a_former_life_did_not_know_either_is_found_by_the_next_that_hears_of_it() -> None:
+    schedule = compiled(events=[event("split", {"time": "10s"}, **{"for": {"episodes": 20}})])
+    knew = Timeline(schedule, begun={"split": Reached(time=50.0, episode=190)}, late=True)
+    assert [c.until for c in knew.reach(time=60.0)] == [Moment("episode", 210.0)]
+    knew_not = Timeline(schedule, begun={"split": Reached(time=50.0, episode=-1)}, late=True)
+    assert [c.until for c in knew_not.reach(time=60.0)] == [None]
+    assert [c.until for c in knew_not.reach(episode=200)] == [Moment("episode", 220.0)]
+
+
+def test_in_the_unit_of_the_beginning_a_late_process_has_nothing_to_wait_for() -> None:
+    timeline = Timeline(compiled(events=[event("split", {"time": "10s"}, **{"for": "30s"}), event("all", {"episode": 0})]), late=True)
+    assert names(timeline.settle()) == ["begin all"], "what holds from the start on holds before anything is heard"
+    assert [c.until for c in timeline.reach(time=20.0)] == [Moment("time", 40.0)]
+    assert names(timeline.reach(time=40.0, episode=7)) == ["end split"]
 
 
 def test_a_random_moment_is_drawn_from_the_seed() -> None:

@@ -177,11 +177,11 @@ def test_seconds_without_training_do_not_count(tmp_path: Path) -> None:
         now, links = time.monotonic(), pair.shim.links
         shim = pair.sender.inject(links, pair.recorder, None, 100.0)  # interrupted after 100 s, who knows how long ago
         shim.progress(now + 3600.0)
-        assert links.reached.time == 0.0 and links.active == []
+        assert links.reached["time"] == 0.0 and links.active == []
         shim.start(now)
         for after, active in ((0.0, []), (299.0, []), (300.0, ["split"]), (361.0, [])):
             shim.progress(now + after)
-            assert (links.reached.time, links.active) == (100.0 + after, active)
+            assert (links.reached["time"], links.active) == (100.0 + after, active)
     finally:
         pair.close()
 

@@ -13,6 +13,8 @@ from orchestrator.simulate import Simulation, configured
 from orchestrator.simulated import Outcome, Request
 from protocols.errors import ExitCode
 from protocols.faults.schedule import compile_schedule
+from protocols.messages import Average, Compressed, Message
+from protocols.simulation import Route
 from protocols.simulation.averaging import Point
 from tests.cli.conftest import CONFIG, Orchestrate, orchestrate, runs  # noqa: F401
 
@@ -87,6 +89,77 @@ def test_drawn_faults_happen_too_and_those_of_learning_are_named() -> None:
     assert found.died == actions.count("kill") > 0 and splits and all(found.lost[f"lost.{name}"] > 0 for name in splits)
     left = [event.id for event, action in zip(drawn, actions, strict=True) if action in ("pause", "straggler")]
     assert found.notes[-1] == f"not simulated, since a simulation has no processes and nothing is learnt: {', '.join(left)}"
+
+
+SLOW = "network.links=[{id: long, delay: 100ms}]"
+
+
+def leaving(who: str, return_after: str) -> str:
+    return f"faults={{events: [{{id: go, at: {{time: 500ms}}, membership: {{leave: '{who}', return_after: {return_after}}}}}]}}"
+
+
+def simulation(*overrides: str, **request: Any) -> Simulation:
+    asked = Request(**request)
+    return Simulation(configured(CONFIG, overrides, asked), asked)
+
+
+@pytest.mark.parametrize("length", ["{episodes: 2}", "{rounds: 3}"])
+def test_who_leaves_for_episodes_or_rounds_is_back(length: str) -> None:
+    made = simulation(PUSHSUM, leaving("agent-1", length), SLOW, agents=4, episodes=3)
+    found = made.run()
+    assert found.agreed and found.died == 1 and made.network.nodes["agent-1"].incarnation == 2
+    assert not any("go" in note for note in found.notes)
+
+
+def test_a_simulation_in_which_nobody_is_left_ends() -> None:
+    found = outcome(PUSHSUM, leaving("agent-*", "{episodes: 2}"), SLOW, agents=4, episodes=3)
+    assert not found.agreed and found.died == 4
+    assert found.notes[-2:] == [
+        "over at 0.5 s: nobody lived, and nobody was due back",
+        "nobody back, since the simulation was over before: go",
+    ]
+
+
+def test_nobody_left_and_everybody_due_back_is_no_end() -> None:
+    found = outcome(PUSHSUM, leaving("agent-*", "2s"), SLOW, agents=4, episodes=0)
+    assert found.agreed and found.died == 4 and found.seconds > 2.5
+
+
+def stormy(mode: str = "mh", **storm: str) -> list[tuple[int, int]]:
+    """(life of agent-2, round) of what it sends into a storm; it is killed in round 3, and back two seconds later, among other rounds."""
+    faults = (
+        "faults={events: [{id: crash, at: {round: 3}, process: {target: agent-2, action: kill, restart_after: 2s}},"
+        f" {{id: storm, at: {storm['at']}, for: {storm['lasts']}, link: {{from: agent-2, loss: 1.0}}}}]}}"
+    )
+    made = simulation(f"exchange.consensus.mode={mode}", faults, SLOW, agents=4, episodes=0, rounds=80, tolerance=1e-300)
+    lost: set[tuple[int, int]] = set()
+
+    def look(route: Route, message: Message, arrays: object, cause: str) -> None:
+        if cause == "storm" and isinstance(message, Average | Compressed):
+            lost.add((route.src.incarnation, message.round))
+
+    made.network.observe = look
+    assert made.run().died == 1
+    return sorted(lost)
+
+
+def test_links_count_the_rounds_that_the_averaging_counts_in_every_life() -> None:
+    """As real nodes do: who comes back joins the round of its neighbours, and a fault by round finds it there."""
+    found = stormy(at="{round: 40}", lasts="{rounds: 10}")
+    assert found == [(2, round) for round in range(41, 51)], "from the end of round 40 to that of round 50"
+
+
+def test_links_that_were_disturbed_in_one_life_are_not_disturbed_again_in_the_next() -> None:
+    found = stormy(at="{time: 100ms}", lasts="{rounds: 1}")
+    assert found and {life for life, _ in found} == {1}
+
+
+@pytest.mark.parametrize("mode", ["mh", "choco"])
+def test_a_life_that_comes_into_a_fault_of_so_many_rounds_has_it_for_as_many(mode: str) -> None:
+    found = stormy(mode, at="{time: 1s}", lasts="{rounds: 10}")
+    assert {life for life, _ in found} == {2}
+    first = min(round for _, round in found if round)  # the round 0 with which it begins is none of its neighbours'
+    assert first > 5 and first + 9 <= max(round for _, round in found) <= first + 20, "from the first round that it has closed"
 
 
 def test_gossip_under_loss_agrees_on_something_else() -> None:
