@@ -23,7 +23,7 @@ class Memory:
     """What the logs of the run's former segments say. Nodes by name; for what links do, the run server."""
 
     begun: dict[str, Reached] = field(default_factory=dict)
-    """by fault, how far the run was"""
+    """by fault, how far the run was, as far as whoever began it knew"""
     unfinished: dict[tuple[str, str], str] = field(default_factory=dict)
     """(fault, node) to its kind, where it has begun and not ended"""
     ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -41,7 +41,10 @@ class Memory:
                 entry.begun = entry.ended = True  # it found nobody
             return
         entry.begun, entry.since = True, since
-        entry.until = entry.end_of(since)
+        until = entry.end_of(since)
+        # Of a unit that its node did not know when it began nothing follows here: the node ends it by itself.
+        if until is None or until.unit == entry.start.unit or since.of(until.unit) >= 0.0:
+            entry.until = until
         targets = {RUN_SERVER} if entry.deed is None else set(entry.targets)
         past = entry.until is not None and before.past(entry.until)
         entry.ended = entry.kind in MOMENTARY or past or self.ended[entry.id] >= targets
@@ -69,7 +72,7 @@ def remember(directory: Path, nodes: Iterable[str]) -> Memory:
             if what == "asked":
                 memory.asked.add(fault)
             elif what == "begin":
-                memory.begun.setdefault(fault, Reached(**{unit: float(line.get(unit, 0.0)) for unit in UNITS}))
+                memory.begun.setdefault(fault, Reached(**{unit: float(line.get(unit, -1.0)) for unit in UNITS}))
                 memory.unfinished[fault, node] = kind
             elif what == "end":
                 memory.unfinished.pop((fault, node), None)

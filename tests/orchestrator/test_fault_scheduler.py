@@ -100,6 +100,18 @@ def test_a_resumed_run_repeats_no_fault_and_ends_those_that_last(stage: Any) -> 
     assert run.signals == [("agent-2", "kill")], "what lies ahead comes"
 
 
+def test_a_fault_that_its_node_ends_by_itself_is_left_to_it(stage: Any) -> None:
+    run = stage({**LIE, "for": "60s"})
+    FaultLog(run.directory / "nodes" / "agent-1", "agent-1", 1).write("begin", "lie", "byzantine.sign_flip", episode=10)
+    run.resume(trained=300.0)
+    run.scheduler.tick(0.0, True)
+    run.scheduler.alive("agent-1", 3, 1.0)
+    assert [one["id"] for one in run.scheduler.on()] == ["lie"] and run.orders() == []
+    FaultLog(run.directory / "nodes" / "agent-1", "agent-1", 3).write("end", "lie", "byzantine.sign_flip")
+    run.scheduler.tick(2.0, True)
+    assert run.scheduler.on() == []
+
+
 def test_drawn_faults_that_were_missed_are_not_caught_up(stage: Any) -> None:
     random = {"every": "10s", "duration": "5s", "weights": {"partition": 1, "kill": 1, "pause": 1, "slow": 1, "link": 1}}
     run = stage(random=random)

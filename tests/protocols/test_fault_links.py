@@ -248,7 +248,7 @@ CONFIGURATION: dict[str, Any] = {
 class Taking:
     """Stands for a transport: keeps the links that it is given."""
 
-    def inject(self, links: Links, recorder: Recorder, origin: float | None) -> Links:
+    def inject(self, links: Links, recorder: Recorder, *_: float | None) -> Links:
         self.recorder = recorder
         return links
 
