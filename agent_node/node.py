@@ -201,7 +201,7 @@ class AgentNode(ABC):
             if self.shim is not None:
                 self.shim.progress(time.monotonic(), round=report.round)
             if report.sketch is not None and self.playing is not None:
-                values = {"consensus.round": float(report.round)}
+                values = {"consensus.round": float(report.common_round)}
                 self.telemetry.write(self.playing.trainer.updates, self.figures.episodes, values, {"sketch": report.sketch})
         for mixed in () if self.playing is None else self.playing.mixed():
             values = {"statistics.round": float(mixed.round)}

@@ -38,7 +38,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """A closed round; `sketch[2, s]` is there in every fifth: the projected vector before and after."""
+    """A closed round; `sketch[2, s]` is there in the first of every five: the projected vector before and after."""
 
     round: int
     used: int
@@ -46,6 +46,11 @@ class RoundReport:
     sketch: NDArray[np.float64] | None
     duration: float
     """seconds that it took"""
+
+    @property
+    def common_round(self) -> int:
+        """The number by which its sketch is put beside those of others, who may have skipped some: that of the first of the five."""
+        return self.round // SKETCH_EVERY * SKETCH_EVERY
 
 
 class Averaging:
@@ -80,6 +85,8 @@ class Averaging:
         self._projection = Projection(SKETCH_SEED)
         self._last: Counts | None = None
         self._began = 0.0
+        self._former = -1
+        """the round before the newest"""
         self._due: float | None = None
         self._reports: list[RoundReport] = []
         self._own: NDArray[np.float32] | None = None
@@ -103,7 +110,8 @@ class Averaging:
             # What the agent needed for a period by itself, without having to wait for the end of a round: so long a round may last.
             machine.has_leisure(0.0 if self.light else (now if self._due is None else self._due) - self._began)
         self._last, self._began, self._due = counts, now, None
-        number = machine.newest_round if pulled else machine.round + 1
+        self._former = machine.round
+        number = machine.newest_round if pulled else machine.next_round
         self._own = self.layout.pack(self._arrays())
         machine.begin(number, self._own, now)
 
@@ -131,7 +139,9 @@ class Averaging:
             for part in self._parts:
                 part.averaged()
             sketch = None
-            if event.round % SKETCH_EVERY == 0 and self._own is not None and event.round == self.machine.round:
+            # Numbers may skip some: then the first round of each five has the sketch.
+            first = event.round // SKETCH_EVERY > self._former // SKETCH_EVERY
+            if first and self._own is not None and event.round == self.machine.round:
                 before = self._projection.sketch(self._own)
                 sketch = np.stack([before, before + self._projection.sketch(event.delta)])
             self._reports.append(RoundReport(event.round, len(event.used), len(event.missing), sketch, event.duration))

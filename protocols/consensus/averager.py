@@ -96,6 +96,11 @@ class Averager(EdgeConversation[Averaged]):
         whose rounds are each agent's own affair return `round`."""
 
     @property
+    def next_round(self) -> int:
+        """The number of the round that the agent begins by itself."""
+        return self.round + 1
+
+    @property
     @abstractmethod
     def open(self) -> bool:
         """Whether a round is waiting for its neighbours."""

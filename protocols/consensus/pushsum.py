@@ -83,6 +83,8 @@ class PushSum(Averager):
         self._pacing = Pacing(min(LEAST, deadline), deadline)
         self._round = -1
         self._open = False
+        self._overtaken = -1
+        """newest round of a neighbour when the newest own one was closed"""
         self._w = 0.0 if rejoin else 1.0
         self._alone = 0
         self._leaving = False
@@ -102,9 +104,13 @@ class PushSum(Averager):
     @property
     def newest_round(self) -> int:
         """`round`, since rounds are each agent's own affair; but who has no mass yet takes up the count of its neighbours."""
-        if self._w > 0:
-            return self._round
-        return max([self._round, *(edge.heard for edge in self._edges.values())])
+        return self._round if self._w > 0 else max(self._round, self._heard)
+
+    @property
+    def next_round(self) -> int:
+        """Numbers that fell apart (by a split, or since somebody is slower) stand for the same time again: no less than the newest of a
+        neighbour, and more than one that was ahead when the own round ended."""
+        return max(self._round + 1, self._overtaken + 1, self._heard)
 
     @property
     def open(self) -> bool:
@@ -230,6 +236,7 @@ class PushSum(Averager):
             "round": np.array(self._round),
             "mass": np.array(self._w),
             "alone": np.array(self._alone),
+            "overtaken": np.array(self._overtaken),
             "heard": np.array([[name in names for name in sorted(self._known)] for names in (self._sources, self._spoken)]),
             "y": self._vectors.y.copy(),
             "z": self._vectors.z.copy(),
@@ -251,7 +258,7 @@ class PushSum(Averager):
             edges = {peer: Edge.restored(part(f"edge/{peer}/"), self._size) for peer in peers}
             self._pacing.load_state(part("pacing/"))
             self._round, self._w = int(state["round"]), float(state["mass"])
-            self._alone = int(state["alone"])
+            self._alone, self._overtaken = int(state["alone"]), int(state["overtaken"])
             sources, spoken = state["heard"]
             self._sources, self._spoken = (set(compress(sorted(self._known), names)) for names in (sources, spoken))
         except (KeyError, IndexError) as error:
@@ -267,6 +274,11 @@ class PushSum(Averager):
         self._open = False
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _heard(self) -> int:
+        """The newest round of any neighbour."""
+        return max((edge.heard for edge in self._edges.values()), default=-1)
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if type(message) is not Share:
@@ -392,7 +404,7 @@ class PushSum(Averager):
 
     def _close(self, now: float) -> None:
         """Take all that has come, and say where the model moves."""
-        self._open = False
+        self._open, self._overtaken = False, self._heard
         edges = self._edges
         senders = self._surroundings.senders(self._round)
         used = []

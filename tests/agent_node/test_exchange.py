@@ -309,6 +309,51 @@ def test_who_returns_does_not_learn_before_it_has_the_model_of_its_neighbours() 
     assert not returned.machine.open, "from now on by periods"
 
 
+def test_rounds_that_fell_apart_stand_for_the_same_time_again() -> None:
+    """Else the disagreement of a round would be that of agents at different times, once a split is healed."""
+    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    sides = {name: Averaging(settings, FixedSurroundings({peer: 0.5}), learners(1)[0], None, 1) for name, peer in ("ab", "ba")}
+    done = dict.fromkeys(sides, 0)
+    sketched: dict[str, list[int]] = {name: [] for name in sides}
+
+    def play(paces: dict[str, int], split: bool, now: float) -> None:
+        for name, side in sides.items():
+            done[name] += paces[name]
+            side.machine.tick(now)
+            side.consider(Counts(done[name], 0, 0, now), now)
+        if split:
+            for side in sides.values():
+                side.machine.outgoing()
+        else:
+            deliver({name: side.machine for name, side in sides.items()}, now)
+        for name, side in sides.items():
+            sketched[name] += [report.round for report in side.apply() if report.sketch is not None]
+
+    for step in range(120):
+        play({"a": 10, "b": 4}, split=True, now=3.0 * step)
+    apart = [side.machine.round for side in sides.values()]
+    assert apart[0] > apart[1] + 5
+    for step in range(120, 160):
+        play({"a": 10, "b": 10}, split=False, now=3.0 * step)
+    assert sides["a"].machine.round == sides["b"].machine.round
+    late = {name: [number for number in numbers if number > apart[0] + 5] for name, numbers in sketched.items()}
+    assert late["a"] == late["b"] and len(late["a"]) >= 5
+
+
+def test_a_slower_agent_says_how_far_it_is_in_each_five_rounds_that_it_takes_part_in() -> None:
+    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    sides = {name: Averaging(settings, FixedSurroundings({peer: 0.5}), learners(1)[0], None, 1) for name, peer in ("ab", "ba")}
+    keys: dict[str, list[int]] = {name: [] for name in sides}
+    for step in range(1, 90):
+        for name, side in sides.items():
+            side.machine.tick(float(step))
+            side.consider(Counts(10 * step if name == "a" else 10 * (step // 3), 0, 0, float(step)), float(step))
+        deliver({name: side.machine for name, side in sides.items()}, float(step))
+        for name, side in sides.items():
+            keys[name] += [report.common_round for report in side.apply() if report.sketch is not None]
+    assert keys["b"] and set(keys["b"]) <= set(keys["a"]) and len(keys["b"]) == len(set(keys["b"])) > 5
+
+
 def test_groups_that_nobody_has_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"policy.*critic"):
         Averaging(ConsensusSettings(groups=["policy"]), FixedSurroundings({"b": 0.5}), learners(1)[0], None)
