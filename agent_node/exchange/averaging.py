@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Learner, Teacher, WorldModel
 from agent_node.settings import ConsensusSettings
-from protocols.consensus.averager import LIGHT, Surroundings
+from protocols.consensus.averager import Surroundings
 from protocols.consensus.layout import VectorLayout
 from protocols.consensus.modes import create_averager
 from protocols.consensus.sketch import Projection
@@ -118,7 +118,7 @@ class Averaging:
     @property
     def light(self) -> bool:
         """Whether it has too little of the common model to learn with."""
-        return self.machine.mass < LIGHT
+        return not self.machine.ready
 
     def apply(self) -> list[RoundReport]:
         """Add what closed rounds have brought to the live parameters."""

@@ -107,8 +107,13 @@ class Averager(EdgeConversation[Averaged]):
 
     @property
     def mass(self) -> float:
-        """How much of its own the agent has: the weight w of push-sum, 1 in all other modes. Below `LIGHT` it does not train."""
+        """How much of its own the agent has: the weight w of push-sum, 1 in all other modes."""
         return 1.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the agent has a model that it may train: one that came back has first to be given its neighbours'."""
+        return True
 
     @abstractmethod
     def begin(self, number: int, vector: Array, now: float) -> None:
@@ -142,4 +147,4 @@ class Averager(EdgeConversation[Averaged]):
 
 
 LIGHT = 0.1
-"""mass from which an agent trains"""
+"""mass from which an agent that came back trains"""

@@ -13,7 +13,7 @@ as in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,20 @@ _DTYPES = frozenset(OFFERS.values())
 _DOUBLE = OFFERS["float64"]
 
 
+class Offer(NamedTuple):
+    """An offer that is not acknowledged."""
+
+    number: int
+    total: Array
+    """S^y, `[d]`"""
+    weight: float
+    """S^w"""
+    round: int
+    """of the giver, in which it was given"""
+    learnt: Array | None
+    """L of the giver since when the offer knows nothing of what it learns, `[d]`; None is zero"""
+
+
 class Outgoing:
     """What an agent gives to one neighbour."""
 
@@ -45,22 +59,49 @@ class Outgoing:
         """S^w"""
         self.acked_total: Array | None = None
         self.acked_weight = 0.0
-        self.pending: list[tuple[int, Array, float]] = []
-        """offers that are not acknowledged: number, S^y, S^w; no more than a window, so that a list is smaller than a deque by far"""
+        self.pending: list[Offer] = []
+        """offers that are not acknowledged; no more than a window, so that a list is smaller than a deque by far"""
         self.said = -1
         """round in which the newest offer was sent last"""
 
-    def give(self, total: Array, weight: float) -> None:
-        """One more offer: S is now this."""
+    def give(self, total: Array, weight: float, round: int = 0, learnt: Array | None = None) -> None:
+        """One more offer: S is now this. `round`, `learnt`: as in `Offer`."""
         self.number += 1
         self.total, self.weight = total, weight
-        self.pending.append((self.number, total, weight))
+        self.pending.append(Offer(self.number, total, weight, round, learnt))
 
     def acknowledge(self, number: int) -> None:
         """The neighbour has taken all offers up to `number`."""
         pending = self.pending
-        while pending and pending[0][0] <= number:
-            self.acked, self.acked_total, self.acked_weight = pending.pop(0)
+        while pending and pending[0].number <= number:
+            self.acked, self.acked_total, self.acked_weight, *_ = pending.pop(0)
+
+    def away(self, before: int) -> float:
+        """Mass that was given before that round, and is not known to be taken."""
+        last = self.acked_weight
+        for offer in self.pending:
+            if offer.round >= before:
+                break
+            last = offer.weight
+        return last - self.acked_weight
+
+    def arrives(self, since: int, learnt: Array | None) -> None:
+        """Offers of that round and later are taken for such that have arrived: they miss nothing before `learnt`."""
+        pending = self.pending
+        for number, offer in enumerate(pending):
+            if offer.round >= since:
+                pending[number] = offer._replace(learnt=learnt)
+
+    def missed(self, learnt: Array, number: float) -> Array | None:
+        """sum_o m_o (L - L_o), `[d]`, over the pending offers o up to `number`, of mass m_o each: what L = `learnt` has grown by, of which
+        each knows nothing. None for zero."""
+        missed, before = None, self.acked_weight
+        for offer in self.pending:
+            mass, before = offer.weight - before, offer.weight
+            if offer.number <= number and offer.learnt is not learnt:
+                part = mass * (learnt if offer.learnt is None else learnt - offer.learnt)
+                missed = part if missed is None else missed + part
+        return missed
 
     def rebase(self) -> None:
         """Begin a new sum; only when nothing is pending."""
@@ -72,7 +113,7 @@ class Outgoing:
         """What was given and is not known to be taken: S^y - S^y of the last acknowledged offer, and the same of S^w."""
         if not self.pending:
             return None, 0.0
-        total = self.pending[-1][1].astype(np.float64)
+        total = self.pending[-1].total.astype(np.float64)
         if self.acked_total is not None:
             total -= self.acked_total
         return total, self.weight - self.acked_weight
@@ -155,15 +196,18 @@ class Edge:
                     *(self.incarnation, self.heard, self.fresh, self.ack_due),
                     *(out.number, out.base, out.acked, out.said),
                     *(into.number, into.base, into.offer_number, into.offer_base),
-                    *(number for number, _, _ in out.pending),
+                    *(offer.number for offer in out.pending),
+                    *(offer.round for offer in out.pending),
                 ],
                 np.int64,
             ),
             "weights": np.array(
-                [out.weight, out.acked_weight, into.weight, into.offer_weight, *(weight for _, _, weight in out.pending)], np.float64
+                [out.weight, out.acked_weight, into.weight, into.offer_weight, *(offer.weight for offer in out.pending)], np.float64
             ),
-            "pending": np.array([total for _, total, _ in out.pending]),
+            "pending": np.array([offer.total for offer in out.pending]),
         }
+        if any(offer.learnt is not None for offer in out.pending):
+            state["learnt"] = np.array([np.zeros(offer.total.size) if offer.learnt is None else offer.learnt for offer in out.pending])
         named = {"out": out.total, "acked": out.acked_total, "taken": into.total, "offer": into.offer}
         return state | {name: array for name, array in named.items() if array is not None}
 
@@ -185,9 +229,11 @@ class Edge:
             return None if array is None else np.array(array)
 
         out.total, out.acked_total, into.total, into.offer = map(vector, ("out", "acked", "taken", "offer"))
-        out.pending.extend(zip(numbers[12:], np.array(state["pending"]), weights[4:], strict=True))
+        learnt = state.get("learnt", [None] * len(weights[4:]))
+        offers, rounds = numbers[12 : 12 + len(weights[4:])], numbers[12 + len(weights[4:]) :]
+        out.pending.extend(Offer(*parts) for parts in zip(offers, np.array(state["pending"]), weights[4:], rounds, learnt, strict=True))
         if out.pending:
-            out.total = out.pending[-1][1]
+            out.total = out.pending[-1].total
         return edge
 
 

@@ -4,7 +4,8 @@ Agent i holds y_i (`[d]`, float64) and a mass w_i; its model is z_i = y_i / w_i.
 mean of the models that the agents began with, plus what they have learnt (Kempe, Dobra and Gehrke 2003; running sums: Vaidya,
 Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own affair,
 
-1. learning since the last round has moved the model by D: y += w D, so that z moves by D however small w is;
+1. learning since the last round has moved the model by D: y += w D, so that z moves by D however small w is; what it has learnt for mass
+   that is on its way follows when that has arrived (`protocols.consensus.credit`);
 2. it shares with its open neighbours: each of k - 1 open edges is given (y, w) / k. An edge is open to a living neighbour, if the graph has
    it in this round, while fewer than `window` offers over it are unacknowledged (and the mass is at least `POOR` after it);
 3. every neighbour is sent the sum of all offers (`protocols.consensus.edges`), again and again while it is unacknowledged;
@@ -25,7 +26,8 @@ from math import inf
 import numpy as np
 
 from protocols.consensus.arithmetic import Accumulator, Gift, Vector, finite
-from protocols.consensus.averager import Averaged, Averager, Surroundings
+from protocols.consensus.averager import LIGHT, Averaged, Averager, Surroundings
+from protocols.consensus.credit import Credit
 from protocols.consensus.edges import JUMP, OFFERS, Edge, Outgoing
 from protocols.consensus.pacing import LEAST, Pacing
 from protocols.conversation import Array, Send
@@ -86,6 +88,8 @@ class PushSum(Averager):
         self._overtaken = -1
         """newest round of a neighbour when the newest own one was closed"""
         self._w = 0.0 if rejoin else 1.0
+        self._ready = not rejoin
+        self._credit = Credit()
         self._alone = 0
         self._leaving = False
         self._sources: set[str] = set()
@@ -123,6 +127,16 @@ class PushSum(Averager):
         return self._w
 
     @property
+    def away(self) -> float:
+        """Mass that it has given before the newest round, and nobody is known to have taken: what was given in that may well have been."""
+        return sum(edge.outgoing.away(self._round) for edge in self._edges.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a model: from the start, or since it came back and was given `LIGHT` of the mass."""
+        return self._ready
+
+    @property
     def sum(self) -> Vector:
         """y, `[d]`; a view that changes."""
         return self._vectors.y
@@ -147,9 +161,10 @@ class PushSum(Averager):
             raise ValueError(f"round {number} was begun already (the newest is {self._round})")
         if self._open:
             self._close(now)
+        away = self.away
         for event in self._events:  # moves that the agent has not been told of, and can't have made
             vector = vector + event.delta
-        self._round = number
+        former, self._round = self._round, number
         edges = self._edges
         receivers = self._surroundings.receivers(number)
         senders = self._surroundings.senders(number)
@@ -163,6 +178,10 @@ class PushSum(Averager):
                 giving.append(edge)
         if self._w < POOR * (len(giving) + 1):
             giving = []
+        if self._credit.learn(vector, self._vectors.z, self._w, away):
+            for edge in edges.values():
+                edge.outgoing.arrives(former, self._credit.learnt)
+        self._credit.pay(self._vectors.y, self._w)
         self._give(vector, giving)
         self._speak(receivers)
         self._open = True
@@ -176,6 +195,7 @@ class PushSum(Averager):
     def hand_over(self, peer: str) -> None:
         """Give everything to a living neighbour and take nothing more: the agent is about to leave. Its offers are repeated in every round
         until they are acknowledged (`given`). `KeyError` if `peer` does not live."""
+        self._credit.pay(self._vectors.y, 1.0)
         outgoing, y = self._edges[peer].outgoing, self._vectors.y
         before: Array | float = 0.0 if outgoing.total is None else outgoing.total.astype(np.float64)
         total = (before + y).astype(self._dtype)
@@ -205,6 +225,7 @@ class PushSum(Averager):
         edge = self._edges.pop(peer, None)
         if edge is None:
             return
+        self._credit.missed(edge.outgoing)
         total, weight = edge.outgoing.untaken()
         if total is not None:
             self._vectors.y += total
@@ -237,10 +258,12 @@ class PushSum(Averager):
             "mass": np.array(self._w),
             "alone": np.array(self._alone),
             "overtaken": np.array(self._overtaken),
+            "ready": np.array(self._ready),
             "heard": np.array([[name in names for name in sorted(self._known)] for names in (self._sources, self._spoken)]),
             "y": self._vectors.y.copy(),
             "z": self._vectors.z.copy(),
         }
+        own |= {f"credit/{name}": vector for name, vector in self._credit.state().items()}
         own |= {f"pacing/{name}": value for name, value in self._pacing.state().items()}
         return own | {f"edge/{peer}/{name}": value for peer, edge in self._edges.items() for name, value in edge.state().items()}
 
@@ -259,6 +282,8 @@ class PushSum(Averager):
             self._pacing.load_state(part("pacing/"))
             self._round, self._w = int(state["round"]), float(state["mass"])
             self._alone, self._overtaken = int(state["alone"]), int(state["overtaken"])
+            self._ready = bool(state["ready"])
+            self._credit.load_state(part("credit/"))
             sources, spoken = state["heard"]
             self._sources, self._spoken = (set(compress(sorted(self._known), names)) for names in (sources, spoken))
         except (KeyError, IndexError) as error:
@@ -312,6 +337,7 @@ class PushSum(Averager):
             self.counters["old"] += 1
             edge.ack_due = True
         if ack > outgoing.acked:
+            self._credit.missed(outgoing, ack)
             outgoing.acknowledge(ack)
         if number > heard:
             edge.heard = number
@@ -329,6 +355,7 @@ class PushSum(Averager):
             return
         if message.ack > edge.outgoing.number:
             raise BadMessage("E_AHEAD", f"{src} claims to have taken {message.ack} of {edge.outgoing.number} offers")
+        self._credit.missed(edge.outgoing, message.ack)
         edge.outgoing.acknowledge(message.ack)
         self.peer_dead(src, now)
 
@@ -367,7 +394,7 @@ class PushSum(Averager):
             for outgoing in same:
                 weight = outgoing.weight + share
                 mass -= weight - outgoing.weight
-                outgoing.give(new, weight)
+                outgoing.give(new, weight, self._round, self._credit.learnt)
         self._w = mass
 
     def _speak(self, receivers: Collection[str]) -> None:
@@ -433,6 +460,7 @@ class PushSum(Averager):
         if len(edges) < len(self._known):
             missing += [name for name in senders if name not in edges]
         self._w = w
+        self._ready |= w >= LIGHT
         if w > 0:
             delta = self._vectors.take(taken, 1.0 / w)
             if w < VANISHED and edges:
@@ -450,6 +478,6 @@ class PushSum(Averager):
                 self._alone += 1
                 if self._alone >= ALONE:
                     # Nobody has anything: all have lost it at once. Who is first begins with its own, as at the start of a run.
-                    self._w = 1.0
+                    self._w, self._ready = 1.0, True
                     np.copyto(self._vectors.y, self._vectors.z)
         self._events.append(Averaged(self._round, delta, tuple(used), tuple(missing), self._pacing.close(now)))

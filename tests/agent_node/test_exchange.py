@@ -309,6 +309,19 @@ def test_who_returns_does_not_learn_before_it_has_the_model_of_its_neighbours() 
     assert not returned.machine.open, "from now on by periods"
 
 
+def test_who_is_cut_off_goes_on_learning() -> None:
+    settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
+    side = Averaging(settings, FixedSurroundings({"b": 0.3, "c": 0.3}), learners(1)[0], None, 1)
+    for peer in "bc":
+        side.machine.peer_alive(peer, 1, 0.0)
+    for step in range(1, 20):
+        side.machine.tick(5.0 * step)
+        side.consider(Counts(10 * step, 0, 0, 5.0 * step), 5.0 * step)
+        side.apply()
+        side.machine.outgoing()
+    assert side.machine.mass < 0.1 and not side.light, "its mass is on its way, but its model is here"
+
+
 def test_rounds_that_fell_apart_stand_for_the_same_time_again() -> None:
     """Else the disagreement of a round would be that of agents at different times, once a split is healed."""
     settings = ConsensusSettings(groups=["critic"], every=Every(updates=10))
