@@ -92,6 +92,12 @@ class Outgoing:
             if offer.round >= since:
                 pending[number] = offer._replace(learnt=learnt)
 
+    def refer_to(self, learnt: Array | None) -> None:
+        """Offers that miss nothing refer to this very array, as before they were kept: `missed` then makes no zeros of them."""
+        for number, offer in enumerate(self.pending):
+            if learnt is not None and offer.learnt is not None and np.array_equal(offer.learnt, learnt):
+                self.pending[number] = offer._replace(learnt=learnt)
+
     def missed(self, learnt: Array, number: float) -> Array | None:
         """sum_o m_o (L - L_o), `[d]`, over the pending offers o up to `number`, of mass m_o each: what L = `learnt` has grown by, of which
         each knows nothing. None for zero."""

@@ -294,6 +294,7 @@ class PushSum(Averager):
         for edge in edges.values():
             if edge.outgoing.total is not None:
                 edge.outgoing.total = sums.setdefault(edge.outgoing.total.tobytes(), edge.outgoing.total)
+            edge.outgoing.refer_to(self._credit.learnt)
             edge.incarnation = 0
         self._edges = edges
         self._open = False
