@@ -13,17 +13,22 @@ as in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from protocols.consensus.arithmetic import finite
+from protocols.consensus.arithmetic import Vector, finite
 from protocols.conversation import Array
 from protocols.errors import BadMessage
 from protocols.messages import Share
 
 JUMP = 64
 """offers that can't be in flight over one edge: more than the largest window"""
+SILENT = 4
+"""rounds without a word of a neighbour after which the edge is silent: offers are not repeated over it"""
+FOUND = -1
+"""`Edge.silent` of a neighbour that was silent, and has been heard again since the last round began"""
 HEAVIEST = 1e9
 """mass that no single offer brings"""
 OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
@@ -62,11 +67,12 @@ class Outgoing:
         self.pending: list[Offer] = []
         """offers that are not acknowledged; no more than a window, so that a list is smaller than a deque by far"""
         self.said = -1
-        """round in which the newest offer was sent last"""
+        """round in which the newest offer was sent last; -1: it was not"""
 
     def give(self, total: Array, weight: float, round: int = 0, learnt: Array | None = None) -> None:
         """One more offer: S is now this. `round`, `learnt`: as in `Offer`."""
         self.number += 1
+        self.said = -1
         self.total, self.weight = total, weight
         self.pending.append(Offer(self.number, total, weight, round, learnt))
 
@@ -91,6 +97,17 @@ class Outgoing:
         for number, offer in enumerate(pending):
             if offer.round >= since:
                 pending[number] = offer._replace(learnt=learnt)
+
+    def renew(self, learnt: Array | None, round: int) -> Vector | None:
+        """One more offer, of no mass, that brings the pending ones to where the giver has come since: S += sum_o m_o (L - L_o), `[d]`, with
+        L = `learnt`. Returns what rounding leaves to the giver; None if they miss nothing."""
+        missed = None if learnt is None else self.missed(learnt, inf)
+        if missed is None or self.total is None:
+            return None
+        before = self.total.astype(np.float64)
+        self.arrives(0, learnt)
+        self.give((before + missed).astype(self.total.dtype), self.weight, round, learnt)
+        return missed - (self.total.astype(np.float64) - before)
 
     def refer_to(self, learnt: Array | None) -> None:
         """Offers that miss nothing refer to this very array, as before they were kept: `missed` then makes no zeros of them."""
@@ -178,7 +195,7 @@ class Incoming:
 class Edge:
     """Both halves, and with which process of the neighbour."""
 
-    __slots__ = ("ack_due", "fresh", "heard", "incarnation", "incoming", "outgoing")
+    __slots__ = ("ack_due", "fresh", "heard", "incarnation", "incoming", "outgoing", "silent")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
@@ -190,8 +207,15 @@ class Edge:
         self.fresh = 0
         """rounds in which it has been heard and that no own round has been closed for: 0 to 2, since two neighbours that wait for each
         other are never further apart"""
+        self.silent = 0
+        """rounds since it was heard last; or `FOUND`"""
         self.ack_due = False
         """it may not know what was taken from it"""
+
+    def speaks(self, now: int) -> None:
+        """The neighbour is heard, in a round `now` of its own that is newer than all others."""
+        self.heard = now
+        self.silent = FOUND if self.silent >= SILENT or self.silent == FOUND else 0
 
     def state(self) -> dict[str, Array]:
         """Everything."""
@@ -199,7 +223,7 @@ class Edge:
         state: dict[str, Array] = {
             "numbers": np.array(
                 [
-                    *(self.incarnation, self.heard, self.fresh, self.ack_due),
+                    *(self.incarnation, self.heard, self.fresh, self.silent, self.ack_due),
                     *(out.number, out.base, out.acked, out.said),
                     *(into.number, into.base, into.offer_number, into.offer_base),
                     *(offer.number for offer in out.pending),
@@ -223,9 +247,9 @@ class Edge:
         numbers, weights = list(map(int, state["numbers"])), list(map(float, state["weights"]))
         edge = cls(numbers[0])
         out, into = edge.outgoing, edge.incoming
-        edge.heard, edge.fresh, edge.ack_due = numbers[1], numbers[2], bool(numbers[3])
-        out.number, out.base, out.acked, out.said = numbers[4:8]
-        into.number, into.base, into.offer_number, into.offer_base = numbers[8:12]
+        edge.heard, edge.fresh, edge.silent, edge.ack_due = *numbers[1:4], bool(numbers[4])
+        out.number, out.base, out.acked, out.said = numbers[5:9]
+        into.number, into.base, into.offer_number, into.offer_base = numbers[9:13]
         out.weight, out.acked_weight, into.weight, into.offer_weight = weights[:4]
 
         def vector(name: str) -> Array | None:
@@ -236,7 +260,7 @@ class Edge:
 
         out.total, out.acked_total, into.total, into.offer = map(vector, ("out", "acked", "taken", "offer"))
         learnt = state.get("learnt", [None] * len(weights[4:]))
-        offers, rounds = numbers[12 : 12 + len(weights[4:])], numbers[12 + len(weights[4:]) :]
+        offers, rounds = numbers[13 : 13 + len(weights[4:])], numbers[13 + len(weights[4:]) :]
         out.pending.extend(Offer(*parts) for parts in zip(offers, np.array(state["pending"]), weights[4:], rounds, learnt, strict=True))
         if out.pending:
             out.total = out.pending[-1].total

@@ -8,7 +8,8 @@ Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own af
    that is on its way follows when that has arrived (`protocols.consensus.credit`);
 2. it shares with its open neighbours: each of k - 1 open edges is given (y, w) / k. An edge is open to a living neighbour, if the graph has
    it in this round, while fewer than `window` offers over it are unacknowledged (and the mass is at least `POOR` after it);
-3. every neighbour is sent the sum of all offers (`protocols.consensus.edges`), again and again while it is unacknowledged;
+3. every neighbour is sent the sum of all offers (`protocols.consensus.edges`), again and again while it is unacknowledged; one that has
+   not been heard for `SILENT` rounds is only spoken to, and is sent a sum that is up to date when it has been heard again;
 4. once those have spoken whom it waits for (`protocols.consensus.pacing`), it takes what has come, and the model moves to y / w.
 
 At every instant sum_i w_i + sum_edges (S^w_ij - R^w_ji) is constant, and the same of y. A cut needs no special treatment: its edges close.
@@ -28,7 +29,7 @@ import numpy as np
 from protocols.consensus.arithmetic import Accumulator, Gift, Vector, finite
 from protocols.consensus.averager import LIGHT, Averaged, Averager, Surroundings
 from protocols.consensus.credit import Credit
-from protocols.consensus.edges import JUMP, OFFERS, Edge, Outgoing
+from protocols.consensus.edges import FOUND, JUMP, OFFERS, SILENT, Edge, Outgoing
 from protocols.consensus.pacing import LEAST, Pacing
 from protocols.conversation import Array, Send
 from protocols.errors import BadMessage, InvariantError
@@ -182,6 +183,11 @@ class PushSum(Averager):
             for edge in edges.values():
                 edge.outgoing.arrives(former, self._credit.learnt)
         self._credit.pay(self._vectors.y, self._w)
+        for edge in edges.values():
+            if edge.silent == FOUND:
+                edge.silent = 0
+                if len(edge.outgoing.pending) <= self._window and (rest := edge.outgoing.renew(self._credit.learnt, number)) is not None:
+                    self._vectors.y += rest
         self._give(vector, giving)
         self._speak(receivers)
         self._open = True
@@ -341,7 +347,7 @@ class PushSum(Averager):
             self._credit.missed(outgoing, ack)
             outgoing.acknowledge(ack)
         if number > heard:
-            edge.heard = number
+            edge.speaks(number)
             if edge.fresh < 2:
                 edge.fresh += 1
                 self._pacing.arrived(src, now)
@@ -404,7 +410,8 @@ class PushSum(Averager):
         frames: dict[str, Array] = {}
         for name, edge in self._edges.items():
             outgoing, receives = edge.outgoing, name in receivers
-            offers = outgoing.pending and (receives or number - outgoing.said >= AGAIN)
+            again = edge.silent < SILENT and (receives or number - outgoing.said >= AGAIN)
+            offers = outgoing.pending and (again or outgoing.said < 0)
             if not (offers or receives or edge.ack_due):
                 continue
             share = Share(
@@ -456,6 +463,8 @@ class PushSum(Averager):
                     edge.fresh -= 1
                     if w == 0:
                         self._spoken.add(name)
+                elif edge.silent != FOUND:
+                    edge.silent += 1
             elif new:
                 used.append(name)
         if len(edges) < len(self._known):

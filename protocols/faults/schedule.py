@@ -130,6 +130,11 @@ def ends_of(until: Mapping[str, float | None]) -> dict[str, float]:
     return {unit: float(value) for key, unit in units.items() if (value := until.get(key)) is not None}
 
 
+def cut_of(event: FaultEvent, seed: int, agents: Sequence[str], nodes: Sequence[str]) -> Cut | None:
+    """Whom a partition parts in every run of that seed; None for other events."""
+    return None if event.partition is None else cut(event.partition, agents, nodes, Draws(seed, "event", event.id))
+
+
 def _rule(rule: LinkRule) -> Event:
     stop = None if rule.during.stop is None else moment(rule.during.stop)
     return Event(rule.id, "link", moment(rule.during.start), stop=stop, link=rule)
@@ -142,7 +147,7 @@ def _event(event: FaultEvent, seed: int, agents: Sequence[str], nodes: Sequence[
     what = getattr(event, event.chosen)
     common = Event(event.id, event.chosen, start, length)
     if isinstance(what, Partition):
-        return replace(common, cut=cut(what, agents, nodes, draws))
+        return replace(common, cut=cut_of(event, seed, agents, nodes))
     if isinstance(what, LinkEffects):
         return replace(common, link=what)
     pattern = what.leave if isinstance(what, Membership) else what.target

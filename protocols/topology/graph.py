@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -131,9 +131,12 @@ class Graph:
             raise KeyError(agent)
         return Place(self, agent)
 
-    def parts(self) -> list[list[str]]:
-        """Parts between which nobody is ever joined, in whatever direction."""
-        return [list(self._names(part)) for part in components(len(self.agents), self._pattern.union)]
+    def parts(self, severed: Callable[[str, str], bool] | None = None) -> list[list[str]]:
+        """Parts between which nobody is ever joined, in whatever direction, without the pairs that are `severed`."""
+        pairs = self._pattern.union
+        if severed is not None:
+            pairs = pairs[[not severed(self.agents[i], self.agents[j]) for i, j in pairs.tolist()]]
+        return [list(self._names(part)) for part in components(len(self.agents), pairs)]
 
     def cut_off(self) -> tuple[list[str], list[str]]:
         """(whom nothing from the first agent ever reaches, from whom nothing ever reaches it). Both empty: everybody reaches

@@ -599,10 +599,10 @@ CASES = [
         START
         + PLACE
         + "faults:\n  heal_before_end: 0%\n  expect: [{metric: recovery_time.max, op: '<', value: 20s}]\n"
-        + "  events:\n    - «{id: split, at: {time: 1s}, partition: {shape: halves}}\n"
-        + "    - {id: short, at: {time: 1s}, for: 2s, partition: {shape: halves}}\n"
-        + "    - «{id: long, at: {time: 3s}, for: 7s, partition: {shape: halves}}\n"
-        + "    - {id: none, at: {time: 1s}, for: «0s, partition: {shape: halves}}\n"
+        + "  events:\n    - «{id: split, at: {time: 1s}, partition: {shape: isolate_one}}\n"
+        + "    - {id: short, at: {time: 1s}, for: 2s, partition: {shape: isolate_one}}\n"
+        + "    - «{id: long, at: {time: 3s}, for: 7s, partition: {shape: isolate_one}}\n"
+        + "    - {id: none, at: {time: 1s}, for: «0s, partition: {shape: isolate_one}}\n"
         + "  links:\n    - «{id: bad, loss: 0.5}\n    - {id: brief, loss: 0.5, during: {stop: {time: 5s}}}\n",
         M("faults.events[0]", "never ends, and faults.expect asks for a recovery"),
         M("faults.events[2]", "never ends, and faults.expect asks for a recovery"),

@@ -162,6 +162,16 @@ def test_a_small_vocabulary_is_a_warning(write: Any) -> None:
     assert "fewer than the 6 goals" in load(path, ["exchange.negotiation.messages=5"], machine=LARGE).warnings[0].text
 
 
+def test_drawn_sides_that_fall_apart_are_a_warning(write: Any) -> None:
+    path = write(SMALL)
+    split = "faults.events=[{id: split, at: {time: 1s}, partition: {shape: halves}}]"
+    (warning,) = load(path, [split], machine=LARGE).warnings
+    assert warning.path == "faults.events[0].partition.shape"
+    assert "drawn are agent-3 agent-1 | agent-0 agent-2, which leaves agent-0 | agent-1 | agent-2 | agent-3 of this ring" in warning.text
+    assert load(path, [split, "network.topology.kind=complete"], machine=LARGE).warnings == []
+    assert load(path, [split.replace("shape: halves", "groups: ['agent-[02]', 'agent-[13]']")], machine=LARGE).warnings == []
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "says"),
     [

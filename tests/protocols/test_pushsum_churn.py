@@ -11,8 +11,9 @@ import pytest
 from protocols.consensus import PushSum, SynchronousAveraging, disagreement
 from protocols.consensus.averager import LIGHT
 from protocols.consensus.credit import Credit
+from protocols.consensus.edges import SILENT
 from tests.protocols.averaging_network import LAYOUT, AveragingNetwork, Ledger, ring
-from tests.protocols.pushsum_nodes import begun, error, start
+from tests.protocols.pushsum_nodes import begun, error, node, only, share, start, tell
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -123,6 +124,28 @@ def test_who_learns_behind_a_cut_is_not_thrown_back_when_it_is_healed(rounds: in
     assert disagreement(np.array(list(network.x.values()))) < 1e-6 * spread
     kept = (np.mean(list(network.x.values()), axis=0) - mean) / (learnt.total() / 4 * step)
     assert kept == pytest.approx(np.ones(3), abs=0.02)
+
+
+@pytest.mark.parametrize("offers", ["float64", "float32"])
+def test_who_is_heard_again_is_given_what_has_been_learnt_meanwhile(offers: str) -> None:
+    """Nothing is sent into a silent edge; the first offer after it is as good as the model is then."""
+    a = node(offers=offers)
+    x, step = np.array([1.0, 5.0]), np.array([0.1, -0.3])
+    for number in range(20):
+        a.begin(number, x, float(number))
+        before, array = only(a.outgoing())
+        assert (array is not None) == (number < SILENT)
+        a.tick(number + 5.0)
+        x = x + a.events()[0].delta + step
+    tell(a, "b", share(0, 0.0, round=3), now=30.0)
+    a.begin(20, x, 30.0)
+    message, array = only(a.outgoing())
+    assert (message.number, message.weight) == (before.number + 1, before.weight), "an offer without mass"
+    assert array.dtype == offers and array / message.weight == pytest.approx(x - step, rel=1e-5), "all but the first step"
+    assert a.sum / a.mass == pytest.approx(x, rel=1e-5), "which it has made for its own mass alone"
+    a.tick(36.0)
+    a.begin(21, x, 37.0)
+    assert only(a.outgoing())[0].number == message.number, "once"
 
 
 def test_credit_survives_a_checkpoint() -> None:

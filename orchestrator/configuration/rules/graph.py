@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from protocols.faults.partitions import Cut
+from protocols.faults.schedule import cut_of
 from protocols.topology.unfit import UnfitTopology
 
 from ..checks import Finding, Subject
@@ -33,6 +36,31 @@ def _topology(subject: Subject) -> Iterator[Finding]:
     for lost, what in ((deaf, "is never told anything that {} knows"), (mute, "can tell {} nothing")):
         if lost:
             yield Finding(where, f"{some(lost)} {what.format(agents[0])}: its directed edges lead one way only; add edges back")
+
+
+@reads("agents.count", "network.topology", "faults")
+def _sides(subject: Subject) -> Iterator[Finding]:
+    """Sides are drawn from all agents, not along the graph's edges: a ring in halves is mostly a ring in more parts."""
+    configuration, graph = subject.configuration, subject.graph
+    if configuration.faults is None or isinstance(graph, UnfitTopology):
+        return
+    agents = configuration.agent_names()
+    for index, event in enumerate(configuration.faults.events):
+        if event.partition is None or event.partition.groups is not None:
+            continue
+        sides = cut_of(event, configuration.faults.seed, agents, ())
+        if sides is None or sides.reach is not None or "peer" not in sides.channels:
+            continue
+        parts = graph.parts(partial(_parted, sides))
+        if len(parts) > len(set(sides.group.values())):
+            left = " | ".join(some(part) for part in parts)
+            text = f"drawn are {sides.text()}, which leaves {left} of this {configuration.network.topology.kind}"
+            where = ("faults", "events", index, "partition", "shape")
+            yield Finding(where, f"{text}; to cut between neighbours name the sides in groups", None, "warning")
+
+
+def _parted(sides: Cut, one: str, other: str) -> bool:
+    return sides.severs(one, other, "peer") or sides.severs(other, one, "peer")
 
 
 @reads("agents.count", "network.topology", "exchange.consensus")
