@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.errors import NEVER_RESTARTED
 from protocols.faults.deed import LETHAL, Deed
 from protocols.faults.moments import Moment, Reached, moment
 from protocols.faults.schedule import Schedule
@@ -87,7 +86,7 @@ class Presence:
             away = moment(what.return_after)
             return Moment(away.unit, reached.of(away.unit) + away.value)
         if isinstance(what, Process):
-            if what.action == "exit" and what.code in NEVER_RESTARTED:
+            if not what.returns:
                 return None
             return Moment("time", reached.time + (self.restart if what.restart_after is None else what.restart_after))
         return None

@@ -14,7 +14,7 @@ from orchestrator.run_server.fault_report import FaultReport, merge_logs, report
 from orchestrator.run_server.leader import Outcome
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.verdict import judge, verdict
-from protocols.errors import NEVER_RESTARTED, ExitCode
+from protocols.errors import ExitCode
 from protocols.faults.deeds import schedule_of
 from protocols.faults.log import FILE
 from protocols.faults.schedule import Event
@@ -93,7 +93,7 @@ def absence(what: object, configuration: Configuration) -> float | None:
             return what.restart_after
         if not logical or what.action not in ("kill", "term", "exit", "oom"):
             return 0.0
-        return None if what.action == "exit" and what.code in NEVER_RESTARTED else configuration.supervision.first
+        return configuration.supervision.first if what.returns else None
     if isinstance(what, Membership):
         if what.return_after is None:
             return None if logical else 0.0

@@ -21,7 +21,6 @@ from orchestrator.run_server.rendezvous import Commands
 from orchestrator.run_server.snapshot import RunView
 from orchestrator.run_server.standstill import Standstill, Stopped
 from orchestrator.run_server.supervision import Decision
-from protocols.errors import NEVER_RESTARTED
 from protocols.faults.deed import LETHAL, MOMENTARY, Deed
 from protocols.faults.log import FILE, FaultLog, read
 from protocols.faults.moments import Moment, Reached, moment
@@ -235,9 +234,7 @@ class FaultScheduler:
 
     def _replace(self, node: str, what: object, now: float) -> Decision | None:
         """Under the logical clock an agent is back at the tick that the schedule says: the others wait for its process."""
-        if (isinstance(what, Process) and not (what.action == "exit" and what.code in NEVER_RESTARTED)) or (
-            isinstance(what, Membership) and what.return_after is not None
-        ):
+        if (isinstance(what, Process) and what.returns) or (isinstance(what, Membership) and what.return_after is not None):
             return self._view.supervisor.planned(node, 0.0, now)
         return None
 

@@ -271,8 +271,10 @@ def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: Run) -> 
             yield from _known(pattern, (*inside, key), targets)
         if isinstance(what, Process):
             yield from _process(event, what, where)
-        if isinstance(what, Membership) and what.return_after is None and all(fnmatchcase(name, what.leave) for name in run.agents):
-            text = f'"{what.leave}" is everybody, and nobody returns: there would be nobody to play; name some, or write return_after'
+        back = {"leave": "return_after", "target": "restart_after"}[key]
+        for_good = what.return_after is None if isinstance(what, Membership) else isinstance(what, Process) and not what.returns
+        if for_good and all(fnmatchcase(name, pattern) for name in run.agents):
+            text = f'"{pattern}" is everybody, and nobody returns: there would be nobody to play; name some, or write {back}'
             yield Fault((*inside, key), text)
         if isinstance(what, Membership) and event.duration is not None:
             yield Fault((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from protocols.errors import NEVER_RESTARTED, ExitCode
 from protocols.faults.links import Fate, Links
 from protocols.faults.moments import Moment, moment
 from protocols.faults.schedule import LINK_KINDS, Event, Schedule
@@ -20,8 +19,6 @@ LEAST = 0.001
 """seconds that every message takes, whatever the configuration says: else time would stand still"""
 DEADLY = ("kill", "term", "exit", "oom")
 """what ends a process"""
-STAYS_AWAY = NEVER_RESTARTED | {ExitCode.OK}
-"""exit codes of processes that nobody starts again unless the fault says so: they left in order, or a restart would not help"""
 
 
 class ScheduledLinks:
@@ -148,7 +145,7 @@ class Deaths:
             length = None if deed.return_after is None else moment(deed.return_after)
         elif isinstance(deed, Process) and deed.restart_after is not None:
             length = Moment("time", deed.restart_after)
-        elif isinstance(deed, Process) and (deed.action == "term" or (deed.action == "exit" and deed.code in STAYS_AWAY)):
+        elif isinstance(deed, Process) and not deed.returns:
             length = None
         else:
             length = Moment("time", self._restart)

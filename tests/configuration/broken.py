@@ -77,8 +77,11 @@ CASES = [
     ),
     _case(
         "everybody leaves",
-        START + PLACE + "faults: {events: [{id: a, at: {step: 5}, membership: {leave: «'agent-*'}}]}\n",
-        M("faults.events[0].membership.leave", "there would be nobody to play"),
+        START + PLACE + "faults: {events: [{id: a, at: {step: 5}, membership: {leave: «'agent-*'}},\n"
+        "  {id: b, at: {step: 5}, process: {target: «'*', action: term}},\n"
+        "  {id: c, at: {step: 5}, process: {target: '*', action: term, restart_after: 1s}}]}\n",
+        M("faults.events[0].membership.leave", "there would be nobody to play; name some, or write return_after"),
+        M("faults.events[1].process.target", "there would be nobody to play; name some, or write restart_after"),
     ),
     _case(
         "surprises, and a learner that knows none",

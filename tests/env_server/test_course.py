@@ -94,11 +94,28 @@ def test_who_is_to_return_later_does_when_all_is_healed(absence: dict[str, Any])
     assert tick == 110, "the last checkpoint waits for nobody"
 
 
-def test_who_never_returns_holds_nobody_up() -> None:
-    run = course([{"id": "bye", "at": {"step": 100}, "membership": {"leave": "agent-2"}}])
+@pytest.mark.parametrize(
+    "absence",
+    [
+        {"membership": {"leave": "agent-2"}},
+        {"process": {"target": "agent-2", "action": "term"}},
+        {"process": {"target": "agent-2", "action": "exit", "code": 0}},
+        {"process": {"target": "agent-2", "action": "exit", "code": 3}},
+    ],
+)
+def test_who_never_returns_holds_nobody_up(absence: dict[str, Any]) -> None:
+    run = course([{"id": "bye", "at": {"step": 100}, **absence}])
     for tick in range(1, 51):
         decide(run, tick, ["agent-0", "agent-1"] if tick >= 10 else AGENTS)
     assert run.checkpoint_due and run.presence.present == {"agent-0", "agent-1"}
+
+
+@pytest.mark.parametrize("ending", [{"action": "term"}, {"action": "exit", "code": 0}, {"action": "exit", "code": 3}])
+def test_who_left_in_order_returns_where_the_fault_says_when(ending: dict[str, Any]) -> None:
+    run = course([{"id": "bye", "at": {"step": 100}, "process": {"target": "agent-2", "restart_after": "100ms", **ending}}])
+    for tick in range(1, 21):
+        decide(run, tick, ["agent-0", "agent-1"] if tick >= 10 else AGENTS)
+        assert ("agent-2" in run.presence.present) == (not 10 <= tick < 20)
 
 
 def test_a_restored_course_goes_on_as_the_first() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from protocols.errors import NEVER_RESTARTED, ExitCode
 from protocols.messages import Channel
 from protocols.settings import Duration, OneOf, Settings
 
@@ -44,9 +45,16 @@ class Process(Settings):
     """kill (SIGKILL); term (SIGTERM); pause (SIGSTOP); hang: its main thread stops while its heart beats; exit: it ends with `code`;
     oom: it ends as if out of memory"""
     restart_after: Duration | None = None
-    """time until it is started again; null: as `supervision` says"""
+    """time until it is started again; null: as `supervision` says, and after term and exit with 0 or 2 to 6 never"""
     code: Annotated[int, Field(ge=0, le=255)] = 10
     """exit code, for exit"""
+
+    @property
+    def returns(self) -> bool:
+        """Whether it is started again. Who leaves in order, or for a reason that a restart would not mend, is so only if `restart_after`
+        says when."""
+        in_order = self.action == "term" or (self.action == "exit" and self.code in {*NEVER_RESTARTED, ExitCode.OK})
+        return self.restart_after is not None or not in_order
 
 
 class Straggler(Settings):
