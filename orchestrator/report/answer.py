@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from math import isfinite, prod
+from math import isfinite, log, prod
 
 from orchestrator.report.against import Against
 from orchestrator.report.analysis import Analysis, Found, Measured, label
@@ -30,7 +30,7 @@ _IN_COMMON = "over what its values have in common"
 def answer(analysis: Analysis) -> list[Paragraph | Items]:
     """About three sentences on the first measure: the ends of the order, what the baseline or the factors show, and the expectations."""
     main = analysis.measures[0]
-    sentences = [_ends(analysis, main), _compared(analysis, main), tolerated(analysis), _expected(analysis)]
+    sentences = [_ends(analysis, main), _compared(analysis, main), _farthest(analysis, main), tolerated(analysis), _expected(analysis)]
     words: list[str | Code | Strong] = []
     for sentence in sentences:
         if sentence:
@@ -129,6 +129,39 @@ def _against_baseline(analysis: Analysis, against: Sequence[Against]) -> list[st
     few = "; there are too few runs to tell anything apart" if not any(one.could_be_told for one in against) else ""
     test = "van Elteren's" if any(one.conditions > 1 for one in against) else "Mann and Whitney's"
     return [*words, f" (how probably a run is better; {test} rank test with Holm's correction, {100 * SIGNIFICANCE:.0f} %{few})."]
+
+
+def _farthest(analysis: Analysis, main: Measured) -> list[str | Code | Strong]:
+    """The group farthest from the baseline with the same other factors, where what holds for some of their values holds not for all."""
+    compare = analysis.results.design.compare
+    if compare is None or all(one.conditions < 2 for one in main.against):
+        return []
+    ratio = compare.test == "ratio"
+    # A ratio that is no positive number is no distance.
+    told = {
+        one.group.label: one.contrast
+        for one in main.groups
+        if one.contrast is not None
+        and one.contrast.value is not None
+        and isfinite(one.contrast.value)
+        and (one.contrast.value > 0 or not ratio)
+    }
+
+    def distance(name: str) -> float:
+        value = told[name].value or 0.0
+        return abs(log(value)) if ratio else abs(value)
+
+    name = max(told, key=distance, default=None)
+    found = None if name is None else told[name].interval
+    if name is None or found is None or found[0] <= (1.0 if ratio else 0.0) <= found[1]:
+        return []
+    shape = form([told[name].value])
+    how = "ratio to" if ratio else "difference from"
+    return [
+        "Of single groups, ",
+        Strong(name),
+        f" is farthest from the baseline: {how} it {_value(replace(told[name], points=()), shape)}.",
+    ]
 
 
 def _value_alone(found: Estimate) -> str:

@@ -50,6 +50,24 @@ def test_differences_from_the_baseline_are_those_within_the_other_factors(tmp_pa
     assert unfounded(text, data_of(page)) == []
 
 
+@pytest.mark.parametrize(("test", "told"), [("ratio", "ratio to it 0.194 ["), ("difference", "difference from it -2.50 [")])
+def test_where_a_value_differs_for_some_of_the_others_alone_the_farthest_is_named(tmp_path: Path, test: str, told: str) -> None:
+    def value(factors: Mapping[str, str], seed: int) -> float:
+        return 3.0 + 0.1 * (seed % 3) - (2.5 if factors == {"delay": "500ms", "topology": "ring"} else 0.0)
+
+    def sentence(**changes: Any) -> str:
+        of = design(expect=[], report=[], compare={"baseline": {"delay": "0ms"}, "test": test}, **changes)
+        page = report(results(of, value=value, curves=False), tmp_path)
+        text = page.with_name("report.md").read_text()
+        assert unfounded(text, data_of(page)) == []
+        return text.split("## ")[0]
+
+    assert f"Of single groups, **delay=500ms, topology=ring** is farthest from the baseline: {told}" in sentence()
+    delays = {"key": "a", "values": ["0ms", "500ms"]}
+    assert "farthest from" not in sentence(factors={"delay": delays}), "nothing is pooled"
+    assert "farthest from" not in sentence(factors={"delay": delays, "topology": {"key": "b", "values": ["star", "complete"]}})
+
+
 def test_factors_are_compared_over_what_their_values_have_in_common(tmp_path: Path) -> None:
     def value(factors: Mapping[str, str], seed: int) -> float:
         return {"0ms": 1.0, "500ms": 0.9}[factors["delay"]] - (0.5 if factors["topology"] == "ring" else 0.0) + 0.001 * seed
