@@ -65,8 +65,10 @@ def facts(read: Read, directory: Path, playing: Sequence[Playing], jobs: int | N
     memory = max((record.memory for record in records if record.memory is not None), default=None)
     side_by_side = make_schedule(playing, machine_capacity(jobs), read.design.limits, memory).side_by_side()
     times = [record.seconds for record in records if record.state == "DONE" and record.seconds is not None]
-    limits = [one.cell.configuration.until.time for one in playing if one.cell.simulated is None]
-    cell_seconds, source = None, "unknown: no cell has been run yet, and until.time does not limit them"
+    runs = [one.cell.configuration for one in playing if one.cell.simulated is None]
+    # Virtual seconds say nothing of how long they take.
+    limits = [run.until.time if run.clock == "wall" else None for run in runs]
+    cell_seconds, source = None, "no cell has been run yet, and no until.time under clock: wall limits them"
     if times:
         cell_seconds, source = sum(times) / len(times), f"mean of {len(times)} finished cells"
     elif limits and all(limit is not None for limit in limits):

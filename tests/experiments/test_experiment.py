@@ -134,6 +134,8 @@ def test_a_dry_run_starts_nothing(home: Path) -> None:
     assert "disturb each other's timings" in told.output
     record = json.loads(call(home, "experiment", file, "--dry-run", "--json").stdout)
     assert len(record["cells"]) == 10 and record["cell_seconds"] == 65
+    written(home / "dry", PLAYED, name="dry", set={**PLAYED["set"], "clock": "logical", "until": {"time": "60s"}})
+    assert "a cell     unknown (no cell has been run yet" in call(home, "experiment", file, "--dry-run").output, "these seconds are virtual"
 
 
 def test_a_sweep_writes_an_experiment_and_plays_it(home: Path, simulated: Path) -> None:
