@@ -14,37 +14,33 @@ Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own af
 
 At every instant sum_i w_i + sum_edges (S^w_ij - R^w_ji) is constant, and the same of y. A cut needs no special treatment: its edges close.
 When a neighbour dies, what it was given and has not acknowledged returns; its successor begins with y = 0, w = 0 (`rejoin`), and
-takes its model from the first share. If nobody has mass to give, it takes up its own, once all have spoken to it `ALONE` times: neighbours
-whose rounds are merely slower than its own have not spoken.
+takes its model from the first share, or up its own again where nobody has mass to give (`protocols.consensus.alone`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from itertools import compress
+from collections.abc import Mapping
 from math import inf
 
 import numpy as np
 
-from protocols.consensus.arithmetic import Accumulator, Gift, Vector, finite
+from protocols.consensus.alone import Alone
+from protocols.consensus.arithmetic import Accumulator, Vector, finite
 from protocols.consensus.averager import LIGHT, Averaged, Averager, Surroundings
 from protocols.consensus.credit import Credit
-from protocols.consensus.edges import FOUND, JUMP, OFFERS, SILENT, Edge, Outgoing
+from protocols.consensus.edges import FOUND, JUMP, OFFERS, Edge
+from protocols.consensus.offering import give, shares
 from protocols.consensus.pacing import LEAST, Pacing
-from protocols.conversation import Array, Send
+from protocols.conversation import Array
 from protocols.errors import BadMessage, InvariantError
 from protocols.messages import Leave, Message, Share
 
 FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead of what is known of it"""
-AGAIN = 4
-"""rounds until an unacknowledged offer is repeated over an edge that the graph does not use meanwhile"""
 POOR = 1e-3
 """mass below which nothing is given away: with many neighbours and none that answers, w would fall by 1 / k in every round"""
 VANISHED = 1e-9
 """mass below which the machine has lost some: it can't come there by its own rules"""
-ALONE = 10
-"""times that all living neighbours have spoken, with nothing to give, after which an agent without mass begins with its own model"""
 LOOK = 64
 """offers between two looks at the length of the sum"""
 LONGEST_SUM = 2**20
@@ -91,12 +87,8 @@ class PushSum(Averager):
         self._w = 0.0 if rejoin else 1.0
         self._ready = not rejoin
         self._credit = Credit()
-        self._alone = 0
+        self._alone = Alone()
         self._leaving = False
-        self._sources: set[str] = set()
-        """who is to be heard in any of the rounds so far"""
-        self._spoken: set[str] = set()
-        """who of them has spoken since all had, while there is no mass"""
         self._vectors = Accumulator(size)
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
@@ -188,8 +180,8 @@ class PushSum(Averager):
                 edge.silent = 0
                 if len(edge.outgoing.pending) <= self._window and (rest := edge.outgoing.renew(self._credit.learnt, number)) is not None:
                     self._vectors.y += rest
-        self._give(vector, giving)
-        self._speak(receivers)
+        self._w = give(self._vectors, vector, self._w, giving, self._dtype, number, self._credit.learnt)
+        self._sends += shares(edges, receivers, number, self._layout)
         self._open = True
         self._pacing.begin(expected, here, now)
         self._close_if_complete(now)
@@ -262,13 +254,12 @@ class PushSum(Averager):
         own = {
             "round": np.array(self._round),
             "mass": np.array(self._w),
-            "alone": np.array(self._alone),
             "overtaken": np.array(self._overtaken),
             "ready": np.array(self._ready),
-            "heard": np.array([[name in names for name in sorted(self._known)] for names in (self._sources, self._spoken)]),
             "y": self._vectors.y.copy(),
             "z": self._vectors.z.copy(),
         }
+        own |= {f"alone/{name}": value for name, value in self._alone.state(sorted(self._known)).items()}
         own |= {f"credit/{name}": vector for name, vector in self._credit.state().items()}
         own |= {f"pacing/{name}": value for name, value in self._pacing.state().items()}
         return own | {f"edge/{peer}/{name}": value for peer, edge in self._edges.items() for name, value in edge.state().items()}
@@ -287,11 +278,9 @@ class PushSum(Averager):
             edges = {peer: Edge.restored(part(f"edge/{peer}/"), self._size) for peer in peers}
             self._pacing.load_state(part("pacing/"))
             self._round, self._w = int(state["round"]), float(state["mass"])
-            self._alone, self._overtaken = int(state["alone"]), int(state["overtaken"])
-            self._ready = bool(state["ready"])
+            self._overtaken, self._ready = int(state["overtaken"]), bool(state["ready"])
+            self._alone.load_state(part("alone/"), sorted(self._known))
             self._credit.load_state(part("credit/"))
-            sources, spoken = state["heard"]
-            self._sources, self._spoken = (set(compress(sorted(self._known), names)) for names in (sources, spoken))
         except (KeyError, IndexError) as error:
             raise ValueError(f"the averaging's state lacks {error}") from None
         self._vectors.y[...], self._vectors.z[...] = state["y"], state["z"]
@@ -379,60 +368,6 @@ class PushSum(Averager):
     def _too_large(self, total: Array | None) -> bool:
         return total is not None and float(np.abs(total).max(initial=0.0)) > LARGEST_SUM * float(np.abs(self._vectors.y).max(initial=0.0))
 
-    def _give(self, vector: Array, edges: list[Edge]) -> None:
-        """y += w (x - z), z = x, and then (y, w) / k over each of these edges, k - 1 of them."""
-        part = 1.0 / (len(edges) + 1)
-        mass = self._w
-        share = mass * part
-        # Edges whose sums are one and the same array: nearly always all of them.
-        sums: dict[int, tuple[Array | None, list[Outgoing]]] = {}
-        last: int | None = None
-        same: list[Outgoing] = []
-        for edge in edges:
-            outgoing = edge.outgoing
-            total = outgoing.total
-            if id(total) != last:
-                last = id(total)
-                same = sums.setdefault(last, (total, []))[1]
-            same.append(outgoing)
-        gifts: list[Gift] = [(total, np.empty(self._size, self._dtype), len(same)) for total, same in sums.values()]
-        self._vectors.give(vector, mass, part, gifts)
-        for (_, new, _), (_, same) in zip(gifts, sums.values(), strict=True):
-            for outgoing in same:
-                weight = outgoing.weight + share
-                mass -= weight - outgoing.weight
-                outgoing.give(new, weight, self._round, self._credit.learnt)
-        self._w = mass
-
-    def _speak(self, receivers: Collection[str]) -> None:
-        """Say to all receivers, and to others whom it is due to, what was given and what was taken."""
-        number, layout, sends = self._round, self._layout, self._sends
-        frames: dict[str, Array] = {}
-        for name, edge in self._edges.items():
-            outgoing, receives = edge.outgoing, name in receivers
-            again = edge.silent < SILENT and (receives or number - outgoing.said >= AGAIN)
-            offers = outgoing.pending and (again or outgoing.said < 0)
-            if not (offers or receives or edge.ack_due):
-                continue
-            share = Share(
-                round=number,
-                layout=layout,
-                to=edge.incarnation,
-                number=outgoing.number,
-                base=outgoing.base,
-                weight=outgoing.weight,
-                ack=edge.incoming.number,
-            )
-            edge.ack_due = False
-            total = outgoing.total
-            if offers and total is not None:
-                outgoing.said = number
-                if frames.get("offer") is not total:
-                    frames = {"offer": total}
-                sends.append(Send(name, share, frames))
-            else:
-                sends.append(Send(name, share))
-
     def _close_if_complete(self, now: float) -> None:
         if self._open and now >= self._pacing.closes:
             self._close(now)
@@ -462,7 +397,7 @@ class PushSum(Averager):
                 if edge.fresh:
                     edge.fresh -= 1
                     if w == 0:
-                        self._spoken.add(name)
+                        self._alone.spoke(name)
                 elif edge.silent != FOUND:
                     edge.silent += 1
             elif new:
@@ -478,16 +413,9 @@ class PushSum(Averager):
                     f"push-sum's mass has fallen to {w:g} in round {self._round}, though nobody gives away what is below {POOR:g}: "
                     "some was lost, and the mean with it. Restart this agent: it then takes its model from a neighbour"
                 )
-        elif self._leaving:
-            delta = np.zeros(self._size)
         else:
             delta = np.zeros(self._size)
-            self._sources.update(senders)
-            if (living := self._sources & edges.keys()) and living <= self._spoken:
-                self._spoken.clear()
-                self._alone += 1
-                if self._alone >= ALONE:
-                    # Nobody has anything: all have lost it at once. Who is first begins with its own, as at the start of a run.
-                    self._w, self._ready = 1.0, True
-                    np.copyto(self._vectors.y, self._vectors.z)
+            if not self._leaving and self._alone.closed(senders, edges):
+                self._w, self._ready = 1.0, True
+                np.copyto(self._vectors.y, self._vectors.z)
         self._events.append(Averaged(self._round, delta, tuple(used), tuple(missing), self._pacing.close(now)))

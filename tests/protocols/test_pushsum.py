@@ -9,7 +9,8 @@ import pytest
 
 from protocols.consensus import FixedSurroundings, PushSum
 from protocols.consensus.edges import SILENT, Outgoing
-from protocols.consensus.pushsum import AGAIN, COARSE_SUM, POOR
+from protocols.consensus.offering import AGAIN
+from protocols.consensus.pushsum import COARSE_SUM, POOR
 from protocols.errors import InvariantError
 from protocols.messages import Average, Share
 from tests.protocols.averaging_network import LAYOUT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from protocols.consensus.alone import ALONE
 from protocols.consensus.averager import LIGHT
-from protocols.consensus.pushsum import ALONE
 from protocols.messages import Share
 from tests.protocols.pushsum_nodes import node, offer, share, tell
 
