@@ -15,7 +15,7 @@ from protocols.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.experiments.cells import Cell
+    from orchestrator.experiments.cell import Cell
     from orchestrator.experiments.reading import Read
     from orchestrator.experiments.results import Results
     from orchestrator.experiments.runner import Playing

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from orchestrator import figure_names
 from orchestrator.config import Configuration
 from orchestrator.configuration.errors import Problem, nearest
-from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.cell import Cell
 from orchestrator.experiments.design import Measure
 from orchestrator.experiments.reading import Read
 from orchestrator.simulated import Episodes, Outcome

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.cell import Cell
 from orchestrator.experiments.players import SUMMARY
 from orchestrator.experiments.reading import Read
 from orchestrator.experiments.runner import Playing

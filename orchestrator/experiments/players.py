@@ -23,7 +23,7 @@ from orchestrator import runs
 from orchestrator.client import RunClient
 from orchestrator.commands.prepare import prepare_resume, prepare_run
 from orchestrator.commands.up import failure_tail
-from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.cell import Cell
 from orchestrator.launch.engines import clean_up
 from orchestrator.leftovers import MARK, sweep
 from orchestrator.run_files import write_json

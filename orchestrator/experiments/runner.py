@@ -16,7 +16,8 @@ from typing import Protocol
 import psutil
 
 from orchestrator import runs
-from orchestrator.experiments.cells import Cell, slug
+from orchestrator.experiments.cell import Cell
+from orchestrator.experiments.cells import slug
 from orchestrator.experiments.design import Limits
 from orchestrator.experiments.players import Ended, Player, player
 from orchestrator.experiments.scheduling import Capacity, Schedule, Task

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli import app, hoist
 from orchestrator.experiments import runner
-from orchestrator.experiments.cells import Cell
+from orchestrator.experiments.cell import Cell
 from orchestrator.experiments.players import Ended
 from orchestrator.experiments.results import load
 from protocols.errors import UsageError
