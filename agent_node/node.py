@@ -268,7 +268,7 @@ class AgentNode(ABC):
         values, frames = self.figures.take(), {}
         if self.playing is not None:
             values |= self.playing.metrics() | self._environment_counts
-            frames = self.playing.exchanges.goals.choices() if self.playing.exchanges.goals is not None else {}
+            frames = self.playing.frames()
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.persona.surroundings.everybody))
         self.telemetry.write(self.figures.steps, self.figures.episodes, values, frames, usage)
 

@@ -139,6 +139,11 @@ class Playing:
         """Rounds of averaging statistics that have closed since the last call, as far as the run's figures are made of them."""
         return [] if self.exchanges.statistics is None else self.exchanges.statistics.mixed()
 
+    def frames(self) -> dict[str, NDArray[Any]]:
+        """What the run server puts beside that of the other agents of the same moment."""
+        goals, averaging = self.exchanges.goals, self.exchanges.averaging
+        return ({} if goals is None else goals.choices()) | ({} if averaging is None else averaging.models())
+
     def metrics(self) -> dict[str, float]:
         """Figures of the parts since the last call."""
         values = self.trainer.take_metrics()

@@ -54,7 +54,7 @@ ROUNDS = (
     "statistics.disagreement", "statistics.disagreement_least", "statistics.contraction",
 )  # fmt: skip
 """of node `run`; their step is the number of the averaging round"""
-RUN = (*ROUNDS, "convention.accuracy")
+RUN = (*ROUNDS, "convention.accuracy", "models.disagreement")
 """of node `run`"""
 FAULTS = (
     "faults.count", "detection_time.max", "detection_time.mean", "recovery_time.max", "recovery_time.mean",

@@ -171,7 +171,8 @@ class EventAck(Message):
 
 class Metrics(Message):
     """Node -> run server over `tele`, with the frame `values[n] f8`, and what figures of the whole run are made of: `sketch[2, s] f8` of a
-    closed averaging round, `leading[|G|] i4` and `reading[|M|] i4` where goals are negotiated. BE: the node's own file is the truth."""
+    closed averaging round; of this moment `models[s] f8` where models are averaged, `leading[|G|] i4` and `reading[|M|] i4` where goals are
+    negotiated. BE: the node's own file is the truth."""
 
     step: Count
     episode: Count

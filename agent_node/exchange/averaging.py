@@ -131,6 +131,10 @@ class Averaging:
         self.machine.close(now)
         return self.apply()
 
+    def models(self) -> dict[str, NDArray[Any]]:
+        """The frame from which the run server tells how far the agents' models are apart now: `models[s]`, the own parameters projected."""
+        return {"models": self._projection.sketch(self.layout.pack(self._arrays()))}
+
     def _take(self) -> None:
         for event in self.machine.events():
             for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):

@@ -15,8 +15,8 @@ from orchestrator.show import ENVIRONMENT, RUN, Point, Series
 from orchestrator.statistics.bands import Window
 from orchestrator.training_time import training_time
 
-DISAGREEMENT = ("consensus.disagreement", "statistics.disagreement")
-"""figures that tell how far agents are from each other, the first that a run has"""
+DISAGREEMENT = ("models.disagreement", "consensus.disagreement", "statistics.disagreement")
+"""figures that tell how far agents are from each other over time, the first that a run has"""
 _SHORTEST = 1e-3
 """seconds that a fault without length counts as"""
 

@@ -64,7 +64,8 @@ def disagreement_section(summary: Summary, series: Series, directory: Path) -> P
     title = f"{name} over time" + ("; faults shaded" if here else "")
     drawn = timelines("disagreement", title, f"{title}. {table_of_lines({'': panel})}.", {"": panel}, time, Axis(name, log=True))
     blocks: list[Block] = [Plot(drawn)]
-    if summary.contraction_measured is not None and summary.averaged in name:
+    of_rounds = summary.averaged in name or (summary.averaged == "consensus" and name == "models.disagreement")
+    if summary.contraction_measured is not None and of_rounds:
         predicted = summary.contraction_predicted
         beside = "" if predicted is None else f"; the graph predicts at most {alone(predicted)}"
         blocks.append(Paragraph(f"Contraction in a round, median: {alone(summary.contraction_measured)}{beside}."))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.run_server.convention import ConventionTracker
-from orchestrator.run_server.disagreement import DisagreementTracker, RoundDisagreement
+from orchestrator.run_server.disagreement import DisagreementTracker, ModelTracker, RoundDisagreement
 from orchestrator.run_server.sinks import Row, TensorBoardSink
 from protocols.messages import Metrics
 
@@ -31,7 +31,8 @@ AVERAGED = ("consensus", "statistics")
 ROUNDING = 1e-12
 """disagreement, as a share of the mean, below which its fall tells of rounding and no more of the graph"""
 STEPS, EPISODES = "environment.steps", "environment.episodes"
-"""metrics that come with the frames `leading[|G|] i4` and `reading[|M|] i4` of agents that negotiate"""
+"""metrics that come with the frames `models[s] f8` of agents that average their models, and `leading[|G|] i4` and `reading[|M|] i4` of such
+that negotiate"""
 HISTORY = 30
 _NAMES = 1024
 
@@ -48,6 +49,7 @@ class Collector:
         self._warned: set[str] = set()
         self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
         self._disagreement = {name: DisagreementTracker() for name in AVERAGED}
+        self._models = ModelTracker()
         self._convention = ConventionTracker()
         own = directory / "nodes" / RUN_NODE
         own.mkdir(parents=True, exist_ok=True)
@@ -70,13 +72,21 @@ class Collector:
             except ValueError as error:
                 self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
             self.close_rounds(living, message.episode)
-        if "leading" in arrays and "reading" in arrays and {STEPS, EPISODES} <= {*message.names}:
-            steps, episodes = (int(values[message.names.index(name)]) for name in (STEPS, EPISODES))
+        if {STEPS, EPISODES} <= {*message.names}:
+            self._take_moment(node, message, arrays, *(int(values[message.names.index(name)]) for name in (STEPS, EPISODES)))
+            self._close_reports(living)
+
+    def _take_moment(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], steps: int, episodes: int) -> None:
+        if "models" in arrays:
+            try:
+                self._models.add(node, steps, episodes, arrays["models"], message.stamp)
+            except ValueError as error:
+                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
+        if "leading" in arrays and "reading" in arrays:
             try:
                 self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"], message.stamp)
             except ValueError as error:
                 self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
-            self._close_reports(living)
 
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
         """Write the figures of the whole run for which all living agents have reported."""
@@ -93,11 +103,14 @@ class Collector:
     def _close_reports(self, living: Collection[str]) -> None:
         for done in self._convention.complete(living):
             self._record(done.at, done.steps, done.episodes, {"convention.accuracy": done.accuracy})
+        for apart in self._models.complete(living):
+            self._record(apart.at, apart.steps, apart.episodes, {"models.disagreement": apart.value})
 
     def forget(self, node: str) -> None:
         """A node starts anew: its open reports are withdrawn."""
         for tracker in self._disagreement.values():
             tracker.forget(node)
+        self._models.forget(node)
         self._convention.forget(node)
 
     def _record(self, at: float, step: int, episode: int, figures: Mapping[str, float]) -> None:

@@ -8,7 +8,6 @@ No agent sees another's, so this figure is nobody's but the run server's:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -17,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.run_server.moments import Moments
 from protocols.negotiation.convention import UNKNOWN, Choices, accuracy
-
-PENDING_REPORTS = 64
-"""newest reports of an agent that may still wait for others"""
 
 
 @dataclass(frozen=True)
@@ -35,24 +32,11 @@ class Understanding:
     at: float
 
 
-@dataclass(frozen=True)
-class _Report:
-    steps: int
-    episodes: int
-    at: float
-    leading: Choices
-    reading: Choices
-
-
 @dataclass
 class ConventionTracker:
-    """Collects reports, and closes them when all living agents have one.
+    """Collects leading and reading choices, and tells the accuracy of every moment of which all living agents have reported."""
 
-    Let T be the latest of the agents' oldest open reports: the newest report up to T of each counts. Under the logical clock all agents
-    report at the same step, so that it does not depend on which report comes first; under the wall clock nobody waits for long.
-    """
-
-    _open: dict[str, deque[_Report]] = field(default_factory=dict)
+    _moments: Moments[tuple[Choices, Choices]] = field(default_factory=Moments)
 
     def add(self, agent: str, steps: int, episodes: int, leading: NDArray[Any], reading: NDArray[Any], at: float) -> None:
         """Take one report, made at the time `at` after so many steps and episodes of the environment: `leading[|G|]` and `reading[|M|]`,
@@ -63,31 +47,21 @@ class ConventionTracker:
             raise ValueError(f"choices are [|G|] and [|M|] of i4, not {shapes[0]} of {leading.dtype} and {shapes[1]} of {reading.dtype}")
         if any(c.min() < UNKNOWN or c.max() >= len(other) for c, other in ((leading, reading), (reading, leading))):
             raise ValueError(f"a choice outside of {len(reading)} messages or {len(leading)} goals")
-        for queue in self._open.values():
-            if queue and (queue[-1].leading.shape, queue[-1].reading.shape) != shapes:
-                raise ValueError("another number of goals or messages than other agents have")
-        queue = self._open.setdefault(agent, deque(maxlen=PENDING_REPORTS))
-        if not queue or steps > queue[-1].steps:
-            queue.append(_Report(steps, episodes, at, leading.copy(), reading.copy()))
+        if any((one.shape, other.shape) != shapes for one, other in self._moments.newest()):
+            raise ValueError("another number of goals or messages than other agents have")
+        self._moments.add(agent, steps, episodes, at, (leading.copy(), reading.copy()))
 
     def complete(self, living: Collection[str]) -> list[Understanding]:
-        """Accuracy wherever all living agents (at least two) have reported, oldest first; each is handed out once. Reports of agents that
-        have left since count where they were made."""
-        done: list[Understanding] = []
-        while len(living) > 1 and all(self._open.get(agent) for agent in living):
-            end = max(self._open[agent][0].steps for agent in living)
-            reports = []
-            for _, queue in sorted(self._open.items()):
-                newest = None
-                while queue and queue[0].steps <= end:
-                    newest = queue.popleft()
-                if newest is not None:
-                    reports.append(newest)
-            pairs = [accuracy(one.leading, other.reading) for one, other in permutations(reports, 2)]
-            episodes, at = max(report.episodes for report in reports), max(report.at for report in reports)
-            done.append(Understanding(end, episodes, float(np.mean(pairs)), len(reports), at))
-        return done
+        """Accuracy wherever all living agents (at least two) have reported, as `Moments.complete`."""
+        return [
+            Understanding(moment.steps, moment.episodes, _accuracy(moment.contents), len(moment.contents), moment.at)
+            for moment in self._moments.complete(living)
+        ]
 
     def forget(self, agent: str) -> None:
         """The agent starts anew: its open reports are withdrawn."""
-        self._open.pop(agent, None)
+        self._moments.forget(agent)
+
+
+def _accuracy(choices: Collection[tuple[Choices, Choices]]) -> float:
+    return float(np.mean([accuracy(leading, reading) for (leading, _), (_, reading) in permutations(choices, 2)]))

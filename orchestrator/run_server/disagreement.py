@@ -1,5 +1,6 @@
 """How far apart the agents' vectors (parameters, or sums of statistics) are, measured from small random projections that they send at
-averaging rounds.
+averaging rounds, and of their parameters at moments of the run too: behind a cut, or with stragglers, there are few rounds that all have
+in common.
 
 Agent i sends the sketch u_i = R x_i of its vector x_i (`protocols.consensus.sketch`; R is the same at all agents) before and
 after the averaging of a round. Since E |R v|^2 = |v|^2 for every v,
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.run_server.moments import Moments
 from protocols.consensus.sketch import disagreement
 
 Sketch = NDArray[np.float64]
@@ -48,6 +50,44 @@ class RoundDisagreement:
     def contraction(self) -> float | None:
         """after / before."""
         return self.after / self.before if self.before > 0 else None
+
+
+@dataclass(frozen=True)
+class ModelDisagreement:
+    """Disagreement of the parameters that are averaged, as they were after so many environment steps and training episodes; `at`: when the
+    last agent told its own."""
+
+    steps: int
+    episodes: int
+    value: float
+    at: float
+
+
+@dataclass
+class ModelTracker:
+    """Collects sketches `[s]` of the agents' parameters at moments of the run."""
+
+    _moments: Moments[Sketch] = field(default_factory=Moments)
+
+    def add(self, agent: str, steps: int, episodes: int, sketch: Sketch, at: float) -> None:
+        """Take one agent's sketch, made at the time `at` after so many steps and episodes. `ValueError` for another shape than `[s]`,
+        s >= 1, or than that of other agents. Repeated and older ones change nothing."""
+        if sketch.ndim != 1 or not len(sketch) or sketch.dtype != np.float64:
+            raise ValueError(f"a sketch is [s] of f8, not {list(sketch.shape)} of {sketch.dtype}")
+        if any(other.shape != sketch.shape for other in self._moments.newest()):
+            raise ValueError("sketches of different lengths")
+        self._moments.add(agent, steps, episodes, at, sketch.copy())
+
+    def complete(self, living: Collection[str]) -> list[ModelDisagreement]:
+        """Disagreement wherever all living agents (at least two) have reported, as `Moments.complete`."""
+        return [
+            ModelDisagreement(moment.steps, moment.episodes, disagreement(np.stack(moment.contents)), moment.at)
+            for moment in self._moments.complete(living)
+        ]
+
+    def forget(self, agent: str) -> None:
+        """The agent starts anew: its open reports are withdrawn."""
+        self._moments.forget(agent)
 
 
 @dataclass

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from orchestrator.run_server.collector import Collector
-from orchestrator.run_server.convention import PENDING_REPORTS, ConventionTracker
+from orchestrator.run_server.convention import ConventionTracker
+from orchestrator.run_server.moments import PENDING_REPORTS
 from protocols.messages import Metrics
 from protocols.negotiation.convention import accuracy, leading_choices, reading_choices
 

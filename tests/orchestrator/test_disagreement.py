@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from orchestrator.run_server.disagreement import PENDING_ROUNDS, DisagreementTracker
+from orchestrator.run_server.collector import Collector
+from orchestrator.run_server.disagreement import PENDING_ROUNDS, DisagreementTracker, ModelTracker
 from protocols.consensus.sketch import Projection
+from protocols.messages import Metrics
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
 
 
@@ -103,3 +108,36 @@ def test_memory_is_bounded_and_a_restart_withdraws() -> None:
     tracker.forget("a")
     tracker.add("b", 10**6, pair(3.0, 1.0), at=0.0)
     assert tracker.complete(["a", "b"]) == []
+
+
+def test_models_of_one_moment_whatever_their_rounds(tmp_path: Path) -> None:
+    """Two agents behind a cut have no round in common; what they are is compared all the same."""
+    warnings: list[str] = []
+    collector = Collector(tmp_path, [], warnings.append)
+
+    def report(agent: str, steps: int, model: np.ndarray, at: float) -> None:
+        message = Metrics(step=7, episode=3, names=["environment.steps", "environment.episodes"], stamp=at)
+        collector.receive(agent, message, {"values": np.array([steps, 12.0]), "models": model}, ["a", "b"])
+
+    report("a", 640, np.array([1.0, 0.0]), 1.5)
+    report("a", 700, np.array([5.0, 0.0]), 2.0)
+    assert "run" not in collector.newest
+    report("b", 640, np.array([3.0, 0.0]), 1.25)
+    assert collector.newest["run"] == {"models.disagreement": 1.0} and collector.steps["run"] == 640
+    report("b", 700, np.array([9.0, 0.0]), 2.0)
+    report("b", 700, np.array([99.0, 0.0]), 2.0)
+    lines = [json.loads(line) for line in (tmp_path / "nodes" / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["t"], line["step"], line["episode"], line["value"]) for line in lines] == [(1.5, 640, 12, 1.0), (2.0, 700, 12, 2.0)]
+    report("b", 800, np.zeros((2, 2)), 3.0)
+    assert len(warnings) == 1 and "a sketch is [s] of f8" in warnings[0]
+    collector.close()
+
+
+def test_sketches_of_other_lengths_are_refused() -> None:
+    tracker = ModelTracker()
+    tracker.add("a", 1, 0, np.zeros(8), at=0.0)
+    with pytest.raises(ValueError, match="different lengths"):
+        tracker.add("b", 1, 0, np.zeros(16), at=0.0)
+    tracker.forget("a")
+    tracker.add("b", 1, 0, np.zeros(16), at=0.0)
+    assert tracker.complete(["b"]) == [] and [done.value for done in tracker.complete(["b", "c"])] == []

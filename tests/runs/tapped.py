@@ -65,7 +65,7 @@ FRAMES: dict[str, set[str]] = {
     "LedgerDigest": {"version"},
     "LedgerEntry": {"payload"},
     # Best choices by goal and by message: what the agent's table has come to, not what it does in any episode. Only the run server hears.
-    "Metrics": {"values", "sketch", "leading", "reading"},
+    "Metrics": {"values", "sketch", "models", "leading", "reading"},
     "Welcome": {"config"},
     "Status": {"snapshot"},
 }
