@@ -133,7 +133,8 @@ class GoalLending:
 
     def _accept(self, awarded: Awarded) -> None:
         task = self._called.get((awarded.src, awarded.number))
-        taken = task is not None and self._own[task.copy] == awarded.own and task.episode == self._episode[task.copy]
+        free = not self.machine.promised(awarded.own)
+        taken = free and task is not None and self._own[task.copy] == awarded.own and task.episode == self._episode[task.copy]
         self.machine.reply(awarded, taken)
         if taken and task is not None:
             self._give(task.copy, awarded.src, awarded.number, task.goal)

@@ -143,7 +143,7 @@ class ContractNet(EdgeConversation[Event]):
             return
         for task in tasks:
             self._calls[task.number] = _Open(task, now + self._deadline, set(self._alive))
-            for peer in self._alive:
+            for peer in sorted(self._alive):  # a set's order differs between processes, and what is sent must not
                 self._say(peer, GoalCall, (task.number, task.copy, task.episode, task.goal))
         self.counters["called"] += len(tasks)
 
@@ -152,6 +152,11 @@ class ContractNet(EdgeConversation[Event]):
         self._awards[task.number] = _Award(bid, now + self._deadline)
         self._say(bid.src, GoalAward, (task.number, bid.own))
         self.counters["awarded"] += 1
+
+    def promised(self, number: int) -> bool:
+        """Whether this own goal has been awarded, and nobody has answered yet. An award for it that was heard before must be refused: two
+        would pursue it, and nobody the goal for which it was given."""
+        return number in self._awards
 
     def withdraw(self, numbers: Collection[int]) -> None:
         """These own goals are over: no bid on them counts, and an award that has not been answered is refused."""
