@@ -11,6 +11,9 @@ mass m that was given at L_o and is acknowledged (or comes back from the dead) h
 the sum at the next rounds, by min(1, w) of what is due at a time, since z = y / w would overshoot with little mass. When all is paid, what
 all have learnt has moved the sum of all y by sum_i (w_i + c_i U_i) D_i. Stochastic gradient push (Assran et al. 2019) adds D_i at once,
 whatever w_i is, and overshoots behind a cut.
+
+A neighbour that was silent, and is heard again, is given what its offers have missed before it takes them, as one more offer without mass
+(`Outgoing.renew`): what comes out of a cut then is as good as its giver's model, and not first what it was when it was given.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Outgoing:
         self.acked_total: Array | None = None
         self.acked_weight = 0.0
         self.pending: list[Offer] = []
-        """offers that are not acknowledged; no more than a window, so that a list is smaller than a deque by far"""
+        """offers that are not acknowledged; no more than a window and one, so that a list is smaller than a deque by far"""
         self.said = -1
         """round in which the newest offer was sent last; -1: it was not"""
 
@@ -212,9 +212,9 @@ class Edge:
         self.ack_due = False
         """it may not know what was taken from it"""
 
-    def speaks(self, now: int) -> None:
-        """The neighbour is heard, in a round `now` of its own that is newer than all others."""
-        self.heard = now
+    def hear(self, round: int) -> None:
+        """The neighbour is heard, in a round of its own that is newer than all others."""
+        self.heard = round
         self.silent = FOUND if self.silent >= SILENT or self.silent == FOUND else 0
 
     def state(self) -> dict[str, Array]:

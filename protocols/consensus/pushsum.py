@@ -336,7 +336,7 @@ class PushSum(Averager):
             self._credit.missed(outgoing, ack)
             outgoing.acknowledge(ack)
         if number > heard:
-            edge.speaks(number)
+            edge.hear(number)
             if edge.fresh < 2:
                 edge.fresh += 1
                 self._pacing.arrived(src, now)
