@@ -205,7 +205,7 @@ class Ensemble:
     # --- averaging and checkpoints --------------------------------------------------------------------------------------------------
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`world_model`: all members' weights, then the moments of inputs and changes, without which the weights mean nothing."""
+        """`world_model`: all members' weights, then the sums of inputs and changes, without which the weights mean nothing."""
         return {"world_model": [self.network.vector, self.inputs.vector, self.changes.vector]}
 
     def averaged(self) -> None:
@@ -216,11 +216,11 @@ class Ensemble:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Networks, moments, Adam's moments and counters."""
-        counters = torch.tensor([self.fits, self.touch_fits, self.inputs.updates, self.changes.updates])
+        counters = torch.tensor([self.fits, self.touch_fits])
         return self._live() | {"counters": counters} | self.adam.state("adam")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore what `state_dict` gave."""
         restore(self._live(), state)
         self.adam.load("adam", state)
-        self.fits, self.touch_fits, self.inputs.updates, self.changes.updates = state["counters"].tolist()
+        self.fits, self.touch_fits = state["counters"].tolist()

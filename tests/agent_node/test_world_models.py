@@ -155,6 +155,28 @@ def test_normalizer_holds_the_moments() -> None:
     torch.testing.assert_close(normalizer.deviation, everything.std(0, correction=0), rtol=1e-2, atol=1e-4)
 
 
+def test_averaged_normalizers_have_the_moments_of_all_rows() -> None:
+    """One begins to learn a round later than the other, and both learn while rounds are open, whose changes are added."""
+    random = torch.Generator().manual_seed(0)
+    wanted_mean, wanted_deviation = torch.tensor([5.0, -1.0, 0.0]), torch.tensor([0.1, 0.01, 2.0])
+    early, late = Normalizer(3), Normalizer(3)
+    for round in range(30):
+        before = [each.vector.clone() for each in (early, late)]
+        for each in (early, late) if round else (early,):
+            for _ in range(3):
+                each.update(torch.randn(200, 3, generator=random) * wanted_deviation + wanted_mean)
+        for each, vector in zip((early, late), before, strict=True):
+            each.vector += sum(before) / 2 - vector
+        for each in (early, late) if round > 1 else (early,):
+            torch.testing.assert_close(each.mean, wanted_mean, rtol=0.01, atol=0.2)
+            torch.testing.assert_close(each.deviation, wanted_deviation, rtol=0.2, atol=0)
+
+
+def test_a_normalizer_without_rows_changes_nothing() -> None:
+    rows = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Normalizer(2).apply(rows), rows)
+
+
 def test_joint_touch_decides_every_goal_of_the_consistent_scheme() -> None:
     space = GoalSpace(3)
     eye = np.eye(3, dtype=np.uint8)
