@@ -29,7 +29,7 @@ def groups_table(analysis: Analysis, measured: Measured, steps: str) -> Table:
         f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""),
         "median",
         "n",
-        "failed",
+        "no figure",
     ]
     to_come = any(group.to_come for group in analysis.groups)
     contrast = next((one.contrast for one in found if one.contrast is not None), None)
