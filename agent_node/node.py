@@ -248,7 +248,10 @@ class AgentNode(ABC):
     def _learn_no_more(self) -> None:
         """Training is over, perhaps before this agent (which was restarted) has joined the environment."""
         if self._finished and self.playing is not None:
-            self.playing.trainer.on = False
+            trainer = self.playing.trainer
+            if trainer.on and (text := trainer.imagined_nothing):
+                self.control.event("warning", "model.unused", text)
+            trainer.on = False
             self.control.progress.phase = "evaluation"
 
     def _environment_moved(self) -> None:

@@ -41,6 +41,11 @@ class Trainer(ABC):
             self._model.tick()
             self._learn()
 
+    @property
+    def imagined_nothing(self) -> str:
+        """Why the learner has had nothing imagined so far, where it was to have; empty where there is nothing to say."""
+        return ""
+
     @abstractmethod
     def _learn(self) -> None:
         """The learner's part of a tick."""
@@ -76,6 +81,15 @@ class ReplayTrainer(Trainer):
             with self._time.spent("learn"):
                 metrics = self._parts.learner.learn(batch)
             self._count(metrics)
+            if self._parts.world is not None:
+                self._sums["world_model.imagined"].append(float(batch.imagined.mean()))
+
+    @property
+    def imagined_nothing(self) -> str:
+        world = self._parts.world
+        if world is None or world.settings.imagined_ratio == 0 or world.imagines or not self.updates:
+            return ""
+        return f"nothing imagined was learnt from, the world model being trusted only later than after {self.fits} fits (its `warmup`)"
 
 
 class RolloutTrainer(Trainer):
