@@ -86,6 +86,7 @@ class ReplayTrainer(Trainer):
 
     @property
     def imagined_nothing(self) -> str:
+        """Why the learner has had nothing imagined so far, where it was to have; empty where there is nothing to say."""
         world = self._parts.world
         if world is None or world.settings.imagined_ratio == 0 or world.imagines or not self.updates:
             return ""
