@@ -143,6 +143,8 @@ def test_who_is_heard_again_is_given_what_has_been_learnt_meanwhile(offers: str)
     assert (message.number, message.weight) == (before.number + 1, before.weight), "an offer without mass"
     assert array.dtype == offers and array / message.weight == pytest.approx(x - step, rel=1e-5), "all but the first step"
     assert a.sum / a.mass == pytest.approx(x, rel=1e-5), "which it has made for its own mass alone"
+    learnt = np.array([1.0, 5.0]) + (20 - message.weight) * step
+    assert a.sum + array == pytest.approx(learnt, rel=1e-13), "what rounding takes from one, the other has"
     a.tick(36.0)
     a.begin(21, x, 37.0)
     assert only(a.outgoing())[0].number == message.number, "once"
