@@ -11,7 +11,7 @@ import torch
 from agent_node.buffers.episodes import Episode
 from agent_node.buffers.replay import ReplayBuffer
 from agent_node.contracts import Interface
-from agent_node.exchange.averaging import Averaging, Counts
+from agent_node.exchange.averaging import SKETCH_SEED, Averaging, Counts
 from agent_node.exchange.goals import GoalExchange
 from agent_node.exchange.hindsight import HindsightExchange
 from agent_node.features import Features
@@ -30,6 +30,7 @@ from protocols.consensus.averager import FixedSurroundings
 from protocols.consensus.choco import ChocoAveraging
 from protocols.consensus.pushsum import PushSum
 from protocols.consensus.robust import RULES, RobustAveraging
+from protocols.consensus.sketch import Projection
 from protocols.consensus.synchronous import SynchronousAveraging
 from protocols.conversation import Conversation
 from protocols.errors import ConfigurationError
@@ -207,6 +208,10 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     assert after == pytest.approx(expected, abs=1e-5)
     for i, report in enumerate(reports):
         assert report[0].sketch is not None and report[0].sketch.shape[0] == 2, i
+    agents[1].online.vector.data += 2.0  # learnt since: what is told of its model is what it is now
+    for agent, side in zip(agents, sides.values(), strict=True):
+        now = np.concatenate([agent.online.vector.detach().numpy(), agent.target.vector.detach().numpy()])
+        np.testing.assert_allclose(side.models()["models"], Projection(SKETCH_SEED).sketch(now), rtol=1e-5)
     sides["agent-0"].consider(Counts(12, 0, 0, 0.0), 0.0)
     assert not sides["agent-0"].machine.open
 

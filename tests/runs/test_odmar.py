@@ -105,7 +105,7 @@ def test_an_ensemble_is_averaged_and_its_rewards_are_summed(tmp_path: Path) -> N
     )  # fmt: skip
     directory = runs / "mixed"
     assert done.returncode == 0, done.stdout + done.stderr
-    assert metrics(directory, "run", "consensus.disagreement")
+    assert metrics(directory, "run", "consensus.disagreement") and metrics(directory, "run", "models.disagreement")
     for i in range(4):
         agent = f"agent-{i}"
         assert last(directory, agent, "statistics.origins") == 4
