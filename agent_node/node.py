@@ -72,6 +72,8 @@ class AgentNode(ABC):
         self._began_anew = False
         """whether it takes up a checkpoint of its own while it lives, as everybody does at the same tick: nothing that a user must know"""
         self._environment_incarnation = 0
+        self._newest_tick = -1
+        """of the observations that came together"""
         self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
         self._keep = int(configuration["supervision"]["keep"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
@@ -107,8 +109,7 @@ class AgentNode(ABC):
         while not self._stopped:
             with self.shares.spent("wait"):
                 received = self.transport.receive(_LONGEST_WAIT)
-            for item in received:
-                self._handle(item)
+            self._take(received)
             now = self.faults.clock.now()
             self._converse(now)
             self._keep_up(now)
@@ -120,12 +121,23 @@ class AgentNode(ABC):
         self.telemetry.close()
         self.transport.close()
 
+    def _take(self, received: Sequence[Received]) -> None:
+        """All that has come. Of several observations the environment waits for an answer to the last alone."""
+        ticks = (item.message.tick for item in received if isinstance(item.message, Observation) and self._is_current(item))
+        self._newest_tick = max(ticks, default=-1)
+        for item in received:
+            self._handle(item)
+
+    def _is_current(self, received: Received) -> bool:
+        """Whether a message of the environment channel is of the environment server that there is now."""
+        return received.src == ENVIRONMENT and received.message.inc >= self._environment_incarnation
+
     def _handle(self, received: Received) -> None:
         message, now = received.message, self.faults.clock.now()
         if received.channel == "ctl":
             self.control.receive(received)
             return
-        if received.channel == "env" and (received.src != ENVIRONMENT or message.inc < self._environment_incarnation):
+        if received.channel == "env" and not self._is_current(received):
             self.transport.counters["rx.stale"] += 1
             return
         if received.channel == "env" and isinstance(message, Refuse):
@@ -166,7 +178,8 @@ class AgentNode(ABC):
         self._learn_no_more()
 
     def _observation(self, received: Received, message: Observation, now: float) -> None:
-        """A tick begins: act, then learn."""
+        """A tick begins: act, then learn. One that is over already (`environment.deadline`) is remembered, and nothing else: who would
+        answer and learn from each of them in turn stays late for good."""
         playing, arrays = self.playing, received.arrays
         if self.shim is not None:
             self.shim.progress(time.monotonic(), message.steps, message.episodes)  # links go by the true time, whatever the clock says
@@ -180,10 +193,13 @@ class AgentNode(ABC):
         self._answer = {"action": action}
         if playing.restart is not None:
             self._answer["restart"] = playing.restart.astype(np.uint8)
-        if message.phase != "checkpoint":
+        over = message.tick < self._newest_tick
+        if over:
+            self.stepping.acted = True  # a stand-in has, and the next observation says how
+        elif message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()
-        playing.learn(arrays, episodes)
+        playing.learn(arrays, episodes, train=not over)
         progress = self.control.progress
         progress.ticks, progress.updates, progress.episodes = self.stepping.tick, playing.trainer.updates, self.figures.episodes
 

@@ -72,8 +72,9 @@ class Playing:
         """`[K]` episodes that the agent ends with its newest actions; None where there are none."""
         return self._actor.restart
 
-    def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode]) -> None:
-        """What follows from a tick once its actions are on their way: episodes are remembered and told of, and the learner learns."""
+    def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode], train: bool = True) -> None:
+        """What follows from a tick once its actions are on their way: episodes are remembered and told of, and with `train` the learner
+        learns."""
         self._figures.observed(arrays)
         lending, motivation = self.exchanges.lending, self.parts.motivation
         if lending is not None and motivation is not None and motivation.features is not None:
@@ -82,7 +83,7 @@ class Playing:
             self._finished(episode)
         with self._shares.spent("exchange"):
             self.exchanges.before_learning(self._clock.now())
-        if self.exchanges.averaging is None or not self.exchanges.averaging.light:
+        if train and (self.exchanges.averaging is None or not self.exchanges.averaging.light):
             self.trainer.tick()
 
     def _finished(self, episode: Episode) -> None:

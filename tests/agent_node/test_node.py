@@ -127,6 +127,32 @@ def test_what_an_ended_environment_server_said_counts_no_more(node: AgentNode) -
     assert node.stepping.tick == 1
 
 
+def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(node: AgentNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    join(node)
+    assert node.playing is not None
+    sent, trained, seen = [], [], []
+    monkeypatch.setattr(node, "_to_environment", lambda message, arrays=None: sent.append(message.tick))
+    monkeypatch.setattr(node.playing.trainer, "tick", lambda: trained.append(node.stepping.tick))
+    act = node.playing.act
+    monkeypatch.setattr(node.playing, "act", lambda arrays, continuous: (seen.append(continuous), act(arrays, continuous))[1])
+
+    def together(*ticks: int, src: str = ENVIRONMENT) -> None:
+        found = []
+        for tick in ticks:
+            message, arrays = observation(tick)
+            message.src = src
+            found.append(Received("env", src, message, arrays))
+        node._take(found)
+
+    together(1)
+    together(2, 3, 4, 4, 3)
+    assert sent == trained == [1, 4] and node.stepping.tick == 4
+    assert seen == [False, True, True, True], "what lies between is remembered: no episode is broken"
+    together(99, src="agent-1")
+    together(5)
+    assert sent == trained == [1, 4, 5], "of one that nobody may send nothing follows"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
