@@ -63,6 +63,7 @@ def test_all_parts_were_at_work(run: Path) -> None:
         assert metrics(run, agent, "updates")[-1] > 20
         assert metrics(run, agent, "buffer.transitions")[-1] > 300
         assert len(metrics(run, agent, "world_model.error")) >= 2
+        assert set(metrics(run, agent, "world_model.imagined")) == {0.0} and len(events(run, "model.unused", agent)) == 1, "so short a run"
         assert sum(metrics(run, agent, "consensus.rounds")) >= 3
         links = {(row["channel"], row["peer"]): row for row in json.loads((run / "nodes" / agent / "links.json").read_text())}
         neighbours = {f"agent-{(i - 1) % 4}", f"agent-{(i + 1) % 4}"}
