@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from math import floor
 from typing import Any
 
 from orchestrator.config import Configuration
@@ -175,7 +176,8 @@ def read_event(text: str, name: str, reached: Reached, configuration: Configurat
     for key in ("id", "at"):
         if key in given:
             raise ConfigurationError(f"{key}: is not given by hand: it begins now, and gets the id {name}; remove it")
-    given |= {"id": name, "at": {"time": format_duration(round(reached.time, 3))}}
+    # Rounded down to milliseconds: rounded to the nearest, it would begin after the moment that is sent along as reached.
+    given |= {"id": name, "at": {"time": format_duration(floor(reached.time * 1000) / 1000)}}
     checked = validate(planted(given, Location("fault")), FaultEvent, _STAND_INS)
     problems = [problem.message for problem in checked.problems]
     if checked.model is not None and not problems:

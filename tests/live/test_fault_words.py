@@ -55,6 +55,12 @@ def test_words_make_an_event_that_the_rules_of_a_configuration_take(line: str, e
     assert in_file.faults is not None and in_file.faults.events == [event], "the same as if it stood in the file"
 
 
+def test_a_fault_by_hand_never_begins_after_the_moment_it_was_asked_for() -> None:
+    for time in (0.7448916879984608, 0.0004, 59.9999, 12.5):
+        begins = read_event('{"partition": {"shape": "halves"}}', "by-hand-1", Reached(time, 40, 2, 1), CONFIGURATION).at.time
+        assert begins is not None and time - 0.001 < begins <= time
+
+
 def test_every_kind_is_tried() -> None:
     assert {line.split()[0] for line, _, _ in GOOD} == {*KINDS, "event"}
 
