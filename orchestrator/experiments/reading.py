@@ -286,6 +286,10 @@ def _groups(design: Design) -> Iterator[Broken]:
             yield from _labels(design, expected.relative_to, ("expect", number, "relative_to"))
             if all(expected.where.get(name) == label for name, label in expected.relative_to.items()):
                 yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
+            for name, label in expected.relative_to.items():
+                if name in design.factors and name not in expected.where:
+                    rule = f"where doesn't say which {name} is held against {label}: all would be pooled, {label} too; name one there"
+                    yield ("expect", number, "relative_to", name), rule, None, False
 
 
 def _labels(design: Design, chosen: Mapping[str, str], at: Path) -> Iterator[Broken]:

@@ -174,8 +174,8 @@ def _ends_lives(event: Event) -> bool:
 
 
 def _known(event: Event) -> bool:
-    """Whether a simulation carries out events of this kind."""
-    return event.kind in LINK_KINDS or _ends_lives(event)
+    """Whether a simulation, in which there are agents alone, carries out events like this one."""
+    return event.kind in LINK_KINDS or (_ends_lives(event) and any(name.startswith("agent-") for name in event.targets))
 
 
 def _ends_by_step(event: Event) -> bool:

@@ -145,6 +145,16 @@ def test_who_waits_for_steps_is_back_where_all_is_healed_and_named() -> None:
     assert left_out(crowd.schedule.events, {"it"}, crowd.deaths.away) == ["not ended, since a simulation makes no steps: it"]
 
 
+def test_the_end_of_a_server_of_environments_is_named_for_there_is_none() -> None:
+    killed = {"at": {"time": "1s"}, "process": {"target": "env-0", "action": "kill"}}
+    crowd = Crowd(killed)
+    assert crowd.reach(1.0) == []
+    (note,) = left_out(crowd.schedule.events, {"it"}, crowd.deaths.away)
+    assert note.startswith("not simulated") and note.endswith(": it")
+    both = {"at": {"time": "1s"}, "process": {"target": "*", "action": "kill"}}
+    assert left_out(Crowd(both).schedule.events, {"it"}, {}) == []
+
+
 def test_who_was_still_away_for_episodes_is_named() -> None:
     crowd = Crowd(leaving({"episodes": 500}))
     crowd.reach(1.0)
