@@ -29,8 +29,8 @@ class EnvironmentSettings(Settings):
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
     """copies of the environment, stepped together in one message"""
     deadline: Duration = 2.0
-    """how long a step waits for an action before the stand-in counts; all copies step together, so that an agent which is slow at every step
-    holds up everybody for so long"""
+    """how long a step waits for an action before the stand-in counts; all copies step together, so that an agent which is slow at every
+    step holds up everybody for so long"""
     stand_in: Literal["repeat", "noop", "random"] = "repeat"
     """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0
