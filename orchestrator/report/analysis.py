@@ -25,8 +25,8 @@ LINES = 8
 """lines in one panel"""
 POINTS = 120
 """of a curve that is drawn"""
-SHARE = 0.5
-"""of the runs that have curves must have got so far, for the group's curve to go on: the last one alone is no group"""
+SHARE = 1.0
+"""of the runs that have curves must have got so far, for the group's curve to go on: it would jump where the faster ones end"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from orchestrator.report.figures import ACROSS, Axis
-from orchestrator.report.look import FAULT, INK, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture, ticks
+from orchestrator.report.look import FAULT, INK, PAPER, QUIET, Picture, colour, dashes, drawing, heading, marker, picture, ticks, title_room
 from orchestrator.statistics.bands import Window
 from orchestrator.statistics.table import Curve
 
@@ -34,8 +34,9 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Time
     across = min(2 if len(panels) < 5 else ACROSS, len(panels))
     down = ceil(len(panels) / across)
     lanes = max((len(_lanes(panel.windows)) for panel in panels.values()), default=0)
-    with drawing((2.3 if across > 1 else 2.7) * down + 0.13 * lanes * down + 0.4, down, across, share=True) as (figure_, axes):
-        for axes_, (heading, panel) in zip(axes, panels.items(), strict=False):
+    height = (2.3 if across > 1 else 2.7) + 0.13 * lanes + title_room(panels, across)
+    with drawing(height * down + 0.4, down, across, share=True) as (figure_, axes):
+        for axes_, (panel_name, panel) in zip(axes, panels.items(), strict=False):
             for label, curve in panel.lines.items():
                 number = order.index(label)
                 many = curve.steps.size > 40
@@ -47,8 +48,8 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Time
                 axes_.set_yscale("log", nonpositive="mask")
             ticks(axes_)
             rows = _shade(axes_, panel.windows)
-            if heading:
-                axes_.set_title(heading, pad=6 + 9 * rows)
+            if panel_name:
+                axes_.set_title(heading(panel_name, across), pad=6 + 9 * rows)
         for axes_ in axes[len(panels) :]:
             axes_.set_visible(False)
         for axes_ in axes[: len(panels)]:

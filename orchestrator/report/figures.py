@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.report.look import INK, MAP, PAPER, QUIET, Picture, colour, dashes, drawing, marker, picture, ticks
+from orchestrator.report.look import INK, MAP, PAPER, QUIET, Picture, colour, dashes, drawing, heading, marker, picture, ticks, title_room
 from orchestrator.report.numbers import NOTHING, figure
 from orchestrator.statistics.curves import Band
 from orchestrator.statistics.estimate import Estimate
@@ -43,7 +43,7 @@ def curves(name: str, title: str, description: str, panels: Mapping[str, Mapping
     """A panel for each name in `panels`, in it a line for each group: the aggregate with its band. `steps`: what the horizontal axis is."""
     order = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     with _panels(panels, legend=len(order)) as (figure_, axes):
-        for axes_, (heading, lines) in zip(axes, panels.items(), strict=False):
+        for axes_, (panel, lines) in zip(axes, panels.items(), strict=False):
             for label, band in lines.items():
                 number = order.index(label)
                 known = np.isfinite(band.value)
@@ -58,7 +58,7 @@ def curves(name: str, title: str, description: str, panels: Mapping[str, Mapping
                 axes_.plot(band.steps[known], band.value[known], color=colour(number), linestyle=dashes(number), label=label)
                 if known.sum() == 1:
                     axes_.plot(band.steps[known], band.value[known], color=colour(number), marker=marker(number))
-            _finish(axes_, heading, axis, vertical=True)
+            _finish(axes_, heading(panel, _across(panels)), axis, vertical=True)
         _share(figure_, axes, len(panels), steps, axis.label, order)
         return picture(figure_, name, title, description)
 
@@ -67,7 +67,7 @@ def profiles(name: str, title: str, description: str, panels: Mapping[str, Mappi
     """Share of runs above each score, with its band."""
     order = list(dict.fromkeys(label for lines in panels.values() for label in lines))
     with _panels(panels, legend=len(order)) as (figure_, axes):
-        for axes_, (heading, lines) in zip(axes, panels.items(), strict=False):
+        for axes_, (panel, lines) in zip(axes, panels.items(), strict=False):
             for label, found in lines.items():
                 number = order.index(label)
                 # All runs are above a score below the least; the share falls at each score that occurs.
@@ -75,7 +75,7 @@ def profiles(name: str, title: str, description: str, panels: Mapping[str, Mappi
                 axes_.step(scores, share, where="post", color=colour(number), linestyle=dashes(number), label=label)
                 if found.low is not None and found.high is not None:
                     axes_.fill_between(found.scores, found.low, found.high, step="post", color=colour(number), alpha=0.15, linewidth=0)
-            _finish(axes_, heading, axis, vertical=False)
+            _finish(axes_, heading(panel, _across(panels)), axis, vertical=False)
             axes_.set_ylim(-0.03, 1.05)
         _share(figure_, axes, len(panels), axis.label, "share of runs above it", order)
         return picture(figure_, name, title, description)
@@ -141,8 +141,8 @@ def heatmap(name: str, title: str, description: str, grids: Mapping[str, Grid], 
     shape = next(iter(grids.values()))
     across = min(len(grids), max(1, 8 // max(1, len(shape.columns))), ACROSS)
     down = ceil(len(grids) / across)
-    with drawing(down * (0.9 + 0.36 * len(shape.rows)) + 0.2, down, across) as (figure_, axes):
-        for axes_, (heading, grid) in zip(axes, grids.items(), strict=False):
+    with drawing(down * (0.9 + 0.36 * len(shape.rows) + title_room(grids, across)) + 0.2, down, across) as (figure_, axes):
+        for axes_, (panel, grid) in zip(axes, grids.items(), strict=False):
             shown = np.array([[np.nan if cell is None or cell.value is None else cell.value for cell in row] for row in grid.cells], float)
             axes_.pcolormesh(np.ma.masked_invalid(shown), cmap=MAP, norm=norm, edgecolors=PAPER, linewidth=1.5)
             for y, row in enumerate(grid.cells):
@@ -151,7 +151,7 @@ def heatmap(name: str, title: str, description: str, grids: Mapping[str, Grid], 
             axes_.set_xticks(np.arange(len(grid.columns)) + 0.5, list(grid.columns))
             axes_.set_yticks(np.arange(len(grid.rows)) + 0.5, list(grid.rows))
             axes_.set_ylim(len(grid.rows), 0)
-            axes_.set(xlabel=grid.column_factor, ylabel=grid.row_factor, title=heading)
+            axes_.set(xlabel=grid.column_factor, ylabel=grid.row_factor, title=heading(panel, across))
             axes_.grid(visible=False)
             axes_.tick_params(length=0)
             for spine in axes_.spines.values():
@@ -175,15 +175,19 @@ def _cell(axes: Axes, x: int, y: int, cell: Estimate | None, form: str, norm: No
 
 
 def _panels(panels: Mapping[str, object], legend: int) -> AbstractContextManager[tuple[Figure, list[Axes]]]:
-    across = min(ACROSS, max(1, len(panels)))
+    across = _across(panels)
     down = ceil(len(panels) / across)
-    height = (2.9 if across == 1 else 2.35) * down + 0.35 + 0.2 * ceil(legend / 4)
+    height = ((2.9 if across == 1 else 2.35) + title_room(panels, across)) * down + 0.35 + 0.2 * ceil(legend / 4)
     return drawing(height, down, across, share=True)
 
 
-def _finish(axes: Axes, heading: str, axis: Axis, vertical: bool) -> None:
-    if heading:
-        axes.set_title(heading)
+def _across(panels: Mapping[str, object]) -> int:
+    return min(ACROSS, max(1, len(panels)))
+
+
+def _finish(axes: Axes, title: str, axis: Axis, vertical: bool) -> None:
+    if title:
+        axes.set_title(title)
     if axis.log:
         lines = [np.asarray(line.get_ydata() if vertical else line.get_xdata(), float) for line in axes.lines]
         if any((line > 0).any() for line in lines):

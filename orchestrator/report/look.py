@@ -7,10 +7,11 @@ follows the reader's scheme as text does. The same figure gives the same bytes: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -32,6 +33,8 @@ MAP = "cividis"
 """of heat maps: the same to all kinds of colour vision"""
 WIDTH = 7.6
 """inches"""
+_TITLE = 84
+"""characters of a title in the whole width"""
 
 VARIABLES = {
     INK: "--ink", QUIET: "--quiet", LINE: "--line", PAPER: "--paper", FAULT: "--fault",
@@ -62,6 +65,16 @@ def dashes(number: int) -> Any:
     """Of the line with this number."""
     # Beyond eight lines colours come again, each with another dash.
     return DASHES[(number + number // len(SERIES)) % len(DASHES)]
+
+
+def heading(text: str, across: int) -> str:
+    """The title of one of `across` panels beside each other, in as many lines as it needs."""
+    return fill(text, _TITLE // across, break_long_words=False, break_on_hyphens=False)
+
+
+def title_room(panels: Iterable[str], across: int) -> float:
+    """Inches that the titles of panels take beyond their first line."""
+    return 0.16 * max((heading(panel, across).count("\n") for panel in panels), default=0)
 
 
 def marker(number: int) -> str:

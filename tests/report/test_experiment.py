@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from orchestrator.report import report
+from orchestrator.report.analysis import analyse
 from orchestrator.statistics.aggregates import interquartile_mean
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import probability_of_improvement
+from orchestrator.statistics.table import Curve, Table
 from orchestrator.statistics.threshold import time_to_threshold
 from orchestrator.statistics.tolerance import tolerance
 
@@ -192,6 +196,28 @@ def test_three_factors_make_several_maps(tmp_path: Path) -> None:
     report(results(of), tmp_path)
     words = {element.text for element in ElementTree.parse(tmp_path / "figures" / "heatmap-1.svg").getroot().iter() if element.text}
     assert {"mode=mh", "mode=pushsum", "mode=trim", "ring", "complete", "0ms", "100ms"} <= words
+
+
+def test_titles_of_panels_beside_each_other_keep_to_their_panels(tmp_path: Path) -> None:
+    factors: Mapping[str, Any] = {
+        "delay": {"key": "a", "values": ["0ms", "100ms"]},
+        "topology": {"key": "b", "values": ["ring", "complete"]},
+        "mode": {"key": "c", "values": ["naive", "mass-conserving"]},
+    }
+    report(results(design(factors=factors, report=["curves"], expect=[], seeds="0..1")), tmp_path)
+    words = {element.text for element in ElementTree.parse(tmp_path / "figures" / "curves-1.svg").getroot().iter() if element.text}
+    assert {"topology=ring, mode=naive", "topology=complete,", "mode=mass-conserving"} <= words
+
+
+def test_a_curve_ends_where_the_first_of_its_runs_ends() -> None:
+    made = results(design(factors={}, expect=[], compare=None, measure=[{"metric": "return"}]))
+    first, *others = made.table.rows
+    assert first.curve is not None
+    short = replace(first, curve=Curve(first.curve.steps[:31], first.curve.values[:31]))
+    (found,) = analyse(replace(made, table=Table.of([short, *others]))).measures[0].groups
+    assert found.band is not None
+    known = found.band.steps[~np.isnan(found.band.value)]
+    assert known[-1] == short.curve.end < found.band.steps[-1], "those that are left are another group"  # type: ignore[union-attr]
 
 
 def test_without_factors_there_is_one_group(tmp_path: Path) -> None:
