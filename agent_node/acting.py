@@ -43,9 +43,10 @@ class Actor:
         landmarks = space.landmarks if space else 0
         return Recorder(self._copies, features.size, features.dtype, features.action_size, features.discrete, landmarks)
 
-    def observe(self, arrays: Mapping[str, Array], continuous: bool) -> tuple[Array, list[Episode]]:
+    def observe(self, arrays: Mapping[str, Array], continuous: bool, answer: bool = True) -> tuple[Array, list[Episode]]:
         """Take the frames of an `Observation`; without `continuous` ticks were missed, and running episodes are dropped. Returns the
-        actions `[K, A]` to send, and the episodes that ended."""
+        actions `[K, A]` to send, and the episodes that ended. Without `answer` nobody gets the actions: they are zeros, if that spares
+        the learner the work."""
         observation = self._checked(arrays)
         flags = arrays["flags"]
         raw = self._parts.features.flatten(observation)
@@ -60,7 +61,7 @@ class Actor:
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
             None if goal is None else goal.astype(np.int64), self._extras,
         )  # fmt: skip
-        return self._act(features, flags, goal if own is None else own), episodes
+        return self._act(features, flags, goal if own is None else own, answer), episodes
 
     def _motivated(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
@@ -78,12 +79,14 @@ class Actor:
             rollouts.observed(features, reward, flags, continuous, goals)
         return goals, flags
 
-    def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None) -> Array:
+    def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None, answer: bool) -> Array:
         size, discrete = self._parts.features.action_size, self._parts.features.discrete
         actions = np.zeros((self._copies, size), np.int32 if discrete else np.float32)
         playing = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)) == 0)
         evaluating = (flags & Flag.EVALUATION) != 0
         self._extras = {}
+        if not answer and self._parts.rollouts is None:
+            return actions  # learners from rollouts note each step, and may have a memory
         for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):
             wanted = np.full(len(rows), -1) if goal is None else goal[rows]
             first = (flags[rows] & Flag.FIRST) != 0

@@ -189,11 +189,11 @@ class AgentNode(ABC):
         self._reached(message, arrays)
         if self._stopped:
             return
-        action, episodes = playing.act(arrays, self.stepping.continuous)
+        over = message.tick < self._newest_tick
+        action, episodes = playing.act(arrays, self.stepping.continuous, answer=not over)
         self._answer = {"action": action}
         if playing.restart is not None:
             self._answer["restart"] = playing.restart.astype(np.uint8)
-        over = message.tick < self._newest_tick
         if over:
             self.stepping.acted = True  # a stand-in has, and the next observation says how
         elif message.phase != "checkpoint":

@@ -62,10 +62,11 @@ class Playing:
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
 
-    def act(self, arrays: Mapping[str, NDArray[Any]], continuous: bool) -> tuple[NDArray[Any], list[Episode]]:
-        """Actions `[K, A]` for the frames of an `Observation`, and the own episodes that ended with it."""
+    def act(self, arrays: Mapping[str, NDArray[Any]], continuous: bool, answer: bool = True) -> tuple[NDArray[Any], list[Episode]]:
+        """Actions `[K, A]` for the frames of an `Observation`, and the own episodes that ended with it. Without `answer` the actions are
+        sent to nobody."""
         with self._shares.spent("act"):
-            return self._actor.observe(arrays, continuous)
+            return self._actor.observe(arrays, continuous, answer)
 
     @property
     def restart(self) -> NDArray[np.bool_] | None:

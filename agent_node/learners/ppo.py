@@ -82,7 +82,8 @@ class PPO:
     def learn(self, batch: Batch) -> Metrics:
         """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
         ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'
-        variance that V explained before), `epochs` (gone through, the last one perhaps in part), `rate` and `samples`."""
+        variance that V explained before), `epochs` (gone through, the last one perhaps in part), `rate` and `samples`. Nothing is learnt
+        from a single step that counts: its advantage has no standard deviation."""
         batch = batch.to(self.device)
         state = torch.cat([batch.observation, batch.goal], dim=-1)
         following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
@@ -91,6 +92,8 @@ class PPO:
         advantage = self.advantages(batch, value, next_value)
 
         counts = batch.weight.reshape(-1) > 0
+        if counts.sum() < 2:
+            return {}
         inputs, action = state.flatten(0, 1)[counts], batch.action.flatten(0, 1)[counts]
         behaviour = batch.extras["log_probability"].reshape(-1)[counts]
         advantage, value = advantage.reshape(-1)[counts], value.reshape(-1)[counts]

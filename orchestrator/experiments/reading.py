@@ -288,7 +288,7 @@ def _groups(design: Design) -> Iterator[Broken]:
                 yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
             for name, label in expected.relative_to.items():
                 if name in design.factors and name not in expected.where:
-                    rule = f"where doesn't say which {name} is held against {label}: all would be pooled, {label} too; name one there"
+                    rule = f"where doesn't say which {name} is held against {label}: the runs of all would be one group; name one there"
                     yield ("expect", number, "relative_to", name), rule, None, False
 
 

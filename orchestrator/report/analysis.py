@@ -15,9 +15,10 @@ from orchestrator.statistics.aggregates import median
 from orchestrator.statistics.bootstrap import estimate
 from orchestrator.statistics.comparison import contrast, probability_of_improvement
 from orchestrator.statistics.conditions import without_effect
-from orchestrator.statistics.curves import Band, band
+from orchestrator.statistics.curves import Band, band, stretch
 from orchestrator.statistics.estimate import Estimate, plain
 from orchestrator.statistics.profiles import Profile, profile
+from orchestrator.statistics.table import Curve
 from orchestrator.statistics.threshold import Waiting, time_to_threshold
 from orchestrator.statistics.tolerance import tolerance
 
@@ -25,8 +26,10 @@ LINES = 8
 """lines in one panel"""
 POINTS = 120
 """of a curve that is drawn"""
-SHARE = 1.0
-"""of the runs that have curves must have got so far, for the group's curve to go on: it would jump where the faster ones end"""
+FEWEST = 0.5
+"""of the runs that have curves must have got so far, for the group's curve to go on: the last one alone is no group"""
+WHOLE = 0.8
+"""of such a curve is what all runs must have, for it to end where the first of them does: beyond, it jumps from one lot to another"""
 
 
 @dataclass(frozen=True)
@@ -231,12 +234,20 @@ def _found(results: Results, measure: Measure, group: Group, baseline: Mapping[s
         group,
         estimate(sample),
         float(median(sample.strata)) if sample.n else None,
-        band(runs, points=POINTS, share=SHARE) if runs.n else None,
+        band(runs, points=POINTS, share=_share(list(runs.curves.values()))) if runs.n else None,
         profile(sample) if any(map(isfinite, sample.points)) else None,
         against,
         difference,
         waiting,
     )
+
+
+def _share(curves: Sequence[Curve]) -> float:
+    """Of the runs that a group's curve needs."""
+    every, most = stretch(curves, 1.0), stretch(curves, FEWEST)
+    if most is None:
+        return 0.0
+    return 1.0 if every is not None and every[1] - every[0] >= WHOLE * (most[1] - most[0]) else FEWEST
 
 
 def arranged(groups: Iterable[Found], factors: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Found]]:

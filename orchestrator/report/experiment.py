@@ -208,8 +208,9 @@ def _how(analysis: Analysis) -> Section:
         Paragraph((f"Varied: {varied}; seeds: {', '.join(map(str, design.seeds))}; base configuration ", Code(design.base), ".")),
         Paragraph(
             f"IQM: interquartile mean, the mean of the middle half of a group's runs. Intervals: {CONFIDENCE * 100:.0f} %, stratified "
-            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves, which go as far as half of a group's runs. A group with "
-            f"fewer than {LEAST} runs shows its runs instead. Failed runs are counted and left out of the mean.",
+            f"bootstrap over runs, {REPEATS:,} resamples, pointwise along curves. These go as far as all runs of a group, or, where "
+            "that is less than four fifths of the way of half of them, as far as that half. A group with fewer than "
+            f"{LEAST} runs shows its runs instead. Failed runs are counted and left out of the mean.",
             "note",
         ),
     ]

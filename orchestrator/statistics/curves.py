@@ -40,13 +40,23 @@ def at_steps(curve: Curve, steps: ArrayLike) -> Floats:
     return np.asarray(np.interp(wanted, curve.steps, curve.values, left=np.nan, right=np.nan))
 
 
-def common_steps(curves: Sequence[Curve], points: int = POINTS) -> Floats:
-    """Steps for a group of curves: all that occur in any of them, from the first to the last of any; if these are more than `points`,
-    so many evenly spaced ones in their place."""
-    if not curves:
+def stretch(curves: Sequence[Curve], share: float) -> tuple[float, float] | None:
+    """The first and the last step at which at least `share` of the curves have a value; None where there is none."""
+    starts, ends = np.array([curve.steps[0] for curve in curves], float), np.array([curve.end for curve in curves], float)
+    # A curve has both its ends, so that the number of curves is greatest at ends of curves.
+    there = [step for step in (*starts, *ends) if ((starts <= step) & (step <= ends)).sum() >= share * len(curves)]
+    return (float(min(there)), float(max(there))) if there else None
+
+
+def common_steps(curves: Sequence[Curve], points: int = POINTS, share: float = 0.0) -> Floats:
+    """Steps for a group of curves: all that occur in any of them, within the stretch of at least `share` of them; if these are more than
+    `points`, so many evenly spaced ones in their place."""
+    reach = stretch(curves, share)
+    if reach is None:
         return np.empty(0)
     found = np.unique(np.concatenate([curve.steps for curve in curves]))
-    return found if found.size <= points else np.linspace(found[0], found[-1], points)
+    found = found[(found >= reach[0]) & (found <= reach[1])]
+    return found if found.size <= points else np.linspace(*reach, points)
 
 
 def band(
@@ -62,9 +72,9 @@ def band(
     share: float = 0.0,
 ) -> Band:
     """The aggregate of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the whole
-    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no
-    aggregate where less than `share` of the curves have a value: it would jump to those of the few that are left."""
-    common = common_steps(list(runs.curves.values()), points) if steps is None else np.asarray(steps, float)
+    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There are no steps, and no
+    aggregate at given ones, where less than `share` of the curves have a value: it would jump to those of the few that are left."""
+    common = common_steps(list(runs.curves.values()), points, share) if steps is None else np.asarray(steps, float)
     table = {name: at_steps(curve, common) for name, curve in runs.curves.items()}
     grid = np.stack(list(table.values())) if table else np.empty((0, common.size))
     value, low, high = (np.full(common.size, np.nan) for _ in range(3))

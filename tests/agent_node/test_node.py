@@ -130,11 +130,16 @@ def test_what_an_ended_environment_server_said_counts_no_more(node: AgentNode) -
 def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(node: AgentNode, monkeypatch: pytest.MonkeyPatch) -> None:
     join(node)
     assert node.playing is not None
-    sent, trained, seen = [], [], []
+    sent, trained, seen, asked = [], [], [], []
     monkeypatch.setattr(node, "_to_environment", lambda message, arrays=None: sent.append(message.tick))
     monkeypatch.setattr(node.playing.trainer, "tick", lambda: trained.append(node.stepping.tick))
     act = node.playing.act
-    monkeypatch.setattr(node.playing, "act", lambda arrays, continuous: (seen.append(continuous), act(arrays, continuous))[1])
+    monkeypatch.setattr(
+        node.playing, "act", lambda arrays, continuous, answer: (seen.append(continuous), act(arrays, continuous, answer))[1]
+    )
+    learner = node.playing.parts.learner
+    choose = learner.act
+    monkeypatch.setattr(learner, "act", lambda *known: (asked.append(node.stepping.tick), choose(*known))[1])
 
     def together(*ticks: int, src: str = ENVIRONMENT) -> None:
         found = []
@@ -146,7 +151,7 @@ def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(nod
 
     together(1)
     together(2, 3, 4, 4, 3)
-    assert sent == trained == [1, 4] and node.stepping.tick == 4
+    assert sent == trained == asked == [1, 4] and node.stepping.tick == 4
     assert seen == [False, True, True, True], "what lies between is remembered: no episode is broken"
     together(99, src="agent-1")
     together(5)

@@ -61,6 +61,17 @@ def test_steps_that_do_not_count_change_nothing() -> None:
     assert torch.equal(ours.value.vector, others.value.vector)
 
 
+def test_a_single_step_that_counts_teaches_nothing_and_breaks_nothing() -> None:
+    for counting in (1, 2):
+        ppo, given = learner(), batch()
+        before = ppo.policy.vector.clone()
+        given.weight[:] = 0.0
+        given.weight[0, :counting] = 1.0
+        metrics = ppo.learn(given)
+        assert torch.isfinite(ppo.policy.vector).all() and torch.isfinite(ppo.value.vector).all()
+        assert torch.equal(before, ppo.policy.vector) == (counting == 1) == (metrics == {})
+
+
 def test_the_ratio_is_to_the_policy_that_acted() -> None:
     given = batch()
     ppo = learner(epochs=1, minibatch=1000)

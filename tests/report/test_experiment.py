@@ -209,15 +209,22 @@ def test_titles_of_panels_beside_each_other_keep_to_their_panels(tmp_path: Path)
     assert {"topology=ring, mode=naive", "topology=complete,", "mode=mass-conserving"} <= words
 
 
-def test_a_curve_ends_where_the_first_of_its_runs_ends() -> None:
+@pytest.mark.parametrize(("points", "end"), [(36, 17_500), (33, 16_000), (32, 20_000), (1, 20_000)])
+def test_a_curve_ends_where_the_first_of_its_runs_ends_unless_that_is_long_before_the_others(points: int, end: int) -> None:
     made = results(design(factors={}, expect=[], compare=None, measure=[{"metric": "return"}]))
     first, *others = made.table.rows
     assert first.curve is not None
-    short = replace(first, curve=Curve(first.curve.steps[:31], first.curve.values[:31]))
+    short = replace(first, curve=Curve(first.curve.steps[:points], first.curve.values[:points]))
     (found,) = analyse(replace(made, table=Table.of([short, *others]))).measures[0].groups
     assert found.band is not None
-    known = found.band.steps[~np.isnan(found.band.value)]
-    assert known[-1] == short.curve.end < found.band.steps[-1], "those that are left are another group"  # type: ignore[union-attr]
+    assert found.band.steps[-1] == end and not np.isnan(found.band.value).any()
+
+
+def test_runs_that_have_no_step_in_common_are_drawn() -> None:
+    made = results(design(factors={}, expect=[], compare=None, measure=[{"metric": "return"}], seeds="0..2"))
+    rows = [replace(row, curve=Curve(np.array([10.0 * n]), np.array([1.0 + n]))) for n, row in enumerate(made.table.rows)]
+    (found,) = analyse(replace(made, table=Table.of(rows))).measures[0].groups
+    assert found.band is not None and found.band.value.tolist() == [1, 2, 3]
 
 
 def test_without_factors_there_is_one_group(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.statistics.bands import Window, around, band_means
-from orchestrator.statistics.curves import area, areas, at_steps, band, common_steps
+from orchestrator.statistics.curves import area, areas, at_steps, band, common_steps, stretch
 from orchestrator.statistics.table import Curve, Runs
 
 
@@ -57,6 +57,15 @@ def test_a_band_has_the_interquartile_mean_of_those_who_got_so_far() -> None:
     assert np.isnan(band(runs, [500]).value).all(), "nobody has got there"
     far = band(Runs({"a": line(1.0), "b": line(3.0, 50.0), "c": line(5.0, 50.0)}), [50, 100], share=0.5)
     assert far.value[0] == 150 and np.isnan(far.value[1]) and far.n.tolist() == [3, 1], "the last of three is no group"
+
+
+def test_common_steps_lie_where_enough_curves_do_however_little_they_have_in_common() -> None:
+    wide, narrow = curve((0, 0), (1_000_000, 1)), [curve((99.5, 0), (5_000, 1)), curve((100, 0), (200, 2), (400, 2))]
+    many = curve(*((step, 0) for step in range(500)))
+    assert stretch([wide, *narrow], 1.0) == (100, 400) and stretch([wide, *narrow], 0.0) == (0, 1_000_000)
+    assert common_steps([wide, *narrow, many], points=4, share=1.0).tolist() == [100, 200, 300, 400]
+    assert stretch([curve((0, 0)), curve((1, 0))], 1.0) is None and common_steps([curve((0, 0)), curve((1, 0))], share=1.0).size == 0
+    assert stretch([curve((0, 0), (3, 0)), curve((3, 0))], 1.0) == (3, 3)
 
 
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=7), st.randoms(use_true_random=False))
