@@ -13,6 +13,7 @@ from orchestrator import runs
 from orchestrator.run_files import read_lines
 from orchestrator.show import Point
 from orchestrator.statistics.table import Curve
+from protocols.settings import parse_duration
 
 VIRTUAL = 1e9
 """seconds, 31 years: no run lasts as long, and every time stamp of the machine is later"""
@@ -73,10 +74,20 @@ def training_time(directory: Path) -> TrainingTime:
     return TrainingTime(zero, tuple(gaps))
 
 
-def over_time(points: list[Point], time: TrainingTime) -> Curve | None:
+def end_of_training(directory: Path) -> float:
+    """Seconds of training when it was over; infinite where a run's files don't tell: under the logical clock, where steps or episodes
+    ended it."""
+    if is_logical(directory):
+        until = (runs.read_json(directory / "config.json").get("until") or {}).get("time")
+        return inf if until is None else parse_duration(until)
+    ends = [runs.parse_time(event.get("t")) for event in read_lines(directory / "events.jsonl") if event.get("code") == "run.evaluation"]
+    return training_time(directory).of(ends[-1].timestamp()) if ends and ends[-1] is not None else inf
+
+
+def over_time(points: list[Point], time: TrainingTime, over: float = inf) -> Curve | None:
     """A figure over seconds of training; what was measured before it began is left out, and under the logical clock what has no virtual
-    time."""
+    time. What was measured after it was `over` (the last evaluation) is of what had been learnt by then, and stands there."""
     until = inf if time.zero else VIRTUAL
     ordered = sorted((point for point in points if time.zero <= point.time < until), key=lambda one: one.time)
-    values = {time.of(point.time): point.value for point in ordered}
+    values = {min(time.of(point.time), over): point.value for point in ordered}
     return Curve(list(values), list(values.values())) if values else None  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ from orchestrator.runs import read_json
 from orchestrator.show import Point
 from orchestrator.statistics.curves import at_steps, common_steps
 from orchestrator.statistics.table import Curve, Floats, Row
-from orchestrator.training_time import TrainingTime, over_time, training_time
+from orchestrator.training_time import TrainingTime, end_of_training, over_time, training_time
 
 _FIRST = ("env-0", "run")
 """whose figure it is where several nodes have one of that name, and the file doesn't say"""
@@ -58,12 +58,12 @@ class RunFigures:
     def of(cls, directory: Path, measures: Sequence[Measure], by_time: bool = False) -> RunFigures:
         """Read what these measures need."""
         found = cls(directory, frozenset(measure.metric for measure in measures), by_time)
-        time = training_time(directory) if by_time else None
+        time, over = (training_time(directory), end_of_training(directory)) if by_time else (None, inf)
         for path in sorted(directory.glob("nodes/*/metrics.jsonl")) + sorted(directory.glob("nodes/*/usage.jsonl")):
-            found._read(path, time)
+            found._read(path, time, over)
         return found
 
-    def _read(self, path: Path, training: TrainingTime | None) -> None:
+    def _read(self, path: Path, training: TrainingTime | None, over: float) -> None:
         points: dict[str, list[Point]] = {}
         for line in read_lines(path):
             name, step, value, time = line.get("name"), line.get("step"), line.get("value"), line.get("t")
@@ -79,7 +79,7 @@ class RunFigures:
             values = {point.step: point.value for point in kept}
             curve = Curve(np.array(list(values), float), np.array(list(values.values())))
             self._curves.setdefault(name, {})[path.parent.name] = curve
-            self._timed.setdefault(name, {})[path.parent.name] = None if training is None else over_time(kept, training)
+            self._timed.setdefault(name, {})[path.parent.name] = None if training is None else over_time(kept, training, over)
 
     @property
     def summary(self) -> dict[str, Any]:

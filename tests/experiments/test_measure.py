@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,16 @@ def test_values(run: Path, measure: dict[str, Any], value: float) -> None:
     assert found.value == value and not found.failure
 
 
+@pytest.mark.parametrize("over", [None, 2.75, 60.0])
 @pytest.mark.parametrize("clock", ["logical", "wall"])
-def test_curves_over_time_have_the_same_values(run: Path, clock: str) -> None:
+def test_curves_over_time_have_the_same_values(run: Path, clock: str, over: float | None) -> None:
+    """`over`: seconds after which training ends; what is measured later is of that moment."""
     zero = 0.0 if clock == "logical" else 1_700_000_000.0
-    (run / "config.json").write_text(json.dumps({"clock": clock}))
-    began = {"t": "2023-11-14T22:13:20+00:00", "code": "run.running"}
-    (run / "events.jsonl").write_text(json.dumps(began) + "\n")
+    (run / "config.json").write_text(json.dumps({"clock": clock, "until": {"steps": 9000, "time": None if over is None else f"{over}s"}}))
+    events = [{"t": "2023-11-14T22:13:20+00:00", "code": "run.running"}]
+    if over is not None and clock == "wall":
+        events.append({"t": datetime.fromtimestamp(zero + over, UTC).isoformat(), "code": "run.evaluation"})
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     lines = [(4000, 1.5, 1.0), (9000, 3.0, 2.0), (8000, 2.5, 9.0), (9000, 3.0, 5.0)]  # went on from 4000
     for node, more in (("agent-2", 0.0), ("agent-3", 2.0)):
         home = run / "nodes" / node
@@ -83,7 +88,7 @@ def test_curves_over_time_have_the_same_values(run: Path, clock: str) -> None:
     by_steps, by_time = (rows(run, [chosen], {}, 0, False, choice)[0] for choice in (False, True))
     assert by_steps.value == by_time.value == 6.0
     assert by_steps.curve is not None and by_steps.curve.steps.tolist() == [1, 4000, 8000, 9000]
-    assert by_time.curve is not None and by_time.curve.steps.tolist() == [1.5, 2.5, 3.0]
+    assert by_time.curve is not None and by_time.curve.steps.tolist() == [1.5, 2.5, min(3.0, over or inf)]
     assert by_time.curve.values.tolist() == [2.0, 10.0, 6.0]
 
 
