@@ -133,7 +133,8 @@ class Measure(Settings):
     """One figure that every cell is asked for."""
 
     metric: Annotated[str, Field(min_length=1)]
-    """name of the figure (docs/metrics.md); with node: summary a dotted path of summary.json; of a simulation a figure of its outcome"""
+    """name of the figure (docs/metrics.md); with node: summary a dotted path of summary.json, in which a part may be a pattern
+    (nodes.agent-*.restarts); of a simulation a figure of its outcome"""
     name: Annotated[str, Field(pattern=r"^[^,\n]+$")] | None = None
     """what it is called in tables; null: as the metric"""
     node: Annotated[str, Field(min_length=1)] | None = None
@@ -142,7 +143,7 @@ class Measure(Settings):
     over: Annotated[str, AfterValidator(_over)] = "final 10%"
     """part of the run, by steps: "final 10%", all, or last (the last value alone)"""
     of: Literal["mean", "max", "min", "last"] = "mean"
-    """what is made of the values there"""
+    """what is made of the values there, or of those that a pattern matches"""
     higher: Literal["better", "worse"] = "better"
     """whether more of it is better"""
     scale: Literal["linear", "log"] = "linear"

@@ -91,7 +91,7 @@ class RunFigures:
     def value(self, measure: Measure) -> tuple[float, Curve | None]:
         """The figure, and its curve where it has one. `NotMeasured` when there is none."""
         if measure.node == "summary":
-            return number_at(self.summary, measure.metric), None
+            return number_at(self.summary, measure.metric, measure.of), None
         if measure.node == "faults":
             return self._fault(measure.metric), None
         curves = self._of(measure)
@@ -127,24 +127,28 @@ class RunFigures:
         return inf if value in (None, "never") else float(value)
 
 
-def number_at(record: Mapping[str, Any], path: str) -> float:
-    """The number at a dotted path; keys may have dots themselves (nodes.agent-0.metrics.loss.policy.last), and lists have indices."""
-    here: Any = record
-    parts = path.split(".")
-    while parts:
-        if isinstance(here, list) and parts[0].isdigit() and int(parts[0]) < len(here):
-            here = here[int(parts.pop(0))]
-            continue
-        length = next((n for n in range(len(parts), 0, -1) if isinstance(here, dict) and ".".join(parts[:n]) in here), 0)
-        if not length:
-            raise NotMeasured(f"the summary has no {path}: nothing is called {parts[0]} there")
-        here = here[".".join(parts[:length])]
-        parts = parts[length:]
-    if isinstance(here, bool):
-        return float(here)
-    if not isinstance(here, (int, float)):
-        raise NotMeasured(f"{path} of the summary is {json.dumps(here)[:60]}, no number")
-    return float(here)
+def number_at(record: Mapping[str, Any], path: str, of: str = "mean") -> float:
+    """The number at a dotted path; keys may have dots themselves (nodes.agent-0.metrics.loss.policy.last), and lists have indices. Where a
+    part is a pattern (nodes.agent-*.restarts), `of` (mean, max, min, last) the numbers at all that it matches."""
+    return float(_OF[of](np.array(_numbers_at(record, path.split("."), path))))
+
+
+def _numbers_at(here: Any, parts: Sequence[str], path: str) -> list[float]:
+    if not parts:
+        if not isinstance(here, (bool, int, float)):
+            raise NotMeasured(f"{path} of the summary is {json.dumps(here)[:60]}, no number")
+        return [float(here)]
+    if isinstance(here, (list, dict)) and "*" in parts[0]:
+        below = list(here) if isinstance(here, list) else [one for name, one in here.items() if fnmatchcase(name, parts[0])]
+        if not below:
+            raise NotMeasured(f"the summary has no {path}: nothing there is like {parts[0]}")
+        return [number for one in below for number in _numbers_at(one, parts[1:], path)]
+    if isinstance(here, list) and parts[0].isdigit() and int(parts[0]) < len(here):
+        return _numbers_at(here[int(parts[0])], parts[1:], path)
+    length = next((n for n in range(len(parts), 0, -1) if isinstance(here, dict) and ".".join(parts[:n]) in here), 0)
+    if not length:
+        raise NotMeasured(f"the summary has no {path}: nothing is called {parts[0]} there")
+    return _numbers_at(here[".".join(parts[:length])], parts[length:], path)
 
 
 def part_of(curve: Curve, measure: Measure) -> float:

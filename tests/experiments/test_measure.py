@@ -28,7 +28,8 @@ def run(tmp_path: Path) -> Path:
     # Interrupted after 40 and resumed from 10: what was written of later steps is of a life that was lost.
     write("agent-1", [(10, "loss", 8.0), (30, "loss", 77.0), (40, "loss", 99.0), (20, "loss", 6.0), (30, "loss", 4.0)])
     write("agent-0", [(10, "steps_per_second", 50.0)], "usage.jsonl")
-    summary = {"nodes": {"agent-0": {"metrics": {"loss.policy": {"last": 1.5}}}}, "links": [{"sent": 3}], "agreed": True, "reason": "x"}
+    nodes = {"agent-0": {"restarts": 0, "metrics": {"loss.policy": {"last": 1.5}}}, "agent-1": {"restarts": 3}, "env-0": {"restarts": 9}}
+    summary = {"nodes": nodes, "links": [{"sent": 3}], "agreed": True, "reason": "x"}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "verdict.json").write_text(json.dumps({"figures": {"recovery_time.max": "never", "faults.count": 2}}))
     return tmp_path
@@ -57,6 +58,9 @@ def row(run: Path, **measure: Any) -> Row:
         ({"metric": "steps_per_second", "over": "all"}, 50.0),
         ({"metric": "nodes.agent-0.metrics.loss.policy.last", "node": "summary"}, 1.5),
         ({"metric": "links.0.sent", "node": "summary"}, 3.0),
+        ({"metric": "nodes.agent-*.restarts", "node": "summary"}, 1.5),
+        ({"metric": "nodes.agent-*.restarts", "node": "summary", "of": "max"}, 3.0),
+        ({"metric": "links.*.sent", "node": "summary", "of": "min"}, 3.0),
         ({"metric": "agreed", "node": "summary"}, 1.0),
         ({"metric": "faults.count", "node": "faults"}, 2.0),
         ({"metric": "recovery_time.max", "node": "faults"}, inf),
@@ -106,6 +110,8 @@ def test_curves(run: Path) -> None:
         ({"metric": "retrun"}, "no node has written retrun"),
         ({"metric": "loss", "node": "env-*"}, "env-* has not written loss; agent-0, agent-1 has"),
         ({"metric": "nodes.agent-9.x", "node": "summary"}, "nothing is called agent-9 there"),
+        ({"metric": "nodes.agent-*.x", "node": "summary"}, "nothing is called x there"),
+        ({"metric": "nodes.agent-9*.restarts", "node": "summary"}, "nothing there is like agent-9*"),
         ({"metric": "reason", "node": "summary"}, 'reason of the summary is "x", no number'),
         ({"metric": "faults.cuont", "node": "faults"}, "there is faults.count"),
     ],
