@@ -63,8 +63,8 @@ def experiment(
     """Play every cell of the experiment in FILE that is not done yet, each as a run of its own, then judge and report.
 
     May be interrupted at any moment and started again: finished cells are kept, interrupted ones go on. Ctrl-C stops running cells in
-    order; a second one at once. Ends with 0 when all is done and expectations hold, 1 when one does not, 20 when cells have failed, 3 for
-    a file that is wrong, 130 when it was interrupted.
+    order; a second one at once. Ends with 0 when all that was asked for is done and expectations hold, 1 when one does not, 20 when cells
+    have failed, 3 for a file that is wrong, 6 when another process works on it or the code was changed, 130 when it was interrupted.
     """
     play(options(context), file, jobs, small, dry_run, retry_failed, only or [], accept_code or [], plain, experiments_dir)
 

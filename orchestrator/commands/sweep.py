@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def sweep(
         list[str],
         typer.Argument(metavar="key=a,b,c ...", help="Keys with their values; one value alone is set for all cells.", show_default=False),
     ],
-    seeds: Annotated[str, typer.Option("--seeds", help="0..4, or a single one.")] = "0..4",
+    seeds: Annotated[str, typer.Option("--seeds", help="0..4, a single one, or several: 0,2,5.")] = "0..4",
     name: Annotated[str | None, typer.Option("--name", help="Name of the experiment; else made of CONFIG and the keys.")] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="What is measured; may be repeated.  [default: return]")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the conversations alone, for up to 10,000 agents.")] = False,
@@ -46,12 +47,15 @@ def sweep(
     Writes the experiment file EXPERIMENTS/NAME/sweep.yaml and does as `orchestrate experiment` with it: edit it to go on from here.
     """
     from orchestrator.experiments import sweeping
+    from orchestrator.experiments.design import NAME
 
     chosen = name or sweeping.default_name(config, values)
     directory = experiments_dir / chosen
     measured = metric or (["rounds"] if simulate else ["return"])
     if not config.is_file():
         raise UsageError(f"there is no file {config}")
+    if not re.fullmatch(NAME, chosen):
+        raise UsageError(f'--name: "{chosen}" is no name; it begins with a small letter or digit, and has up to 41 of a-z, 0-9, _ and -')
     design = sweeping.design(config, directory, chosen, values, seeds, measured, simulate)
     file = sweeping.write(directory, design, shlex.join(["orchestrate", *sys.argv[1:]]))
     play(options(context), file, jobs, dry_run=dry_run, plain=plain, experiments_dir=experiments_dir)

@@ -35,6 +35,10 @@ Label = Annotated[
 FactorName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,40}$")]
 
 
+NAME = r"^[a-z0-9][a-z0-9_-]{0,40}$"
+"""of an experiment"""
+
+
 def parse_seeds(value: Any) -> tuple[int, ...]:
     """`0..4` are 0, 1, 2, 3 and 4; a number is that one alone; a list is itself."""
     if isinstance(value, str) and (match := _RANGE.fullmatch(value)):
@@ -211,7 +215,7 @@ class Design(Settings):
 
     version: Literal[1]
     """version of this format"""
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     """directory of the experiment"""
     question: str = ""
     """what it is to answer, in a sentence; stands above the report"""

@@ -73,7 +73,7 @@ def facts(read: Read, directory: Path, playing: Sequence[Playing], jobs: int | N
         cell_seconds, source = sum(times) / len(times), f"mean of {len(times)} finished cells"
     elif limits and all(limit is not None for limit in limits):
         cell_seconds = sum(limit for limit in limits if limit is not None) / len(limits) + _START
-        source = "at most, by until.time"
+        source = "by until.time"
     notes = []
     walls = [one for one in playing if one.cell.simulated is None and one.cell.configuration.clock == "wall"]
     if side_by_side > 1 and walls:

@@ -88,9 +88,19 @@ def design(
     return {
         **result,
         "factors": factors,
-        "seeds": int(seeds) if seeds.isdigit() else seeds,
+        "seeds": _seeds(seeds),
         "measure": [{"metric": one} for one in metrics],
     }
+
+
+def _seeds(text: str) -> str | list[int]:
+    """`0..4`, `0`, or `0,2`."""
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        if ".." in text:
+            return text
+        raise UsageError(f'--seeds: "{text}" is no seeds; write for example 0..4, 3, or 0,2,5')
+    return [int(part) for part in parts]
 
 
 def _name(key: str, taken: Mapping[str, Any]) -> str:

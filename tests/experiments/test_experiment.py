@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from orchestrator.cli import app, hoist
 from orchestrator.experiments.results import load
-from protocols.errors import ResourceError
+from protocols.errors import ResourceError, UsageError
 
 from .small import PLAYED, SIMULATED, orchestrate, start, written
 from .test_killed import processes_below
@@ -136,6 +136,15 @@ def test_a_dry_run_starts_nothing(home: Path) -> None:
     assert len(record["cells"]) == 10 and record["cell_seconds"] == 65
     written(home / "dry", PLAYED, name="dry", set={**PLAYED["set"], "clock": "logical", "until": {"time": "60s"}})
     assert "a cell     unknown (no cell has been run yet" in call(home, "experiment", file, "--dry-run").output, "these seconds are virtual"
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "says"), [("--seeds", "0,x", "write for example 0..4, 3, or 0,2,5"), ("--name", "My Name", "is no name")]
+)
+def test_a_sweep_that_is_refused_leaves_nothing_behind(home: Path, option: str, given: str, says: str) -> None:
+    done = call(home, "sweep", SIMULATED["base"], "simulate.agents=4,6", "--simulate", option, given)
+    assert isinstance(done.exception, UsageError) and says in str(done.exception)
+    assert not list(home.glob("**/sweep.yaml"))
 
 
 def test_a_sweep_writes_an_experiment_and_plays_it(home: Path, simulated: Path) -> None:
