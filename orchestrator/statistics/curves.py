@@ -72,9 +72,9 @@ def band(
     share: float = 0.0,
 ) -> Band:
     """The aggregate of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the whole
-    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There are no steps, and no
-    aggregate at given ones, where less than `share` of the curves have a value: it would jump to those of the few that are left."""
-    common = common_steps(list(runs.curves.values()), points, share) if steps is None else np.asarray(steps, float)
+    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no
+    aggregate where less than `share` of the curves have a value: it would jump to those of the few that are left."""
+    common = _steps(list(runs.curves.values()), points, share) if steps is None else np.asarray(steps, float)
     table = {name: at_steps(curve, common) for name, curve in runs.curves.items()}
     grid = np.stack(list(table.values())) if table else np.empty((0, common.size))
     value, low, high = (np.full(common.size, np.nan) for _ in range(3))
@@ -88,6 +88,12 @@ def band(
         if here.interval is not None:
             low[number], high[number] = here.interval
     return Band(common, value, low, high, (~np.isnan(grid)).sum(axis=0).astype(float), table, runs.missing)
+
+
+def _steps(curves: Sequence[Curve], points: int, share: float) -> Floats:
+    """Those of the stretch that `share` of the curves have, however short it is, and around it those of the others."""
+    inside, every = common_steps(curves, points, share), common_steps(curves, points)
+    return np.union1d(inside, every[(every < inside[0]) | (every > inside[-1])]) if inside.size else every
 
 
 def area(curve: Curve, start: float | None = None, end: float | None = None) -> float | None:
