@@ -29,7 +29,8 @@ POINTS = 120
 FEWEST = 0.5
 """of the runs that have curves must have got so far, for the group's curve to go on: the last one alone is no group"""
 WHOLE = 0.8
-"""of such a curve is what all runs must have, for it to end where the first of them does: beyond, it jumps from one lot to another"""
+"""of such a curve is what all runs must have, for it to end where the first of them does: beyond, it jumps from one lot to another
+(both stand in words in `How to read this`)"""
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,20 @@ def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed()
     assert (batch.reward > 1).all(), "every reward was positive, and has its bonus"
 
 
+def test_a_learner_from_rollouts_acts_even_where_nobody_gets_its_actions() -> None:
+    built = parts(learner={"kind": "impala", "steps": 4, "hidden": [16]}, curiosity=None)
+    actor = Actor(built, 8)
+    for tick in range(6):
+        flags = np.full(8, FIRST if tick == 0 else MEMBER | Flag.SUBSTITUTED if tick == 2 else MEMBER, np.uint16)
+        arrays = {
+            "observation": random_observations(8, tick), "reward": np.zeros(8, np.float32), "flags": flags,
+            "episode": np.arange(8), "applied": np.zeros((8, 1), np.int32),
+        }  # fmt: skip
+        actor.observe(arrays, tick > 0, answer=tick != 1)
+    batch = built.rollout()
+    assert batch is not None and batch.weight.tolist() == [[1.0] * 8, [0.0] * 8, [1.0] * 8, [1.0] * 8]
+
+
 @pytest.mark.parametrize(("boundary", "wanted"), [("reset_grid", 1 - 0.9 / 100), ("ignored", 0.0)])
 def test_a_step_is_paid_for_what_the_next_episode_s_grid_shows(boundary: str, wanted: float) -> None:
     """The last step of an episode of one; every cell of the next grid is another."""

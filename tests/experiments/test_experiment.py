@@ -150,11 +150,12 @@ def test_a_sweep_that_is_refused_leaves_nothing_behind(home: Path, option: str, 
 def test_a_sweep_writes_an_experiment_and_plays_it(home: Path, simulated: Path) -> None:
     config = SIMULATED["base"]
     words = [config, "network.topology={kind: ring},{kind: complete}", "simulate.agents=4", "exchange.consensus.mode=mh"]
-    options = ["--simulate", "--metric", "rounds", "--name", "line", "--seeds", "0"]
+    options = ["--simulate", "--metric", "rounds", "--name", "line", "--seeds", "0,2"]
     done = call(home, "sweep", *words, *options)
     assert done.exit_code == 0, done.output
     rows = table(home / "experiments" / "line" / "results.csv")
-    assert [(row["topology"], row["agents"], row["metric"]) for row in rows] == [("ring", "4", "rounds"), ("complete", "4", "rounds")]
+    found = [(row["topology"], row["agents"], row["seed"], row["metric"]) for row in rows]
+    assert found == [(topology, "4", seed, "rounds") for topology in ("ring", "complete") for seed in ("0", "2")]
     assert call(home, "sweep", *words, *options).exit_code == 0  # nothing is left to do
     other = call(home, "sweep", *words[:-1], *options)
     assert other.exception is not None and "is another sweep" in str(other.exception)
