@@ -64,6 +64,11 @@ def test_common_steps_lie_where_enough_curves_do_however_little_they_have_in_com
     many = curve(*((step, 0) for step in range(500)))
     assert stretch([wide, *narrow], 1.0) == (100, 400) and stretch([wide, *narrow], 0.0) == (0, 1_000_000)
     assert common_steps([wide, *narrow, many], points=4, share=1.0).tolist() == [100, 200, 300, 400]
+    assert common_steps([wide, *narrow], share=1.0).tolist() == [100, 200, 400]
+    far = band(
+        Runs({"a": curve(*((step, 1.0) for step in range(0, 100_000, 1000))), "b": curve((100, 3.0), (200, 3.0))}), points=10, share=1.0
+    )
+    assert far.steps[~np.isnan(far.value)].tolist() == [100, 200] and far.steps[-1] == 99_000, "the grid of the whole is too wide for it"
     assert stretch([curve((0, 0)), curve((1, 0))], 1.0) is None and common_steps([curve((0, 0)), curve((1, 0))], share=1.0).size == 0
     assert stretch([curve((0, 0), (3, 0)), curve((3, 0))], 1.0) == (3, 3)
 
