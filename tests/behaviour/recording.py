@@ -54,7 +54,7 @@ def up(runs: Path, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 180.0) -> None:
+def finish(process: subprocess.Popen[str], seconds: float = 280.0) -> None:
     """Wait for the end of a run, which must be a success."""
     output, _ = process.communicate(timeout=seconds)
     if process.returncode:
@@ -92,9 +92,10 @@ def changed(recorded: Digests, now: Digests) -> list[str]:
             present = now.get(node, {}).get(kind, {})
             gone = sorted(name for digest, names in items.items() for name in _beyond(names, present.get(digest, [])))
             if gone:
-                new = sorted(name for digest, names in present.items() for name in _beyond(names, items.get(digest, [])))
+                unknown = {name for digest, names in present.items() for name in _beyond(names, items.get(digest, []))}
+                new = ", ".join(sorted(unknown - set(gone))) or "none"
                 count = sum(map(len, items.values()))
-                lines.append(f"{node}, {kind}: {len(gone)} of {count} differ: {', '.join(gone)}; not in the recording: {', '.join(new)}")
+                lines.append(f"{node}, {kind}: {len(gone)} of {count} differ: {', '.join(gone)}; names that were not recorded: {new}")
     return lines
 
 
