@@ -112,7 +112,8 @@ def load(
 def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, Any] | None = None) -> tuple[Node, str]:
     """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
 
-    `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced. `UnreadableYaml` for what cannot be read at all.
+    `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced.
+    `UnreadableYaml` for what cannot be read at all.
     """
     trees: list[Map] = []
     text = ""
