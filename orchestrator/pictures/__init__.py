@@ -7,9 +7,8 @@
 | `dry_run` | beside it, what a configuration would start |
 | `formats` | a configuration's graph in all forms that `orchestrate show` knows |
 | `run` | what a run leaves in its `plots/` |
-| `panels` | curves beside each other, and what SVGs of figures are made of |
 | `coordination_tables` | heat maps of what agents' messages mean |
-| `disagreement` | how a simulated population came to agree |
+| `disagreement` | disagreement of a simulated population over rounds |
 
-Reports have drawings of their own (`orchestrator.report`).
+Charts are made by `orchestrator.report.look`, as those of reports are.
 """

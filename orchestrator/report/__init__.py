@@ -2,8 +2,8 @@
 
 | file | what |
 |---|---|
-| `look` | colours; from a drawing to an SVG that can stand alone or within a page |
-| `figures`, `fault_figures` | figures as pure functions of what the statistics say |
+| `look` | charts: colours, axes, legends; from a matplotlib figure to an SVG that can stand alone or within a page |
+| `figures`, `fault_figures`, `line_panels` | charts as pure functions of what the statistics say |
 | `numbers` | how numbers are written |
 | `document` | what a report is made of; `markdown` and `page` render it, `files` writes it |
 | `recorded` | what a run's directory holds over time: faults, figures, traffic |

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.pictures.run import learning_panels
+from orchestrator.pictures.run import STEPS, learning_panels
 from orchestrator.report.document import Block, Code, Fold, Paragraph, Plot, Section, Table, Words
 from orchestrator.report.fault_figures import Timeline, happenings, shares, timelines
 from orchestrator.report.figures import Axis
@@ -24,17 +24,15 @@ _SPEED = "steps_per_second"
 def learning_section(summary: Summary, series: Series) -> Part:
     """Curves of training and of evaluations, and both in a table."""
     blocks: list[Block] = []
-    panels = [panel for panel in learning_panels(series) if any(len(curve.points) for curve in panel.curves)]
-    if panels:
-        blocks.append(Plot(line_panels("learning", "Learning over environment steps, all copies together", panels, "environment steps")))
+    if panels := learning_panels(series):
+        blocks.append(Plot(line_panels("learning", f"Learning over {STEPS}", panels, STEPS)))
     for title, curves, prefix in (("Training", summary.training, ""), ("Evaluation", summary.evaluation, "eval.")):
         if curves:
             blocks.append(_curves_table(title, curves, prefix))
     if summary.world_model:
         blocks.append(_curves_table("World model", summary.world_model, "world_model."))
     curves_data = {
-        panel.title: {curve.label: [list(map(float, point)) for point in curve.points] for curve in panel.curves if curve.points}
-        for panel in panels
+        panel.title: {line.label: [list(map(float, point)) for point in line.points] for line in panel.drawn} for panel in panels
     }
     return (Section("Learning", blocks) if blocks else None), {"learning": curves_data}
 
