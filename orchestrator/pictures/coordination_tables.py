@@ -57,7 +57,8 @@ def picture(tables: Mapping[str, Table], goals: Sequence[str], individual: int, 
         for one in axes[-across:]:
             one.set_xlabel("message", fontsize=8)
         bar = figure.colorbar(drawn, ax=axes, location="bottom", label="expected reward", shrink=0.4, aspect=25, pad=0.02)
-        bar.solids.set_rasterized(True)
+        if bar.solids is not None:
+            bar.solids.set_rasterized(True)
         more = f" (and {len(tables) - DRAWN} more agents)" if len(tables) > DRAWN else ""
         figure.suptitle(title + more, fontsize=11)
     said = "; ".join(f"{agent}: {_described(table, order, goals)}" for agent, table in shown.items())

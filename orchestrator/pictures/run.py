@@ -15,7 +15,7 @@ from orchestrator import runs
 from orchestrator.launch.placement import natural
 from orchestrator.live import figures
 from orchestrator.pictures import coordination_tables
-from orchestrator.report.line_panels import Line, Panel, Point, line_panels
+from orchestrator.report.line_panels import Panel, PanelLine, Point, line_panels
 from orchestrator.show import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
 from protocols.files import write_whole
 
@@ -60,10 +60,10 @@ def draw(directory: Path) -> list[Path]:
 def learning_panels(series: Series) -> list[Panel]:
     """What `learning.svg` shows: metrics of training and of both evaluations over environment steps; panels without points are left out."""
 
-    def line(name: str, label: str, node: str = ENVIRONMENT, sparse: bool = False) -> Line:
+    def line(name: str, label: str, node: str = ENVIRONMENT, sparse: bool = False) -> PanelLine:
         training = node == ENVIRONMENT and not name.startswith(EVALUATION)
         points = pooled(series, name, _BINS) if training else series.get(name, {}).get(node, [])
-        return Line(label, [(point.step, point.value) for point in points], sparse)
+        return PanelLine(label, [(point.step, point.value) for point in points], sparse)
 
     panels: list[Panel] = []
     normalised = "return.normalised" in series
@@ -71,7 +71,7 @@ def learning_panels(series: Series) -> list[Panel]:
         if name == "return.normalised" and not normalised:
             name, title, top = "return", "Return, sum over the members", None
         panels.append(Panel(title, [line(mode + name, label, sparse=bool(mode)) for mode, label in _MODES], top))
-    own = Line("each itself", _own_understanding(series))
+    own = PanelLine("each itself", _own_understanding(series))
     panels.append(Panel("Accuracy of the convention", [line("convention.accuracy", "all pairs", RUN), own], 1.0))
     mastered = line("eval.aligned.diversity", "mastered", sparse=True)
     panels.append(Panel("Diversity of goals", [line("goals.pursued_entropy", "entropy of pursued ones"), mastered], 1.0))

@@ -22,7 +22,7 @@ _MARKED = 40
 
 
 @dataclass(frozen=True)
-class Line:
+class PanelLine:
     """`points` are (x, y); `sparse`: few points, each of which is marked."""
 
     label: str
@@ -35,11 +35,11 @@ class Panel:
     """Lines on common axes. Where no value is negative, the vertical axis goes from 0 to the largest value, at least to `top`."""
 
     title: str
-    lines: Sequence[Line]
+    lines: Sequence[PanelLine]
     top: float | None = None
 
     @property
-    def drawn(self) -> list[Line]:
+    def drawn(self) -> list[PanelLine]:
         """Lines that have points."""
         return [line for line in self.lines if line.points]
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from orchestrator.pictures import coordination_tables
 from orchestrator.pictures.run import draw, learning_panels, read_tables
-from orchestrator.report.line_panels import Line, Panel, line_panels, thinned
+from orchestrator.report.line_panels import Panel, PanelLine, line_panels, thinned
 from orchestrator.report.look import Picture
 from orchestrator.show import BINS, Point, Series, pooled
 
@@ -63,7 +63,7 @@ def test_many_agents_and_large_tables_stay_a_picture() -> None:
     assert "many (and 5 more agents)" in written(many) and len(many.figure.axes) == coordination_tables.DRAWN + 1
     large = np.random.default_rng(0).random((210, 300)) * 0.9 + 0.1
     picture = coordination_tables.picture({"agent-0": large, "agent-1": large}, [str(g) for g in range(210)], 20, "large")
-    assert np.shape(picture.figure.axes[0].images[0].get_array()) == (210, 300)
+    assert np.asarray(picture.figure.axes[0].images[0].get_array()).shape == (210, 300)
     assert len(words(picture.svg)) < 200, "labels that would overlap are left out"
     assert len(picture.svg) < 1_000_000
 
@@ -78,8 +78,10 @@ def test_long_curves_are_thinned_to_means() -> None:
 
 def test_points_lie_where_they_belong() -> None:
     """Lines are sorted by step; panels and lines without points are left out."""
-    lines = [Line("line", [(100.0, 1.0), (0.0, 0.0)]), Line("dots", [(50.0, 0.5)], True), Line("none", [])]
-    picture = line_panels("name", "title", [Panel("first", lines, 1.0), Panel("nothing", [Line("none", [])], 1.0)], "steps", headed=True)
+    lines = [PanelLine("line", [(100.0, 1.0), (0.0, 0.0)]), PanelLine("dots", [(50.0, 0.5)], True), PanelLine("none", [])]
+    picture = line_panels(
+        "name", "title", [Panel("first", lines, 1.0), Panel("nothing", [PanelLine("none", [])], 1.0)], "steps", headed=True
+    )
     (axes,) = picture.figure.axes
     drawn = {line.get_label(): line for line in axes.lines}
     assert set(drawn) == {"line", "dots"}
@@ -93,7 +95,7 @@ def test_points_lie_where_they_belong() -> None:
 
 def test_lines_with_one_label_look_alike_in_all_panels() -> None:
     rising = [(0.0, 1.0), (1.0, 2.0)]
-    panels = [Panel("a", [Line("one", rising), Line("two", rising)]), Panel("b", [Line("two", rising)])]
+    panels = [Panel("a", [PanelLine("one", rising), PanelLine("two", rising)]), Panel("b", [PanelLine("two", rising)])]
     first, second = line_panels("name", "title", panels, "steps").figure.axes
     looks = [{line.get_label(): (line.get_color(), line.get_linestyle()) for line in axes.lines} for axes in (first, second)]
     assert looks[0]["two"] == looks[1]["two"] != looks[0]["one"]
@@ -104,7 +106,7 @@ def test_lines_with_one_label_look_alike_in_all_panels() -> None:
     [([0.1, 0.5], 1.0, (0.0, 1.0)), ([0.5, 1.2], 1.0, (0.0, 1.2)), ([-200.0, 0.0], None, (-200.0, 0.0)), ([0.0, 0.0], None, (0.0, 1.0))],
 )
 def test_the_vertical_axis_holds_all_values(values: list[float], top: float | None, limits: tuple[float, float]) -> None:
-    panel = Panel("return", [Line("training", list(enumerate(values)))], top)
+    panel = Panel("return", [PanelLine("training", list(enumerate(values)))], top)
     (axes,) = line_panels("name", "title", [panel], "steps").figure.axes
     low, high = axes.get_ylim()
     room = 0.06 * (limits[1] - limits[0])
@@ -112,7 +114,7 @@ def test_the_vertical_axis_holds_all_values(values: list[float], top: float | No
 
 
 def test_the_drawing_is_repeatable_and_its_identifiers_are_its_own() -> None:
-    panels = [Panel("a <b>", [Line("one", [(0.0, 1.0), (1.0, 2.0)])])]
+    panels = [Panel("a <b>", [PanelLine("one", [(0.0, 1.0), (1.0, 2.0)])])]
     first, again, other = (line_panels(name, "t & u", panels, "steps").svg for name in ("x", "x", "y"))
     assert first == again
     ids = [{element.get("id") for element in ElementTree.fromstring(svg).iter()} - {None} for svg in (first, other)]

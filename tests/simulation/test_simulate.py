@@ -223,6 +223,6 @@ def test_a_curve_is_drawn_between_its_ends() -> None:
     drawn = disagreement.picture(curve, "a <b>")
     (axes,) = drawn.figure.axes
     (line,) = axes.lines
-    assert np.array_equal(np.transpose(line.get_data()), [(point.rounds, point.disagreement) for point in curve])
+    assert np.array_equal(np.column_stack(line.get_data()), [(point.rounds, point.disagreement) for point in curve])
     assert axes.get_yscale() == "log"
     assert ">a &lt;b&gt;</text>" in drawn.svg and ">rounds of each agent</text>" in drawn.svg
