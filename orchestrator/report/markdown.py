@@ -1,4 +1,4 @@
-"""A report as Markdown (CommonMark with tables, as GitHub shows it)."""
+"""A report as Markdown (CommonMark with tables, as GitHub shows it); the HTML page is rendered from the same blocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.report.document import Block, Code, Document, Fold, Items, Listing, Paragraph, Plot, Strong, Table, Words, parts
+
+_SPECIAL = re.compile(r"[\\`*<>]|(?<![^\W_])_|_(?![^\W_])|&(?=[#A-Za-z])|\](?=[(\[:])")
+"""characters that mean something within a line; an underscore between letters or digits does not"""
+_BLOCK_START = re.compile(r"^(?:[-+#=]+(?=\s|$)|~{3,}|\d+(?=[.)](?:\s|$)))")
+"""what begins a list, a heading, a rule or a listing where a line begins with it"""
 
 
 def to_markdown(document: Document, figures: str = "figures") -> str:
@@ -19,11 +24,12 @@ def to_markdown(document: Document, figures: str = "figures") -> str:
 def _blocks(blocks: Sequence[Block], figures: str) -> list[str]:
     lines: list[str] = []
     for block in blocks:
-        lines += [*_block(block, figures), ""]
+        lines += [*block_lines(block, figures), ""]
     return lines
 
 
-def _block(block: Block, figures: str) -> list[str]:
+def block_lines(block: Block, figures: str = "figures") -> list[str]:
+    """The lines of one block."""
     match block:
         case Paragraph(words, "lead"):
             return [f"*{_line(words)}*"]
@@ -55,7 +61,9 @@ def _table(table: Table) -> list[str]:
 
 
 def _line(words: Words) -> str:
-    return "".join(_part(part) for part in parts(words))
+    line = re.sub(r"\s+", " ", "".join(map(_part, parts(words)))).strip()
+    # A backslash before a digit would stay: the one after a number is before its full stop or bracket.
+    return _BLOCK_START.sub(lambda start: f"{start[0]}\\" if start[0].isdigit() else f"\\{start[0]}", line)
 
 
 def _part(part: str | Code | Strong) -> str:
@@ -70,5 +78,5 @@ def _part(part: str | Code | Strong) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words in which nothing has a meaning."""
-    return re.sub(r"([\\`*<>])", r"\\\1", text)
+    """Text in which no character has a meaning of its own."""
+    return _SPECIAL.sub(r"\\\g<0>", text)
