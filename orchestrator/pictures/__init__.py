@@ -2,7 +2,7 @@
 
 | file | what |
 |---|---|
-| `graph` | a communication graph, as SVG |
+| `graph` | a communication graph |
 | `graph_text` | a small one, in characters |
 | `dry_run` | beside it, what a configuration would start |
 | `formats` | a configuration's graph in all forms that `orchestrate show` knows |
