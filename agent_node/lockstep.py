@@ -53,11 +53,6 @@ class Lockstep:
 
     # --- who takes part -------------------------------------------------------------------------------------------------------------
 
-    @property
-    def partners(self) -> Collection[str]:
-        """Who takes part now."""
-        return self._since.keys()
-
     def came(self, partner: str, tick: int) -> None:
         """A partner takes part: its first tick is `tick`. What it may have said in an earlier life counts for nothing."""
         self._since[partner] = tick

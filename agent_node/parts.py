@@ -27,8 +27,6 @@ from protocols.messages import Layout
 from protocols.registry import create
 from protocols.seeds import Stream, generator, integer
 
-RELABELLED_WITHOUT_TRACE = ("own_individual",)
-
 
 @dataclass
 class Parts:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import get_args
 
 from protocols import messages as m
-from protocols.messages import AnyMessage, Channel, Message, Role
+from protocols.messages import Channel, Message, Role
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,3 @@ def takes(receiver: Role, channel: Channel) -> Mapping[type[Message], frozenset[
             for kind in way.types:
                 taken[kind] = taken.get(kind, frozenset()) | way.senders
     return taken
-
-
-def without_way() -> set[str]:
-    """Names of messages that nobody may send."""
-    known = {kind for way in WAYS for kind in way.types}
-    return {kind.__name__ for kind in get_args(AnyMessage)} - {kind.__name__ for kind in known}

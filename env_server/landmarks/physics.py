@@ -8,7 +8,6 @@ times `restitution`; there is no friction. This is the published arena (Nisioti 
 
 from __future__ import annotations
 
-from functools import cached_property
 from itertools import combinations
 from math import hypot
 
@@ -171,8 +170,3 @@ class Bodies:
             observation[..., -2] = (vx * cos + vy * sin) / TOP_SPEED
             observation[..., -1] = (vy * cos - vx * sin) / TOP_SPEED
         return observation, touched
-
-    @cached_property
-    def rectangles(self) -> Floats:
-        """`[L, 4]`: left, bottom, right, top of every landmark."""
-        return np.concatenate([self._low, self._high], axis=1)

@@ -46,13 +46,13 @@ def kubernetes(
     ] = "10Gi",
     storage_class: Annotated[str | None, typer.Option("--storage-class", help="By default the cluster's own.")] = None,
     minor: Annotated[
-        str | None, typer.Option("--kubernetes", metavar="MINOR", help="Check for this version too, 1.31 for example.")
+        str | None, typer.Option("--kubernetes", metavar="MINOR", help="Version of the cluster, 1.31 for example; too old: refused.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote.")] = False,
 ) -> None:
     """Write plain manifests: a Job for the run server, an Indexed Job of host pods, and what they need. Nothing is applied.
 
-    They are checked without a cluster, against the schemas of three Kubernetes versions.
+    Names and sizes are checked before anything is written. The manifests need Kubernetes 1.29 or later.
     """
     import secrets
     import shlex
@@ -63,14 +63,7 @@ def kubernetes(
     from orchestrator.export.pods import host_name, pods_for
 
     settings = options(context)
-    minors: tuple[str, ...] = check.MINORS
-    if minor is not None:
-        try:
-            if check.version(minor) < check.version(check.OLDEST):
-                raise UsageError(f"--kubernetes {minor}: these manifests need {check.OLDEST} or later")
-        except ValueError as error:
-            raise UsageError(f"--kubernetes: {error}") from None
-        minors = (*minors, minor) if minor not in minors else minors
+    notes = check.check_minor(minor) if minor is not None else []
     # The cluster's machines count, not this one.
     names = tuple(host_name(number) for number in range(hosts))
     machine = configuration.Machine(cores=2.0**40, memory=2**80, hosts=names or None)
@@ -81,22 +74,22 @@ def kubernetes(
     if _NAME.fullmatch(run) is None or len(run) > _LONGEST:
         raise UsageError(f'--name: "{run}" is no name for a service: small letters, digits and "-", a letter first, at most {_LONGEST}')
     target = Target(run, image, namespace, None if storage == "none" else storage, storage_class, secrets.token_hex(32))
+    check.check_target(target)
     pods = pods_for(loaded.configuration, hosts)
     words = ["orchestrate", "export", "kubernetes", str(config), *(overrides or []), "--image", image, "--namespace", namespace]
     words += ["--name", run, "--hosts", str(hosts), "--storage", storage]
     words += ["--storage-class", storage_class] if storage_class is not None else []
-    notes = commands.notes(hosts)
-    found = files.texts(manifests(loaded.configuration, pods, target), target, notes, shlex.join(words), minors)
-    files.checked(found, minors)
+    notes += commands.notes(hosts)
+    found = files.texts(manifests(loaded.configuration, pods, target), target, notes, shlex.join(words))
     written = files.write(output or Path(f"{run}-kubernetes"), found, force)
     if settings.json:
-        print_json({"ok": True, "files": [str(path) for path in written], "kubernetes": minors, "notes": notes, "nodes": pods.nodes})
+        print_json({"ok": True, "files": [str(path) for path in written], "kubernetes": check.MINORS, "notes": notes, "nodes": pods.nodes})
         return
     for note in notes:
         print_error(f"note: {note}")
     if settings.verbosity >= 0:
         pods_text = f"{hosts} host pod{'s' if hosts > 1 else ''} and the run server's" if hosts else "one pod"
-        print_text(f"{run}: {pods_text}, checked offline for Kubernetes {', '.join(minors)}")
+        print_text(f"{run}: {pods_text}, for Kubernetes {check.MINORS[0]} or later")
         print_text("\n".join(f"  {path}" for path in written))
         print_text(f"start: kubectl apply -f {shlex.quote(str(written[0].parent))}")
 

@@ -1,4 +1,4 @@
-"""Manifests as YAML files: each begins with what it is and how it is used, and is read back and checked before any of them is written."""
+"""Manifests as YAML files: each begins with what it is and how it is used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from orchestrator.export.check import check
+from orchestrator.export.check import MINORS
 from orchestrator.export.manifests import Manifest, Target
-from protocols.errors import ConfigurationError, ResourceError, UsageError
+from protocols.errors import ResourceError, UsageError
 
 _WIDTH = 130
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9/._-]*")
@@ -36,18 +36,16 @@ _HEADS = {
 }
 
 
-def texts(
-    found: Mapping[str, Sequence[Manifest]], target: Target, notes: Sequence[str], command: str, minors: Sequence[str]
-) -> dict[str, str]:
+def texts(found: Mapping[str, Sequence[Manifest]], target: Target, notes: Sequence[str], command: str) -> dict[str, str]:
     """File name to content, numbered in the order of application."""
     result = {}
     for number, (name, objects) in enumerate(found.items()):
         documents = "---\n".join(dumped(manifest) for manifest in objects)
-        result[f"{number}-{name}.yaml"] = f"{_head(name, target, notes, command, minors)}\n{documents}"
+        result[f"{number}-{name}.yaml"] = f"{_head(name, target, notes, command)}\n{documents}"
     return result
 
 
-def _head(name: str, target: Target, notes: Sequence[str], command: str, minors: Sequence[str]) -> str:
+def _head(name: str, target: Target, notes: Sequence[str], command: str) -> str:
     label = f"-n {target.namespace} -l app.kubernetes.io/instance={target.name}"
     lines = [
         f"{target.name} on Kubernetes: {name}. Made by:",
@@ -60,7 +58,7 @@ def _head(name: str, target: Target, notes: Sequence[str], command: str, minors:
         f"stop:   kubectl delete job {label}",
         f"remove: kubectl delete job,service,configmap,secret,persistentvolumeclaim {label}    (results too)",
         "",
-        f"Checked offline against the schemas of Kubernetes {', '.join(minors)}; never applied to a cluster.",
+        f"For Kubernetes {MINORS[0]} or later; tested with the schemas of {MINORS[0]} to {MINORS[-1]}, never applied to a cluster.",
     ]
     return "\n".join(f"# {line}".rstrip() for line in lines)
 
@@ -87,23 +85,6 @@ def _quoted(value: Any) -> Any:
         if _PLAIN.fullmatch(value) is None or value.lower() in _NOT_TEXT:
             return DoubleQuotedScalarString(value)
     return value
-
-
-def objects_of(files: Mapping[str, str]) -> list[Any]:
-    """All objects of some files, read as kubectl reads them: YAML 1.1."""
-    found = []
-    for text in files.values():
-        reader = YAML(typ="safe", pure=True)
-        reader.version = (1, 1)
-        found += [document for document in reader.load_all(text) if document is not None]
-    return found
-
-
-def checked(files: Mapping[str, str], minors: Sequence[str]) -> None:
-    """`ConfigurationError` with all faults of what the files say."""
-    if faults := check(objects_of(files), minors):
-        lines = "\n".join(f"  {fault}" for fault in faults)
-        raise ConfigurationError(f"Kubernetes {', '.join(minors)} would not take these manifests, and none was written:\n{lines}")
 
 
 def write(directory: Path, files: Mapping[str, str], force: bool) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.config import Configuration
 from orchestrator.configuration.checks import agent_settings
@@ -12,7 +12,7 @@ from orchestrator.launch.placement import node_requests
 from orchestrator.launch.settings import host_count
 from orchestrator.pictures.graph_text import text_picture
 from protocols.settings import Every, format_duration, format_size
-from protocols.topology import build, contraction, metropolis_weights
+from protocols.topology import build
 from protocols.topology.graph import Graph, make_graph
 from protocols.topology.rates import rates
 
@@ -28,15 +28,6 @@ def topology_graph(configuration: Configuration) -> nx.Graph:
 def communication(configuration: Configuration) -> Graph:
     """The communication graph, with its directions and rounds."""
     return make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)
-
-
-def topology_facts(graph: nx.Graph) -> dict[str, Any]:
-    """Numbers of nodes and edges, whether the graph is connected, and 1 - rho of its Metropolis-Hastings weights (0 if it is not)."""
-    import networkx as nx
-
-    connected = bool(nx.is_connected(graph))
-    gap = 1.0 - contraction(metropolis_weights(graph)) if connected else 0.0
-    return {"nodes": graph.number_of_nodes(), "edges": graph.number_of_edges(), "connected": connected, "spectral_gap": max(0.0, gap)}
 
 
 def dry_run_text(configuration: Configuration, width: int = 140) -> str:

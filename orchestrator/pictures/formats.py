@@ -1,13 +1,12 @@
-"""The communication graph of a configuration as text, SVG and JSON, and for other programs."""
+"""The communication graph of a configuration as SVG and JSON, and for other programs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from orchestrator.config import Configuration
 from orchestrator.launch.placement import node_requests
-from orchestrator.pictures.dry_run import communication, dry_run_text
+from orchestrator.pictures.dry_run import communication
 from orchestrator.pictures.graph import picture
 from protocols.topology.rates import rates
 
@@ -58,18 +57,3 @@ def to_svg(configuration: Configuration) -> str:
     graph, topology = communication(configuration), configuration.network.topology
     title = f"{configuration.name}: {topology.kind} of {len(graph.agents)}, spectral gap {rates(graph).gap:.3f}"
     return picture(graph, topology, title).svg
-
-
-def to_text(configuration: Configuration) -> str:
-    """The dry run's picture and facts."""
-    return dry_run_text(configuration) + "\n"
-
-
-FORMATS: dict[str, Callable[[Configuration], str]] = {
-    "text": to_text,
-    "svg": to_svg,
-    "dot": to_dot,
-    "mermaid": to_mermaid,
-    "json": to_json,
-}
-"""what `show CONFIG --format` offers"""

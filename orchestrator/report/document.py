@@ -37,11 +37,6 @@ def parts(words: Words) -> tuple[str | Code | Strong, ...]:
     return words if isinstance(words, tuple) else (words,)
 
 
-def bare(words: Words) -> str:
-    """A line without any form."""
-    return "".join(part if isinstance(part, str) else part.text for part in parts(words))
-
-
 @dataclass(frozen=True)
 class Paragraph:
     """Some sentences."""

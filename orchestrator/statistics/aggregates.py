@@ -49,18 +49,3 @@ def within_tasks(aggregate: Aggregate) -> Aggregate:
         return np.asarray(sum(aggregate([values]) for values in tasks) / len(tasks))
 
     return averaged
-
-
-def median_of_tasks(tasks: Sequence[Floats]) -> Floats:
-    """Median over tasks of the mean over each task's runs, the "median" of many papers. With one task it is that task's mean."""
-    return np.asarray(np.median(np.stack([values.mean(axis=-1) for values in tasks], axis=-1), axis=-1))
-
-
-def optimality_gap(target: float = 1.0) -> Aggregate:
-    """How far runs stay below a target score: mean over tasks and runs of target - min(x, target). What exceeds it doesn't make up for what
-    doesn't reach it; smaller is better (Agarwal et al. 2021, section 4.3)."""
-
-    def gap(tasks: Sequence[Floats]) -> Floats:
-        return target - mean([np.minimum(values, target) for values in tasks])
-
-    return gap

@@ -137,8 +137,6 @@ ATTACKS: Mapping[str, Attack] = {
     for attack in (sign_flip, scale, noise, constant, alie, ipm, dissensus, two_faced, nan, inf, stale_replay, wrong_shape, garbage)
 }
 """by the names that fault schedules use"""
-PLAUSIBLE = ("sign_flip", "scale", "noise", "constant", "alie", "ipm", "dissensus", "two_faced")
-"""attacks with finite vectors of the right shape"""
 
 
 def lie(attack: str, situation: Situation) -> NDArray[np.float32]:

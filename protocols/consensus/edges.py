@@ -265,11 +265,3 @@ class Edge:
         if out.pending:
             out.total = out.pending[-1].total
         return edge
-
-
-def in_flight(outgoing: Outgoing, incoming: Incoming) -> tuple[Array | float, float]:
-    """S^y - R^y (0.0 for nothing) and S^w - R^w between the two ends of an edge: what one has given and the other has not taken."""
-    total: Array | float = 0.0 if outgoing.total is None else outgoing.total.astype(np.float64)
-    if outgoing.base != incoming.base:  # the other has taken all up to the base, and doesn't know that the sum began anew
-        return total, outgoing.weight
-    return total - (0.0 if incoming.total is None else incoming.total), outgoing.weight - incoming.weight

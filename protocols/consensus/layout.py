@@ -42,16 +42,6 @@ class VectorLayout:
         """SHA-256 over names, shapes and order (JSON), in hexadecimal."""
         return sha256(json.dumps(self.groups, separators=(",", ":")).encode()).hexdigest()
 
-    def span(self, group: str) -> slice:
-        """Where a group lies in the vector; `KeyError` when there is none of that name."""
-        start = 0
-        for name, shapes in self.groups:
-            size = sum(map(prod, shapes))
-            if name == group:
-                return slice(start, start + size)
-            start += size
-        raise KeyError(group)
-
     def pack(self, groups: Mapping[str, Sequence[Array]]) -> Vector:
         """The arrays as one new vector `[d]` float32. `ValueError` if they have another layout."""
         given = VectorLayout.of(groups)

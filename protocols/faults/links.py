@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from protocols.faults.draws import Draws
 from protocols.faults.effects import Effects, Making, Queue
@@ -23,8 +23,6 @@ from protocols.faults.moments import Reached
 from protocols.faults.schedule import LINK_KINDS, Event, Schedule
 from protocols.faults.settings import LinkEffects
 from protocols.faults.timeline import Change, Timeline
-
-Damage = Literal["payload", "header", "truncate"]
 
 
 class Fate(NamedTuple):

@@ -6,7 +6,7 @@ with one seed are equal in every number.
 """
 
 from protocols.simulation.calendar import Calendar
-from protocols.simulation.links import DrawnLinks, Fated, LinkModel, Perfect
+from protocols.simulation.links import Fated, LinkModel, Perfect
 from protocols.simulation.network import Network, Node, Route, Script
 
-__all__ = ["Calendar", "DrawnLinks", "Fated", "LinkModel", "Network", "Node", "Perfect", "Route", "Script"]
+__all__ = ["Calendar", "Fated", "LinkModel", "Network", "Node", "Perfect", "Route", "Script"]

@@ -46,11 +46,6 @@ class Links:
         """Number of receivers, `[n]`."""
         return np.diff(self._out[0])
 
-    @property
-    def in_degrees(self) -> NDArray[np.int64]:
-        """Number of senders, `[n]`."""
-        return np.diff(self._in[0])
-
 
 class Graph:
     """Agents and who sends to whom, by round. Rounds count from 0."""

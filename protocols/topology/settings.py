@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -23,10 +23,6 @@ class TopologySettings(Settings):
     """
 
     kind: str = "ring"
-
-    def unknown_nodes(self, agents: Sequence[str]) -> list[str]:
-        """Nodes that the settings name and no agent is named after, sorted."""
-        return []
 
 
 class RingSettings(TopologySettings):
@@ -130,10 +126,6 @@ class EdgesSettings(TopologySettings):
     """pairs of agents"""
     directed: bool = False
     """whether [a, b] lets only a send to b"""
-
-    def unknown_nodes(self, agents: Sequence[str]) -> list[str]:
-        """Nodes in `edges` that no agent is named after, sorted."""
-        return sorted({node for edge in self.edges for node in edge} - set(agents))
 
 
 def _static(kind: str, settings: type[TopologySettings], implementation: str) -> None:

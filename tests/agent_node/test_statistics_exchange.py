@@ -15,9 +15,10 @@ from protocols.codec import decode, encode
 from protocols.consensus.averager import FixedSurroundings
 from protocols.consensus.ledger import Ledger
 from protocols.messages import Message, RosterEntry
-from protocols.simulation import DrawnLinks, Network, Script
+from protocols.simulation import Network, Script
 from protocols.simulation.network import Take
 from protocols.transport import Identity, Transport
+from tests.simulation.drawn_links import DrawnLinks
 
 SIZE = 6
 

@@ -147,7 +147,8 @@ def test_bodies_stay_apart_and_touch_one_landmark_at_most(options: dict[str, obj
         bodies.place(copy, generator)
     assert not bodies.look()[1].any(), "nobody starts on a landmark"
     geometry, touches = settings.geometry, 0
-    low, high = bodies.rectangles[:, :2], bodies.rectangles[:, 2:]
+    low = np.array([(landmark.left, landmark.bottom) for landmark in geometry.landmarks])
+    high = np.array([(landmark.right, landmark.top) for landmark in geometry.landmarks])
     actions = np.zeros((32, settings.members, 2), int)
     for step in range(300):
         if step % 6 == 0:

@@ -32,7 +32,7 @@ def test_hosts_become_an_indexed_job(orchestrate: Orchestrate, tmp_path: Path) -
         "export", "kubernetes", str(CONFIG), "agents.count=7", "--image", IMAGE, "--hosts", "4", "--namespace", "lab", "-o", "out"
     )
     assert done.returncode == 0, done.stderr
-    assert "4 host pods and the run server's, checked offline for Kubernetes 1.35, 1.36, 1.37" in done.stdout
+    assert "4 host pods and the run server's, for Kubernetes 1.29 or later" in done.stdout
     assert "can't lead hosts in other pods yet" in done.stderr
     found = objects(tmp_path / "out")
     assert {one["metadata"]["namespace"] for one in found.values()} == {"lab"}
@@ -155,9 +155,9 @@ def test_the_hosts_command_starts_a_host_with_its_invitation(orchestrate: Orches
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--image", "two words"], 3, "image"),
-        (["--image", IMAGE, "--namespace", "My Lab"], 3, "metadata.namespace"),
-        (["--image", IMAGE, "--storage", "10 GB"], 3, "spec.resources.requests.storage"),
+        (["--image", "two words"], 3, "--image"),
+        (["--image", IMAGE, "--namespace", "My Lab"], 3, "--namespace"),
+        (["--image", IMAGE, "--storage", "10 GB"], 3, "--storage"),
         (["--image", IMAGE, "--name", "4ever"], 2, "a letter first"),
         (["--image", IMAGE, "--kubernetes", "1.28"], 2, "need 1.29 or later"),
         (["--image", IMAGE, "--kubernetes", "new"], 2, "no minor version"),
@@ -183,11 +183,11 @@ def test_nothing_is_overwritten_unasked(orchestrate: Orchestrate, tmp_path: Path
     assert refused.returncode == 2 and "--force" in refused.stderr
     assert {file.name: file.read_text() for file in (tmp_path / "out").iterdir()} == before
     (tmp_path / "out" / "mine.yaml").write_text("kept: true\n")
-    assert orchestrate(*first, "--force", "--kubernetes", "1.30").returncode == 0
+    assert orchestrate(*first, "--force", "--kubernetes", "1.100").returncode == 0
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "0-config.yaml",
         "1-storage.yaml",
         "2-run-server.yaml",
         "mine.yaml",
     ]
-    assert "1.37, 1.30; never applied" in (tmp_path / "out" / "0-config.yaml").read_text()
+    assert "NOTE: Kubernetes 1.100 is newer" in (tmp_path / "out" / "0-config.yaml").read_text()

@@ -1,66 +1,77 @@
-"""The same manifests against the published schemas of Kubernetes, where `kubernetes-validate`, which carries them, is installed (it is no
-dependency); and our own strict models against them, field by field."""
+"""Exported manifests of shipped configurations against the published schemas of Kubernetes, which `kubernetes-validate` carries."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from importlib.resources import files as resources
+import copy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+import kubernetes_validate
 import pytest
-from pydantic import BaseModel
 
 from orchestrator import configuration
-from orchestrator.export.check import MINORS, OLDEST
+from orchestrator.export.check import MINORS
 from orchestrator.export.manifests import Target, manifests
 from orchestrator.export.pods import pods_for
-from orchestrator.export.schema import KINDS
 
-kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="the published schemas come with the package kubernetes-validate")
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "4agents_ring.yaml"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SHIPPED = (
+    "4agents_ring.yaml",
+    "faults_4agents_ring.yaml",
+    "logical_4agents_ring.yaml",
+    "amigo/default.yaml",
+    "dec_imsap/published.yaml",
+    "environments/cartpole.yaml",
+    "odmar/far.yaml",
+)
 
 
-@pytest.mark.parametrize("minor", [OLDEST, *MINORS])
+def exported(config: str, hosts: int, *overrides: str, **target: Any) -> list[dict[str, Any]]:
+    machine = configuration.Machine(64.0, 2**40)
+    settings = configuration.load(CONFIGS / config, overrides, {}, machine=machine).configuration
+    to = Target("night", "registry.example/murmuration:1", "learning", token="0" * 64, **target)
+    return [manifest for group in manifests(settings, pods_for(settings, hosts), to).values() for manifest in group]
+
+
 @pytest.mark.parametrize("hosts", [0, 3])
-def test_manifests(minor: str, hosts: int) -> None:
-    loaded = configuration.load(CONFIG, ["launch.placement.policy=spread"], {}, machine=configuration.Machine(64.0, 2**40))
-    target = Target("night", "registry.example/murmuration:1", "learning", token="0" * 64, storage_class="fast")
-    for group in manifests(loaded.configuration, pods_for(loaded.configuration, hosts), target).values():
-        for manifest in group:
-            assert kubernetes_validate.validate(manifest, f"{minor}.0", strict=True) == minor
+@pytest.mark.parametrize("config", SHIPPED)
+def test_manifests_of_shipped_configurations_are_valid(config: str, hosts: int) -> None:
+    objects = exported(config, hosts, "launch.placement.policy=spread", storage_class="fast")
+    kinds = {"ConfigMap", "PersistentVolumeClaim", "Job"} | ({"Secret", "Service"} if hosts else set())
+    assert {manifest["kind"] for manifest in objects} == kinds
+    for manifest in objects:
+        assert kubernetes_validate.validate(manifest, MINORS[-1], strict=True) == MINORS[-1]
 
 
-def fields(model: type[BaseModel], schema: dict[str, Any], whole: dict[str, Any], path: str = "") -> Iterator[tuple[str, bool]]:
-    """Every field of our models, and whether the published schema has it."""
-    while "$ref" in schema:
-        schema = whole[schema["$ref"].rpartition("/")[2]]
-    for name, field in model.model_fields.items():
-        key = field.alias or name
-        # Where users choose keys, as those of resources, every key is known.
-        inner = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or None
-        yield f"{path}.{key}", inner is not None
-        if inner is not None:
-            for part in models(field.annotation):
-                yield from fields(part, inner.get("items", inner), whole, f"{path}.{key}")
+@pytest.mark.parametrize("minor", MINORS)
+def test_manifests_are_valid_in_every_supported_version(minor: str) -> None:
+    objects = exported("4agents_ring.yaml", 3, "launch.placement.policy=spread", storage_class="fast")
+    objects += exported("4agents_ring.yaml", 0, "launch.resources.agent.gpus=1", storage=None)
+    for manifest in objects:
+        assert kubernetes_validate.validate(manifest, minor, strict=True) == minor
 
 
-def models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from models(inner)
-
-
-@pytest.mark.parametrize("minor", [OLDEST, *MINORS])
-def test_our_models_have_no_key_that_kubernetes_does_not_have(minor: str) -> None:
-    folder = resources("kubernetes_validate").joinpath("kubernetes-json-schema", f"v{minor}.0-local-strict")
-    whole = json.loads(folder.joinpath("_definitions.json").read_text())["$defs"]
-    prefix = {"Job": "io.k8s.api.batch.v1"}
-    count = 0
-    for kind, model in KINDS.items():
-        for place, known in fields(model, whole[f"{prefix.get(kind, 'io.k8s.api.core.v1')}.{kind}"], whole, kind):
-            assert known, f"{place} is unknown to Kubernetes {minor}"
-            count += 1
-    assert count > 100
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "text"),
+    [
+        ("Job", "spec.paralelism", 3, "paralelism"),
+        ("Job", "spec.completions", "3", "'3' is not of type 'integer'"),
+        ("Job", "spec.template", None, "'template' is a required property"),
+        ("Job", "spec.template.spec.containers.0.name", None, "'name' is a required property"),
+        ("Service", "spec.ports.0.port", [7400], "is not of type 'integer'"),
+        ("PersistentVolumeClaim", "spec.accessMode", "ReadWriteMany", "accessMode"),
+    ],
+)
+def test_a_broken_manifest_is_refused(kind: str, path: str, value: Any, text: str) -> None:
+    broken = copy.deepcopy(next(one for one in exported("4agents_ring.yaml", 3) if one["kind"] == kind))
+    *keys, last = path.split(".")
+    inner: Any = broken
+    for key in keys:
+        inner = inner[int(key)] if key.isdecimal() else inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    with pytest.raises(kubernetes_validate.ValidationError) as error:
+        kubernetes_validate.validate(broken, MINORS[-1], strict=True)
+    assert text in error.value.message

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from orchestrator.config import Configuration
-from orchestrator.pictures.dry_run import dry_run_text, topology_facts
-from orchestrator.pictures.formats import FORMATS
+from orchestrator.pictures import formats
+from orchestrator.pictures.dry_run import dry_run_text
 from orchestrator.pictures.graph import picture
 from orchestrator.pictures.graph_text import adjacency_list, text_picture
 from protocols.topology import TopologySettings, build
@@ -100,14 +100,6 @@ def test_what_cannot_be_drawn_is_listed() -> None:
     assert len(text_picture(graph("complete", 200))) == 25
 
 
-def test_facts() -> None:
-    facts = topology_facts(graph("ring", 4))
-    assert (facts["nodes"], facts["edges"], facts["connected"]) == (4, 4, True)
-    assert facts["spectral_gap"] == pytest.approx(2 / 3)  # eigenvalues of W = circulant(1/3, 1/3, 0, 1/3) are 1, 1/3, -1/3, 1/3
-    assert topology_facts(graph("complete", 5))["spectral_gap"] == pytest.approx(1.0)
-    assert topology_facts(nx.empty_graph(["a", "b"])) == {"nodes": 2, "edges": 0, "connected": False, "spectral_gap": 0.0}
-
-
 def test_the_dry_run() -> None:
     text = dry_run_text(
         configuration(
@@ -149,15 +141,14 @@ def test_formats(kind: str) -> None:
     own = {"edges": [["agent-0", f"agent-{i}"] for i in range(1, 6)]} if kind == "edges" else {}
     made = configuration(kind, 6, topology=own)
     wanted = {frozenset(edge) for edge in build(made.network.topology, made.agent_names()).edges}
-    content = json.loads(FORMATS["json"](made))
+    content = json.loads(formats.to_json(made))
     assert {frozenset(edge) for edge in content["edges"]} == wanted
     assert [node["node"] for node in content["placement"]] == ["env-0", *content["nodes"]]
-    assert {frozenset(pair) for pair in re.findall(r'"(agent-\d)" -- "(agent-\d)"', FORMATS["dot"](made))} == wanted
-    assert {frozenset((f"agent-{a}", f"agent-{b}")) for a, b in re.findall(r"n(\d) --- n(\d)", FORMATS["mermaid"](made))} == wanted
-    svg = ET.fromstring(FORMATS["svg"](made))
+    assert {frozenset(pair) for pair in re.findall(r'"(agent-\d)" -- "(agent-\d)"', formats.to_dot(made))} == wanted
+    assert {frozenset((f"agent-{a}", f"agent-{b}")) for a, b in re.findall(r"n(\d) --- n(\d)", formats.to_mermaid(made))} == wanted
+    svg = ET.fromstring(formats.to_svg(made))
     words = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert set(words) >= {*made.agent_names()} and any(f"{kind} of 6, spectral gap" in str(word) for word in words)
-    assert FORMATS["text"](made).endswith("\n")
 
 
 @pytest.mark.parametrize("kind", ["ring", "complete", "star", "path", "grid", "torus", "tree", "exponential"])

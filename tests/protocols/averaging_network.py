@@ -11,11 +11,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from protocols.consensus import Averaged, Averager, FixedSurroundings, PushSum
-from protocols.consensus.edges import Edge, in_flight
+from protocols.consensus.edges import Edge, Incoming, Outgoing
 
 LAYOUT = "layout"
+
+
+def in_flight(outgoing: Outgoing, incoming: Incoming) -> tuple[NDArray[Any] | float, float]:
+    """S^y - R^y (0.0 for nothing) and S^w - R^w between the two ends of an edge: what one has given and the other has not taken."""
+    total: NDArray[Any] | float = 0.0 if outgoing.total is None else outgoing.total.astype(np.float64)
+    if outgoing.base != incoming.base:  # the other has taken all up to the base, and doesn't know that the sum began anew
+        return total, outgoing.weight
+    return total - (0.0 if incoming.total is None else incoming.total), outgoing.weight - incoming.weight
 
 
 def ring(n: int) -> dict[str, FixedSurroundings]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from protocols.consensus import FixedSurroundings, RobustAveraging, SynchronousAveraging
-from protocols.consensus.attacks import ATTACKS, PLAUSIBLE, Situation, draws, lie
+from protocols.consensus.attacks import ATTACKS, Situation, draws, lie
 from protocols.consensus.robust import LONGEST, RULES, least
 from protocols.consensus.synchronous import Vector
 from protocols.conversation import Send
@@ -23,6 +23,8 @@ from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"
 RULE = pytest.mark.parametrize("rule", RULES)
+PLAUSIBLE = ("sign_flip", "scale", "noise", "constant", "alie", "ipm", "dissensus", "two_faced")
+"""attacks with finite vectors of the right shape"""
 WHOLE = st.integers(-50, 50).map(float)
 """whole numbers: sums and differences of them are exact, so that equal scores stay equal"""
 

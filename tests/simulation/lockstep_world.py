@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protocols.simulation import DrawnLinks, Network
-from protocols.simulation.lockstep import SERVER, AgentScript, Entry, Memory, ServerScript
+from protocols.simulation import Network
+
+from .drawn_links import DrawnLinks
+from .lockstep_scripts import SERVER, AgentScript, Entry, Memory, ServerScript
 
 FAULTY = 10.0
 """seconds of faults; the rest heals"""

@@ -11,11 +11,13 @@ import pytest
 from protocols.consensus.averager import Averager
 from protocols.consensus.pushsum import PushSum
 from protocols.consensus.synchronous import SynchronousAveraging
-from protocols.simulation import DrawnLinks, Network, Perfect
+from protocols.simulation import Network, Perfect
 from protocols.simulation.averaging import Population, names
 from protocols.topology import TopologySettings
 from protocols.topology.graph import Graph, make_graph
 from protocols.topology.settings import RandomRegularSettings
+
+from .drawn_links import DrawnLinks
 
 SIZE = 4
 

@@ -11,9 +11,11 @@ import pytest
 
 from protocols.consensus.averager import FixedSurroundings
 from protocols.consensus.pushsum import PushSum
-from protocols.simulation import DrawnLinks, Network
+from protocols.simulation import Network
 from protocols.simulation.episodes import Director, PeerScript
 from protocols.simulation.watch import Watch
+
+from .drawn_links import DrawnLinks
 
 FAULTY_EVENTS = 5000
 EPISODES_AFTER = 100

@@ -12,9 +12,9 @@ import pytest
 from protocols.conversation import Array, Send
 from protocols.messages import Act, Message, Observation
 from protocols.simulation import Network, Node
-from protocols.simulation.lockstep import SERVER, AgentScript, Entry, ServerScript, reward
 from protocols.stepping import StepClient, StepServer
 
+from .lockstep_scripts import SERVER, AgentScript, Entry, ServerScript, reward
 from .lockstep_world import World, catch
 
 BLOCK = 100

@@ -11,9 +11,11 @@ import pytest
 
 from protocols.conversation import Array, Send
 from protocols.messages import Average, Join, Message
-from protocols.simulation import Calendar, DrawnLinks, Network, Node, Perfect, Script
+from protocols.simulation import Calendar, Network, Node, Perfect, Script
 from protocols.simulation.links import Outcome
 from protocols.simulation.network import Take
+
+from .drawn_links import DrawnLinks
 
 
 class Echo(Script):

@@ -15,8 +15,6 @@ from orchestrator.statistics.aggregates import (
     interquartile_mean,
     mean,
     median,
-    median_of_tasks,
-    optimality_gap,
     within_tasks,
 )
 from orchestrator.statistics.bootstrap import distribution, estimate
@@ -26,7 +24,6 @@ AGGREGATES: dict[str, Aggregate] = {
     "interquartile mean": interquartile_mean,
     "mean": mean,
     "median": median,
-    "median of tasks": median_of_tasks,
 }
 scores = st.floats(-100, 100).map(lambda value: round(value, 3))
 groups = st.lists(st.lists(scores, min_size=1, max_size=9), min_size=1, max_size=4)
@@ -52,10 +49,8 @@ def test_other_aggregates() -> None:
     tasks = [np.array([0.0, 1.0, 5.0]), np.array([2.0, 4.0])]
     assert mean(tasks) == pytest.approx(2.5), "tasks count equally"
     assert median(tasks) == pytest.approx(2.0)
-    assert median_of_tasks([*tasks, np.array([9.0])]) == pytest.approx(3.0)
     far = [np.array([0.0, 1.0, 1.0, 9.0]), np.array([100.0])]
     assert within_tasks(interquartile_mean)(far) == pytest.approx(50.5), "the middle of each, and neither is trimmed away"
-    assert optimality_gap(2.0)(tasks) == pytest.approx(0.5), "what exceeds the target makes up for nothing"
 
 
 @given(groups, st.randoms(use_true_random=False))

@@ -38,8 +38,6 @@ def sample(values: np.ndarray[Any, np.dtype[np.float64]]) -> Sample:
     [
         (metrics.aggregate_iqm, aggregates.interquartile_mean),
         (metrics.aggregate_mean, aggregates.mean),
-        (metrics.aggregate_median, aggregates.median_of_tasks),
-        (metrics.aggregate_optimality_gap, aggregates.optimality_gap()),
     ],
 )
 def test_aggregates(theirs: Callable[[Any], float], ours: aggregates.Aggregate) -> None:

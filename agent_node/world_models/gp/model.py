@@ -22,8 +22,6 @@ from agent_node.world_models.gp.posterior import Posterior
 from agent_node.world_models.gp.statistics import Statistics
 from agent_node.world_models.gp.transitions import Transitions
 
-ID_BYTES = 32
-
 
 def build_basis(settings: GPSettings, transitions: Transitions, lengthscales: list[float], epoch: int) -> Basis:
     """The basis that settings and layout describe. `lengthscales`: of the inputs; for bases that depend on them, those of `epoch`."""
