@@ -65,7 +65,7 @@ def look(directory: Path, beyond: float) -> tuple[float, float, dict[str, float]
 
 def measure(config: str, seconds: float) -> tuple[float, float, dict[str, float]]:
     """Frames a second, frames per CPU second, and shares of the agent's time."""
-    overrides = ["clock=wall", "until={time: 10min}", "metrics.every=500ms", "evaluation.every=1000000", "evaluation.final=0"]
+    overrides = ["clock=wall", "until={time: 10min}", "metrics.every=500ms", "evaluation.every=1000000", "evaluation.final_episodes=0"]
     with running(config, overrides) as directory:
         start, first, before = look(directory, WARM)
         time.sleep(seconds)

@@ -27,7 +27,7 @@ def measure(clock: str, steps: int, changes: list[str]) -> float:
     """Environment steps per second of training."""
     with tempfile.TemporaryDirectory() as place:
         words = [sys.executable, "-m", "orchestrator", "--runs-dir", place, "up", str(CONFIG), "--plain", "--name", "speed"]
-        given = [f"clock={clock}", f"until.steps={steps}", "evaluation.episodes=0", "evaluation.final=0", *changes]
+        given = [f"clock={clock}", f"until.steps={steps}", "evaluation.episodes=0", "evaluation.final_episodes=0", *changes]
         subprocess.run([*words, *given], check=True, cwd=REPOSITORY, capture_output=True)
         summary = json.loads((Path(place) / "speed" / "summary.json").read_text())
     rate: float = summary["steps"] / summary["training_seconds"]

@@ -19,9 +19,9 @@ import numpy as np
 from measuring import machine, median, table
 from turns import Spent, in_turns, introduce, receive, running
 
-from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
-from protocols.consensus import Averager, FixedSurroundings, PushSum, SynchronousAveraging
-from protocols.launch import Carrier, ipc_works
+from orchestrator.launch.host.node_processes import ALLOCATOR, THREAD_VARIABLES
+from protocols.averaging import Averager, FixedNeighbourhood, PushSum, SynchronousAveraging
+from protocols.runtime.node_start import Carrier, ipc_works
 from protocols.transport import Identity, Transport
 
 NODES = 4
@@ -44,7 +44,7 @@ def node(index: int, size: int, carrier: Carrier, orders: Any, left: Any, right:
         names = [f"agent-{i}" for i in neighbours(index)]
         for i, name in zip(neighbours(index), names, strict=True):
             transport.connect("peer", name, endpoints[i])
-        place = FixedSurroundings(dict.fromkeys(names, WEIGHT))
+        place = FixedNeighbourhood(dict.fromkeys(names, WEIGHT))
         machines: dict[str, Averager] = {
             kind: PushSum(place, kind, size, DEADLINE, offers=kind.split()[1])
             if kind.startswith("pushsum")

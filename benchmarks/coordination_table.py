@@ -19,9 +19,9 @@ from typing import Literal, cast
 import numpy as np
 from measuring import machine, table
 
-from agent_node.goals.coordination_game import CoordinationGame
-from agent_node.settings import CoordinationGameSettings
-from protocols.goal_space import GoalSpace
+from agent_node.exchange.negotiation.coordination_game import CoordinationGame
+from agent_node.exchange.negotiation.settings import CoordinationGameSettings
+from protocols.spaces.goal_space import GoalSpace
 
 Rule = Literal["forgetting", "visited_cell", "inhibition"]
 RULES: dict[str, Rule] = {"A": "forgetting", "D": "visited_cell", "E": "inhibition"}

@@ -19,10 +19,10 @@ from averaging import DEADLINE, NODES, WEIGHT, average, neighbours
 from measuring import machine, median, table
 from turns import Spent, in_turns, introduce, running
 
-from orchestrator.launch.node_processes import ALLOCATOR, THREAD_VARIABLES
-from protocols.consensus import Averager, FixedSurroundings, SynchronousAveraging
-from protocols.keys import KeyPair
-from protocols.launch import Carrier, ipc_works
+from orchestrator.launch.host.node_processes import ALLOCATOR, THREAD_VARIABLES
+from protocols.averaging import Averager, FixedNeighbourhood, SynchronousAveraging
+from protocols.runtime.key_pairs import KeyPair
+from protocols.runtime.node_start import Carrier, ipc_works
 from protocols.transport import Identity, Transport, TransportOptions
 
 WAYS = ("open", "curve")
@@ -45,7 +45,7 @@ def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
             transports["curve"].guard.admit(key, name, "agent")
             for way in WAYS:
                 transports[way].connect("peer", name, endpoints[way], key)
-        place = FixedSurroundings(dict.fromkeys(names, WEIGHT))
+        place = FixedNeighbourhood(dict.fromkeys(names, WEIGHT))
         machines: dict[str, Averager] = {way: SynchronousAveraging(place, way, size, DEADLINE) for way in WAYS}
         x = np.random.default_rng(index).normal(size=size).astype(np.float32)
         while (order := orders.recv()) is not None:

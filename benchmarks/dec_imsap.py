@@ -27,7 +27,7 @@ EVALUATIONS = tuple(
 )  # fmt: skip
 COMPARED = "success.cooperative"
 PAIRS_ONLY = "environment.options.smallest=2"
-SIX = ("environment.options.landmarks=6", "evaluation.episodes=210", "evaluation.final=1050")
+SIX = ("environment.options.landmarks=6", "evaluation.episodes=210", "evaluation.final_episodes=1050")
 BOUNCING = ("environment.options.restitution=0.25", "environment.options.margin=2.5")
 PUBLISHED_RULE = "exchange.negotiation.update=forgetting"
 INDIVIDUAL_ONLY = "exchange.hindsight.strategies=[own_individual]"

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from agent_node.features import Features
-from agent_node.settings import GPSettings
-from agent_node.world_models.gp.model import GPModel
-from agent_node.world_models.gp.posterior import Posterior
-from agent_node.world_models.gp.statistics import Statistics
-from env_server.registry import create
+from agent_node.session.observation_features import Features
+from agent_node.world_models.gp.gp_model import GPModel
+from agent_node.world_models.gp.gp_posterior import Posterior
+from agent_node.world_models.gp.gp_statistics import Statistics
+from agent_node.world_models.gp.settings import GPSettings
+from env_server.environments.registry import create
 from env_server.settings import EnvironmentSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -69,7 +69,7 @@ def measured(directory: Path) -> dict[str, report.Curve]:
     after, before = found["statistics.disagreement"], found["statistics.disagreement_before"]
     first = min(after)
     curve = [(first - 1, before[first]), *sorted(after.items())]
-    return {"disagreement": curve, "nearest": [(first, found["statistics.disagreement_least"][first])]}
+    return {"disagreement": curve, "nearest": [(first, found["statistics.disagreement_min"][first])]}
 
 
 def predictions(directory: Path, kind: str) -> report.Curve:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.report.look import Picture, drawing, ticks
+from orchestrator.report.charts.chart_style import Picture, drawing, ticks
 from protocols.topology import topology_settings
-from protocols.topology.graph import Graph, make_graph
-from protocols.topology.rates import ACCURACY, mixing
+from protocols.topology.communication_graph import Graph, make_graph
+from protocols.topology.mixing_rates import ACCURACY, mixing
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "gp_consensus.md"
 FIGURES, PICTURE = DOCUMENT.with_suffix(".csv"), DOCUMENT.with_suffix(".svg")

@@ -31,7 +31,7 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from tests.engines.under_test import Ssh  # noqa: E402
-from tests.orchestrator.cluster import eventually  # noqa: E402
+from tests.orchestrator.run_server.cluster import eventually  # noqa: E402
 
 CUT = 10.0
 DELAY = 0.05
@@ -104,7 +104,7 @@ def where(run: Run, host: str) -> list[str]:
 
 def cut(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
     """A host cut off for ten seconds in the midst of averaging."""
-    averaging = {"every": "100ms", "rounds": 5000, "report": 1, "tolerance": 1e-300, "least": 500}
+    averaging = {"every": "100ms", "rounds": 5000, "report_every": 1, "tolerance": 1e-300, "min_transitions": 500}
     settings = {"clock": "wall", "seed": repeat, "until": {"time": "75s"}, "exchange": {"statistics": averaging}}
     with running(engine, directory, f"cut-{repeat}", "odmar/gp_consensus_demo.yaml", **settings) as run:
         away = where(run, "h2")
@@ -131,7 +131,7 @@ def cut(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
 
 def gone(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
     """A machine that dies."""
-    settings = {"seed": repeat, "until": {"time": "5min"}, "supervision": {"checkpoint": "5s"}}
+    settings = {"seed": repeat, "until": {"time": "5min"}, "supervision": {"checkpoint_interval": "5s"}}
     with running(engine, directory, f"gone-{repeat}", "4agents_ring.yaml", **settings) as run:
         moving = where(run, "h2")
         run.wait("they have checkpoints", lambda: all(updates(run, name) for name in moving), 90)

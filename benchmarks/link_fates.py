@@ -1,4 +1,4 @@
-"""Cost of the link model: nanoseconds of processor time per `Links.fate` and per `Links.progress`, best of five repetitions.
+"""Cost of the link model: nanoseconds of processor time per `FaultyLinks.link_outcome` and per `FaultyLinks.progress`, best of five repetitions.
 
 python benchmarks/link_fates.py
 """
@@ -9,8 +9,8 @@ import timeit
 from time import process_time
 from typing import Any
 
-from protocols.faults.links import Links
-from protocols.faults.schedule import compile_schedule
+from protocols.faults.link_effects.faulty_links import FaultyLinks
+from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultsSettings
 
 AGENTS = [f"agent-{i}" for i in range(8)]
@@ -34,9 +34,11 @@ def best(call: Any) -> float:
 def main() -> None:
     """Print the table."""
     for name, section in CASES.items():
-        links = Links(compile_schedule(FaultsSettings.model_validate(section), [], AGENTS), 1, "agent-0")
-        fate = links.fate
-        print(f"fate, {name:<28} {best(lambda fate=fate: fate('agent-1', 'peer', 'average', 7, 1000, 0.0)):8.0f} ns")
+        links = FaultyLinks(compile_schedule(FaultsSettings.model_validate(section), [], AGENTS), 1, "agent-0")
+        link_outcome = links.link_outcome
+        print(
+            f"fate, {name:<28} {best(lambda link_outcome=link_outcome: link_outcome('agent-1', 'peer', 'average', 7, 1000, 0.0)):8.0f} ns"
+        )
     progress = links.progress
     print(f"progress, nothing due {'':<18} {best(lambda: progress(1.0, 5, 3)):8.0f} ns")
 

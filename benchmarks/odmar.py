@@ -17,8 +17,8 @@ from study import REPOSITORY, Experiment, Method, Study
 from study_plot import Panel, draw
 from study_report import Curve, Key, Report
 
-from env_server.reward_collection.settings import RewardCollectionOptions
-from env_server.reward_collection.sites import gains, reward_map, starts
+from env_server.environments.reward_collection.reward_sites import gains, reward_map, starts
+from env_server.environments.reward_collection.settings import RewardCollectionOptions
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "odmar.md"
 EVALUATION = "eval.own.return"
@@ -52,7 +52,7 @@ def _against_baselines(steps: int, *, suffix: str = "") -> tuple[Method, ...]:
 
 
 ABLATIONS = (
-    Method("ODMAR, imagines from own states only", "greedy", 4000, ("agents.world_model.imaginary.anywhere=0",)),
+    Method("ODMAR, imagines from own states only", "greedy", 4000, ("agents.world_model.imagination.uniform_start_ratio=0",)),
     Method("ODMAR, positions without waves", "greedy", 4000, ("agents.frequencies=0",)),
 )
 """what its two additions to the published method are worth"""

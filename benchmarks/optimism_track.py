@@ -19,7 +19,7 @@ import torch
 from measuring import machine, table
 from track import COST, EPISODES, LINE, TEAM, best, explore, settings_of
 
-from agent_node.world_models.gp.model import GPModel
+from agent_node.world_models.gp.gp_model import GPModel
 
 KINDS = (
     ("greedy", 0.0, COST),

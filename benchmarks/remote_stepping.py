@@ -1,7 +1,7 @@
 """Remote environment stepping against the same environment in one process.
 
 Remote: the real environment server in a process of its own and four agents, each a process with a `Transport` and a `StepClient`, that
-answer every observation at once with constant actions. Bare: one process steps the environment of `env_server.registry` in a loop. Both
+answer every observation at once with constant actions. Bare: one process steps the environment of `env_server.environments.registry` in a loop. Both
 are measured in turns, so that whatever else the machine does meets both.
 """
 
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from measuring import cpu_seconds, machine, median, table
 
-from protocols.launch import RUN_SERVER, NodeStart
-from protocols.messages import Act, Command, Heartbeat, Hello, Join, Joined, Observation, Roster, RosterEntry, Welcome
-from protocols.stepping import StepClient
+from protocols.conversations.stepping.stepping import StepClient
+from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, Transport
+from protocols.wire.messages import Act, Command, Heartbeat, Hello, Join, Joined, Observation, Roster, RosterEntry, Welcome
 
 RUN = "benchmark"
 AGENTS = tuple(f"agent-{i}" for i in range(4))
@@ -35,7 +35,7 @@ def configuration(copies: int) -> dict[str, Any]:
     """What the environment server reads of a run's configuration."""
     return {
         "environment": {**ENVIRONMENT, "copies": copies},
-        "evaluation": {"every": 1_000_000_000, "episodes": 0, "final": 0, "aligned": False},
+        "evaluation": {"every": 1_000_000_000, "episodes": 0, "final_episodes": 0, "aligned": False},
         "agents": {"count": len(AGENTS)},
         "network": {"topology": {"kind": "complete"}},
         "metrics": {"every": "2s"},
@@ -48,7 +48,7 @@ def configuration(copies: int) -> dict[str, Any]:
 
 def serve(start: NodeStart) -> None:
     """The environment server's process."""
-    from env_server.main import main
+    from env_server.serving.server_main import main
 
     main(start)
 
@@ -90,7 +90,7 @@ def _random(name: str) -> np.random.Generator:
 
 def step_bare(copies: int, pipe: Any) -> None:
     """The comparison's process: for every number of seconds that it is told, (steps, wall seconds, CPU seconds)."""
-    from env_server import registry
+    from env_server.environments import registry
     from env_server.settings import EnvironmentSettings
 
     environment = registry.create(EnvironmentSettings.model_validate({**ENVIRONMENT, "copies": copies}), AGENTS)

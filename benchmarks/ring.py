@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from protocols.consensus.averager import FixedSurroundings
-from protocols.consensus.modes import create_averager
-from protocols.faults.deed import Deed
-from protocols.faults.executor import Executor, Hooks
-from protocols.faults.lies import Liar
-from protocols.faults.links import Links
-from protocols.faults.log import FaultLog
-from protocols.faults.pace import Pace, SkewedClock
-from protocols.faults.schedule import Schedule, compile_schedule
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_modes import create_averager
+from protocols.faults.link_effects.faulty_links import FaultyLinks
+from protocols.faults.node_faults.byzantine_sender import ByzantineSender
+from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
+from protocols.faults.node_faults.fault_log import FaultLog
+from protocols.faults.node_faults.node_fault import ScheduledFault
+from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
+from protocols.faults.schedule.fault_schedule import FaultSchedule, compile_schedule
 from protocols.faults.settings import FaultsSettings
 from protocols.transport import Identity, Transport
 
@@ -45,7 +45,7 @@ class Options:
     deadline: float = 2.0
     window: int = 4
     offers: str = "float64"
-    liars: int = 0
+    num_byzantine: int = 0
     period: float = 0.02
     """least time from one round to the next: the work that an agent does between them"""
 
@@ -175,7 +175,7 @@ class Agent:
         path.with_suffix(".new").replace(path)
         own = self.names.index(self.name)
         neighbours = {self.names[own - 1], self.names[(own + 1) % len(self.names)]}
-        weights = FixedSurroundings(dict.fromkeys(sorted(neighbours), 1 / 3))
+        weights = FixedNeighbourhood(dict.fromkeys(sorted(neighbours), 1 / 3))
         self.machine = create_averager(self.options, weights, "ring", SIZE, self.incarnation, self.incarnation > 1)
         self.peers: dict[str, int] = {}
         for name in neighbours:
@@ -183,11 +183,15 @@ class Agent:
         self.vector = np.random.default_rng(own).normal(size=SIZE)
         self.roster_seen = 0
         faults = FaultsSettings.model_validate(spec["faults"])
-        self.schedule: Schedule = compile_schedule(faults, [], self.names)
-        deeds = [Deed(e.id, e.deed, e.start, e.length) for e in self.schedule.events if e.deed is not None and self.name in e.targets]
+        self.schedule: FaultSchedule = compile_schedule(faults, [], self.names)
+        scheduled_faults = [
+            ScheduledFault(e.id, e.node_fault, e.start, e.length)
+            for e in self.schedule.events
+            if e.node_fault is not None and self.name in e.targets
+        ]
         log = FaultLog(self.directory / self.name, self.name, self.incarnation)
-        self.executor = Executor(log, deeds, Pace(), SkewedClock(), Hooks(), self.incarnation)
-        self.liar = Liar(self.name, faults.seed)
+        self.executor = FaultExecutor(log, scheduled_faults, ActivitySlowdown(), SkewedClock(), Hooks(), self.incarnation)
+        self.liar = ByzantineSender(self.name, faults.seed)
 
     def run(self) -> None:
         """Until killed; never longer than two minutes."""
@@ -220,8 +224,8 @@ class Agent:
     def slowness(self) -> float:
         """What stragglers make of the period."""
         factor = 1.0
-        for deed in self.executor.deeds_active:
-            factor *= getattr(deed.what, "factor", 1.0)
+        for node_fault in self.executor.active_node_faults:
+            factor *= getattr(node_fault.what, "factor", 1.0)
         return factor
 
     def follow(self, now: float) -> None:
@@ -237,7 +241,7 @@ class Agent:
         self.began = contents["began"]
         if not self.peers and any(event.link is not None or event.cut is not None for event in self.schedule.events):
             origin = now - (time.time() - self.began)
-            self.transport.inject(Links(self.schedule, 1, self.name, self.incarnation), None, origin)
+            self.transport.inject(FaultyLinks(self.schedule, 1, self.name, self.incarnation), None, origin)
         alive = contents["alive"]
         for name in set(self.machine_peers()):
             incarnation, endpoint = alive.get(name, [0, ""])
@@ -259,7 +263,7 @@ class Agent:
         """Send what the machine has to say, as it is or as a liar has it."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.liar.tamper(send, self.executor.lies)
+            told = self.liar.tamper(send, self.executor.byzantine_attacks)
             self.transport.try_send("peer", told.dst, told.message, told.arrays)
 
 

@@ -21,10 +21,10 @@ from typing import Any, get_args
 import numpy as np
 from measuring import machine, median, table
 
-from agent_node.settings import ConsensusSettings
-from orchestrator.configuration import Problems
-from orchestrator.simulate import Simulation, configured
-from orchestrator.simulated import Request
+from agent_node.exchange.averaging.settings import ConsensusSettings
+from orchestrator.config.parsing.problems import Problems
+from orchestrator.experiments.running.averaging_simulation import Simulation, configured
+from orchestrator.experiments.running.simulation_outcome import SimulationRequest
 
 CONFIG = Path(__file__).parent.parent / "configs" / "4agents_ring.yaml"
 REGULAR = "network.topology={kind: random_regular, degree: 4}"
@@ -37,7 +37,7 @@ ROUNDS = 400
 
 def simulation(*overrides: str, **request: Any) -> Simulation:
     """A simulation of averaging alone."""
-    asked = Request(episodes=0, **request)
+    asked = SimulationRequest(episodes=0, **request)
     return Simulation(configured(CONFIG, overrides, asked), asked)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from study_report import Curve, Key, Report, differences, final, rows_of
 
-from orchestrator.runs import lock_held
-from protocols.errors import ExitCode
+from orchestrator.results.run_directories import lock_held
+from protocols.runtime.errors import ExitCode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Columns = dict[str, tuple[str, str]]

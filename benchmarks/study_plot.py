@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from study_report import Curve, Key
 
-from orchestrator.report.look import Picture, drawing
+from orchestrator.report.charts.chart_style import Picture, drawing
 
 
 @dataclass(frozen=True)

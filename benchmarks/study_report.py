@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.statistics.bootstrap import estimate
-from orchestrator.statistics.table import Sample
-from orchestrator.statistics.variance import analysis_of_variance
+from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.statistics.runs_table import ScoreSample
+from orchestrator.results.statistics.variance_analysis import analysis_of_variance
 
 PARTS = 20
 """of a run: training figures are means over them"""
@@ -140,7 +140,7 @@ def _means(curve: Curve, end: int) -> Curve:
 def cell(values: Sequence[float], form: str) -> str:
     """Interquartile mean over seeds and its 95 % bootstrap interval, `0.97 [0.94, 1.00]`; with one seed only the value."""
     # Few seeds get an interval too, since the number of seeds stands in the same line of the table.
-    found = estimate(Sample.of(values), least=2, repeats=10_000)
+    found = estimate(ScoreSample.of(values), least=2, repeats=10_000)
     if found.value is None:
         return NOTHING
     return f"{found.value:{form}}" + (f" [{found.interval[0]:{form}}, {found.interval[1]:{form}}]" if found.interval else "")
@@ -157,7 +157,7 @@ def final(figures: dict[Key, dict[str, Curve]], experiment: str, name: str) -> d
 
 def differences(values: dict[str, list[float]]) -> str:
     """One-way analysis of variance and Tukey's test between all pairs of methods, as a sentence."""
-    found = analysis_of_variance({name: Sample.of(group) for name, group in values.items()})
+    found = analysis_of_variance({name: ScoreSample.of(group) for name, group in values.items()})
     if found is None:
         return ""
     if found.p is None:

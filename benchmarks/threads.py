@@ -29,7 +29,7 @@ AGENTS = 4
 CHANGES = [
     "environment.copies=16",
     "agents.learner.updates_per_tick=16",
-    "agents.learner.warmup=500",
+    "agents.learner.learning_starts=500",
     "agents.world_model=null",
     "exchange.consensus=null",
     "evaluation={every: 1000000, episodes: 0, final: 0}",
@@ -59,17 +59,17 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     import numpy as np
     import torch
 
-    from agent_node.acting import Actor
-    from agent_node.parts import Parts
-    from env_server import registry
-    from orchestrator.configuration import load
+    from agent_node.session.acting import Actor
+    from agent_node.session.session_components import SessionComponents
+    from env_server.environments import registry
+    from orchestrator.config.loader import load
 
     torch.set_num_threads(1)
     configuration = load(CONFIG, CHANGES).configuration
     agents = ["agent-0", "agent-1"]
     environment = registry.create(configuration.environment, agents, None, seed)
     layout = environment.layout("agent-0")
-    parts = Parts.build(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
+    parts = SessionComponents.build(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
     actor = Actor(parts, configuration.environment.copies)
     outcome = environment.reset(seed)
     actions = {agent: np.zeros((configuration.environment.copies, 2), np.int32) for agent in agents}

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import ModelData
-from agent_node.features import Features
-from agent_node.settings import BonusSettings, GPSettings, HallucinationSettings
-from agent_node.world_models.gp.model import GPModel
-from agent_node.world_models.optimism import Bonus, Hallucination, Optimism
-from protocols.consensus.ledger import Ledger
-from protocols.messages import Layout
+from agent_node.session.observation_features import Features
+from agent_node.world_models.gp.gp_model import GPModel
+from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism
+from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings
+from protocols.statistics.ledger import Ledger
+from protocols.wire.messages import Layout
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def settings_of(place: float = 0.12, action: float = 1.2, **changes: object) -> 
     """
     given: dict[str, object] = {
         "bounds": [(-END, END)],
-        "walls": True,
+        "clip_to_bounds": True,
         "features": 256,
         "lengthscales": [place],
         "action_lengthscales": [action],
@@ -66,7 +67,7 @@ def settings_of(place: float = 0.12, action: float = 1.2, **changes: object) -> 
         "noise_variance": 1e-3,
         "optimise_every": 0,
         "refresh": HORIZON,
-        "warmup": 1,
+        "learning_starts": 1,
     }
     return GPSettings.model_validate(given | changes)
 
@@ -128,7 +129,7 @@ def plan(model: GPModel, optimism: Optimism | None, cost: float) -> Floats:
         bonus = optimism.bonus(prediction.epistemic, np.zeros(len(prediction.epistemic), np.float32), 0).astype(np.float64).reshape(shape)
         lucks = np.linspace(-1, 1, LUCKS) if optimism.hallucinated else np.zeros(1)
         size = len(state), optimism.hallucinated
-        following = [optimism.come_true(prediction, np.full(size, luck, np.float32)) for luck in lucks]
+        following = [optimism.predict_next(prediction, np.full(size, eta, np.float32)) for eta in lucks]
     reached = np.concatenate(following, axis=1).astype(np.float64).reshape(*shape, -1)
     return look_back(np.clip(reached, -END, END), bonus, cost)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from protocols.settings import Duration, Probability, Settings
+from protocols.runtime.settings_types import Duration, Probability, Settings
 
 
 class SupervisorSettings(Settings):
@@ -31,7 +31,7 @@ class EnvironmentSettings(Settings):
     deadline: Duration = 2.0
     """how long a step waits for an action before the stand-in counts; all copies step together, so that an agent which is slow at every
     step holds up everybody for so long"""
-    stand_in: Literal["repeat", "noop", "random"] = "repeat"
+    late_action: Literal["repeat", "noop", "random"] = "repeat"
     """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0
     """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
@@ -46,7 +46,7 @@ class EvaluationSettings(Settings):
     """training episodes between two evaluations"""
     episodes: Annotated[int, Field(ge=0)] = 64
     """episodes of one evaluation; 0 switches evaluation off"""
-    final: Annotated[int, Field(ge=0)] = 256
+    final_episodes: Annotated[int, Field(ge=0)] = 256
     """episodes of the last evaluation, after training has ended"""
     aligned: bool = True
     """in goal environments also play as many episodes with one goal given to all members (skill apart from agreement)"""

@@ -3,7 +3,7 @@
     python scripts/messages_page.py          write it
     python scripts/messages_page.py --check  only say whether it is current (exit 1 if not)
 
-What a message means is its docstring in `protocols/messages.py`, who may say it is in `protocols/ways.py`. Fields whose name says it all
+What a message means is its docstring in `protocols/wire/messages.py`, who may say it is in `protocols/wire/routes.py`. Fields whose name says it all
 need no words; others have theirs here.
 """
 
@@ -20,11 +20,11 @@ from msgspec import inspect as mi
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from protocols.codec import SMALL, Limits  # noqa: E402
-from protocols.errors import CODES  # noqa: E402
-from protocols.messages import AnyMessage, Message  # noqa: E402
-from protocols.transport.sources import GuardOptions  # noqa: E402
-from protocols.ways import WAYS  # noqa: E402
+from protocols.runtime.errors import CODES  # noqa: E402
+from protocols.wire.codec import SMALL, MessageLimits  # noqa: E402
+from protocols.wire.guard_sources import GuardOptions  # noqa: E402
+from protocols.wire.messages import AnyMessage, Message  # noqa: E402
+from protocols.wire.routes import ROUTES  # noqa: E402
 
 PAGE = ROOT / "docs" / "messages.md"
 CHANNELS = {
@@ -174,12 +174,12 @@ def _roles(roles: frozenset[str]) -> str:
 
 
 def _intro() -> list[str]:
-    limits, guard = Limits(), GuardOptions()
+    limits, guard = MessageLimits(), GuardOptions()
     return [
         "# Messages",
         "",
-        "Every message of the system, as it is on the wire. Written by `scripts/messages_page.py` from `protocols/messages.py` and",
-        "`protocols/ways.py`: change those, then `make docs`.",
+        "Every message of the system, as it is on the wire. Written by `scripts/messages_page.py` from `protocols/wire/messages.py` and",
+        "`protocols/wire/routes.py`: change those, then `make docs`.",
         "",
         "A message is a header and frames. The header is one MessagePack map, whose key `t` names the type (the message's name in small",
         "letters); unknown types, unknown fields and keys that come twice are refused. Arrays travel as raw frames, little endian, C",
@@ -214,7 +214,7 @@ def page() -> str:
     for channel, title in CHANNELS.items():
         lines += [f"## {title}", "", f"Channel `{channel}`.", ""]
         for kind in get_args(AnyMessage):
-            ways = [way for way in WAYS if way.channel == channel and kind in way.types]
+            ways = [way for way in ROUTES if way.channel == channel and kind in way.types]
             if not ways:
                 continue
             lines.append(f"### {kind.__name__}")

@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 RESOURCES, USAGE = 6, 2
-"""exit codes, as in protocols/errors.py: something outside is missing; the command line is wrong"""
+"""exit codes, as in protocols/runtime/errors.py: something outside is missing; the command line is wrong"""
 
 
 class SetupError(Exception):

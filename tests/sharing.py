@@ -17,9 +17,9 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 ROOT = Path(__file__).parent.parent
 JUDGED = frozenset(
     {
-        "tests/cli/test_cluster.py",
+        "tests/orchestrator/cli/test_cli_cluster.py",
         "tests/faults/test_ring.py",
-        "tests/orchestrator/test_cluster.py",
+        "tests/orchestrator/run_server/test_cluster.py",
         "tests/runs/test_fault_runs.py",
     }
 )

@@ -99,7 +99,7 @@ def test_protocols_know_no_torch(module: str) -> None:
 CONVERSATIONS = [
     name
     for name in MODULES
-    if name.startswith(("protocols.negotiation", "protocols.consensus"))
+    if name.startswith(("protocols.conversations.negotiation", "protocols.averaging"))
     or name.removeprefix("protocols.") in {"conversation", "retries", "traces", "hindsight", "membership", "stepping"}
 ]
 

@@ -100,7 +100,7 @@ def make(directory: Path, *arguments: str, timeout: float) -> tuple[subprocess.C
 def test_a_fresh_clone_comes_up_and_the_second_start_is_quick(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True, timeout=60)
-    first, _ = make(clone, "up", "ARGS=until.time=5s evaluation.final=64 --plain", timeout=1500)
+    first, _ = make(clone, "up", "ARGS=until.time=5s evaluation.final_episodes=64 --plain", timeout=1500)
     assert first.returncode == 0, first.stdout[-2000:] + first.stderr[-2000:]
     assert "1/5" in first.stdout and "5/5" in first.stdout and re.search(r"torch \S+ installed", first.stdout)
     runs = list((clone / "runs").glob("*/run.json"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.landmarks.geometry import RADIUS
-from env_server.landmarks.physics import DAMPING, TOP_SPEED
+from env_server.environments.landmarks.body_physics import DAMPING, TOP_SPEED
+from env_server.environments.landmarks.room_geometry import RADIUS
 
 
 def steer(distance: NDArray[np.floating], bearing: NDArray[np.floating], speed: NDArray[np.floating]) -> NDArray[np.int32]:

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from protocols.messages import Layout
-
-from .data import Array, Batch, Choice, Interface, Metrics
-from .goals import GoalSource
-from .learners import Learner, Probabilities, Surprise, Valuing
-from .motivation import Curiosity, Frame, Lender, Outcome, Setting, Teacher, Transitions
-from .sums import Additive, AdditiveModel
-from .world_models import Believing, Drawable, ModelData, Predict, Prediction, WorldModel
+from agent_node.contracts.additive_contracts import AdditiveStatistics, AdditiveWorldModel
+from agent_node.contracts.goal_source_contract import GoalSource
+from agent_node.contracts.intrinsic_contracts import (
+    Frame,
+    GoalOutcome,
+    IntrinsicReward,
+    SwappingTeacher,
+    Teacher,
+    TeacherOutput,
+    TransitionBatch,
+)
+from agent_node.contracts.learner_contracts import ActionProbabilities, GoalValues, Learner, TDErrors
+from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts.world_model_contracts import ModelData, PlanAwareModel, Predict, Prediction, SampleableModel, WorldModel
+from protocols.wire.messages import Layout
 
 __all__ = [
-    "Additive",
-    "AdditiveModel",
+    "ActionProbabilities",
+    "AdditiveStatistics",
+    "AdditiveWorldModel",
     "Array",
     "Batch",
-    "Believing",
-    "Choice",
-    "Curiosity",
-    "Drawable",
     "Frame",
+    "GoalOutcome",
     "GoalSource",
-    "Interface",
+    "GoalValues",
+    "IntrinsicReward",
     "Layout",
     "Learner",
-    "Lender",
     "Metrics",
     "ModelData",
-    "Outcome",
+    "PlanAwareModel",
+    "PolicyOutput",
+    "PolicySpec",
     "Predict",
     "Prediction",
-    "Probabilities",
-    "Setting",
-    "Surprise",
+    "SampleableModel",
+    "SwappingTeacher",
+    "TDErrors",
     "Teacher",
-    "Transitions",
-    "Valuing",
+    "TeacherOutput",
+    "TransitionBatch",
     "WorldModel",
 ]

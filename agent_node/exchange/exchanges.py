@@ -8,117 +8,135 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import Lender, Valuing
-from agent_node.exchange.averaging import Averaging
-from agent_node.exchange.experience import ExperienceSharing
-from agent_node.exchange.goals import GoalExchange
-from agent_node.exchange.hindsight import HindsightExchange
-from agent_node.exchange.lending import GoalLending
-from agent_node.exchange.neighbours import Neighbours
-from agent_node.exchange.plans import Plans
-from agent_node.exchange.statistics import StatisticsExchange
-from agent_node.parts import Parts
-from agent_node.persona import Persona
-from agent_node.settings import NegotiationSettings
-from protocols.errors import ConfigurationError
-from protocols.messages import Joined
-from protocols.negotiation.proposals import Negotiation
-from protocols.registry import create
-from protocols.seeds import Stream, generator, integer
+from agent_node.contracts import GoalValues, SwappingTeacher
+from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging
+from agent_node.exchange.experience.experience_sharing import ExperienceSharing
+from agent_node.exchange.goal_swap.goal_swap import GoalSwap
+from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
+from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
+from agent_node.exchange.negotiation.settings import NegotiationSettings
+from agent_node.exchange.peer_conversations import PeerConversations
+from agent_node.exchange.plans.plan_sharing import PlanSharing
+from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
+from agent_node.session.agent_spec import AgentSpec
+from agent_node.session.session_components import SessionComponents
+from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.runtime.component_registry import create
+from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.seeds import Stream, generator, integer
+from protocols.wire.messages import Joined
 
 Arrays = dict[str, NDArray[Any]]
-_LIFE = 40
+_INCARNATION_BITS = 40
 """bits for the numbers of one life's goals"""
 
 
 class Exchanges:
     """One agent's exchanges, each None unless the configuration asks for it and there is somebody to talk with.
 
-    `parts` have been restored from the checkpoint, if there is one: sums of statistics begin with what the agent has. `life`: of the
+    `components` have been restored from the checkpoint, if there is one: sums of statistics begin with what the agent has. `stream_epoch`: of the
     streams of random numbers that no checkpoint keeps.
     """
 
-    def __init__(self, persona: Persona, joined: Joined, parts: Parts, neighbours: Neighbours, life: int, now: float) -> None:
-        self.goals: GoalExchange | None = None
+    def __init__(
+        self,
+        agent_spec: AgentSpec,
+        joined: Joined,
+        components: SessionComponents,
+        neighbours: PeerConversations,
+        stream_epoch: int,
+        now: float,
+    ) -> None:
+        self.goals: GoalNegotiation | None = None
         self.hindsight: HindsightExchange | None = None
         self.experience: ExperienceSharing | None = None
-        self.averaging: Averaging | None = None
+        self.averaging: ParameterAveraging | None = None
         self.statistics: StatisticsExchange | None = None
-        self.plans: Plans | None = None
-        self.lending: GoalLending | None = None
-        self._random = generator(persona.seed, persona.name, Stream.TRANSPORT, life)
-        if parts.space is not None and parts.source is not None:
-            self._talk_of_episodes(persona, parts, neighbours, max(4096, 4 * joined.copies), now)
-        settings, surroundings = persona.exchange, persona.surroundings
+        self.plans: PlanSharing | None = None
+        self.goal_swap: GoalSwap | None = None
+        self._random = generator(agent_spec.seed, agent_spec.name, Stream.TRANSPORT, stream_epoch)
+        if components.space is not None and components.source is not None:
+            self._talk_of_episodes(agent_spec, components, neighbours, max(4096, 4 * joined.copies), now)
+        settings, neighbourhood = agent_spec.exchange, agent_spec.neighbourhood
         if settings.experience is not None:
-            self.experience = ExperienceSharing(settings.experience, parts.features, parts.imported, surroundings)
+            self.experience = ExperienceSharing(settings.experience, components.features, components.imported, neighbourhood)
             neighbours.add(self.experience.machine, now)
-        if not surroundings.everybody:
+        if not neighbourhood.all_neighbours:
             return
         if settings.consensus is not None:
-            seed = integer(persona.seed, persona.name, Stream.COMPRESSION, life)
-            self.averaging = Averaging(
+            seed = integer(agent_spec.seed, agent_spec.name, Stream.COMPRESSION, stream_epoch)
+            self.averaging = ParameterAveraging(
                 settings.consensus,
-                surroundings,
-                parts.learner,
-                parts.model,
-                persona.incarnation,
-                persona.rejoin,
+                neighbourhood,
+                components.learner,
+                components.model,
+                agent_spec.incarnation,
+                agent_spec.rejoin,
                 seed=seed,
-                teacher=parts.teacher,
+                teacher=components.teacher,
             )
             neighbours.add(self.averaging.machine, now)
-        if settings.statistics is not None and parts.world is not None and parts.world.shared is not None:
+        if settings.statistics is not None and components.world is not None and components.world.shared is not None:
             try:
                 self.statistics = StatisticsExchange(
-                    settings.statistics, parts.world.shared, persona.name, joined.members, surroundings, self._random, persona.incarnation
+                    settings.statistics,
+                    components.world.shared,
+                    agent_spec.name,
+                    joined.members,
+                    neighbourhood,
+                    self._random,
+                    agent_spec.incarnation,
                 )
             except ValueError as error:
                 text = f"exchange.statistics: {error}; or have less to add: agents.world_model.features, or larger cells of rewards"
                 raise ConfigurationError(text) from None
             neighbours.add(self.statistics.machine, now)
-        if settings.plans is not None and parts.world is not None:
-            self.plans = Plans(settings.plans, persona.name, parts.world, parts.features, surroundings)
+        if settings.plans is not None and components.world is not None:
+            self.plans = PlanSharing(settings.plans, agent_spec.name, components.world, components.features, neighbourhood)
             neighbours.add(self.plans.machine, now)
         negotiation = settings.negotiation
-        if negotiation is not None and negotiation.of_teachers:
-            self.lending = self._lending(negotiation, persona, parts)
-            neighbours.add(self.lending.machine, now)
+        if negotiation is not None and negotiation.swaps_teacher_goals:
+            self.goal_swap = self._goal_swap(negotiation, agent_spec, components)
+            neighbours.add(self.goal_swap.machine, now)
 
     @staticmethod
-    def _lending(settings: NegotiationSettings, persona: Persona, parts: Parts) -> GoalLending:
+    def _goal_swap(settings: NegotiationSettings, agent_spec: AgentSpec, components: SessionComponents) -> GoalSwap:
         """Goals that change hands; `ConfigurationError` where there are none, or nobody who knows what they are worth."""
-        teacher, learner = parts.teacher, parts.learner
-        if teacher is None or not isinstance(teacher, Lender):
+        teacher, learner = components.teacher, components.learner
+        if teacher is None or not isinstance(teacher, SwappingTeacher):
             raise ConfigurationError(f"exchange.negotiation: {settings.kind} is about goals of a teacher, and agents.teacher sets none")
-        if not isinstance(learner, Valuing):
+        if not isinstance(learner, GoalValues):
             raise ConfigurationError(f"exchange.negotiation: {settings.kind} asks what a goal is worth, which this learner can't say")
-        first = persona.incarnation << _LIFE
+        first = agent_spec.incarnation << _INCARNATION_BITS
         make = create("negotiation", settings)
-        lending: GoalLending = make(settings, persona.name, persona.surroundings.everybody, teacher, learner, parts.encodings, first)
-        return lending
+        goal_swap: GoalSwap = make(
+            settings, agent_spec.name, agent_spec.neighbourhood.all_neighbours, teacher, learner, components.encodings, first
+        )
+        return goal_swap
 
-    def _talk_of_episodes(self, persona: Persona, parts: Parts, neighbours: Neighbours, remembered: int, now: float) -> None:
+    def _talk_of_episodes(
+        self, agent_spec: AgentSpec, components: SessionComponents, neighbours: PeerConversations, remembered: int, now: float
+    ) -> None:
         """Goals before an episode, traces after it; as many episodes as `remembered` are kept in mind."""
-        settings, space, game = persona.exchange, parts.space, parts.game
-        if space is None or parts.source is None:
+        settings, space, game = agent_spec.exchange, components.space, components.game
+        if space is None or components.source is None:
             return
         negotiation = None
         if settings.negotiation is not None and game is not None:
             negotiation = Negotiation(self._random, settings.negotiation.deadline, game.settings.messages, remembered)
             neighbours.add(negotiation, now)
-        self.goals = GoalExchange(persona.name, persona.seed, parts.source, game, negotiation, 2 * remembered)
+        self.goals = GoalNegotiation(agent_spec.name, agent_spec.seed, components.source, game, negotiation, 2 * remembered)
         if settings.hindsight is not None:
             self.hindsight = HindsightExchange(
                 settings.hindsight,
                 space,
-                parts.buffer,
+                components.buffer,
                 self._random,
                 remembered,
-                parts.learner,
-                parts.features,
-                persona.name,
-                parts.imported,
+                components.learner,
+                components.features,
+                agent_spec.name,
+                components.imported,
             )
             for machine in self.hindsight.machines:
                 neighbours.add(machine, now)
@@ -130,14 +148,14 @@ class Exchanges:
         if self.plans is not None:
             self.plans.consider(now)
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Of all of them since the last call."""
         values: dict[str, float] = {}
         if self.averaging is not None:
             values["consensus.mass"] = self.averaging.machine.mass
-        for exchange in (self.goals, self.hindsight, self.statistics, self.plans, self.experience, self.lending):
+        for exchange in (self.goals, self.hindsight, self.statistics, self.plans, self.experience, self.goal_swap):
             if exchange is not None:
-                values |= exchange.figures()
+                values |= exchange.metrics()
         return values
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------

@@ -6,23 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from protocols.registry import Registered
-from protocols.settings import Settings
+from agent_node.goals.settings import GoalSourceSettings
+from agent_node.goals.uniform.settings import UniformGoalSettings
+from agent_node.intrinsic.settings import CuriositySettings, TeacherSettings
+from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.learners.settings import LearnerSettings
+from agent_node.memory.replay.settings import BufferSettings
+from agent_node.settings.builtin_components import register_builtin_components
+from agent_node.settings.value_types import Positive
+from agent_node.world_models.imagination.settings import OptimismSettings
+from agent_node.world_models.settings import WorldModelSettings
+from protocols.runtime.component_registry import Registered
+from protocols.runtime.settings_types import Settings
 
-from .curiosity import CuriositySettings
-from .difficulty import TeacherSettings
-from .goals import GoalSourceSettings, UniformGoalSettings
-from .learners import DoubleDQNSettings, LearnerSettings
-from .optimism import OptimismSettings
-from .types import Positive
-from .world_models import WorldModelSettings
-
-
-class BufferSettings(Settings):
-    """The replay buffer of whole episodes."""
-
-    transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
-    """own transitions kept; the oldest episodes leave first"""
+register_builtin_components()
 
 
 class ShapingSettings(Settings):

@@ -7,8 +7,8 @@ import ipaddress
 import socket
 from dataclasses import replace
 
-from orchestrator.launch.base import Invitation
-from protocols.errors import ResourceError
+from orchestrator.launch.engine import Invitation
+from protocols.runtime.errors import ResourceError
 
 _ANY_PORT = 9
 """no datagram is sent; the system only looks up the way"""

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from orchestrator.launch.settings import PlacementSettings
-from protocols.errors import ResourceError
-from protocols.settings import format_size
+from orchestrator.launch.launch_settings import PlacementSettings
+from protocols.runtime.errors import ResourceError
+from protocols.runtime.settings_types import format_size
 
 if TYPE_CHECKING:
-    from orchestrator.config import Configuration
+    from orchestrator.config.configuration import Configuration
 
 _MOST_STEPS = 20_000
 _ROUNDING = 1e-9

@@ -6,22 +6,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.pictures.run import STEPS, learning_panels
-from orchestrator.report.document import Block, Code, Fold, Paragraph, Plot, Section, Table, Words
-from orchestrator.report.fault_figures import Timeline, happenings, shares, timelines
-from orchestrator.report.figures import Axis
-from orchestrator.report.line_panels import line_panels
-from orchestrator.report.numbers import NOTHING, alone, duration, figure, form, size
-from orchestrator.report.recorded import Fault, disagreement, fault_figures, faults, of_run, traffic
-from orchestrator.report.tables import links_table, table_of_lines
-from orchestrator.show import ENVIRONMENT, Curve, Series, Summary
-from orchestrator.training_time import is_logical, over_time, training_time
+from orchestrator.report.charts.experiment_charts import Axis
+from orchestrator.report.charts.fault_charts import FaultPanel, fault_spans, shares, timelines
+from orchestrator.report.charts.line_panels import line_panels
+from orchestrator.report.charts.run_charts import STEPS, learning_panels
+from orchestrator.report.experiment.experiment_tables import links_table, table_of_lines
+from orchestrator.report.number_format import NOTHING, alone, duration, figure, form, size
+from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
+from orchestrator.results.recorded_results import RecordedFault, disagreement, fault_figures, faults, of_run, traffic
+from orchestrator.results.run_summary import ENVIRONMENT, MetricCurve, RunSummary, Series
+from orchestrator.results.training_time import is_logical, over_time, training_time
 
 Part = tuple[Section | None, dict[str, Any]]
 _SPEED = "steps_per_second"
 
 
-def learning_section(summary: Summary, series: Series) -> Part:
+def learning_section(summary: RunSummary, series: Series) -> Part:
     """Curves of training and of evaluations, and both in a table."""
     blocks: list[Block] = []
     if panels := learning_panels(series):
@@ -37,7 +37,7 @@ def learning_section(summary: Summary, series: Series) -> Part:
     return (Section("Learning", blocks) if blocks else None), {"learning": curves_data}
 
 
-def _curves_table(title: str, curves: list[Curve], prefix: str) -> Table:
+def _curves_table(title: str, curves: list[MetricCurve], prefix: str) -> DocumentTable:
     rows: list[list[Words]] = []
     for curve in curves:
         values = (curve.first, curve.best, curve.last)
@@ -45,10 +45,10 @@ def _curves_table(title: str, curves: list[Curve], prefix: str) -> Table:
         shape = form(values) if max(map(abs, values)) < 30 * min(map(abs, values)) else ""
         cells = [figure(value, shape) if shape else alone(value) for value in values]
         rows.append([Code(curve.name.removeprefix(prefix)), *cells, f"{curve.best_episode:,}", f"{curve.points:,}"])
-    return Table(title, ["figure", "first", "best", "last", "best at episode", "points"], rows)
+    return DocumentTable(title, ["figure", "first", "best", "last", "best at episode", "points"], rows)
 
 
-def disagreement_section(summary: Summary, series: Series, directory: Path) -> Part:
+def disagreement_section(summary: RunSummary, series: Series, directory: Path) -> Part:
     """How far the agents are from each other, with the time of faults shaded."""
     name, points = disagreement(series)
     if not points:
@@ -58,7 +58,7 @@ def disagreement_section(summary: Summary, series: Series, directory: Path) -> P
         return None, {}
     time = f"{'virtual seconds' if is_logical(directory) else 'seconds'} of training"
     last = max(curve.end, *(fault.end or 0.0 for fault in here)) if here else curve.end
-    panel = Timeline({name: curve}, [fault.window(last) for fault in here])
+    panel = FaultPanel({name: curve}, [fault.window(last) for fault in here])
     title = f"{name} over time" + ("; faults shaded" if here else "")
     drawn = timelines("disagreement", title, f"{title}. {table_of_lines({'': panel})}.", {"": panel}, time, Axis(name, log=True))
     blocks: list[Block] = [Plot(drawn)]
@@ -70,7 +70,7 @@ def disagreement_section(summary: Summary, series: Series, directory: Path) -> P
     return Section("Disagreement", blocks), {"disagreement": [curve.steps.tolist(), curve.values.tolist()]}
 
 
-def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
+def faults_section(summary: RunSummary, series: Series, directory: Path) -> Part:
     """When faults were there, when the run had recovered, and what it did meanwhile."""
     found = faults(directory)
     if not found:
@@ -81,8 +81,8 @@ def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
     ends = [fault.end + (fault.recovery or 0.0) for fault in found if fault.end is not None]
     last = max([*ends, *([speed.end] if speed is not None else []), *(fault.begin for fault in found)]) or 1.0
     title = f"Faults over {seconds} of training, and until the run had recovered (mark; hatched: not before the end)"
-    shown = [fault.happening for fault in found]
-    drawn = happenings("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
+    shown = [fault.fault_span for fault in found]
+    drawn = fault_spans("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
     rows: list[list[Words]] = []
     shape = form(value for fault in found for value in fault.rates.values())
     for fault in found:
@@ -95,18 +95,18 @@ def faults_section(summary: Summary, series: Series, directory: Path) -> Part:
     columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after"]), "recovered after"]
     blocks: list[Block] = [
         Plot(drawn),
-        Table("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
+        DocumentTable("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
     ]
     if figures := fault_figures(directory):
         values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
-        table = Table("", ["figure", "value"], [(Code(name), value) for name, value in values])
+        table = DocumentTable("", ["figure", "value"], [(Code(name), value) for name, value in values])
         blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
     spans = [[fault.name, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.rates)] for fault in found]
     spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
     return Section("Faults", blocks), {"faults": spans}
 
 
-def _said(found: list[Fault]) -> str:
+def _said(found: list[RecordedFault]) -> str:
     parts = []
     for fault in found:
         end = "to the end" if fault.end is None else f"for {duration(fault.end - fault.begin)}"
@@ -126,7 +126,7 @@ def traffic_section(directory: Path) -> Part:
     return Section("Traffic", blocks), {"links": [[*link, counts] for link, counts in sorted(found.items())]}
 
 
-def time_section(summary: Summary) -> Part:
+def time_section(summary: RunSummary) -> Part:
     """The share of each part in a node's time."""
     if not summary.time:
         return None, {}
@@ -138,14 +138,14 @@ def time_section(summary: Summary) -> Part:
     )
     title = "Share of each part in a node's time"
     rows = [[node, *(f"{100 * found[part]:.1f} %" if part in found else NOTHING for part in parts)] for node, found in summary.time.items()]
-    blocks: list[Block] = [Plot(shares("time", title, f"{title}. {said}.", summary.time)), Table("", ["node", *parts], rows)]
+    blocks: list[Block] = [Plot(shares("time", title, f"{title}. {said}.", summary.time)), DocumentTable("", ["node", *parts], rows)]
     if summary.slowest:
         blocks.append(Paragraph(f"Slowest part: {summary.slowest}."))
     percent = {node: {part: 100 * share for part, share in found.items()} for node, found in summary.time.items()}
     return Section("Where the time goes", blocks), {"time_percent": percent}
 
 
-def nodes_section(summary: Summary) -> Part:
+def nodes_section(summary: RunSummary) -> Part:
     """Processor time and memory, restarts, and messages that did not simply arrive."""
     blocks: list[Block] = []
     if summary.resources:
@@ -156,11 +156,11 @@ def nodes_section(summary: Summary) -> Part:
             ]
             for node, known in summary.resources.items()
         ]  # fmt: skip
-        blocks.append(Table("Nodes", ["node", "processor time", "memory, peak", "memory, shared pages divided", "restarts"], rows))
+        blocks.append(DocumentTable("Nodes", ["node", "processor time", "memory, peak", "memory, shared pages divided", "restarts"], rows))
     if summary.wire:
         kinds = sorted({kind for counters in summary.wire.values() for kind in counters})
         rows = [[node, *(f"{counters.get(kind, 0):,}" for kind in kinds)] for node, counters in summary.wire.items()]
-        blocks.append(Table("Messages refused, dropped or repeated", ["node", *kinds], rows))
+        blocks.append(DocumentTable("Messages refused, dropped or repeated", ["node", *kinds], rows))
     return (Section("Nodes", blocks) if blocks else None), {"restarts": {node: summary.restarts.get(node, 0) for node in summary.resources}}
 
 

@@ -5,8 +5,17 @@ read. What the links do to a message, when who dies and everything else is drawn
 with one seed are equal in every number.
 """
 
-from protocols.simulation.calendar import Calendar
-from protocols.simulation.links import Fated, LinkModel, Perfect
-from protocols.simulation.network import Network, Node, Route, Script
+from protocols.simulation.event_calendar import Calendar
+from protocols.simulation.simulated_links import AnyLinkOutcome, LinkModel, PerfectLinks
+from protocols.simulation.simulated_network import Network, Node, NodeScript, SimulatedConnection
 
-__all__ = ["Calendar", "Fated", "LinkModel", "Network", "Node", "Perfect", "Route", "Script"]
+__all__ = [
+    "AnyLinkOutcome",
+    "Calendar",
+    "LinkModel",
+    "Network",
+    "Node",
+    "NodeScript",
+    "PerfectLinks",
+    "SimulatedConnection",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protocols.mixing import contraction, metropolis_weights, mixing_weights
+from protocols.topology.mixing_matrices import contraction, metropolis_weights, mixing_weights
 from protocols.topology.settings import TopologySettings, topology_settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Edge = tuple[str, str]
 def edges(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> list[Edge]:
     """Who is joined to whom in any round and either direction: undirected edges over `agents`, each once with the earlier agent first.
     `ValueError` for what the configuration check refuses. Needs no graph library."""
-    from protocols.topology.graph import make_graph
+    from protocols.topology.communication_graph import make_graph
 
     return make_graph(settings, agents, seed).neighbours
 

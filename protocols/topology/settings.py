@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from protocols.registry import Registered, component, register
-from protocols.settings import NodeName, Probability, Settings
+from protocols.runtime.component_registry import Registered, component, register
+from protocols.runtime.settings_types import NodeName, Probability, Settings
 
 ROOM = "topology"
 """room of the registry in which all kinds of graphs are"""
@@ -161,8 +161,8 @@ class MatchingsSettings(RandomTopologySettings):
     every round draws a maximal set of pairs, by `seed` and the number of the round"""
 
 
-register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.varying:one_peer_exponential")
-register(ROOM, "matchings", MatchingsSettings, "protocols.topology.varying:matchings")
+register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.varying_graphs:one_peer_exponential")
+register(ROOM, "matchings", MatchingsSettings, "protocols.topology.varying_graphs:matchings")
 
 
 def topology_settings(data: Mapping[str, Any] | TopologySettings) -> TopologySettings:

@@ -1,6 +1,6 @@
 """The sockets of one process: bound, connected, refused and tried again, given up. What is read and sent is the business of the loop.
 
-Everything here is for the driver only (`protocols.transport.loop`).
+Everything here is for the driver only (`protocols.transport.socket_loop`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from itertools import count
 
 import zmq
 
-from protocols import codec
-from protocols.errors import AuthenticationError, ResourceError
-from protocols.launch import Carrier
-from protocols.messages import Channel, Role
+from protocols.runtime.errors import AuthenticationError, ResourceError
+from protocols.runtime.node_start import Carrier
 from protocols.transport import handshakes
-from protocols.transport.guard import Guard
-from protocols.transport.handshakes import Attempts
-from protocols.transport.keyring import Keyring
+from protocols.transport.handshakes import HandshakeAttempts
 from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket, require_secrecy
-from protocols.transport.zap import LOOK_AGAIN, Door
+from protocols.transport.zap import LOOK_AGAIN, HandshakeAuthenticator
+from protocols.wire import codec
+from protocols.wire.guard import Guard
+from protocols.wire.keyring import Keyring
+from protocols.wire.messages import Channel, Role
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _DIAL_AGAIN = 1.0
 @dataclass(frozen=True)
 class Identity:
     """Who this process is; the incarnation rises by one at every start of the node. With a role it takes only what nodes of that role
-    are told (`protocols.ways`); without one, as in benchmarks, every type of message."""
+    are told (`protocols.wire.routes`); without one, as in benchmarks, every type of message."""
 
     run: str
     name: str
@@ -64,7 +64,7 @@ class Destination:
     endpoint: str = ""
     key: str = ""
     """its public key, where connections are encrypted"""
-    attempts: Attempts = field(default_factory=Attempts)
+    attempts: HandshakeAttempts = field(default_factory=HandshakeAttempts)
     again: float = 0.0
     """when a connection that was refused is tried again; 0: it is being tried"""
     sequence: count[int] = field(default_factory=lambda: count(1))
@@ -106,7 +106,9 @@ class Connections:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         # Before anything is bound: libzmq lets everybody in when there is nobody to ask.
-        self._door = None if keyring is None else Door(self._context, lambda key: keyring.owner(key) is not None, self.counters)
+        self._authenticator = (
+            None if keyring is None else HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
+        )
         self._monitors: dict[zmq.Socket[bytes], zmq.Socket[bytes]] = {}
         """monitor -> the socket whose handshakes it tells"""
 
@@ -175,7 +177,7 @@ class Connections:
 
     def _watch(self, socket: zmq.Socket[bytes]) -> None:
         """Have the handshakes of a socket told, where connections are encrypted."""
-        if self._door is not None:
+        if self._authenticator is not None:
             self._monitors[handshakes.watch(self._context, socket)] = socket
             self._poller = None
 
@@ -186,7 +188,7 @@ class Connections:
             handshakes.stop_watching(socket, monitor)
         socket.close(linger)
 
-    def _keep_door(self, door: Door) -> float:
+    def _run_authenticator(self, door: HandshakeAuthenticator) -> float:
         """Answer whoever waits to be let in, and knock again where we were refused; seconds until the next turn is needed."""
         now = time.monotonic()
         door.tick(now)
@@ -241,8 +243,8 @@ class Connections:
         self.destinations.clear()
         for socket in self._sockets:
             self._close(socket, linger=max(0, int(1000 * linger)))
-        if self._door is not None:
-            self._door.socket.close(0)
+        if self._authenticator is not None:
+            self._authenticator.socket.close(0)
         self._context.term()
 
     def _sequence(self, channel: Channel, name: str) -> count[int]:

@@ -75,7 +75,7 @@ def count_guests(monitor: Socket, counters: Counter[str]) -> None:
 
 
 @dataclass(eq=False, slots=True)
-class Attempts:
+class HandshakeAttempts:
     """Handshakes of one connection that we make. No socket, no clock."""
 
     refusals: int = 0

@@ -9,13 +9,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from protocols.messages import AnyMessage, Channel, Heartbeat, HeartbeatAck, Roster
+from protocols.wire.messages import AnyMessage, Channel, Heartbeat, HeartbeatAck, Roster
 
 _NEWEST_ONLY = frozenset((Heartbeat, HeartbeatAck, Roster))
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedMessage:
     """A message that arrived, checked and decoded; arrays are read-only views that keep their frame alive."""
 
     channel: Channel
@@ -33,7 +33,7 @@ class Inbox:
     def __init__(self, messages: int, size: int) -> None:
         self._messages = messages
         self._size = size
-        self._waiting: deque[tuple[Received, int]] = deque()
+        self._waiting: deque[tuple[ReceivedMessage, int]] = deque()
         # Each is written by one thread only: the difference is never too small for long, and exact when the other one rests.
         self._arrived_bytes = 0
         self._taken_bytes = 0
@@ -48,12 +48,12 @@ class Inbox:
         """Whether nothing more should be read."""
         return len(self._waiting) >= self._messages or self._arrived_bytes - self._taken_bytes >= self._size
 
-    def put(self, received: Received, size: int) -> None:
+    def put(self, received: ReceivedMessage, size: int) -> None:
         """Add a message that came as `size` bytes (driver)."""
         self._arrived_bytes += size
         self._waiting.append((received, size))
 
-    def take(self) -> list[Received]:
+    def take(self) -> list[ReceivedMessage]:
         """All that waits now (application)."""
         received = []
         coalesce = False
@@ -65,7 +65,7 @@ class Inbox:
         return self._coalesced(received) if coalesce and len(received) > 1 else received
 
     @staticmethod
-    def _coalesced(received: list[Received]) -> list[Received]:
+    def _coalesced(received: list[ReceivedMessage]) -> list[ReceivedMessage]:
         newest = {(item.channel, item.src, type(item.message)): i for i, item in enumerate(received)}
         return [
             item

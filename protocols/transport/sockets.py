@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from protocols.codec import Limits
-from protocols.errors import AuthenticationError, ResourceError
-from protocols.keys import KeyPair
-from protocols.launch import ipc_works, is_loopback
-from protocols.messages import Channel
-from protocols.transport.sources import GuardOptions
+from protocols.runtime.errors import AuthenticationError, ResourceError
+from protocols.runtime.key_pairs import KeyPair
+from protocols.runtime.node_start import ipc_works, is_loopback
 from protocols.transport.zap import DOMAIN
+from protocols.wire.codec import MessageLimits
+from protocols.wire.guard_sources import GuardOptions
+from protocols.wire.messages import Channel
 
 
 @dataclass(frozen=True)
 class TransportOptions:
     """Bounds of one process's transport."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: MessageLimits = field(default_factory=MessageLimits)
     queue: int = 64
     """messages waiting for one destination before `Backpressure`"""
     inbox: int = 4096

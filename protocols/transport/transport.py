@@ -17,17 +17,17 @@ from typing import Any, overload
 
 from numpy.typing import NDArray
 
-from protocols import codec
-from protocols.errors import Backpressure, BadMessage, ResourceError
-from protocols.faults.links import Links
-from protocols.faults.shim import Shim
-from protocols.faults.trace import Recorder
-from protocols.launch import Carrier
-from protocols.messages import Channel, Message
+from protocols.faults.link_effects.faulty_links import FaultyLinks
+from protocols.faults.link_effects.link_shim import Shim
+from protocols.faults.link_effects.link_trace import LinkTraceWriter
+from protocols.runtime.errors import Backpressure, BadMessage, ResourceError
+from protocols.runtime.node_start import Carrier
 from protocols.transport.connections import Destination, Identity
-from protocols.transport.inbox import Received
-from protocols.transport.loop import LONGEST_TURN, SocketLoop
+from protocols.transport.inbox import ReceivedMessage
+from protocols.transport.socket_loop import LONGEST_TURN, SocketLoop
 from protocols.transport.sockets import TransportOptions, advertised
+from protocols.wire import codec
+from protocols.wire.messages import Channel, Message
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Transport:
             return False
         return True
 
-    def receive(self, timeout: float, at_least: int = 1) -> list[Received]:
+    def receive(self, timeout: float, at_least: int = 1) -> list[ReceivedMessage]:
         """All messages that wait; up to `timeout` seconds for the first `at_least` of them."""
         loop = self._loop
         inbox = loop.inbox
@@ -155,7 +155,7 @@ class Transport:
             loop.wake()
         return received
 
-    def refuse(self, received: Received, error: BadMessage) -> None:
+    def refuse(self, received: ReceivedMessage, error: BadMessage) -> None:
         """Count a message that was let in, and that its conversation found to be bad; too many put who sent it into quarantine."""
         self.guard.blame(received.channel, received.src, error, time.monotonic())
 
@@ -166,14 +166,14 @@ class Transport:
 
     @overload
     def inject(
-        self, links: Links, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0
+        self, links: FaultyLinks, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0
     ) -> Shim[Destination]: ...
 
     @overload
-    def inject(self, links: None, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0) -> None: ...
+    def inject(self, links: None, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0) -> None: ...
 
     def inject(
-        self, links: Links | None, recorder: Recorder | None = None, origin: float | None = None, before: float = 0.0
+        self, links: FaultyLinks | None, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0
     ) -> Shim[Destination] | None:
         """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` and `before` are those
         of `Shim`. What is returned must be told how far the run is."""

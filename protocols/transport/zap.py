@@ -30,14 +30,14 @@ _BURST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _AuthenticationRequest:
     envelope: list[bytes]
     request: bytes
     key: str
     due: float
 
 
-class Door:
+class HandshakeAuthenticator:
     """The ZAP socket of one context; every bound socket of the context asks it. For the driver only."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: Callable[[str], bool], counters: Counter[str]) -> None:
@@ -47,7 +47,7 @@ class Door:
         self.socket.bind(_ADDRESS)
         self._allowed = allowed
         self._counters = counters
-        self._held: deque[_Question] = deque()
+        self._held: deque[_AuthenticationRequest] = deque()
 
     def handle(self, now: float) -> None:
         """Take the questions that have come, and answer those that can be answered."""
@@ -78,11 +78,11 @@ class Door:
         """route, empty, version, request, domain, address, identity, mechanism, credentials (CURVE: the 32 bytes of the key)."""
         if len(frames) < 8:
             return
-        question = _Question(frames[:2], frames[3], "", now + GRACE)
+        question = _AuthenticationRequest(frames[:2], frames[3], "", now + GRACE)
         if frames[2] != b"1.0" or frames[4] != DOMAIN or frames[7] != b"CURVE" or len(frames) != 9 or len(frames[8]) != 32:
             self._answer(question, False)
             return
-        question = _Question(frames[:2], frames[3], z85.encode(frames[8]).decode("ascii"), now + GRACE)
+        question = _AuthenticationRequest(frames[:2], frames[3], z85.encode(frames[8]).decode("ascii"), now + GRACE)
         if self._allowed(question.key):
             self._answer(question, True)
         elif len(self._held) >= _HELD:
@@ -90,7 +90,7 @@ class Door:
         else:
             self._held.append(question)
 
-    def _answer(self, question: _Question, yes: bool) -> None:
+    def _answer(self, question: _AuthenticationRequest, yes: bool) -> None:
         self._counters["rx.admitted" if yes else "rx.refused.key"] += 1
         status, text, user = (b"200", b"OK", question.key.encode()) if yes else (b"400", b"this key is not of the run", b"")
         reply = [*question.envelope, b"1.0", question.request, status, text, user, b""]

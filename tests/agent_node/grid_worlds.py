@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Batch, Interface
-from agent_node.features import Features
-from protocols.grids import AGENT, CHANNELS, DOOR, EMPTY, NOTHING, WALL
-from protocols.messages import Flag, GridInfo, Layout
+from agent_node.contracts import Batch, PolicySpec
+from agent_node.session.observation_features import Features
+from protocols.spaces.grid_space import AGENT, CHANNELS, DOOR, EMPTY, NOTHING, WALL
+from protocols.wire.messages import Flag, GridInfo, Layout
 
 WIDTH, HEIGHT, LONGEST = 5, 4, 100
 MEMBER, FIRST = int(Flag.MEMBER), int(Flag.MEMBER | Flag.FIRST)
@@ -26,8 +26,8 @@ def layout(width: int = WIDTH, height: int = HEIGHT, longest: int = LONGEST, par
     return Layout(shape=[before + cells], dtype="u1", actions=[7], grid=grid)
 
 
-def interface(goal: int = 0, **where: Any) -> Interface:
-    return Features(layout(**where), 1).interface(goal)
+def policy_spec(goal: int = 0, **where: Any) -> PolicySpec:
+    return Features(layout(**where), 1).policy_spec(goal)
 
 
 def grid(agent: tuple[int, int] = (1, 1), direction: int = 0, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:

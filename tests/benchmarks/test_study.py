@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.run_files import RunLock
+from orchestrator.results.run_files import RunLock
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .site import Site, why_impossible
-from .slurm_cluster import SlurmCluster, why_no_slurm
+from tests.engines.site import Site, why_impossible
+from tests.engines.slurm_cluster import SlurmCluster, why_no_slurm
 
 HERE = Path(__file__).parent
 

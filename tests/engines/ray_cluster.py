@@ -15,9 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.orchestrator.cluster import ROOT, eventually
-
-from .site import Host, Site
+from tests.engines.site import Host, Site
+from tests.orchestrator.run_server.cluster import ROOT, eventually
 
 ENVIRONMENT = {
     # Otherwise a fresh cluster would leave a token in the home directory, and demand it of all others of this user.

@@ -29,9 +29,8 @@ from typing import Any
 
 import psutil
 
-from tests.orchestrator.cluster import eventually
-
-from .built import Built
+from tests.engines.built import Built
+from tests.orchestrator.run_server.cluster import eventually
 
 NAMESPACES = Path("/run/netns")
 _TOOLS = ("ip", "nsenter", "unshare", "hostname", "sh")

@@ -19,10 +19,9 @@ from typing import Any
 
 import psutil
 
-from tests.orchestrator.cluster import eventually
-
-from .built import Built
-from .site import Host, Site, why_impossible
+from tests.engines.built import Built
+from tests.engines.site import Host, Site, why_impossible
+from tests.orchestrator.run_server.cluster import eventually
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 _PLACES = "/usr/sbin:/sbin"

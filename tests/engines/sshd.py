@@ -8,9 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.orchestrator.cluster import ROOT, eventually
-
-from .site import Host
+from tests.engines.site import Host
+from tests.orchestrator.run_server.cluster import ROOT, eventually
 
 _PRIVILEGES = Path("/run/sshd")
 _SERVER = """

@@ -14,15 +14,14 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.config import Configuration
-from orchestrator.launch.base import HostPhase, Invitation
-from orchestrator.launch.engines import clean_up, make_engine
-from orchestrator.run_files import write_json
-from protocols.errors import ExitCode
-from protocols.keys import KeyPair
-from tests.orchestrator.cluster import Cluster, eventually, starting
-
-from .under_test import ENGINES, EngineUnderTest
+from orchestrator.config.configuration import Configuration
+from orchestrator.launch.engine import HostPhase, Invitation
+from orchestrator.launch.engine_registry import clean_up, make_engine
+from orchestrator.results.run_files import write_json
+from protocols.runtime.errors import ExitCode
+from protocols.runtime.key_pairs import KeyPair
+from tests.engines.under_test import ENGINES, EngineUnderTest
+from tests.orchestrator.run_server.cluster import Cluster, eventually, starting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

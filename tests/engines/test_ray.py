@@ -11,20 +11,19 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.config import Configuration
-from orchestrator.launch.base import HostPhase, Invitation
-from orchestrator.launch.engines import make_engine
+from orchestrator.config.configuration import Configuration
+from orchestrator.launch.engine import HostPhase, Invitation
+from orchestrator.launch.engine_registry import make_engine
 from orchestrator.launch.placement import Slot, node_requests, place
-from orchestrator.launch.ray import engine as ray_engine
-from orchestrator.launch.ray.actor import versions
-from orchestrator.launch.ray.bundles import bundles, room
-from orchestrator.launch.ray.engine import slot_name
-from protocols.errors import ExitCode
-from tests.orchestrator.cluster import Cluster, eventually, starting
-
-from .conftest import skip_without_site
-from .ray_cluster import RayCluster, why_no_ray
-from .site import Site
+from orchestrator.launch.ray import ray_engine
+from orchestrator.launch.ray.ray_actor import versions
+from orchestrator.launch.ray.ray_bundles import bundles, room
+from orchestrator.launch.ray.ray_engine import slot_name
+from protocols.runtime.errors import ExitCode
+from tests.engines.conftest import skip_without_site
+from tests.engines.ray_cluster import RayCluster, why_no_ray
+from tests.engines.site import Site
+from tests.orchestrator.run_server.cluster import Cluster, eventually, starting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -79,7 +78,7 @@ def running(run: Cluster) -> dict[str, Any]:
 
 def host_process(pid: int) -> psutil.Process:
     """The host program above a node's process."""
-    return next(p for p in psutil.Process(pid).parents() if "orchestrator.launch.ray.host" in p.cmdline())
+    return next(p for p in psutil.Process(pid).parents() if "orchestrator.launch.ray.ray_host" in p.cmdline())
 
 
 def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_elsewhere(cluster: RayCluster, start: Any) -> None:
@@ -103,8 +102,8 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
 def test_a_driver_that_is_gone_takes_its_hosts_with_it(cluster: RayCluster, start: Any) -> None:
     run = start()
     running(run)
-    (driver,) = [process for process in run.processes() if "orchestrator.launch.ray.driver" in process.cmdline()]
-    hosts = [process for process in run.processes() if "orchestrator.launch.ray.host" in process.cmdline()]
+    (driver,) = [process for process in run.processes() if "orchestrator.launch.ray.ray_driver" in process.cmdline()]
+    hosts = [process for process in run.processes() if "orchestrator.launch.ray.ray_host" in process.cmdline()]
     assert len(hosts) == 2
     driver.kill()
     eventually("Ray has ended its actors, and the system their hosts", lambda: not any(host.is_running() for host in hosts), 10)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.under_test import ENGINES, SshByNames
 from tests.runs.system import SMALL, orchestrate
 from tests.runs.test_logical_clock import CONFIG, results
-
-from .under_test import ENGINES, SshByNames
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -25,7 +24,7 @@ FAULTS = {
 RUN = [
     *(change for change in SMALL if not change.startswith(("until", "supervision"))),
     "until={steps: 400}",
-    "supervision.checkpoint=1s",
+    "supervision.checkpoint_interval=1s",
     f"faults={json.dumps(FAULTS)}",
 ]
 

@@ -16,10 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.orchestrator.cluster import ROOT, eventually
-
-from .conftest import BuildSite
-from .site import NAMESPACES, Host, Site, SiteError
+from tests.engines.conftest import BuildSite
+from tests.engines.site import NAMESPACES, Host, Site, SiteError
+from tests.orchestrator.run_server.cluster import ROOT, eventually
 
 ECHO = """
 import socket, sys, threading

@@ -14,13 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.launch.engines import make_engine
-from orchestrator.launch.slurm.job import NOTE
-from protocols.errors import ExitCode
-from tests.orchestrator.cluster import ROOT, Cluster, eventually, starting
-
-from .site import Host
-from .slurm_cluster import PATIENCE, SlurmCluster
+from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.slurm.slurm_allocation import NOTE
+from protocols.runtime.errors import ExitCode
+from tests.engines.site import Host
+from tests.engines.slurm_cluster import PATIENCE, SlurmCluster
+from tests.orchestrator.run_server.cluster import ROOT, Cluster, eventually, starting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 Start = Callable[..., Cluster]
@@ -190,7 +189,7 @@ def test_a_run_waits_for_nodes_a_cut_of_ten_seconds_costs_nobody_and_it_outlives
 
 def test_a_run_in_the_allocation_around_it_leaves_that_alone(slurm: SlurmCluster, start: Start, tmp_path: Path) -> None:
     script = tmp_path / "own.sh"
-    script.write_text(f"#!/bin/sh\ncd {ROOT}\n{sys.executable} -m tests.orchestrator.lead {tmp_path}/run-0\nsleep 1000\n")
+    script.write_text(f"#!/bin/sh\ncd {ROOT}\n{sys.executable} -m tests.orchestrator.run_server.lead {tmp_path}/run-0\nsleep 1000\n")
     prepared = start(until={"time": "2s"}, launch={"hosts": 2, "slurm": {"partition": "none-of-that-name"}})
     assert prepared.ended(40) == ExitCode.RESOURCES, "outside, the job is refused"
     command = ["sbatch", "--parsable", "--no-kill", "-N2", "-n2", "-c2", "--mem=3000", f"--output={tmp_path}/own.log", str(script)]

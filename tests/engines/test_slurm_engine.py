@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import Configuration
-from orchestrator.launch.slurm import script as slurm_script
-from orchestrator.launch.slurm.commands import expand
-from orchestrator.launch.slurm.engine import SlurmEngine
-from orchestrator.launch.slurm.job import NOTE, Share
-from protocols.errors import ResourceError
-from tests.orchestrator.cluster import ROOT, eventually
-
-from .slurm_cluster import SlurmCluster
+from orchestrator.config.configuration import Configuration
+from orchestrator.launch.slurm import slurm_script
+from orchestrator.launch.slurm.slurm_allocation import NOTE, NodeShare
+from orchestrator.launch.slurm.slurm_commands import expand
+from orchestrator.launch.slurm.slurm_engine import SlurmEngine
+from protocols.runtime.errors import ResourceError
+from tests.engines.slurm_cluster import SlurmCluster
+from tests.orchestrator.run_server.cluster import ROOT, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 SLURM = {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
@@ -119,4 +118,4 @@ def test_what_is_asked_for_lets_the_nodes_of_one_host_go_to_the_others() -> None
     assert slurm_script.needs(configuration(placement={"relocate": False})) == (1, 2 * need + 256, "")
     assert slurm_script.needs(configuration(resources={"agent": {"gpus": 1}}))[2] == "gpu:3"
     assert slurm_script.needs(configuration(slurm={"cores": 4, "memory": "1GiB", "gres": "gpu:a100:1"})) == (4, 1024, "gpu:a100:1")
-    assert [Share("h1", 1, 0, gres).gpus for gres in ("gpu:2", "gpu:a100:2,disk:1", "gpu", "disk:3", "")] == [2, 2, 1, 0, 0]
+    assert [NodeShare("h1", 1, 0, gres).gpus for gres in ("gpu:2", "gpu:a100:2,disk:1", "gpu", "disk:3", "")] == [2, 2, 1, 0, 0]

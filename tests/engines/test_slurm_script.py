@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from protocols.errors import ExitCode
-from tests.orchestrator.cluster import eventually
+from protocols.runtime.errors import ExitCode
+from tests.engines.slurm_cluster import SlurmCluster
+from tests.orchestrator.run_server.cluster import eventually
 from tests.runs.system import CONFIG, SMALL, command, environment, events
-
-from .slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(330)]
 

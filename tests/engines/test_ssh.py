@@ -14,18 +14,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import Configuration
-from orchestrator.configuration import load
-from orchestrator.launch.engines import clean_up
-from orchestrator.launch.ssh.calls import Machine, quoted
-from orchestrator.launch.ssh.engine import SshEngine
-from orchestrator.launch.ssh.errand import HOST_MODULE, answer, sources_digest
-from orchestrator.run_files import write_json
-from protocols.errors import ExitCode
-from tests.orchestrator.cluster import ROOT, Cluster, eventually, starting
-
-from .test_contract import back, nothing_left, placement
-from .under_test import Ssh
+from orchestrator.config.configuration import Configuration
+from orchestrator.config.loader import load
+from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.ssh.remote_task import HOST_MODULE, answer, sources_digest
+from orchestrator.launch.ssh.ssh_calls import SshMachine, quoted
+from orchestrator.launch.ssh.ssh_engine import SshEngine
+from orchestrator.results.run_files import write_json
+from protocols.runtime.errors import ExitCode
+from tests.engines.test_contract import back, nothing_left, placement
+from tests.engines.under_test import Ssh
+from tests.orchestrator.run_server.cluster import ROOT, Cluster, eventually, starting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -73,7 +72,7 @@ def test_what_is_wrong_with_a_machine_is_said_before_anything_starts(engine: Ssh
         "cut": {**launch["ssh"]["hosts"][1]},
     }
     launch["ssh"]["hosts"] = [good, *({**fields, "name": name} for name, fields in wrong.items())]
-    launch["ssh"]["patience"] = "8s"
+    launch["ssh"]["connect_timeout"] = "8s"
     engine.hosts["h2"].cut()
     try:
         began = time.monotonic()
@@ -164,7 +163,7 @@ def test_notes_of_other_users_are_not_believed(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bin").mkdir()
     script(tmp_path / "bin" / "ssh", f"touch {witness}; true")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    write_json(tmp_path / "ssh.json", [{"mark": "1", **Machine("box", "box", "python3").fields()}], private=True)
+    write_json(tmp_path / "ssh.json", [{"mark": "1", **SshMachine("box", "box", "python3").fields()}], private=True)
     monkeypatch.setattr(os, "getuid", lambda: (tmp_path / "ssh.json").stat().st_uid + 1)
     assert SshEngine(tmp_path).release() == [] and not witness.exists()
     monkeypatch.undo()

@@ -16,13 +16,12 @@ from typing import Any, Self
 
 import psutil
 
-from orchestrator.launch.slurm.script import LOOK
-from tests.orchestrator.cluster import Cluster, eventually
-
-from .ray_cluster import RayCluster, why_no_ray
-from .site import Host, Site, why_impossible
-from .slurm_cluster import SlurmCluster, why_no_slurm
-from .sshd import SshServers, why_no_sshd
+from orchestrator.launch.slurm.slurm_script import LOOK
+from tests.engines.ray_cluster import RayCluster, why_no_ray
+from tests.engines.site import Host, Site, why_impossible
+from tests.engines.slurm_cluster import SlurmCluster, why_no_slurm
+from tests.engines.sshd import SshServers, why_no_sshd
+from tests.orchestrator.run_server.cluster import Cluster, eventually
 
 
 class EngineUnderTest(ABC):

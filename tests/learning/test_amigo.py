@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent_node.acting import Actor
-from agent_node.parts import Parts
-from agent_node.settings import AgentSettings, ExchangeSettings
-from agent_node.training import create_trainer
-from env_server.minigrid.environment import VectorMiniGrid
-from env_server.minigrid.settings import MiniGridOptions
-from protocols.telemetry import TimeShares
+from agent_node.session.acting import Actor
+from agent_node.session.session_components import SessionComponents
+from agent_node.session.training import create_trainer
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
+from env_server.environments.minigrid.settings import MiniGridOptions
+from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
+from protocols.runtime.telemetry import TimeShares
 from tests.runs.system import REPOSITORY, metrics, orchestrate
 
 COPIES = 16
@@ -29,8 +30,8 @@ def played(name: str, view: Any, settings: dict[str, Any], frames: int) -> Itera
     environment = VectorMiniGrid(name, MiniGridOptions(view=view), ["agent-0"], COPIES, 0)
     outcome = environment.reset(0)
     given = AgentSettings.model_validate({"learner": STUDENT, "goals": None, "shaping": {}, **settings})
-    parts = Parts.build(given, ExchangeSettings(), environment.layout("agent-0"), COPIES, "agent-0", 0)
-    actor, trainer = Actor(parts, COPIES), create_trainer(parts, TimeShares())
+    components = SessionComponents.build(given, ExchangeSettings(), environment.layout("agent-0"), COPIES, "agent-0", 0)
+    actor, trainer = Actor(components, COPIES), create_trainer(components, TimeShares())
     returns: list[float] = []
     applied = np.zeros((COPIES, 1), np.int32)
     for tick in range(frames // COPIES):
@@ -49,7 +50,7 @@ def test_a_teacher_s_goals_are_reached_where_a_policy_wanders(view: str) -> None
     """Also by one that sees only a part of the grid in which they are."""
     (*_, (_, figures)) = played("MiniGrid-Empty-5x5-v0", view, {"teacher": TEACHER}, 6000)
     assert 0.02 < figures["teacher.reached"] < 0.98 and 1 <= figures["teacher.duration.reached"] < 100
-    assert 0 < figures["intrinsic"] < 0.2 and figures["teacher.entropy"] <= np.log(25)
+    assert 0 < figures["intrinsic"] < 0.2 and figures["teacher.entropy_coef"] <= np.log(25)
 
 
 @pytest.mark.slow

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.acting import Actor
-from agent_node.parts import Parts
-from agent_node.settings import AgentSettings, ExchangeSettings
-from agent_node.training import Trainer, create_trainer
-from env_server.contracts import VectorEnvironment
-from env_server.minigrid.environment import VectorMiniGrid
-from env_server.minigrid.settings import MiniGridOptions
-from env_server.minigrid.shared import SharedMiniGrid
-from protocols.telemetry import TimeShares
+from agent_node.session.acting import Actor
+from agent_node.session.session_components import SessionComponents
+from agent_node.session.training import Trainer, create_trainer
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
+from env_server.environments.environment_contracts import VectorEnvironment
+from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
+from env_server.environments.minigrid.settings import MiniGridOptions
+from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
+from protocols.runtime.telemetry import TimeShares
 
 COPIES = 8
 GIVEN: dict[str, Any] = {
@@ -28,13 +29,13 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str, tuple[Parts, Trainer, float]]:
+def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str, tuple[SessionComponents, Trainer, float]]:
     """Agents that play and learn for some ticks: parts, trainer, and the sum of all that was earned in whole episodes, by their names."""
     settings = AgentSettings.model_validate(GIVEN | changes)
     agents = {}
     for agent in environment.agents:
-        parts = Parts.build(settings, ExchangeSettings(), environment.layout(agent), COPIES, agent, 0)
-        agents[agent] = (parts, Actor(parts, COPIES), create_trainer(parts, TimeShares()))
+        components = SessionComponents.build(settings, ExchangeSettings(), environment.layout(agent), COPIES, agent, 0)
+        agents[agent] = (components, Actor(components, COPIES), create_trainer(components, TimeShares()))
     outcome, applied = environment.reset(0), dict.fromkeys(environment.agents, np.zeros((COPIES, 1), np.int32))
     earned = dict.fromkeys(environment.agents, 0.0)
     for tick in range(ticks):
@@ -46,7 +47,7 @@ def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str
             earned[agent] += sum(episode.total_reward for episode in episodes)
             trainer.tick()
         outcome = environment.step(applied)
-    return {agent: (parts, trainer, earned[agent]) for agent, (parts, _, trainer) in agents.items()}
+    return {agent: (components, trainer, earned[agent]) for agent, (components, _, trainer) in agents.items()}
 
 
 @pytest.mark.parametrize("view", ["full", "both"])
@@ -71,7 +72,7 @@ def test_several_agents_play_and_learn_together(view: Any, reward: Any) -> None:
     assert max(earned) > 0 and (len({round(total, 4) for total in earned}) == 1) == (reward == "team")
     figures = [trainer.take_metrics() for _, trainer, _ in found.values()]
     for values in figures:
-        assert values["learner.entropy"] > 0 and values["curiosity.novelty"] > 0
+        assert values["learner.entropy_coef"] > 0 and values["curiosity.novelty"] > 0
         assert view == "partial" or 0 <= values["teacher.reached"] < 1
     assert view == "partial" or max(values["teacher.reached"] for values in figures) > 0
     assert len({values["curiosity.loss"] for values in figures}) == 3, "each has parts of its own"

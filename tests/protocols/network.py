@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from protocols.codec import Buffer, decode, encode
-from protocols.conversation import Conversation
+from protocols.conversations.conversation import Conversation
+from protocols.wire.codec import Buffer, decode, encode
 
 C = TypeVar("C", bound=Conversation[Any])
 

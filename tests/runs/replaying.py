@@ -17,19 +17,20 @@ from collections import Counter, defaultdict, deque
 from pathlib import Path
 from typing import Any
 
-from agent_node.node import AgentNode
-from agent_node.wall import WallAgent
-from env_server.server import EnvironmentServer
-from env_server.wall import WallServer
-from orchestrator.launch.base import PRELOAD
-from orchestrator.run_server.server import serve
-from protocols import codec, logs
-from protocols.entrance import enter
-from protocols.errors import BadMessage, ExitCode
-from protocols.launch import NodeStart
-from protocols.messages import Offer
-from protocols.transport import Received
-from protocols.transport.loop import SocketLoop
+from agent_node.process.agent_process import AgentNode
+from agent_node.process.real_time_agent import RealTimeAgent
+from env_server.serving.environment_server import EnvironmentServer
+from env_server.serving.real_time_server import RealTimeServer
+from orchestrator.launch.engine import PRELOAD
+from orchestrator.run_server.run_server import serve
+from protocols.runtime import logs
+from protocols.runtime.entrance import enter
+from protocols.runtime.errors import BadMessage, ExitCode
+from protocols.runtime.node_start import NodeStart
+from protocols.transport import ReceivedMessage
+from protocols.transport.socket_loop import SocketLoop
+from protocols.wire import codec
+from protocols.wire.messages import Offer
 
 KEPT = 40
 """messages of each type and sender that are kept; a new one takes the place of any"""
@@ -134,14 +135,14 @@ class _Twice:
     """Hands messages to the node again, behind the guard's back."""
 
     def __init__(self) -> None:
-        self.tapes: dict[tuple[str, str], deque[tuple[Received, Any]]] = defaultdict(lambda: deque(maxlen=RECENT))
+        self.tapes: dict[tuple[str, str], deque[tuple[ReceivedMessage, Any]]] = defaultdict(lambda: deque(maxlen=RECENT))
         self.heard: Counter[str] = Counter()
 
     @staticmethod
     def _life(node: Any, src: str) -> Any:
-        return node.neighbours._lives.get(src) if isinstance(node, AgentNode) else node._incarnations.get(src)
+        return node.neighbours._incarnations.get(src) if isinstance(node, AgentNode) else node._incarnations.get(src)
 
-    def hear(self, node: Any, received: Received, handle: Any, state: Any) -> None:
+    def hear(self, node: Any, received: ReceivedMessage, handle: Any, state: Any) -> None:
         kind = type(received.message).__name__
         self.heard[kind] += 1
         # What is rare, as a roster is, is looked at whenever it comes: else a run may end before any of it was kept.
@@ -163,7 +164,7 @@ class _Twice:
         entry = node.control.roster.get(src)
         if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
             return  # an earlier life, or one that is over: that is the guard's affair
-        if isinstance(again.message, Offer) and not node.playing.exchanges.goals._agreements.keys() >= set(
+        if isinstance(again.message, Offer) and not node.session.exchanges.goals._agreements.keys() >= set(
             again.arrays["episode"].tolist()
         ):
             return  # an agent forgets what was agreed on when the episode is over
@@ -184,33 +185,33 @@ def _agent_state(node: AgentNode) -> dict[str, bytes]:
     state = {"control": _control(node), **_state("stepping", node.stepping)}
     for conversation in node.neighbours._conversations:
         state |= _state(type(conversation).__name__, conversation)
-    if node.playing is not None:
-        state["learnt"] = pickle.dumps((node.playing.trainer.updates, node.figures.episodes, node.figures.steps))
+    if node.session is not None:
+        state["learnt"] = pickle.dumps((node.session.trainer.updates, node.metrics.episodes, node.metrics.steps))
     return state
 
 
 def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
     state = {"control": _control(node), **_state("stepping", node.stepping), "lives": pickle.dumps(sorted(node._incarnations.items()))}
-    if node.desk is not None:
-        state["goals"] = pickle.dumps({agent: sorted(offers) for agent, offers in node.desk._book._open.items()})
+    if node.goal_assignment is not None:
+        state["goals"] = pickle.dumps({agent: sorted(offers) for agent, offers in node.goal_assignment._goal_offers._open.items()})
     return state
 
 
-class Agent(WallAgent):
+class Agent(RealTimeAgent):
     """Hears everything twice."""
 
     twice = _Twice()
 
-    def _handle(self, received: Received) -> None:
+    def _handle(self, received: ReceivedMessage) -> None:
         self.twice.hear(self, received, super()._handle, _agent_state)
 
 
-class Server(WallServer):
+class Server(RealTimeServer):
     """Hears everything twice."""
 
     twice = _Twice()
 
-    def _handle(self, received: Received) -> None:
+    def _handle(self, received: ReceivedMessage) -> None:
         self.twice.hear(self, received, super()._handle, _server_state)
 
 

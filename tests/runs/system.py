@@ -21,7 +21,7 @@ SMALL = [
     "until={episodes: 160, time: 90s}",
     "environment.copies=8",
     "environment.options.horizon=20",
-    "agents.learner.warmup=300",
+    "agents.learner.learning_starts=300",
     "agents.learner.batch_size=32",
     "agents.learner.hidden=[16]",
     "agents.world_model.hidden=[16]",
@@ -30,7 +30,7 @@ SMALL = [
     "evaluation={every: 1000, episodes: 8, final: 8}",
     "metrics.every=200ms",
     "metrics.sinks=[csv]",
-    "supervision.checkpoint=300ms",
+    "supervision.checkpoint_interval=300ms",
 ]
 """overrides that make the main configuration last seconds"""
 

@@ -26,10 +26,10 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator.leftovers import MARK
-from protocols import codec
-from protocols.goal_space import GoalSpace
-from protocols.messages import (
+from orchestrator.launch.leftover_processes import MARK
+from protocols.spaces.goal_space import GoalSpace
+from protocols.wire import codec
+from protocols.wire.messages import (
     Correction,
     CorrectionAck,
     Event,

@@ -18,16 +18,17 @@ from typing import Any
 
 import msgpack
 
-from agent_node.main import agent_node
-from env_server.main import main as environment_server
-from orchestrator import configuration
-from orchestrator.launch.base import PRELOAD
-from orchestrator.run_server.server import serve
-from protocols import codec, logs
-from protocols.errors import ExitCode
-from protocols.launch import NodeStart
+from agent_node.process.agent_main import agent_node
+from env_server.serving.server_main import main as environment_server
+from orchestrator.config import loader as configuration_loader
+from orchestrator.launch.engine import PRELOAD
+from orchestrator.run_server.run_server import serve
+from protocols.runtime import logs
+from protocols.runtime.errors import ExitCode
+from protocols.runtime.node_start import NodeStart
 from protocols.transport.connections import Destination
-from protocols.transport.loop import SocketLoop
+from protocols.transport.socket_loop import SocketLoop
+from protocols.wire import codec
 
 FILE = "tap"
 PATIENCE = 30.0
@@ -88,7 +89,7 @@ def main(start: NodeStart) -> int:
 if __name__ == "__main__":
     logs.configure()
     directory = Path(sys.argv[1])
-    loaded = configuration.load(Path(sys.argv[2]), sys.argv[3:], {})
+    loaded = configuration_loader.load(Path(sys.argv[2]), sys.argv[3:], {})
     (directory / "config.json").write_text(loaded.configuration.model_dump_json())
     tap(directory / FILE)
     entry_points = {"agent": "tests.runs.tapping:main", "env": "tests.runs.tapping:main"}

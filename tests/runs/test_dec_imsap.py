@@ -16,7 +16,7 @@ SMALL = [
     "environment.copies=32",
     "agents.learner.steps=64",
     "evaluation.episodes=0",
-    "evaluation.final=12",
+    "evaluation.final_episodes=12",
     f"until.steps={STEPS}",
     "metrics.sinks=[csv]",
 ]
@@ -48,7 +48,7 @@ def test_who_decides_on_goals(tmp_path: Path) -> None:
 def test_six_landmarks_the_published_rule_and_learning_progress(tmp_path: Path) -> None:
     """Overrides that the files promise, together: 21 goals, rule A, traces for joint learning progress in the place of relabelling."""
     directory = run(
-        tmp_path, "coordination_game", "six", *SMALL, *SHORT, "environment.options.landmarks=6", "evaluation.final=21",
+        tmp_path, "coordination_game", "six", *SMALL, *SHORT, "environment.options.landmarks=6", "evaluation.final_episodes=21",
         "exchange.negotiation.update=forgetting", "exchange.negotiation.batch=60", "exchange.hindsight={share: 0}",
         "agents.goals={kind: joint_learning_progress}",
     )  # fmt: skip

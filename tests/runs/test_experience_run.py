@@ -19,7 +19,7 @@ SHORT = [
     "environment.copies=4",
     "environment.options.horizon=25",
     "evaluation={every: 100000, episodes: 4, final: 4, aligned: false}",
-    "agents.learner={kind: sac, hidden: [16], batch_size: 32, warmup: 200, random_steps: 200, updates_per_tick: 0.5}",
+    "agents.learner={kind: sac, hidden: [16], batch_size: 32, learning_starts: 200, random_steps: 200, updates_per_tick: 0.5}",
     "exchange.experience={transitions: 2000}",
     "metrics.every=200ms",
 ]
@@ -28,7 +28,7 @@ FAULTS = {
     "links": [{"id": "wan", "from": "agent-*", "to": "agent-*", "loss": 0.2, "duplicate": {"p": 0.2, "gap": "10ms"}}],
     "events": [{"id": "crash", "at": {"step": 1500}, "process": {"target": "agent-1", "action": "kill", "restart_after": "300ms"}}],
 }
-LOGICAL = [*SHORT, "clock=logical", "until={steps: 3000, time: 90s}", "supervision.checkpoint=1s", f"faults={json.dumps(FAULTS)}"]
+LOGICAL = [*SHORT, "clock=logical", "until={steps: 3000, time: 90s}", "supervision.checkpoint_interval=1s", f"faults={json.dumps(FAULTS)}"]
 
 
 def test_all_agents_learn_from_what_their_neighbours_lived(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ QUICK = [
     "agents.learner.updates_per_tick=0.25",
     "agents.world_model.updates_per_tick=0.1",
     "exchange.consensus.every={updates: 2}",
-    "supervision.checkpoint=500ms",
+    "supervision.checkpoint_interval=500ms",
 ]
 """many short episodes, little learning"""
 
@@ -137,7 +137,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         ],
     }
     # On a fast machine 200 episodes take little more than a second, and there must be a checkpoint before the one that is damaged.
-    quick = ["supervision.first=200ms", "supervision.checkpoint=100ms", "exchange.consensus.every={updates: 1}"]
+    quick = ["supervision.restart_delay=200ms", "supervision.checkpoint_interval=100ms", "exchange.consensus.every={updates: 1}"]
     directory, code, text = run(tmp_path_factory.mktemp("spoilt") / "runs", "spoilt", faults, *quick)
     assert code == 1, text
     return directory, text

@@ -19,7 +19,7 @@ SMALL = [
     "until={steps: 195}",
     "environment.options.horizon=25",
     "agents.world_model.features=36",
-    "exchange.statistics.least=100",
+    "exchange.statistics.min_transitions=100",
     f"exchange.statistics.rounds={ROUNDS}",
 ]
 
@@ -38,7 +38,7 @@ def test_a_star_of_five_averages_at_the_rate_of_its_graph(tmp_path: Path) -> Non
     assert list(disagreement) == list(range(1, ROUNDS + 1)), "every round of one session"
     slope = np.polyfit(range(20, 80), np.log([disagreement[k] for k in range(20, 80)]), 1)[0]
     assert slope == pytest.approx(log(0.8), rel=0.02)
-    nearest = figures["statistics.disagreement_least"]
+    nearest = figures["statistics.disagreement_min"]
     assert nearest[1] < 1e-13 < 1e-2 < disagreement[1], "the hub is exact after one round, the leaves are not"
 
     states = [load_file(max((directory / "nodes" / f"agent-{i}" / "checkpoints").glob("*.safetensors"))) for i in range(5)]

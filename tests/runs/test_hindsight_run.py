@@ -11,13 +11,13 @@ from tests.runs.system import CONFIG, SMALL, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(200)]
 TELLING = [
-    "exchange.hindsight={strategies: [future, joint, final, near_miss], weighting: rare, partner: corrected, segments: {rare: 0.05}}",
+    "exchange.hindsight={strategies: [future, joint, final, near_miss], weighting: rare, partner: corrected, segments: {rare_goal_share: 0.05}}",
     "agents.goals={kind: joint_learning_progress, window: 5}",
     "environment.options.room=170",
     "environment.options.margin=20",
     "environment.options.horizon=40",
     "until={episodes: 200, time: 90s}",
-    "supervision.checkpoint=30s",
+    "supervision.checkpoint_interval=30s",
     "clock=logical",
 ]
 

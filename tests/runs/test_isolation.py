@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocols.messages import Average, Flag, Goals, Message, Metrics, Observation, Offer, Propose, ProposeAck, Trace, TraceAck
+from protocols.wire.messages import Average, Flag, Goals, Message, Metrics, Observation, Offer, Propose, ProposeAck, Trace, TraceAck
 from tests.runs.system import CONFIG, SMALL, metrics
 from tests.runs.tapped import RUN, SERVER, Crossing, Tapped, run_tapped
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 LIGHT = [
     *(change for change in SMALL if not change.startswith(("agents.", "exchange.", "until", "supervision"))),
     "agents.world_model=null",
-    "agents.learner={kind: double_dqn, hidden: [8], warmup: 300, batch_size: 16, updates_per_tick: 0.2}",
+    "agents.learner={kind: double_dqn, hidden: [8], learning_starts: 300, batch_size: 16, updates_per_tick: 0.2}",
 ]
 """every conversation, little learning"""
 # The deadline is shorter than the time after which an unanswered proposal is repeated: what is lost stays lost.

@@ -39,7 +39,7 @@ FAULTS = {
 RUN = [
     *(change for change in SMALL if not change.startswith(("until", "supervision"))),
     "until={steps: 1800}",
-    "supervision.checkpoint=1s",
+    "supervision.checkpoint_interval=1s",
     f"faults={json.dumps(FAULTS)}",
 ]
 

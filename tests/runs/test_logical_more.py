@@ -14,7 +14,7 @@ RUN = [
     *(change for change in SMALL if not change.startswith(("until", "supervision"))),
     "agents.count=2",
     "faults=null",
-    "supervision.checkpoint=300ms",
+    "supervision.checkpoint_interval=300ms",
 ]
 
 
@@ -43,7 +43,7 @@ def test_a_finished_run_ends_at_once_or_does_what_more_it_is_given(tmp_path: Pat
 
 def test_without_a_checkpoint_from_before_the_end_it_learns_on_from_the_end(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    up(runs, str(CONFIG), "--name", "one", *RUN, "until={steps: 500}", "supervision.keep=1")
+    up(runs, str(CONFIG), "--name", "one", *RUN, "until={steps: 500}", "supervision.keep_checkpoints=1")
     updates = metrics(runs / "one", "agent-0", "updates")
     up(runs, "--resume", "one", "until.steps=700")
     assert len(events(runs / "one", "training.reopened")) == 1

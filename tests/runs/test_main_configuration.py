@@ -106,7 +106,9 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One run that goes on behind the terminal, for what is asked and done while a run lives: in the order of the next tests, the last of
     which stops it."""
     runs = tmp_path_factory.mktemp("living") / "runs"
-    started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "living", *SMALL, "until={time: 250s}", "supervision.first=200ms")
+    started = orchestrate(
+        runs, "up", "-d", str(CONFIG), "--name", "living", *SMALL, "until={time: 250s}", "supervision.restart_delay=200ms"
+    )
     assert started.returncode == 0, started.stdout + started.stderr
     yield runs / "living"
     orchestrate(runs, "down", "living", "--now")

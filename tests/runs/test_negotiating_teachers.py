@@ -43,19 +43,19 @@ def learnt(directory: Path) -> dict[str, str]:
 
 def test_goals_change_hands_and_two_runs_of_one_seed_are_equal(tmp_path: Path) -> None:
     first = play(tmp_path / "runs", "first")
-    exchanged, reports = total(first, "lending.exchanged"), total(first, "lending.reports")
+    exchanged, reports = total(first, "goal_swap.exchanged"), total(first, "goal_swap.reports")
     assert exchanged >= 5, "an exchange counts at who awarded the goal, or at both where each had awarded the other's"
-    assert exchanged <= reports + total(first, "lending.borrowed") + 2 and reports <= 2 * exchanged, "nothing was lost on the way"
+    assert exchanged <= reports + total(first, "goal_swap.active") + 2 and reports <= 2 * exchanged, "nothing was lost on the way"
     assert learnt(play(tmp_path / "runs", "second")) == learnt(first)
     assert learnt(play(tmp_path / "runs", "alone", "exchange.negotiation=null")) != learnt(first)
 
 
 def test_lost_messages_and_a_death_stop_nobody(tmp_path: Path) -> None:
     directory = play(
-        tmp_path / "runs", "storm", "supervision.checkpoint=1s",
+        tmp_path / "runs", "storm", "supervision.checkpoint_interval=1s",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 20ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {step: 2500}, process: {target: agent-1, action: kill, restart_after: 300ms}}]}",
     )  # fmt: skip
     assert [event["node"] for event in events(directory, "node.restart")] == ["agent-1"]
     assert [event["node"] for event in events(directory, "node.restored")] == ["agent-1"], "no word of checkpoints that disturbed nobody"
-    assert total(directory, "lending.exchanged") >= 1 and total(directory, "lending.reports") >= 1
+    assert total(directory, "goal_swap.exchanged") >= 1 and total(directory, "goal_swap.reports") >= 1

@@ -16,12 +16,12 @@ SHORT = [
     "agents.count=4",
     "environment.options.horizon=25",
     "evaluation={every: 100000, episodes: 1, final: 40, aligned: false}",
-    "agents.learner={kind: sac, hidden: [16], batch_size: 32, warmup: 100, random_steps: 100, updates_per_tick: 0.25}",
+    "agents.learner={kind: sac, hidden: [16], batch_size: 32, learning_starts: 100, random_steps: 100, updates_per_tick: 0.25}",
     "agents.world_model.features=64",
     "agents.world_model.refresh=50",
-    "agents.world_model.warmup=100",
-    "agents.world_model.imaginary.starts=32",
-    "exchange.statistics.least=50",
+    "agents.world_model.learning_starts=100",
+    "agents.world_model.imagination.starts=32",
+    "exchange.statistics.min_transitions=50",
     "metrics.every=200ms",
     "metrics.sinks=[csv]",
 ]
@@ -53,7 +53,7 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
         "clock=wall", "until={steps: 1200}", "environment.copies=2",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {step: 400}, process: {target: agent-2, action: kill, restart_after: 1s}}]}",
-        "supervision.checkpoint=500ms", "supervision.min_agents=2", "evaluation.final=240",  # time enough for what was published last
+        "supervision.checkpoint_interval=500ms", "supervision.min_agents=2", "evaluation.final_episodes=240",  # time enough for what was published last
         timeout=180,
     )  # fmt: skip
     directory = runs / "storm"
@@ -77,17 +77,17 @@ def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     rules = [
         "until={steps: 400}",
-        "evaluation.final=2",
+        "evaluation.final_episodes=2",
         "agents.optimism={kind: thompson}",
         "exchange.plans={steps: 10}",
-        "supervision.checkpoint=60s",
+        "supervision.checkpoint_interval=60s",
     ]
     digests = []
     for name in ("one", "two"):
         done = orchestrate(runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", name, *SHORT, *rules)
         assert done.returncode == 0, done.stdout + done.stderr
         directory = runs / name
-        assert last(directory, "agent-0", "plans.heard") > 0 and last(directory, "agent-0", "statistics.published") >= 5
+        assert last(directory, "agent-0", "plans.received") > 0 and last(directory, "agent-0", "statistics.published") >= 5
         digests.append([newest(directory, f"agent-{i}").read_bytes() for i in range(4)])
     assert digests[0] == digests[1]
 
@@ -96,11 +96,11 @@ def test_an_ensemble_is_averaged_and_its_rewards_are_summed(tmp_path: Path) -> N
     """Parameters by consensus and reward cells by statistics, side by side on the same edges; one is killed and comes back."""
     runs = tmp_path / "runs"
     rules = [rule for rule in SHORT if "world_model" not in rule]
-    small = ["agents.world_model.hidden=[16]", "agents.world_model.warmup=50", "agents.world_model.imaginary.starts=32"]
+    small = ["agents.world_model.hidden=[16]", "agents.world_model.learning_starts=50", "agents.world_model.imagination.starts=32"]
     crash = "faults={events: [{id: crash, at: {step: 300}, process: {target: agent-1, action: kill, restart_after: 1s}}]}"
     done = orchestrate(
         runs, "up", str(CONFIGS / "ensemble.yaml"), "--name", "mixed", *rules, *small, "until={steps: 800}", "clock=wall", crash,
-        "exchange.consensus.every={updates: 10}", "supervision.checkpoint=1s", "environment.copies=4", "evaluation.final=4",
+        "exchange.consensus.every={updates: 10}", "supervision.checkpoint_interval=1s", "environment.copies=4", "evaluation.final_episodes=4",
         timeout=180,
     )  # fmt: skip
     directory = runs / "mixed"

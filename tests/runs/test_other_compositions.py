@@ -21,7 +21,7 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_environments_by_configuration(name: str, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    changes = [*SHORT, *FOREIGN[name], "agents.learner.warmup=50", "agents.learner.batch_size=16"]
+    changes = [*SHORT, *FOREIGN[name], "agents.learner.learning_starts=50", "agents.learner.batch_size=16"]
     done = orchestrate(runs, "up", str(REPOSITORY / "configs" / "environments" / f"{name}.yaml"), "--name", "foreign", *changes)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = runs / "foreign"
@@ -34,7 +34,7 @@ def test_foreign_environments_by_configuration(name: str, tmp_path: Path) -> Non
 def test_everything_that_can_be_off_is_off_and_another_learner_on(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     changes = [
-        "agents.learner={kind: discrete_sac, hidden: [16], warmup: 100, batch_size: 32}",
+        "agents.learner={kind: discrete_sac, hidden: [16], learning_starts: 100, batch_size: 32}",
         "agents.world_model=null",
         "exchange={negotiation: null, hindsight: null, consensus: null}",
         "until={episodes: 40, time: 60s}",
@@ -45,7 +45,7 @@ def test_everything_that_can_be_off_is_off_and_another_learner_on(tmp_path: Path
     directory = runs / "bare"
     for i in range(4):
         agent = f"agent-{i}"
-        assert metrics(directory, agent, "learner.entropy") and not metrics(directory, agent, "world_model.error")
+        assert metrics(directory, agent, "learner.entropy_coef") and not metrics(directory, agent, "world_model.error")
         links = json.loads((directory / "nodes" / agent / "links.json").read_text())
         assert "peer" not in {row["channel"] for row in links if row["sent_messages"]}, "silence on every edge"
         assert metrics(directory, agent, "negotiated")[-1] == 0

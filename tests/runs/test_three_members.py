@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from agent_node.goals.coordination_game import CoordinationGame
-from agent_node.goals.uniform import UniformGoals
-from agent_node.settings import CoordinationGameSettings, UniformGoalSettings
-from protocols.goal_space import GoalSpace
-from protocols.messages import Flag, Observation, Propose, ProposeAck, Trace
-from protocols.seeds import Stream
+from agent_node.exchange.negotiation.coordination_game import CoordinationGame
+from agent_node.exchange.negotiation.settings import CoordinationGameSettings
+from agent_node.goals.uniform.settings import UniformGoalSettings
+from agent_node.goals.uniform.uniform_goals import UniformGoals
+from protocols.runtime.seeds import Stream
+from protocols.spaces.goal_space import GoalSpace
+from protocols.wire.messages import Flag, Observation, Propose, ProposeAck, Trace
 from tests.runs.system import CONFIG, events, metrics
 from tests.runs.tapped import SERVER, Tapped, joint_touch, run_tapped
 from tests.runs.test_isolation import LIGHT

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import configuration
-from orchestrator.leftovers import MARK
+from orchestrator.config import loader as configuration_loader
+from orchestrator.launch.leftover_processes import MARK
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, events, eventually, metrics, pids, processes_of
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
@@ -45,8 +45,8 @@ def _up(server: subprocess.Popen[bytes]) -> bool:
 def test_what_is_said_twice_counts_once(tmp_path: Path) -> None:
     directory = tmp_path / "runs" / "again"
     directory.mkdir(parents=True)
-    changes = [*SMALL, "until={episodes: 100, time: 40s}", "evaluation={episodes: 0, final: 4}", "supervision.first=200ms"]
-    loaded = configuration.load(CONFIG, changes, {})
+    changes = [*SMALL, "until={episodes: 100, time: 40s}", "evaluation={episodes: 0, final: 4}", "supervision.restart_delay=200ms"]
+    loaded = configuration_loader.load(CONFIG, changes, {})
     (directory / "config.json").write_text(loaded.configuration.model_dump_json())
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: str(directory.resolve())}
     command = [sys.executable, "-m", "tests.runs.replaying", str(directory)]

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import zmq
 
-from protocols import codec
-from protocols.messages import (
+from protocols.wire import codec
+from protocols.wire.messages import (
     Act,
     Average,
     Bye,
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 IDLE = 500
 """connections that are made and say nothing"""
 ROUNDS = 60
-HUGE = codec.Limits().frame
+HUGE = codec.MessageLimits().frame
 
 
 def endpoints(directory: Path) -> dict[str, str]:
@@ -65,7 +65,7 @@ GARBAGE: list[list[bytes]] = [
 ]  # fmt: skip
 
 
-def lies(name: str, run: str) -> list[list[Any]]:
+def byzantine_attacks(name: str, run: str) -> list[list[Any]]:
     """Well-formed messages for a socket, from those who must not say them."""
     everywhere = [Heartbeat(), Join(), Propose(version=1), Command(id=1, op="stop"), Refuse(code=4, text="go away"), Bye(code=0)]
     dst = "run" if name in ("ctl", "tele") else name
@@ -115,15 +115,15 @@ def fire(found: dict[str, str], run: str) -> None:
     try:
         guns: dict[str, list[Any]] = {}
         for name, endpoint in found.items():
-            guns[name] = [context.socket(zmq.PUSH if name == "tele" else zmq.DEALER) for _ in range(2 + len(lies(name, run)))]
+            guns[name] = [context.socket(zmq.PUSH if name == "tele" else zmq.DEALER) for _ in range(2 + len(byzantine_attacks(name, run)))]
             for gun in guns[name]:
                 gun.SNDTIMEO, gun.LINGER = 2000, 500
                 gun.connect(endpoint)
         for _ in range(ROUNDS):
-            for name, (rubbish, _, *liars) in guns.items():
+            for name, (rubbish, _, *num_byzantine) in guns.items():
                 for parts in GARBAGE:
                     rubbish.send_multipart(parts)
-                for liar, parts in zip(liars, lies(name, run), strict=True):
+                for liar, parts in zip(num_byzantine, byzantine_attacks(name, run), strict=True):
                     liar.send_multipart(parts)
         for _, large, *_ in guns.values():
             large.send_multipart([b"\x80", bytes(HUGE + 1)])

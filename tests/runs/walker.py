@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Choice, Interface, Metrics
-from agent_node.settings import ReplaySettings
+from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.learners.settings import ReplaySettings
 from tests.walking import steer
 
 
@@ -21,7 +21,7 @@ class WalkerSettings(ReplaySettings):
     groups = ()
     kind: Literal["walker"] = "walker"
     batch_size: int = 32
-    warmup: int = 200
+    learning_starts: int = 200
     updates_per_tick: float = 0.2
     room: float = 200.0
     """the environment's option"""
@@ -32,15 +32,17 @@ class Walker:
 
     wants: Literal["replay", "rollout"] = "replay"
 
-    def __init__(self, settings: WalkerSettings, interface: Interface, rows: int, seed: int, initial: int | None = None) -> None:
+    def __init__(self, settings: WalkerSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
-        self._landmarks = interface.goal
+        self._landmarks = policy_spec.goal
         # Width = size + angles with two components per object (distance, bearing), and the own velocity last.
-        self._size = 2 * (interface.observation[0] - 2) // 3 + 2
+        self._size = 2 * (policy_spec.observation[0] - 2) // 3 + 2
         self._target = np.zeros(rows, np.int64)
         self._random = np.random.default_rng(seed)
 
-    def act(self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool) -> Choice:
+    def act(
+        self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
+    ) -> PolicyOutput:
         """Straight to the landmark."""
         drawn = (goals * (1e-6 + self._random.random(goals.shape))).argmax(axis=1)
         target = drawn if rows is None else np.where(first, drawn, self._target[rows])
@@ -48,7 +50,7 @@ class Walker:
             self._target[rows] = target
         at = np.arange(len(observations))
         bearing = np.arctan2(observations[at, 2 * target + 1], observations[at, self._size + target])
-        return Choice(steer(observations[at, 2 * target] * self.settings.room, bearing, observations[:, self._size - 2]))
+        return PolicyOutput(steer(observations[at, 2 * target] * self.settings.room, bearing, observations[:, self._size - 2]))
 
     def learn(self, batch: Batch) -> Metrics:
         """Nothing."""

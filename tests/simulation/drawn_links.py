@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from struct import Struct
 
-from protocols.messages import Channel
-from protocols.simulation.links import Outcome
+from protocols.simulation.simulated_links import Outcome
+from protocols.wire.messages import Channel
 
 _NUMBERS = Struct("<5I")
 

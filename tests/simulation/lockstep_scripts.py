@@ -1,7 +1,7 @@
 """Agents and an environment server in lock-step: `StepServer` and `StepClient`, and around them what real servers and agents do.
 
 The rules that do not live in the two machines are followed here to the letter: joining and its repetition by incarnation
-(`env_server.server`), the check of the environment's incarnation and the retries (`agent_node.node`), connections and stale lives
+(`env_server.serving.environment_server`), the check of the environment's incarnation and the retries (`agent_node.process.agent_process`), connections and stale lives
 (`protocols.transport`, in `Network`). The environment is a stand-in that pays an integer for every tick, so that sums are exact.
 """
 
@@ -14,11 +14,11 @@ from math import inf
 
 import numpy as np
 
-from protocols.conversation import Array, Send
-from protocols.messages import Act, Channel, Joined, Layout, Message, Observation
-from protocols.messages import Join as JoinMessage
-from protocols.simulation.network import Network, Node, Script, Take
-from protocols.stepping import StepClient, StepServer
+from protocols.conversations.conversation import Array, Send
+from protocols.conversations.stepping.stepping import StepClient, StepServer
+from protocols.simulation.simulated_network import Network, Node, NodeScript, Take
+from protocols.wire.messages import Act, Channel, Joined, Layout, Message, Observation
+from protocols.wire.messages import Join as JoinMessage
 
 SERVER = "env-0"
 JOIN_AGAIN = 0.5
@@ -51,7 +51,7 @@ class Crash(Exception):
     """The process dies at this instruction."""
 
 
-class ServerScript(Script):
+class ServerScript(NodeScript):
     """One life of the environment server. `ledger` outlives it: what is written there is on disk when `append` returns."""
 
     channel: Channel = "env"
@@ -193,7 +193,7 @@ class Memory:
     kept: list[Transition] = field(default_factory=list)
 
 
-class AgentScript(Script):
+class AgentScript(NodeScript):
     """One life of an agent. `action(server, tick)` draws its action, `thinking(server, tick)` the seconds that this takes."""
 
     channel: Channel = "env"

@@ -1,6 +1,6 @@
 """The sections `faults` and `network.links` of a configuration: what happens to messages and nodes, and when.
 
-`FaultsSettings` is the whole; `protocols.faults.checking` knows the rules between its keys, `protocols.faults.schedule` turns it into what
+`FaultsSettings` is the whole; `protocols.faults.settings.fault_checks` knows the rules between its keys, `protocols.faults.schedule.fault_schedule` turns it into what
 begins and ends when.
 
 Units of triggers, the same for every node of a run:
@@ -13,42 +13,51 @@ Units of triggers, the same for every node of a run:
 
 from __future__ import annotations
 
-from .events import Byzantine, ClockSkew, FaultEvent, Membership, Partition, Process, Storage, Straggler
-from .links import Bandwidth, Corrupt, Duplicate, LinkEffects, LinkRule, Loss, Reorder
-from .moments import At, Distribution, During, Length, RandomDuration, Span
-from .names import AUTO, FaultName, Glob, Globs
-from .whole import Expectation, FaultsSettings, Nemesis, Operator, Share, Weights
+from protocols.faults.settings.fault_event_settings import (
+    ByzantineFault,
+    ClockSkew,
+    FaultEvent,
+    MembershipFault,
+    Partition,
+    ProcessFault,
+    StorageFault,
+    Straggler,
+)
+from protocols.faults.settings.fault_section import FaultExpectation, FaultsSettings, FractionOrPercent, Nemesis, NemesisWeights, Operator
+from protocols.faults.settings.link_effect_settings import Bandwidth, Corrupt, Duplicate, LinkEffects, LinkRule, Loss, Reorder
+from protocols.faults.settings.node_patterns import AUTO, FaultName, Glob, Globs
+from protocols.faults.settings.trigger_settings import ActivePeriod, Distribution, Length, RandomDuration, RunSpan, TriggerPoint
 
 __all__ = [
     "AUTO",
-    "At",
+    "ActivePeriod",
     "Bandwidth",
-    "Byzantine",
+    "ByzantineFault",
     "ClockSkew",
     "Corrupt",
     "Distribution",
     "Duplicate",
-    "During",
-    "Expectation",
     "FaultEvent",
+    "FaultExpectation",
     "FaultName",
     "FaultsSettings",
+    "FractionOrPercent",
     "Glob",
     "Globs",
     "Length",
     "LinkEffects",
     "LinkRule",
     "Loss",
-    "Membership",
+    "MembershipFault",
     "Nemesis",
+    "NemesisWeights",
     "Operator",
     "Partition",
-    "Process",
+    "ProcessFault",
     "RandomDuration",
     "Reorder",
-    "Share",
-    "Span",
-    "Storage",
+    "RunSpan",
+    "StorageFault",
     "Straggler",
-    "Weights",
+    "TriggerPoint",
 ]

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from protocols.launch import ipc_works
-from protocols.messages import Bye, Join
-from protocols.transport import Received, Transport
+from protocols.runtime.node_start import ipc_works
+from protocols.transport import ReceivedMessage, Transport
+from protocols.wire.messages import Bye, Join
 
 PATIENCE = 10.0
 needs_ipc = pytest.mark.skipif(not ipc_works(), reason="no Unix-domain sockets without files")
 RUN = "test"
 
 
-def collect(transport: Transport, enough: int) -> list[Received]:
+def collect(transport: Transport, enough: int) -> list[ReceivedMessage]:
     """At least that many messages."""
-    received: list[Received] = []
+    received: list[ReceivedMessage] = []
     deadline = time.monotonic() + PATIENCE
     while len(received) < enough:
         assert time.monotonic() < deadline, f"{len(received)} of {enough} messages came; {dict(transport.counters)}"
@@ -44,7 +44,7 @@ def bye(number: int) -> Bye:
     return Bye(code=0, reason=str(number))
 
 
-def numbers(received: list[Received]) -> list[int]:
+def numbers(received: list[ReceivedMessage]) -> list[int]:
     return [int(item.message.reason) for item in received if isinstance(item.message, Bye)]
 
 

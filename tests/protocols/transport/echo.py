@@ -11,8 +11,8 @@ import resource
 import select
 import sys
 
-from protocols.keys import KeyPair
-from protocols.messages import Bye
+from protocols.runtime.key_pairs import KeyPair
+from protocols.wire.messages import Bye
 from tests.protocols.transport.strangers import transport
 
 

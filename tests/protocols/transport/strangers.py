@@ -8,10 +8,10 @@ from typing import Any
 
 import zmq
 
-from protocols import codec
-from protocols.keys import KeyPair
-from protocols.messages import Join, Role, RosterEntry
+from protocols.runtime.key_pairs import KeyPair
 from protocols.transport import Identity, Transport, TransportOptions
+from protocols.wire import codec
+from protocols.wire.messages import Join, Role, RosterEntry
 from tests.protocols.transport.driving import RUN
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from protocols.errors import Backpressure
-from protocols.messages import Join, Observation
-from protocols.transport import Received, Transport
+from protocols.runtime.errors import Backpressure
+from protocols.transport import ReceivedMessage, Transport
+from protocols.wire.messages import Join, Observation
 from tests.protocols.transport.driving import PATIENCE, bye, collect, numbers, pair, until
 
 
@@ -55,7 +55,7 @@ def test_a_server_that_comes_back_at_the_same_endpoint(make: Callable[..., Trans
     reborn = make("server", incarnation=2)
     reborn.bind("env", port=int(endpoint.rpartition(":")[2]))
     # What was on its way when the connection broke may be lost: as conversations do, say it again.
-    got: list[Received] = []
+    got: list[ReceivedMessage] = []
     deadline = time.monotonic() + PATIENCE
     while not got:
         assert time.monotonic() < deadline

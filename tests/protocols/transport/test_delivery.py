@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import zmq
 
-from protocols import codec
-from protocols.launch import Carrier
-from protocols.messages import Average, Event, Heartbeat, Join, Roster
+from protocols.runtime.node_start import Carrier
 from protocols.transport import Transport
+from protocols.wire import codec
+from protocols.wire.messages import Average, Event, Heartbeat, Join, Roster
 from tests.protocols.transport.driving import PATIENCE, RUN, bye, collect, needs_ipc, numbers, pair, until
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from protocols.errors import ResourceError
-from protocols.messages import Join
-from protocols.transport import Received, Transport
+from protocols.runtime.errors import ResourceError
+from protocols.transport import ReceivedMessage, Transport
+from protocols.wire.messages import Join
 from tests.protocols.transport.driving import PATIENCE, bye, collect, numbers, pair, until
 
 
@@ -41,7 +41,7 @@ def test_a_timer_whose_peer_is_away_does_no_harm(make: Callable[..., Transport])
 def test_calls_from_other_threads_interrupt_a_long_wait(make: Callable[..., Transport]) -> None:
     server, client = make("server"), make("client")
     endpoint = server.bind("env")
-    received: list[Received] = []
+    received: list[ReceivedMessage] = []
     waiting = threading.Thread(target=lambda: received.extend(client.receive(PATIENCE)))
     waiting.start()
     start = time.monotonic()

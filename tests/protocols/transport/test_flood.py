@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from protocols.keys import KeyPair
+from protocols.runtime.key_pairs import KeyPair
 from protocols.transport import Transport
 from tests.protocols.transport.driving import bye, collect, numbers, until
 from tests.protocols.transport.strangers import transport

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 import zmq
 
-from protocols import codec
-from protocols.errors import ResourceError
+from protocols.runtime.errors import ResourceError
 from protocols.transport import Transport, TransportOptions
 from protocols.transport.sockets import open_socket
+from protocols.wire import codec
 from tests.protocols.transport.driving import bye, pair, until
 
 
@@ -62,7 +62,7 @@ def test_options_of_every_socket(make: Callable[..., Transport]) -> None:
     sockets = {(channel, socket.type): socket for t in (server, client) for socket, channel in t._loop._sockets.items()}
     assert sockets.keys() == OPTIONS.keys()
     for (channel, kind), socket in sockets.items():
-        expected = {"MAXMSGSIZE": codec.Limits().frame, **ALWAYS, **OPTIONS[channel, kind]}
+        expected = {"MAXMSGSIZE": codec.MessageLimits().frame, **ALWAYS, **OPTIONS[channel, kind]}
         if kind in (zmq.DEALER, zmq.PUSH):
             expected |= {"RECONNECT_IVL": 100, "RECONNECT_IVL_MAX": 2000, "IMMEDIATE": 1}
         got = {name: socket.getsockopt(getattr(zmq, name)) for name in expected}

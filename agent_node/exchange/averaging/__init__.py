@@ -1,0 +1,1 @@
+"""Averaging of named parameter groups with graph neighbours."""

@@ -1,0 +1,1 @@
+"""Whole episodes shared with neighbours."""

@@ -1,0 +1,1 @@
+"""Exchange of teacher goals by contract net while an episode runs."""

@@ -1,0 +1,1 @@
+"""Episode traces, partner corrections and shared segments after an episode."""

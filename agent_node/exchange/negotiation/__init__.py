@@ -1,0 +1,1 @@
+"""Agreement on goals before an episode."""

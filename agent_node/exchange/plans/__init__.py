@@ -1,0 +1,1 @@
+"""Planned trajectories shared with neighbours."""

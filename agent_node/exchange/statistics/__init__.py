@@ -1,0 +1,1 @@
+"""Sums of additive model statistics over all agents."""

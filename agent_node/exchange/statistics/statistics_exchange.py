@@ -1,0 +1,166 @@
+"""Sums of statistics with the neighbours: when an agent publishes those of its own model, and what it hears of the sum over all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import AdditiveStatistics
+from agent_node.exchange.statistics.settings import StatisticsSettings
+from protocols.averaging.averager import Neighbourhood
+from protocols.statistics.ledger import Ledger
+from protocols.statistics.statistics_consensus import (
+    EarlierStatisticsFound,
+    IncompatibleStatistics,
+    MixingRoundClosed,
+    NewerEpoch,
+    StatisticsTotal,
+    TotalChanged,
+    Vector,
+)
+from protocols.statistics.statistics_modes import create_statistics
+
+logger = logging.getLogger(__name__)
+
+
+class StatisticsExchange:
+    """One agent's side: it publishes the statistics of `shared`, and has it rest on the sum over all as far as that is known. `machine` is
+    the conversation with the neighbours; what it computes is in `docs/statistics.md`.
+
+    `shared` is restored from a checkpoint, if there is one, before this is made. `members`: all agents that may have statistics; `random`:
+    jitter of repetitions.
+    """
+
+    def __init__(
+        self,
+        settings: StatisticsSettings,
+        shared: AdditiveStatistics,
+        name: str,
+        members: Collection[str],
+        neighbourhood: Neighbourhood,
+        random: np.random.Generator,
+        incarnation: int = 1,
+    ) -> None:
+        self._began = np.array(shared.statistics(), np.float64)
+        """what it came with, and from how many transitions"""
+        self._began_transitions = shared.transitions
+        self.machine = create_statistics(
+            settings, name, members, neighbourhood, shared.basis_id, self._began.size, random, incarnation, self._broken
+        )
+        self._settings, self._shared, self._name = settings, shared, name
+        self._recovered = np.zeros(self._began.size)
+        """what a former life has published beyond that"""
+        self._news = False
+        self._mixed: list[MixingRoundClosed] = []
+        self._publications = 0
+
+    def consider(self, now: float) -> None:
+        """Publish if there is enough that is new, hear what has happened, and rest on the newest sum. To be called at every tick, before
+        the model learns."""
+        self._process_events()
+        transitions = self._shared.transitions
+        if transitions and self.machine.unpublished(transitions) >= self._settings.min_transitions:
+            self.machine.publish(self.own(), transitions, now)
+            self._shared.published()
+            self._publications += 1
+            self._process_events()
+        total = self.machine.total() if self._news else None
+        if total is not None and total.origins:  # the sum of nobody's data would be less than the own ones
+            self._news = False
+            self._shared.use(total.vector, total.complete)
+
+    def _broken(self, origin: str, vector: Vector) -> str:
+        """Which rule of statistics `origin`'s break; empty for none."""
+        try:
+            self._shared.check(vector)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def own(self) -> Vector:
+        """The statistics of this agent alone, those of its former lives included: `[P]`. What variances come from while a total is not
+        complete."""
+        return np.asarray(self._shared.statistics() + self._recovered, np.float64)
+
+    def total(self) -> StatisticsTotal:
+        """What is known of the sum over all agents: (vector, complete, staleness, origins)."""
+        return self.machine.total()
+
+    def mixed(self) -> list[MixingRoundClosed]:
+        """What rounds have brought since this was asked last: those of which the run's figures are made."""
+        self._process_events()
+        mixed, self._mixed = self._mixed, []
+        return mixed
+
+    def metrics(self) -> dict[str, float]:
+        """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this life), `.unpublished`
+        (transitions); of a ledger `.entries_taken`, `.entries_sent`, `.bytes_taken`, `.bytes_sent` (payloads), `.refused`; of push-sum
+        `.mass`, `.epoch`. All since the start of the process."""
+        total, counters = self.total(), self.machine.counters
+        values = {
+            "statistics.origins": float(total.origins),
+            "statistics.staleness": float(total.staleness),
+            "statistics.complete": float(total.complete),
+            "statistics.published": float(self._publications),
+            "statistics.unpublished": float(self.machine.unpublished(self._shared.transitions)),
+            "statistics.refused": float(counters["invalid"] + counters["foreign_basis"]),
+        }
+        if isinstance(self.machine, Ledger):
+            for name in ("entries.taken", "entries.sent", "bytes.taken", "bytes.sent"):
+                values[f"statistics.{name.replace('.', '_')}"] = float(counters[name])
+        for name in ("mass", "epoch"):
+            value = getattr(self.machine, name, None)
+            if value is not None:
+                values[f"statistics.{name}"] = float(value)
+        return values
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Everybody makes a checkpoint: what is under way ends."""
+        self.machine.settle(now)
+        self._process_events()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a checkpoint keeps besides the model."""
+        state = {f"machine/{name}": array for name, array in self.machine.state().items()}
+        began = np.append(self._began, self._began_transitions)
+        return state | {"recovered": self._recovered.copy(), "began": began}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
+        """Restore. `together`: all agents go on from this checkpoint; else only this one does, and what the others hold may be newer:
+        averages then begin anew from the own statistics. `ValueError` for what does not fit."""
+        recovered = state.get("recovered")
+        if recovered is None or recovered.shape != self._recovered.shape:
+            raise ValueError(f"the checkpoint has no statistics of {self._recovered.size} numbers")
+        self._recovered = np.array(recovered, np.float64)
+        began = state.get("began")
+        if together and began is not None and began.shape == (self._began.size + 1,):
+            # The same life goes on: what a former one is found to have published, it has published before this beginning.
+            self._began, self._began_transitions = np.array(began[:-1], np.float64), int(began[-1])
+        if together or isinstance(self.machine, Ledger):
+            self.machine.load_state({name.removeprefix("machine/"): array for name, array in state.items() if name.startswith("machine/")})
+        self._news = True
+
+    # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    def _process_events(self) -> None:
+        for event in self.machine.events():
+            if isinstance(event, TotalChanged):
+                self._news = True
+            elif isinstance(event, MixingRoundClosed):
+                self._mixed.append(event)
+            elif isinstance(event, EarlierStatisticsFound):
+                # It contains all that this life began with, since both are sums over beginnings of one series of data.
+                self._recovered = event.payload - self._began
+                self.machine.published = max(self.machine.published, self._began_transitions)
+                self._shared.published()
+                logger.info("%s takes up what its former life has published", self._name)
+            elif isinstance(event, IncompatibleStatistics):
+                logger.warning("%s refuses what %s sends: %s", self._name, event.src, event.reason)
+            elif isinstance(event, NewerEpoch):
+                logger.warning("%s has statistics of an epoch before %d: they must be rebuilt", self._name, event.epoch)

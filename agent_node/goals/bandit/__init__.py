@@ -1,0 +1,1 @@
+"""Goal source: softmax over running rewards."""

@@ -1,0 +1,1 @@
+"""Goal source: uniform over all goals."""

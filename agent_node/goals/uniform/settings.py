@@ -1,0 +1,17 @@
+"""Settings of uniform."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agent_node.goals.settings import GoalSourceSettings
+from protocols.runtime.component_registry import register
+
+
+class UniformGoalSettings(GoalSourceSettings):
+    """Every goal is equally likely."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+register("goals", "uniform", UniformGoalSettings, "agent_node.goals.uniform.uniform_goals:UniformGoals")

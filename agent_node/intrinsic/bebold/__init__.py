@@ -1,0 +1,1 @@
+"""Intrinsic reward: BeBold and NovelD."""

@@ -1,0 +1,1 @@
+"""Intrinsic reward: random network distillation."""

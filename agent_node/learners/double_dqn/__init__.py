@@ -1,0 +1,1 @@
+"""Goal-conditioned double Q-learning."""

@@ -1,0 +1,1 @@
+"""Networks, action distributions and optimisers that several learners share."""

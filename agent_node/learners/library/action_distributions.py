@@ -1,0 +1,141 @@
+"""Distributions over actions, from a network's outputs.
+
+A head turns `outputs[n, W]` into a distribution's parameters, once, and everything else is asked of these: per row samples and modes
+`[n, A]`, log-probabilities, entropies, and the Kullback-Leibler divergence from older parameters. Actions `[n, A]` are those of the wire:
+int64 indices of factors, or float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from math import log, pi
+from typing import Protocol
+
+import torch
+
+from agent_node.contracts import PolicySpec
+from agent_node.learners.library.devices import CPU
+from protocols.runtime.errors import ConfigurationError
+
+
+class ActionDistribution(Protocol):
+    """A family of action distributions."""
+
+    width: int
+    """W, outputs per row"""
+
+    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What the other methods take, `[n, W]`."""
+        ...
+
+    def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Actions drawn at random."""
+        ...
+
+    def mode(self, parameters: torch.Tensor) -> torch.Tensor:
+        """The likeliest actions."""
+        ...
+
+    def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """ln p(a), `[n]`."""
+        ...
+
+    def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
+        """In nats, `[n]`."""
+        ...
+
+    def divergence(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """KL(old || new) = E_old[ln old(a) - ln new(a)], `[n]`."""
+        ...
+
+
+class Categoricals:
+    """Independent categorical factors, their logits side by side. Parameters are the log-probabilities of every choice of every factor."""
+
+    def __init__(self, factors: Sequence[int], device: torch.device = CPU) -> None:
+        self.factors = list(factors)
+        self.width = sum(factors)
+        self._starts = torch.tensor([0, *accumulate(self.factors)][:-1], device=device)
+        self._equal = len(set(self.factors)) == 1
+
+    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
+        """ln p(a) = logit(a) - ln sum_b exp logit(b), in every factor."""
+        if self._equal:
+            return outputs.view(len(outputs), -1, self.factors[0]).log_softmax(dim=2).view(outputs.shape)
+        return torch.cat([logits.log_softmax(dim=1) for logits in torch.split(outputs, self.factors, dim=1)], dim=1)
+
+    def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """argmax of the log-probabilities + Gumbel noise, in every factor."""
+        noise = torch.empty(parameters.shape).exponential_(generator=generator).log_().to(parameters.device)
+        return self.mode(parameters - noise)
+
+    def mode(self, parameters: torch.Tensor) -> torch.Tensor:
+        """The likeliest index of every factor."""
+        return torch.stack([row.argmax(dim=1) for row in torch.split(parameters, self.factors, dim=1)], dim=1)
+
+    def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Sum over the factors."""
+        return parameters.gather(1, actions + self._starts).sum(dim=1)
+
+    def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Sum over the factors of -sum_a p(a) ln p(a)."""
+        return -(parameters.exp() * parameters).sum(dim=1)
+
+    def divergence(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Sum over the factors of sum_a old(a) (ln old(a) - ln new(a))."""
+        return (old.exp() * (old - new)).sum(dim=1)
+
+
+class Gaussian:
+    """Independent normal components; parameters are the means and the log standard deviations. What is drawn beyond an action's bounds is
+    clipped by the environment, not here: log-probabilities are those of what was drawn."""
+
+    LEAST, MOST = -5.0, 2.0
+    """bounds of the log standard deviation"""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.width = 2 * size
+
+    def _moments(self, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return parameters[:, : self.size], parameters[:, self.size :]
+
+    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Means as they are, log standard deviations within bounds."""
+        mean, logarithm = self._moments(outputs)
+        return torch.cat([mean, logarithm.clamp(self.LEAST, self.MOST)], dim=1)
+
+    def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """mean + standard deviation * standard normal."""
+        mean, logarithm = self._moments(parameters)
+        return mean + logarithm.exp() * torch.randn(mean.shape, generator=generator).to(mean.device)
+
+    def mode(self, parameters: torch.Tensor) -> torch.Tensor:
+        """The mean."""
+        return self._moments(parameters)[0]
+
+    def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """-sum over components of ((a - mean) / sd)^2 / 2 + ln sd + ln(2 pi) / 2."""
+        mean, logarithm = self._moments(parameters)
+        return -(((actions - mean) / logarithm.exp()).square() / 2 + logarithm + log(2 * pi) / 2).sum(dim=1)
+
+    def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Sum over components of ln sd + (1 + ln(2 pi)) / 2."""
+        return (self._moments(parameters)[1] + (1 + log(2 * pi)) / 2).sum(dim=1)
+
+    def divergence(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Of normals: ln(sd'/sd) + (sd^2 + (mean - mean')^2) / (2 sd'^2) - 1/2, summed over components."""
+        mean, logarithm = self._moments(old)
+        new_mean, new_logarithm = self._moments(new)
+        spread = ((2 * logarithm).exp() + (mean - new_mean).square()) / (2 * (2 * new_logarithm).exp())
+        return (new_logarithm - logarithm + spread - 0.5).sum(dim=1)
+
+
+def head_of(policy_spec: PolicySpec, device: torch.device = CPU) -> ActionDistribution:
+    """The head that fits an environment's actions, for outputs on `device`."""
+    if policy_spec.actions:
+        return Categoricals(policy_spec.actions, device)
+    if not policy_spec.low:
+        raise ConfigurationError("the environment has neither discrete nor continuous actions")
+    return Gaussian(len(policy_spec.low))

@@ -1,0 +1,170 @@
+"""A squashed Gaussian actor with two critics: one soft actor-critic, from its networks to one update (Haarnoja et al., arXiv 1812.05905).
+
+    u ~ N(mean(s), sd(s)^2),  a = tanh(u) in [-1, 1]^A
+    ln pi(a|s) = ln N(u) - sum over components of 2 (ln 2 - u - softplus(-2u))       (the last term is ln(1 - tanh^2 u), without overflow)
+    y = r + discount (1 - terminated) (min_k Q_target,k(s', a') - alpha ln pi(a'|s'))
+    critics: sum over k of mean weight * (Q_k(s, a) - y)^2
+    actor: mean over s of alpha ln pi(a|s) - min_k Q_k(s, a)
+    temperature: d ln(alpha) proportional to (target entropy - entropy of pi), target entropy = -A
+
+Actions may have `hallucinated` further components (H-UCRL, arXiv 2006.08684): the actor chooses them and the critics value them, but nobody
+executes them, and they have no part in ln pi: an entropy of its own would make the policy gamble on luck.
+
+Gradients are written out, since the networks are small and autograd would cost more than they do. With the noise eps fixed and u = mean +
+sd eps: d ln pi / du = 2 tanh u, d ln pi / d ln sd = 2 tanh(u) sd eps - 1, and d min Q / du = (dQ/da) (1 - tanh^2 u).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log, pi
+
+import torch
+from torch.nn import functional
+
+from agent_node.learners.library.devices import CPU
+from agent_node.learners.library.flat_networks import Adam, StackedMLP, restore
+from agent_node.learners.sac.settings import SACSettings
+
+LEAST, MOST = -20.0, 2.0
+"""bounds of the log standard deviation"""
+
+
+class SoftActorCritic:
+    """Networks, targets, temperature and optimisers, on `device`; actions are in [-1, 1]."""
+
+    def __init__(
+        self,
+        settings: SACSettings,
+        inputs: int,
+        actions: int,
+        hallucinated: int,
+        initial: torch.Generator,
+        seed: int,
+        device: torch.device = CPU,
+    ) -> None:
+        self.settings = settings
+        self.actions = actions
+        self.chosen = actions + hallucinated
+        self.actor = StackedMLP(1, [inputs, *settings.hidden, 2 * self.chosen], initial, device)
+        self.critics = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
+        self.targets = StackedMLP(2, [inputs + self.chosen, *settings.hidden, 1], initial, device)
+        self.targets.vector.copy_(self.critics.vector)
+        self.log_temperature = torch.tensor([log(settings.temperature)], device=device)
+        self.temperature_gradient = torch.zeros(1, device=device)
+        rate, norm = settings.learning_rate, settings.max_grad_norm
+        self.optimisers = {
+            "actor_adam": Adam(self.actor.vector, self.actor.gradient, rate, norm),
+            "critic_adam": Adam(self.critics.vector, self.critics.gradient, rate, norm),
+            "temperature_adam": Adam(self.log_temperature, self.temperature_gradient, rate, norm),
+        }
+        self._random = torch.Generator().manual_seed(seed)
+
+    def _moments(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, logarithm = self.actor(state).split(self.chosen, dim=1)
+        return mean, logarithm.clamp(LEAST, MOST)
+
+    def best(self, state: torch.Tensor) -> torch.Tensor:
+        """tanh(mean), `[n, A + hallucinated]`."""
+        return torch.tanh(self._moments(state)[0])
+
+    def draw(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Actions `[n, A + hallucinated]` drawn from the policy, and ln pi(a|s) `[n]` of their first A components."""
+        mean, logarithm = self._moments(state)
+        return self._squash(mean, logarithm, self._noise(mean) * logarithm.exp())
+
+    def _noise(self, mean: torch.Tensor) -> torch.Tensor:
+        return torch.randn(mean.shape, generator=self._random).to(mean.device)
+
+    def _squash(self, mean: torch.Tensor, logarithm: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """tanh u and ln pi for u = mean + `spread`, of which `logarithm` is ln sd."""
+        raw, ends = mean + spread, self.actions
+        executed, width = raw[:, :ends], logarithm[:, :ends]
+        normal = -0.5 * (spread[:, :ends] / width.exp()).square() - width
+        density = normal + 2 * (executed + functional.softplus(-2 * executed))
+        return torch.tanh(raw), density.sum(dim=1) - ends * (log(2 * pi) / 2 + 2 * log(2))
+
+    def values(self, network: StackedMLP, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Q_k(s, a), `[2, n]`."""
+        values: torch.Tensor = network(torch.cat([state, action], dim=1).expand(2, -1, -1))
+        return values.squeeze(2)
+
+    @torch.no_grad()
+    def update(
+        self,
+        state: torch.Tensor,
+        action: torch.Tensor,
+        reward: torch.Tensor,
+        following: torch.Tensor,
+        terminated: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> dict[str, float]:
+        """One gradient step of critics, actor and temperature, and one of the targets. Metrics: `loss`, `policy_loss`, `value`, `entropy`
+        (nats, of the executed components), `temperature`."""
+        alpha, n = self.log_temperature.exp(), len(state)
+        next_action, next_density = self.draw(following)
+        next_value = self.values(self.targets, following, next_action).min(dim=0).values - alpha * next_density
+        target = reward + self.settings.discount * (1 - terminated) * next_value
+
+        value, trace = self.critics.run(torch.cat([state, action], dim=1))
+        error = value.squeeze(2) - target
+        self.critics.back(trace, (2 / n * weight * error).unsqueeze(2), "parameters")
+        self.optimisers["critic_adam"].step()
+
+        policy_loss, density = self._improve(state, alpha)
+        self.optimisers["actor_adam"].step()
+
+        entropy = -density.mean()
+        loss = (weight * error.square()).mean(dim=1).sum()
+        if self.settings.learn_temperature:
+            self.temperature_gradient.copy_(entropy + self.actions)
+            self.optimisers["temperature_adam"].step()
+        self.targets.vector.lerp_(self.critics.vector, self.settings.tau)
+        return {
+            "loss": loss.item(), "policy_loss": policy_loss.item(), "value": value.mean().item(), "entropy": entropy.item(),
+            "temperature": alpha.item(),
+        }  # fmt: skip
+
+    def _improve(self, state: torch.Tensor, alpha: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The actor's gradient; its loss, and ln pi `[n]` of the actions that it was taken at."""
+        outputs, trace = self.actor.run(state)
+        mean, unbounded = torch.split(outputs[0], self.chosen, dim=1)
+        logarithm, n, ends = unbounded.clamp(LEAST, MOST), len(state), self.actions
+        spread = self._noise(mean) * logarithm.exp()
+        drawn, density = self._squash(mean, logarithm, spread)
+
+        values, critics = self.critics.run(torch.cat([state, drawn], dim=1))
+        least = values.min(dim=0)
+        chosen = torch.zeros_like(values).scatter_(0, least.indices.unsqueeze(0), -1 / n)
+        slope = self.critics.back(critics, chosen, "inputs").sum(dim=0)[:, state.shape[1] :]
+
+        by_raw = slope * (1 - drawn.square())
+        by_raw[:, :ends] += 2 / n * alpha * drawn[:, :ends]
+        by_logarithm = by_raw * spread
+        by_logarithm[:, :ends] -= alpha / n
+        by_logarithm *= logarithm == unbounded
+        self.actor.back(trace, torch.cat([by_raw, by_logarithm], dim=1).unsqueeze(0), "parameters")
+        return (alpha * density).mean() - least.values.mean(), density
+
+    def groups(self) -> dict[str, list[torch.Tensor]]:
+        """`policy`: the actor with ln(alpha); `critic`: critics and targets."""
+        return {"policy": [self.actor.vector, self.log_temperature], "critic": [self.critics.vector, self.targets.vector]}
+
+    def _live(self) -> dict[str, torch.Tensor]:
+        return {
+            "actor": self.actor.vector, "critics": self.critics.vector, "targets": self.targets.vector,
+            "log_temperature": self.log_temperature,
+        }  # fmt: skip
+
+    def state(self, prefix: str) -> dict[str, torch.Tensor]:
+        """Its tensors, under names that begin with `prefix`."""
+        state = {f"{prefix}{name}": tensor for name, tensor in self._live().items()}
+        for name, optimiser in self.optimisers.items():
+            state |= optimiser.state(f"{prefix}{name}")
+        return state
+
+    def load(self, prefix: str, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state` gave; `ValueError` names what does not fit."""
+        restore({f"{prefix}{name}": tensor for name, tensor in self._live().items()}, state)
+        for name, optimiser in self.optimisers.items():
+            optimiser.load(f"{prefix}{name}", state)

@@ -1,0 +1,1 @@
+"""Replay buffer of whole episodes with goal relabelling."""

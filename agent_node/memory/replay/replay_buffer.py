@@ -1,0 +1,346 @@
+"""A flat ring of whole episodes, with vectorised sampling and relabelling.
+
+An episode of T steps fills T + 1 neighbouring rows: row s + t holds observation t and the step from it, the last row only the final
+observation. The oldest episodes leave whole. A fixed share of the episodes is held out: never sampled for training, kept to measure the
+world model's error.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, ModelData
+from agent_node.exchange.hindsight.settings import PartnerCorrection, Strategy, TargetWeighting
+from agent_node.memory.episode_recorder import Episode
+from agent_node.memory.replay.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
+from agent_node.session.observation_features import Features
+from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.goal_space import GoalSpace
+
+STEP, HELD_OUT, JOINT = 1, 2, 4
+"""Bits of a row's status: a step starts here; its episode is held out; what all bodies touched is known."""
+
+
+@dataclass
+class TransitionSample:
+    """n transitions, raw: observations with their history `[n, H, D]`."""
+
+    observation: Array
+    action: Array
+    reward: NDArray[np.float32]
+    next_observation: Array
+    terminated: NDArray[np.float32]
+    goal: NDArray[np.int64]
+    """`[n]` goal numbers, -1 without goals"""
+    relabelled: NDArray[np.bool_]
+    weight: NDArray[np.float32] | None = None
+    """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """each `[n, ...]`: what a learner wants beside its transitions (`contracts.Batch.extras`)"""
+
+
+class ReplayBuffer:
+    """Own transitions of one agent, `rows` of them (final observations included)."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
+        goals = 0 if space is None else space.count
+        self.features = features
+        self.space = space
+        self.rows = rows
+        self._held_out = held_out
+        self._observation = np.zeros((rows, features.size), features.dtype)
+        self._action = np.zeros((rows, features.action_size), np.int32 if features.discrete else np.float32)
+        self._reward = np.zeros(rows, np.float32)
+        self._terminated = np.zeros(rows, np.float32)
+        self._goal = np.full(rows, -1, np.int64)
+        self._peers = np.full((rows, partners), -1, np.int32)
+        self._start = np.zeros(rows, np.int64)
+        self._status = np.zeros(rows, np.uint8)
+        self._marks = np.zeros((rows, goals), np.uint8)
+        self._agreed = np.full(rows, -1, np.int32)
+        self._ratio = np.ones(rows, np.float32)
+        self._reached_in = np.zeros(goals, np.int64)
+        self._joint = np.zeros((rows, 0 if space is None else space.landmarks), np.uint8)
+        self._own = np.zeros_like(self._joint)
+        self._cursor = 0
+        self._top = 0
+        self._order: deque[tuple[int, int, int]] = deque()
+        self._places: dict[int, tuple[int, int]] = {}
+        self._count: dict[int, int] = dict.fromkeys((STEP, STEP | JOINT, STEP | HELD_OUT, STEP | HELD_OUT | JOINT), 0)
+
+    def __len__(self) -> int:
+        """Transitions that may be sampled for training."""
+        return self._count[STEP] + self._count[STEP | JOINT]
+
+    @property
+    def held_out_count(self) -> int:
+        """Transitions held out."""
+        return self._count[STEP | HELD_OUT] + self._count[STEP | HELD_OUT | JOINT]
+
+    @property
+    def joint_count(self) -> int:
+        """Transitions for training of which it is known what all bodies touched."""
+        return self._count[STEP | JOINT]
+
+    @property
+    def episodes(self) -> int:
+        """Episodes in the buffer."""
+        return len(self._places)
+
+    @property
+    def newest(self) -> int:
+        """Number of the episode that was added last; -1: none is there."""
+        return self._order[-1][2] if self._order else -1
+
+    @property
+    def reached_in(self) -> NDArray[np.int64]:
+        """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
+        return self._reached_in.copy()
+
+    # --- filling ------------------------------------------------------------------------------------------------------------------
+
+    def is_held_out(self, number: int) -> bool:
+        """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
+        return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
+
+    def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
+        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
+
+        For a part of an episode: its first `lead` steps are only the history of the others, and are never sampled; `found[T + 1, |G|]` are
+        the marks of these steps in the whole, and `agreed` is the goal with which all members relabel it."""
+        if episode.number in self._places:
+            return
+        size = episode.steps + 1
+        if not 0 <= lead < episode.steps:
+            raise ValueError(f"an episode of {episode.steps} steps with a lead of {lead} has nothing to sample")
+        if size > self.rows:
+            raise ConfigurationError(f"an episode of {episode.steps} steps does not fit into buffer.transitions = {self.rows}; raise it")
+        if self._cursor + size > self.rows:
+            self._evict(self._cursor, self.rows)
+            self._cursor = 0
+        start, end = self._cursor, self._cursor + size
+        self._evict(start, end)
+        rows = slice(start, end)
+        steps = slice(start, end - 1)
+        samples = slice(start + lead, end - 1)
+        self._observation[rows] = episode.observation
+        self._action[steps] = episode.action
+        self._reward[steps] = episode.reward
+        self._terminated[rows] = 0
+        self._terminated[end - 2] = episode.terminated
+        self._goal[rows] = episode.goal
+        self._start[rows] = start
+        self._agreed[rows] = -1
+        self._ratio[rows] = 1
+        status = STEP | (HELD_OUT if self.is_held_out(episode.number) else 0)
+        self._status[rows] = 0
+        self._status[samples] = status
+        self._count[status] += episode.steps - lead
+        self._order.append((start, end, episode.number))
+        self._places[episode.number] = (start, end)
+        self._cursor = end
+        self._top = max(self._top, end)
+        if self.space is not None and episode.achieved is not None:
+            own = episode.achieved[:size]
+            self._own[rows] = own
+            self._marks[rows] = marks(self.space, own, None) if found is None else found
+            self._reached_in += self._reached_here(start)
+            self._peers[rows] = -1
+            if episode.others is not None:
+                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed, found)
+
+    def attach_joint(
+        self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1, found: Marks | None = None
+    ) -> bool:
+        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
+        relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
+        a broken-off episode), so that the joint touch stays unknown. `found`: as in `add`."""
+        place = self._places.get(number)
+        if place is None or self.space is None or len(others) < place[1] - place[0]:
+            return False
+        start, end = place
+        rows = slice(start, end)
+        others = others[: end - start]
+        own = self._own[rows]
+        self._joint[rows] = np.maximum(own, others.max(axis=1, initial=0))
+        self._reached_in -= self._reached_here(start)
+        self._marks[rows] = marks(self.space, own, others) if found is None else found
+        self._reached_in += self._reached_here(start)
+        self._agreed[rows] = agreed
+        known = min(len(partner_goals), self._peers.shape[1])
+        self._peers[rows, :known] = partner_goals[:known]
+        status = int(self._status[end - 2])
+        if not status & JOINT:
+            steps = np.flatnonzero(self._status[rows]) + start
+            self._status[steps] |= JOINT
+            self._count[status] -= len(steps)
+            self._count[status | JOINT] += len(steps)
+        return True
+
+    def attach_ratios(self, number: int, ratios: NDArray[np.float32]) -> bool:
+        """Tell how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the weight
+        of the steps that are relabelled with it. False if the episode is gone."""
+        place = self._places.get(number)
+        if place is None or len(ratios) != place[1] - 1 - place[0]:
+            return False
+        self._ratio[place[0] : place[1] - 1] = ratios
+        return True
+
+    def _reached_here(self, start: int) -> NDArray[np.int64]:
+        """Whether each goal is reached in the episode that begins at that row."""
+        reached: NDArray[np.bool_] = (self._marks[start] & np.uint8(Mark.LATER)) != 0
+        return reached.astype(np.int64)
+
+    def _evict(self, start: int, end: int) -> None:
+        """Drop the episodes that overlap rows `start` to `end`."""
+        while self._order and self._order[0][0] < end and self._order[0][1] > start:
+            first, last, number = self._order.popleft()
+            if number in self._places:
+                self._clear(first, last)
+                del self._places[number]
+
+    def _clear(self, first: int, last: int) -> None:
+        """Nothing in these rows is sampled or counted any more."""
+        self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
+        self._status[first:last] = 0
+        self._reached_in -= self._reached_here(first)
+        self._marks[first:last] = 0
+
+    def forget(self, number: int) -> bool:
+        """Drop an episode, whose rows stay empty until the ring comes by; False if it is gone."""
+        place = self._places.pop(number, None)
+        if place is not None:
+            self._clear(*place)
+        return place is not None
+
+    # --- sampling -----------------------------------------------------------------------------------------------------------------
+
+    def _draw(self, n: int, random: np.random.Generator, mask: int, wanted: int) -> NDArray[np.int64]:
+        """n rows uniformly, with replacement, among those whose status & mask = wanted; `ValueError` when there is none."""
+        count = sum(number for status, number in self._count.items() if status & mask == wanted)
+        if count == 0:
+            raise ValueError("the replay buffer holds no such transition yet; ask its counts before sampling")
+        if count * 8 < self._top:
+            matching = np.flatnonzero((self._status[: self._top] & mask) == wanted)
+            return matching[random.integers(0, len(matching), n)]
+        found: list[NDArray[np.int64]] = []
+        missing = n
+        while missing > 0:
+            rows = random.integers(0, self._top, int(missing * 1.2 * self._top / count) + 8)
+            rows = rows[(self._status[rows] & mask) == wanted][:missing]
+            found.append(rows)
+            missing -= len(rows)
+        return np.concatenate(found)
+
+    def _history(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> Array:
+        """`[n, H, D]` up to and including `rows`; before the episode's start its first observation."""
+        back = np.arange(self.features.history - 1, -1, -1)
+        array: Array = self._observation[np.maximum(rows[:, None] - back, start[:, None])]
+        return array
+
+    def sample(
+        self,
+        n: int,
+        random: np.random.Generator,
+        share: float = 0.0,
+        strategies: Sequence[Strategy] = (),
+        weighting: TargetWeighting = "uniform",
+        partner: PartnerCorrection = "ignore",
+        tries: int = 2,
+    ) -> TransitionSample:
+        """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
+        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
+        `HindsightSettings`."""
+        wanted = round(share * n) if strategies and self.space is not None else 0
+        rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
+        if wanted and self.space is not None:
+            candidates = rows[n:]
+            probability = eligible_goals(
+                strategies, self.space, self._marks[candidates], self._peers[candidates],
+                rarity(self._reached_in) if weighting == "rare" else None,
+                None if partner == "ignore" else self._agreed[candidates],
+            )  # fmt: skip
+            possible = np.flatnonzero(probability.any(axis=1))[:wanted]
+            rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
+            goals = draw_goals(probability[possible], random)
+        else:
+            goals = np.zeros(0, np.int64)
+        return self._gather(rows, goals, partner == "corrected")
+
+    def _gather(self, rows: NDArray[np.int64], goals: NDArray[np.int64], corrected: bool) -> TransitionSample:
+        """Transitions of `rows`, the first of them relabelled with `goals`."""
+        start = self._start[rows]
+        reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
+        weight = np.ones(len(rows), np.float32)
+        changed = len(goals)
+        if changed and self.space is not None:
+            reached = (self._marks[rows[:changed] + 1, goals] & np.uint8(Mark.REACHED)) != 0
+            goal[:changed] = goals
+            reward[:changed] = np.where(reached, self.space.rewards[goals], 0)
+            terminated[:changed] = reached
+            if corrected:
+                ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
+                weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
+        return TransitionSample(
+            self._history(rows, start), self._action[rows], reward, self._history(rows + 1, start), terminated, goal,
+            np.arange(len(rows)) < changed, weight,
+        )  # fmt: skip
+
+    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+        """n real states `[n, H, D]` with the goals that were pursued there, to imagine from."""
+        rows = self._draw(n, random, STEP | HELD_OUT, STEP)
+        return self._history(rows, self._start[rows]), self._goal[rows]
+
+    def model_data(self, n: int, random: np.random.Generator, held_out: bool = False) -> ModelData:
+        """n transitions for a world model. In environments with goals, once any traces are here, only those with known joint touch."""
+        mask, wanted = STEP | HELD_OUT, STEP | (HELD_OUT if held_out else 0)
+        joint = self._count[wanted | JOINT] > 0
+        if joint:
+            mask, wanted = mask | JOINT, wanted | JOINT
+        rows = self._draw(n, random, mask, wanted)
+        return ModelData(
+            observation=self._history(rows, self._start[rows]),
+            action=self._action[rows],
+            next_observation=self._observation[rows + 1],
+            reward=self._reward[rows],
+            terminated=self._terminated[rows],
+            achieved=self._joint[rows + 1] if joint else None,
+        )
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
+
+    def state(self) -> dict[str, Array]:
+        """Everything, as arrays."""
+        state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
+        kept = [entry for entry in self._order if entry[2] in self._places]
+        state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
+        state["cursor"] = np.array([self._cursor], np.int64)
+        return state
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        top = len(state["observation"])
+        for name in self._SAVED:
+            mine = getattr(self, f"_{name}")
+            if top > self.rows or state[name].shape[1:] != mine.shape[1:] or state[name].dtype != mine.dtype:
+                raise ValueError(f"replay buffer: {name} of the checkpoint is {state[name].dtype}{list(state[name].shape)}, "
+                                 f"which does not fit {mine.dtype}{list(mine.shape)}")  # fmt: skip
+            mine[:top] = state[name]
+            mine[top:] = 0
+        self._top = top
+        self._cursor = int(state["cursor"][0])
+        self._order = deque((int(a), int(b), int(number)) for a, b, number in state["episodes"])
+        self._places = {number: (first, last) for first, last, number in self._order}
+        self._count = dict.fromkeys(self._count, 0)
+        self._reached_in[:] = 0
+        for first, last, _ in self._order:
+            self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
+            if self.space is not None:
+                self._reached_in += self._reached_here(first)

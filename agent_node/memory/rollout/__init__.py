@@ -1,0 +1,1 @@
+"""Rollout buffer for learners that use each transition once."""

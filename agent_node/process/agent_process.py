@@ -1,0 +1,308 @@
+"""The life of an agent: join, agree on goals, act, learn, tell the others, average, leave.
+
+One loop on the main thread: take what has arrived, answer the environment first (everybody waits for the slowest), then do the tick's
+share of learning, then let the conversations with neighbours move on. What is here holds under both clocks. What they differ in is in two
+classes: `agent_node.process.real_time_agent.RealTimeAgent` talks whenever there is something to say and waits for no neighbour, `agent_node.process.lockstep_agent.LockstepAgent` talks
+once a tick, when all partners have said what they had to say at the tick before.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.exchange.averaging.parameter_averaging import RoundReport
+from agent_node.exchange.peer_conversations import PeerConversations
+from agent_node.learners.library.devices import check_devices
+from agent_node.process.agent_faults import AgentProcessFaults
+from agent_node.process.tick_barrier import TickBarrier
+from agent_node.session import checkpoints
+from agent_node.session.agent_metrics import AgentMetrics
+from agent_node.session.agent_session import AgentSession
+from agent_node.session.agent_spec import agent_spec_of
+from protocols.conversations.stepping.stepping import StepClient
+from protocols.faults.link_effects.link_orders import carry_out
+from protocols.runtime.clock import Clock
+from protocols.runtime.entrance import Entrance
+from protocols.runtime.errors import BadMessage, ExitCode, ResourceError
+from protocols.runtime.seeds import Stream, generator
+from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.transport import ReceivedMessage
+from protocols.wire.messages import Act, Join, Joined, Message, Observation, Offer, Refuse
+
+logger = logging.getLogger(__name__)
+ENVIRONMENT = "env-0"
+_LONGEST_WAIT = 0.05
+_JOIN_AGAIN = 0.5
+
+
+class AgentNode(ABC):
+    """One agent's process; `run` lives until the run server says stop."""
+
+    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: TickBarrier | None = None) -> None:
+        start, configuration = entrance.start, entrance.configuration
+        self._entrance = entrance
+        self._start = start
+        self.name = start.node
+        self.transport, self.control, self.shim = entrance.transport, entrance.control, entrance.shim
+        self.agent_spec = agent_spec_of(start, configuration, self.control.rejoin)
+        check_devices(self.agent_spec.settings)
+        self.faults, self.clock = faults, clock
+        self.transport.wall = faults.clock.wall
+        names = sorted(self.agent_spec.neighbourhood.all_neighbours)
+        self.neighbours = PeerConversations(self.transport, self.name, names, faults, lockstep)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
+        self.shares = TimeShares(self.faults.pace)
+        self.metrics = AgentMetrics()
+        self.stepping = StepClient(generator(start.seed, self.name, Stream.RETRIES))
+        self.session: AgentSession | None = None
+        self._answer: dict[str, NDArray[Any]] = {}
+        """frames of the newest `Act`"""
+        self._join_again = 0.0
+        self._rejoining = False
+        """whether it takes up a checkpoint of its own while it lives, as everybody does at the same tick: nothing that a user must know"""
+        self._environment_incarnation = 0
+        self._newest_tick = -1
+        """of the observations that came together"""
+        self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
+        self._keep = int(configuration["supervision"]["keep_checkpoints"])
+        self._metrics_period = parse_duration(configuration["metrics"]["every"])
+        self._next_metrics = self.clock.now() + self._metrics_period
+        self._started = False
+        self._finished = False
+        self._stopped = False
+        self._leave_reason = ""
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
+
+    # --- what the clocks differ in --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _receive_peer(self, received: ReceivedMessage, now: float) -> None:
+        """A peer has said something."""
+
+    @abstractmethod
+    def _receive_offer(self, message: Offer, arrays: Mapping[str, NDArray[Any]], session: AgentSession, now: float) -> None:
+        """The environment server offers episodes."""
+
+    @abstractmethod
+    def _converse(self, now: float) -> None:
+        """Let the conversations with neighbours and the environment server move on, as far as they can."""
+
+    @abstractmethod
+    def _resume(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
+        """The agent has joined, and goes on from the checkpoint that was found: whether everybody goes on from the same one."""
+
+    # --- main loop ----------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until told to stop."""
+        while not self._stopped:
+            with self.shares.spent("wait"):
+                received = self.transport.receive(_LONGEST_WAIT)
+            self._take(received)
+            now = self.faults.clock.now()
+            self._converse(now)
+            self._keep_up(now)
+        self._close()
+
+    def _close(self) -> None:
+        self.telemetry.traffic()
+        self.control.leave(ExitCode.OK, self._leave_reason)
+        self.telemetry.close()
+        self.transport.close()
+
+    def _take(self, received: Sequence[ReceivedMessage]) -> None:
+        """All that has come. Of several observations the environment waits for an answer to the last alone."""
+        ticks = (item.message.tick for item in received if isinstance(item.message, Observation) and self._is_current(item))
+        self._newest_tick = max(ticks, default=-1)
+        for item in received:
+            self._handle(item)
+
+    def _is_current(self, received: ReceivedMessage) -> bool:
+        """Whether a message of the environment channel is of the environment server that there is now."""
+        return received.src == ENVIRONMENT and received.message.inc >= self._environment_incarnation
+
+    def _handle(self, received: ReceivedMessage) -> None:
+        message, now = received.message, self.faults.clock.now()
+        if received.channel == "ctl":
+            self.control.receive(received)
+            return
+        if received.channel == "env" and not self._is_current(received):
+            self.transport.counters["rx.stale"] += 1
+            return
+        if received.channel == "env" and isinstance(message, Refuse):
+            raise ResourceError(f"{received.src} refused: {message.text}")
+        try:
+            if received.channel == "peer":
+                self._receive_peer(received, now)
+            elif isinstance(message, Joined):
+                self._joined(message, now)
+            elif self.session is None:
+                self.transport.counters["rx.early"] += 1
+            elif isinstance(message, Observation):
+                self._observation(received, message, now)
+            elif isinstance(message, Offer):
+                self._receive_offer(message, received.arrays, self.session, now)
+        except BadMessage as error:
+            self.transport.refuse(received, error)
+
+    def _joined(self, message: Joined, now: float) -> None:
+        """The environment server says what there is to see and do: build the parts, and take up where the last checkpoint ended."""
+        if self.session is not None:
+            return
+        found = checkpoints.read_newest(self._checkpoints)
+        resumed = self._resume(message, found)
+        agent_spec = replace(self.agent_spec, incarnation=self.faults.incarnation, rejoin=self.control.rejoin)
+        session = AgentSession(agent_spec, message, self.neighbours, self.metrics, self.shares, self.clock, found, resumed)
+        if found is not None and not self._rejoining:
+            text = f"{self.name} goes on from its checkpoint at {session.trainer.updates} updates, {self.metrics.episodes} episodes"
+            self.control.event("info", "node.restored", text)
+        elif found is None and self._start.incarnation > 1:
+            text = f"{self.name} begins anew: it had no checkpoint yet (supervision.checkpoint_interval says how often one is made)"
+            self.control.event("warning", "node.anew", text)
+        self.session = session
+        # Where more than two play one episode they talk with each other, neighbours or not.
+        self.transport.guard.only(None if message.party > 2 else self.neighbours.names)
+        self.neighbours.follow(self.control.roster, now)
+        self.control.progress.phase = "acting"
+        self._end_training()
+
+    def _observation(self, received: ReceivedMessage, message: Observation, now: float) -> None:
+        """A tick begins: act, then learn. One that is over already (`environment.deadline`) is remembered, and nothing else: who would
+        answer and learn from each of them in turn stays late for good."""
+        session, arrays = self.session, received.arrays
+        if self.shim is not None:
+            self.shim.progress(time.monotonic(), message.steps, message.episodes)  # links go by the true time, whatever the clock says
+        if session is None or not self.stepping.observed(received.src, message.tick, now):
+            return
+        self._environment_counts = {"environment.steps": float(message.steps), "environment.episodes": float(message.episodes)}
+        self._reached(message, arrays)
+        if self._stopped:
+            return
+        over = message.tick < self._newest_tick
+        action, episodes = session.act(arrays, self.stepping.continuous, answer=not over)
+        self._answer = {"action": action}
+        if session.restart is not None:
+            self._answer["restart"] = session.restart.astype(np.uint8)
+        if over:
+            self.stepping.acted = True  # a stand-in has, and the next observation says how
+        elif message.phase != "checkpoint":
+            self.stepping.act(now)
+            self._send_action()
+        session.learn(arrays, episodes, train=not over)
+        progress = self.control.progress
+        progress.ticks, progress.updates, progress.episodes = self.stepping.tick, session.trainer.updates, self.metrics.episodes
+
+    def _send_action(self) -> None:
+        tick = self.stepping.tick
+        self._to_environment(Act(tick=tick, rid=f"{self.name}/{tick}"), self._answer)
+
+    def _reached(self, message: Observation, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """The run has come so far: what the fault schedule has for this moment happens, and may stop this agent."""
+        self.faults.reached(message.steps, message.episodes)
+
+    def _averaged(self, reports: Sequence[RoundReport]) -> None:
+        for report in reports:
+            self.control.progress.rounds = report.round
+            if self.shim is not None:
+                self.shim.progress(time.monotonic(), round=report.round)
+            if report.sketch is not None and self.session is not None:
+                values = {"consensus.round": float(report.common_round)}
+                self.telemetry.write(self.session.trainer.updates, self.metrics.episodes, values, {"sketch": report.sketch})
+        for mixed in () if self.session is None else self.session.mixed():
+            values = {"statistics.round": float(mixed.round)}
+            self.telemetry.write(self.metrics.steps, self.metrics.episodes, values, {"sketch": mixed.sketch})
+
+    def _to_environment(self, message: Message, arrays: Any = None) -> None:
+        self.transport.try_send("env", ENVIRONMENT, message, arrays)
+
+    # --- what is due --------------------------------------------------------------------------------------------------------------
+
+    def _keep_up(self, now: float) -> None:
+        for command in self.control.commands():
+            self._obey(command)
+        if orders := self.control.faults():
+            self.shim, orders = carry_out(self._entrance, self.shim, orders)
+            self.faults.apply_order(orders)
+        if self.control.roster_changed:
+            self.control.roster_changed = False
+            self._environment_moved()
+            self.neighbours.follow(self.control.roster, now)
+        self.control.tick(now)
+        if self.shim is not None:
+            self.shim.progress(time.monotonic())
+        if self._started and self.stepping.tick < 0 and now >= self._join_again:
+            self._join_again = now + _JOIN_AGAIN
+            self._to_environment(Join())
+        if self.stepping.again(now):
+            self.transport.counters["retry.act"] += 1
+            self._send_action()
+
+    def _write_due(self, now: float) -> None:
+        if now >= self._next_metrics:
+            self._next_metrics = now + self._metrics_period
+            self._report()
+
+    def _obey(self, command: str) -> None:
+        if command == "start":
+            self._started = True
+            if self.shim is not None:
+                self.shim.start(time.monotonic())
+        elif command == "stop":
+            self._stopped = True
+
+    def _end_training(self) -> None:
+        """Training is over, perhaps before this agent (which was restarted) has joined the environment."""
+        if self._finished and self.session is not None:
+            trainer = self.session.trainer
+            if trainer.on and (text := trainer.imagination_unused_reason):
+                self.control.event("warning", "model.unused", text)
+            trainer.on = False
+            self.control.progress.phase = "evaluation"
+
+    def _environment_moved(self) -> None:
+        """Connect to the environment server, and join it anew when it is another process than before."""
+        entry = self.control.roster.get(ENVIRONMENT)
+        if entry is None or not entry.endpoint or entry.inc <= self._environment_incarnation:
+            return
+        self._environment_incarnation = entry.inc
+        self.transport.connect("env", ENVIRONMENT, entry.endpoint, entry.key)
+        self.stepping.reset()
+        self._join_again = 0.0
+
+    def _report(self) -> None:
+        links = list(self.transport.link_counters.values())
+        usage = self.metrics.speed() | self.shares.take()
+        usage |= self.metrics.traffic(sum(link.sent_messages + link.received_messages for link in links))
+        values, frames = self.metrics.take(), {}
+        if self.session is not None:
+            values |= self.session.metrics() | self._environment_counts
+            frames = self.session.frames()
+        values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.agent_spec.neighbourhood.all_neighbours))
+        self.telemetry.write(self.metrics.steps, self.metrics.episodes, values, frames, usage)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._start.node_directory / "checkpoints"
+
+    def _save(self, session: AgentSession, step: int, more: Mapping[str, Any]) -> None:
+        """Keep what has been learnt, under the number `step`; `more` goes into the manifest."""
+        try:
+            session.save(self._checkpoints, step, self._keep, more)
+        except OSError as error:
+            self.control.event(
+                "warning", "checkpoint.failed", f"{self.name} can't write a checkpoint: {error.strerror}; the last one stays"
+            )
+
+    def _leave(self, reason: str) -> None:
+        self._stopped, self._leave_reason = True, reason

@@ -1,0 +1,62 @@
+"""Who an agent is, as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
+from protocols.averaging.averager import Neighbourhood
+from protocols.runtime.node_start import NodeStart
+from protocols.topology import topology_settings
+from protocols.topology.communication_graph import make_graph
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """Who an agent is, as the configuration says."""
+
+    name: str
+    seed: int
+    settings: AgentSettings
+    exchange: ExchangeSettings
+    neighbourhood: Neighbourhood
+    """its place in the communication graph"""
+    incarnation: int = 0
+    rejoin: bool = False
+    """the others went on without it"""
+
+
+def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> AgentSpec:
+    """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
+    names = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
+    graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
+    return AgentSpec(
+        start.node,
+        start.seed,
+        settings_of(start.node, configuration),
+        ExchangeSettings.model_validate(configuration["exchange"]),
+        graph.neighbourhood(start.node),
+        start.incarnation,
+        rejoin,
+    )
+
+
+def settings_of(name: str, configuration: Mapping[str, Any]) -> AgentSettings:
+    """The settings of the agent of that name."""
+    agents = dict(configuration["agents"])
+    overrides = agents.pop("overrides")
+    del agents["count"]
+    return AgentSettings.model_validate(_merged(agents, overrides.get(name, {})))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping; a component of another kind replaces the old one whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        same = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _merged(old, value) if same and isinstance(old, dict) else value
+    return merged

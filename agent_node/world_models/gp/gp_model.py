@@ -1,0 +1,279 @@
+"""World model `gp`: a Gaussian process on sums over transitions, its own or everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
+from agent_node.learners.library.devices import device_of
+from agent_node.session.observation_features import Features
+from agent_node.world_models.gp.feature_basis import Basis
+from agent_node.world_models.gp.gp_posterior import Posterior
+from agent_node.world_models.gp.gp_statistics import Statistics
+from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
+from agent_node.world_models.gp.kernel_parameters import KernelParameters, ParameterBounds
+from agent_node.world_models.gp.log_evidence import log_evidence, maximise
+from agent_node.world_models.gp.personal_effects import PersonalPosterior, PersonalStatistics
+from agent_node.world_models.gp.random_bases import FourierBasis, InducingBasis
+from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.gp.transition_encoder import TransitionEncoder
+
+
+def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscales: list[float], epoch: int) -> Basis:
+    """The basis that settings and layout describe. `lengthscales`: of the inputs; for bases that depend on them, those of `epoch`."""
+    box = transitions.box(settings.half_width, settings.action_half_width)
+    meaning: dict[str, object] = {"change_scale": transitions.scale.tolist(), "personal": None}
+    if settings.personal:
+        meaning["personal"] = settings.noise_variance / settings.personal_deviation**2
+    linear, device = settings.linear_variance or None, device_of(settings.device, "agents.world_model.device")
+    if settings.basis == "fourier":
+        seed = settings.basis_seed
+        return FourierBasis(box, settings.features, lengthscales, seed, epoch, linear, meaning, device)
+    if settings.basis == "inducing":
+        rest = {"epoch": epoch, "linear_variance": linear, "meaning": meaning, "device": device}
+        return InducingBasis.seeded(box, settings.features, lengthscales, settings.basis_seed, **rest)
+    return HilbertSpaceBasis(box, settings.features, transitions.lengthscales, linear, meaning, device)
+
+
+class GPModel:
+    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `landmarks` and `seed` are the registry's; nothing here is random before
+    `sample`, so that all agents of equal settings build the same basis."""
+
+    def __init__(self, settings: GPSettings, features: Features, landmarks: int, seed: int) -> None:
+        self.settings = settings
+        self._scales = TransitionEncoder(settings, features, landmarks)
+        self.epoch = 0
+        self._plans: list[torch.Tensor] = []
+        self.transitions = 0
+        """own ones absorbed so far"""
+        self._begin(self._scales.lengthscales)
+
+    def _begin(self, lengthscales: list[float]) -> None:
+        """A basis without data."""
+        settings, outputs = self.settings, self._scales.outputs
+        self.basis = build_basis(settings, self._scales, lengthscales, self.epoch)
+        start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, self.basis.device)
+        self._start = self.parameters = start
+        frozen = self.basis.frozen_lengthscales
+        bounds = ParameterBounds.around(
+            start, settings.lengthscale_range, settings.signal_range, frozen_lengthscales=frozen, frozen_noise=settings.personal
+        )
+        self._bounds = bounds
+        ratio = settings.noise_variance / settings.personal_deviation**2
+        self._own = PersonalStatistics.zero(self.basis, outputs, self._scales.action_size, ratio)
+        self._total: Statistics | None = None
+        self._complete = True
+        self._absorbed = 0
+        self._refits = 0
+        nothing = Statistics.zero(self.basis, outputs)
+        self._rest(nothing, nothing, self._own)
+
+    def _rest(self, mean: Statistics, spread: Statistics, own: PersonalStatistics) -> None:
+        """Let predictions rest on these statistics."""
+        self._resting = (mean, spread, own)
+        posterior = Posterior.of(self.basis, self.parameters, mean)
+        if spread is not mean:
+            posterior = posterior.with_spread_of(Posterior.of(self.basis, self.parameters, spread))
+        if self._plans:
+            posterior = posterior.conditioned_on(torch.cat(self._plans))
+        self.posterior = posterior
+        self._personal = PersonalPosterior.of(posterior, own) if self.settings.personal else None
+
+    # --- sums -------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def basis_id(self) -> str:
+        """What must be equal for statistics to be added."""
+        return self.basis.basis_id
+
+    @property
+    def due(self) -> bool:
+        """Whether `refresh` transitions were absorbed since the last refit."""
+        return self._absorbed >= self.settings.refresh
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model rests on `learning_starts` transitions, whoever's they are."""
+        return self._resting[0].count >= self.settings.learning_starts
+
+    def _shared(self) -> Statistics:
+        return self._own.shared() if self.settings.personal else self._own.raw
+
+    def absorb(self, data: ModelData) -> None:
+        """Take in real transitions, each once. `ValueError` where one is not finite."""
+        if not len(data.action):
+            return
+        own, n = self._own, len(data.action)
+        if self.settings.half_life is not None:
+            own = own.scaled(0.5 ** (n / self.settings.half_life))
+        inputs, targets = self._scales.inputs(data.observation, data.action), self._scales.targets(data)
+        self._own = own.absorbed(self.basis, inputs, self._scales.scaled_actions(data.action), targets)
+        self._absorbed += n
+        self.transitions += n
+
+    def statistics(self) -> NDArray[np.float64]:
+        """The own sums (`Statistics.pack`)."""
+        return self._shared().pack()
+
+    def _unpack(self, vector: NDArray[np.float64]) -> Statistics:
+        return Statistics.unpack(vector, self.basis, self._scales.outputs)
+
+    def check(self, vector: NDArray[np.float64]) -> None:
+        """`ValueError` that says why this can't be one agent's sums (`Statistics.validate`)."""
+        self._unpack(vector).validate(self.basis)
+
+    def published(self) -> None:
+        """Nothing follows: the posterior of all agents that hold one total is the same, so what only this one knows waits."""
+
+    def use(self, total: NDArray[np.float64], complete: bool) -> None:
+        """Rest on this sum from the next refit on (`Additive.use`)."""
+        self._total, self._complete = self._unpack(total), complete
+
+    def refit(self) -> Metrics:
+        """The posterior anew; every `optimise_every`-th time, where the total is complete, with kernel parameters learnt from it. That
+        search begins at the parameters of the settings: what agents learn from equal sums is equal, whatever they learnt before.
+
+        Metrics: `evidence` in nats per number observed, `transitions`, `noise` and `signal` (standard deviations), `lengthscale` (geometric
+        mean). `FactorizationError` where the total is no sum over data.
+        """
+        self._absorbed = 0
+        own = self._shared()
+        total = own if self._total is None else self._total
+        complete = self._total is None or self._complete
+        every = self.settings.optimise_every
+        enough = complete and total.count >= self.settings.learning_starts
+        if enough and every and self._refits % every == 0:
+            self.parameters = maximise(self.basis, total, self._start, self._bounds, self.settings.iterations)
+        self._refits += 1
+        self._rest(total, total if complete else own, self._own)
+        metrics = {
+            "transitions": total.count,
+            "noise": float(self.parameters.noise_variance.sqrt()),
+            "signal": float(self.parameters.signal_variance.sqrt()),
+            "lengthscale": float(self.parameters.lengthscales.log().mean().exp()),
+        }
+        if complete and total.count > 0:
+            numbers = total.count * total.outputs
+            metrics["evidence"] = log_evidence(self.basis, self.parameters, total) / numbers
+        return metrics
+
+    def rebuild(self, epoch: int, lengthscales: list[float], data: ModelData) -> None:
+        """Begin an epoch with other length-scales, from what the agent remembers of its own transitions: for bases that depend on them. All
+        agents must do so with the same arguments; statistics of other epochs are refused. `ValueError` for bases that don't depend on them,
+        or an epoch that is not later."""
+        if not self.basis.frozen_lengthscales:
+            raise ValueError(f"basis {self.basis.kind} does not depend on length-scales; its statistics stay valid")
+        if epoch <= self.epoch:
+            raise ValueError(f"epoch {epoch} is not later than the present one, {self.epoch}")
+        self.epoch = epoch
+        self._begin(list(lengthscales))
+        self.absorb(data)
+
+    # --- predicting -------------------------------------------------------------------------------------------------------------------
+
+    def _predict(self, observation: Array, action: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean `[n, D]` and epistemic standard deviation `[n, 1]` of the scaled change."""
+        with torch.no_grad():
+            inputs = self._scales.inputs(observation, action)
+            if self._personal is not None:
+                mean, variance = self._personal.predict(inputs, self._scales.scaled_actions(action))
+            else:
+                mean, variance = self.posterior.predict(inputs)
+        return mean.cpu().numpy(), variance.sqrt().cpu().numpy()[:, None]
+
+    def predict(self, observation: Array, action: Array) -> Prediction:
+        """Mean, epistemic deviation (the posterior's, without the noise) and aleatoric deviation (the noise) for `[n, 1, D]`, `[n, A]`."""
+        mean, deviation = self._predict(observation, action)
+        noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
+        return self._scales.prediction(observation, mean, np.broadcast_to(deviation, mean.shape), noise)
+
+    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
+        """A possible next step: each row from a function drawn from the posterior, with noise. Rows are drawn independently; to follow one
+        function over many rows and steps take `draw`."""
+        mean, deviation = self._predict(observation, action)
+        noise = float(self.parameters.noise_variance.sqrt())
+        change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
+        return self._scales.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
+
+    def draw(self, random: np.random.Generator) -> Predict:
+        """A function drawn from the posterior (`Posterior.draw`); the agent's own effects are those that go with it."""
+        posterior = self.posterior.draw(random)
+        personal = None if self._personal is None else PersonalPosterior.of(posterior, self._resting[2])
+
+        def predict(observation: Array, action: Array) -> Prediction:
+            with torch.no_grad():
+                inputs = self._scales.inputs(observation, action)
+                if personal is not None:
+                    mean = personal.mean(inputs, self._scales.scaled_actions(action)).cpu().numpy()
+                else:
+                    mean = posterior.mean(inputs).cpu().numpy()
+            noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
+            return self._scales.prediction(observation, mean, np.zeros_like(mean), noise)
+
+        return predict
+
+    def condition_on_plans(self, plans: Sequence[tuple[Array, Array]]) -> None:
+        """Count the steps of these plans as seen, in the variance only (`Posterior.conditioned_on`), from the next refit on."""
+        self._plans = [self._scales.inputs(observation, action) for observation, action in plans if len(action)]
+
+    def error(self, data: ModelData) -> float:
+        """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
+        return self._scales.error(data, self.predict(data.observation, data.action).observation)
+
+    # --- the rest of the contract -----------------------------------------------------------------------------------------------------
+
+    def fit(self, data: list[ModelData]) -> Metrics:
+        """Refit where that is due. Nothing is learnt from `data`: transitions drawn at random would count several times (`absorb`)."""
+        return self.refit() if self.due else {}
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """None: statistics are added, parameters are not averaged."""
+        return {}
+
+    def averaged(self) -> None:
+        """Nothing is averaged."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Own sums, the newest total, what predictions rest on, kernel parameters and counters."""
+        identity = torch.frombuffer(bytearray.fromhex(self.basis_id), dtype=torch.uint8)
+        counters = [self.epoch, self.transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
+        state = {"basis_id": identity, "counters": torch.tensor(counters), "parameters": self.parameters.logarithms().cpu()}
+        state["lengthscales"] = self._start.lengthscales.cpu()
+        mean, spread, resting = self._resting
+        for name, own in (("own", self._own), ("resting", resting)):
+            state |= {f"{name}/{part}": tensor.cpu().clone() for part, tensor in own.tensors().items()}
+            state[f"{name}/raw"] = torch.from_numpy(own.raw.pack())
+        for name, sums in (("total", self._total), ("mean", mean), ("spread", spread if spread is not mean else None)):
+            if sums is not None:
+                state[name] = torch.from_numpy(sums.pack())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        missing = {"basis_id", "counters", "parameters", "lengthscales", "own/raw", "resting/raw", "mean"} - state.keys()
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))} of the world model is missing in the state")
+        self.epoch, transitions, absorbed, refits, complete, total = (int(number) for number in state["counters"].tolist())
+        lengthscales: list[float] = state["lengthscales"].tolist()
+        if len(lengthscales) != len(self._scales.lengthscales):
+            raise ValueError(f"lengthscales: {len(lengthscales)} in the state and {len(self._scales.lengthscales)} here")
+        self._begin(lengthscales if self.basis.frozen_lengthscales else self._scales.lengthscales)
+        if bytes(state["basis_id"].tolist()).hex() != self.basis_id:
+            raise ValueError("basis_id: the state was made with other settings of the world model")
+        self.parameters = KernelParameters.from_logarithms(state["parameters"].to(self.basis.device))
+
+        def sums(name: str) -> Statistics:
+            return self._unpack(state[name].numpy())
+
+        def personal(name: str) -> PersonalStatistics:
+            parts = {part: state[f"{name}/{part}"].clone().to(self.basis.device) for part in self._own.tensors()}
+            return PersonalStatistics(sums(f"{name}/raw"), **parts, ratio=self._own.ratio)
+
+        self._own, self.transitions, self._absorbed, self._refits = personal("own"), transitions, absorbed, refits
+        self._total, self._complete = sums("total") if total else None, bool(complete)
+        mean = sums("mean")
+        self._rest(mean, sums("spread") if "spread" in state else mean, personal("resting"))

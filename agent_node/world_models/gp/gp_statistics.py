@@ -1,0 +1,215 @@
+"""What agents add: sums over data in a common basis, and how they become one vector and back.
+
+    G = Phi^T Phi [m, m],  b = Phi^T Y [m, d_y],  q = sum y^2 [d_y],  n = number of transitions
+
+The posterior of everybody's data follows from the sums of these over everybody. Where private effects were marginalised
+(`gp.personal`), G, b and q are those of the whitened data, and `log_determinant` what the evidence then needs besides; it is 0 otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.world_models.gp.feature_basis import Basis
+
+TOLERANCE = 1e-8
+"""G may have eigenvalues down to minus this (times the largest entry of its diagonal, where that is above 1): rounding"""
+SLACK = 1e-4
+"""share by which inequalities that hold for sums over data may be missed after rounding, where G is nearly singular"""
+
+
+class BasisMismatch(ValueError):
+    """Statistics of different bases were to be added or used together."""
+
+
+class InvalidStatistics(ValueError):
+    """Numbers that are no sum over data."""
+
+
+@cache
+def _upper(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns of the upper triangle, row by row."""
+    rows, columns = torch.triu_indices(size, size)
+    return rows, columns
+
+
+def vector_length(size: int, outputs: int) -> int:
+    """Numbers in a packed vector, of m features and d_y outputs: m (m + 1) / 2 + m d_y + d_y + 2. Eight bytes each."""
+    return size * (size + 1) // 2 + size * outputs + outputs + 2
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Additive statistics of one basis. float64; never changed once made."""
+
+    basis_id: str
+    gram: torch.Tensor
+    """G, `[m, m]`, symmetric to the last bit"""
+    moment: torch.Tensor
+    """b, `[m, d_y]`"""
+    squares: torch.Tensor
+    """q, `[d_y]`"""
+    count: float
+    """n; a fraction where old data count less (`scaled`)"""
+    log_determinant: float = 0.0
+    """sum over agents of ln det(I + tau^2 / sigma^2 A_i^T A_i) of the effects that were marginalised"""
+
+    @classmethod
+    def zero(cls, basis: Basis, outputs: int) -> Statistics:
+        """Of no data."""
+
+        def zeros(*shape: int) -> torch.Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=basis.device)
+
+        return cls(basis.basis_id, zeros(basis.size, basis.size), zeros(basis.size, outputs), zeros(outputs), 0.0)
+
+    @classmethod
+    def of(cls, basis: Basis, inputs: torch.Tensor, targets: torch.Tensor, batch: int = 2048) -> Statistics:
+        """Of transitions: raw inputs `[n, D]` and targets `[n, d_y]`, `batch` rows at a time. `ValueError` where a number is not finite."""
+        total = cls.zero(basis, targets.shape[1])
+        gram, moment, squares = total.gram, total.moment, total.squares
+        targets = targets.to(basis.device, torch.float64)
+        if not (torch.isfinite(inputs).all() and torch.isfinite(targets).all()):
+            raise ValueError("a transition has an observation, action or change that is not finite; leave it out before it is absorbed")
+        for start in range(0, len(inputs), batch):
+            features = basis.features(inputs[start : start + batch])
+            part = targets[start : start + batch]
+            gram += features.T @ features
+            moment += features.T @ part
+            squares += part.square().sum(dim=0)
+        return cls(basis.basis_id, symmetric(gram), moment, squares, float(len(inputs)))
+
+    @property
+    def size(self) -> int:
+        """m"""
+        return self.gram.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        """d_y"""
+        return self.moment.shape[1]
+
+    # --- algebra ----------------------------------------------------------------------------------------------------------------------
+
+    def _same(self, other: Statistics) -> None:
+        if self.basis_id != other.basis_id:
+            text = f"statistics of basis {self.basis_id[:12]} and of basis {other.basis_id[:12]} can't be added"
+            raise BasisMismatch(f"{text}: all agents need the same settings of the world model, and must be in the same epoch")
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Of the joined data. `BasisMismatch` for another basis."""
+        self._same(other)
+        return Statistics(
+            self.basis_id,
+            self.gram + other.gram,
+            self.moment + other.moment,
+            self.squares + other.squares,
+            self.count + other.count,
+            self.log_determinant + other.log_determinant,
+        )
+
+    def __sub__(self, other: Statistics) -> Statistics:
+        """Of the data that `other` has not got. `BasisMismatch` for another basis."""
+        return self + other.scaled(-1.0)
+
+    def scaled(self, factor: float) -> Statistics:
+        """Every datum counts `factor` times: forgetting (below 1), or a sum from an average (the number of agents)."""
+        return Statistics(
+            self.basis_id,
+            self.gram * factor,
+            self.moment * factor,
+            self.squares * factor,
+            self.count * factor,
+            self.log_determinant * factor,
+        )
+
+    @staticmethod
+    def total(parts: Iterable[Statistics]) -> Statistics:
+        """Sum in the order given: equal parts in equal order have equal sums, bit by bit. `ValueError` for none."""
+        total: Statistics | None = None
+        for part in parts:
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError("a sum of no statistics has no basis")
+        return total
+
+    # --- the wire ---------------------------------------------------------------------------------------------------------------------
+
+    def pack(self) -> NDArray[np.float64]:
+        """`[upper(G) by rows, b by rows, q, n, log_determinant]`, `vector_length(m, d_y)` numbers."""
+        rows, columns = _upper(self.size)
+        scalars = torch.tensor([self.count, self.log_determinant], dtype=torch.float64)
+        parts = [self.gram.cpu()[rows, columns], self.moment.cpu().reshape(-1), self.squares.cpu(), scalars]
+        packed: NDArray[np.float64] = torch.cat(parts).numpy()
+        return packed
+
+    @classmethod
+    def unpack(cls, vector: NDArray[np.float64], basis: Basis, outputs: int) -> Statistics:
+        """Inverse of `pack`, into memory of its own. `InvalidStatistics` for another length; numbers are not looked at (`validate`)."""
+        size = basis.size
+        if vector.shape != (vector_length(size, outputs),):
+            text = f"statistics of {size} features and {outputs} outputs are {vector_length(size, outputs)} numbers"
+            raise InvalidStatistics(f"{text}, not an array of shape {vector.shape}")
+        numbers = torch.from_numpy(np.array(vector, np.float64))
+        triangle = size * (size + 1) // 2
+        upper, moment, squares, scalars = torch.split(numbers, [triangle, size * outputs, outputs, 2])
+        rows, columns = _upper(size)
+        gram = torch.empty(size, size, dtype=torch.float64)
+        gram[rows, columns] = upper
+        gram[columns, rows] = upper
+        device = basis.device
+        count, log_determinant = scalars.tolist()
+        return cls(
+            basis.basis_id,
+            gram.to(device),
+            moment.reshape(size, outputs).clone().to(device),
+            squares.clone().to(device),
+            count,
+            log_determinant,
+        )
+
+    # --- what sums over data obey -----------------------------------------------------------------------------------------------------
+
+    def validate(self, basis: Basis) -> None:
+        """`InvalidStatistics` (or `BasisMismatch`) unless the numbers could be those of one origin's data: finite, n >= 0, q >= 0,
+        0 <= G_kk <= n max phi_k^2, b_k^2 <= G_kk q, G positive semidefinite, and b^T G^-1 b <= q."""
+        if self.basis_id != basis.basis_id:
+            raise BasisMismatch(f"statistics of basis {self.basis_id[:12]} came to an agent of basis {basis.basis_id[:12]}")
+        scalars = torch.tensor([self.count, self.log_determinant])
+        if not all(bool(torch.isfinite(part).all()) for part in (self.gram, self.moment, self.squares, scalars)):
+            raise InvalidStatistics("a number is not finite")
+        if self.count < 0 or self.log_determinant < 0:
+            raise InvalidStatistics(f"n = {self.count:g} transitions and log-determinant {self.log_determinant:g}: neither can be negative")
+        if bool((self.squares < 0).any()):
+            raise InvalidStatistics("q, a sum of squares, is negative")
+        if not torch.equal(self.gram, self.gram.T):
+            raise InvalidStatistics("G is not symmetric")
+        diagonal = self.gram.diagonal()
+        tolerance = TOLERANCE * max(1.0, float(diagonal.abs().max()))
+        most = self.count * basis.largest()
+        if bool((diagonal < -tolerance).any()) or bool((diagonal > most * (1 + SLACK) + tolerance).any()):
+            worst = int((diagonal - most).argmax())
+            text = f"G[{worst}, {worst}] = {float(diagonal[worst]):g}, but {self.count:g} transitions give between 0 and"
+            raise InvalidStatistics(f"{text} n max phi^2 = {float(most[worst]):g}")
+        allowed = (diagonal[:, None] + tolerance) * self.squares
+        if bool((self.moment.square() > allowed * (1 + SLACK) + tolerance**2).any()):
+            raise InvalidStatistics("b contradicts G and q: b_k^2 <= G_kk q does not hold (Cauchy-Schwarz)")
+        shifted = self.gram.clone()
+        shifted.diagonal().add_(tolerance)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if int(failed):
+            raise InvalidStatistics(f"G has an eigenvalue below {-tolerance:.1g}: it is not positive semidefinite")
+        explained = torch.linalg.solve_triangular(factor, self.moment, upper=False).square().sum(dim=0)
+        if bool((explained > self.squares * (1 + SLACK) + tolerance).any()):
+            raise InvalidStatistics("b contradicts G and q: the features explain more than the sum of squares, b^T G^-1 b > q")
+
+
+def symmetric(matrix: torch.Tensor) -> torch.Tensor:
+    """The mean of a matrix and its transpose: equal to its transpose to the last bit."""
+    return (matrix + matrix.T) / 2

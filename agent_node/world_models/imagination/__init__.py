@@ -1,0 +1,1 @@
+"""Imagined transitions, reward models, and optimism under model uncertainty."""

@@ -1,0 +1,163 @@
+"""Imagined transitions that are kept: short trajectories by the policy that explores, in the newest world model.
+
+After every refresh of the model, `starts` states are followed for H steps; the transitions of the last `kept` refreshes are what batches
+are drawn from (Janner et al., arXiv 1906.08253). The states are real ones, a share of them drawn from `uniform_start_ratio` (search control of Dyna:
+Sutton 1991). H grows from the first to the second of `horizon` between two numbers of own steps. Imagined transitions never end an episode.
+Rewards that are learnt by place, and all epistemic standard deviations, are predicted anew after each refresh: what was stored would go on
+promising what has become known.
+
+`trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `max_uncertainty`: a policy that exploits learns from those
+steps only, one that explores from all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Learner, WorldModel
+from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.world_models.imagination.optimism import Optimism
+from agent_node.world_models.imagination.reward_models import RewardFunction, RewardModel
+from agent_node.world_models.settings import ImaginationSettings
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class ImaginedTransitions:
+    """n transitions; `state` and `following` are raw with their history, `[n, H, D]`."""
+
+    state: Array
+    action: Array
+    eta: Floats
+    reward: Floats
+    following: Array
+    epistemic: Floats
+    reward_std: Floats
+    """what optimism makes of the reward (`Optimism.reward_model`)"""
+    trusted: Floats
+
+    def rows(self, chosen: NDArray[np.int64]) -> ImaginedTransitions:
+        """Some of them."""
+        return ImaginedTransitions(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+class ImaginedReplay:
+    """Imagines after each refresh, and deals out what it has imagined."""
+
+    def __init__(
+        self,
+        settings: ImaginationSettings,
+        model: WorldModel,
+        learner: Learner,
+        buffer: ReplayBuffer,
+        reward: RewardModel | None,
+        optimism: Optimism | None,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self._model, self._learner, self._buffer = model, learner, buffer
+        self._reward, self._optimism = reward, optimism
+        self._random = np.random.default_rng(seed)
+        self._kept: deque[ImaginedTransitions] = deque(maxlen=settings.kept_refreshes)
+        self._reward_function = self._current_reward_function()
+        """rewards as they are believed until the next refresh"""
+        self._whole: ImaginedTransitions | None = None
+        """all that is kept in one piece, to draw from"""
+        self._paying: NDArray[np.int64] = np.zeros(0, np.int64)
+        """its rows that earn more than nothing"""
+
+    def __len__(self) -> int:
+        """Transitions that it holds."""
+        return sum(len(part.reward) for part in self._kept)
+
+    def horizon(self, steps: int) -> int:
+        """H after so many own steps: linear between the two ends of `horizon_steps`, rounded down."""
+        (short, long), (start, end) = self.settings.horizon, self.settings.horizon_steps
+        grown = 1.0 if end <= start else min(1.0, max(0.0, (steps - start) / (end - start)))
+        return int(short + grown * (long - short) + 1e-9)
+
+    def refresh(self, steps: int) -> None:
+        """The model has learnt: judge anew what is kept, and imagine with it from `starts` states."""
+        reward_model = self._reward_function = self._current_reward_function()
+        for part in self._kept:
+            if self._optimism is not None:  # else nobody asks for it
+                part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
+            if reward_model is not None:
+                part.reward, part.reward_std = reward_model(part.following[:, -1], part.action)
+        state = self._starts()
+        trusted = np.ones(len(state), np.float32)
+        predict = self._model.predict if self._optimism is None else self._optimism.transition_function(self._model, self._random)
+        parts: list[ImaginedTransitions] = []
+        for _ in range(self.horizon(steps)):
+            features = self._buffer.features.encode(state)
+            choice = self._learner.act(features, np.zeros((len(state), 0), np.float32), None, np.ones(len(state), bool), True)
+            prediction = predict(state, choice.actions)
+            eta = choice.extras.get("hallucination", np.zeros((len(state), 0), np.float32))
+            newest = prediction.observation if self._optimism is None else self._optimism.predict_next(prediction, eta)
+            newest = newest.astype(state.dtype)
+            reward, reward_std = (
+                (prediction.reward, np.zeros(len(newest))) if reward_model is None else reward_model(newest, choice.actions)
+            )
+            following = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
+            # A drawn function knows no doubt of its own.
+            judged = prediction if predict == self._model.predict else self._model.predict(state, choice.actions)
+            epistemic = judged.epistemic.astype(np.float32)
+            if self.settings.max_uncertainty is not None:
+                trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.max_uncertainty)
+            told = (column.astype(np.float32) for column in (reward, reward_std, trusted))
+            parts.append(ImaginedTransitions(state, choice.actions, eta, next(told), following, epistemic, *told))
+            state = following
+        self._kept.append(_together(parts))
+        self._whole = _together(list(self._kept))
+        self._paying = np.flatnonzero(self._whole.reward > 0)
+
+    def _current_reward_function(self) -> RewardFunction | None:
+        if self._reward is None:
+            return None
+        return self._reward.predict if self._optimism is None else self._optimism.reward_model(self._reward, self._random)
+
+    def _starts(self) -> Array:
+        """`[n, H, D]`: states from anywhere before those that the agent has seen."""
+        anywhere = round(self.settings.uniform_start_ratio * self.settings.starts)
+        parts: list[Array] = [] if not anywhere else [self._buffer.features.sample_uniform(anywhere, self._random)]
+        if anywhere < self.settings.starts:
+            parts.append(self._buffer.starts(self.settings.starts - anywhere, self._random)[0])
+        return np.concatenate(parts)
+
+    def reward_std(self, place: Array, action: Array) -> Floats:
+        """What optimism makes of the reward of real steps, `[n]`."""
+        return np.zeros(len(place), np.float32) if self._reward_function is None else self._reward_function(place, action)[1]
+
+    def plan(self, start: Array, steps: int) -> tuple[Array, Array]:
+        """What the policy that explores would do from `start[1, H, D]` on in the model's mean: `[steps, H, D]` and `[steps, A]`."""
+        state, states, actions = start, [], []
+        for _ in range(steps):
+            features = self._buffer.features.encode(state)
+            choice = self._learner.act(features, np.zeros((1, 0), np.float32), None, np.ones(1, bool), True)
+            states.append(state)
+            actions.append(choice.actions)
+            newest = self._model.predict(state, choice.actions).observation.astype(state.dtype)
+            state = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
+        return np.concatenate(states), np.concatenate(actions)
+
+    def sample(self, n: int) -> ImaginedTransitions:
+        """n transitions, with replacement: the share `rewarded_ratio` of them among those that earn something, the others uniformly. (Values are
+        learnt off the policy, so that any mixture of states will do.) `ValueError` while there are none."""
+        if self._whole is None:
+            raise ValueError("nothing has been imagined yet; refresh first")
+        rows = self._random.integers(0, len(self), n)
+        chosen = round(self.settings.rewarded_ratio * n)
+        if chosen and len(self._paying):
+            rows[:chosen] = self._random.choice(self._paying, chosen)
+        return self._whole.rows(rows)
+
+
+def _together(parts: list[ImaginedTransitions]) -> ImaginedTransitions:
+    return ImaginedTransitions(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ImaginedTransitions.__dataclass_fields__)
+    )

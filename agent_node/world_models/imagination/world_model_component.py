@@ -1,0 +1,193 @@
+"""What an agent makes of its world model: imagined transitions, optimism, and what it is told of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import AdditiveStatistics, AdditiveWorldModel, Array, Learner, ModelData, WorldModel
+from agent_node.memory.episode_recorder import Episode
+from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSample
+from agent_node.session.training_batches import goal_encodings
+from agent_node.world_models.imagination.combined_statistics import CombinedStatistics
+from agent_node.world_models.imagination.imagined_replay import ImaginedReplay
+from agent_node.world_models.imagination.optimism import Optimism
+from agent_node.world_models.imagination.pooled_imagination import PooledImagination
+from agent_node.world_models.imagination.reward_grid import RewardGrid
+from agent_node.world_models.imagination.reward_models import KnownReward, RewardModel
+from agent_node.world_models.settings import ImaginationSettings, WorldModelSettings
+from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.reward_map import RewardMap
+from protocols.wire.messages import Layout
+
+Floats = NDArray[np.float32]
+
+
+class WorldModelComponent:
+    """One agent's world model at work. Without `optimism` the model's mean is believed, and only the reward is paid."""
+
+    def __init__(
+        self,
+        settings: WorldModelSettings,
+        model: WorldModel,
+        learner: Learner,
+        buffer: ReplayBuffer,
+        layout: Layout,
+        space: GoalSpace | None,
+        optimism: Optimism | None,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.model = model
+        self.optimism = optimism
+        self.steps = 0
+        """own steps so far, by which optimism falls and horizons grow"""
+        self.refreshes = 0
+        """how often it was imagined anew in this life"""
+        self._refreshed = 0
+        self._began: Array | None = None
+        """`[1, H, D]`, where the newest episode began"""
+        self._features = buffer.features
+        imagination = settings.imagination if learner.wants == "replay" else None
+        self.grid = None if imagination is None else _reward_grid(imagination, layout)
+        parts: list[AdditiveStatistics] = [model] if isinstance(model, AdditiveWorldModel) else []
+        if self.grid is not None:
+            parts.append(self.grid)
+        self.shared = CombinedStatistics(parts) if parts else None
+        """what may be added up with other agents' """
+        self._imagination: PooledImagination | None = None
+        self._kept: ImaginedReplay | None = None
+        if imagination is not None:
+            if imagination.uniform_start_ratio > 0 and not buffer.features.enclosed:
+                raise ConfigurationError(
+                    "agents.world_model.imagination.uniform_start_ratio: this environment does not tell the bounds of what it shows; write 0"
+                )
+            reward: RewardModel | None = self.grid or _known_reward(imagination, layout)
+            self._kept = ImaginedReplay(imagination, model, learner, buffer, reward, optimism, seed)
+        elif learner.wants == "replay":
+            self._imagination = PooledImagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
+
+    # --- real transitions -------------------------------------------------------------------------------------------------------------
+
+    def remember(self, episode: Episode, held_out: bool) -> None:
+        """An own training episode is over: additive parts take in each of its transitions once, unless it is held out."""
+        self.steps += episode.steps
+        stacked = episode.histories(self._features.history)
+        self._began = stacked[:1].copy()
+        if held_out:
+            return
+        following = episode.observation[1:]
+        if self.grid is not None:
+            self.grid.absorb(following, episode.action, episode.reward)
+        if isinstance(self.model, AdditiveWorldModel):
+            terminated = np.zeros(episode.steps, np.float32)
+            terminated[-1] = episode.terminated
+            self.model.absorb(ModelData(stacked[:-1], episode.action, following, episode.reward, terminated))
+
+    @property
+    def due(self) -> bool:
+        """Whether imagined transitions are kept, and old by now."""
+        every = 0 if self.settings.imagination is None else self.settings.imagination.every
+        return self._kept is not None and self.model.ready and self.steps - self._refreshed >= every
+
+    @property
+    def needs_imagination(self) -> bool:
+        """Whether imagined transitions are kept, there are none, and the model could imagine: after a restart."""
+        return self._kept is not None and not len(self._kept) and self.model.ready
+
+    def refresh(self) -> None:
+        """The model has learnt: imagine with it, where imagined transitions are kept."""
+        self._refreshed = self.steps
+        if self._kept is not None and self.model.ready:
+            self._kept.refresh(self.steps)
+            self.refreshes += 1
+
+    def plan(self, steps: int) -> tuple[Array, Array] | None:
+        """What it is going to do next, as far as the model knows (`ImaginedReplay.plan`); None before anything was imagined."""
+        if self._kept is None or self._began is None or not self.model.ready:
+            return None
+        return self._kept.plan(self._began, steps)
+
+    def add_optimistic_prediction(self, sample: TransitionSample) -> None:
+        """Note beside real transitions what optimism has to say of them (`bonus`, `hallucination`, `trusted`)."""
+        if self.optimism is None or self._kept is None:
+            return
+        prediction = self.model.predict(sample.observation, sample.action)
+        eta = self.optimism.infer_eta(prediction, sample.next_observation[:, -1])
+        reward_std = self._kept.reward_std(sample.next_observation[:, -1], sample.action)
+        sample.extras = self._extras(prediction.epistemic, reward_std, eta, np.ones(len(eta), np.float32))
+
+    def _extras(self, epistemic: NDArray[np.floating], reward_std: Floats, eta: Floats, trusted: Floats) -> dict[str, Floats]:
+        if self.optimism is None:
+            return {}
+        return {"bonus": self.optimism.bonus(epistemic, reward_std, self.steps), "hallucination": eta, "trusted": trusted}
+
+    # --- imagined ones ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def imagines(self) -> bool:
+        """Whether there are imagined transitions to learn from."""
+        if self._kept is not None:
+            return len(self._kept) > 0
+        return self._imagination is not None and self.model.ready
+
+    def imagined(self, n: int) -> TransitionSample:
+        """n imagined transitions."""
+        if self._kept is None:
+            if self._imagination is None:
+                raise ValueError("this agent imagines nothing")
+            return self._imagination.sample(n)
+        found = self._kept.sample(n)
+        return TransitionSample(
+            found.state, found.action, found.reward, found.following, np.zeros(n, np.float32), np.full(n, -1, np.int64), np.ones(n, bool),
+            extras=self._extras(found.epistemic, found.reward_std, found.eta, found.trusted),
+        )  # fmt: skip
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The model's tensors, the grid's, and the own steps. What was imagined is imagined anew."""
+        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.grid is not None:
+            state |= {f"grid/{name}": torch.from_numpy(array) for name, array in self.grid.state().items()}
+        return state | {"steps": torch.tensor([self.steps])}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model/"))
+        if self.grid is not None:
+            self.grid.load_state({name: tensor.numpy() for name, tensor in part("grid/").items()})
+        if "steps" not in state:
+            raise ValueError("the own steps are missing in the state")
+        self.steps = int(state["steps"][0])
+
+
+def _reward_grid(settings: ImaginationSettings, layout: Layout) -> RewardGrid | None:
+    """Where rewards are learnt by place. `ConfigurationError` where there is no plane to be cut into cells."""
+    if settings.reward != "learned":
+        return None
+    if layout.reward_map is None:
+        raise ConfigurationError(
+            "agents.world_model.imagination.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
+        )
+    told = layout.reward_map
+    return RewardGrid(told.low, told.high, settings.reward_cell_size, told.action_cost)
+
+
+def _known_reward(settings: ImaginationSettings, layout: Layout) -> KnownReward | None:
+    """What the environment tells of its rewards; None where that is not wanted. `ConfigurationError` where it tells nothing."""
+    if settings.reward != "known":
+        return None
+    if layout.reward_map is None:
+        raise ConfigurationError(
+            "agents.world_model.imagination.reward: this environment does not tell where it pays; write learned or model"
+        )
+    return KnownReward(RewardMap.from_info(layout.reward_map))

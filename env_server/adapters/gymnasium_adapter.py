@@ -1,0 +1,46 @@
+"""A Gymnasium environment as a Parallel one with a single agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AGENT = "agent_0"
+
+
+class SingleAgentParallel:
+    """Duck-typed `pettingzoo.ParallelEnv` around one Gymnasium environment."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.metadata = environment.metadata
+        self.possible_agents = [AGENT]
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        """The environment's."""
+        return self.environment.observation_space
+
+    def action_space(self, agent: str) -> Any:
+        """The environment's."""
+        return self.environment.action_space
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """First observation and infos, by agent."""
+        observation, info = self.environment.reset(seed=seed, options=options)
+        self.agents = [AGENT]
+        return {AGENT: observation}, {AGENT: info}
+
+    def step(self, actions: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
+        """One step with the only agent's action."""
+        observation, reward, terminated, truncated, info = self.environment.step(actions[AGENT])
+        if terminated or truncated:
+            self.agents = []
+        return {AGENT: observation}, {AGENT: float(reward)}, {AGENT: bool(terminated)}, {AGENT: bool(truncated)}, {AGENT: info}
+
+    def render(self) -> Any:
+        """The environment's picture."""
+        return self.environment.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.environment.close()

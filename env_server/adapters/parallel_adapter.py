@@ -1,0 +1,211 @@
+"""K environments with PettingZoo's Parallel API, behind the vector contract: automatic reset, and one flag word per agent and copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.adapters.space_translation import Translation, translate
+from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
+from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
+from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.seeds import Stream
+from protocols.wire.messages import Flag, Layout
+
+_MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OVER), int(Flag.PARKED)
+_TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)
+
+
+class AgentCountError(ConfigurationError):
+    """The run has another number of agents than the environment."""
+
+
+def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translation]:
+    """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`."""
+    possible = getattr(environment, "possible_agents", None)
+    if not possible:
+        raise ConfigurationError("the environment does not say which agents it may have (possible_agents): it cannot be used")
+    if len(possible) != len(agents):
+        raise AgentCountError(
+            f"the environment has {len(possible)} agents ({', '.join(map(str, possible[:8]))}{', ...' if len(possible) > 8 else ''}) but "
+            f"agents.count is {len(agents)}: set agents.count to {len(possible)}, or change the environment's own number in "
+            "environment.options"
+        )
+    return {
+        agent: translate(f"{agent} ({name})", environment.observation_space(name), environment.action_space(name))
+        for agent, name in zip(agents, possible, strict=True)
+    }
+
+
+class _AgentSlot:
+    """One agent of the run in all copies: its name on both sides, its newest observations, what it earned."""
+
+    def __init__(self, agent: str, name: Any, translation: Translation, copies: int) -> None:
+        self.agent, self.name, self.translation = agent, name, translation
+        layout = translation.layout
+        self.flatten = translation.flatten
+        self.observation: Array = np.zeros((copies, *layout.shape), np.uint8 if layout.dtype == "u1" else np.float32)
+        self.total = [0.0] * copies
+        self.length = [0] * copies
+        self.active = [False] * copies
+        self.joined = [False] * copies
+        self.actions: list[Any] = [translation.null] * copies
+        self.reward = [0.0] * copies
+        self.flags = [0] * copies
+
+    def see(self, copy: int, observation: Any) -> None:
+        self.observation[copy] = np.reshape(observation, -1) if self.flatten else observation
+
+
+class ParallelCopies:
+    """`copies` environments made by `make`, stepped one after the other; `VectorEnvironment`.
+
+    Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
+    `Flag.PARKED`, until the episode is over. Nobody's absence ends an episode: absent agents do nothing.
+    """
+
+    def __init__(self, make: Callable[[], Any], agents: Sequence[str], copies: int, seed: int = 0) -> None:
+        self.agents = tuple(agents)
+        self.copies = copies
+        self._seed = seed
+        self._schedule = EvaluationSchedule()
+        self._environments: list[Any] = []
+        try:
+            for _ in range(copies):
+                self._environments.append(make())
+            table = translations(self._environments[0], self.agents)
+        except BaseException:
+            self.close()
+            raise
+        self._table = table
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        possible = self._environments[0].possible_agents
+        self._seats = [_AgentSlot(agent, name, self._table[agent], self.copies) for agent, name in zip(self.agents, possible, strict=True)]
+        self._next_episode = 0
+        self._episode = np.full(self.copies, -1, np.int64)
+        self._base = [_MEMBER] * self.copies
+        self._steps = [0] * self.copies
+        self._over = [True] * self.copies
+        self._records: list[EpisodeRecord] = []
+
+    def layout(self, agent: str) -> Layout:
+        """From the spaces of the environment's agent: vectors of f4, images of u1."""
+        return self._table[agent].layout
+
+    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
+        """Start every copy anew; without a seed, with the one of the constructor."""
+        self._seed = self._seed if seed is None else seed
+        self._schedule.clear()
+        self._start_anew()
+        self._next_episode = first_episode
+        return self._tick({})
+
+    def step(self, actions: Mapping[str, Array]) -> TickResult:
+        """One step of every copy, or its reset where the last tick ended its episode."""
+        return self._tick(actions)
+
+    def _tick(self, actions: Mapping[str, Array]) -> TickResult:
+        for seat in self._seats:
+            given = actions.get(seat.agent)
+            seat.actions = [seat.translation.null] * self.copies if given is None else seat.translation.decode(given)
+            seat.reward = [0.0] * self.copies
+        for copy, environment in enumerate(self._environments):
+            if self._over[copy]:
+                self._begin(copy, environment)
+            else:
+                self._advance(copy, environment)
+        batches = {
+            seat.agent: AgentBatch(seat.observation.copy(), np.array(seat.reward, np.float32), np.array(seat.flags, np.uint16))
+            for seat in self._seats
+        }
+        return TickResult(batches, self._episode.copy())
+
+    def _begin(self, copy: int, environment: Any) -> None:
+        """Reset one copy; agents that take no part in the episode (yet) are no members."""
+        episode, self._next_episode = self._next_episode, self._next_episode + 1
+        evaluation, _ = self._schedule.draw()
+        self._base[copy] = _MEMBER | (_EVALUATION if evaluation else 0)
+        self._episode[copy], self._steps[copy], self._over[copy] = episode, 0, False
+        seed = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
+        observations, _ = environment.reset(seed=seed)
+        for seat in self._seats:
+            here = seat.name in observations
+            seat.active[copy] = seat.joined[copy] = here
+            seat.total[copy], seat.length[copy] = 0.0, 0
+            seat.flags[copy] = self._base[copy] | _FIRST if here else 0
+            if here:
+                seat.see(copy, observations[seat.name])
+
+    def _advance(self, copy: int, environment: Any) -> None:
+        """Step one copy with the actions of those whose part goes on."""
+        seats = self._seats
+        observations, rewards, terminations, truncations, _ = environment.step(
+            {seat.name: seat.actions[copy] for seat in seats if seat.active[copy]}
+        )
+        self._steps[copy] += 1
+        left = environment.agents
+        base, over = self._base[copy], 0 if left else _OVER
+        for seat in seats:
+            name = seat.name
+            if not seat.active[copy]:
+                flags = (base | _PARKED) if seat.joined[copy] else 0
+                if name in left:  # somebody enters, or comes back, in the middle of an episode
+                    seat.active[copy] = seat.joined[copy] = True
+                    seat.see(copy, observations[name])
+                    flags = base | _FIRST
+                seat.flags[copy] = flags | over if flags else 0
+                continue
+            flags = base | over
+            if name in observations:
+                seat.see(copy, observations[name])
+            seat.reward[copy] = reward = float(rewards.get(name, 0.0))
+            seat.total[copy] += reward
+            if name not in left:
+                flags |= _TRUNCATED if truncations.get(name, False) and not terminations.get(name, False) else _TERMINATED
+                seat.active[copy] = False
+                seat.length[copy] = self._steps[copy]
+            seat.flags[copy] = flags
+        if over:
+            self._over[copy] = True
+            self._record(copy)
+
+    def _record(self, copy: int) -> None:
+        members = [seat for seat in self._seats if seat.joined[copy]]
+        self._records.append(
+            EpisodeRecord(
+                episode=int(self._episode[copy]),
+                members=tuple(seat.agent for seat in members),
+                rewards=tuple(seat.total[copy] for seat in members),
+                lengths=tuple(seat.length[copy] for seat in members),
+                evaluation=bool(self._base[copy] & _EVALUATION),
+            )
+        )
+
+    def set_present(self, agents: Collection[str]) -> None:
+        """Nothing changes: the others go on, and those who are gone do nothing."""
+
+    def finished(self) -> list[EpisodeRecord]:
+        """Episodes that ended since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def evaluate(self, episodes: int, aligned: bool) -> None:
+        """Let the next `episodes` episodes that start be evaluations; there are no goals to align."""
+        self._schedule.request(episodes, aligned=False)
+
+    def render(self, copy: int) -> NDArray[np.uint8]:
+        """The environment's own picture; it must have been made with `render_mode: rgb_array`."""
+        picture = self._environments[copy].render()
+        if not isinstance(picture, np.ndarray):
+            raise ConfigurationError("the environment draws no pictures: set environment.options.render_mode to rgb_array")
+        return picture
+
+    def close(self) -> None:
+        """Close all environments."""
+        while self._environments:
+            self._environments.pop().close()

@@ -1,0 +1,1 @@
+"""Environments: contracts, registry, episode schedule, and the built-in environments."""

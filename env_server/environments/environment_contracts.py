@@ -1,0 +1,147 @@
+"""What an environment must offer to be hosted: K copies stepped at once, for named agents.
+
+PettingZoo's Parallel API is the users' contract; `env_server.adapters` turns K such environments (and AEC and Gymnasium ones) into
+this one. A vectorised environment implements it directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.spaces.goal_space import GoalSpace
+from protocols.wire.messages import Layout
+
+Array = NDArray[Any]
+
+
+@dataclass
+class AgentBatch:
+    """One agent's view of all K copies after a tick. Arrays belong to the receiver."""
+
+    observation: Array
+    """`[K, ...]` f4 or u1, as the agent's layout says"""
+    reward: NDArray[np.float32]
+    """`[K]`"""
+    flags: NDArray[np.uint16]
+    """`[K]`, `protocols.wire.messages.Flag`"""
+    achieved: NDArray[np.uint8] | None = None
+    """`[K, L]`: the landmarks its own body touches (goal environments)"""
+    goal: NDArray[np.int32] | None = None
+    """`[K]`: its own goal in the episode that each copy plays, -1 where it is no member (goal environments)"""
+
+
+@dataclass
+class TickResult:
+    """All agents' views after a tick; `episode[K]` is the number of the episode each copy plays."""
+
+    agents: dict[str, AgentBatch]
+    episode: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OfferedEpisode:
+    """An episode to come: `members` with its leader first; `goal` is one for all of them, or -1 where they choose."""
+
+    episode: int
+    copy: int
+    members: tuple[str, ...]
+    evaluation: bool = False
+    goal: int = -1
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """What an episode came to, for the server's statistics. Per member, in the order of `members`."""
+
+    episode: int
+    members: tuple[str, ...]
+    rewards: tuple[float, ...]
+    lengths: tuple[int, ...]
+    evaluation: bool = False
+    peer_lost: bool = False
+    goals: tuple[int, ...] = ()
+    negotiated: bool = False
+    assigned: bool = False
+    touched: tuple[tuple[int, ...], ...] = field(default=())
+    """landmarks each member's body touched when the episode ended"""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """what else the environment measures of an episode, by the name of the figure: the server reports means over episodes"""
+
+
+class VectorEnvironment(Protocol):
+    """K copies with automatic reset: the tick after `Flag.OVER` carries the first observation of the copy's next episode and ignores
+    the copy's actions."""
+
+    agents: tuple[str, ...]
+    copies: int
+
+    def layout(self, agent: str) -> Layout:
+        """What that agent sees and does."""
+        ...
+
+    def reset(self, seed: int, first_episode: int = 0) -> TickResult:
+        """Start every copy anew, counting episodes from `first_episode`; two calls with the same arguments give equal outcomes. Agents tell
+        episodes apart by their number alone: a server that was started again must not use one twice."""
+        ...
+
+    def step(self, actions: Mapping[str, Array]) -> TickResult:
+        """Apply `actions[agent][K, A]` (int32 for discrete, float32 for continuous) in all copies. Agents that are absent from
+        `actions` get the environment's no-op."""
+        ...
+
+    def set_present(self, agents: Collection[str]) -> None:
+        """Who is alive. Environments that choose members draw only from these, and end the episodes of those who left
+        (`Flag.PEER_LOST`); others go on, with stand-in actions."""
+        ...
+
+    def finished(self) -> list[EpisodeRecord]:
+        """Episodes that ended since the last call."""
+        ...
+
+    def evaluate(self, episodes: int, aligned: bool) -> None:
+        """Let the next `episodes` episodes that are drawn be evaluations (and, `aligned`, as many again with an assigned goal)."""
+        ...
+
+    def render(self, copy: int) -> NDArray[np.uint8]:
+        """A picture `[height, width, 3]` of one copy."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class RestartableEnvironment(Protocol):
+    """A vector environment in which an agent may end episodes of its own before they are over."""
+
+    def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
+        """At the next step the copies `[K]` that are this agent's begin their next episode, in the place of its action; not in
+        evaluations. The episode that was left counts as one, with what it earned so far."""
+        ...
+
+
+@runtime_checkable
+class GoalEnvironment(Protocol):
+    """A vector environment whose episodes start only when their members' goals are known."""
+
+    goal_space: GoalSpace
+    episode_members: int
+    """members of an episode"""
+
+    def offers(self) -> list[OfferedEpisode]:
+        """Episodes drawn since the last call. The next episode of a copy is drawn when its present one starts."""
+        ...
+
+    def set_goal(self, episode: int, agent: str, goal: int, negotiated: bool) -> None:
+        """An agent's goal for an episode to come; the first value wins, unknown episodes are ignored."""
+        ...
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """(episode, agent) whose missing goal keeps a copy idle now."""
+        ...

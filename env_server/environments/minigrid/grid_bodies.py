@@ -1,0 +1,145 @@
+"""Several agents in one MiniGrid environment, which was made for one.
+
+The environment knows one position, one direction and one thing that is carried. Each agent's are put into it when it is its turn, so that
+whatever rules a level has hold for everybody, and are taken back afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from minigrid.core.actions import Actions
+from minigrid.core.world_object import WorldObj
+from minigrid.minigrid_env import MiniGridEnv
+
+from env_server.environments.minigrid.grid_placement import Cell, nearest_cells
+from protocols.spaces.grid_space import AHEAD
+
+_TOUCHING = frozenset(int(action) for action in (Actions.forward, Actions.pickup, Actions.drop, Actions.toggle))
+"""actions that do something to the cell ahead"""
+
+
+@dataclass
+class GridBody:
+    """What the environment would know of its agent, if this were its only one."""
+
+    cell: Cell
+    direction: int
+    carried: WorldObj | None = None
+    remembered: list[WorldObj | None] = field(default_factory=list)
+    """what each part of a BabyAI mission remembers it to have carried"""
+
+    @property
+    def ahead(self) -> Cell:
+        """The cell that it looks at."""
+        dx, dy = AHEAD[self.direction]
+        return self.cell[0] + dx, self.cell[1] + dy
+
+
+@dataclass(frozen=True)
+class TurnResult:
+    """What a tick came to. `earned`: by each body."""
+
+    earned: list[float]
+    terminated: bool
+    truncated: bool
+
+
+class SharedGridBodies:
+    """Bodies in one environment, in the order in which they have entered it."""
+
+    def __init__(self, environment: MiniGridEnv) -> None:
+        self.bodies: list[GridBody] = []
+        self._environment: Any = environment
+        self._missions: list[Any] = []
+        self._others: frozenset[Cell] = frozenset()
+        self._place: Callable[..., tuple[int, int]] = environment.place_obj
+        vars(environment)["place_obj"] = self._place_beside
+
+    def enter(self, count: int, random: np.random.Generator) -> None:
+        """After the environment's reset: its agent, and `count - 1` others on the free cells nearest to it, who look in directions that are
+        drawn. `NoRoom` where they have none."""
+        environment = self._environment
+        self._missions = _missions(environment)
+        first, *others = nearest_cells(environment.grid, _cell(environment.agent_pos), count)
+        remembered = [part.preCarrying for part in self._missions]
+        self.bodies = [GridBody(first, int(environment.agent_dir), environment.carrying, list(remembered))]
+        self.bodies += [GridBody(cell, int(random.integers(len(AHEAD))), None, list(remembered)) for cell in others]
+
+    def leave(self) -> None:
+        """Before the environment's reset: nobody is in its way any more."""
+        self.bodies, self._others = [], frozenset()
+
+    def take_turns(self, actions: Sequence[int], order: Sequence[int]) -> TurnResult:
+        """One step: the bodies act one after the other, in this order. Who has another body right ahead can't go there, nor take, drop or
+        open anything there. Once somebody ends the episode, nobody acts any more."""
+        environment = self._environment
+        earned, terminated, truncated, steps = [0.0] * len(self.bodies), False, False, environment.step_count
+        for who in order:
+            body = self.bodies[who]
+            others = frozenset(other.cell for other in self.bodies if other is not body)
+            if actions[who] in _TOUCHING and body.ahead in others:
+                continue
+            self.put(body)
+            self._others = others
+            environment.step_count = steps
+            _, reward, terminated, cut, _ = environment.step(actions[who])
+            earned[who], truncated = float(reward), truncated or cut
+            self._take(body)
+            if terminated:
+                break
+        self._others = frozenset()
+        environment.step_count = steps + 1
+        return TurnResult(earned, bool(terminated), truncated or environment.step_count >= environment.max_steps)
+
+    def put(self, body: GridBody) -> None:
+        """Make this body the environment's own agent."""
+        environment = self._environment
+        environment.agent_pos, environment.agent_dir, environment.carrying = body.cell, body.direction, body.carried
+        for part, carried in zip(self._missions, body.remembered, strict=True):
+            part.preCarrying = carried
+
+    def _take(self, body: GridBody) -> None:
+        environment = self._environment
+        body.cell, body.direction, body.carried = _cell(environment.agent_pos), int(environment.agent_dir), environment.carrying
+        body.remembered = [part.preCarrying for part in self._missions]
+
+    def _place_beside(
+        self,
+        obj: WorldObj | None,
+        top: Any = None,
+        size: Any = None,
+        reject_fn: Callable[[MiniGridEnv, Cell], bool] | None = None,
+        max_tries: float = math.inf,
+    ) -> tuple[int, int]:
+        """`MiniGridEnv.place_obj`, for levels in which things move: not onto those whose turn it is not."""
+        if not self._others:
+            return self._place(obj, top, size, reject_fn, max_tries)
+
+        def rejected(environment: MiniGridEnv, place: Cell) -> bool:
+            return _cell(place) in self._others or (reject_fn is not None and reject_fn(environment, place))
+
+        return self._place(obj, top, size, rejected, max_tries)
+
+
+def _cell(place: Any) -> Cell:
+    """Of a tuple or array."""
+    x, y = place
+    return int(x), int(y)
+
+
+def _missions(environment: MiniGridEnv) -> list[Any]:
+    """Parts of a BabyAI mission that remember what their agent carried before its last action."""
+    waiting, found = [getattr(environment, "instrs", None)], []
+    while waiting:
+        part = waiting.pop()
+        if part is None:
+            continue
+        if hasattr(part, "preCarrying"):
+            found.append(part)
+        waiting += [getattr(part, "instr_a", None), getattr(part, "instr_b", None)]
+    return found

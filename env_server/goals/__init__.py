@@ -1,0 +1,1 @@
+"""Goals of episodes: offers to members, assignment, and the goal supervisor."""

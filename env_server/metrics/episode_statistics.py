@@ -1,0 +1,179 @@
+"""What finished episodes came to: figures of training in windows of time, figures of evaluations when they are complete."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from env_server.environments.environment_contracts import EpisodeRecord
+from env_server.metrics import goal_metrics as goal_metrics
+from protocols.spaces.goal_space import GoalSpace
+
+RECENT = 100
+"""training episodes over which `return.recent` is the mean"""
+MOST_GOALS = 128
+"""goals up to which each has figures of its own"""
+
+
+def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
+    """Means over episodes; shares are from 0 to 1, and a figure without any case is left out.
+
+    - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
+    - `length`: steps until the last member was done
+    - figures of the environment's own (`EpisodeRecord.metrics`), each over the episodes that have it
+    - `success.individual`, `success.cooperative`: among members with such a goal, those who were rewarded
+    - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
+      members the share of such episodes in which both hold the same goal, which is the published figure
+    - `negotiated`: episodes whose members all reported an agreement
+    """
+    whole = [record for record in records if not record.peer_lost]
+    if not whole:
+        return {}
+    returns = [sum(record.rewards) for record in whole]
+    result = {"return": float(np.mean(returns)), "length": float(np.mean([max(record.lengths, default=0) for record in whole]))}
+    for name in sorted({name for record in whole for name in record.metrics}):
+        result[name] = float(np.mean([record.metrics[name] for record in whole if name in record.metrics]))
+    if space is None:
+        return result
+    best = [space.best_return(len(record.members)) for record in whole]
+    result["return.normalised"] = float(np.mean(np.divide(returns, best)))
+    pairs = [(goal, reward) for record in whole for goal, reward in zip(record.goals, record.rewards, strict=True)]
+    for name, cooperative in (("individual", False), ("cooperative", True)):
+        outcomes = [reward > 0 for goal, reward in pairs if bool(space.cooperative[goal]) == cooperative]
+        if outcomes:
+            result[f"success.{name}"] = float(np.mean(outcomes))
+    joint = [record for record in whole if len(record.goals) > 1 and any(space.cooperative[goal] for goal in record.goals)]
+    if joint:
+        result["aligned"] = float(np.mean([goal_metrics.followers_agreed(record) for record in joint]))
+    result["negotiated"] = float(np.mean([record.negotiated for record in whole]))
+    return result
+
+
+def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
+    """Figures of an evaluation with goals of the members' choice: `metrics` but `negotiated`, and for each goal `success.goal.A-B` (as
+    `success`) and `agreed.goal.A-B` (share of the followers that hold the goal where it is the leader's)."""
+    whole = [record for record in records if not record.peer_lost]
+    result = _without(metrics(whole, space), "negotiated")
+    if space is None:
+        return result
+    result |= _by_goal("success", goal_metrics.success_by_goal(whole), space)
+    return result | _by_goal("agreed", goal_metrics.agreed_by_goal(whole), space)
+
+
+def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[str, float]:
+    """Figures of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
+    `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each goal."""
+    whole = [record for record in records if not record.peer_lost]
+    result = _without(metrics(whole, space), "negotiated", "aligned")
+    success = goal_metrics.success_by_goal(whole)
+    for name, value in (
+        ("return.per_goal", goal_metrics.return_per_goal(whole, space)),
+        ("diversity", goal_metrics.diversity(success, space)),
+    ):
+        if value is not None:
+            result[name] = value
+    result |= goal_metrics.specialization(whole, space)
+    return result | _by_goal("success", success, space)
+
+
+def _by_goal(name: str, values: Mapping[int, float], space: GoalSpace) -> dict[str, float]:
+    if space.count > MOST_GOALS:
+        return {}
+    return {f"{name}.goal.{space.label(goal)}": value for goal, value in values.items()}
+
+
+def _without(values: dict[str, float], *names: str) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+class EpisodeStatistics:
+    """Sorts finished episodes into training windows and evaluations."""
+
+    def __init__(self, space: GoalSpace | None) -> None:
+        self._space = space
+        self._window: list[EpisodeRecord] = []
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._own: list[EpisodeRecord] = []
+        self._aligned: list[EpisodeRecord] = []
+        self._wanted: list[tuple[int, int]] = []
+        self._begun = False
+        """the oldest evaluation that is wanted is being played"""
+        self.training = 0
+        """training episodes that ended"""
+        self.peer_lost = 0
+        """episodes that ended since a member died"""
+
+    @property
+    def recent(self) -> list[float]:
+        """Returns of the newest training episodes that lost no member, oldest first: what `return.recent` is the mean of."""
+        return list(self._recent)
+
+    @recent.setter
+    def recent(self, returns: Iterable[float]) -> None:
+        self._recent = deque(returns, maxlen=RECENT)
+
+    def expect(self, episodes: int, aligned: bool) -> None:
+        """An evaluation was asked for: `episodes` with the members' own goals and, `aligned`, as many with an assigned one."""
+        if episodes:
+            self._wanted.append((episodes, episodes if aligned and self._space is not None else 0))
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether an evaluation is not complete."""
+        return bool(self._wanted)
+
+    def to_begin(self) -> int:
+        """Episodes of the evaluation whose turn has come, once for each; 0 where there is none. One begins when those before it are
+        complete: of two at a time the first would take the episodes that end first, which are the successes, and leave the failures to the
+        second."""
+        if self._begun or not self._wanted:
+            return 0
+        self._begun = True
+        return self._wanted[0][0]
+
+    def add(self, records: Iterable[EpisodeRecord]) -> None:
+        """Count finished episodes. Evaluations that lost a member count as played, but give no figures."""
+        for record in records:
+            self.peer_lost += record.peer_lost
+            if not record.evaluation:
+                self.training += 1
+                self._window.append(record)
+                if not record.peer_lost:
+                    self._recent.append(sum(record.rewards))
+            elif record.assigned:
+                self._aligned.append(record)
+            else:
+                self._own.append(record)
+
+    def window(self) -> dict[str, float]:
+        """Training figures since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
+        means are, as `episodes.whole`; `return.recent`, the mean return of the last 100 of these, once there are so many; and, where there
+        are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
+        records, self._window = self._window, []
+        if not records:
+            return {}
+        whole = [record for record in records if not record.peer_lost]
+        values = {**metrics(whole, self._space), "episodes": float(len(records)), "episodes.whole": float(len(whole))}
+        if len(self._recent) == RECENT:
+            values["return.recent"] = float(np.mean(self._recent))
+        if self._space is not None and whole:
+            values["goals.pursued_entropy"] = goal_metrics.pursued_entropy(whole, self._space)
+        return values
+
+    def evaluation(self) -> dict[str, float] | None:
+        """Figures of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
+        goals come last."""
+        if not self._wanted:
+            return None
+        own, aligned = self._wanted[0]
+        if len(self._own) < own or len(self._aligned) < aligned:
+            return None
+        self._wanted.pop(0)
+        self._begun = False
+        found = {f"eval.own.{name}": value for name, value in own_goal_metrics(self._own[:own], self._space).items()}
+        if self._space is not None:
+            found |= {f"eval.aligned.{name}": value for name, value in assigned_goal_metrics(self._aligned[:aligned], self._space).items()}
+        self._own, self._aligned = self._own[own:], self._aligned[aligned:]
+        return dict(sorted(found.items(), key=lambda item: ".goal." in item[0]))

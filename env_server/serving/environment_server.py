@@ -1,0 +1,373 @@
+"""The environment server: steps all copies when everybody has acted, offers episodes, takes goals, and reports what came of them.
+
+What is here holds under both clocks. What they differ in is in two classes: `env_server.serving.real_time_server.RealTimeServer` goes by real time (deadlines,
+stand-ins for who is late, the roster says who is alive), `env_server.serving.lockstep_server.LockstepServer` by ticks alone (`clock: logical`: nobody is late,
+the fault schedule says who takes part, and everybody makes checkpoints together).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.environments import registry
+from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
+from env_server.goals.goal_assignment import GoalAssignment
+from env_server.goals.goal_offers import GoalOffers
+from env_server.metrics.episode_counters import EpisodeCounters
+from env_server.serving.action_checks import checked_action, checked_restart
+from env_server.serving.late_actions import LateActions
+from env_server.serving.run_schedule import Phase
+from env_server.settings import EnvironmentSettings, EvaluationSettings
+from protocols.conversations.stepping.stepping import ClosedTick, StepServer
+from protocols.faults.link_effects.link_orders import carry_out
+from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
+from protocols.faults.node_faults.fault_log import FaultLog
+from protocols.faults.node_faults.scheduled_faults import node_faults
+from protocols.faults.node_faults.slowdown import SkewedClock
+from protocols.runtime.clock import Clock
+from protocols.runtime.entrance import Entrance
+from protocols.runtime.errors import BadMessage, ExitCode
+from protocols.runtime.seeds import Stream, generator, integer
+from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.telemetry import Telemetry, TimeShares
+from protocols.topology import edges, topology_settings
+from protocols.transport import ReceivedMessage
+from protocols.wire.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
+
+logger = logging.getLogger(__name__)
+LONGEST_WAIT = 0.1
+"""seconds after which the server looks around, even if nothing has come"""
+EPISODES = 2**40
+"""episode numbers that belong to one part of a run: to one incarnation of the server or, under the logical clock, to the time between two
+checkpoints"""
+
+
+class EnvironmentServer(ABC):
+    """One process's environment and its conversation with all agents; `run` lives until the run server says stop."""
+
+    tick_by_tick: ClassVar[bool]
+    """whether goals are entered by the tick at which they were sent"""
+
+    def __init__(self, entrance: Entrance, clock: Clock) -> None:
+        start, configuration = entrance.start, entrance.configuration
+        self.transport, self.control, self.shim, self.clock = entrance.transport, entrance.control, entrance.shim, clock
+        self.settings = EnvironmentSettings.model_validate(configuration["environment"])
+        self.evaluation = EvaluationSettings.model_validate(configuration["evaluation"])
+        self.agents = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
+        pairs = edges(topology_settings(configuration["network"]["topology"]), self.agents, start.seed)
+        self.environment = registry.create(self.settings, self.agents, pairs, start.seed)
+        goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
+        self.episode_counters = EpisodeCounters(goals.goal_space if goals else None, self.evaluation.every)
+        self._party = goals.episode_members if goals else 0
+        self.stepping = StepServer(self.agents, self.settings.deadline)
+        self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
+        self.layouts = {agent: self.environment.layout(agent) for agent in self.agents}
+        self._entrance = entrance
+        self._start = start
+        self._time = TimeShares()
+        self._period = parse_duration(configuration["metrics"]["every"])
+        self._next_report = 0.0
+        self._incarnations: dict[str, int] = {}
+        self._restarts: dict[str, NDArray[np.bool_]] = {}
+        """copies whose episodes agents end with their actions of the open tick"""
+        self._part = 0
+        """parts of the run that are over"""
+        self._started = False
+        self._finishing = False
+        self._stopped = False
+        faults = node_faults(configuration, start.node)
+        # By ticks a resumed process lives the life of the one before it again: its log says what that one had begun.
+        incarnation = 1 if entrance.logical else start.incarnation
+        log = FaultLog(start.node_directory, start.node, incarnation, clock.stamp)
+        hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=self._newest_file)
+        self.faults = FaultExecutor(log, faults.scheduled_faults, self._time.pace, SkewedClock(), hooks, incarnation, faults.heal)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
+
+    # --- what the clocks differ in ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Go on from what an earlier process has left, and begin a part of the run."""
+
+    @abstractmethod
+    def _ready(self, now: float) -> bool:
+        """Whether the open tick can be played."""
+
+    @abstractmethod
+    def _receive_timeout(self) -> float:
+        """Seconds that may be waited for messages."""
+
+    @abstractmethod
+    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+        """A tick was played: what the next one brings, offers and observations for the agents."""
+
+    @abstractmethod
+    def _phase(self) -> Phase:
+        """What is said of the open tick to all agents."""
+
+    @abstractmethod
+    def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
+        """Frames of an observation that say who takes part."""
+
+    @abstractmethod
+    def _follow_roster(self) -> None:
+        """The roster has changed."""
+
+    @abstractmethod
+    def _all_done(self) -> None:
+        """The last evaluation is complete."""
+
+    @abstractmethod
+    def _newest_file(self) -> Path | None:
+        """The newest file from which the next process would go on, if there is one."""
+
+    # --- main loop ------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until told to stop."""
+        self._begin()  # before anybody hears that the server is up, it has the counts of an earlier process
+        self.control.progress.phase = "waiting"
+        while not self._stopped:
+            with self._time.spent("wait"):
+                received = self.transport.receive(self._receive_timeout(), max(1, self.stepping.awaited))
+            for item in received:
+                self._handle(item)
+            now = time.monotonic()
+            if self._started and self._ready(now):
+                self._step(now)
+            self._keep_up(now)
+        self._leave()
+
+    def _begin_part(self) -> None:
+        """Start all copies and conversations anew: at the start, after a restart and, under the logical clock, after every checkpoint.
+
+        Agents know episodes by their number: what they remember of an earlier part must not be taken for those to come."""
+        start, part = self._start, self._part
+        self._last = self.environment.reset(integer(start.seed, start.node, Stream.ENVIRONMENT), part * EPISODES)
+        self.late_action = LateActions(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN, part))
+        self.goal_assignment: GoalAssignment | None = None
+        if isinstance(self.environment, GoalEnvironment):
+            goal_offers = GoalOffers(self.agents, generator(start.seed, start.node, Stream.TRANSPORT, part))
+            random = generator(start.seed, start.node, Stream.GOALS, part)
+            self.goal_assignment = GoalAssignment(
+                self.environment, goal_offers, self._send_offer, self.settings.goal_deadline, random, self.tick_by_tick
+            )
+        self._next_report = self.clock.now() + self._period
+
+    def _handle(self, received: ReceivedMessage) -> None:
+        if received.channel == "ctl":
+            self.control.receive(received)
+            return
+        message, src = received.message, received.src
+        try:
+            if isinstance(message, Act):
+                self._act(src, message, received.arrays)
+            elif isinstance(message, Goals):
+                if self.goal_assignment is not None:
+                    self.goal_assignment.answered(src, message.sent, received.arrays)
+            elif isinstance(message, Join):
+                self._join(src, message.inc)
+        except BadMessage as error:
+            self.transport.refuse(received, error)
+
+    def _keep_up(self, now: float) -> None:
+        for command in self.control.commands():
+            self._obey(command)
+        if orders := self.control.faults():
+            self.shim, orders = carry_out(self._entrance, self.shim, orders)
+            self.faults.apply_order(orders)
+        if self.control.roster_changed:
+            self.control.roster_changed = False
+            self._follow_roster()
+        self.control.tick(now)
+        if self.shim is not None:
+            self.shim.progress(now, self.episode_counters.steps, self.episode_counters.episodes)
+
+    def _obey(self, command: str) -> None:
+        if command == "start":
+            self._started = True
+            if self.shim is not None:
+                self.shim.start(time.monotonic())
+            self.control.progress.phase = "training"
+        elif command == "stop":
+            self._stopped = True
+
+    def _leave(self) -> None:
+        self.telemetry.traffic()
+        self.environment.close()
+        self.control.leave(ExitCode.OK)
+        self.telemetry.close()
+        self.transport.close()
+
+    # --- agents come and go -----------------------------------------------------------------------------------------------------------
+
+    def _join(self, agent: str, incarnation: int) -> None:
+        if agent not in self.layouts:
+            self.transport.try_send("env", agent, Refuse(code=ExitCode.CONFIG, text=f"the environment has no agent {agent!r}"))
+            return
+        if self._incarnations.get(agent) == incarnation and agent in self.stepping.present | self.stepping.joining:
+            if agent in self.stepping.present:
+                self._welcome(agent)
+                self._send_again(agent, self.stepping.tick)
+            return
+        self._admit(agent, incarnation)
+
+    def _admit(self, agent: str, incarnation: int) -> None:
+        """An agent takes part from the next tick on. Whatever an earlier incarnation played is over, even if nobody has noticed its death
+        yet."""
+        self._lose(agent)
+        self._incarnations[agent] = incarnation
+        self.stepping.join(agent)
+        logger.info("%s joins, incarnation %d", agent, incarnation)
+
+    def _lose(self, agent: str) -> None:
+        present = agent in self.stepping.present
+        self.stepping.leave(agent)
+        if self.goal_assignment is not None:
+            self.goal_assignment.forget(agent)
+        if present:
+            self.environment.set_present(self.stepping.present)
+
+    def _welcome(self, agent: str) -> None:
+        joined = Joined(
+            copies=self.settings.copies, layout=self.layouts[agent], members=self.agents, tick=self.stepping.tick, party=self._party
+        )
+        self.transport.try_send("env", agent, joined)
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def _act(self, agent: str, message: Act, arrays: Mapping[str, NDArray[Any]]) -> None:
+        action = checked_action(arrays, self.layouts.get(agent), self.settings.copies)
+        restart = checked_restart(arrays, self.settings.copies, isinstance(self.environment, RestartableEnvironment))
+        verdict = self.stepping.receive(agent, message.tick, action)
+        if verdict == "stored" and restart is not None:
+            self._restarts[agent] = restart
+        elif verdict == "repeat":
+            self.transport.counters["rx.dup"] += 1
+            self._send_again(agent, message.tick)
+
+    def _step(self, now: float) -> None:
+        """Play the open tick, and open the next one. While nobody takes part nothing is played: episodes would begin without those who
+        are about to join."""
+        closed = self.stepping.close()
+        applied = self.late_action.complete(closed.actions, self.agents)
+        for agent in closed.late:
+            logger.warning("%s is late at tick %d: %s", agent, closed.tick, self.settings.late_action)
+        if closed.actions or closed.late:
+            self._restart(closed)
+            with self._time.spent("step"):
+                before, self._last = self._last, self.environment.step(applied)
+            self.episode_counters.stepped(before, self._last, closed.actions)
+        self._reached()
+        joined = self.stepping.advance(now)
+        if joined:
+            self.environment.set_present(self.stepping.present)
+            for agent in sorted(joined):
+                self._welcome(agent)
+        self._count()
+        self._publish_tick(closed, applied, now)
+        self.control.progress.ticks, self.control.progress.steps = self.stepping.tick, self.episode_counters.steps
+
+    def _reached(self) -> None:
+        """The open tick was played: what the fault schedule has for this place in the run happens."""
+        self.faults.advance(step=self.episode_counters.steps, episode=self.episode_counters.episodes)
+
+    def _restart(self, closed: ClosedTick) -> None:
+        """Episodes that agents have left with the actions of this tick."""
+        if isinstance(self.environment, RestartableEnvironment):
+            for agent, copies in self._restarts.items():
+                if agent in closed.actions:
+                    self.environment.restart(agent, copies)
+        self._restarts.clear()
+
+    def _send_answers(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]]) -> None:
+        """Tell everybody who takes part what the tick has brought."""
+        with self._time.spent("send"):
+            incarnations = self._present_incarnations()
+            for agent in self.stepping.present:
+                batch = self._last.agents[agent]
+                flags = batch.flags | np.uint16(Flag.SUBSTITUTED) if agent in closed.late else batch.flags
+                frames: dict[str, NDArray[Any]] = {
+                    "observation": batch.observation,
+                    "reward": batch.reward,
+                    "flags": flags,
+                    "episode": self._last.episode,
+                    "applied": applied[agent],
+                }
+                if batch.achieved is not None and batch.goal is not None:
+                    frames |= {"achieved": batch.achieved, "goal": batch.goal}
+                frames |= incarnations
+                about = (self.stepping.tick, self.episode_counters.steps, self.episode_counters.episodes)
+                self.stepping.answered(agent, (about, frames))
+                self.transport.try_send("env", agent, self._observation(*about), frames)
+
+    def _send_again(self, agent: str, tick: int) -> None:
+        answer = self.stepping.answer(agent, tick)
+        if answer is not None:
+            self.transport.try_send("env", agent, self._observation(*answer[0]), answer[1])
+
+    def _observation(self, tick: int, steps: int, episodes: int) -> Observation:
+        return Observation(tick=tick, steps=steps, episodes=episodes, phase=self._phase())
+
+    def _send_offer(self, agent: str, frames: Mapping[str, NDArray[Any]]) -> None:
+        self.transport.try_send("env", agent, Offer(sent=self.stepping.tick), frames)
+
+    # --- episodes, evaluations, figures -----------------------------------------------------------------------------------------------
+
+    def _count(self) -> None:
+        episode_counters = self.episode_counters
+        episode_counters.statistics.add(self.environment.finished())
+        self.control.progress.episodes = episode_counters.episodes
+        while (evaluation := episode_counters.statistics.evaluation()) is not None:
+            self.telemetry.write(episode_counters.steps, episode_counters.episodes, evaluation)
+            rounded = {name: round(value, 3) for name, value in evaluation.items()}
+            logger.info("evaluation at episode %d: %s", episode_counters.episodes, rounded)
+            self._begin_evaluation()
+        if not self._finishing and not episode_counters.statistics.evaluating and episode_counters.evaluation_due():
+            self._ask_evaluation(self.evaluation.episodes)
+        if self._finishing and not episode_counters.statistics.evaluating and self.control.progress.phase != "finished":
+            self.control.progress.phase = "finished"
+            self._all_done()
+
+    def _finish(self) -> None:
+        """Training is over: one last evaluation."""
+        if not self._finishing:
+            self._finishing = True
+            if self.shim is not None:
+                self.shim.heal()
+            self.control.progress.phase = "evaluation"
+            self._ask_evaluation(self.evaluation.final_episodes)
+            self._report()
+
+    def _ask_evaluation(self, episodes: int) -> None:
+        self.episode_counters.statistics.expect(episodes, self.evaluation.aligned)
+        self._begin_evaluation()
+
+    def _begin_evaluation(self) -> None:
+        if episodes := self.episode_counters.statistics.to_begin():
+            self.environment.evaluate(episodes, self.evaluation.aligned)
+
+    def _report(self) -> None:
+        """Write a row of figures."""
+        now = time.monotonic()
+        usage = {"steps_per_second": self.episode_counters.speed(now)} | self._time.take()
+        values = self.episode_counters.values()
+        if self.goal_assignment is not None:
+            values["goals.substituted"] = float(self.goal_assignment.substituted)
+        self.telemetry.write(self.episode_counters.steps, self.episode_counters.episodes, values, usage=usage)
+        self.episode_counters.reported(now)
+        self._next_report = self.clock.now() + self._period
+
+    def _resume_counts(self, numbers: Mapping[str, Any]) -> None:
+        """Go on from an earlier process's numbers."""
+        self.episode_counters.resume_from(numbers)
+        self.control.progress.episodes, self.control.progress.steps = self.episode_counters.episodes, self.episode_counters.steps

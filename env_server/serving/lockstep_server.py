@@ -1,0 +1,158 @@
+"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.serving.run_schedule`), and nobody is late.
+
+At tick T the goals that were sent before T are entered and all copies are stepped; then it is decided what T + 1 brings, everybody who
+takes part gets offers and the observation of T + 1, and the dead are gone. At a checkpoint all begin anew from what was written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
+from env_server.serving.interval_checkpoints import IntervalCheckpoints
+from env_server.serving.run_schedule import Phase, RunSchedule
+from protocols.conversations.stepping.stepping import ClosedTick
+from protocols.runtime.atomic_files import kept_sizes
+from protocols.runtime.entrance import Entrance
+
+
+class LockstepServer(EnvironmentServer):
+    """A tick is played when everybody who takes part by the fault schedule has acted, however long that takes."""
+
+    tick_by_tick = True
+
+    def __init__(self, entrance: Entrance) -> None:
+        configuration = entrance.configuration
+        self.run_schedule = RunSchedule(configuration, [f"agent-{i}" for i in range(configuration["agents"]["count"])])
+        self._checkpoints = IntervalCheckpoints(
+            entrance.start.node_directory / "checkpoints", int(configuration["supervision"]["keep_checkpoints"])
+        )
+        self._early: dict[str, int] = {}
+        """agents that wait to join, until the tick at which the schedule has them back, and their incarnations"""
+        self._published_phase = False
+        super().__init__(entrance, self.run_schedule.clock)
+
+    def _begin(self) -> None:
+        self._go_back(self.control.checkpoint)
+        self._begin_part()
+        if not self._part:
+            self._ask_evaluation(self.evaluation.episodes)
+
+    # --- when a tick is played --------------------------------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> bool:
+        for agent in sorted(self._early.keys() & self.run_schedule.membership.present):
+            self._join(agent, self._early.pop(agent))
+        everybody = self.stepping.present | self.stepping.joining
+        return not self.run_schedule.at_rest and self.run_schedule.membership.present <= everybody and not self.stepping.awaited
+
+    def _receive_timeout(self) -> float:
+        return LONGEST_WAIT
+
+    def _admit(self, agent: str, incarnation: int) -> None:
+        if agent in self.run_schedule.membership.present:
+            super()._admit(agent, incarnation)
+        else:
+            self._early[agent] = incarnation  # it is back before the tick of its return
+
+    def _follow_roster(self) -> None:
+        """Who takes part is decided by ticks, not by who happens to be alive now."""
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def _step(self, now: float) -> None:
+        if self.goal_assignment is not None:
+            self.goal_assignment.enter(self.stepping.tick)
+        super()._step(now)
+
+    def _reached(self) -> None:
+        """Not yet: faults go by time too, and that of the next tick begins when it is decided what that brings."""
+
+    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+        gone = self._decide()
+        # Offers first: whoever has the observation of a tick has them too.
+        if self.goal_assignment is not None:
+            self.goal_assignment.offer(self.clock.now())
+            self.goal_assignment.enforce_deadline(self.clock.now())
+        self._send_answers(closed, applied)
+        for agent in sorted(gone):
+            self._lose(agent)
+        if self.run_schedule.checkpoint_due:
+            self._checkpoint()
+
+    def _decide(self) -> frozenset[str]:
+        """What the new tick brings; who dies at it."""
+        episode_counters, finished = self.episode_counters, self.control.progress.phase == "finished"
+        decision = self.run_schedule.decide(
+            self.stepping.tick,
+            episode_counters.steps,
+            episode_counters.episodes,
+            self.stepping.present,
+            episode_counters.statistics.evaluating,
+            finished,
+        )
+        self.faults.advance(time=self.clock.now(), step=episode_counters.steps, episode=episode_counters.episodes)
+        if decision.over is not None:
+            self._finish()
+            self.control.event("info", "training.over", decision.over)
+        if not self.run_schedule.checkpoint_due and self.clock.now() >= self._next_report:
+            self._report()
+        return decision.gone
+
+    def _phase(self) -> Phase:
+        return self.run_schedule.phase
+
+    def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
+        return {"lives": self.run_schedule.incarnations(self.stepping.present)}
+
+    # --- the end ----------------------------------------------------------------------------------------------------------------------
+
+    def _all_done(self) -> None:
+        """A checkpoint follows, after which the run is at rest."""
+
+    def _keep_up(self, now: float) -> None:
+        super()._keep_up(now)
+        if self.run_schedule.at_rest and not self._published_phase and self.run_schedule.membership.present <= self.stepping.joining:
+            # Everybody has made the last checkpoint, else they would not have joined again.
+            self._published_phase = True
+            self.control.event("info", "finished", "the last evaluation is done")
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        """Everybody knows that this tick ends a part of the run: write down what the next one goes on from, and begin it."""
+        self._report()
+        self._part += 1
+        self.run_schedule.at_rest = self.control.progress.phase == "finished"
+        state = {"part": self._part, "present": sorted(self.stepping.present), "files": kept_sizes(self._start.node_directory)}
+        self._checkpoints.write(
+            self.stepping.tick, {**state, "course": self.run_schedule.state(), "numbers": self.episode_counters.numbers()}
+        )
+        for agent in self.agents:
+            self.stepping.leave(agent)
+        self.run_schedule.begin(self.stepping.tick)
+        self._begin_part()
+
+    def _go_back(self, tick: int) -> None:
+        """To the checkpoint from which all nodes go on; -1 is the beginning of the run."""
+        if tick < 0:
+            return
+        state = self._checkpoints.read(tick)
+        self._part = int(state["part"])
+        self._resume_counts(state["numbers"])
+        over = self.run_schedule.limits.still_over(state, tick)
+        self.run_schedule.restore(state["course"], tick, over is not None)
+        self._finishing = over is not None
+        self.stepping.tick = tick
+        if over is not None:
+            self.control.event("info", "training.over", over)  # the run server that heard of it is another one
+        elif not state["course"]["training"]:
+            text = "training goes on from its end, after the last evaluation: no checkpoint from before it was kept (supervision.keep_checkpoints)"
+            self.control.event("warning", "training.reopened", text)
+
+    def _newest_file(self) -> Path | None:
+        return self._checkpoints.newest()

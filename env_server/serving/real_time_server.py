@@ -1,0 +1,121 @@
+"""The environment server under `clock: wall`: real time; agents may be late, dead or silent, and nobody waits long for them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
+from env_server.serving.run_schedule import Phase
+from env_server.serving.server_counters import ServerCounters
+from protocols.conversations.stepping.stepping import ClosedTick
+from protocols.runtime.clock import WallClock
+from protocols.runtime.entrance import Entrance
+
+logger = logging.getLogger(__name__)
+ASSEMBLY = 10.0
+"""seconds that the first step waits for agents that are alive"""
+
+
+class RealTimeServer(EnvironmentServer):
+    """A tick is played when all have acted or its deadline has passed; who is there, and when training ends, says the run server."""
+
+    tick_by_tick = False
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._counters = ServerCounters(entrance.start.node_directory)
+        self._start_by = 0.0
+        super().__init__(entrance, WallClock())
+
+    def _begin(self) -> None:
+        numbers = self._counters.read()
+        if numbers is not None:
+            self._resume_counts(numbers)
+        self._part = self._start.incarnation - 1
+        self._begin_part()
+        self._ask_evaluation(self.evaluation.episodes)
+
+    # --- when a tick is played --------------------------------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> bool:
+        return self.stepping.ready(now) and self._assembled(now)
+
+    def _assembled(self, now: float) -> bool:
+        """The first step waits until all agents that are alive have joined, or for a few seconds."""
+        if self.stepping.tick == 0 and now < self._start_by:
+            alive = {name for name, entry in self.control.roster.items() if entry.role == "agent" and entry.state == "alive"}
+            return alive <= self.stepping.joining
+        return True
+
+    def _receive_timeout(self) -> float:
+        until = self.stepping.due() - time.monotonic() if self.stepping.present else LONGEST_WAIT
+        return min(LONGEST_WAIT, max(0.001, until))
+
+    def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
+        self._send_answers(closed, applied)
+        if self.goal_assignment is not None:
+            self.goal_assignment.offer(now)
+
+    def _phase(self) -> Phase:
+        return "training"  # agents hear of its end from the run server
+
+    def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
+        return {}  # agents hear of each other from the run server
+
+    # --- what the run server says -------------------------------------------------------------------------------------------------------
+
+    def _obey(self, command: str) -> None:
+        super()._obey(command)
+        if command == "start":
+            self._start_by = time.monotonic() + ASSEMBLY
+        elif command == "finish":
+            self._finish()
+        elif command == "checkpoint":
+            self._save()
+
+    def _follow_roster(self) -> None:
+        for name, entry in self.control.roster.items():
+            gone = entry.state in ("dead", "left", "lost")
+            if name in self._incarnations and gone and self._incarnations[name] <= entry.inc:
+                if name in self.stepping.present | self.stepping.joining:
+                    logger.log(logging.INFO if entry.state == "left" else logging.WARNING, "%s is %s", name, entry.state)
+                    self._lose(name)
+                self.transport.disconnect("env", name)
+
+    # --- what is due ------------------------------------------------------------------------------------------------------------------
+
+    def _keep_up(self, now: float) -> None:
+        super()._keep_up(now)
+        if self._started and self.goal_assignment is not None:
+            self.goal_assignment.enforce_deadline(now)
+        if now >= self._next_report:
+            self._report()
+
+    def _all_done(self) -> None:
+        self._report()
+        self.control.event("info", "finished", "the last evaluation is done")
+
+    def _report(self) -> None:
+        super()._report()
+        self._save()
+
+    def _leave(self) -> None:
+        self._save()
+        super()._leave()
+
+    # --- what outlives this process -----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Counters that a restarted server goes on from; arenas themselves start anew."""
+        try:
+            self._counters.write(self.episode_counters.numbers())
+        except OSError as error:
+            logger.warning("the counters can't be written: %s", error.strerror)
+
+    def _newest_file(self) -> Path | None:
+        return self._counters.path if self._counters.path.exists() else None

@@ -1,0 +1,99 @@
+"""What happens when under the logical clock: the environment server decides it from the ticks alone, and everybody follows.
+
+A checkpoint ends a part of the run. All nodes keep what has been learnt and forget what is under way (running episodes, negotiations,
+messages), and the next part begins from the checkpoint: in the same processes or, after whatever happened to them, in others. Both do
+the same, so a run that was resumed equals one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.serving.scheduled_membership import ScheduledMembership
+from protocols.faults.node_faults.scheduled_faults import schedule_of
+from protocols.faults.schedule.fault_schedule import FaultSchedule
+from protocols.faults.settings import FaultsSettings
+from protocols.runtime.clock import LogicalClock
+from protocols.runtime.settings_types import parse_duration
+from protocols.runtime.training_limits import TrainingLimits, in_ticks
+
+Phase = Literal["training", "evaluation", "checkpoint"]
+
+
+@dataclass(frozen=True)
+class TickDecision:
+    """What a tick brings: who dies, and why training is over, where it is."""
+
+    gone: frozenset[str]
+    over: str | None
+
+
+class RunSchedule:
+    """Of a run: who takes part, when training ends, and when everybody makes a checkpoint."""
+
+    def __init__(self, configuration: Mapping[str, Any], agents: Sequence[str]) -> None:
+        self.clock = LogicalClock(parse_duration(configuration["tick"]))
+        self.training = True
+        self.checkpoint_due = False
+        """everybody makes a checkpoint at this tick"""
+        self.at_rest = False
+        """all is done: no further tick is played"""
+        until, supervision = configuration["until"], configuration["supervision"]
+        self.limits = TrainingLimits(until, self.clock.length)
+        self._end: tuple[int, int, int] | None = None
+        """tick, steps and episodes at which training ended"""
+        self._period = in_ticks(parse_duration(supervision["checkpoint_interval"]), self.clock.length)
+        self._next = self._period
+        self._agents = tuple(agents)
+        faults = configuration.get("faults")
+        self._schedule = schedule_of(FaultsSettings.model_validate(faults), list(agents), until) if faults else FaultSchedule()
+        self._restart = parse_duration(supervision["restart_delay"])
+        self.membership = ScheduledMembership(self._agents, self._schedule, self._restart)
+
+    @property
+    def phase(self) -> Phase:
+        """What is said of this tick to all agents."""
+        if self.checkpoint_due:
+            return "checkpoint"
+        return "training" if self.training else "evaluation"
+
+    def incarnations(self, playing: Collection[str]) -> NDArray[np.uint16]:
+        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`. `playing` are
+        those whose actions are waited for: whoever is expected back takes part from the tick after that which waits for it."""
+        present, incarnations = self.membership.present & set(playing), self.membership.incarnations
+        return np.array([incarnations[agent] if agent in present else 0 for agent in self._agents], np.uint16)
+
+    def begin(self, tick: int) -> None:
+        """A part of the run begins at a tick."""
+        self.clock.tick = tick
+        self._next = tick + self._period
+        self.checkpoint_due = False
+
+    def decide(self, tick: int, steps: int, episodes: int, playing: Collection[str], busy: bool, finished: bool) -> TickDecision:
+        """What this tick brings. A checkpoint needs everybody: none is made while somebody is away who returns, or has returned and is not
+        `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
+        self.clock.tick = tick
+        gone = self.membership.reach(self.clock.now(), steps, episodes)
+        over = self.limits.reached(tick, steps, episodes) if self.training else None
+        if over is not None:
+            self.training, self._end, busy = False, (tick, steps, episodes), True
+        complete = not self.membership.awaited and self.membership.present <= set(playing)
+        self.checkpoint_due = complete and (finished or (tick >= self._next and not busy))
+        return TickDecision(frozenset(gone), over)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"training": self.training, "at_rest": self.at_rest, "end": self._end, "presence": self.membership.state()}
+
+    def restore(self, state: Mapping[str, Any], tick: int, over: bool) -> None:
+        """Go on from a checkpoint of that tick. `over`: training had ended then, and the limits of now leave nothing to do; where they do,
+        it goes on."""
+        self.training, self.at_rest = not over, over and bool(state["at_rest"])
+        self._end = state.get("end") if over else None
+        self.membership = ScheduledMembership.restored(self._agents, self._schedule, self._restart, state["presence"])
+        self.begin(tick)

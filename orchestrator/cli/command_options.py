@@ -1,0 +1,123 @@
+"""What all commands share: the global options, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from protocols.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.results.run_directories import Run
+    from orchestrator.terminal.run_view import ProgressView
+
+_STORE = "experiment.sqlite"
+"""file by which the directory of an experiment is told"""
+_SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class GlobalOptions:
+    """The global options."""
+
+    runs_dir: Path = Path("runs")
+    json: bool = False
+    color: bool = True
+    verbosity: int = 0
+    """-1 quiet, 0 normal, 1 and more verbose"""
+
+    def console(self, stderr: bool = False) -> Console:
+        """A rich console for standard output (or error) that honours --no-color and NO_COLOR."""
+        from rich.console import Console
+
+        class _PipedConsole(Console):
+            def on_broken_pipe(self) -> None:
+                """Whoever read our output has gone, as `head` does. By itself rich ends with 1; `orchestrator.cli.app.main` ends with 0."""
+                raise BrokenPipeError
+
+        stream = sys.stderr if stderr else sys.stdout
+        plain = not self.color or "NO_COLOR" in os.environ
+        width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+        return _PipedConsole(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+
+    def find(self, which: str | None) -> Run:
+        """The run of that name or directory, or the newest."""
+        from orchestrator.results import run_directories as runs
+
+        return runs.find(self.runs_dir, which)
+
+    def view(self, plain: bool, hint: str = "") -> ProgressView:
+        """The view that fits: JSON lines, a live table on a terminal, else plain lines; nothing with --quiet."""
+        if self.json:
+            from orchestrator.terminal.json_view import JsonView
+
+            return JsonView(sys.stdout)
+        if self.verbosity < 0:
+            from orchestrator.terminal.run_view import QuietView
+
+            return QuietView()
+        if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            from orchestrator.terminal.plain_view import PlainView
+
+            return PlainView(sys.stdout)
+        from orchestrator.terminal.table_view import TableView
+
+        return TableView(self.console(), hint)
+
+
+def options(context: typer.Context) -> GlobalOptions:
+    """The global options of this call."""
+    found = context.find_object(GlobalOptions)
+    return found if found is not None else GlobalOptions()
+
+
+def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
+    """Directory of the experiment of that name or path; None where there is none."""
+    return next((directory for directory in (experiments_dir / what, Path(what)) if (directory / _STORE).is_file()), None)
+
+
+def experiment_names(experiments_dir: Path) -> list[str]:
+    """Experiments in that folder."""
+    return sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
+
+
+def examples(*lines: str) -> str:
+    """An epilog of help: examples, one a line, not wrapped together."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output, in one line."""
+    from orchestrator.terminal.json_view import finite
+
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Text as it is on standard output."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def print_error(text: str) -> None:
+    """Text as it is on standard error."""
+    sys.stderr.write(text if text.endswith("\n") else text + "\n")
+    sys.stderr.flush()
+
+
+def seconds(text: str, option: str) -> float:
+    """Seconds of a time on the command line: `10s`, `500ms`, `5m`, `2h`, or a bare number of seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text)
+    if match is None or match[2] not in _SECONDS:
+        raise UsageError(f'{option}: "{text}" is not a time; write for example 10s, 500ms, 5m or 2h')
+    return float(match[1]) * _SECONDS[match[2]]

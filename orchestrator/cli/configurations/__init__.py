@@ -1,0 +1,1 @@
+"""Commands that create, check, draw and export configurations, and check this machine."""

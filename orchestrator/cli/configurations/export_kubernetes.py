@@ -1,0 +1,104 @@
+"""`orchestrate export`: configurations and experiments as files for other people's machinery."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.experiments import export_marl_eval
+from protocols.runtime.errors import UsageError
+
+EPILOG = examples(
+    "orchestrate export kubernetes configs/4agents_ring.yaml --image registry.example/murmuration:1",
+    "orchestrate export kubernetes configs/4agents_ring.yaml agents.count=16 --image IMAGE --hosts 4 --namespace learning -o night",
+)
+app = typer.Typer(
+    help="Write a configuration, or an experiment, as files for programs of others.", no_args_is_help=True, rich_markup_mode=None
+)
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_LONGEST = 40
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("kubernetes", epilog=EPILOG)(kubernetes)
+    export_marl_eval.register(app)
+    parent.add_typer(app, name="export")
+
+
+def kubernetes(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    image: Annotated[str, typer.Option("--image", help="Container image with this package in it.", show_default=False)],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files; NAME-kubernetes without it.")
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="Of all objects; it must exist in the cluster.")] = "default",
+    name: Annotated[str | None, typer.Option("--name", help="Of the run and of all objects; by default the configuration's.")] = None,
+    hosts: Annotated[int, typer.Option("--hosts", min=0, max=1000, help="Host pods; 0: all nodes beside the run server, in one pod.")] = 0,
+    storage: Annotated[
+        str, typer.Option("--storage", help="Size of the volume for the run directory; none: it lives as long as its pod.")
+    ] = "10Gi",
+    storage_class: Annotated[str | None, typer.Option("--storage-class", help="By default the cluster's own.")] = None,
+    minor: Annotated[
+        str | None, typer.Option("--kubernetes", metavar="MINOR", help="Version of the cluster, 1.31 for example; too old: refused.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote.")] = False,
+) -> None:
+    """Write plain manifests: a Job for the run server, an Indexed Job of host pods, and what they need. Nothing is applied.
+
+    Names and sizes are checked before anything is written. The manifests need Kubernetes 1.29 or later.
+    """
+    import secrets
+    import shlex
+
+    from orchestrator.config import loader as configuration_loader
+    from orchestrator.config.checks import machine_resources
+    from orchestrator.config.parsing import problems as configuration_problems
+    from orchestrator.launch.kubernetes import manifest_check as check
+    from orchestrator.launch.kubernetes import manifest_files as files
+    from orchestrator.launch.kubernetes import pod_commands as commands
+    from orchestrator.launch.kubernetes.manifests import Target, manifests
+    from orchestrator.launch.kubernetes.pods import host_name, pods_for
+
+    settings = options(context)
+    notes = check.check_minor(minor) if minor is not None else []
+    # The cluster's machines count, not this one.
+    names = tuple(host_name(number) for number in range(hosts))
+    machine = machine_resources.Machine(cores=2.0**40, memory=2**80, hosts=names or None)
+    loaded = configuration_loader.load(config, overrides or [], {}, machine=machine)
+    if loaded.warnings:
+        print_error("\n".join(configuration_problems.lines(loaded.warnings)))
+    run = name if name is not None else _dns_name(loaded.configuration.name)
+    if _NAME.fullmatch(run) is None or len(run) > _LONGEST:
+        raise UsageError(f'--name: "{run}" is no name for a service: small letters, digits and "-", a letter first, at most {_LONGEST}')
+    target = Target(run, image, namespace, None if storage == "none" else storage, storage_class, secrets.token_hex(32))
+    check.check_target(target)
+    pods = pods_for(loaded.configuration, hosts)
+    words = ["orchestrate", "export", "kubernetes", str(config), *(overrides or []), "--image", image, "--namespace", namespace]
+    words += ["--name", run, "--hosts", str(hosts), "--storage", storage]
+    words += ["--storage-class", storage_class] if storage_class is not None else []
+    notes += commands.notes(hosts)
+    found = files.texts(manifests(loaded.configuration, pods, target), target, notes, shlex.join(words))
+    written = files.write(output or Path(f"{run}-kubernetes"), found, force)
+    if settings.json:
+        print_json({"ok": True, "files": [str(path) for path in written], "kubernetes": check.MINORS, "notes": notes, "nodes": pods.nodes})
+        return
+    for note in notes:
+        print_error(f"note: {note}")
+    if settings.verbosity >= 0:
+        pods_text = f"{hosts} host pod{'s' if hosts > 1 else ''} and the run server's" if hosts else "one pod"
+        print_text(f"{run}: {pods_text}, for Kubernetes {check.MINORS[0]} or later")
+        print_text("\n".join(f"  {path}" for path in written))
+        print_text(f"start: kubectl apply -f {shlex.quote(str(written[0].parent))}")
+
+
+def _dns_name(name: str) -> str:
+    """A configuration's name as a service may be called."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+    return plain if plain[:1].isalpha() else f"run-{plain}".rstrip("-")

@@ -1,0 +1,1 @@
+"""Commands for experiments, sweeps, simulations and their export."""

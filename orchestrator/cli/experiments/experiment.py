@@ -1,0 +1,243 @@
+"""`orchestrate experiment`: a grid of configurations times seeds, resumable at any moment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text
+from protocols.runtime.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.experiments.design.experiment_cell import Cell
+    from orchestrator.experiments.design.experiment_reader import ExperimentFile
+    from orchestrator.experiments.results.experiment_results import ExperimentResults
+    from orchestrator.experiments.running.experiment_runner import CellStatus
+    from orchestrator.experiments.running.experiment_store import Store
+    from orchestrator.experiments.running.experiment_views import PlainExperimentView
+    from orchestrator.results.statistics.runs_table import RunRow
+
+EPILOG = examples(
+    "orchestrate experiment configs/experiments/smoke.yaml",
+    "orchestrate experiment configs/experiments/smoke.yaml --dry-run",
+    "orchestrate experiment delay_sweep.yaml --small --jobs 2",
+    "orchestrate experiment delay_sweep.yaml --only delay=50ms --only 'seed=0..2' --retry-failed",
+)
+_SHOWN = 3
+"""missing measures that are named at the end"""
+DIRECTORY = typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("experiment", epilog=EPILOG)(experiment)
+
+
+def experiment(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", show_default=False)],
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Cells side by side; else as many as fit by cores and memory.", show_default=False),
+    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="As the file's section `small` changes it, as an experiment NAME-small.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, say how long it would take, and start nothing.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that have failed in former calls.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="FACTOR=VALUE", help="Only these cells: delay=0ms,50ms or seed=0..2; may be repeated."),
+    ] = None,
+    accept_code: Annotated[
+        list[str] | None,
+        typer.Option("--accept-code", metavar="VERSION", help="Take finished cells of this version of the code as they are."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line that says what runs.")] = False,
+    experiments_dir: Annotated[Path, DIRECTORY] = Path("experiments"),
+) -> None:
+    """Play every cell of the experiment in FILE that is not done yet, each as a run of its own, then judge and report.
+
+    May be interrupted at any moment and started again: finished cells are kept, interrupted ones go on. Ctrl-C stops running cells in
+    order; a second one at once. Ends with 0 when all that was asked for is done and expectations hold, 1 when one does not, 20 when cells
+    have failed, 3 for a file that is wrong, 6 when another process works on it or the code was changed, 130 when it was interrupted.
+    """
+    play(options(context), file, jobs, small, dry_run, retry_failed, only or [], accept_code or [], plain, experiments_dir)
+
+
+def play(
+    settings: GlobalOptions,
+    file: Path,
+    jobs: int | None = None,
+    small: bool = False,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+    only: Sequence[str] = (),
+    accept_code: Sequence[str] = (),
+    plain: bool = False,
+    experiments_dir: Path = Path("experiments"),
+) -> None:
+    """What the command does; `typer.Exit` with its exit code."""
+    from orchestrator.config.parsing import problems as configuration_problems
+    from orchestrator.experiments.design import cell_generation as cells
+    from orchestrator.experiments.running import cell_selection as planning
+    from orchestrator.results.software_versions import code_version
+
+    try:
+        found, grid = cells.read_and_make(file, small)
+        selected = cells.select(grid.cells, found.design, only)
+    except configuration_problems.Problems as problems:
+        if not settings.json:
+            raise
+        for problem in problems.problems:
+            print_json({"kind": "problem", **vars(problem)})
+        print_json({"kind": "end", "exit_code": int(problems.exit_code)})
+        raise typer.Exit(int(problems.exit_code)) from None
+    warnings = [*found.warnings, *grid.warnings]
+    if warnings:
+        print_error("\n".join([f"{file}: {configuration_problems.counted(warnings)}", *configuration_problems.lines(warnings)]))
+    code, directory = code_version(), experiments_dir / found.name
+    if dry_run:
+        records = planning.known(directory)
+        playing = planning.chosen(selected, records, code, accept_code, retry_failed)
+        _print_other_code(planning.other_codes(selected, records, playing))
+        _draw(settings, found, directory, playing, jobs)
+        raise typer.Exit(int(ExitCode.OK))
+    raise typer.Exit(int(_lead(settings, found, grid.cells, selected, code, accept_code, retry_failed, jobs, plain, directory)))
+
+
+def _lead(
+    settings: GlobalOptions,
+    found: ExperimentFile,
+    every: Sequence[Cell],
+    selected: Sequence[Cell],
+    code: str,
+    accepted: Sequence[str],
+    retry_failed: bool,
+    jobs: int | None,
+    plain: bool,
+    directory: Path,
+) -> ExitCode:
+    from orchestrator.experiments.running import cell_selection as planning
+    from orchestrator.experiments.running.experiment_runner import ExperimentRunner, machine_capacity
+    from orchestrator.experiments.running.experiment_store import Lock, Store
+    from orchestrator.terminal.interrupts import Interrupts
+    from protocols.runtime.errors import ResourceError
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"{directory} can't be made: {error.strerror}; choose another place with --experiments-dir") from None
+    with Lock(directory), Store(directory, create=True) as store, Interrupts() as interrupts:
+        playing = planning.enter(store, found, every, code, accepted, retry_failed)
+        _print_other_code(planning.other_codes(every, store.records(), playing))
+        wanted = {id(cell) for cell in selected}
+        view = _view(settings, plain, found, directory, store)
+        runner = ExperimentRunner(
+            store, [one for one in playing if id(one.cell) in wanted], found.design.limits, machine_capacity(jobs), view, interrupts
+        )
+        try:
+            ended = runner.run()
+        finally:
+            view.close()
+        return _conclude(settings, found, directory, ended, runner.reason)
+
+
+def _view(settings: GlobalOptions, plain: bool, found: ExperimentFile, directory: Path, store: Store) -> PlainExperimentView:
+    from orchestrator.experiments.results.run_measures import rows
+    from orchestrator.experiments.running import experiment_views as showing
+
+    design = found.design
+
+    def figures(playing: CellStatus) -> Sequence[RunRow]:
+        place = store.record(playing.identity).directory or ""
+        return rows(directory / place, design.measure, playing.cell.factors, playing.cell.seed, design.with_ == "simulate")
+
+    if settings.json:
+        return showing.JsonExperimentView(sys.stdout, found.name, design.shape(), figures)
+    if settings.verbosity < 0:
+        return showing.QuietExperimentView(sys.stdout, found.name, design.shape(), figures)
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return showing.PlainExperimentView(sys.stdout, found.name, design.shape(), figures)
+    return showing.TerminalExperimentView(settings.console(), found.name, design.shape(), figures)
+
+
+def _print_other_code(others: dict[str, int]) -> None:
+    for code, count in others.items():
+        print_error(
+            f"{count} of these cells are done with other code, {code}; they are not used, since results of different code are never mixed. "
+            f"To take them as they are: --accept-code '{code}'"
+        )
+
+
+def _conclude(settings: GlobalOptions, found: ExperimentFile, directory: Path, ended: ExitCode, reason: str) -> ExitCode:
+    """Tables, verdicts and report, whatever is there; the exit code."""
+    from orchestrator.experiments.results.experiment_results import load, write_tables
+
+    results = load(directory)
+    write_tables(results)
+    page = None if ended == ExitCode.INTERRUPTED else _report(results, directory)
+    finished = results.count("DONE") == len(results.cells)
+    broken = [one for one in results.verdicts if one.holds is False or (one.holds is None and finished)]
+    lacking = results.lacking()
+    code = ExitCode.EXPECTATION_FAILED if ended == ExitCode.OK and broken else ended
+    counts = {state: results.count(state) for state in ("DONE", "FAILED", "WAITING")}
+    if settings.json:
+        for verdict in results.verdicts:
+            print_json({"kind": "verdict", **verdict.record()})
+        missing = [{"metric": metric, "reason": why, "cells": count} for (metric, why), count in lacking.items()]
+        files = {"results": str(directory / "results.csv"), "report": str(page) if page is not None else None}
+        told = {"directory": str(directory), "cells": counts, "missing": missing, "reason": reason}
+        print_json({"kind": "end", "exit_code": int(code), **told, **files})
+        return code
+    if settings.verbosity < 0:
+        return code
+    for verdict in results.verdicts:
+        print_text(verdict.text)
+    if reason:
+        print_error(reason)
+    if lacking:
+        print_error(_lacking_text(lacking))
+    where = f"results: {directory / 'results.csv'}" + (f"   report: {page}" if page is not None else "")
+    print_text(f"{counts['DONE']} of {len(results.cells)} cells done, {counts['FAILED']} failed.   {where}")
+    if counts["FAILED"]:
+        print_text("try the failed ones again with --retry-failed; their logs are in the directories that cells.csv names")
+    if counts["WAITING"]:
+        print_text(f"go on with: orchestrate experiment {found.path}{' --small' if found.small else ''}")
+    return code
+
+
+def _lacking_text(lacking: Mapping[tuple[str, str], int]) -> str:
+    count = sum(lacking.values())
+    shown = "; ".join(f"{metric} ({why})" for metric, why in list(lacking)[:_SHOWN])
+    more = f"; and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    return (
+        f"{count} {'figure' if count == 1 else 'figures'} of finished cells missing: {shown}{more}. If a name is wrong: correcting it "
+        "costs nothing, figures are read again from the runs"
+    )
+
+
+def _report(results: ExperimentResults, directory: Path) -> Path | None:
+    """The page; what is wrong with it changes nothing about the experiment."""
+    try:
+        from orchestrator.report import report
+
+        return report(results, directory)
+    except Exception as error:
+        print_error(f"the report failed ({type(error).__name__}: {error}); try again with: orchestrate report {directory}")
+        return None
+
+
+def _draw(settings: GlobalOptions, found: ExperimentFile, directory: Path, playing: Sequence[CellStatus], jobs: int | None) -> None:
+    """Say what would be done."""
+    from orchestrator.experiments.running.experiment_dry_run import facts, text
+
+    told = facts(found, directory, playing, jobs)
+    if settings.json:
+        print_json(told.record())
+    else:
+        print_text(text(told))

@@ -1,0 +1,1 @@
+"""Commands that print and draw the results of runs and experiments."""

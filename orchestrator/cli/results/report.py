@@ -1,0 +1,82 @@
+"""`orchestrate report`: what a run or an experiment has shown, as a page, as Markdown, and figure by figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.command_options import (
+    GlobalOptions,
+    examples,
+    experiment_directory,
+    experiment_names,
+    options,
+    print_error,
+    print_json,
+    print_text,
+)
+from protocols.runtime.errors import ResourceError, UsageError
+
+EPILOG = examples(
+    "orchestrate report",
+    "orchestrate report night --open",
+    "orchestrate report experiments/delay_sweep -o ~/paper/delay_sweep",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report", epilog=EPILOG)(report)
+
+
+def report(
+    context: typer.Context,
+    what: Annotated[
+        str | None, typer.Argument(metavar="[RUN | EXPERIMENT]", help="Name or directory; the newest run without.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; the directory of what it is about without.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    experiments_dir: Annotated[
+        Path, typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
+    ] = Path("experiments"),
+) -> None:
+    """Write report.html, report.md and figures/*.svg of a run or an experiment, finished or not."""
+    settings = options(context)
+    try:
+        page, kind = _write(settings, what, out, experiments_dir)
+    except ModuleNotFoundError as error:
+        raise ResourceError(f"figures need {error.name}; install it: pip install -c constraints.txt -e .") from None
+    if settings.json:
+        figures = sorted(str(path) for path in (page.parent / "figures").glob("*.svg"))
+        print_json({"kind": kind, "page": str(page), "markdown": str(page.with_suffix(".md")), "figures": figures})
+    elif settings.verbosity >= 0:
+        print_text(str(page))
+    if not show:
+        return
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        print_error(f"no browser was found; open {page.resolve().as_uri()} in one")
+
+
+def _write(settings: GlobalOptions, what: str | None, out: Path | None, experiments_dir: Path) -> tuple[Path, str]:
+    directory = experiment_directory(what, experiments_dir) if what is not None else None
+    if directory is not None:
+        from orchestrator import report
+        from orchestrator.experiments.results.experiment_results import load
+
+        return report.report(load(directory), out or directory), "experiment"
+    from orchestrator import report
+
+    try:
+        run = settings.find(what)
+    except UsageError as error:
+        names = experiment_names(experiments_dir)
+        if what is None or not names:
+            raise
+        raise UsageError(f"{error}; experiments in {experiments_dir}/: {', '.join(names)}") from None
+    return report.run_report(run.directory, out or run.directory), "run"

@@ -1,0 +1,191 @@
+"""`orchestrate up`: check a configuration, start its run, and show it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text, seconds
+from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.config.loader import Loaded
+    from orchestrator.terminal.run_view import ProgressView, WatchOutcome
+    from orchestrator.terminal.run_watcher import Watcher
+
+_EPILOG = examples(
+    "orchestrate up configs/4agents_ring.yaml",
+    "orchestrate up configs/4agents_ring.yaml agents.count=8 until.time=60s -d --name night",
+    "orchestrate up configs/4agents_ring.yaml 'agents.learner={kind: discrete_sac}'",
+    "orchestrate up --resume night until.steps=2000000",
+)
+
+
+_SLACK = 10.0
+"""seconds after which a run whose run server has not itself noticed that nodes are missing is stopped"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up", epilog=_EPILOG)(up)
+
+
+def up(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once every node is up; the run goes on by itself.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; it must be new.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of all random numbers (the same as seed=).")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped or interrupted, from its checkpoints."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
+) -> None:
+    """Check CONFIG, make a run directory, start every process, and show progress to the end.
+
+    Ctrl-C stops in order, with checkpoints; a second one stops at once. Ends with the run's exit code.
+    """
+    settings = options(context)
+    patience = seconds(timeout, "--timeout")
+    try:
+        from orchestrator.run_server.run_names import check_name
+        from orchestrator.run_server.run_preparation import command_line, prepare_resume, prepare_run
+
+        if resume is not None:
+            directory = settings.find(resume).directory
+            loaded = prepare_resume(directory, [*([str(config)] if config else []), *(overrides or [])], seed)
+        elif config is None:
+            raise UsageError("give a configuration, for example configs/4agents_ring.yaml, or --resume RUN")
+        else:
+            loaded = _load(config, overrides or [], seed)
+        if dry_run:
+            if resume is None and name is not None:
+                check_name(settings.runs_dir, name)
+            _draw(settings, loaded)
+            return
+        if resume is None and config is not None:
+            directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
+    except MurmurationError as error:
+        if settings.json:  # the last line says how it ended, whatever happened
+            print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
+        raise
+    if not settings.json and settings.verbosity >= 0:
+        # A script reads one line from `up -d`: that every node is up. Until then a person wants to see that something goes on.
+        (print_error if detach else print_text)(_heading(loaded, directory))
+    raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
+
+
+def _load(config: Path, overrides: list[str], seed: int | None) -> Loaded:
+    from orchestrator.config import loader as configuration_loader
+    from orchestrator.config.parsing import problems as configuration_problems
+
+    loaded = configuration_loader.load(config, overrides, {"seed": seed})
+    if loaded.warnings:
+        print_error(
+            "\n".join([f"{config}: {configuration_problems.counted(loaded.warnings)}", *configuration_problems.lines(loaded.warnings)])
+        )
+    return loaded
+
+
+def _draw(settings: GlobalOptions, loaded: Loaded) -> None:
+    from orchestrator.report.graphs import dry_run_summary as dry_run
+    from orchestrator.report.graphs import graph_formats as formats
+
+    if settings.json:
+        print_text(formats.to_json(loaded.configuration))
+        return
+    print_text(dry_run.dry_run_text(loaded.configuration, max(60, settings.console().width)))
+    print_text("nothing was started")
+
+
+def _heading(loaded: Loaded, directory: Path) -> str:
+    from orchestrator.launch.launch_settings import host_count
+    from orchestrator.terminal.run_view import heading
+
+    chosen = loaded.configuration
+    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, host_count(chosen.launch), directory)
+
+
+def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float, detach: bool) -> WatchOutcome:
+    """Start the run server and look on: to the end, or with `detach` until every node is up."""
+    from orchestrator.run_server.detached_server import start_detached
+    from orchestrator.terminal.interrupts import Interrupts
+    from orchestrator.terminal.run_view import QuietView, WatchOutcome
+    from orchestrator.terminal.run_watcher import Watcher
+
+    view: ProgressView = QuietView() if detach and not settings.json else settings.view(plain)
+    with Interrupts() as interrupts, view:
+        watcher = Watcher(directory, view, interrupts, "start" if detach else "lead", patience + _SLACK)
+        try:
+            start_detached(directory, start_timeout=patience)
+            outcome = watcher.run()
+        except MurmurationError as error:
+            outcome = WatchOutcome(directory, "FAILED", int(error.exit_code), str(error))
+        with contextlib.suppress(OSError):  # nobody may be left to read it: the terminal is gone
+            if outcome.left:
+                _started(settings, outcome, watcher)
+            else:
+                _ended(settings, outcome, watcher.view, detach)
+    return outcome
+
+
+def _ended(settings: GlobalOptions, outcome: WatchOutcome, view: ProgressView, detach: bool) -> None:
+    """The last words on a run: the log of what failed, the summary, and how it ended."""
+    from orchestrator.results.run_summary import after_run
+    from orchestrator.terminal.run_view import outcome_text
+
+    if outcome.exit_code not in (ExitCode.OK, ExitCode.INTERRUPTED, ExitCode.EXPECTATION_FAILED) and (
+        tail := failure_tail(outcome.directory)
+    ):
+        print_error(tail)
+    view.end(outcome, after_run(outcome.directory) if (outcome.directory / "summary.json").is_file() else "")
+    if detach and not settings.json:
+        print_error(outcome_text(outcome))
+
+
+def _started(settings: GlobalOptions, outcome: WatchOutcome, watcher: Watcher) -> None:
+    """Every node of a detached run is up."""
+    from orchestrator.terminal import snapshot_figures as figures
+
+    up_nodes, all_nodes = figures.up_count(watcher.snapshot or {})
+    name = outcome.directory.name
+    if settings.json:
+        watcher.view.end(outcome)
+    elif settings.verbosity >= 0:
+        after = f"{outcome.elapsed:.1f} s" if outcome.elapsed is not None else "-"
+        print_text(
+            f"{name}  {up_nodes}/{all_nodes} up after {after}        logs: orchestrate logs -f {name}      stop: orchestrate down {name}"
+        )
+
+
+def failure_tail(directory: Path, lines: int = 12) -> str:
+    """Where a run failed: the last log lines of the node that its reason or its newest error event names, or of the run server."""
+    from orchestrator.results import run_directories as runs
+    from orchestrator.results.run_files import read_lines
+
+    sources = {path.parent.name: path for path in directory.glob("nodes/*/log.txt")}
+    culprit = ""
+    for event in read_lines(directory / "events.jsonl"):
+        if event.get("severity") == "error" and str(event.get("node")) in sources:
+            culprit = str(event["node"])
+            break
+    reason = runs.read(directory).reason
+    named = next((node for node in sorted(sources, reverse=True) if node in reason), culprit)
+    path = sources.get(named, directory / "server.log")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    if not text:
+        return ""
+    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)])

@@ -1,0 +1,1 @@
+"""Checks of a configuration: fields by the typed settings, then rules across keys."""

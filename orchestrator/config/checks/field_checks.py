@@ -1,0 +1,266 @@
+"""Field checks: pydantic's errors as problems with places, all at once, and what is left of the configuration without its mistakes.
+
+pydantic stops at a wrong component name (it cannot know which keys to expect) and skips the rules of a map whose keys are wrong. So the
+data is repaired and validated again until it holds: each mistake is replaced by the default (a misspelt component by the nearest right
+one). What comes out is a whole model, on which the cross checks can run where they do not depend on anything broken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.config.checks.settings_shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
+from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, place, plain, renamed
+from protocols.runtime.component_registry import kinds
+from protocols.runtime.settings_types import Settings
+
+Model = TypeVar("Model", bound=Settings)
+_MOST_ROUNDS = 40
+_FOLLOWING = ("missing", "value_error", "union_tag_not_found")
+"""errors that a repair may have caused, where one was made there"""
+
+
+@dataclass
+class Validated(Generic[Model]):
+    """`model` is None only when nothing could be repaired; it is the given configuration exactly when `problems` is empty."""
+
+    model: Model | None
+    tree: Node
+    """the given tree with misspelt keys spelt right"""
+    problems: list[Problem] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)
+    """paths whose values in `model` are not the given ones"""
+    paths: list[Path] = field(default_factory=list)
+    """where each problem stands"""
+
+
+def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Validated[Model]:
+    """Check a tree against a settings class; `stand_ins` are valid values of the required keys at the top, for repairs."""
+    result: Validated[Model] = Validated(None, tree)
+    data = plain(tree)
+    touched: set[Path] = set()
+    seen: set[tuple[Path, str]] = set()
+    for _ in range(_MOST_ROUNDS):
+        try:
+            result.model = root.model_validate_json(json.dumps(data), strict=True)
+            return result
+        except ValidationError as failure:
+            mistakes = _grouped(failure, data, root)
+        before = deepcopy(data)
+        spelt_right: set[Path] = set()
+        for path, errors in sorted(mistakes.items(), key=lambda mistake: mistake[1][0]["type"] != "extra_forbidden"):
+            kind = errors[0]["type"]
+            follows = kind in _FOLLOWING and any(_related(path, other) for other in touched)
+            if not follows and (path, kind) not in seen:
+                seen.add((path, kind))
+                _report(result, tree, path, errors, before, root)
+            if kind == "missing" and path in spelt_right:
+                continue
+            touched.add(path)
+            right = nearest(str(path[-1]), _keys_around(path, before, root)) if kind == "extra_forbidden" else None
+            holder = _at(data, path[:-1])
+            if right is not None and isinstance(holder, dict) and path[-1] in holder and right not in holder:
+                holder[right] = holder.pop(path[-1])
+                tree = result.tree = renamed(tree, path, right)
+                touched.add((*path[:-1], right))
+                spelt_right.add((*path[:-1], right))
+                continue
+            _repair(data, path, errors[0], before, root, stand_ins)
+        if data == before:
+            return result
+    return result
+
+
+def _related(path: Path, other: Path) -> bool:
+    short = min(len(path), len(other))
+    return path[:short] == other[:short]
+
+
+def _grouped(failure: ValidationError, data: Any, root: type[Settings]) -> dict[Path, list[ErrorDetails]]:
+    """Errors by the path of the data they are about: a union of types reports once for each of its members."""
+    grouped: dict[Path, list[ErrorDetails]] = defaultdict(list)
+    for error in failure.errors(include_url=False):
+        grouped[_data_path(error, data, root)].append(error)
+    return grouped
+
+
+def _data_path(error: ErrorDetails, data: Any, root: type[Settings]) -> Path:
+    """pydantic's location without the names of components and union members that it weaves in."""
+    path: list[str | int] = []
+    shape: Shape | None = Shape(model=root)
+    chosen = True
+    for part in error["loc"]:
+        if shape is not None and shape.room is not None and not chosen:
+            chosen = True
+            continue
+        if not isinstance(data, (dict, list)) or (part == "[key]" and part not in data):
+            break
+        if shape is not None and shape.union:  # of scalars: what is written there has no parts that may be named
+            break
+        path.append(part)
+        shape = step(shape, part, data.get("kind") if isinstance(data, dict) else None) if shape is not None else None
+        chosen = False
+        data = (
+            data.get(part)
+            if isinstance(data, dict)
+            else data[part]
+            if isinstance(data, list) and isinstance(part, int) and part < len(data)
+            else None
+        )
+    if error["type"] == "union_tag_invalid":
+        path.append("kind")
+    return tuple(path)
+
+
+def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDetails], data: Any, root: type[Settings]) -> None:
+    error = errors[0]
+    kind = error["type"]
+    holder = _at(data, path[:-1])
+    around = shape_at(root, path[:-1], data) if path else None
+    suggestion: str | None = None
+    at_key = False
+    if kind == "extra_forbidden":
+        keys = _keys_around(path, data, root)
+        suggestion = nearest(str(path[-1]), keys)
+        text = "unknown key" if suggestion else f"unknown key; {_elsewhere(path, root) or 'here may stand ' + (', '.join(keys) or 'none')}"
+        at_key = True
+    elif kind == "union_tag_invalid":
+        choices = kinds(around.room) if around is not None and around.room is not None else []
+        value = holder.get("kind") if isinstance(holder, dict) else None
+        text = f"{shown(value)} is not one of {', '.join(choices)}"
+        suggestion = nearest(str(value), choices)
+        result.broken.add(path[:-1])
+    elif kind == "union_tag_not_found":
+        here = shape_at(root, path, data)
+        text = f'the key "kind" is missing; it is one of {", ".join(kinds(here.room)) if here is not None and here.room else ""}'
+        result.broken.add(path)
+    else:
+        here = shape_at(root, path, data)
+        # Of a key that is wrong, what stands behind it says nothing.
+        value = path[-1] if "[key]" in error["loc"] else _at(data, path)
+        choices = [str(choice) for choice in here.choices] if here is not None else []
+        if kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
+            suggestion = nearest(str(value), choices)
+        if kind == "bool_type" and isinstance(value, str):
+            suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
+        phrases = list(dict.fromkeys(_phrase(error, value, here, bool(path) and isinstance(path[-1], int)) for error in errors))
+        text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
+        if text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
+            right = nearest(value, kinds_here)
+            text += f"; write {{kind: {right}}}" if right is not None else f'; its "kind" is one of {", ".join(kinds_here)}'
+        elif kind == "string_type" and isinstance(value, int) and "edges" in path:
+            text = f"{shown(value)} is no name of an agent; write agent-{value}"
+        at_key = "[key]" in error["loc"]
+        result.broken.add(path)
+    result.problems.append(Problem(str(place(tree, path, key=at_key)), format_path(path), text, suggestion))
+    result.paths.append(path)
+
+
+def _elsewhere(path: Path, root: type[Settings]) -> str:
+    """For a key that stands in one or two other places: where. Not for one that stands here with another `kind`."""
+    places = places_of(root, str(path[-1]))
+    return f"its place is {' or '.join(places)}" if 1 <= len(places) <= 2 and format_path(path) not in places else ""
+
+
+def _kinds(shape: Shape | None) -> list[str]:
+    """What `kind` may be in a map here; empty where maps have no kinds."""
+    if shape is None:
+        return []
+    if shape.room is not None:
+        return kinds(shape.room)
+    field = shape.model.model_fields.get("kind") if shape.model is not None else None
+    return [str(choice) for choice in shape_of(field.annotation).choices] if field is not None else []
+
+
+def _keys_around(path: Path, data: Any, root: type[Settings]) -> list[str]:
+    """The keys that may stand where the last one of `path` stands."""
+    around, holder = shape_at(root, path[:-1], data), _at(data, path[:-1])
+    return nearest_keys(around, holder.get("kind") if isinstance(holder, dict) else None) if around is not None else []
+
+
+def _phrase(error: ErrorDetails, value: Any, shape: Shape | None, item: bool) -> str:
+    """The rule as a predicate of the value (`is less than 1`), or a whole sentence where there is no value to speak of."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        return "is missing; the list is too short" if item else "this key is required, but missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        choices = ", ".join(str(choice) for choice in shape.choices) if shape is not None and shape.choices else context.get("expected")
+        return f"is not one of {choices}" if shape is None or len(shape.choices) != 1 else f"is not {choices}"
+    if kind in ("too_short", "too_long"):
+        least, bound = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+        return f"has {context['actual_length']} entries, but needs {least} {context[bound]}"
+    phrases = {
+        "int_type": "is not a whole number",
+        "int_from_float": "is not a whole number",
+        "int_parsing_size": "is too large a number",
+        "float_type": "is not a number",
+        "finite_number": "is not a finite number",
+        "string_type": "is not a text; write it in quotes" if isinstance(value, (int, float)) else "is not a text",
+        "bool_type": "is neither true nor false",
+        "list_type": "is not a list",
+        "tuple_type": "is not a list",
+        "dict_type": "is not a map of keys",
+        "model_type": "is not a map of keys",
+        "model_attributes_type": "is not a map of keys",
+        "dataclass_type": "is not a map of keys",
+        "greater_than_equal": f"is less than {context.get('ge')}, the least allowed",
+        "greater_than": f"is not more than {context.get('gt')}",
+        "less_than_equal": f"is more than {context.get('le')}, the most allowed",
+        "less_than": f"is not less than {context.get('lt')}",
+        "string_too_short": f"is shorter than {context.get('min_length')} characters",
+        "string_too_long": f"is longer than {context.get('max_length')} characters",
+        "string_pattern_mismatch": f"breaks the rule for names, {context.get('pattern')}",
+    }
+    return phrases.get(kind, f"is refused: {error['msg']}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is written, cut when it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _at(data: Any, path: Path) -> Any:
+    for part in path:
+        if isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def _repair(data: Any, path: Path, error: ErrorDetails, before: Any, root: type[Settings], stand_ins: Mapping[str, Any]) -> None:
+    """Change `data` in place so that this mistake is gone."""
+    if not path:
+        return
+    holder = _at(data, path[:-1])
+    if error["type"] == "union_tag_invalid" and isinstance(holder, dict):
+        around = shape_at(root, path[:-1], before)
+        close = nearest(str(holder.get("kind")), kinds(around.room)) if around is not None and around.room is not None else None
+        if close is not None:
+            holder["kind"] = close
+            return
+        path = path[:-1]
+    elif error["type"] == "missing":
+        path = path if len(path) == 1 else path[:-1]
+    while len(path) > 1 and not isinstance(_at(data, path[:-1]), dict):
+        path = path[:-1]
+    holder = _at(data, path[:-1])
+    if not isinstance(holder, dict):
+        return
+    missing = holder.pop(path[-1], None) is None
+    if len(path) == 1 and path[0] in stand_ins and (missing or error["type"] != "extra_forbidden"):
+        holder[path[0]] = deepcopy(stand_ins[str(path[0])])

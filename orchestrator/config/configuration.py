@@ -1,0 +1,161 @@
+"""The whole configuration of a run, joined from the settings of all rooms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
+from env_server.settings import EnvironmentSettings, EvaluationSettings
+from orchestrator.launch.launch_settings import LaunchSettings
+from protocols.faults.settings import FaultsSettings, LinkRule
+from protocols.runtime.component_registry import Registered
+from protocols.runtime.settings_types import Duration, NodeName, Settings
+from protocols.topology.settings import ROOM, RingSettings, TopologySettings
+
+DEAD, DEAD_ELSEWHERE = 10.0, 20.0
+"""seconds of silence that nobody outlives, on one machine and on several, when the configuration doesn't say"""
+
+
+class Until(Settings):
+    """When training ends: whichever comes first. A last evaluation follows."""
+
+    episodes: Annotated[int, Field(ge=1)] | None = None
+    """finished training episodes"""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """steps of environment copies (one joint step of one copy counts one)"""
+    time: Duration | None = None
+    """wall-clock time since all nodes were up"""
+
+    @model_validator(mode="after")
+    def _some(self) -> Until:
+        if self.episodes is None and self.steps is None and self.time is None:
+            raise ValueError("give at least one of episodes, steps, time")
+        return self
+
+
+class AgentsSettings(AgentSettings):
+    """The agents: how many, what they are made of, and who differs."""
+
+    count: Annotated[int, Field(ge=1, le=1024)] = 4
+    """agents, named agent-0, agent-1, ..."""
+    overrides: dict[NodeName, dict[str, Any]] = {}
+    """per agent, the keys in which it differs: {agent-2: {learner: {learning_rate: 1e-4}}}"""
+
+
+class NetworkSettings(Settings):
+    """The graph and the addresses."""
+
+    topology: Annotated[TopologySettings, Registered(ROOM)] = RingSettings()
+    """who is whose neighbour"""
+    links: list[LinkRule] = []
+    """what the links do to messages all along: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from `faults.seed`)"""
+    bind: str = "auto"
+    """address that the run server's sockets are bound to; whatever others can reach is encrypted (`security`). auto: 127.0.0.1 where all is
+    on this machine, else the address by which the engine's hosts reach it. Other machines bind to that by which they reach this one"""
+    advertise: str = ""
+    """address or name by which others know this machine, where that is not the bound one (which is 0.0.0.0, or translated); empty: the
+    bound one"""
+    control_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """port of the run server; 0 takes a free one. All other ports are always free ones"""
+    transport: Literal["auto", "tcp", "ipc"] = "auto"
+    """what connects nodes with each other: `ipc` (Unix-domain sockets, a tenth less computing time for large vectors), where all are on one
+    machine; or `tcp`. `auto`: `ipc` if the machine has it"""
+
+
+class SecuritySettings(Settings):
+    """Who may read and send messages."""
+
+    mode: Literal["auto", "curve", "none"] = "auto"
+    """curve: every connection is encrypted, and only processes of this run are let in, each by a key of its own; none: neither, and only on
+    this machine; auto: curve as soon as anything can be reached from outside"""
+
+
+class SupervisionSettings(Settings):
+    """Who is restarted, how often, and when the run gives up."""
+
+    min_agents: Annotated[int, Field(ge=1)] = 1
+    """the run ends in order, with exit 20, when fewer agents than this are left"""
+    restart_delay: Duration = 0.5
+    """delay before the first restart; it doubles with every further one"""
+    max_restart_delay: Duration = 30.0
+    """longest delay before a restart"""
+    max_restarts: Annotated[int, Field(ge=0)] = 5
+    """restarts of one node within `restart_window` before it is given up"""
+    restart_window: Duration = 600.0
+    """the time in which restarts are counted"""
+    checkpoint_interval: Duration = 60.0
+    """time between two checkpoints of a node"""
+    keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
+    """checkpoints kept per node"""
+    heartbeat: Annotated[Duration, Field(gt=0)] = 0.5
+    """time between two signs of life"""
+    suspect: Annotated[Duration, Field(gt=0)] = 3.0
+    """silence after which a node is suspected"""
+    dead: Annotated[Duration, Field(gt=0)] | None = None
+    """silence after which a node or a host is declared dead and ended; null: 10 s where all is on this machine, else 20 s: a
+    connection that was cut for 10 s is silent for 13 (TCP waits twice as long before each new attempt)"""
+    stuck: Annotated[Duration, Field(ge=0)] = 60.0
+    """time without progress after which a living node is reported as stuck; 0s switches it off"""
+    orphan: Annotated[Duration, Field(gt=0)] = 60.0
+    """time without a run server after which a host ends its nodes and itself"""
+
+
+class MetricsSettings(Settings):
+    """How often figures are written, and in which forms."""
+
+    every: Annotated[Duration, Field(gt=0)] = 2.0
+    """time between two rows of figures of a node"""
+    sinks: list[Literal["csv", "tensorboard"]] = ["csv", "tensorboard"]
+    """besides the nodes' own files: csv (metrics.csv at the end), tensorboard (event files)"""
+
+
+class Configuration(Settings):
+    """A run."""
+
+    version: Literal[1]
+    """version of this format"""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "run"
+    """runs are called NAME-two-words-number"""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """every stream of random numbers derives from it"""
+    clock: Literal["wall", "logical"] = "wall"
+    """wall: processes run free, times are real seconds; logical: agents go from tick to tick together, every time in this file is counted
+    in ticks, and two runs of one seed are equal bit for bit, faults included"""
+    tick: Annotated[Duration, Field(gt=0)] = 0.01
+    """under the logical clock: virtual time that one step message takes, with all that agents tell each other"""
+    until: Until
+    """when training ends"""
+    environment: EnvironmentSettings
+    """what is played"""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """greedy episodes that nobody learns from"""
+    agents: AgentsSettings = AgentsSettings()
+    """who plays"""
+    network: NetworkSettings = NetworkSettings()
+    """who talks to whom"""
+    security: SecuritySettings = SecuritySettings()
+    """who may listen and speak"""
+    exchange: ExchangeSettings = ExchangeSettings()
+    """what they tell each other"""
+    faults: FaultsSettings | None = None
+    """what goes wrong, and when; null: nothing"""
+    supervision: SupervisionSettings = SupervisionSettings()
+    """what happens when something dies"""
+    launch: LaunchSettings = LaunchSettings()
+    """where processes run"""
+    metrics: MetricsSettings = MetricsSettings()
+    """what is written down"""
+
+    @property
+    def dead_after(self) -> float:
+        """Seconds of silence after which a node or a host is declared dead."""
+        if self.supervision.dead is not None:
+            return self.supervision.dead
+        return DEAD if self.launch.engine == "local" else DEAD_ELSEWHERE
+
+    def agent_names(self) -> list[str]:
+        """agent-0, agent-1, ..."""
+        return [f"agent-{i}" for i in range(self.agents.count)]

@@ -1,0 +1,195 @@
+"""From a file, arguments and flags to a checked configuration, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from orchestrator.config.checks.cross_checks import Rule, run_checks
+from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
+from orchestrator.config.checks.field_checks import validate
+from orchestrator.config.checks.machine_resources import MachineResources
+from orchestrator.config.configuration import Configuration
+from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
+from orchestrator.config.parsing.file_kinds import taken_for_configuration
+from orchestrator.config.parsing.problems import Problem, Problems
+from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
+from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, planted
+from orchestrator.config.resolved_configuration import digest, origins_of
+from orchestrator.config.rules import RULES
+from orchestrator.config.security_check import check_security
+from protocols.runtime.errors import SchemaError
+
+VERSION = 1
+"""the version of the format that this program reads"""
+LONGEST_CHAIN = 16
+"""files that extend one another"""
+
+_STAND_INS = {"version": 1, "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checked configuration and where each of its values came from."""
+
+    configuration: Configuration
+    origins: dict[str, str]
+    """path of every value -> `file:line:column`, `argument n`, `flag --name` or `default`"""
+    source: str
+    """the text of the file as given"""
+    digest: str
+    """SHA-256 of everything that can change results"""
+    path: FilePath
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def load(
+    path: FilePath | str,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] = {},
+    *,
+    strict: bool = False,
+    machine: MachineResources | None = None,
+    environments: Callable[[], CheckEnvironment] = installed_environments,
+    rules: Sequence[Rule] = RULES,
+    amend: Callable[[Configuration], Configuration] = lambda configuration: configuration,
+) -> Loaded:
+    """Read, join and check a configuration: models' defaults < files it extends < the file < `overrides` < `flags`.
+
+    `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
+    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
+    checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
+    changes what they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4)
+    where all is right, and messages would leave this machine in the open.
+    """
+    path = FilePath(path)
+    subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
+    problems: list[Problem] = []
+    parsed = []
+    for number, argument in enumerate(overrides, start=1):
+        try:
+            parsed.append(parse(argument, number))
+        except OverrideRefused as refused:
+            problems.append(refused.problem)
+    try:
+        tree, source = read_chain(path, problems)
+    except UnreadableYaml as unreadable:
+        raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
+    if (mistaken := taken_for_configuration(tree, str(path))) is not None:
+        raise Problems(subject, [mistaken])
+    for override in parsed:
+        try:
+            tree = apply(tree, override, Configuration)
+        except OverrideRefused as refused:
+            problems.append(refused.problem)
+    for name, value in flags.items():
+        if value is not None:
+            location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
+            given = planted(value, location)
+            tree = changed(tree, tuple(name.split(".")), location, lambda _, given=given: given)  # type: ignore[misc]
+    _refuse_newer(tree)
+    validated = validate(tree, Configuration, _STAND_INS)
+    problems += validated.problems
+    if validated.model is not None:
+        validated.model = amend(validated.model)
+        problems += run_checks(rules, validated.model, validated.tree, validated.broken, machine, environments)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if validated.model is None or errors or (strict and problems):
+        raise Problems(subject, in_order(problems))
+    configuration = validated.model
+    check_security(configuration)
+    return Loaded(configuration, origins_of(configuration, tree), source, digest(configuration), path, in_order(problems))
+
+
+def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
+    """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
+
+    Maps are merged key by key, lists and components of another kind replaced. `UnreadableYaml` for what cannot be read at all.
+    """
+    trees: list[Map] = []
+    text = ""
+    seen: list[FilePath] = []
+    here: FilePath | None = path
+    named_at: Location | None = None
+    while here is not None:
+        try:
+            tree, this_text, mistakes = read_file(here, str(here))
+        except UnreadableYaml as unreadable:
+            if named_at is not None and not here.exists():
+                raise UnreadableYaml([*problems, Problem(str(named_at), "extends", f"there is no file {here}")]) from unreadable
+            raise UnreadableYaml([*problems, *unreadable.problems]) from unreadable
+        problems += mistakes
+        text = text or this_text
+        seen.append(here.resolve())
+        entry = tree.entries.get("extends")
+        trees.append(Map(tree.location, {key: value for key, value in tree.entries.items() if key != "extends"}))
+        here, named_at = _extended(entry, here, seen, problems)
+    merged: Node = trees[-1]
+    for tree in reversed(trees[:-1]):
+        merged = merge(merged, tree)
+    return merged, text
+
+
+def _extended(
+    entry: MapEntry | None, here: FilePath, seen: Sequence[FilePath], problems: list[Problem]
+) -> tuple[FilePath, Location] | tuple[None, None]:
+    if entry is None:
+        return None, None
+    place = entry.value.location
+    value = entry.value.value if isinstance(entry.value, Scalar) else None
+    if not isinstance(value, str) or not value:
+        problems.append(Problem(str(place), "extends", "is not the name of a file; write for example extends: base.yaml"))
+        return None, None
+    base = _short(here.parent / value)
+    if base.resolve() in seen:
+        problems.append(Problem(str(place), "extends", f"goes in a circle: {base} is already part of this chain"))
+        return None, None
+    if len(seen) >= LONGEST_CHAIN:
+        problems.append(Problem(str(place), "extends", f"is more than {LONGEST_CHAIN} files long"))
+        return None, None
+    return base, place
+
+
+def _short(path: FilePath) -> FilePath:
+    """Without `..` in the middle, where that names the same file (beyond a link it may not)."""
+    short = FilePath(os.path.normpath(path))
+    return short if short.resolve() == path.resolve() else path
+
+
+def merge(base: Node, over: Node) -> Node:
+    """`over` laid over `base`: maps key by key; lists, scalars, and components whose `kind` differs replace what was there."""
+    if not (isinstance(base, Map) and isinstance(over, Map)):
+        return over
+    kinds = [find(node, ("kind",)) for node in (base, over)]
+    if all(isinstance(kind, Scalar) for kind in kinds) and len({kind.value for kind in kinds if isinstance(kind, Scalar)}) == 2:
+        return over
+    entries = dict(base.entries)
+    for key, entry in over.entries.items():
+        entries[key] = MapEntry(entry.key, merge(entries[key].value, entry.value)) if key in entries else entry
+    return Map(over.location, entries)
+
+
+def _refuse_newer(tree: Node) -> None:
+    version = find(tree, ("version",))
+    if isinstance(version, Scalar) and type(version.value) is int and version.value > VERSION:
+        raise SchemaError(
+            f"{version.location}  version: {version.value} is newer than this program reads ({VERSION}); update it, "
+            f"or write the configuration for version {VERSION}"
+        )
+
+
+def in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """Sorted by file, line and column; arguments and flags after them; each once."""
+
+    def position(problem: Problem) -> tuple[int, str, int, int]:
+        in_file = re.fullmatch(r"(.*):(\d+):(\d+)", problem.place)
+        if in_file is not None:
+            return (0, in_file[1], int(in_file[2]), int(in_file[3]))
+        argument = re.fullmatch(r"argument (\d+)", problem.place)
+        return (1, "", int(argument[1]), 0) if argument is not None else (2, problem.place, 0, 0)
+
+    return sorted(dict.fromkeys(problems), key=position)

@@ -1,0 +1,1 @@
+"""YAML text and command-line overrides to a tree with source locations."""

@@ -1,0 +1,76 @@
+"""Mistakes in a configuration: one `Problem` each, all of them together in one `Problems`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from protocols.runtime.errors import ConfigurationError
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule: where it stands (`file:line:column`, `argument n`), the key's path, the rule, and the nearest right name."""
+
+    place: str
+    path: str
+    text: str
+    suggestion: str | None = None
+    severity: Severity = "error"
+
+    @property
+    def message(self) -> str:
+        """`path: rule; did you mean "x"?`"""
+        said = f"{self.path}: {self.text}" if self.path else self.text
+        return f'{said}; did you mean "{self.suggestion}"?' if self.suggestion is not None else said
+
+
+class Problems(ConfigurationError):
+    """Everything that is wrong with a configuration; nothing was started. `exit_code` is 3."""
+
+    def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
+        super().__init__(subject)
+        self.subject = subject
+        self.problems = list(problems)
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that are no mere warnings."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.subject}: {counted(self.problems)}, nothing was started", *lines(self.problems)])
+
+
+def counted(problems: Iterable[Problem]) -> str:
+    """`2 errors`, `1 error, 3 warnings`."""
+    severities = [problem.severity for problem in problems]
+    errors, warnings = severities.count("error"), severities.count("warning")
+    parts = [_number(errors, "error")] if errors or not warnings else []
+    return ", ".join(parts + ([_number(warnings, "warning")] if warnings else []))
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def lines(problems: Sequence[Problem], indent: str = "  ") -> list[str]:
+    """One line a problem: the place, padded to the widest, then the message; warnings say so."""
+    width = max((len(problem.place) for problem in problems), default=0)
+    return [
+        f"{indent}{problem.place:<{width}}  {'warning: ' if problem.severity == 'warning' else ''}{problem.message}" for problem in problems
+    ]
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `name`, or the only one that contains it (`sac` in `discrete_sac`); None when none is likely to be meant."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.55)
+    if not found and len(name) >= 3:
+        containing = [choice for choice in by_lower if name.lower() in choice]
+        found = containing if len(containing) == 1 else []
+    return by_lower[found[0]] if found else None

@@ -1,0 +1,105 @@
+"""Rules of the graph, and of averaging on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from orchestrator.config.checks.cross_checks import Finding, RuleContext
+from orchestrator.config.rules.rule_registry import Rules, meant, some
+from protocols.faults.schedule.fault_schedule import cut_of
+from protocols.faults.schedule.partitions import PartitionCut
+from protocols.topology.unfit_topology import UnfitTopology
+
+RULES = Rules()
+reads = RULES.reads
+_ROUNDS = 16
+"""rounds of a changing graph that are looked at"""
+
+
+@reads("agents.count", "network.topology")
+def _topology(subject: RuleContext) -> Iterator[Finding]:
+    configuration = subject.configuration
+    agents, where = configuration.agent_names(), ("network", "topology")
+    graph = subject.graph
+    if isinstance(graph, UnfitTopology):
+        for fault in graph.faults:
+            yield Finding((*where, *fault.path), fault.text, meant(fault.misspelt, agents) if fault.misspelt is not None else None)
+        return
+    parts = graph.parts()
+    if len(parts) > 1:
+        text = " | ".join(some(part) for part in parts)
+        yield Finding(where, f"the graph falls into {len(parts)} parts that can never agree: {text}; add edges between them")
+        return
+    deaf, mute = graph.cut_off()
+    for lost, what in ((deaf, "is never told anything that {} knows"), (mute, "can tell {} nothing")):
+        if lost:
+            yield Finding(where, f"{some(lost)} {what.format(agents[0])}: its directed edges lead one way only; add edges back")
+
+
+@reads("agents.count", "network.topology", "faults")
+def _sides(subject: RuleContext) -> Iterator[Finding]:
+    """Sides are drawn from all agents, not along the graph's edges: a ring in halves is mostly a ring in more parts."""
+    configuration, graph = subject.configuration, subject.graph
+    if configuration.faults is None or isinstance(graph, UnfitTopology):
+        return
+    agents = configuration.agent_names()
+    for index, event in enumerate(configuration.faults.events):
+        if event.partition is None or event.partition.groups is not None:
+            continue
+        sides = cut_of(event, configuration.faults.seed, agents, ())
+        if sides is None or sides.reach is not None or "peer" not in sides.channels:
+            continue
+        parts = graph.parts(partial(_parted, sides))
+        if len(parts) > len(set(sides.group.values())):
+            left = " | ".join(some(part) for part in parts)
+            text = f"drawn are {sides.text()}, which leaves {left} of this {configuration.network.topology.kind}"
+            where = ("faults", "events", index, "partition", "shape")
+            yield Finding(where, f"{text}; to cut between neighbours name the sides in groups", None, "warning")
+
+
+def _parted(sides: PartitionCut, one: str, other: str) -> bool:
+    return sides.severs(one, other, "peer") or sides.severs(other, one, "peer")
+
+
+@reads("agents.count", "network.topology", "exchange.consensus")
+def _mixing(subject: RuleContext) -> Iterator[Finding]:
+    consensus, graph = subject.configuration.exchange.consensus, subject.graph
+    if consensus is None or isinstance(graph, UnfitTopology):
+        return
+    mode: str = consensus.mode
+    if graph.directed and mode != "pushsum":
+        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use pushsum')
+
+
+@reads("agents.count", "network.topology", "exchange.consensus")
+def _liars(subject: RuleContext) -> Iterator[Finding]:
+    consensus, graph = subject.configuration.exchange.consensus, subject.graph
+    if consensus is None or isinstance(graph, UnfitTopology) or graph.directed or subject.configuration.agents.count == 1:
+        return
+    from protocols.averaging.robust_averaging import RULES, min_neighbours
+
+    if consensus.mode not in RULES:
+        return
+    needed = min_neighbours(consensus.mode, consensus.num_byzantine)
+    degrees = {agent: min(len(graph.senders(agent, round)) for round in range(_ROUNDS)) for agent in subject.configuration.agent_names()}
+    agent = min(degrees, key=lambda name: degrees[name])
+    if degrees[agent] < needed:
+        where = "in some round of this graph" if graph.changes else f"in this {subject.configuration.network.topology.kind}"
+        text = f'"{consensus.mode}" with liars: {consensus.num_byzantine} needs degree >= {needed}, but {agent} has degree {degrees[agent]} {where}'
+        cure = "add edges" if consensus.num_byzantine == 0 else "add edges (complete has most), or lower liars"
+        yield Finding(("exchange", "consensus", "mode"), f"{text}: it would keep its own model for ever; {cure}")
+
+
+@reads("exchange.consensus")
+def _step(subject: RuleContext) -> Iterator[Finding]:
+    consensus = subject.configuration.exchange.consensus
+    if consensus is None or consensus.mode != "choco" or consensus.step_size is None:
+        return
+    from protocols.averaging.averaging_modes import create_compressor
+    from protocols.averaging.compressors import largest_step
+
+    largest = largest_step(create_compressor(consensus.compression))
+    if consensus.step_size > largest:
+        text = f"with this compression the models diverge on most graphs above {largest:.2g}; write {largest / 2:.2g} or less, or null"
+        yield Finding(("exchange", "consensus", "step_size"), text, None, "warning")

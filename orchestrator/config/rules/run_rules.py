@@ -1,0 +1,59 @@
+"""Rules of a run: processes, faults, the clock, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.config.checks.cross_checks import Finding, RuleContext
+from orchestrator.config.rules.rule_registry import Rules, meant
+from protocols.faults.schedule.fault_schedule import ends_of
+from protocols.faults.settings.fault_checks import KINDS_OF_MESSAGES, FaultRuleContext, check
+from protocols.faults.settings.logical_clock_checks import unsupported_under_logical_clock
+
+RULES = Rules()
+reads = RULES.reads
+
+
+@reads("agents.count", "exchange.consensus")
+def _alone(subject: RuleContext) -> Iterator[Finding]:
+    if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:
+        yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
+
+
+@reads("supervision", "agents.count", "launch.engine")
+def _supervision(subject: RuleContext) -> Iterator[Finding]:
+    rules, count = subject.configuration.supervision, subject.configuration.agents.count
+    if rules.min_agents > count:
+        yield Finding(
+            ("supervision", "min_agents"), f"{rules.min_agents} is more than there are (agents.count is {count}): the run would end at once"
+        )
+    if rules.restart_delay > rules.max_restart_delay:
+        yield Finding(("supervision", "max_restart_delay"), "the longest delay is shorter than the first one (supervision.restart_delay)")
+    if not rules.heartbeat < rules.suspect < subject.configuration.dead_after:
+        yield Finding(("supervision",), "heartbeat < suspect < dead must hold, or living nodes are declared dead")
+
+
+@reads("faults", "network.links", "agents.count", "until", "exchange.consensus")
+def _faults(subject: RuleContext) -> Iterator[Finding]:
+    configuration = subject.configuration
+    agents, until = configuration.agent_names(), configuration.until
+    ends = ends_of({"time": until.time, "steps": until.steps, "episodes": until.episodes})
+    run = FaultRuleContext(agents, ends, configuration.exchange.consensus is not None)
+    for fault in check(configuration.faults, configuration.network.links, run):
+        choices = sorted(KINDS_OF_MESSAGES) if "types" in fault.path else run.nodes
+        yield Finding(fault.path, fault.text, None if fault.name is None else meant(fault.name, choices))
+
+
+@reads("clock", "faults", "network.links")
+def _clock(subject: RuleContext) -> Iterator[Finding]:
+    configuration = subject.configuration
+    if configuration.clock == "logical":
+        for fault in unsupported_under_logical_clock(configuration.faults, configuration.network.links):
+            yield Finding(fault.path, fault.text)
+
+
+@reads("evaluation")
+def _evaluation(subject: RuleContext) -> Iterator[Finding]:
+    evaluation = subject.configuration.evaluation
+    if evaluation.episodes == 0 and evaluation.final == 0:
+        yield Finding(("evaluation",), "no episode is ever evaluated (episodes and final are 0)", None, "warning")

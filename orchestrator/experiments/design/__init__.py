@@ -1,0 +1,1 @@
+"""Experiment files: settings, reading, and the cells generated from them."""

@@ -1,0 +1,207 @@
+"""A finished run and a `measure:` entry: a value and a curve.
+
+The curve has a point for each step at which the figure was written. Steps are those of the figure's own axis (environment steps at `env-0`
+and agents, rounds for `consensus.*` of `run`). Where steps fall, a node has gone on from a checkpoint: what it had written of later steps
+belongs to a life that was lost, and does not count. The value is made of the points in the last `over` of the steps: those with
+step > (1 - share) * last step. A figure of several agents is the mean over them: of their values, and of their curves where all have points
+(linear in between). With `curves_over: time` the same points make a curve over seconds of training; the value stays what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.experiments.design.experiment_design import Measure
+from orchestrator.results.run_directories import read_json
+from orchestrator.results.run_files import read_lines
+from orchestrator.results.run_summary import MetricPoint
+from orchestrator.results.statistics.curve_statistics import at_steps, common_steps
+from orchestrator.results.statistics.runs_table import Curve, Floats, RunRow
+from orchestrator.results.training_time import TrainingTime, end_of_training, over_time, training_time
+
+_FIRST = ("env-0", "run")
+"""whose figure it is where several nodes have one of that name, and the file doesn't say"""
+_SIMULATED_CURVES = ("disagreement", "error")
+_UNTIL_AGREED = ("rounds", "seconds")
+"""figures of a simulation that are of the moment at which they agreed"""
+_OF: Mapping[str, Callable[[Floats], Any]] = {"mean": np.mean, "max": np.max, "min": np.min, "last": lambda values: values[-1]}
+
+
+class NotMeasured(Exception):
+    """The run has no such figure; the text says what is missing."""
+
+
+@dataclass
+class RunFigures:
+    """The figures of one finished run; files are read once, whatever is asked of them."""
+
+    directory: Path
+    wanted: frozenset[str]
+    """names of figures that will be asked for"""
+    by_time: bool = False
+    """curves over seconds of training, in the place of steps"""
+    _curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
+    _timed: dict[str, dict[str, Curve | None]] = field(default_factory=dict, repr=False)
+    _names: set[str] = field(default_factory=set, repr=False)
+    _summary: dict[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, directory: Path, measures: Sequence[Measure], by_time: bool = False) -> RunFigures:
+        """Read what these measures need."""
+        found = cls(directory, frozenset(measure.metric for measure in measures), by_time)
+        time, over = (training_time(directory), end_of_training(directory)) if by_time else (None, inf)
+        for path in sorted(directory.glob("nodes/*/metrics.jsonl")) + sorted(directory.glob("nodes/*/usage.jsonl")):
+            found._read(path, time, over)
+        return found
+
+    def _read(self, path: Path, training: TrainingTime | None, over: float) -> None:
+        points: dict[str, list[MetricPoint]] = {}
+        for line in read_lines(path):
+            name, step, value, time = line.get("name"), line.get("step"), line.get("value"), line.get("t")
+            if isinstance(name, str):
+                self._names.add(name)
+            if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
+                kept = points.setdefault(str(name), [])
+                while kept and kept[-1].step > step:
+                    kept.pop()
+                kept.append(MetricPoint(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value)))
+        for name, kept in points.items():
+            # Of one step the last value counts; over time all do: a run that stands still writes, too.
+            values = {point.step: point.value for point in kept}
+            curve = Curve(np.array(list(values), float), np.array(list(values.values())))
+            self._curves.setdefault(name, {})[path.parent.name] = curve
+            self._timed.setdefault(name, {})[path.parent.name] = None if training is None else over_time(kept, training, over)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`."""
+        if self._summary is None:
+            self._summary = read_json(self.directory / "summary.json")
+        return self._summary
+
+    def value(self, measure: Measure) -> tuple[float, Curve | None]:
+        """The figure, and its curve where it has one. `NotMeasured` when there is none."""
+        if measure.node == "summary":
+            return number_at(self.summary, measure.metric, measure.of), None
+        if measure.node == "faults":
+            return self._fault(measure.metric), None
+        curves = self._of(measure)
+        value = float(np.mean([part_of(curve, measure) for curve in curves.values()]))
+        drawn: list[Curve | None] = [*curves.values()]
+        if self.by_time:
+            drawn = [self._timed[measure.metric][node] for node in curves]
+        known = [curve for curve in drawn if curve is not None]
+        if len(known) < len(drawn):
+            return value, None
+        return value, known[0] if len(known) == 1 else _mean(known, thin=not self.by_time)
+
+    def _of(self, measure: Measure) -> dict[str, Curve]:
+        by_node = self._curves.get(measure.metric, {})
+        if not by_node:
+            near = get_close_matches(measure.metric, self._names, 1)
+            hint = f"; there is {near[0]}" if near else ""
+            raise NotMeasured(f"no node has written {measure.metric}{hint}")
+        if measure.node is None:
+            first = next((node for node in _FIRST if node in by_node), None)
+            return {first: by_node[first]} if first is not None else by_node
+        chosen = {node: curve for node, curve in by_node.items() if fnmatchcase(node, measure.node)}
+        if not chosen:
+            raise NotMeasured(f"{measure.node} has not written {measure.metric}; {', '.join(by_node)} has")
+        return chosen
+
+    def _fault(self, metric: str) -> float:
+        figures = read_json(self.directory / "verdict.json").get("figures") or (self.summary.get("faults") or {}).get("figures") or {}
+        if metric not in figures:
+            near = get_close_matches(metric, figures, 1)
+            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; there is {near[0]}" if near else ""))
+        value = figures[metric]
+        return inf if value in (None, "never") else float(value)
+
+
+def number_at(record: Mapping[str, Any], path: str, of: str = "mean") -> float:
+    """The number at a dotted path; keys may have dots themselves (nodes.agent-0.metrics.loss.policy.last), and lists have indices. Where a
+    part is a pattern (nodes.agent-*.restarts), `of` (mean, max, min, last) the numbers at all that it matches."""
+    return float(_OF[of](np.array(_numbers_at(record, path.split("."), path))))
+
+
+def _numbers_at(here: Any, parts: Sequence[str], path: str) -> list[float]:
+    if not parts:
+        if not isinstance(here, (bool, int, float)):
+            raise NotMeasured(f"{path} of the summary is {json.dumps(here)[:60]}, no number")
+        return [float(here)]
+    if isinstance(here, (list, dict)) and "*" in parts[0]:
+        below = list(here) if isinstance(here, list) else [one for name, one in here.items() if fnmatchcase(name, parts[0])]
+        if not below:
+            raise NotMeasured(f"the summary has no {path}: nothing there is like {parts[0]}")
+        return [number for one in below for number in _numbers_at(one, parts[1:], path)]
+    if isinstance(here, list) and parts[0].isdigit() and int(parts[0]) < len(here):
+        return _numbers_at(here[int(parts[0])], parts[1:], path)
+    length = next((n for n in range(len(parts), 0, -1) if isinstance(here, dict) and ".".join(parts[:n]) in here), 0)
+    if not length:
+        raise NotMeasured(f"the summary has no {path}: nothing is called {parts[0]} there")
+    return _numbers_at(here[".".join(parts[:length])], parts[length:], path)
+
+
+def part_of(curve: Curve, measure: Measure) -> float:
+    """What `over` and `of` make of a curve; at least its last point counts."""
+    share = measure.final_share
+    if share >= 1.0:
+        return float(_OF[measure.of](curve.values))
+    inside = curve.values[curve.steps > (1.0 - share) * curve.end] if share > 0 else curve.values[-1:]
+    return float(_OF[measure.of](inside if inside.size else curve.values[-1:]))
+
+
+def _mean(curves: Sequence[Curve], thin: bool) -> Curve | None:
+    # Over time nothing is thinned: what lies around a fault may be a few points of thousands.
+    steps = common_steps(curves) if thin else common_steps(curves, sum(curve.steps.size for curve in curves))
+    values = np.mean([at_steps(curve, steps) for curve in curves], axis=0)
+    known = np.isfinite(values)
+    return Curve(steps[known], values[known]) if known.any() else None
+
+
+def rows(
+    directory: Path, measures: Sequence[Measure], factors: Mapping[str, str], seed: int, simulated: bool, by_time: bool = False
+) -> list[RunRow]:
+    """One row for each measure of a finished cell; a figure that is not there is a row with its reason."""
+    if not (directory / "summary.json").is_file():
+        return failed_rows(measures, factors, seed, f"its directory {directory} is gone, or has no summary.json")
+    figures = RunFigures.of(directory, measures, by_time)
+    found = []
+    for measure in measures:
+        try:
+            value, curve = simulated_value(figures.summary, measure) if simulated else figures.value(measure)
+            found.append(RunRow(dict(factors), seed, measure.title, value, curve))
+        except NotMeasured as missing:
+            found.append(RunRow(dict(factors), seed, measure.title, failure=str(missing)))
+    return found
+
+
+def failed_rows(measures: Sequence[Measure], factors: Mapping[str, str], seed: int, failure: str, to_come: bool = False) -> list[RunRow]:
+    """One row for each measure of a cell that has none, or has none yet."""
+    return [RunRow(dict(factors), seed, measure.title, failure=failure, to_come=to_come) for measure in measures]
+
+
+def simulated_value(outcome: Mapping[str, Any], measure: Measure) -> tuple[float, Curve | None]:
+    """A figure of a simulation: that of its outcome at the end; `disagreement` and `error` have curves over rounds. What it took to agree
+    is infinite where they did not: the outcome has the rounds and seconds after which it gave up. So is what was `predicted`, where that
+    is never."""
+    if measure.metric in _UNTIL_AGREED and outcome.get("agreed") is False:
+        return inf, None
+    if measure.metric == "predicted" and outcome.get("predicted", inf) is None:
+        return inf, None
+    value = number_at({name: one for name, one in outcome.items() if name != "curve"}, measure.metric)
+    curve = outcome.get("curve") or {}
+    if measure.metric not in _SIMULATED_CURVES or not curve.get("rounds"):
+        return value, None
+    points = {float(step): float(one) for step, one in zip(curve["rounds"], curve[measure.metric], strict=True) if isfinite(one)}
+    steps = sorted(points)
+    return value, Curve(np.array(steps), np.array([points[step] for step in steps])) if steps else None

@@ -1,0 +1,1 @@
+"""The host process: starts, watches and ends the nodes of one machine."""

@@ -1,0 +1,237 @@
+"""The host process: the local supervisor that starts nodes from one warm parent and tells the run server what becomes of them.
+
+    engine --invitation (JSON line on stdin)--> host --public key (line on stdout, where connections are encrypted)--> engine
+                                                host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
+                                                host <--Welcome, HeartbeatAck, StartNode, StopNode, SignalNode, Command(stop)-- run server
+
+Nodes are processes of their own (`node_processes`); where the host does not share the run's directory, what they write goes to the run
+server (`home`). Without an answer from the run server for `orphan` seconds the host ends its nodes and itself.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import psutil
+
+from orchestrator.launch.addresses import placed
+from orchestrator.launch.engine import Invitation, announcement
+from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
+from orchestrator.launch.host.node_processes import NodeProcesses
+from orchestrator.launch.host.resource_usage import PERIOD, UsageMeter
+from orchestrator.launch.leftover_processes import MARK
+from protocols.runtime import logs
+from protocols.runtime.errors import ExitCode, MurmurationError
+from protocols.runtime.key_pairs import KeyPair
+from protocols.runtime.node_start import RUN_SERVER, read_token
+from protocols.transport import Identity, Transport, TransportOptions
+from protocols.wire.messages import (
+    Bye,
+    Command,
+    CommandAck,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Message,
+    NodeEndedAck,
+    Refuse,
+    SignalNode,
+    StartNode,
+    StopNode,
+    Welcome,
+    schema_hash,
+)
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = {"stop": signal.SIGSTOP, "cont": signal.SIGCONT, "term": signal.SIGTERM, "kill": signal.SIGKILL}
+"""names in `SignalNode`"""
+_INVITATION_LIMIT = 64 * 1024
+_RETRY = 0.5
+_TURN = 0.1
+
+
+class Host:
+    """Does what the run server says, and tells it what becomes of the nodes."""
+
+    def __init__(self, invitation: Invitation, transport: Transport) -> None:
+        self._invitation = invitation
+        self._transport = transport
+        directory, apart = directory_of(invitation)
+        self._files: HostFiles | None = None
+        if apart:
+            random = np.random.default_rng([invitation.seed, crc32(invitation.host.encode())])
+            self._files = HostFiles(directory, random, time.time_ns())
+            (directory / "hosts").mkdir(exist_ok=True)
+        self._nodes = NodeProcesses(invitation, transport, directory, self._files)
+        self._usage = UsageMeter(directory / "hosts" / f"{invitation.host}.usage.json")
+        self._sampled = 0.0
+        self._heard = time.monotonic()
+        self._asked_to_end: str | None = None
+
+    def run(self) -> int:
+        """Lead the host to its end; its exit code."""
+        self._nodes.warm_up()
+        refused = self._join()
+        if refused is not None:
+            if self._files is not None:
+                self._files.discard()
+            return refused
+        self._transport.every(self._invitation.heartbeat, self._heartbeat)
+        while self._asked_to_end is None:
+            for received in self._transport.receive(_TURN):
+                self._heard = time.monotonic()
+                self._handle(received.message, received.arrays)
+            self._turn(time.monotonic())
+        logger.info("the host ends: %s", self._asked_to_end)
+        self._measure()
+        self._nodes.end()
+        if self._files is not None:
+            self._files.return_files(self._transport)
+        self._transport.try_send("ctl", RUN_SERVER, Bye(code=0, reason=self._asked_to_end))
+        return int(ExitCode.OK)
+
+    def ask_to_end(self, reason: str) -> None:
+        """Let `run` come to its end (signal handlers)."""
+        self._asked_to_end = self._asked_to_end or reason
+
+    # --- start --------------------------------------------------------------------------------------------------------------------
+
+    def _join(self) -> int | None:
+        """Say hello until the run server answers. An exit code when it refuses or stays silent."""
+        invitation = self._invitation
+        hello = Hello(
+            role="host",
+            token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
+            schema=schema_hash(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            features=[] if self._files is None else [APART],
+        )
+        hello.rid = secrets.token_hex(8)
+        end = time.monotonic() + invitation.orphan
+        retry = 0.0
+        while self._asked_to_end is None:
+            now = time.monotonic()
+            if now >= end:
+                logger.error("no answer from the run server within %g s", invitation.orphan)
+                return int(ExitCode.CRASH)
+            if refusal := self._transport.refusal("ctl", RUN_SERVER):
+                logger.error("%s", refusal)
+                return int(ExitCode.AUTHENTICATION)
+            if now >= retry:
+                self._transport.try_send("ctl", RUN_SERVER, hello)
+                retry = now + _RETRY
+            welcome = False
+            for received in self._transport.receive(_TURN):
+                if isinstance(received.message, Welcome):
+                    self._heard = time.monotonic()
+                    welcome = True
+                elif isinstance(received.message, Refuse):
+                    logger.error("the run server refused: %s", received.message.text)
+                    return int(received.message.code)
+                else:  # orders that came with the welcome
+                    self._handle(received.message, received.arrays)
+            if welcome:
+                return None
+        return None
+
+    # --- life ---------------------------------------------------------------------------------------------------------------------
+
+    def _handle(self, message: Message, arrays: Mapping[str, Any]) -> None:
+        if self._files is not None and self._files.receive(message, arrays, time.monotonic()):
+            return
+        if isinstance(message, StartNode):
+            self._nodes.start(message)
+            self._sampled = 0.0  # so that even the shortest life is seen once
+        elif isinstance(message, StopNode):
+            self._nodes.signal(message.node, signal.SIGKILL if message.now else signal.SIGTERM)
+        elif isinstance(message, SignalNode):
+            self._nodes.signal(message.node, SIGNALS[message.signal], message.incarnation)
+        elif isinstance(message, NodeEndedAck):
+            self._nodes.acknowledged(message.node, message.incarnation)
+        elif isinstance(message, Command):
+            self._transport.try_send("ctl", RUN_SERVER, CommandAck(id=message.id))
+            if message.op == "stop":
+                self.ask_to_end("the run is over")
+        elif not isinstance(message, HeartbeatAck | Welcome):
+            logger.debug("ignored %s", type(message).__name__)
+
+    def _turn(self, now: float) -> None:
+        self._nodes.watch(now)
+        if self._files is not None:
+            self._files.turn(self._transport, now)
+        if now - self._sampled >= PERIOD:
+            self._sampled = now
+            self._measure()
+        if now - self._heard > self._invitation.orphan:
+            self.ask_to_end(f"no word from the run server for {self._invitation.orphan:g} s")
+
+    def _heartbeat(self) -> None:
+        self._transport.send("ctl", RUN_SERVER, Heartbeat(phase="host", memory=psutil.Process().memory_info().rss))
+
+    def _measure(self) -> None:
+        self._usage.sample(self._nodes.living)
+        try:
+            self._usage.write()
+        except OSError as error:
+            logger.warning("usage is not written: %s", error)
+
+
+def main(source: str = "-") -> int:
+    """Lead a host to its end: `orchestrate host -`, with the invitation on standard input."""
+    text = sys.stdin.readline(_INVITATION_LIMIT) if source == "-" else Path(source).read_text(encoding="utf-8")
+    logs.configure()
+    if hasattr(signal, "SIGQUIT"):
+        faulthandler.register(signal.SIGQUIT, all_threads=True)
+    try:
+        invitation = placed(Invitation.from_json(text))
+        _forget_main_module()
+        os.environ.setdefault(MARK, invitation.directory)  # where the engine has set no other
+        keys = KeyPair.make() if invitation.server_key else None
+        transport = Transport(Identity(invitation.run, invitation.host, role="host"), TransportOptions(keys=keys))
+        try:
+            host = Host(invitation, transport)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda n, _: host.ask_to_end(f"signal {n}"))
+            if keys is not None:
+                _announce(keys.public)
+            known = invitation.advertise or invitation.bind
+            logger.info("joins the run server at %s; nodes here are bound to %s, known as %s", invitation.control, invitation.bind, known)
+            transport.connect("ctl", RUN_SERVER, invitation.control, invitation.server_key)
+            return host.run()
+        finally:
+            transport.close(linger=0.5)
+    except MurmurationError as error:
+        logger.error("%s", error)
+        return int(error.exit_code)
+
+
+def _announce(key: str) -> None:
+    """Say the public key on standard output; all that is said there later goes to the log, for nobody reads on."""
+    sys.stdout.flush()
+    os.write(1, announcement(key))
+    os.dup2(2, 1)
+
+
+def _forget_main_module() -> None:
+    """Keep `multiprocessing` from importing this program's main module (a command line, say) again in every node."""
+    main_module = sys.modules["__main__"]
+    main_module.__spec__ = None
+    vars(main_module).pop("__file__", None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

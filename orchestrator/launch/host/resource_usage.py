@@ -1,0 +1,58 @@
+"""What the nodes of a host have used: processor time and memory, sampled while they live."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.results.run_files import write_json
+
+PERIOD = 2.0
+"""seconds between two samples"""
+_SHARED_EVERY = 5
+"""proportional memory is read at every fifth sample only: the system adds it up over all pages"""
+
+
+@dataclass
+class Usage:
+    """Of one node over all its incarnations on this host. Bytes; `proportional` counts pages shared by n processes as 1/n."""
+
+    cpu_seconds: float = 0.0
+    peak_resident: int = 0
+    proportional: int = 0
+
+
+class UsageMeter:
+    """Samples processes and writes `hosts/HOST.usage.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._usage: dict[str, Usage] = {}
+        self._before: dict[str, float] = {}
+        self._current: dict[str, tuple[int, float]] = {}
+        self._samples = 0
+
+    def sample(self, pids: dict[str, int]) -> None:
+        """Measure these nodes' processes. The time of a process that ended between two samples counts up to the last of them."""
+        shared = self._samples % _SHARED_EVERY == 0
+        self._samples += 1
+        for name, pid in pids.items():
+            usage = self._usage.setdefault(name, Usage())
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
+                times = process.cpu_times()
+                before_pid, before = self._current.get(name, (pid, 0.0))
+                if before_pid != pid:
+                    self._before[name] = self._before.get(name, 0.0) + before
+                self._current[name] = (pid, times.user + times.system)
+                usage.cpu_seconds = self._before.get(name, 0.0) + times.user + times.system
+                usage.peak_resident = max(usage.peak_resident, int(process.memory_info().rss))
+                if shared:
+                    usage.proportional = int(getattr(process.memory_full_info(), "pss", 0)) or usage.proportional
+
+    def write(self) -> None:
+        """Replace the file."""
+        write_json(self._path, {name: vars(usage) for name, usage in self._usage.items()})

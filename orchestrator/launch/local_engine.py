@@ -1,0 +1,110 @@
+"""The engine for this machine: each host is a child process in a session of its own. Usually there is one; several rehearse what happens on
+several machines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.config.configuration import Configuration
+from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.host_channel import Channel
+from orchestrator.launch.launch_settings import host_names
+from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import available_cores
+
+
+@dataclass
+class LocalHost(HostHandle):
+    """A host with its process; the session's number is the process's."""
+
+    channel: Channel | None = None
+
+
+class LocalEngine:
+    """Starts hosts here, each with an equal part of the cores and the memory."""
+
+    name = "local"
+    waiting = ""
+
+    def __init__(self, directory: Path) -> None:
+        self._hosts: list[LocalHost] = []
+        self._names: list[str] = []
+
+    def problems(self, configuration: Configuration) -> list[str]:
+        """This machine is always there."""
+        return []
+
+    def address(self, configuration: Configuration) -> str:
+        """Nothing leaves this machine."""
+        return "127.0.0.1"
+
+    def request(self, configuration: Configuration, nodes: int) -> None:
+        """It is there already."""
+        self._names = host_names(configuration.launch) or []
+
+    def granted(self) -> Sequence[Slot]:
+        """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
+        count = len(self._names)
+        cores, memory = available_cores() / count, int(psutil.virtual_memory().total) // count
+        gpus = len(visible_gpus())
+        return [Slot(name, cores, memory, gpus // count) for name in self._names]
+
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
+        """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard
+        output, which otherwise goes to the log too."""
+        command = [sys.executable, "-m", "orchestrator.launch.host.host_process", "-"]
+        channel = Channel(command, invitation, log, {**os.environ, MARK: invitation.directory}, listens=bool(invitation.server_key))
+        host = LocalHost(invitation.host, slot, channel.pid, channel)
+        self._hosts.append(host)
+        return host
+
+    def poll(self, host: HostHandle) -> HostState:
+        """From the child's status."""
+        channel = self._channel(host)
+        if channel is None:
+            return HostState(HostPhase.ENDED)
+        code, key = channel.poll(), channel.key()
+        return HostState(HostPhase.RUNNING, key=key) if code is None else HostState(HostPhase.ENDED, code, key)
+
+    def end(self, host: HostHandle, now: bool) -> None:
+        """SIGTERM to the host, or SIGKILL to every process of its session."""
+        channel = self._channel(host)
+        if channel is None or channel.poll() is not None:
+            return
+        if now:
+            kill_session(channel.pid)
+        else:
+            channel.process.terminate()
+
+    def release(self) -> list[str]:
+        """Kill what still runs and collect it. What a former run server has left is swept by its marks, as on every engine."""
+        for host in self._hosts:
+            if host.channel is not None:
+                if host.channel.poll() is None:
+                    kill_session(host.channel.pid)
+                host.channel.close()
+        return []
+
+    def _channel(self, host: HostHandle) -> Channel | None:
+        return host.channel if isinstance(host, LocalHost) else None
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL every process of the session that `leader` leads. The leader must be a child that was not collected yet, so that its number
+    can't have been reused."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if process.pid != leader and os.getsid(process.pid) == leader:
+                process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(leader, signal.SIGKILL)

@@ -1,0 +1,235 @@
+"""The engine: hosts are actors of a Ray cluster that runs already. See the package."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.configuration import Configuration
+from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.placement import Slot
+from orchestrator.launch.ray.ray_actor import versions
+from orchestrator.launch.ray.ray_bundles import Bundle, bundles
+from protocols.runtime.errors import ResourceError
+from protocols.runtime.node_start import RUN_SERVER
+
+INSTALL = "pip install 'murmuration[ray]'"
+_CONNECT = 14.0
+"""seconds for Ray's driver to be there"""
+_GIVE_BACK = 6.0
+_REAP = 5.0
+_WORDS = 4096
+"""bytes of a host's output in which its key is looked for"""
+
+
+@dataclass
+class RayHost(HostHandle):
+    """A host that an actor was ordered to start."""
+
+    log: Path = Path()
+    said: bytes = b""
+    """the beginning of its output, where it says its key"""
+    ended: HostState | None = None
+    asked_to_end: bool = False
+
+
+class RayEngine:
+    """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has said so far.
+
+    Nothing needs to be noted in the run's directory: the driver ends with the run server, the actors and their hosts with the driver.
+    """
+
+    name = "ray"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+        self._failed = ""
+        self._address = ""
+        self._bundle = Bundle(0.0, 0)
+        self._slots: list[Slot] | None = None
+        self._hosts: dict[str, RayHost] = {}
+        self.waiting = ""
+
+    def problems(self, configuration: Configuration) -> list[str]:
+        """Ray is not installed, no cluster answers, or this machine is not part of it."""
+        if util.find_spec("ray") is None:
+            return [f"launch.engine is ray, and Ray is not installed here: {INSTALL}, the same version on every node of the cluster"]
+        self._start_driver(configuration.launch.ray.address)
+        deadline = time.monotonic() + _CONNECT
+        while not self._address and not self._failed and time.monotonic() < deadline:
+            self._read_events(0.1)
+        if not self._address and not self._failed:
+            self._failed = f"Ray did not take this run server as a driver within {_CONNECT:g} s; ray status tells whether the cluster works"
+        return [self._failed] if self._failed else []
+
+    def address(self, configuration: Configuration) -> str:
+        """This node's address, as Ray has it: by it all nodes of the cluster reach each other."""
+        return self._address
+
+    def request(self, configuration: Configuration, nodes: int) -> None:
+        """Ask for a placement group of one bundle per host."""
+        wish, self._bundle = bundles(configuration)
+        launch = configuration.launch
+        self._order(do="request", bundles=launch.hosts, strategy=launch.ray.strategy, wish=wish.amounts(), least=self._bundle.amounts())
+
+    def granted(self) -> Sequence[Slot] | None:
+        """Slots that are named after their machines; what Ray knows of these is their labels."""
+        self._read_events()
+        if self._slots is None and self._failed:
+            raise ResourceError(self._failed)
+        return self._slots
+
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> RayHost:
+        """Have an actor started in the slot's bundle, which starts the host. Where host and run server share the run's directory, the host
+        writes its log itself; else what it says comes with the actor's answers."""
+        host = self._hosts[invitation.host] = RayHost(invitation.host, slot, log=log)
+        order = {
+            "versions": versions(),
+            "invitation": invitation.to_json(),
+            "mark": [MARK, invitation.directory],
+            "log": str(log),
+            "home": invitation.home,
+        }
+        bundle = next(index for index, other in enumerate(self._slots or ()) if other.name == slot.name)
+        self._order(do="start", host=host.name, bundle=bundle, order=json.dumps(order))
+        return host
+
+    def poll(self, host: HostHandle) -> HostState:
+        """As the actor, or Ray in its place, has said last. Without a driver nobody knows about hosts that were up: the run server's own
+        heartbeat judges."""
+        self._read_events()
+        if not isinstance(host, RayHost):
+            return HostState(HostPhase.LOST, reason="it is no host of Ray")
+        key = announced(host.said)
+        if host.ended is not None:
+            return HostState(host.ended.phase, host.ended.code, key, host.ended.reason)
+        if self._failed and (host.asked_to_end or not host.said):
+            return HostState(HostPhase.LOST, key=key, reason=self._failed)
+        return HostState(HostPhase.RUNNING, key=key)
+
+    def end(self, host: HostHandle, now: bool) -> None:
+        """Through its actor: SIGTERM, or SIGKILL to every process of its session."""
+        if isinstance(host, RayHost) and host.ended is None:
+            host.asked_to_end = True
+            self._order(do="end", host=host.name, now=now)
+
+    def release(self) -> list[str]:
+        """End the driver: it has the hosts killed and gives the placement group back; where it can't, Ray does as soon as it is gone."""
+        driver = self._driver
+        if driver is None:
+            return []
+        self._order(do="release")
+        if driver.stdin is not None:
+            with contextlib.suppress(OSError):
+                driver.stdin.close()
+        try:
+            driver.wait(_GIVE_BACK)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait(_REAP)
+        self._read_events()
+        if driver.stdout is not None:
+            driver.stdout.close()
+        self._driver = None
+        return []
+
+    # --- the driver ---------------------------------------------------------------------------------------------------------------
+
+    def _start_driver(self, address: str) -> None:
+        if self._driver is not None:
+            return
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._driver = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.launch.ray.ray_driver", address],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, MARK: str(self._directory.resolve())},
+            )
+        if self._driver.stdout is not None:
+            os.set_blocking(self._driver.stdout.fileno(), False)
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "hosts" / "ray.log"
+
+    def _order(self, **order: object) -> None:
+        pipe = self._driver.stdin if self._driver is not None else None
+        if pipe is not None:
+            # Orders are far smaller than a pipe's buffer; that the driver is gone is seen when it is heard.
+            with contextlib.suppress(OSError, ValueError):
+                pipe.write(json.dumps(order).encode() + b"\n")
+                pipe.flush()
+
+    def _read_events(self, timeout: float = 0.0) -> None:
+        """Take the events that are there; wait that long for the first."""
+        pipe = self._driver.stdout if self._driver is not None else None
+        if pipe is None or self._failed:
+            return
+        if timeout and not select.select([pipe], [], [], timeout)[0]:
+            return
+        ended = False
+        with contextlib.suppress(BlockingIOError):
+            while said := os.read(pipe.fileno(), 65536):
+                self._unread += said
+            ended = True
+        *lines, self._unread = self._unread.split(b"\n")
+        for line in lines:
+            self._handle_event(json.loads(line))
+        if ended and not self._failed:
+            self._failed = f"the driver of the Ray cluster has ended, its log is {self._log}"
+
+    def _handle_event(self, event: dict[str, Any]) -> None:
+        kind, host = event["is"], self._hosts.get(event.get("host", ""))
+        if kind == "connected":
+            self._address = event["address"]
+        elif kind == "failed":
+            self._failed = event["text"]
+        elif kind == "waiting":
+            self.waiting = event["text"]
+        elif kind == "granted":
+            self._slots = []
+            for machine in event["machines"]:
+                name = slot_name(machine["name"], [slot.name for slot in self._slots])
+                labels, bundle = {**machine["labels"], "machine": machine["name"]}, self._bundle
+                self._slots.append(Slot(name, bundle.cores, event["memory"], bundle.gpus, labels, bind=machine["address"]))
+        elif host is not None and kind == "output":
+            output = base64.b64decode(event["output"])
+            host.said += output[: _WORDS - len(host.said)]
+            if not event["shared"]:
+                self._write(host.log, output)
+        elif host is not None and kind == "ended":
+            host.ended = HostState(HostPhase.ENDED, event["code"], reason=event["text"])
+        elif host is not None and kind == "lost":
+            host.ended = HostState(HostPhase.LOST, reason=event["text"])
+
+    def _write(self, log: Path, output: bytes) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            file.write(output)
+
+
+def slot_name(machine: str, taken: Collection[str]) -> str:
+    """The first part of the machine's name; with a number where it is taken, and marked as a host's where it could be a node's."""
+    name = re.sub(r"[^a-z0-9-]", "-", machine.partition(".")[0].lower())[:40].strip("-") or "host"
+    if name == RUN_SERVER or re.fullmatch(r"(agent|env)-\d+", name):
+        name = f"host-{name}"
+    return next(unique for number in itertools.count(1) if (unique := name if number == 1 else f"{name}-{number}") not in taken)

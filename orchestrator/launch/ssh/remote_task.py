@@ -1,0 +1,119 @@
+"""What is asked of another machine beside its host, by a way of its own: `python -m orchestrator.launch.ssh.remote_task WHAT [MARK]`.
+
+    about          what this machine has, and which version of this package: before anything is started
+    look MARK      whether the host with that mark lives; where it doesn't, what it has left is killed
+    end MARK       the same, and a living host is told to end
+    kill MARK      the host and all that it has started are killed
+
+The answer is one line of JSON on standard output, `{"errand": {...}}`; a login script may speak before it. A host's mark is in the
+environment of its process and of all that come from it, so a number that was given to another process meanwhile is never mistaken for it.
+It is drawn at random, since the run's directory may be that of another run on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import orchestrator
+from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import available_cores
+
+HOST_MODULE = "orchestrator.launch.host.host_process"
+_PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
+_KILL_WAIT = 5.0
+
+
+def answer(said: bytes) -> dict[str, Any] | None:
+    """The answer in what an errand has said, None where there is none."""
+    for line in said.splitlines():
+        try:
+            found = json.loads(line)["errand"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def about() -> dict[str, Any]:
+    """Version, processor cores that this process may use, memory in bytes, GPUs, and the address from which ssh was called."""
+    return {
+        "version": orchestrator.__version__,
+        "sources": sources_digest(),
+        "cores": available_cores(),
+        "memory": int(psutil.virtual_memory().total),
+        "gpus": len(visible_gpus()),
+        "called_from": os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+    }
+
+
+def sources_digest() -> str:
+    """SHA-256 (12 digits) over names and contents of all modules of this package: two checkouts of one version may differ."""
+    root = Path(str(orchestrator.__file__)).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Living processes with that mark, without this one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def look(mark: str, number: signal.Signals | None = None) -> dict[str, Any]:
+    """`{"living": pid}` of the host, after it was sent the signal; else `{"gone": true, "killed": processes}`."""
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error):
+            if HOST_MODULE in process.cmdline():
+                if number is not None:
+                    process.send_signal(number)
+                return {"living": process.pid}
+    return kill(mark)
+
+
+def kill(mark: str) -> dict[str, Any]:
+    """Kill all with that mark, again until there is none, since a process may start another while it dies."""
+    killed: set[int] = set()
+    deadline = time.monotonic() + _KILL_WAIT
+    while (processes := marked(mark)) and time.monotonic() < deadline:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+                killed.add(process.pid)
+        psutil.wait_procs(processes, timeout=0.5)
+    return {"gone": not processes, "killed": len(killed)}
+
+
+def main(what: str, mark: str = "") -> int:
+    """Do one errand and say what came of it."""
+    if what == "about":
+        found = about()
+    elif mark and what in ("look", "end", "kill"):
+        found = kill(mark) if what == "kill" else look(mark, signal.SIGTERM if what == "end" else None)
+    else:
+        return 2
+    sys.stdout.write(json.dumps({"errand": found}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,184 @@
+"""Tables of an experiment's report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from orchestrator.report.charts.experiment_charts import PANELS
+from orchestrator.report.charts.fault_charts import FaultPanel
+from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
+from orchestrator.report.number_format import NOTHING, alone, figure, form, interval, size
+from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
+from orchestrator.results.recorded_results import COUNTS, Link
+from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
+from orchestrator.results.statistics.fault_bands import FaultEffect
+
+__all__ = ["around_table", "groups_table", "left_out", "links_table", "traffic_table"]
+
+
+def groups_table(analysis: ExperimentAnalysis, measured: MeasureResult, steps: str) -> DocumentTable:
+    """A row a group: interquartile mean with its interval (or the points), numbers of runs, and what else was asked for."""
+    found = measured.groups
+    shape = form(_shown(one.estimate for one in found), measured.measure.scale == "log")
+    factors = list(analysis.factors)
+    any_points = any(one.estimate.interval is None and one.estimate.n for one in found)
+    columns = [
+        *(factors or ["group"]),
+        "IQM",
+        f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""),
+        "median",
+        "n",
+        "no figure",
+    ]
+    to_come = any(group.to_come for group in analysis.groups)
+    contrast = next((one.contrast for one in found if one.contrast is not None), None)
+    ways: list[str] = ["to come"] if to_come else []
+    if analysis.baseline:
+        ways.append("P(better than baseline)")
+        if contrast is not None and analysis.results.design.compare is not None:
+            test = analysis.results.design.compare.test
+            ways.append(f"{test} {'from' if test == 'difference' else 'to'} baseline")
+    if measured.measure.threshold is not None:
+        ways.append(f"{steps} to {alone(measured.measure.threshold)} (reached by)")
+    rows = [_row(analysis, measured, one, shape, factors, to_come, contrast is not None) for one in found]
+    return DocumentTable(measured.words, [*columns, *ways], rows, text=max(1, len(factors)))
+
+
+def _row(
+    analysis: ExperimentAnalysis,
+    measured: MeasureResult,
+    one: GroupResult,
+    shape: str,
+    factors: Sequence[str],
+    to_come: bool,
+    contrast: bool,
+) -> list[Words]:
+    row: list[Words] = [one.group.factors[name] for name in factors] or ["all runs"]
+    row += [
+        figure(one.estimate.value, shape),
+        interval(one.estimate, shape),
+        figure(one.median, shape),
+        str(one.estimate.n),
+        str(one.estimate.failed),
+    ]
+    if to_come:
+        row.append(str(one.group.to_come))
+    if analysis.baseline:
+        same = analysis.is_baseline(one.group)
+        row.append("value_coef" if same else with_interval(one.improvement, ".2f"))
+        if contrast:
+            row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
+    if measured.measure.threshold is not None:
+        waiting = one.waiting
+        digits = ".1f" if analysis.results.design.curves_over == "time" else ",.0f"
+        text = f"{with_interval(waiting.median, digits)} ({waiting.reached} of {waiting.median.n})" if waiting is not None else NOTHING
+        row.append(text)
+    return row
+
+
+def with_interval(found: Estimate | None, shape: str) -> str:
+    """`0.71 [0.65, 0.78]`."""
+    if found is None or found.value is None:
+        return NOTHING
+    return f"{figure(found.value, shape)} {interval(found, shape)}" if found.interval is not None else figure(found.value, shape)
+
+
+def _shown(estimates: Iterable[Estimate]) -> list[float | None]:
+    return [value for one in estimates for value in (one.value, *(one.interval or one.points))]
+
+
+def around_table(title: str, found: Mapping[str, Sequence[FaultEffect]], log: bool) -> DocumentTable:
+    """Before, during and after each fault, a row for each group and fault; means over the runs of each run's own mean."""
+    every = [part for faults in found.values() for one in faults for part in (one.before, one.during, one.after)]
+    shape = form((part.value for part in every), log)
+    rows: list[Sequence[Words]] = [
+        [
+            group, one.window, with_interval(one.before, shape), with_interval(one.during, shape), with_interval(one.after, shape),
+            with_interval(one.change_during, shape), with_interval(one.change_after, shape),
+            str(max(one.before.n, one.during.n, one.after.n)),
+        ]
+        for group, faults in found.items() for one in faults
+    ]  # fmt: skip
+    return DocumentTable(title, ["group", "fault", "before", "during", "after", "change during", "change after", "n"], rows, text=2)
+
+
+def left_out(panels: Mapping[str, object]) -> list[Block]:
+    """What is said below a figure that has not all panels."""
+    if len(panels) <= PANELS:
+        return []
+    return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]
+
+
+Counts = Mapping[str, float]
+
+
+def channel_means(runs: Sequence[Mapping[Link, Counts]]) -> dict[str, dict[str, float]]:
+    """By channel, what all nodes of a run sent together; mean over the runs."""
+    means: dict[str, dict[str, float]] = {}
+    for channel in sorted({channel for links in runs for _, channel, _ in links}):
+        sums = [_sum(counts for (_, own, _), counts in links.items() if own == channel) for links in runs]
+        means[channel] = {name: fmean(total.get(name, 0.0) for total in sums) for name in COUNTS if any(name in total for total in sums)}
+    return means
+
+
+def link_means(runs: Sequence[Mapping[Link, Counts]], channels: Sequence[str] = ()) -> dict[Link, dict[str, float]]:
+    """By link (of these channels, if any are given), mean over the runs; links between agents first."""
+    keys = {key for links in runs for key in links if not channels or key[1] in channels}
+    return {
+        key: {name: fmean(links.get(key, {}).get(name, 0.0) for links in runs) for name in COUNTS}
+        for key in sorted(keys, key=lambda key: (key[1] != "peer", key))
+    }
+
+
+def traffic_table(title: str, found: Mapping[str, Sequence[Mapping[Link, Counts]]]) -> DocumentTable:
+    """A row for each group and channel: what all nodes of a run sent together, mean over its runs."""
+    means = {group: channel_means(many) for group, many in found.items()}
+    names = _there(counts for by_channel in means.values() for counts in by_channel.values())
+    rows: list[list[Words]] = [
+        [group, channel, *(_count(name, counts.get(name, 0.0)) for name in names), str(len(found[group]))]
+        for group, by_channel in means.items()
+        for channel, counts in by_channel.items()
+    ]
+    return DocumentTable(title, ["group", "channel", *names, "n"], rows, text=2)
+
+
+def links_table(title: str, found: Sequence[Mapping[Link, Counts]], channels: Sequence[str] = ()) -> DocumentTable:
+    """A row for each link, means over the runs."""
+    means = link_means(found, channels)
+    names = _there(means.values())
+    rows: list[list[Words]] = [
+        [f"{node} → {peer}", channel, *(_count(name, counts[name]) for name in names)] for (node, channel, peer), counts in means.items()
+    ]
+    return DocumentTable(title, ["link", "channel", *names], rows, text=2)
+
+
+def _there(counts: Iterable[Mapping[str, float]]) -> list[str]:
+    """Columns that have anything."""
+    totals = _sum(counts)
+    return [name for name in COUNTS if name in ("messages", "bytes") or totals.get(name)]
+
+
+def _sum(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for one in counts:
+        for name, value in one.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def _count(name: str, value: float) -> str:
+    return size(value) if name == "bytes" else f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.1f}"
+
+
+def table_of_lines(panels: Mapping[str, FaultPanel]) -> str:
+    """Words for those who do not see a figure of lines over time: where each begins and ends."""
+    said = []
+    for heading, panel in panels.items():
+        for name, curve in panel.lines.items():
+            values = curve.values
+            shape = form([float(values[0]), float(values[-1])])
+            said.append(
+                f"{heading + ': ' if heading else ''}{name} from {figure(float(values[0]), shape)} to {figure(float(values[-1]), shape)}"
+            )
+    return "; ".join(said)

@@ -1,0 +1,1 @@
+"""Drawings and facts of a configuration's communication graph."""

@@ -1,0 +1,1 @@
+"""What a run writes and what is read from it: run directories, logs, metrics, summaries."""

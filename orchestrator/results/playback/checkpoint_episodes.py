@@ -1,0 +1,157 @@
+"""Episodes of one environment, played by agents from their checkpoints, all in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env_server.environments import registry
+from orchestrator.results.playback.checkpoint_sources import CheckpointSource
+from orchestrator.results.playback.grid_marks import outlined
+from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
+from protocols.topology import edges
+
+PLAYER = "agent_node.session.policy_player:Player"
+"""the agents' side, loaded when it is needed as the nodes of a run are: it brings torch"""
+FIRST_EPISODE = 2**40
+"""episodes are seeded by their number: no run comes so far, so that nothing is played that was trained on"""
+_PATIENCE = 1000
+"""ticks without an episode after which none will come"""
+_GOALS = "one goal given to all members of an episode, all goals in turn (nothing is negotiated)"
+
+Array = NDArray[Any]
+
+
+class PlaybackPolicy(Protocol):
+    """What is needed of an agent."""
+
+    facts: dict[str, int]
+
+    @property
+    def goal(self) -> tuple[int, int, int, int] | None:
+        """The cell (x, y) that it is after, if its goals are cells, and the sides (width, height) of the grid."""
+        ...
+
+    def act(self, observation: Array, reward: Array, flags: Array, episode: Array, achieved: Array | None, goal: Array | None) -> Array:
+        """Actions `[K, A]` for what was told to it after a tick."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlayedEpisode:
+    """One episode."""
+
+    members: tuple[str, ...]
+    reward: float
+    """the sum of all members' rewards, or the reward of the agent that was asked for"""
+    length: int
+    success: float | None
+    """whether it was solved, as far as the environment tells; with goals the share of members that were rewarded"""
+    goal: str = ""
+    """landmarks of the goal that all members were given"""
+
+
+class CheckpointPlayback:
+    """A run's environment with one copy, and its agents. In environments whose copies have one agent each, only the one asked for (the
+    first, where none was) plays; in all others everybody does, and with an agent that was asked for, it is in every episode.
+    """
+
+    def __init__(self, source: CheckpointSource, greedy: bool, seed: int | None, pictures: bool) -> None:
+        configuration = source.configuration
+        settings = configuration.environment.model_copy(update={"copies": 1, "supervisor": None})
+        self.seed = configuration.seed if seed is None else seed
+        self.agent = source.agent
+        names = configuration.agent_names()
+        pairs = edges(configuration.network.topology, names, configuration.seed)
+        if registry.is_single_player(settings):
+            self.agent = source.agent or names[0]
+            names = [self.agent]
+        elif source.agent is not None:
+            pairs = [pair for pair in pairs if source.agent in pair]
+        self.checkpoints = {name: source.checkpoint(name) for name in names}
+        self._environment = registry.create(registry.drawn(settings) if pictures else settings, names, pairs, self.seed)
+        try:
+            if pictures:
+                self._check_pictures(settings.id)
+            self._space = getattr(self._environment, "goal_space", None)
+            party = int(getattr(self._environment, "episode_members", 0))
+            module, _, kind = PLAYER.partition(":")
+            make = cast(Callable[..., PlaybackPolicy], getattr(import_module(module), kind))
+            plain = configuration.model_dump(mode="json")
+            self.players = {
+                name: make(name, plain, self._environment.layout(name), self.checkpoints[name], greedy, self.seed, party) for name in names
+            }
+        except BaseException:
+            self._environment.close()
+            raise
+
+    @property
+    def goals(self) -> str:
+        """How goals come about; empty in environments without."""
+        return _GOALS if self._space is not None else ""
+
+    def _check_pictures(self, identifier: str) -> None:
+        """`UsageError` where the environment can't be drawn, whatever its makers raise then."""
+        try:
+            self._environment.reset(self.seed, FIRST_EPISODE)
+            self._environment.render(0)
+        except Exception as error:
+            why = f": {error}" if str(error) and not isinstance(error, ConfigurationError) else ""
+            raise UsageError(f"--video: {identifier} draws no pictures of itself in memory (rgb_array){why}; leave out --video") from error
+
+    def play(self, episodes: int, show: Callable[[NDArray[np.uint8]], None] | None = None) -> Iterator[PlayedEpisode]:
+        """The episodes, one after the other; `show` gets the picture of every step of them."""
+        environment = self._environment
+        with closing(environment):
+            outcome = environment.reset(self.seed, FIRST_EPISODE)
+            played, idle = 0, 0
+            while True:
+                self._give_goals()
+                idle = 0 if outcome.episode[0] >= 0 else idle + 1
+                if idle > _PATIENCE:
+                    raise ResourceError("no episode begins: the agents that are needed for one are not connected with one another")
+                if played == episodes:
+                    self._show(show)
+                    return
+                actions = {}
+                for name, player in self.players.items():
+                    own = outcome.agents[name]
+                    actions[name] = player.act(own.observation, own.reward, own.flags, outcome.episode, own.achieved, own.goal)
+                if not idle:
+                    self._show(show)  # now that everybody has said what it is after
+                outcome = environment.step(actions)
+                for record in environment.finished():
+                    played += 1
+                    yield self._played(record)
+
+    def _show(self, show: Callable[[NDArray[np.uint8]], None] | None) -> None:
+        if show is None:
+            return
+        picture = self._environment.render(0)
+        goals = [player.goal for player in self.players.values()]
+        sides = next((goal[2:] for goal in goals if goal is not None), None)
+        show(picture if sides is None else outlined(picture, [goal and goal[:2] for goal in goals], *sides))
+
+    def _give_goals(self) -> None:
+        if self._space is None:
+            return
+        environment: Any = self._environment
+        for offer in environment.offers():
+            for member in offer.members:
+                environment.set_goal(offer.episode, member, (offer.episode - FIRST_EPISODE) % self._space.count, False)
+
+    def _played(self, record: Any) -> PlayedEpisode:
+        rewards: Sequence[float] = record.rewards
+        members: tuple[str, ...] = record.members
+        success = record.figures.get("success")
+        if self._space is not None:
+            success = float(np.mean([reward > 0 for reward in rewards]))
+        goal = self._space.label(record.goals[0]) if self._space is not None and record.goals else ""
+        total = sum(rewards) if self.agent is None else rewards[members.index(self.agent)]
+        return PlayedEpisode(members, float(total), max(record.lengths, default=0), success, goal)

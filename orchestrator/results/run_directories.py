@@ -1,0 +1,194 @@
+"""Finding runs and telling their state from their files alone: `run.json` and the lock that a living run server holds."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from protocols.runtime.errors import UsageError
+
+FINAL = frozenset({"DONE", "FAILED", "STOPPED"})
+"""states after which nothing of a run is left"""
+SIMULATION = "simulation.json"
+"""file by which the directory of a simulated cell of an experiment is told"""
+STARTUP = 10.0
+"""seconds in which a new run may be without a run server"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its directory tells it. `state` is that of `run.json`, or LOST when a run has not ended and nobody leads it."""
+
+    directory: Path
+    state: str
+    alive: bool
+    """a run server holds the lock"""
+    record: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its directory."""
+        return self.directory.name
+
+    @property
+    def over(self) -> bool:
+        """The run has ended, or its run server is gone."""
+        return not self.alive and self.state != "STARTING"
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the run ended with, or None."""
+        code = self.record.get("exit_code")
+        return code if isinstance(code, int) else None
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words; empty while it runs."""
+        return str(self.record.get("reason") or "")
+
+    @property
+    def engine(self) -> str:
+        """Launch engine."""
+        return str(self.record.get("engine") or "local")
+
+    @property
+    def started(self) -> datetime | None:
+        """When it began (UTC)."""
+        return parse_time(self.record.get("started"))
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it ended (UTC), or None."""
+        return parse_time(self.record.get("ended"))
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds from start to end, or to now while it runs; None when that is unknown."""
+        if self.started is None or (self.ended is None and not self.alive):
+            return None
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()
+
+
+def parse_time(value: Any) -> datetime | None:
+    """A time as run files hold it, ISO 8601 or seconds since 1970; None for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, str):
+        return None
+    try:
+        time_ = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty when the file is absent or not (yet) a whole object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def lock_held(directory: Path) -> bool:
+    """Whether a run server holds `run.lock`. The lock is asked for in shared mode and given back at once."""
+    try:
+        descriptor = os.open(directory / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def read(directory: Path) -> Run:
+    """The run in this directory."""
+    alive = lock_held(directory)
+    record = read_json(directory / "run.json")
+    state = str(record.get("state") or "STARTING")
+    if not alive and state not in FINAL:
+        # The last word is written before the lock is let go: look again before calling a run lost.
+        record = read_json(directory / "run.json")
+        state = str(record.get("state") or "STARTING")
+        if state not in FINAL:
+            try:
+                age = time.time() - max(p.stat().st_mtime for p in (directory, *directory.glob("run.json")))
+            except OSError:
+                age = 0.0
+            # A run server writes its number with the lock held: one that did and holds it no more is gone, however young the run is.
+            young = age < STARTUP and record.get("pid") is None
+            state = "STARTING" if state == "STARTING" and young else "LOST"
+    return Run(directory, state, alive, record)
+
+
+def is_run(directory: Path) -> bool:
+    """Whether this is a run directory."""
+    return any((directory / name).is_file() for name in ("run.json", "run.lock", "config.json"))
+
+
+def all_runs(runs_dir: Path) -> list[Run]:
+    """Every run in a folder, newest first; none where there is no folder. A `UsageError` when it can't be looked into."""
+    try:
+        directories = [entry for entry in runs_dir.iterdir() if entry.is_dir() and is_run(entry)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{runs_dir}: runs can't be looked for there: {error.strerror}; name their folder with --runs-dir") from None
+    return sorted((read(directory) for directory in directories), key=_age)
+
+
+def _age(run: Run) -> tuple[float, str]:
+    if run.started is not None:
+        return -run.started.timestamp(), run.name
+    try:
+        return -run.directory.stat().st_mtime, run.name
+    except OSError:
+        return 0.0, run.name
+
+
+def find(runs_dir: Path, which: str | None = None) -> Run:
+    """A run by its directory or its name; without either the newest. `UsageError` names what there is instead."""
+    if which is None:
+        runs = all_runs(runs_dir)
+        if not runs:
+            raise UsageError(f"there is no run in {runs_dir}/; start one with: orchestrate up configs/4agents_ring.yaml")
+        return runs[0]
+    # A name goes first: a folder of the same name may lie in the working directory without being a run.
+    for directory in (runs_dir / which, Path(which)):
+        if directory.is_dir() and is_run(directory):
+            return read(directory)
+        if (directory / SIMULATION).is_file():
+            raise UsageError(f"{directory} is no run, but a simulation's: its summary.json has the outcome, its experiment a report of all")
+    from difflib import get_close_matches
+
+    names = [run.name for run in all_runs(runs_dir)]
+    near = get_close_matches(which, names, 1, 0.5) or [name for name in names if which in name][:1]
+    hint = f'did you mean "{near[0]}"?' if near else "orchestrate ps -a lists all runs"
+    raise UsageError(f'there is no run "{which}" in {runs_dir}/; {hint}')
+
+
+def close_lost(run: Run, exit_code: int, reason: str) -> Run:
+    """Write the end of a run whose run server is gone and could not, and remove its secret; nothing of the run may live any more.
+
+    A reason that the run server itself left behind stays.
+    """
+    from orchestrator.results.run_files import KEYS, utc_now, write_json
+    from protocols.runtime.key_pairs import remove_keys
+
+    end = {"state": "STOPPED" if exit_code == 130 else "FAILED", "exit_code": exit_code, "reason": run.reason or reason, "ended": utc_now()}
+    write_json(run.directory / "run.json", {"name": run.name, **run.record, **end})
+    (run.directory / "control.json").unlink(missing_ok=True)
+    remove_keys(run.directory / KEYS)
+    return read(run.directory)

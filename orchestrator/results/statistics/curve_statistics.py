@@ -1,0 +1,121 @@
+"""Curves of several runs as one: brought onto common steps, with the interquartile mean and its band at each; and the area under a
+curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean
+from orchestrator.results.statistics.bootstrap import REPEATS, SEED, estimate
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST
+from orchestrator.results.statistics.runs_table import Curve, Floats, RunCurves, ScoreSample
+
+POINTS = 200
+"""of a common curve, at most"""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A group's curve: at `steps[k]` the `value` over the `n[k]` runs that have got so far, between `low` and `high`; NaN where there is no
+    run, or too few for an interval. `runs`: each run at the common steps, (runs, steps), NaN where it has no value, for plots of single
+    runs."""
+
+    steps: Floats
+    value: Floats
+    low: Floats
+    high: Floats
+    n: Floats
+    runs: dict[str, Floats]
+    missing: tuple[str, ...] = ()
+
+
+def at_steps(curve: Curve, steps: ArrayLike) -> Floats:
+    """Values at given steps by linear interpolation; NaN before the first and after the last step of the curve: what a run has not
+    measured is not made up."""
+    wanted = np.asarray(steps, float)
+    return np.asarray(np.interp(wanted, curve.steps, curve.values, left=np.nan, right=np.nan))
+
+
+def stretch(curves: Sequence[Curve], share: float) -> tuple[float, float] | None:
+    """The first and the last step at which at least `share` of the curves have a value; None where there is none."""
+    starts, ends = np.array([curve.steps[0] for curve in curves], float), np.array([curve.end for curve in curves], float)
+    # A curve has both its ends, so that the number of curves is greatest at ends of curves.
+    there = [step for step in (*starts, *ends) if ((starts <= step) & (step <= ends)).sum() >= share * len(curves)]
+    return (float(min(there)), float(max(there))) if there else None
+
+
+def common_steps(curves: Sequence[Curve], points: int = POINTS, share: float = 0.0) -> Floats:
+    """Steps for a group of curves: all that occur in any of them, within the stretch of at least `share` of them; if these are more than
+    `points`, so many evenly spaced ones in their place."""
+    reach = stretch(curves, share)
+    if reach is None:
+        return np.empty(0)
+    found = np.unique(np.concatenate([curve.steps for curve in curves]))
+    found = found[(found >= reach[0]) & (found <= reach[1])]
+    return found if found.size <= points else np.linspace(*reach, points)
+
+
+def band(
+    runs: RunCurves,
+    steps: ArrayLike | None = None,
+    aggregate: Aggregate = interquartile_mean,
+    *,
+    points: int = POINTS,
+    repeats: int = REPEATS,
+    confidence: float = CONFIDENCE,
+    seed: int = SEED,
+    least: int = LEAST,
+    share: float = 0.0,
+) -> Band:
+    """The aggregate of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the whole
+    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no
+    aggregate where less than `share` of the curves have a value: it would jump to those of the few that are left."""
+    common = _steps(list(runs.curves.values()), points, share) if steps is None else np.asarray(steps, float)
+    table = {name: at_steps(curve, common) for name, curve in runs.curves.items()}
+    grid = np.stack(list(table.values())) if table else np.empty((0, common.size))
+    value, low, high = (np.full(common.size, np.nan) for _ in range(3))
+    for number in range(common.size):
+        column = grid[:, number][~np.isnan(grid[:, number])]
+        if column.size < share * len(grid):
+            continue
+        here = estimate(ScoreSample.of(column), aggregate, repeats=repeats, confidence=confidence, seed=seed, least=least)
+        if here.value is not None:
+            value[number] = here.value
+        if here.interval is not None:
+            low[number], high[number] = here.interval
+    return Band(common, value, low, high, (~np.isnan(grid)).sum(axis=0).astype(float), table, runs.missing)
+
+
+def _steps(curves: Sequence[Curve], points: int, share: float) -> Floats:
+    """Those of the stretch that `share` of the curves have, however short it is, and around it those of the others."""
+    inside, every = common_steps(curves, points, share), common_steps(curves, points)
+    return np.union1d(inside, every[(every < inside[0]) | (every > inside[-1])]) if inside.size else every
+
+
+def area(curve: Curve, start: float | None = None, end: float | None = None) -> float | None:
+    """Mean height of a curve between two steps, by the trapezoidal rule:
+
+        1 / (b - a) * integral from a to b of f(s) ds,
+
+    so that areas over different ranges can be compared; times (b - a) it is the area itself. None where the curve does not cover the
+    range (a run that ended early has no area over the whole range), or the range is empty.
+    """
+    first = float(curve.steps[0]) if start is None else start
+    last = curve.end if end is None else end
+    if not (curve.steps[0] <= first < last <= curve.end):
+        return None
+    inside = curve.steps[(curve.steps > first) & (curve.steps < last)]
+    steps = np.concatenate([[first], inside, [last]])
+    heights = np.interp(steps, curve.steps, curve.values)
+    return float(np.diff(steps) @ (heights[1:] + heights[:-1]) / 2 / (last - first))
+
+
+def areas(runs: RunCurves, start: float, end: float) -> ScoreSample:
+    """The area under each curve between two steps, for all runs alike; runs that don't cover the range are missing."""
+    found = {name: area(curve, start, end) for name, curve in runs.curves.items()}
+    short = tuple(f"{name}: no values over all of {start:g} to {end:g}" for name, height in found.items() if height is None)
+    return ScoreSample.of([height for height in found.values() if height is not None], (*runs.missing, *short))

@@ -1,0 +1,1 @@
+"""Faults of a run: schedule, manual faults, records, report and verdict."""

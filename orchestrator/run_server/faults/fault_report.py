@@ -1,0 +1,237 @@
+"""What faults did to a run, read from its files: when they were noticed, how long recovery took, what was lost meanwhile.
+
+Figures (all times in seconds, virtual ones under the logical clock; `docs/metrics.md` lists them for `faults.expect`):
+
+- detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
+  logical clock;
+- end of a fault: its line `end`; for a death the begin plus `restart_after` (or `return_after`), since until then the fault holds the node
+  back, and the return itself where that is earlier (all is healed) or given in steps or episodes;
+- recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of figures is at least
+  90 % of its mean over the 10 s before the fault (aliveness alone, where nothing was measured before);
+- unavailable: union of the times in which a node was dead, away or paused.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from orchestrator.results.run_files import figure_files, read_lines
+from orchestrator.results.training_time import TrainingTime, training_time
+from orchestrator.run_server.faults.fault_records import (
+    FaultRecord,
+    away_of,
+    detection_of,
+    end_by_return,
+    links_of,
+    planned_absences,
+    records_of,
+    unix,
+)
+from protocols.faults.node_faults.fault_log import FILE
+
+RECOVERED = 0.9
+"""share of the rate before a fault from which on the run counts as recovered"""
+BEFORE = 10.0
+"""seconds before a fault and after its end over which rates are compared"""
+
+Rate = list[tuple[float, float, float]]
+"""windows (begin, end, events per second)"""
+
+
+@dataclass
+class FaultReport:
+    """All faults of a run, and what `faults.expect` may name: `figures` of the faults, and those of any metric."""
+
+    faults: list[FaultRecord]
+    unavailable: dict[str, float]
+    figures: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict, repr=False)
+    """NAME.final, .max, .min, .mean of every metric of the nodes; final is the mean over the nodes that have it"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values, without `metrics`; what never came is None."""
+        fields = asdict(self)
+        del fields["metrics"]
+        fields["figures"] = {name: None if value == inf else value for name, value in self.figures.items()}
+        return fields
+
+
+def merge_logs(directory: Path) -> int:
+    """Write `faults.jsonl`: the lines of all nodes and of the run server in order of time; the number of lines."""
+    logs = [read_lines(path) for path in sorted(directory.glob(f"nodes/*/{FILE}"))]
+    count = 0
+    with (directory / FILE).open("w", encoding="utf-8") as out:
+        for line in heapq.merge(*map(_ordered, logs), key=_time):
+            out.write(json.dumps(line, separators=(",", ":")) + "\n")
+            count += 1
+    return count
+
+
+def report(
+    directory: Path, restart_after: Mapping[str, float | None], counted: Mapping[str, float], virtual: Collection[str] | None = None
+) -> FaultReport:
+    """`restart_after`: seconds by fault id, None where the return itself ends it.
+    `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
+    `virtual`: ids of the faults of a run under the logical clock, without rules of its links, None under the wall clock."""
+    time = training_time(directory)  # interruptions of the run don't count, until the figures are made
+    series = _series(directory, time)
+    rounds = _rounds(series)
+    lines = list(read_lines(directory / FILE))
+    if virtual is not None:
+        steps = _increases(series.get(("env-0", "steps"), []))
+        stopped = max((end for _, end, _ in steps), default=0.0)
+        records = sorted([*records_of(lines, restart_after), *links_of(lines, virtual)], key=lambda record: record.begin)
+        end_by_return(records, _own_figures(series, stopped))
+        away = planned_absences(records, stopped)
+    else:
+        steps = _rate(series.get(("env-0", "steps_per_second"), []), counts=False)
+        events = [{**event, "t": time.without_gaps(unix(event["t"]))} for event in read_lines(directory / "events.jsonl") if "t" in event]
+        stopped = max((event["t"] for event in events if event.get("code") == "run.stopping"), default=inf)
+        records = records_of([{**line, "t": time.without_gaps(float(line["t"]))} for line in lines if "t" in line], restart_after)
+        end_by_return(records, _came_alive(events))
+        running = any(event.get("code") == "run.running" for event in events)
+        away = away_of(events, records, stopped) if running else {}
+        for record in records:
+            record.detection = detection_of(record, events)
+    for record in records:
+        until = record.end if record.end is not None else stopped
+        record.steps_per_second = _around(steps, record.begin, until)
+        record.rounds_per_second = _around(rounds, record.begin, until)
+        record.recovery = _recovery(until, record.steps_per_second.get("before"), steps, away, stopped)
+    for record in records:
+        record.begin, record.end = time.with_gaps(record.begin), None if record.end is None else time.with_gaps(record.end)
+    unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()}
+    return FaultReport(records, unavailable, {**_figures(records, unavailable, series), **counted}, _metrics(series))
+
+
+def _came_alive(events: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """By node, when the run server noted that it is alive (again)."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("code") == "node.alive":
+            times[str(event.get("node"))].append(unix(event["t"]))
+    return times
+
+
+def _own_figures(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]], stopped: float) -> dict[str, list[float]]:
+    """By node, the virtual times of its figures, which it writes again at most `metrics.every` after its return. Times of day, which
+    figures of the machine have, are beyond the end of the run."""
+    times: dict[str, set[float]] = defaultdict(set)
+    for (node, _), points in series.items():
+        times[node].update(t for t, _ in points if t <= stopped)
+    return {node: sorted(found) for node, found in times.items()}
+
+
+def _recovery(
+    end: float, before: float | None, rate: Rate, away: Mapping[str, Sequence[tuple[float, float]]], stopped: float
+) -> float | None:
+    """Seconds from `end` until nobody is away and the rate is what it was."""
+    moments = [end, *(b for spans in away.values() for _, b in spans if b > end)]
+    if before is not None:
+        moments = [w_end for w_begin, w_end, value in rate if w_begin >= end - 1e-3 and value >= RECOVERED * before]
+    for moment in sorted(moments):
+        if moment < stopped and not any(a <= moment < b for spans in away.values() for a, b in spans):
+            return moment - end
+    return None
+
+
+# --- rates --------------------------------------------------------------------------------------------------------------------------
+
+
+def _series(directory: Path, time: TrainingTime) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for path in figure_files(directory):
+        for line in read_lines(path):
+            value = line.get("value")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                series[path.parent.name, str(line.get("name"))].append((time.without_gaps(float(line.get("t") or 0)), float(value)))
+    return dict(series)
+
+
+def _rate(points: Sequence[tuple[float, float]], counts: bool) -> Rate:
+    """Windows from the points at their ends; `counts`: values are events of the window, else they are rates already."""
+    return [(a, b, value / (b - a) if counts else value) for (a, _), (b, value) in pairwise(points) if b > a]
+
+
+def _increases(points: Sequence[tuple[float, float]]) -> Rate:
+    """Windows of a figure that counts on."""
+    return [(a, b, (after - before) / (b - a)) for (a, before), (b, after) in pairwise(points) if b > a and after >= before]
+
+
+def _rounds(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Rate:
+    windows = [w for (_, name), points in series.items() if name == "consensus.rounds" for w in _rate(points, counts=True)]
+    return sorted(windows)
+
+
+def _around(rate: Rate, begin: float, end: float) -> dict[str, float]:
+    """Means over windows that lie before, within and after [begin, end]; what was not measured is left out."""
+    parts = {
+        "before": [value for a, b, value in rate if begin - BEFORE <= a and b <= begin],
+        "during": [value for a, b, value in rate if begin <= a and b <= end],
+        "after": [value for a, b, value in rate if end <= a and b <= end + BEFORE],
+    }
+    return {name: statistics.fmean(values) for name, values in parts.items() if values}
+
+
+# --- figures ------------------------------------------------------------------------------------------------------------------------
+
+
+def _figures(
+    records: Sequence[FaultRecord], unavailable: Mapping[str, float], series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]
+) -> dict[str, float]:
+    figures: dict[str, float] = {"faults.count": float(len(records))}
+    detections = [record.detection for record in records if record.detection is not None]
+    recoveries = [inf if record.recovery is None else record.recovery for record in records]
+    for name, values in (("detection_time", detections), ("recovery_time", recoveries)):
+        if values:
+            figures |= {f"{name}.max": max(values), f"{name}.mean": statistics.fmean(values)}
+    figures |= {"unavailable_time.sum": sum(unavailable.values()), "unavailable_time.max": max(unavailable.values(), default=0.0)}
+    for name in ("steps_per_second", "rounds_per_second"):
+        for part in ("before", "during", "after"):
+            there = [getattr(record, name)[part] for record in records if part in getattr(record, name)]
+            if there:
+                figures[f"{name}.{part}"] = statistics.fmean(there)
+    finals = {
+        "consensus.error": ("run", "consensus.disagreement"),
+        "alignment.final": ("env-0", "eval.own.aligned"),
+        "episodes.substituted": ("env-0", "episodes.substituted"),
+        "episodes.discarded": ("env-0", "episodes.peer_lost"),
+    }
+    for figure, key in finals.items():
+        if series.get(key):
+            values = [value for _, value in series[key]]
+            # A server that is started again counts on from its last save, which may be a little older than its last figures.
+            figures[figure] = max(values) if figure.startswith("episodes.") else values[-1]
+    return figures
+
+
+def _metrics(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    by_name: dict[str, list[Sequence[tuple[float, float]]]] = defaultdict(list)
+    for (_, name), points in series.items():
+        if points:
+            by_name[name].append(points)
+    for name, nodes in by_name.items():
+        values = [value for points in nodes for _, value in points]
+        summary = {"final": statistics.fmean(points[-1][1] for points in nodes), "max": max(values), "min": min(values)}
+        for part, value in {**summary, "mean": statistics.fmean(values)}.items():
+            figures[f"{name}.{part}"] = value
+    return figures
+
+
+def _ordered(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(lines, key=_time)
+
+
+def _time(line: Mapping[str, Any]) -> float:
+    t = line.get("t", line.get("time"))
+    return float(t) if isinstance(t, (int, float)) else 0.0

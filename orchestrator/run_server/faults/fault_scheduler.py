@@ -1,0 +1,374 @@
+"""The run server's part in faults: what is due by time, what the nodes say they have done to themselves, and that it all ends again.
+
+Deeds that are due by step, episode or round are done by their nodes, at exactly that point. Those that are due by time, and those that a
+person asks for, are begun here: deaths and pauses by signals through the hosts, everything else by an order to the node. Whatever a node
+does to itself it writes into its own log first, which is read here: so the end of a pause, the return of who was killed, and the events
+of the run need no message from a process that can't speak any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from orchestrator.run_server.faults.fault_memory import SUSPENDING, remember
+from orchestrator.run_server.faults.fault_plan import FaultPlan, RunFault, free_id
+from orchestrator.run_server.faults.fault_view import active, following, lasting
+from orchestrator.run_server.faults.paused_nodes import PausedNode, PausedNodes
+from orchestrator.run_server.hosts.node_commands import NodeCommands
+from orchestrator.run_server.hosts.restart_supervision import RestartDecision
+from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
+from orchestrator.run_server.lead.status_snapshot import RunView
+from protocols.conversations.membership.membership import MemberNode, MemberState
+from protocols.faults.node_faults.fault_log import FILE, FaultLog, read
+from protocols.faults.node_faults.node_fault import LETHAL, MOMENTARY, ScheduledFault
+from protocols.faults.schedule.fault_schedule import LINK_KINDS
+from protocols.faults.schedule.run_moments import RunMoment, RunPosition, moment
+from protocols.faults.settings import MembershipFault, ProcessFault
+
+logger = logging.getLogger(__name__)
+_LOOK = 0.2
+"""seconds between two looks into the nodes' logs"""
+
+
+class FaultScheduler:
+    """See the module."""
+
+    def __init__(self, view: RunView, nodes: RunNodes, commands: NodeCommands, plan: FaultPlan = FaultPlan()) -> None:
+        self.entries = list(plan.entries)
+        self._view = view
+        self._looks_on = view.configuration.clock == "logical"
+        """nodes do everything themselves, at ticks"""
+        self._nodes = nodes
+        self._commands = commands
+        self._heal_from = dict(plan.heal)
+        self._drawn = plan.drawn
+        self._next_drawn = next(self._drawn, None)
+        self._healed = False
+        """nothing of the schedule begins any more"""
+        self.closed = ""
+        """why no fault may last any longer, by hand or not; empty before"""
+        self._log = FaultLog(view.files.directory / "nodes" / "run", "run", int(view.files.state.get("segment") or 1))
+        self._offsets: dict[str, int] = {}
+        self._look_due = 0.0
+        self._paused = PausedNodes(nodes.signal)
+        self._deaths: dict[tuple[str, int], str] = {}
+        """(node, incarnation) to the id of the fault that ends it"""
+        self._returns: dict[str, RunMoment] = {}
+        """nodes that are away to where in the run they come back"""
+        self._away: dict[str, str] = {}
+        """nodes whose absence is planned to the fault that planned it"""
+        self._let_go: set[str] = set()
+        """faults that a person has ended: nodes that were away then have to hear of it"""
+        self._before: set[str] = set()
+        """faults that were asked for before the run was interrupted"""
+        self._order_again: list[RunFault] = []
+        """what lasted when the run was interrupted, until training goes on"""
+        if int(view.files.state.get("segment") or 1) > 1:
+            self._recall()
+
+    # --- every turn ---------------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, training: bool) -> None:
+        """Let happen what is due; `training` is over when no fault may last any longer."""
+        reached = self._reached(now)
+        if now >= self._look_due:
+            self._look_due = now + _LOOK
+            self._read_logs(reached)
+        if self._looks_on:
+            self._view.faults = self._snapshot(reached)
+            return
+        if training:
+            for entry in self._order_again:
+                for target in entry.targets:
+                    self._commands.give(target, self._nodes.processes[target].start.incarnation, "fault", now, entry.order())
+            self._order_again.clear()
+            for unit, value in self._heal_from.items():
+                if not self.closed and reached.of(unit) >= value:
+                    self.closed = f"all faults end at {unit} {value:g} (faults.heal_before_end)"
+                    self.heal(now)
+            while self._next_drawn is not None and self._next_drawn.start.value <= reached.time and not self._healed:
+                self.entries.append(self._next_drawn)
+                self._next_drawn = next(self._drawn, None)
+            for entry in self.entries:
+                if not entry.begun and self._ours(entry) and self._past(entry.start, reached):
+                    self.begin(entry, now)
+        elif not training and not self.closed and reached.time > 0:
+            self.closed = "training is over"
+            self.heal(now)
+        for entry in self.entries:
+            if entry.begun and not entry.ended and entry.until is not None and self._past(entry.until, reached):
+                self._end(entry, now)
+        for stopped in self._paused.held:
+            if stopped.until is not None and self._past(stopped.until, reached):
+                self._release(stopped, now)
+        for node, back in list(self._returns.items()):
+            if self._past(back, reached):
+                del self._returns[node]
+                self._view.supervisor.bring_back(node, now)
+        self._paused.tick(now)
+        self._view.faults = self._snapshot(reached)
+
+    def begin(self, entry: RunFault, now: float) -> None:
+        """Begin a fault now."""
+        if entry not in self.entries:
+            self.entries.append(entry)
+        reached = entry.since = self._reached(now)
+        entry.begun = True
+        entry.until = entry.end_of(reached)
+        if entry.node_fault is None:
+            self._note("begin", entry.id, entry.kind, ", ".join(entry.targets) or "links", reached)
+            for member in self._members() if entry.asked is not None else ():
+                self._commands.give(member.name, member.incarnation, "fault", now, entry.order())
+            return
+        momentary = True
+        for target in entry.targets:
+            momentary &= self._apply_fault(entry, entry.node_fault, target, reached, now)
+        entry.ended = momentary
+
+    def ask(self, entry: RunFault, now: float) -> None:
+        """Begin a fault that a person asks for, and note what was asked, so that it can be repeated."""
+        if entry.asked is not None:
+            self._log.write("asked", entry.id, entry.kind, event=entry.asked.model_dump(mode="json"), **vars(self._reached(now)))
+        self.begin(entry, now)
+
+    def next_id(self) -> str:
+        """An id that no fault of this run has or had."""
+        return free_id(self._log.begun | self._before | {entry.id for entry in self.entries})
+
+    def reached(self, now: float) -> RunPosition:
+        """How far the run is."""
+        return self._reached(now)
+
+    def on(self) -> list[dict[str, Any]]:
+        """What lasts now, by hand or by the schedule: see `fault_view.lasting`."""
+        return lasting(self.entries, self._paused.held, {node: (why, self._returns.get(node)) for node, why in self._away.items()})
+
+    def release(self, node: str, now: float) -> None:
+        """Let a node go on that stands still, if it does."""
+        for stopped in self._paused.of(node):
+            self._release(stopped, now)
+
+    def heal_by_hand(self, fault: str, now: float) -> list[str]:
+        """End one fault, or all (`*`), as `heal` does, and have those back who are away by them; the ids of what ends by it."""
+        ended = sorted({one["id"] for one in self.on() if fault in ("*", one["id"])})
+        self._let_go.update(ended)
+        self.heal(now, fault)
+        return ended
+
+    def heal(self, now: float, fault: str = "*") -> None:
+        """End one fault, or all, and have those back who are away by them; what has not begun never will where all are healed."""
+        if fault == "*":
+            self._healed = True
+        for entry in self.entries:
+            if fault in ("*", entry.id):
+                if entry.begun and not entry.ended:
+                    self._end(entry, now)
+                entry.begun = entry.ended = True
+        for stopped in self._paused.held:
+            if fault in ("*", stopped.fault):
+                self._release(stopped, now)
+        for node in [node for node, why in self._away.items() if fault in ("*", why)]:
+            self._returns.pop(node, None)
+            self._view.supervisor.hasten(node, now)
+        for member in self._members():
+            self._commands.give(member.name, member.incarnation, "heal", now, fault)
+
+    def _members(self) -> list[MemberNode]:
+        """Nodes that hear orders."""
+        return [member for member in self._view.membership.members.values() if member.state.living and member.state != MemberState.JOINING]
+
+    def release_all(self, now: float) -> None:
+        """The run ends: whoever stands still must hear of it."""
+        for stopped in self._paused.held:
+            self._release(stopped, now)
+        self._paused.resume_all()
+
+    def alive(self, node: str, incarnation: int, now: float) -> None:
+        """A node is (back) in the run: it hears what ended while it was away, which its own log does not say, and gets the orders that
+        still hold."""
+        self._away.pop(node, None)
+        if self._looks_on:
+            return
+        if self._healed:
+            self._commands.give(node, incarnation, "heal", now, "*")
+        for entry in self.entries:
+            if not entry.concerns(node):
+                continue
+            if (
+                entry.ended
+                and not self._healed
+                and (entry.id in self._let_go or (entry.node_fault is not None and entry.kind not in MOMENTARY))
+            ):
+                self._commands.give(node, incarnation, "heal", now, entry.id)
+            elif entry.begun and not entry.ended and self._ours(entry) and (order := entry.order()):
+                self._commands.give(node, incarnation, "fault", now, order)
+
+    def fate(self, node: str, incarnation: int, code: int, now: float) -> RestartDecision | None:
+        """What becomes of a process that ended; None where no fault says anything about it."""
+        for stopped in self._paused.forget(node):  # it will not go on any more
+            if stopped.fault in self._log.begun:
+                self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
+        self._read_log(node, self._reached(now))
+        fault = self._deaths.pop((node, incarnation), None)
+        if fault is None and self._looks_on:  # lives are counted otherwise there
+            fault = next((self._deaths.pop(death) for death in list(self._deaths) if death[0] == node), None)
+        entry = next((entry for entry in self.entries if entry.id == fault), None)
+        what = entry.node_fault.what if entry is not None and entry.node_fault is not None else None
+        supervisor = self._view.supervisor
+        if self._looks_on:
+            return self._replace(node, what, now)
+        decision: RestartDecision | None = None
+        if isinstance(what, ProcessFault) and what.restart_after is not None:
+            decision = supervisor.planned(node, 0.0 if self.closed else what.restart_after, now)
+        elif isinstance(what, MembershipFault) and what.return_after is not None and code == 0:
+            away = moment(what.return_after)
+            if self.closed:
+                decision = supervisor.planned(node, 0.0, now)
+            elif away.unit == "time":
+                decision = supervisor.planned(node, away.value, now)
+            else:
+                self._returns[node] = RunMoment(away.unit, self._reached(now).of(away.unit) + away.value)
+                decision = supervisor.planned(node, None, now)
+        if decision is not None and fault is not None:
+            self._away[node] = fault
+        return decision
+
+    def _replace(self, node: str, what: object, now: float) -> RestartDecision | None:
+        """Under the logical clock an agent is back at the tick that the schedule says: the others wait for its process."""
+        if (isinstance(what, ProcessFault) and what.returns) or (isinstance(what, MembershipFault) and what.return_after is not None):
+            return self._view.supervisor.planned(node, 0.0, now)
+        return None
+
+    # --- what is done -------------------------------------------------------------------------------------------------------------
+
+    def _apply_fault(self, entry: RunFault, node_fault: ScheduledFault, node: str, reached: RunPosition, now: float) -> bool:
+        """Do it to one node; whether it needs no end."""
+        process = self._nodes.processes.get(node)
+        if process is None or process.ended:
+            self._event("warning", "fault.void", f"{entry.text()} finds nobody: {node} is not there", node, entry.id, entry.kind)
+            return True
+        incarnation, what = process.start.incarnation, node_fault.what
+        if isinstance(what, ProcessFault) and what.action in ("kill", "term", "pause"):
+            self._note("begin", entry.id, entry.kind, node, reached)
+            if what.action == "pause":
+                self._paused.stop(PausedNode(node, incarnation, entry.id, entry.kind, entry.until))
+            else:
+                self._deaths[node, incarnation] = entry.id
+                self._nodes.signal(node, incarnation, "kill" if what.action == "kill" else "term")
+            return True
+        self._commands.give(node, incarnation, "fault", now, node_fault.to_json())
+        return isinstance(what, ProcessFault | MembershipFault)
+
+    def _end(self, entry: RunFault, now: float) -> None:
+        entry.ended = True
+        if entry.node_fault is None:
+            self._note("end", entry.id, entry.kind, ", ".join(entry.targets) or "links", self._reached(now))
+            hear = self._members() if entry.asked is not None else []  # links know by themselves what the schedule says
+        else:
+            hear = [member for member in self._members() if member.name in entry.targets]
+        for member in hear:
+            self._commands.give(member.name, member.incarnation, "heal", now, entry.id)
+
+    def _release(self, stopped: PausedNode, now: float) -> None:
+        self._paused.release(stopped, now)
+        if stopped.fault not in self._log.begun:
+            return  # the node began it itself, and will say that it is over
+        self._note("end", stopped.fault, stopped.kind, stopped.node, self._reached(now))
+
+    # --- after an interruption ----------------------------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """What has begun before the run was interrupted begins no more, and what lasted goes on: at the nodes that know of it by their own
+        logs, or by an order. What no process goes on with is over."""
+        configuration, before = self._view.configuration, replace(self._reached(0.0))
+        memory = remember(self._view.files.directory, [*configuration.agent_names(), ENVIRONMENT])
+        self._offsets.update(memory.offsets)
+        self._before = memory.asked
+        drawn = set()
+        while not self._looks_on and self._next_drawn is not None and self._next_drawn.start.value <= before.time:
+            drawn.add(self._next_drawn.id)
+            self.entries.append(self._next_drawn)
+            self._next_drawn = next(self._drawn, None)
+        for entry in self.entries:
+            memory.settle(entry, before, not self._looks_on and entry.start.unit == "time")
+        if self._looks_on:
+            return
+        ordered = [entry for entry in self.entries if entry.id in drawn and entry.node_fault is not None]
+        for fault, node, kind in memory.left(memory.asked | {entry.id for entry in ordered}):
+            self._log.write("end", fault, kind, target=node, **vars(before))
+        self._order_again = [entry for entry in ordered if not entry.ended]
+
+    # --- what nodes say -----------------------------------------------------------------------------------------------------------
+
+    def _read_logs(self, reached: RunPosition) -> None:
+        for node in self._nodes.processes:
+            self._read_log(node, reached)
+
+    def _read_log(self, node: str, reached: RunPosition) -> None:
+        for line in read(self._view.files.directory / "nodes" / node / FILE, self._offsets.get(node, 0)):
+            self._offsets[node] = int(line.pop("_end"))
+            if line.get("what") in ("begin", "end"):
+                self._process_log_line(node, line, reached)
+
+    def _process_log_line(self, node: str, line: Mapping[str, Any], reached: RunPosition) -> None:
+        """A node has begun or ended something by itself."""
+        fault, kind, incarnation = str(line.get("id")), str(line.get("kind")), int(line.get("incarnation") or 0)
+        begins = line["what"] == "begin"
+        if kind in LINK_KINDS:
+            return  # every node says so, and the run server too
+        text = f"fault {fault} {'begins' if begins else 'ends'}: {kind} at {node}"
+        self._event("warning" if begins else "info", f"fault.{line['what']}", text, node, fault, kind)
+        entry = next((entry for entry in self.entries if entry.id == fault), None)
+        if begins and entry is not None:
+            if not entry.begun:
+                entry.begun, entry.since = True, replace(reached)
+            entry.ended |= kind in MOMENTARY
+        if not begins:
+            self._over(node, fault, entry)
+            return
+        if kind in LETHAL:
+            self._deaths[node, incarnation] = fault
+        elif kind in SUSPENDING:
+            until = None if entry is None else entry.end_of(reached)
+            self._paused.note(PausedNode(node, incarnation, fault, kind, until))
+
+    def _over(self, node: str, fault: str, entry: RunFault | None) -> None:
+        """A node has ended something by itself: a pause or hang that nobody has to end any more, or one target's part of a fault."""
+        if any(stopped.fault == fault and stopped.kind == "process.hang" for stopped in self._paused.of(node)):
+            self._paused.forget(node, fault)
+        if entry is not None and entry.node_fault is not None:
+            entry.ended |= len(entry.targets) == 1
+
+    # --- words --------------------------------------------------------------------------------------------------------------------
+
+    def _note(self, what: Literal["begin", "end"], fault: str, kind: str, node: str, reached: RunPosition) -> None:
+        """Into the run server's own log, and the events."""
+        self._log.write(what, fault, kind, target=node, **vars(reached))
+        text = f"fault {fault} {'begins' if what == 'begin' else 'ends'}: {kind} at {node}"
+        self._event(
+            "warning" if what == "begin" else "info", f"fault.{what}", text, node if node in self._nodes.processes else "run", fault, kind
+        )
+
+    def _event(self, severity: str, code: str, text: str, node: str, fault: str, kind: str) -> None:
+        logger.info("%s: %s", code, text)
+        self._view.events.record(severity, code, text, node, fields={"fault": fault, "kind": kind})
+
+    def _snapshot(self, reached: RunPosition) -> dict[str, Any]:
+        coming = [] if self._healed else [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
+        return {"active": active(self.entries, self._paused.held), "next": following(coming, reached), "on": self.on()}
+
+    # --- where the run is -----------------------------------------------------------------------------------------------------------
+
+    def _ours(self, entry: RunFault) -> bool:
+        """Whether nobody else begins it: due by time, or (for the record only) an affair of the links."""
+        return entry.start.unit == "time" or entry.node_fault is None
+
+    def _past(self, moment: RunMoment, reached: RunPosition) -> bool:
+        return reached.of(moment.unit) >= moment.value
+
+    def _reached(self, now: float) -> RunPosition:
+        progress = self._view.progress
+        return RunPosition(progress.seconds(now), progress.steps, progress.episodes, max(self._view.rounds.values(), default=-1))

@@ -1,0 +1,145 @@
+"""The run server's side of its hosts: invited through the engine, admitted by `Hello`, watched by heartbeat and by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.launch.engine import Engine, HostHandle, HostPhase, Invitation
+from orchestrator.launch.placement import Slot
+from orchestrator.run_server.hosts.restart_supervision import describe_exit
+from protocols.conversations.membership.membership import Membership, MembershipTimeouts, MemberState
+
+_STOP_WAIT = 10.0
+PATIENCE = 600.0
+"""seconds for hosts that bring their files home before they end; without heartbeat they are lost long before"""
+_TERM_WAIT = 5.0
+_KILL_WAIT = 5.0
+
+
+@dataclass
+class HostRecord:
+    """One host: `code` once its process has ended."""
+
+    handle: HostHandle
+    machine: str = ""
+    """name of the machine, from its `Hello`"""
+    code: int | None = None
+    ended: bool = False
+    lost: bool = False
+    """it was reported as lost"""
+    key: str = ""
+    """its public key, as the engine has it from the host itself"""
+
+
+class RunHosts:
+    """All hosts of a run: capacity is asked for, hosts are invited when it is there, watched and ended. `admit(host, key)` is called once
+    the engine knows the public key of a host."""
+
+    def __init__(self, engine: Engine, timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None) -> None:
+        self._engine = engine
+        self._admit = admit
+        self.membership = Membership(timeouts)
+        self.records: dict[str, HostRecord] = {}
+        self.slots: Sequence[Slot] = ()
+        """the capacity, once it is there"""
+        self.patience = _STOP_WAIT
+        """seconds that hosts have to end when they were told to"""
+        self._end_step = 0
+        self._end_due = 0.0
+
+    @property
+    def waiting(self) -> str:
+        """For what capacity is waited, in the engine's words."""
+        return self._engine.waiting
+
+    def start(self, invitation: Invitation, logs: Path, now: float) -> bool:
+        """Once the capacity is there, have the engine start one host per slot, named after it; False as long as it isn't."""
+        slots = self._engine.granted()
+        if slots is None:
+            return False
+        self.slots = slots
+        for slot in slots:
+            self.membership.expect(slot.name, "host", 1, now)
+            own = replace(
+                invitation,
+                host=slot.name,
+                bind=slot.bind or invitation.bind,
+                advertise=slot.advertise or invitation.advertise,
+            )
+            handle = self._engine.start_host(slot, own, logs / f"{slot.name}.log")
+            self.records[slot.name] = HostRecord(handle)
+        return True
+
+    @property
+    def all_in(self) -> bool:
+        """Every host has said hello."""
+        return bool(self.records) and all(self.membership[name].state == MemberState.ALIVE for name in self.records)
+
+    @property
+    def living(self) -> list[str]:
+        """Hosts that take part."""
+        return [name for name, record in self.records.items() if not record.ended and self.membership[name].state == MemberState.ALIVE]
+
+    def abandon(self, name: str) -> None:
+        """The run goes on without this host: where its process still lives, it is killed."""
+        self._engine.end(self.records[name].handle, now=True)
+
+    @property
+    def all_ended(self) -> bool:
+        """The process of every host has ended."""
+        return all(record.ended for record in self.records.values())
+
+    def watch(self, now: float) -> list[tuple[str, int | None, str]]:
+        """(host, exit code if known, reason) of each host that is newly lost."""
+        lost = []
+        for name, record in self.records.items():
+            if record.ended:
+                continue
+            state = self._engine.poll(record.handle)
+            if state.key and not record.key:
+                record.key = state.key
+                self._admit(name, state.key)
+            if state.phase != HostPhase.RUNNING:
+                record.ended, record.code = True, state.code
+                how = state.reason or ("ended" if state.code is None else describe_exit(state.code))
+                self.membership.ended(name, 1, left=state.code == 0, reason=how)
+                if not record.lost:
+                    lost.append((name, state.code, how))
+        self.membership.tick(now, judge_progress=False)
+        for change in self.membership.changes():
+            if change.new == MemberState.DEAD and not self.records[change.node].ended:
+                lost.append((change.node, None, change.reason))
+        for name, _, _ in lost:
+            self.records[name].lost = True
+        return lost
+
+    def end(self, now: float) -> None:
+        """End hosts that were told to stop and did not: after `patience` the engine asks them, after 5 s more it kills them. Hosts that are
+        lost bring nothing home, so that is not waited for."""
+        if self._end_step == 0:
+            self._end_step, self._end_due = 1, now + self.patience
+            for name, record in self.records.items():
+                if not record.ended and self.membership[name].state == MemberState.JOINING:
+                    self._engine.end(record.handle, now=False)  # no message reaches it yet
+        elif self._end_step == 1 and all(record.lost for record in self.records.values() if not record.ended):
+            self.hurry()
+            self._end_step, self._end_due = 3, now + _KILL_WAIT
+        elif now >= self._end_due and self._end_step <= 3:
+            for record in self.records.values():
+                if not record.ended:
+                    self._engine.end(record.handle, now=self._end_step > 1)
+            self._end_step += 1
+            self._end_due = now + (_TERM_WAIT if self._end_step == 2 else _KILL_WAIT)
+
+    @property
+    def given_up(self) -> bool:
+        """All that could be done to end the hosts was done."""
+        return self._end_step > 3
+
+    def hurry(self) -> None:
+        """Kill hosts without further waiting."""
+        for record in self.records.values():
+            if not record.ended:
+                self._engine.end(record.handle, now=True)

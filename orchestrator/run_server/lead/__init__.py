@@ -1,0 +1,1 @@
+"""Leading a run: registration, progress, status snapshots and the ordered stop."""

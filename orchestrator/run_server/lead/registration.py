@@ -1,0 +1,244 @@
+"""Takes every message that reaches the run server: admits who may take part, answers clients, files figures and events.
+
+What needs a decision about the run is laid out for the leader: `ended`, `stops`, `wishes`, `finished`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from orchestrator.launch.host.host_files import APART
+from orchestrator.run_server.hosts.node_commands import Admission, NodeCommands
+from orchestrator.run_server.hosts.run_hosts import PATIENCE, RunHosts
+from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
+from orchestrator.run_server.lead.attached_clients import AttachedClients
+from orchestrator.run_server.lead.status_snapshot import RunView, snapshot_json
+from protocols.runtime.errors import ExitCode
+from protocols.transport import ReceivedMessage, Transport
+from protocols.wire.messages import (
+    Bye,
+    CommandAck,
+    Event,
+    EventAck,
+    FaultRequest,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Message,
+    Metrics,
+    NodeEnded,
+    NodeEndedAck,
+    NodeStarted,
+    Refuse,
+    RestartRequest,
+    Status,
+    StatusRequest,
+    StopRequest,
+    Welcome,
+)
+
+logger = logging.getLogger(__name__)
+
+_EVENTS_REMEMBERED = 4096
+_WISHES_REMEMBERED = 256
+
+
+class Registration:
+    """See the module. Nothing that arrives can raise out of `handle`."""
+
+    def __init__(
+        self,
+        view: RunView,
+        transport: Transport,
+        hosts: RunHosts,
+        nodes: RunNodes,
+        commands: NodeCommands,
+        admission: Admission,
+        configuration_json: bytes,
+    ) -> None:
+        self.clients = AttachedClients()
+        self.ended: list[NodeEnded] = []
+        """processes that a host says are gone"""
+        self.stops: list[StopRequest] = []
+        """clients' wishes that the run end"""
+        self.wishes: list[tuple[str, RestartRequest | FaultRequest]] = []
+        """what clients want of single nodes, by client; each is to be answered (`reply`)"""
+        self.finished = False
+        """the environment server has done the last evaluation"""
+        self.training_over: str | None = None
+        """what the environment server ended training for (logical clock: it decides alone)"""
+        self.newcomers = False
+        """somebody was welcomed and needs the roster"""
+        self.byes: dict[str, Bye] = {}
+        self._view = view
+        self._transport = transport
+        self._hosts = hosts
+        self._nodes = nodes
+        self._commands = commands
+        self._admission = admission
+        self._configuration = np.frombuffer(configuration_json, np.uint8)
+        self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+        self._granted: OrderedDict[tuple[str, str], Mapping[str, Any] | Refuse | None] = OrderedDict()
+        """what was said to wishes, by client and request, None as long as nothing was: they are repeated, and happen once"""
+
+    def handle(self, received: ReceivedMessage, now: float) -> None:
+        """Take one message."""
+        message, src = received.message, received.src
+        try:
+            if isinstance(message, Hello):
+                self._hello(src, message, now)
+            elif src in self._hosts.records:
+                self._from_host(src, received, now)
+            elif src in self._view.membership.members:
+                self._from_node(received, now)
+            elif src in self.clients:
+                self._from_client(src, message, now)
+            elif isinstance(message, StatusRequest | StopRequest | RestartRequest | FaultRequest):
+                self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="say hello with the run's token first"))
+        except (KeyError, ValueError, TypeError) as error:
+            logger.warning("%s from %s was not understood: %r", type(message).__name__, src, error)
+
+    # --- hello --------------------------------------------------------------------------------------------------------------------
+
+    def _hello(self, src: str, hello: Hello, now: float) -> None:
+        refusal = self._admission.judge(hello) or self._unexpected(src, hello, now)
+        if refusal is not None:
+            text = f"{src or 'somebody'} was refused: {refusal.text}"
+            logger.warning("%s", text)
+            self._view.events.record("warning", "hello.refused", text)
+            self._refuse(src, hello, refusal)
+            return
+        files, takes_part = self._view.files, hello.role in ("agent", "env")
+        welcome = Welcome(
+            rid=hello.rid,
+            digest=str(files.state.get("config_digest", "")),
+            directory=str(files.directory),
+            rejoin=src in self._nodes.returned,
+            checkpoint=self._view.checkpoint,
+            trained=self._view.progress.seconds(now),
+            training=self._view.phase in ("training", "evaluation"),
+        )
+        self._transport.try_send("ctl", src, welcome, {"config": self._configuration} if takes_part else None)
+        self.newcomers |= takes_part
+
+    def _unexpected(self, src: str, hello: Hello, now: float) -> Refuse | None:
+        """A refusal unless somebody of that name, role and incarnation is expected."""
+        if hello.role == "client":
+            self.clients.admit(src)
+            return None
+        if hello.role == "host" and src in self._hosts.records:
+            if self._hosts.membership.hello(src, hello.inc, "", now):
+                self._hosts.records[src].machine = hello.host
+                if APART in hello.features:
+                    self._hosts.patience = PATIENCE
+                    self._nodes.files.apart(src)
+                self._nodes.record(src, hello.pid)
+                return None
+        elif src in self._view.membership.members and self._view.membership[src].role == hello.role:
+            if self._view.membership.hello(src, hello.inc, hello.endpoint, now):
+                return None
+            return Refuse(code=ExitCode.CRASH, text=f"incarnation {hello.inc} of {src} has ended for this run; a new one will be started")
+        return Refuse(code=ExitCode.AUTHENTICATION, text=f"nobody expects {src!r} in the role {hello.role}")
+
+    def _refuse(self, src: str, request: Message, refusal: Refuse) -> None:
+        refusal.rid = request.rid
+        self._transport.try_send("ctl", src, refusal)
+
+    # --- hosts, nodes, clients ----------------------------------------------------------------------------------------------------
+
+    def _from_host(self, host: str, received: ReceivedMessage, now: float) -> None:
+        message = received.message
+        if not self._hosts.membership.sign_of_life(host, message.inc, now) or self._nodes.files.receive(
+            host, message, received.arrays, now
+        ):
+            return
+        if isinstance(message, Heartbeat):
+            self._transport.try_send("ctl", host, HeartbeatAck())
+        elif isinstance(message, NodeStarted):
+            self._nodes.started(host, message)
+        elif isinstance(message, NodeEnded):
+            self._transport.try_send("ctl", host, NodeEndedAck(node=message.node, incarnation=message.incarnation))
+            self.ended.append(message)
+        elif isinstance(message, CommandAck):
+            self._commands.acknowledged(host, message.id)
+        elif isinstance(message, Event):
+            self._event(host, message)
+
+    def _from_node(self, received: ReceivedMessage, now: float) -> None:
+        src, message, view = received.src, received.message, self._view
+        counters = None
+        if isinstance(message, Heartbeat):
+            counters = (message.ticks, message.updates, message.rounds, message.episodes, message.phase)
+        if not view.membership.sign_of_life(src, message.inc, now, counters):
+            return
+        if isinstance(message, Heartbeat):
+            self._transport.try_send("ctl", src, HeartbeatAck())
+            view.phases[src] = message.phase
+            view.rounds[src] = message.rounds
+            if src == ENVIRONMENT and message.phase != "joining":
+                view.progress.count(message.inc, message.episodes, message.steps)
+        elif isinstance(message, Metrics):
+            view.collector.receive(src, message, received.arrays, self._nodes.agents_up)
+        elif isinstance(message, CommandAck):
+            self._commands.acknowledged(src, message.id)
+            if message.status == "failed":
+                view.events.record("warning", "command.failed", f"a command failed: {message.detail}", src)
+        elif isinstance(message, Event):
+            self._event(src, message)
+        elif isinstance(message, Bye):
+            self.byes[src] = message
+
+    def _from_client(self, src: str, message: Message, now: float) -> None:
+        if isinstance(message, StatusRequest):
+            self.clients.asked(src, message, now)
+            self._answer(src, message, message.after, now)
+        elif isinstance(message, StopRequest):
+            self.stops.append(message)
+            self._answer(src, message, self._view.events.last_id, now)
+
+        elif isinstance(message, RestartRequest | FaultRequest):
+            self._wished(src, message, now)
+
+    def _wished(self, src: str, message: RestartRequest | FaultRequest, now: float) -> None:
+        key = (src, message.rid)
+        if key not in self._granted:
+            self._granted[key] = None
+            self.wishes.append((src, message))
+            while len(self._granted) > _WISHES_REMEMBERED:
+                self._granted.popitem(last=False)
+        elif (known := self._granted[key]) is not None:
+            self.reply(src, message, known, now)
+
+    def reply(self, src: str, request: Message, answer: Mapping[str, Any] | Refuse, now: float) -> None:
+        """Say what became of a wish, now and whenever it is repeated."""
+        self._granted[src, request.rid] = answer
+        if isinstance(answer, Refuse):
+            self._refuse(src, request, answer)
+        else:
+            self._answer(src, request, self._view.events.last_id, now, answer)
+
+    def _answer(self, src: str, request: Message, after: int, now: float, answer: Mapping[str, Any] | None = None) -> None:
+        frame = np.frombuffer(snapshot_json(self._view, now, after, answer), np.uint8)
+        self._transport.try_send("ctl", src, Status(rid=request.rid), {"snapshot": frame})
+
+    def _event(self, src: str, event: Event) -> None:
+        """Write an event of a node once, however often it is sent."""
+        self._transport.try_send("ctl", src, EventAck(rid=event.rid))
+        key = (src, event.inc, event.rid)
+        if event.rid and key in self._seen_events:
+            return
+        self._seen_events[key] = None
+        while len(self._seen_events) > _EVENTS_REMEMBERED:
+            self._seen_events.popitem(last=False)
+        fields = {field.name: field.value for field in event.fields}
+        logger.info("%s: %s: %s", src, event.code, event.text)
+        self._view.events.record(event.severity, event.code, event.text, src, **({"fields": fields} if fields else {}))
+        if src == ENVIRONMENT:
+            self.finished |= event.code == "finished"
+            if event.code == "training.over":
+                self.training_over = event.text

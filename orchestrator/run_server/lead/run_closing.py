@@ -1,0 +1,74 @@
+"""What a run leaves behind when it is over: `metrics.csv`, `summary.json` and the plots."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from orchestrator.report.charts.run_charts import draw
+from orchestrator.results.run_files import write_json
+from orchestrator.results.summary_file import summarize
+from orchestrator.run_server.lead.run_leader import RunOutcome
+from orchestrator.run_server.lead.status_snapshot import RunView
+from orchestrator.run_server.metrics.metrics_sinks import write_metrics_csv
+from protocols.runtime.node_start import RUN_SERVER
+from protocols.runtime.traffic_files import write_wire
+from protocols.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+
+def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> None:
+    """Write them; a failure here is named, and changes nothing about how the run ended. `transport`: that of the run server, for what it
+    has counted."""
+    directory = view.files.directory
+    try:
+        started = datetime.fromisoformat(str(view.files.state["first_started"])).astimezone(UTC).timestamp()
+        if "csv" in view.configuration.metrics.sinks:
+            write_metrics_csv(directory, started, view.configuration.clock == "logical")
+        if transport is not None:
+            (directory / "nodes" / RUN_SERVER).mkdir(parents=True, exist_ok=True)
+            write_wire(directory / "nodes" / RUN_SERVER, transport)
+        write_json(directory / "summary.json", summarize(directory, view.configuration, _run(view, outcome), _nodes(view)))
+    except Exception as error:
+        logger.exception("the summary failed")
+        view.events.record("error", "run.summary", f"the summary failed: {error}")
+    try:
+        draw(directory)
+    except Exception as error:
+        logger.exception("the plots failed")
+        view.events.record("warning", "run.plots", f"the plots failed: {error}; try again: orchestrate show {directory.name} --plots")
+
+
+def _run(view: RunView, outcome: RunOutcome) -> dict[str, object]:
+    now, state = time.monotonic(), view.files.state
+    return {
+        "run": view.files.directory.name,
+        "state": outcome.state,
+        "exit_code": int(outcome.exit_code),
+        "reason": outcome.reason,
+        "seed": view.configuration.seed,
+        "engine": view.configuration.launch.engine,
+        "config_digest": state.get("config_digest"),
+        "code_version": state.get("code_version"),
+        "started": state.get("started"),
+        "wall_seconds": now - view.started,
+        "training_seconds": view.progress.seconds(now),
+        "episodes": view.progress.episodes,
+        "steps": view.progress.steps,
+        "server_cpu_seconds": time.process_time(),
+    }
+
+
+def _nodes(view: RunView) -> dict[str, dict[str, object]]:
+    return {
+        member.name: {
+            "role": member.role,
+            "state": member.state.value,
+            "incarnation": member.incarnation,
+            "restarts": view.supervisor.restarts(member.name),
+            "up_after": view.up_after.get(member.name),
+        }
+        for member in view.membership.members.values()
+    }

@@ -1,0 +1,106 @@
+"""How far a run is on its way to `until`, from the environment server's counters and the time since all nodes were up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.config.configuration import Until
+
+
+@dataclass
+class _Counter:
+    """A count that goes on when its owner starts again, whether the owner remembers it or begins at zero."""
+
+    total: int = 0
+    lost: int = 0
+    """what a new incarnation did not remember"""
+    _base: int = 0
+    _incarnation: int = 0
+
+    def update(self, incarnation: int, value: int) -> None:
+        if incarnation != self._incarnation:
+            # A server that remembers goes on from a count of seconds ago; one that remembers nothing from (nearly) zero.
+            self._base = self.total if 2 * value < self.total else 0
+            if self._incarnation:
+                self.lost += max(0, self.total - self._base - value)
+            self._incarnation = incarnation
+        self.total = max(self.total, self._base + value)
+
+
+class RunProgress:
+    """Episodes and steps so far, the share of the way, and when the end is due."""
+
+    def __init__(self, until: Until, before: float = 0.0) -> None:
+        """`before`: seconds of training before the run was interrupted."""
+        self._until = until
+        self._before = before
+        self._episodes = _Counter()
+        self._steps = _Counter()
+        self._began: float | None = None
+        self._ended: float | None = None
+
+    @property
+    def episodes(self) -> int:
+        """Finished training episodes."""
+        return self._episodes.total
+
+    @property
+    def episodes_lost(self) -> int:
+        """Finished training episodes that a restarted environment server did not remember."""
+        return self._episodes.lost
+
+    @property
+    def steps(self) -> int:
+        """Steps of environment copies."""
+        return self._steps.total
+
+    def begin(self, now: float) -> None:
+        """All nodes are up: training starts."""
+        self._began = now
+
+    def end(self, now: float) -> None:
+        """Training is over; the share stays as it is."""
+        if self._ended is None:
+            self._ended = now
+
+    def count(self, incarnation: int, episodes: int | None = None, steps: int | None = None) -> None:
+        """Counters as the environment server's incarnation reports them."""
+        if episodes is not None:
+            self._episodes.update(incarnation, episodes)
+        if steps is not None:
+            self._steps.update(incarnation, steps)
+
+    def seconds(self, now: float) -> float:
+        """Training time so far."""
+        return self._before if self._began is None else self._before + (now if self._ended is None else self._ended) - self._began
+
+    def share(self, now: float) -> float:
+        """0 to 1: the largest share of any of the limits."""
+        until, shares = self._until, [0.0]
+        if until.episodes is not None:
+            shares.append(self.episodes / until.episodes)
+        if until.steps is not None:
+            shares.append(self.steps / until.steps)
+        if until.time is not None:
+            shares.append(self.seconds(now) / until.time if until.time > 0 else 1.0)
+        return min(1.0, max(shares))
+
+    def left(self, now: float) -> float | None:
+        """Seconds that remain if it goes on as so far; None while that is unknown."""
+        share = self.share(now)
+        if share >= 1.0:
+            return 0.0
+        return self.seconds(now) * (1.0 - share) / share if share > 0 else None
+
+    def reached(self, now: float) -> str | None:
+        """Which limit is reached, in words, or None."""
+        until = self._until
+        if self._began is None:
+            return None
+        if until.episodes is not None and self.episodes >= until.episodes:
+            return f"{self.episodes} episodes"
+        if until.steps is not None and self.steps >= until.steps:
+            return f"{self.steps} steps"
+        if until.time is not None and self.seconds(now) >= until.time:
+            return f"{until.time:g} s of training"
+        return None

@@ -1,0 +1,1 @@
+"""Collecting the metrics of nodes and computing those of the whole run."""

@@ -1,0 +1,172 @@
+"""Takes the metrics that nodes send: keeps the newest for the live table, feeds the sinks, and computes what no node can see alone.
+
+The nodes' own files are the truth; what arrives here may have lost rows. Work per message is bounded and nothing blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
+from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
+from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink
+from protocols.wire.messages import Metrics
+
+logger = logging.getLogger(__name__)
+
+RUN_NODE = "run"
+"""the node under whose name figures of the whole run are kept"""
+AVERAGED = ("consensus", "statistics")
+"""what is averaged in rounds, parameters and sums of statistics: the metric `NAME.round` comes with the frame `sketch[2, s] f8`"""
+ROUNDING = 1e-12
+"""disagreement, as a share of the mean, below which its fall tells of rounding and no more of the graph"""
+STEPS, EPISODES = "environment.steps", "environment.episodes"
+"""metrics that come with the frames `models[s] f8` of agents that average their models, and `leading[|G|] i4` and `reading[|M|] i4` of such
+that negotiate"""
+HISTORY = 30
+_NAMES = 1024
+
+
+class MetricsCollector:
+    """The newest metrics of all nodes. `warn` is told, once each, what goes wrong."""
+
+    def __init__(self, directory: Path, sinks: Collection[str], warn: Callable[[str], None]) -> None:
+        self.newest: dict[str, dict[str, float]] = {}
+        self.history: dict[str, dict[str, deque[float]]] = {}
+        self.steps: dict[str, int] = {}
+        self.episodes: dict[str, int] = {}
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
+        self._disagreement = {name: DisagreementTracker() for name in AVERAGED}
+        self._models = ModelTracker()
+        self._convention = ConventionTracker()
+        own = directory / "nodes" / RUN_NODE
+        own.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def receive(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], living: Collection[str]) -> None:
+        """Take one message; `living` are the agents whose reports the figures of the whole run wait for. Malformed ones are dropped."""
+        values = arrays.get("values")
+        if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
+            self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
+            return
+        self.episodes[node] = message.episode  # as the node counts: after a restart it goes on from its checkpoint, and so does its file
+        self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
+        for name in AVERAGED if "sketch" in arrays else ():
+            if f"{name}.round" not in message.names:
+                continue
+            round_ = int(values[message.names.index(f"{name}.round")])
+            try:
+                self._disagreement[name].add(node, round_, arrays["sketch"], message.stamp)
+            except ValueError as error:
+                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
+            self.close_rounds(living, message.episode)
+        if {STEPS, EPISODES} <= {*message.names}:
+            self._take_moment(node, message, arrays, *(int(values[message.names.index(name)]) for name in (STEPS, EPISODES)))
+            self._close_reports(living)
+
+    def _take_moment(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], steps: int, episodes: int) -> None:
+        if "models" in arrays:
+            try:
+                self._models.add(node, steps, episodes, arrays["models"], message.stamp)
+            except ValueError as error:
+                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
+        if "leading" in arrays and "reading" in arrays:
+            try:
+                self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"], message.stamp)
+            except ValueError as error:
+                self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
+
+    def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
+        """Write the figures of the whole run for which all living agents have reported."""
+        self._close_reports(living)
+        for done in self._disagreement["consensus"].complete(living):
+            figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
+            if done.contraction is not None:
+                figures["consensus.contraction"] = done.contraction
+            self._record(done.at, done.round, episode, figures)
+        for done in self._disagreement["statistics"].complete(living):
+            if done.length > 0:
+                self._record(done.at, done.round, episode, _of_sums(done))
+
+    def _close_reports(self, living: Collection[str]) -> None:
+        for done in self._convention.complete(living):
+            self._record(done.at, done.steps, done.episodes, {"convention.accuracy": done.accuracy})
+        for apart in self._models.complete(living):
+            self._record(apart.at, apart.steps, apart.episodes, {"models.disagreement": apart.value})
+
+    def forget(self, node: str) -> None:
+        """A node starts anew: its open reports are withdrawn."""
+        for tracker in self._disagreement.values():
+            tracker.forget(node)
+        self._models.forget(node)
+        self._convention.forget(node)
+
+    def _record(self, at: float, step: int, episode: int, figures: Mapping[str, float]) -> None:
+        """Write figures of the whole run, as node `run`, with the time of the agents' figures that they are made of."""
+        lines = [
+            json.dumps({"t": at, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
+            for name, value in figures.items()
+        ]
+        try:
+            for line in lines:
+                os.write(self._file, line.encode() + b"\n")
+        except OSError as error:
+            self._warn_once("run.file", f"figures of the run can't be written: {error.strerror}")
+        self._take(RUN_NODE, step, time.time(), figures)
+
+    def check(self) -> None:
+        """Report a sink that failed or dropped rows, once."""
+        sink = self._tensorboard
+        if sink is not None and sink.failure is not None:
+            self._warn_once(sink.name, f"the sink {sink.name} is switched off: {sink.failure}")
+        elif sink is not None and sink.dropped:
+            self._warn_once(f"{sink.name}.dropped", f"the sink {sink.name} is too slow and has dropped rows; metrics.jsonl has them all")
+
+    def close(self) -> None:
+        """Let the sinks finish. May be called twice."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self.check()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _take(self, node: str, step: int, t: float, figures: Mapping[str, float]) -> None:
+        newest = self.newest.setdefault(node, {})
+        history = self.history.setdefault(node, {})
+        for name, value in figures.items():
+            if name in newest or len(newest) < _NAMES:
+                newest[name] = value
+                history.setdefault(name, deque(maxlen=HISTORY)).append(value)
+        self.steps[node] = max(step, self.steps.get(node, 0))
+        if self._tensorboard is not None:
+            self._tensorboard.write(MetricRow(node, t, step, dict(figures)))
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            self._warn(text)
+
+
+def _of_sums(done: RoundDisagreement) -> dict[str, float]:
+    """Figures of a round in which sums of statistics were averaged: distances as shares of the mean's length."""
+    figures = {
+        "statistics.disagreement_before": done.before / done.length,
+        "statistics.disagreement": done.after / done.length,
+        "statistics.disagreement_min": done.least / done.length,
+    }
+    if done.contraction is not None and figures["statistics.disagreement"] > ROUNDING:
+        figures["statistics.contraction"] = done.contraction
+    return figures

@@ -1,0 +1,73 @@
+"""What all agents have reported of one moment of a run, counted in environment steps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+PENDING_REPORTS = 64
+"""newest reports of an agent that may still wait for others"""
+
+Content = TypeVar("Content")
+
+
+class _Report(NamedTuple, Generic[Content]):
+    steps: int
+    episodes: int
+    at: float
+    content: Content
+
+
+@dataclass(frozen=True)
+class CompleteReport(Generic[Content]):
+    """What agents have reported, by their names' order, after so many environment steps and training episodes; `at`: when the last of them
+    told it."""
+
+    steps: int
+    episodes: int
+    at: float
+    contents: tuple[Content, ...]
+
+
+@dataclass
+class SimultaneousReports(Generic[Content]):
+    """Collects reports, and closes them when all living agents have one.
+
+    Let T be the latest of the agents' oldest open reports: the newest report up to T of each counts. Under the logical clock all agents
+    report at the same step, so that it does not depend on which report comes first; under the wall clock nobody waits for long.
+    """
+
+    _open: dict[str, deque[_Report[Content]]] = field(default_factory=dict)
+
+    def newest(self) -> Iterator[Content]:
+        """The newest open report of each agent."""
+        return (queue[-1].content for queue in self._open.values() if queue)
+
+    def add(self, agent: str, steps: int, episodes: int, at: float, content: Content) -> None:
+        """Take one report, made at the time `at` after so many steps and episodes. Repeated and older ones change nothing."""
+        queue = self._open.setdefault(agent, deque(maxlen=PENDING_REPORTS))
+        if not queue or steps > queue[-1].steps:
+            queue.append(_Report(steps, episodes, at, content))
+
+    def complete(self, living: Collection[str]) -> list[CompleteReport[Content]]:
+        """Moments of which all living agents (at least two) have reported, oldest first; each is handed out once. Reports of agents that
+        have left since count where they were made."""
+        done: list[CompleteReport[Content]] = []
+        while len(living) > 1 and all(self._open.get(agent) for agent in living):
+            end = max(self._open[agent][0].steps for agent in living)
+            reports = []
+            for _, queue in sorted(self._open.items()):
+                newest = None
+                while queue and queue[0].steps <= end:
+                    newest = queue.popleft()
+                if newest is not None:
+                    reports.append(newest)
+            episodes, at = max(report.episodes for report in reports), max(report.at for report in reports)
+            done.append(CompleteReport(end, episodes, at, tuple(report.content for report in reports)))
+        return done
+
+    def forget(self, agent: str) -> None:
+        """The agent starts anew: its open reports are withdrawn."""
+        self._open.pop(agent, None)

@@ -1,0 +1,202 @@
+"""The live table: nodes, figures and the progress bar, redrawn in place while events scroll above it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleRenderable, Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
+from orchestrator.terminal.snapshot_figures import Node
+
+_AWAY = ("dead", "lost")
+FOLD_ABOVE = 16
+"""agents above this number are folded into quartiles and the three worst"""
+_STYLES = {"up": "green", "starting": "cyan", "STUCK": "yellow", "SILENT": "yellow", "left": "dim", "RESTART": "bold red", "LOST": "red"}
+_SEVERITIES = {"warning": "yellow", "error": "bold red"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: heading, text of a node, and its side."""
+
+    heading: str
+    text: Callable[[Node, bool], str]
+    right: bool = True
+
+
+def _return(node: Node, ascii_only: bool) -> str:
+    number = figures.decimal(figures.value(node, "return"))
+    bar = figures.sparkline(figures.history(node, "return"), ascii_only=ascii_only)
+    return f"{number:>5} {bar:<6}"
+
+
+def _peers(node: Node, ascii_only: bool) -> str:
+    peers = node.get("peers")
+    return f"{peers[0]}/{peers[1]}" if isinstance(peers, list) and len(peers) == 2 else "-"
+
+
+COLUMNS = (
+    Column("node", lambda node, _: str(node.get("name", "")), right=False),
+    Column("state", lambda node, _: figures.state(node), right=False),
+    Column("episode", lambda node, _: figures.count(figures.value(node, "episode"))),
+    Column("steps/s", lambda node, _: figures.count(figures.value(node, "steps/s"))),
+    Column("return", _return, right=False),
+    Column("success", lambda node, _: figures.decimal(figures.value(node, "success"))),
+    Column("aligned", lambda node, _: figures.decimal(figures.value(node, "aligned"))),
+    Column("disagree", lambda node, _: figures.small(figures.value(node, "disagree"))),
+    Column("peers", _peers),
+    Column("msg/s", lambda node, _: figures.count(figures.value(node, "msg/s"))),
+)
+"""in order of importance: a narrow terminal drops them from the right"""
+
+
+def agent_rows(agents: list[Node]) -> list[Node]:
+    """The rows to show: all agents, or above `FOLD_ABOVE` quartiles and the three worst (those that are not up, then lowest return)."""
+    if len(agents) <= FOLD_ABOVE:
+        return agents
+
+    def quartile(index: int) -> dict[str, float]:
+        metrics = {}
+        for name in sorted({name for node in agents for name in node.get("metrics") or {}}):
+            values = [v for node in agents if (v := figures.value(node, name)) is not None]
+            if len(values) > 1:
+                metrics[name] = statistics.quantiles(values, n=4, method="inclusive")[index]
+            elif values:
+                metrics[name] = values[0]
+        return metrics
+
+    up = sum(figures.state(node) == "up" for node in agents)
+    names = ("lower quarter", "median", "upper quarter")
+    folded: list[Node] = [{"name": name, "state": f"{up}/{len(agents)}", "metrics": quartile(i)} for i, name in enumerate(names)]
+
+    def badness(node: Node) -> tuple[bool, float]:
+        return figures.state(node) == "up", figures.value(node, "return") or 0.0
+
+    return folded + sorted(agents, key=badness)[:3]
+
+
+def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> Text:
+    """The agents' rows, with as many columns as fit into `width` characters (those in which nobody has a figure are left
+    out), then a row for each environment server."""
+    if not snapshot.get("nodes"):  # the host is not there yet
+        return Text()
+    rows = agent_rows(figures.agents(snapshot))
+    cells = [[column.heading for column in COLUMNS]] + [[column.text(node, ascii_only) for column in COLUMNS] for node in rows]
+    used_by_somebody = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
+    cells = [[row[i] for i in used_by_somebody] for row in cells]
+    columns = [COLUMNS[i] for i in used_by_somebody]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    shown, used = 0, 1
+    for column_width in widths:
+        if used + column_width > width:
+            break
+        used += column_width + 2
+        shown += 1
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for number, row in enumerate(cells):
+        text.append(" ")
+        node = rows[number - 1] if number else {}
+        if node.get("state") in _AWAY and node.get("detail"):  # what happened is more than figures of the past
+            text.append(f"{row[0]:<{widths[0]}}  ").append(f"{row[1]:<{widths[1]}}", _STYLES.get(row[1], ""))
+            text.append(f"  ({node['detail']})"[: max(0, width - widths[0] - widths[1] - 4)] + "\n")
+            continue
+        for i in range(shown):
+            cell = row[i].rjust(widths[i]) if columns[i].right else row[i].ljust(widths[i])
+            style = "bold" if number == 0 else _STYLES.get(row[i], "") if i == 1 else ""
+            text.append(cell, style).append("  ")
+        text.rstrip()
+        text.append("\n")
+    for server in figures.servers(snapshot):
+        state = figures.state(server)
+        parts = [str(server.get("detail") or "")]
+        for heading in ("own", "together"):
+            if (share := figures.value(server, heading)) is not None:
+                parts.append(f"{heading} {figures.decimal(share)}")
+        if (rate := figures.value(server, "steps/s")) is not None:
+            parts.append(f"{figures.count(rate)} steps/s")
+        if (late := figures.value(server, "substituted")) is not None:
+            parts.append(f"substituted {100 * late:.1f} %")
+        text.append(f" {server.get('name', '')!s:<{widths[0]}}  ").append(f"{state:<{widths[1]}}", _STYLES.get(state, ""))
+        text.append("  " + "   ".join(part for part in parts if part) + "\n")
+    text.rstrip()
+    return text
+
+
+def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> str:
+    """`[████░░░░] 52 %   elapsed 2:31   left ≈ 2:20   training`, the bar as wide as there is room (at most 40)."""
+    share = min(1.0, max(0.0, float(snapshot.get("progress") or 0.0)))
+    about = "about" if ascii_only else "≈"
+    tail = f" {100 * share:.0f} %   elapsed {figures.duration(snapshot.get('elapsed'))}"
+    if snapshot.get("left") is not None and share < 1 and snapshot.get("state") in ("RUNNING", "STARTING"):
+        tail += f"   left {about} {figures.duration(snapshot.get('left'))}"
+    if phase := figures.phase(snapshot):
+        tail += f"   {phase}"
+    bar = max(0, min(40, width - len(tail) - 4))
+    full, empty = ("#", ".") if ascii_only else ("█", "░")
+    filled = round(share * bar)
+    return f" [{full * filled}{empty * (bar - filled)}]{tail}"[:width]
+
+
+def fault_line(snapshot: dict[str, Any]) -> str:
+    """`faults: freeze: process.pause agent-1   next fault: split: partition agent-0 | agent-1 at episode 1500`; empty where none is."""
+    faults = snapshot.get("faults") or {}
+    parts = [f"faults: {', '.join(faults['active'])}"] if faults.get("active") else []
+    parts += [f"next fault: {faults['next']}"] if faults.get("next") else []
+    return "   ".join(parts)
+
+
+class TableView:
+    """Redraws in place on a terminal; everything else is printed above."""
+
+    period = 0.5
+
+    def __init__(self, console: Console, hint: str = "") -> None:
+        self._console = console
+        self._hint = hint
+        self._seen: set[str] = set()
+        self._live = Live(console=console, auto_refresh=False, transient=False, vertical_overflow="crop")
+
+    def __enter__(self) -> TableView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def notice(self, text: str) -> None:
+        """A line above the table."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
+        """Draw the newest snapshot."""
+        for event in events:
+            if worth_a_line(event, snapshot, self._seen):
+                self._console.print(Text(event_text(event), _SEVERITIES.get(event.get("severity", ""), "")), soft_wrap=True)
+        for line in startup_lines(snapshot, self._seen):
+            self.notice(line)
+        self._live.update(self.render(snapshot), refresh=True)
+
+    def render(self, snapshot: dict[str, Any]) -> ConsoleRenderable:
+        """Table and progress bar for the present width of the terminal."""
+        width = self._console.width
+        table = node_table(snapshot, width)
+        lines: list[ConsoleRenderable] = [table] if table else []
+        lines.append(Text(progress_line(snapshot, width), no_wrap=True, overflow="crop"))
+        if faults := fault_line(snapshot):
+            lines.append(Text(" " + faults, "yellow", no_wrap=True, overflow="ellipsis"))
+        if self._hint:
+            lines.append(Text(" " + self._hint, "dim", no_wrap=True, overflow="ellipsis"))
+        return Group(*lines)
+
+    def end(self, outcome: WatchOutcome, summary: str = "") -> None:
+        """The table stays as it was last; below it the summary and the last line."""
+        self._live.stop()
+        for text in filter(None, (summary, outcome_text(outcome))):
+            self.notice(text)

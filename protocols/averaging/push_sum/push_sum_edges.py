@@ -1,0 +1,269 @@
+"""The two halves of an edge of push-sum: what an agent gives to a neighbour, and what it has taken from it.
+
+Offers are running sums. S_ij is all that i has given to j since offer number `base`, R_ji all of it that j has taken; on arrival of a newer
+offer j takes S_ij - R_ji. So a lost offer is contained in the next one, and a repeated or overtaken one changes nothing. Sums begin anew
+(the edge is rebased) when all offers are acknowledged: then S = R at both ends, both are set to zero, and the number of the last
+offer is the new base. It can only be a number that the receiver has taken, so the receiver can check it.
+
+Giving is exact: an agent loses S_new - S_old as its floating-point numbers are, which for |S_old| >= |share| is computed without error
+(Dekker 1971), rather than the share that was to be given. What rounding keeps from the neighbour stays with the giver, in float32
+as in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from protocols.averaging.vector_arithmetic import Vector, finite
+from protocols.conversations.conversation import Array
+from protocols.runtime.errors import BadMessage
+from protocols.wire.messages import Share
+
+JUMP = 64
+"""offers that can't be in flight over one edge: more than the largest window"""
+SILENT = 4
+"""rounds without a word of a neighbour after which the edge is silent: offers are not repeated over it"""
+FOUND = -1
+"""`PushSumEdge.silent` of a neighbour that was silent, and has been heard again since the last round began"""
+HEAVIEST = 1e9
+"""mass that no single offer brings"""
+OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
+"""dtypes that offers travel in, by their names in the settings"""
+_DTYPES = frozenset(OFFERS.values())
+_DOUBLE = OFFERS["float64"]
+
+
+class PushSumOffer(NamedTuple):
+    """An offer that is not acknowledged."""
+
+    number: int
+    total: Array
+    """S^y, `[d]`"""
+    weight: float
+    """S^w"""
+    round: int
+    """of the giver, in which it was given"""
+    learnt: Array | None
+    """L of the giver since when the offer knows nothing of what it learns, `[d]`; None is zero"""
+
+
+class OutgoingMass:
+    """What an agent gives to one neighbour."""
+
+    __slots__ = ("acked", "acked_total", "acked_weight", "base", "number", "pending", "said", "total", "weight")
+
+    def __init__(self) -> None:
+        self.number = self.base = self.acked = 0
+        self.total: Array | None = None
+        """S^y, `[d]`; None is zero. Never written to: it is sent as it is"""
+        self.weight = 0.0
+        """S^w"""
+        self.acked_total: Array | None = None
+        self.acked_weight = 0.0
+        self.pending: list[PushSumOffer] = []
+        """offers that are not acknowledged; no more than a window and one, so that a list is smaller than a deque by far"""
+        self.said = -1
+        """round in which the newest offer was sent last; -1: it was not"""
+
+    def give(self, total: Array, weight: float, round: int = 0, learnt: Array | None = None) -> None:
+        """One more offer: S is now this. `round`, `learnt`: as in `PushSumOffer`."""
+        self.number += 1
+        self.said = -1
+        self.total, self.weight = total, weight
+        self.pending.append(PushSumOffer(self.number, total, weight, round, learnt))
+
+    def acknowledge(self, number: int) -> None:
+        """The neighbour has taken all offers up to `number`."""
+        pending = self.pending
+        while pending and pending[0].number <= number:
+            self.acked, self.acked_total, self.acked_weight, *_ = pending.pop(0)
+
+    def away(self, before: int) -> float:
+        """Mass that was given before that round, and is not known to be taken."""
+        last = self.acked_weight
+        for offer in self.pending:
+            if offer.round >= before:
+                break
+            last = offer.weight
+        return last - self.acked_weight
+
+    def arrives(self, since: int, learnt: Array | None) -> None:
+        """Offers of that round and later are taken for such that have arrived: they miss nothing before `learnt`."""
+        pending = self.pending
+        for number, offer in enumerate(pending):
+            if offer.round >= since:
+                pending[number] = offer._replace(learnt=learnt)
+
+    def renew(self, learnt: Array | None, round: int) -> Vector | None:
+        """One more offer, of no mass, that brings the pending ones to where the giver has come since: S += sum_o m_o (L - L_o), `[d]`, with
+        L = `learnt`. Returns what rounding leaves to the giver; None if they miss nothing."""
+        missed = None if learnt is None else self.missed(learnt, inf)
+        if missed is None or self.total is None:
+            return None
+        before = self.total.astype(np.float64)
+        self.arrives(0, learnt)
+        self.give((before + missed).astype(self.total.dtype), self.weight, round, learnt)
+        return missed - (self.total.astype(np.float64) - before)
+
+    def refer_to(self, learnt: Array | None) -> None:
+        """Offers that miss nothing refer to this very array, as before they were kept: `missed` then makes no zeros of them."""
+        for number, offer in enumerate(self.pending):
+            if learnt is not None and offer.learnt is not None and np.array_equal(offer.learnt, learnt):
+                self.pending[number] = offer._replace(learnt=learnt)
+
+    def missed(self, learnt: Array, number: float) -> Array | None:
+        """sum_o m_o (L - L_o), `[d]`, over the pending offers o up to `number`, of mass m_o each: what L = `learnt` has grown by, of which
+        each knows nothing. None for zero."""
+        missed, before = None, self.acked_weight
+        for offer in self.pending:
+            mass, before = offer.weight - before, offer.weight
+            if offer.number <= number and offer.learnt is not learnt:
+                part = mass * (learnt if offer.learnt is None else learnt - offer.learnt)
+                missed = part if missed is None else missed + part
+        return missed
+
+    def rebase(self) -> None:
+        """Begin a new sum; only when nothing is pending."""
+        self.base = self.number
+        self.total = self.acked_total = None
+        self.weight = self.acked_weight = 0.0
+
+    def untaken(self) -> tuple[Array | None, float]:
+        """What was given and is not known to be taken: S^y - S^y of the last acknowledged offer, and the same of S^w."""
+        if not self.pending:
+            return None, 0.0
+        total = self.pending[-1].total.astype(np.float64)
+        if self.acked_total is not None:
+            total -= self.acked_total
+        return total, self.weight - self.acked_weight
+
+
+class IncomingMass:
+    """What an agent has from one neighbour: R, and the newest offer beyond it."""
+
+    __slots__ = ("base", "number", "offer", "offer_base", "offer_number", "offer_weight", "total", "weight")
+
+    def __init__(self) -> None:
+        self.number = self.base = 0
+        self.total: Array | None = None
+        """R^y, `[d]`; None is zero"""
+        self.weight = 0.0
+        """R^w"""
+        self.offer: Array | None = None
+        """newest S^y that is not taken yet"""
+        self.offer_number = self.offer_base = 0
+        self.offer_weight = 0.0
+
+    def check(self, src: str, share: Share, offer: Array | None, size: int) -> None:
+        """Raise `BadMessage` unless a newer offer fits what is known of the edge."""
+        if offer is None or offer.shape != (size,) or (offer.dtype is not _DOUBLE and offer.dtype not in _DTYPES):
+            raise BadMessage("E_FRAME", f"{src} offers no vector of {size} floats")
+        number, base = self.number, share.base
+        if share.number > number + JUMP:
+            raise BadMessage("E_AHEAD", f"{src} claims offer {share.number}, and {number} is the last that was taken")
+        if base == self.base:
+            least = self.weight
+        elif base == number:
+            least = 0.0
+        else:
+            raise BadMessage("E_AHEAD", f"{src} sums from offer {base}, not from {self.base} or {number}")
+        if not least <= share.weight <= least + HEAVIEST:
+            raise BadMessage("E_FRAME", f"{src} offers the mass {share.weight - least:g}")
+        if not finite(offer):
+            raise BadMessage("E_NONFINITE", f"{src} offers a number that is not finite, or too large")
+
+    def keep(self, share: Share, offer: Array) -> None:
+        """An offer that is newer than all others."""
+        self.offer, self.offer_number, self.offer_base, self.offer_weight = offer, share.number, share.base, share.weight
+
+    def take(self) -> tuple[Array, Array | None, float]:
+        """Take the newest offer: S^y, R^y before (None: zero) and S^w - R^w."""
+        if self.offer is None:
+            raise ValueError("there is no new offer")
+        if self.offer_base != self.base:
+            self.base, self.total, self.weight = self.offer_base, None, 0.0
+        taken = self.offer, self.total, self.offer_weight - self.weight
+        self.number, self.total, self.weight = self.offer_number, self.offer, self.offer_weight
+        self.offer = None
+        return taken
+
+
+class PushSumEdge:
+    """Both halves, and with which process of the neighbour."""
+
+    __slots__ = ("ack_due", "fresh", "heard", "incarnation", "incoming", "outgoing", "silent")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        """of the neighbour; 0: not known, any"""
+        self.outgoing = OutgoingMass()
+        self.incoming = IncomingMass()
+        self.heard = -1
+        """the neighbour's newest round"""
+        self.fresh = 0
+        """rounds in which it has been heard and that no own round has been closed for: 0 to 2, since two neighbours that wait for each
+        other are never further apart"""
+        self.silent = 0
+        """rounds since it was heard last; or `FOUND`"""
+        self.ack_due = False
+        """it may not know what was taken from it"""
+
+    def hear(self, round: int) -> None:
+        """The neighbour is heard, in a round of its own that is newer than all others."""
+        self.heard = round
+        self.silent = FOUND if self.silent >= SILENT or self.silent == FOUND else 0
+
+    def state(self) -> dict[str, Array]:
+        """Everything."""
+        out, into = self.outgoing, self.incoming
+        state: dict[str, Array] = {
+            "numbers": np.array(
+                [
+                    *(self.incarnation, self.heard, self.fresh, self.silent, self.ack_due),
+                    *(out.number, out.base, out.acked, out.said),
+                    *(into.number, into.base, into.offer_number, into.offer_base),
+                    *(offer.number for offer in out.pending),
+                    *(offer.round for offer in out.pending),
+                ],
+                np.int64,
+            ),
+            "weights": np.array(
+                [out.weight, out.acked_weight, into.weight, into.offer_weight, *(offer.weight for offer in out.pending)], np.float64
+            ),
+            "pending": np.array([offer.total for offer in out.pending]),
+        }
+        if any(offer.learnt is not None for offer in out.pending):
+            state["learnt"] = np.array([np.zeros(offer.total.size) if offer.learnt is None else offer.learnt for offer in out.pending])
+        named = {"out": out.total, "acked": out.acked_total, "taken": into.total, "offer": into.offer}
+        return state | {name: array for name, array in named.items() if array is not None}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Array], size: int) -> PushSumEdge:
+        """The edge of such a state; `KeyError` or `ValueError` for what does not fit."""
+        numbers, weights = list(map(int, state["numbers"])), list(map(float, state["weights"]))
+        edge = cls(numbers[0])
+        out, into = edge.outgoing, edge.incoming
+        edge.heard, edge.fresh, edge.silent, edge.ack_due = *numbers[1:4], bool(numbers[4])
+        out.number, out.base, out.acked, out.said = numbers[5:9]
+        into.number, into.base, into.offer_number, into.offer_base = numbers[9:13]
+        out.weight, out.acked_weight, into.weight, into.offer_weight = weights[:4]
+
+        def vector(name: str) -> Array | None:
+            array = state.get(name)
+            if array is not None and array.shape != (size,):
+                raise ValueError(f"{name} is no vector of {size} numbers")
+            return None if array is None else np.array(array)
+
+        out.total, out.acked_total, into.total, into.offer = map(vector, ("out", "acked", "taken", "offer"))
+        learnt = state.get("learnt", [None] * len(weights[4:]))
+        offers, rounds = numbers[13 : 13 + len(weights[4:])], numbers[13 + len(weights[4:]) :]
+        out.pending.extend(
+            PushSumOffer(*parts) for parts in zip(offers, np.array(state["pending"]), weights[4:], rounds, learnt, strict=True)
+        )
+        if out.pending:
+            out.total = out.pending[-1].total
+        return edge

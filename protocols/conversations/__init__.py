@@ -1,0 +1,1 @@
+"""Conversations between processes: state machines without socket, clock, thread or sleep."""

@@ -1,0 +1,1 @@
+"""Sharing of episode segments between agents."""

@@ -1,0 +1,1 @@
+"""Exchange of episode traces and action corrections for hindsight relabelling."""

@@ -1,0 +1,102 @@
+"""How much likelier a member's actions would have been under another goal: told once it knows with which goal all relabel an episode.
+
+An episode is relearnt for a goal that the partner did not pursue. What the partner did is corrected for by the importance of each of its
+steps, rho_j(t) = clip(pi_j(a_j | o_j, g') / pi_j(a_j | o_j, g_j), 0, 2). One number a step travels, and no observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.conversations.conversation import Array, column, episodes
+from protocols.conversations.hindsight.episode_exchange import EpisodeExchange
+from protocols.runtime.errors import BadMessage
+from protocols.wire.messages import Correction, CorrectionAck
+
+LARGEST_RATIO = 2.0
+STEPS_PER_MESSAGE = 65536
+"""most steps in one message, unless a single episode has more"""
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeCorrection:
+    """What one member tells of its actions in an episode."""
+
+    episode: int
+    goal: int
+    """with which all members relabel it"""
+    ratios: NDArray[np.float16]
+    """`[T]`, its own steps; each in 0 ... `LARGEST_RATIO`. Half precision: their noise is far larger"""
+
+    def __eq__(self, other: object) -> bool:
+        """By value."""
+        return (
+            isinstance(other, EpisodeCorrection)
+            and (self.episode, self.goal) == (other.episode, other.goal)
+            and np.array_equal(self.ratios, other.ratios)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def encode_corrections(corrections: Sequence[EpisodeCorrection]) -> dict[str, Array]:
+    """Frames of a `Correction` message."""
+    ratios = [one.ratios for one in corrections]
+    return {
+        "episode": np.array([one.episode for one in corrections], np.int64),
+        "goal": np.array([one.goal for one in corrections], np.int32),
+        "steps": np.array([len(one.ratios) for one in corrections], np.int32),
+        "ratio": np.concatenate(ratios).astype(np.float16) if ratios else np.zeros(0, np.float16),
+    }
+
+
+def decode_corrections(arrays: Mapping[str, Array], goals: int, longest: int = 65536) -> list[EpisodeCorrection]:
+    """Corrections of the frames of a `Correction` message. `BadMessage` for whatever breaks the format, a goal outside of [0, goals), an
+    episode of more than `longest` steps, or a ratio outside of [0, `LARGEST_RATIO`]."""
+    numbers = episodes(arrays)
+    goal, steps = column(arrays, "goal", "i4", len(numbers)), column(arrays, "steps", "i4", len(numbers))
+    ratio = arrays.get("ratio")
+    if ratio is None or ratio.dtype != np.float16 or ratio.ndim != 1:
+        raise BadMessage("E_FRAME", "ratio is not [m] of f2")
+    if ((goal < 0) | (goal >= goals)).any():
+        raise BadMessage("E_FRAME", f"a goal outside of [0, {goals})")
+    if ((steps < 1) | (steps > longest)).any() or int(steps.sum(dtype=np.int64)) != len(ratio):
+        raise BadMessage("E_FRAME", f"{len(ratio)} ratios are not those of the steps, or an episode has not 1 to {longest} of them")
+    if not ((ratio >= 0) & (ratio <= LARGEST_RATIO)).all():
+        raise BadMessage("E_FRAME", f"a ratio outside of [0, {LARGEST_RATIO:g}]")
+    parts = np.split(ratio, np.cumsum(steps, dtype=np.int64)[:-1])
+    return [EpisodeCorrection(e, g, part) for e, g, part in zip(numbers.tolist(), goal.tolist(), parts, strict=len(numbers) > 0)]
+
+
+class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
+    """Corrections of one agent's episodes. `finished` is told as soon as all traces of an episode are there."""
+
+    name = "correction"
+    message_type = Correction
+    acknowledgement_type = CorrectionAck
+
+    def __init__(self, goals: int, random: np.random.Generator, deadline: float = 5.0, limit: int = 4096) -> None:
+        super().__init__(random, deadline, limit)
+        self._goals = goals
+
+    def _pack(self, told: Sequence[EpisodeCorrection]) -> list[dict[str, Array]]:
+        packs: list[list[EpisodeCorrection]] = []
+        steps = STEPS_PER_MESSAGE
+        for one in told:
+            steps += len(one.ratios)
+            if steps > STEPS_PER_MESSAGE:
+                packs.append([])
+                steps = len(one.ratios)
+            packs[-1].append(one)
+        return [encode_corrections(pack) for pack in packs]
+
+    def _unpack(self, arrays: Mapping[str, Array]) -> list[EpisodeCorrection]:
+        return decode_corrections(arrays, self._goals)
+
+    def _mismatch(self, own: EpisodeCorrection, other: EpisodeCorrection) -> str:
+        # Both choose by the same rule from the same traces; whoever differs has other ones, and corrects for another goal.
+        return "" if own.goal == other.goal else "goal_differs"

@@ -1,0 +1,134 @@
+"""What a member tells of an episode it played, and how that travels.
+
+A trace is small: instead of the bits `achieved[T + 1, L]` (row 0 is the state at the start, row t the one after step t) it carries the
+intervals in which each landmark was touched; from its own and the others' each member rebuilds what was touched jointly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.conversations.conversation import Array, column, episodes
+from protocols.runtime.errors import BadMessage
+
+Bits = NDArray[np.uint8]
+Interval = tuple[int, int, int]
+"""first row, last row + 1, landmark"""
+
+
+def intervals(achieved: Bits) -> list[Interval]:
+    """Runs of ones in the columns of `achieved[T + 1, L]` as (first row, last row + 1, landmark), by landmark and time."""
+    padded = np.zeros((achieved.shape[1], achieved.shape[0] + 2), np.int8)
+    padded[:, 1:-1] = (achieved != 0).T
+    change = np.diff(padded, axis=1)
+    landmark, first = np.nonzero(change == 1)
+    _, last = np.nonzero(change == -1)
+    return list(zip(first.tolist(), last.tolist(), landmark.tolist(), strict=True))
+
+
+def touches(touched: Iterable[Interval], length: int, landmarks: int) -> Bits:
+    """The inverse: bits `[length + 1, landmarks]` with ones in the intervals. `ValueError` for an interval that does not fit."""
+    achieved = np.zeros((length + 1, landmarks), np.uint8)
+    for first, last, landmark in touched:
+        if not (0 <= first < last <= length + 1 and 0 <= landmark < landmarks):
+            raise ValueError(f"interval {(first, last, landmark)} does not fit into {length + 1} rows of {landmarks} landmarks")
+        achieved[first:last, landmark] = 1
+    return achieved
+
+
+def joint(own: Bits, others: Sequence[Bits]) -> Bits:
+    """c(t) = OR_j h_j(t): what is touched by anybody, `[T + 1, L]`, from the own bits and those of the other members."""
+    together = own.astype(bool)
+    for other in others:
+        if other.shape != own.shape:
+            raise ValueError(f"bits of shape {other.shape} do not belong to an episode of shape {own.shape}")
+        together = together | other.astype(bool)
+    return together.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class EpisodeTrace:
+    """What one member tells of an episode."""
+
+    episode: int
+    goal: int
+    """the goal it pursued"""
+    message: int
+    """the integer of the negotiation, -1 without"""
+    leader: bool
+    """its role"""
+    reward: float
+    """what it earned at its end"""
+    stop: int
+    """its own last step"""
+    length: int
+    """steps of the episode, T"""
+    touched: tuple[Interval, ...] = ()
+    """`intervals` of its own body, the time after its own end included"""
+
+
+def encode_traces(traces: Sequence[EpisodeTrace]) -> dict[str, Array]:
+    """Frames of a `Trace` message."""
+    rows = [(row, *interval) for row, trace in enumerate(traces) for interval in trace.touched]
+    return {
+        "episode": np.array([t.episode for t in traces], np.int64),
+        "goal": np.array([t.goal for t in traces], np.int32),
+        "message": np.array([t.message for t in traces], np.int32),
+        "role": np.array([t.leader for t in traces], np.uint8),
+        "reward": np.array([t.reward for t in traces], np.float32),
+        "stop": np.array([t.stop for t in traces], np.int32),
+        "length": np.array([t.length for t in traces], np.int32),
+        "touch": np.array(rows, np.int32).reshape(len(rows), 4),
+    }
+
+
+@dataclass(frozen=True)
+class TraceLimits:
+    """What a trace may hold: goals in [0, goals), landmarks in [0, landmarks), episodes of at most `longest` steps."""
+
+    goals: int
+    landmarks: int
+    longest: int = 65536
+
+
+def decode_traces(arrays: Mapping[str, Array], limits: TraceLimits) -> list[EpisodeTrace]:
+    """Traces of the frames of a `Trace` message. Raises `BadMessage` for whatever breaks the format or `limits`: intervals must be
+    within their episode and those of one landmark must neither overlap nor touch."""
+    numbers = episodes(arrays)
+    n = len(numbers)
+    names = {"goal": "i4", "message": "i4", "role": "u1", "reward": "f4", "stop": "i4", "length": "i4"}
+    goal, message, role, reward, stop, length = (column(arrays, name, dtype, n) for name, dtype in names.items())
+    touch = arrays.get("touch")
+    if touch is None or touch.dtype != np.dtype("i4") or touch.ndim != 2 or touch.shape[1] != 4:
+        raise BadMessage("E_FRAME", "touch is not [m, 4] of i4")
+    _require((goal >= 0) & (goal < limits.goals), f"a goal outside of [0, {limits.goals})")
+    _require(message >= -1, "a message below -1")
+    _require(role <= 1, "a role that is neither 0 nor 1")
+    _require(np.isfinite(reward), "a reward that is not finite")
+    _require((length >= 0) & (length <= limits.longest), f"a length outside of [0, {limits.longest}]")
+    _require((stop >= 0) & (stop <= length), "a last step outside of its episode")
+    rows, first, last, landmark = touch.T.astype(np.int64)
+    _require((rows >= 0) & (rows < n), f"an interval of a row outside of [0, {n})")
+    _require((first >= 0) & (first < last), "an interval that ends before it begins")
+    _require(last <= length[rows] + 1, "an interval outside of its episode")
+    _require((landmark >= 0) & (landmark < limits.landmarks), f"a landmark outside of [0, {limits.landmarks})")
+    order = np.lexsort((first, landmark, rows))
+    rows, first, last, landmark = rows[order], first[order], last[order], landmark[order]
+    same = (rows[1:] == rows[:-1]) & (landmark[1:] == landmark[:-1])
+    _require(~same | (first[1:] > last[:-1]), "intervals of one landmark that overlap or touch")
+    touched: list[list[Interval]] = [[] for _ in range(n)]
+    for row, *interval in zip(rows.tolist(), first.tolist(), last.tolist(), landmark.tolist(), strict=True):
+        touched[row].append((interval[0], interval[1], interval[2]))
+    fields = zip(
+        numbers.tolist(), goal.tolist(), message.tolist(), role.tolist(), reward.tolist(), stop.tolist(), length.tolist(), strict=True
+    )
+    return [EpisodeTrace(e, g, m, bool(r), w, s, t, tuple(touched[row])) for row, (e, g, m, r, w, s, t) in enumerate(fields)]
+
+
+def _require(holds: NDArray[np.bool_], broken: str) -> None:
+    if not holds.all():
+        raise BadMessage("E_FRAME", broken)

@@ -1,0 +1,99 @@
+"""Where agents are going to look: each tells its neighbours the steps that it has planned, so that they look elsewhere.
+
+Only the newest plan counts, so nothing is acknowledged: a plan that is lost is replaced by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.conversations.conversation import Array, EdgeConversation, Send
+from protocols.runtime.errors import BadMessage
+from protocols.wire.messages import Message, Plan
+
+MOST_STEPS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourPlan:
+    """What `src` plans to do: raw observations `[n, D]` that it expects to meet, and its actions there, `[n, A]`."""
+
+    src: str
+    observation: Array
+    action: Array
+
+
+class PlanExchange(EdgeConversation[None]):
+    """One agent's side. `neighbours`: who is told; `size`, `action_size`: components of an observation and an action; `layout`: digest of
+    what agents see and do, since a plan means nothing to those who see something else."""
+
+    def __init__(self, name: str, neighbours: Collection[str], layout: str, size: int, action_size: int, discrete: bool) -> None:
+        super().__init__()
+        self.name = name
+        self._neighbours = tuple(sorted(set(neighbours) - {name}))
+        self._alive: set[str] = set()
+        self._layout = layout
+        self._shapes = {
+            "observation": (np.dtype(np.float32), size),
+            "action": (np.dtype(np.int32 if discrete else np.float32), action_size),
+        }
+        self._number = 0
+        self._newest: dict[str, int] = {}
+        self._plans: dict[str, NeighbourPlan] = {}
+
+    def share_plan(self, observation: Array, action: Array, now: float) -> None:
+        """The own plan, `[n, D]` and `[n, A]`, from now on. `ValueError` for what breaks the format."""
+        arrays = {"observation": observation, "action": action}
+        if (fault := self._fault(arrays)) is not None:
+            raise ValueError(f"a plan whose {fault}")
+        self._number += 1
+        message = Plan(layout=self._layout, number=self._number)
+        self._sends += [Send(peer, message, arrays) for peer in self._neighbours if peer in self._alive]
+        self.counters["told"] += 1
+
+    def plans(self) -> list[NeighbourPlan]:
+        """What the neighbours that are there have told last, in the order of their names."""
+        return [self._plans[peer] for peer in sorted(self._plans)]
+
+    def _fault(self, arrays: Mapping[str, Array]) -> str | None:
+        lengths = set()
+        for name, (dtype, size) in self._shapes.items():
+            array = arrays.get(name)
+            if array is None or array.dtype != dtype or array.ndim != 2 or array.shape[1] != size:
+                return f"{name} is not [n, {size}] of {dtype}"
+            if not np.isfinite(array).all():
+                return f"{name} is not finite"
+            lengths.add(len(array))
+        return None if len(lengths) == 1 and 1 <= lengths.pop() <= MOST_STEPS else f"steps are not 1 to {MOST_STEPS}, each with an action"
+
+    def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
+        if not isinstance(message, Plan) or src not in self._neighbours:
+            raise BadMessage("E_UNKNOWN_NODE", f"{type(message).__name__} from {src} is no plan of a neighbour")
+        if message.layout != self._layout:
+            self.counters["foreign_layout"] += 1
+            return
+        if message.number <= self._newest.get(src, 0):
+            self.counters["old"] += 1
+            return
+        if (fault := self._fault(arrays)) is not None:
+            raise BadMessage("E_FRAME", fault)
+        self._newest[src] = message.number
+        self._plans[src] = NeighbourPlan(src, arrays["observation"].copy(), arrays["action"].copy())
+        self.counters["heard"] += 1
+
+    def tick(self, now: float) -> None:
+        """Nothing is ever due."""
+
+    def peer_dead(self, peer: str, now: float) -> None:
+        """Whoever is dead goes nowhere."""
+        self._alive.discard(peer)
+        self._plans.pop(peer, None)
+
+    def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
+        """`peer` is told from now on; another life of it counts its plans anew."""
+        if peer in self._neighbours:
+            self._newest.pop(peer, None)
+            self._alive.add(peer)

@@ -1,0 +1,1 @@
+"""Lockstep of an environment server and its agents."""

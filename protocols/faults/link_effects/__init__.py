@@ -1,0 +1,1 @@
+"""Faults of links: delay, loss, duplication, reordering, corruption, bandwidth and partitions."""

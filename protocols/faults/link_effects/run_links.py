@@ -1,0 +1,86 @@
+"""The links of one node of a run, from the run's configuration (as it travels in `Welcome`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protocols.faults.link_effects.faulty_links import FaultyLinks
+from protocols.faults.link_effects.link_trace import LinkTraceWriter, RecordedPast, read_past, recorded_changes
+from protocols.faults.link_effects.replayed_links import ReplayedLinks
+from protocols.faults.schedule.fault_schedule import LINK_KINDS, FaultSchedule, compile_schedule, ends_of
+from protocols.faults.settings import FaultsSettings, LinkRule
+from protocols.runtime.node_start import NodeStart
+from protocols.runtime.settings_types import parse_duration
+
+if TYPE_CHECKING:
+    from protocols.faults.link_effects.link_shim import Shim
+    from protocols.transport import Transport
+    from protocols.transport.connections import Destination
+
+
+def faults_of(configuration: Mapping[str, Any]) -> FaultsSettings | None:
+    """The section `faults`, if there is one."""
+    given = configuration.get("faults")
+    return None if given is None else FaultsSettings.model_validate(given)
+
+
+def schedule_of(configuration: Mapping[str, Any]) -> FaultSchedule:
+    """The schedule of a run: equal in all of its processes."""
+    rules = [LinkRule.model_validate(rule) for rule in configuration["network"].get("links", ())]
+    until = {key: parse_duration(value) if key == "time" and value is not None else value for key, value in configuration["until"].items()}
+    agents = [f"agent-{number}" for number in range(int(configuration["agents"]["count"]))]
+    return compile_schedule(faults_of(configuration), rules, agents, ends_of(until))
+
+
+def links_of(
+    configuration: Mapping[str, Any], own: str, epoch: int = 1, past: RecordedPast | None = None, late: bool = False
+) -> FaultyLinks | None:
+    """The links of node `own`, or None where nothing can happen to a message. `epoch` is the incarnation, or under the logical clock
+    whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written; `late` says that the node
+    hears only by and by how far the run is (under the logical clock it hears all at once)."""
+    schedule, faults = schedule_of(configuration), faults_of(configuration)
+    if faults is None and not schedule.events:
+        return None
+    seed = 0 if faults is None else faults.seed
+    if faults is not None and faults.mode == "replay" and faults.trace is not None:
+        changes = recorded_changes(Path(faults.trace), own, epoch, LINK_KINDS)
+        return ReplayedLinks(schedule, seed, own, changes, epoch)
+    past = past or RecordedPast()
+    return FaultyLinks(schedule, seed, own, epoch, past.begun, past.ended, late)
+
+
+def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) -> LinkTraceWriter:
+    """Where the links of this node are written down."""
+    faults = faults_of(configuration)
+    full = faults is not None and faults.record == "full"
+    return LinkTraceWriter(start.node_directory, start.node, start.incarnation, full, time.time if wall else None)
+
+
+def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[str, Any], elapsed: float) -> Shim[Destination]:
+    """Let faults happen to whatever leaves this process from now on, `elapsed` seconds after training began, though the configuration of
+    the run has none for its links. None is there at first: whoever wants one begins it."""
+    past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else RecordedPast()
+    faults = faults_of(configuration)
+    seed = 0 if faults is None else faults.seed
+    links = FaultyLinks(FaultSchedule(), seed, start.node, start.incarnation, past.begun, past.ended, late=True)
+    return transport.inject(links, recorder_of(configuration, start, wall=True), time.monotonic() - elapsed)
+
+
+def inject(
+    transport: Transport, start: NodeStart, configuration: Mapping[str, Any], trained: float = 0.0, training: bool = False
+) -> Shim[Destination] | None:
+    """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none. `trained`: seconds of
+    training so far, without those in which the run was interrupted; `training`: they go on, else they will with `Shim.start`."""
+    if configuration["clock"] != "wall":
+        return None
+    past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else RecordedPast()
+    links = links_of(configuration, start.node, start.incarnation, past, late=start.incarnation > 1)
+    if links is None:
+        return None
+    if schedule_of(configuration).damages:
+        transport.guard.expect_damage()
+    origin = time.monotonic() - trained if training else None
+    return transport.inject(links, recorder_of(configuration, start, wall=True), origin, trained)

@@ -1,0 +1,1 @@
+"""Faults of nodes: process, clock, speed, storage and Byzantine faults."""

@@ -1,0 +1,1 @@
+"""The fault schedule: when each fault begins and ends."""

@@ -1,0 +1,366 @@
+"""Rules between the keys of `faults` and `network.links`: what can't work, is ambiguous, or does nothing, said before anything starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import inf
+from pathlib import Path as FilePath
+from typing import get_args
+
+from protocols.faults.link_effects.link_trace import FILE
+from protocols.faults.schedule.partitions import SMALLEST_RING
+from protocols.faults.schedule.random_durations import read_values
+from protocols.faults.schedule.run_moments import moment
+from protocols.faults.settings import (
+    AUTO,
+    Distribution,
+    FaultEvent,
+    FaultsSettings,
+    LinkEffects,
+    LinkRule,
+    Loss,
+    MembershipFault,
+    Nemesis,
+    Partition,
+    ProcessFault,
+    TriggerPoint,
+)
+from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.node_start import RUN_SERVER
+from protocols.wire.messages import AnyMessage
+
+Path = tuple[str | int, ...]
+KINDS_OF_MESSAGES = frozenset(kind.__name__.lower() for kind in get_args(AnyMessage))
+_LETHAL = ("kill", "term", "exit", "oom")
+_NEEDS = {
+    "constant": ("mean",), "uniform": ("min", "max"), "normal": ("mean", "jitter"), "lognormal": ("mean", "jitter"),
+    "exponential": ("mean",), "pareto": ("mean", "jitter"), "empirical": ("file",),
+}  # fmt: skip
+_EFFECTS = ("delay", "loss", "duplicate", "reorder", "corrupt", "bandwidth")
+_UNSEEN = "and faults.expect asks for a recovery that is never seen"
+_UNTOUCHED = f"nothing would happen: what {RUN_SERVER} itself sends always gets through, only what is sent to it is touched"
+_SIDED = ("isolate_one", "halves", "majority_minority")
+
+
+@dataclass(frozen=True)
+class FaultRuleViolation:
+    """A broken rule: where, what and how to mend it. `name` is the misspelt one of a node, if it is one."""
+
+    path: Path
+    text: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class FaultRuleContext:
+    """What the rules must know of the rest of the configuration. `ends` as for `schedule.compile_schedule`."""
+
+    agents: Sequence[str]
+    ends: Mapping[str, float]
+    averages: bool = True
+    """whether there are averaging rounds"""
+    others: Sequence[str] = ("env-0", "run")
+
+    @property
+    def nodes(self) -> list[str]:
+        """Everybody who sends messages."""
+        return [*self.agents, *self.others]
+
+
+def check(faults: FaultsSettings | None, links: Sequence[LinkRule], run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    """All broken rules, with paths from the top of the configuration."""
+    yield from _names(faults, links)
+    for index, rule in enumerate(links):
+        where: Path = ("network", "links", index)
+        yield from _effects(rule, where, run)
+        if rule.during != LinkRule.model_fields["during"].default:
+            yield FaultRuleViolation(
+                (*where, "during"), "holds for the whole run here; a rule that comes and goes belongs into faults.links"
+            )
+    if faults is None:
+        return
+    yield from _mode(faults, run)
+    for index, rule in enumerate(faults.links):
+        where = ("faults", "links", index)
+        yield from _effects(rule, where, run)
+        yield from _at(rule.during.start, (*where, "during", "start"), faults, run)
+        stop = rule.during.stop
+        if stop is not None:
+            yield from _stop(rule, (*where, "during", "stop"), run)
+        over = stop is not None and (stop.random is not None or moment(stop).value < run.ends.get(moment(stop).unit, inf))
+        if not over and faults.heal_before_end == 0.0 and _wants_recovery(faults):
+            yield FaultRuleViolation(where, f"never ends, {_UNSEEN}; write during: {{stop: ...}}, or heal_before_end above 0%")
+    for index, event in enumerate(faults.events):
+        yield from _event(event, ("faults", "events", index), faults, run)
+    if faults.random is not None:
+        yield from _nemesis(faults.random, ("faults", "random"))
+
+
+def check_asked(event: FaultEvent, where: Path, faults: FaultsSettings | None, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    """All broken rules of an event that is asked for while the run goes on, beside the run's own `faults`, if it has some."""
+    yield from _event(event, where, faults or FaultsSettings(heal_before_end=0.0), run)
+
+
+# --- the whole -----------------------------------------------------------------------------------------------------------------------
+
+
+def _names(faults: FaultsSettings | None, links: Sequence[LinkRule]) -> Iterator[FaultRuleViolation]:
+    named: list[tuple[Path, str]] = [(("network", "links", i, "id"), rule.id) for i, rule in enumerate(links)]
+    if faults is not None:
+        named += [(("faults", "links", i, "id"), rule.id) for i, rule in enumerate(faults.links)]
+        named += [(("faults", "events", i, "id"), event.id) for i, event in enumerate(faults.events)]
+    seen: set[str] = set()
+    for path, name in named:
+        if name in seen:
+            yield FaultRuleViolation(path, f'"{name}" is the id of another rule or event too, and draws go by it; take another')
+        elif name.startswith("random-"):
+            yield FaultRuleViolation(
+                path, f'"{name}" could be the id of a drawn fault (faults.random); take one that does not begin with random-'
+            )
+        seen.add(name)
+
+
+def _mode(faults: FaultsSettings, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    if faults.backend != "shim":
+        text = f"{faults.backend} is not in this version: it works on packets, below TCP, which makes every loss a delay; write shim"
+        yield FaultRuleViolation(("faults", "backend"), text)
+    if faults.mode == "live" and faults.trace is not None:
+        cure = "; for a line per message write record: full" if faults.trace == "full" else "; write mode: replay, or leave it out"
+        yield FaultRuleViolation(("faults", "trace"), f"is read only with mode: replay{cure}")
+    if faults.mode == "replay":
+        if faults.trace is None:
+            yield FaultRuleViolation(("faults", "mode"), "replay needs the run to repeat; write trace: runs/NAME")
+            return
+        missing = [name for name in run.agents if not (FilePath(faults.trace) / "nodes" / name / FILE).is_file()]
+        if missing:
+            text = f"{faults.trace} holds no trace of {missing[0]} (nodes/{missing[0]}/{FILE}); give the directory of a run with faults"
+            yield FaultRuleViolation(("faults", "trace"), text)
+
+
+# --- rules of the links --------------------------------------------------------------------------------------------------------------
+
+
+def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    for key, globs in (("from", rule.source), ("to", rule.to)):
+        for glob in globs:
+            yield from _known(glob, (*where, key), run.nodes)
+    for index, kind in enumerate(rule.types):
+        if kind not in KINDS_OF_MESSAGES:
+            yield FaultRuleViolation(
+                (*where, "types", index), f'"{kind}" is no type of message; write one of docs/messages.md in small letters', kind
+            )
+    heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
+    if heard == {RUN_SERVER}:
+        yield FaultRuleViolation((*where, "from"), f"{_UNTOUCHED}; name in from who sends to it, or write symmetric: true")
+    if all(getattr(rule, key) is None for key in _EFFECTS):
+        yield FaultRuleViolation(where, f"does nothing; give it {', '.join(_EFFECTS[:-1])} or {_EFFECTS[-1]}")
+    if rule.delay is not None:
+        yield from _distribution(rule.delay, (*where, "delay"))
+    if rule.loss is not None:
+        yield from _loss(rule.loss, (*where, "loss"))
+
+
+def _heard(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    """Nodes of the first patterns that another one of the second can hear."""
+    hearing = _named(receivers, nodes)
+    return {name for name in _named(senders, nodes) if hearing - {name}}
+
+
+def _named(globs: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    return {name for name in nodes if any(fnmatchcase(name, glob) for glob in globs)}
+
+
+def _known(glob: str, where: Path, names: Sequence[str]) -> Iterator[FaultRuleViolation]:
+    if not any(fnmatchcase(name, glob) for name in names):
+        yield FaultRuleViolation(where, f'"{glob}" matches no node: they are {_span(names)}', glob)
+
+
+def _span(names: Sequence[str]) -> str:
+    agents = [name for name in names if name.startswith("agent-")]
+    others = [name for name in names if not name.startswith("agent-")]
+    return ", ".join([f"{agents[0]} ... {agents[-1]}" if len(agents) > 2 else ", ".join(agents), *others])
+
+
+def _distribution(settings: Distribution, where: Path, positive: bool = False) -> Iterator[FaultRuleViolation]:
+    needs = _NEEDS[settings.dist]
+    missing = [key for key in needs if getattr(settings, key) is None]
+    if missing:
+        yield FaultRuleViolation(where, f"{settings.dist} needs {' and '.join(needs)}; {' and '.join(missing)} is missing")
+        return
+    for key in ("mean", "jitter", "file"):
+        if key not in needs and getattr(settings, key) is not None:
+            yield FaultRuleViolation((*where, key), f"means nothing for {settings.dist}, which takes {' and '.join(needs)}; remove it")
+    if settings.min is not None and settings.max is not None and settings.min > settings.max:
+        yield FaultRuleViolation((*where, "min"), f"the least value, {settings.min:g} s, is above the greatest, {settings.max:g} s (max)")
+    if "jitter" in needs:
+        for key in ("mean", "jitter"):
+            if getattr(settings, key) == 0.0:
+                yield FaultRuleViolation((*where, key), f"must be above 0s for {settings.dist}; write dist: constant for one value")
+    if positive and (settings.mean == 0.0 or (settings.dist == "uniform" and settings.max == 0.0) or settings.max == 0.0):
+        yield FaultRuleViolation(where, "must be above 0s")
+    if settings.file is not None and settings.dist == "empirical":
+        try:
+            read_values(FilePath(settings.file))
+        except ConfigurationError as error:
+            yield FaultRuleViolation((*where, "file"), str(error))
+
+
+def _loss(settings: Loss, where: Path) -> Iterator[FaultRuleViolation]:
+    needs = ("p",) if settings.model == "bernoulli" else ("p_gb", "p_bg")
+    for key in needs:
+        if getattr(settings, key) is None:
+            yield FaultRuleViolation(where, f"{settings.model} needs {' and '.join(needs)}; {key} is missing")
+    if settings.model == "bernoulli":
+        for key in ("p_gb", "p_bg"):
+            if getattr(settings, key) is not None:
+                yield FaultRuleViolation((*where, key), "is read only with model: gilbert_elliott")
+    elif settings.p is not None:
+        yield FaultRuleViolation((*where, "p"), "is read only with model: bernoulli; here loss_good and loss_bad say how likely losses are")
+    elif settings.corr:
+        yield FaultRuleViolation((*where, "corr"), "is read only with model: bernoulli; here p_gb and p_bg say how long bursts last")
+
+
+# --- when ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _at(at: TriggerPoint, where: Path, faults: FaultsSettings, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    if at.random is not None:
+        yield from _distribution(at.random, (*where, "random"))
+        return
+    start = moment(at)
+    if start.unit == "round" and not run.averages:
+        yield FaultRuleViolation(where, "there are no averaging rounds to count: exchange.consensus is null; take time, step or episode")
+    end = run.ends.get(start.unit, inf)
+    healed = (1.0 - faults.heal_before_end) * end
+    if start.value >= end:
+        yield FaultRuleViolation(where, f"{start.unit} {start.value:g} is never reached: training ends at {end:g} (until)")
+    elif start.value >= healed:
+        yield FaultRuleViolation(
+            where, f"at {start.unit} {start.value:g} all is healed already: faults end at {healed:g} (heal_before_end)"
+        )
+
+
+def _stop(rule: LinkRule, where: Path, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    start, stop = rule.during.start, rule.during.stop
+    if stop is None:
+        return
+    if stop.random is not None:
+        yield FaultRuleViolation(where, "is not drawn; give a place, or let an event with a length do it")
+    elif start.random is None and moment(start).unit == moment(stop).unit and moment(start).value >= moment(stop).value:
+        yield FaultRuleViolation(where, f"the rule ends at {moment(stop).value:g}, before it begins at {moment(start).value:g}")
+    elif moment(stop).unit == "round" and not run.averages:
+        yield FaultRuleViolation(where, "there are no averaging rounds to count: exchange.consensus is null; take time, step or episode")
+
+
+# --- events --------------------------------------------------------------------------------------------------------------------------
+
+
+def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    yield from _at(event.at, (*where, "at"), faults, run)
+    what = getattr(event, event.chosen)
+    inside: Path = (*where, event.chosen)
+    if event.duration is not None and event.duration.rounds is not None and not run.averages:
+        yield FaultRuleViolation(
+            (*where, "for"), "there are no averaging rounds to count: exchange.consensus is null; take a duration, steps or episodes"
+        )
+    if event.duration is not None and moment(event.duration).value <= 0:
+        yield FaultRuleViolation((*where, "for"), "lasts no time, so nothing would happen; write a length above 0")
+    if isinstance(what, Partition):
+        yield from _partition(what, inside, run)
+    elif isinstance(what, LinkEffects):
+        yield from _effects(what, inside, run)
+    else:
+        key, pattern = ("leave", what.leave) if isinstance(what, MembershipFault) else ("target", what.target)
+        targets = [*run.agents, "env-0"] if event.chosen in ("process", "storage") else list(run.agents)
+        if pattern != AUTO:
+            yield from _known(pattern, (*inside, key), targets)
+        if isinstance(what, ProcessFault):
+            yield from _process(event, what, where)
+        back = {"leave": "return_after", "target": "restart_after"}[key]
+        for_good = what.return_after is None if isinstance(what, MembershipFault) else isinstance(what, ProcessFault) and not what.returns
+        if for_good and all(fnmatchcase(name, pattern) for name in run.agents):
+            text = f'"{pattern}" is everybody, and nobody returns: there would be nobody to play; name some, or write {back}'
+            yield FaultRuleViolation((*inside, key), text)
+        if isinstance(what, MembershipFault) and event.duration is not None:
+            yield FaultRuleViolation((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")
+    if _lasts(event) and faults.heal_before_end == 0.0 and _wants_recovery(faults) and not _ends(event, run):
+        yield FaultRuleViolation(where, f"never ends, {_UNSEEN}; write for: ..., or heal_before_end above 0%")
+
+
+def _process(event: FaultEvent, what: ProcessFault, where: Path) -> Iterator[FaultRuleViolation]:
+    if what.action in _LETHAL and event.duration is not None:
+        yield FaultRuleViolation(
+            (*where, "for"), f"{what.action} is over at once; for the time until it is started again write restart_after"
+        )
+    if what.action not in _LETHAL and what.restart_after is not None:
+        yield FaultRuleViolation((*where, "process", "restart_after"), f"{what.action} ends no process; write for: ... beside at")
+    if what.action != "exit" and what.code != ProcessFault.model_fields["code"].default:
+        yield FaultRuleViolation((*where, "process", "code"), f"is read only with action: exit, and the action is {what.action}")
+
+
+def _ends(event: FaultEvent, run: FaultRuleContext) -> bool:
+    """Whether its length is over before training is, as far as that is known."""
+    if event.duration is None:
+        return False
+    length = moment(event.duration)
+    start = 0.0 if event.at.random is not None or moment(event.at).unit != length.unit else moment(event.at).value
+    return start + length.value < run.ends.get(length.unit, inf)
+
+
+def _lasts(event: FaultEvent) -> bool:
+    """Whether it goes on until somebody ends it."""
+    if event.process is not None:
+        return event.process.action in ("pause", "hang")
+    if event.storage is not None:
+        return event.storage.action in ("full", "slow")
+    return event.membership is None
+
+
+def _wants_recovery(faults: FaultsSettings) -> bool:
+    return any(one.metric.startswith("recovery") or one.metric.endswith(".final") for one in faults.expect)
+
+
+def _partition(what: Partition, where: Path, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
+    if what.groups is not None:
+        if what.target != AUTO:
+            yield FaultRuleViolation((*where, "target"), "is read only with a shape; the groups say who is where")
+        members: Counter[str] = Counter()
+        for index, globs in enumerate(what.groups):
+            for place, glob in enumerate(globs):
+                path: Path = (*where, "groups", index, place) if len(globs) > 1 else (*where, "groups", index)
+                yield from _known(glob, path, run.nodes)
+            members.update(_named(globs, run.nodes))
+        twice = [name for name, count in members.items() if count > 1]
+        if twice:
+            yield FaultRuleViolation(
+                (*where, "groups"), f"{', '.join(twice)} would be on two sides at once; name each node in one group only"
+            )
+        first, *others = (_named(globs, run.nodes) for globs in what.groups)
+        senders = {"both": set(members), "from_first": first, "to_first": set().union(*others)}[what.direction]
+        if senders == {RUN_SERVER}:
+            yield FaultRuleViolation((*where, "direction"), f"{_UNTOUCHED}; write both, or the other direction")
+        return
+    if len(run.agents) < 2:
+        yield FaultRuleViolation((*where, "shape"), "there is nobody to part from: agents.count is 1")
+    if what.shape == "overlapping_ring":
+        if len(run.agents) < SMALLEST_RING:
+            yield FaultRuleViolation(
+                (*where, "shape"), f"an overlapping ring of {len(run.agents)} agents cuts nothing; it needs {SMALLEST_RING}"
+            )
+        if what.direction != "both":
+            yield FaultRuleViolation((*where, "direction"), "an overlapping ring has no first side; write both")
+    if what.target != AUTO:
+        if what.shape not in _SIDED:
+            yield FaultRuleViolation((*where, "target"), f"is read only with {', '.join(_SIDED)}, and the shape is {what.shape}")
+        else:
+            yield from _known(what.target, (*where, "target"), run.agents)
+
+
+def _nemesis(settings: Nemesis, where: Path) -> Iterator[FaultRuleViolation]:
+    if not any(settings.weights.model_dump().values()):
+        yield FaultRuleViolation((*where, "weights"), "all are 0, so that nothing is ever drawn; write random: null")
+    yield from _distribution(settings.every, (*where, "every"), positive=True)
+    yield from _distribution(settings.duration, (*where, "duration"), positive=True)

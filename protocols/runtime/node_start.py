@@ -1,0 +1,101 @@
+"""What a process of a run is told when it starts: shared by the host that starts it and the node that it becomes."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from protocols.runtime.errors import AuthenticationError
+from protocols.runtime.key_pairs import KeyPair, check_private
+
+RUN_SERVER = "run"
+"""name of the run server in every message"""
+Carrier = Literal["tcp", "ipc"]
+"""what carries the messages between two processes: TCP, or Unix-domain sockets between processes of one machine"""
+
+
+def ipc_works() -> bool:
+    """Whether this machine has Unix-domain sockets whose addresses are no files (the abstract namespace): Linux does."""
+    return sys.platform == "linux"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine reach what is bound to `host`. Names other than localhost may stand for anything."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True)
+class NodeStart:
+    """Everything that a node knows before it has met anybody. The configuration comes with `Welcome`."""
+
+    run: str
+    """run id, the field `run` of every message"""
+    node: str
+    """its name, for example agent-0"""
+    role: Literal["agent", "env"]
+    incarnation: int
+    """1 at the first start of this node, one more at every further start"""
+    directory: str
+    """the run's directory"""
+    control: str
+    """endpoint of the run server's `ctl`, connected to under the name `RUN_SERVER`"""
+    telemetry: str
+    """endpoint of the run server's `tele`"""
+    token_file: str
+    """JSON file with the run's token, readable by its owner only; "" where keys take its place"""
+    threads: int = 1
+    """computing threads of this process"""
+    gpu: str = ""
+    """the only GPU that this process may use, as CUDA names it; "": nobody says"""
+    cold: bool = False
+    """it begins anew: checkpoints of earlier incarnations are set aside before it looks for one"""
+    seed: int = 0
+    """the run's seed"""
+    host: str = ""
+    """name of the host that started it"""
+    carrier: Carrier = "tcp"
+    """what the node's own channel is bound to"""
+    bind: str = "127.0.0.1"
+    """address that it is bound to, where it is TCP"""
+    advertise: str = ""
+    """address by which others know this machine; "": the bound one"""
+    server_key: str = ""
+    """the run server's public key; "": nothing is encrypted"""
+    keys: KeyPair | None = field(default=None, repr=False)
+    """the node's own pair, which its host made: it comes over the pipe by which the process was started"""
+
+    @property
+    def node_directory(self) -> Path:
+        """Where this node writes: `nodes/NAME` of the run's directory."""
+        return Path(self.directory) / "nodes" / self.node
+
+    def set_aside(self) -> Path | None:
+        """Rename the checkpoints of earlier incarnations to `checkpoints.before.INCARNATION`, where nobody looks for one: the new name, or
+        None where there were none. They are kept: whoever wants one back renames it."""
+        there = self.node_directory / "checkpoints"
+        if not there.is_dir():
+            return None
+        return there.rename(there.with_name(f"checkpoints.before.{self.incarnation}"))
+
+    def token(self) -> str:
+        """The run's token, for `Hello.token`; "" where keys take its place."""
+        return read_token(Path(self.token_file)) if self.token_file else ""
+
+
+def read_token(path: Path) -> str:
+    """The token in a run's `control.json`. `AuthenticationError` when the file is missing, unreadable or open to other users."""
+    check_private(path)
+    try:
+        token = json.loads(path.read_text(encoding="utf-8"))["token"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AuthenticationError(f"no token in {path}: {error}") from None
+    if not isinstance(token, str) or not token:
+        raise AuthenticationError(f"no token in {path}: the key `token` is not a text")
+    return token

@@ -1,0 +1,158 @@
+"""Vocabulary of every settings class: frozen, no unknown keys, units where a unit is possible."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.fields import FieldInfo
+
+_DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_RATE_UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+_QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*$")
+
+
+def _quantity(text: str, units: dict[str, Any], kind: str, examples: str, likely: tuple[str, str]) -> float:
+    match = _QUANTITY.match(text)
+    if match is None:
+        raise ValueError(f'"{text}" is not a {kind}; write for example {examples}')
+    number, unit = match.groups()
+    if not unit:
+        raise ValueError(f'"{text}" has no unit; write {" or ".join(number + unit for unit in likely)}')
+    if unit not in units:
+        raise ValueError(f'"{text}" has the unknown unit {unit}; units are {", ".join(units)}')
+    return float(number) * float(units[unit])
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds of a text such as `250ms`, `5s`, `2min`, `1h`; a bare number is refused, since its unit is unknown."""
+    if isinstance(value, str):
+        return _quantity(value, _DURATION_UNITS, "duration", "250ms, 5s or 2min", ("ms", "s"))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} has no unit; write {value}ms or {value}s")
+    raise ValueError(f"{value!r} is not a duration; write for example 250ms, 5s or 2min")
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back to exactly `seconds`."""
+    for unit in ("h", "min", "s", "ms", "us"):
+        text = f"{seconds / _DURATION_UNITS[unit]:.15g}{unit}"
+        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse_duration(text) == seconds:
+            return text
+    return f"{seconds!r}s"
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of a text such as `64KiB` or `10MB`; a bare number is refused."""
+    if isinstance(value, str):
+        size = _quantity(value, _SIZE_UNITS, "size", "64KiB or 10MB", ("MiB", "GiB"))
+        if size != int(size):
+            raise ValueError(f"{value!r} is not a whole number of bytes")
+        return int(size)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} has no unit; write {value}MiB or {value}GiB")
+    raise ValueError(f"{value!r} is not a size; write for example 64KiB or 10MB")
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads back to exactly `size`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
+
+
+def parse_rate(value: Any) -> float:
+    """Bits per second of a text such as `10mbit`; a bare number is refused."""
+    if isinstance(value, str):
+        return _quantity(value, _RATE_UNITS, "rate", "500kbit or 10mbit", ("kbit", "mbit"))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} has no unit; write {value}kbit or {value}mbit")
+    raise ValueError(f"{value!r} is not a rate; write for example 500kbit or 10mbit")
+
+
+def format_rate(rate: float) -> str:
+    """The shortest text that `parse_rate` reads back to exactly `rate`."""
+    for unit in ("gbit", "mbit", "kbit"):
+        text = f"{rate / _RATE_UNITS[unit]:.15g}{unit}"
+        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse_rate(text) == rate:
+            return text
+    return f"{rate!r}bit"
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(us|ms|s|min|h|d)\s*$", "description": "a time with its unit"}),
+]
+"""Seconds, written with a unit: `250ms`, `5s`, `2min`, `1h`."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*([kMG]?B|[KMG]iB)\s*$", "description": "a size with its unit"}),
+]
+"""Bytes, written with a unit: `64KiB`, `10MB`."""
+
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*[kmg]?bit\s*$", "description": "a rate per second with its unit"}),
+]
+"""Bits per second, written with a unit: `500kbit`, `10mbit`."""
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A number from 0 to 1."""
+
+NodeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+"""The name of a node: lower-case letters, digits, `_`, `.`, `-`."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused. Defaults are in base units (seconds, bytes). A key that is a word of Python
+    (`for`, `from`) is the alias of its field, in files and in what is written out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True)
+
+    @classmethod
+    def by_key(cls) -> dict[str, FieldInfo]:
+        """The fields by the keys that stand for them in a file."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+
+class OneOf(Settings):
+    """Settings of which exactly one of the keys `ONE_OF` is given."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in self.ONE_OF if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(self.ONE_OF)} (given: {', '.join(given) or 'none'})")
+        return self
+
+    @property
+    def chosen(self) -> str:
+        """The one that is given."""
+        return next(name for name in self.ONE_OF if getattr(self, name) is not None)
+
+
+class Period(OneOf):
+    """A period, counted in exactly one unit."""
+
+    ONE_OF = ("episodes", "updates", "steps", "time")
+
+    episodes: int | None = Field(default=None, ge=1)
+    """finished training episodes"""
+    updates: int | None = Field(default=None, ge=1)
+    """gradient updates of the learner"""
+    steps: int | None = Field(default=None, ge=1)
+    """step messages that the agent has seen; each brings a step of every copy"""
+    time: Duration | None = None
+    """wall-clock time"""

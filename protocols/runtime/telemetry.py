@@ -1,0 +1,126 @@
+"""Figures of a node: first into its own file, then, as a copy that may be lost, to the run server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.faults.node_faults.disk import disk
+from protocols.faults.node_faults.slowdown import ActivitySlowdown
+from protocols.runtime.atomic_files import sweep_orphans
+from protocols.runtime.clock import Clock, WallClock
+from protocols.runtime.node_start import RUN_SERVER
+from protocols.runtime.traffic_files import write_links
+from protocols.transport import Transport
+from protocols.wire.messages import Metrics
+
+logger = logging.getLogger(__name__)
+NAMES_PER_MESSAGE = 512
+
+
+class Telemetry:
+    """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer.
+
+    Figures of the machine (`usage`: speeds, where the time goes) have a file of their own, `usage.jsonl`: whatever the clock, nothing in
+    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far (`protocols.runtime.traffic_files`), for a
+    process that is killed has no other chance.
+    """
+
+    def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        sweep_orphans(directory)
+        self._directory = directory
+        self._file, self._usage = (
+            os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) for name in ("metrics.jsonl", "usage.jsonl")
+        )
+        self._transport = transport
+        self._clock = clock
+        self._failed = False
+
+    def write(
+        self,
+        step: int,
+        episode: int,
+        values: Mapping[str, float],
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        usage: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
+        stamp = self._clock.stamp()
+        finite = self._append(self._file, stamp, step, episode, values)
+        finite |= self._append(self._usage, time.time(), step, episode, usage or {})
+        if usage is not None:
+            self.traffic()
+        if not finite:
+            return
+        names = list(finite)[:NAMES_PER_MESSAGE]
+        frames = {"values": np.array([finite[name] for name in names]), **(arrays or {})}
+        self._transport.try_send("tele", RUN_SERVER, Metrics(step=step, episode=episode, names=names, stamp=stamp), frames)
+
+    def traffic(self) -> None:
+        """Write down what went over the links so far."""
+        self._trying(lambda: write_links(self._directory, self._transport))
+
+    def _append(self, file: int, now: float, step: int, episode: int, values: Mapping[str, float]) -> dict[str, float]:
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        lines = [json.dumps({"t": now, "step": step, "episode": episode, "name": name, "value": value}) for name, value in finite.items()]
+        if not lines:
+            return finite
+        self._trying(lambda: disk.append(file, ("\n".join(lines) + "\n").encode()))
+        return finite
+
+    def _trying(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            # Figures are not worth an agent's life. The run server still gets its copy.
+            if not self._failed:
+                logger.warning("figures can't be written: %s", error.strerror)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._file)
+        os.close(self._usage)
+
+
+class TimeShares:
+    """Where the time of one thread goes, by named activity. `pace` makes activities slow (faults)."""
+
+    def __init__(self, pace: ActivitySlowdown | None = None) -> None:
+        self.pace = pace or ActivitySlowdown()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def spent(self, activity: str) -> Iterator[None]:
+        """Count the time of this block. Blocks must not be nested."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.pace.stretch(activity, time.perf_counter() - start)
+            self._seconds[activity] += time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """Shares since the last call as `time.ACTIVITY`, and what no block claimed as `time.other`."""
+        now = time.perf_counter()
+        total = max(now - self._since, 1e-9)
+        shares = {f"time.{activity}": seconds / total for activity, seconds in self._seconds.items()}
+        shares["time.other"] = max(0.0, 1.0 - sum(shares.values()))
+        self._seconds.clear()
+        self._since = now
+        return shares

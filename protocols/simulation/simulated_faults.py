@@ -1,0 +1,187 @@
+"""The faults of a configuration in a simulation: its links' fates in virtual time, and the deaths and returns of its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from protocols.faults.link_effects.faulty_links import FaultyLinks, LinkOutcome
+from protocols.faults.link_effects.link_trace import WORDS, RecordedPast
+from protocols.faults.schedule.fault_schedule import LINK_KINDS, FaultSchedule, ScheduledEvent
+from protocols.faults.schedule.fault_timeline import FaultChange, FaultTimeline
+from protocols.faults.schedule.run_moments import RunMoment, moment
+from protocols.faults.settings import MembershipFault, ProcessFault
+from protocols.wire.messages import Channel
+
+DELAY = 0.01
+"""seconds on the way where the configuration says nothing of delays"""
+LEAST = 0.001
+"""seconds that every message takes, whatever the configuration says: else time would stand still"""
+DEADLY = ("kill", "term", "exit", "oom")
+"""what ends a process"""
+
+
+class ScheduledLinks:
+    """The links of one life of a node, as rules and schedule say. `round()` and `episode()` tell how far its agent and the run are; None
+    where that is not known yet."""
+
+    def __init__(
+        self,
+        links: FaultyLinks,
+        round: Callable[[], int | None],
+        episode: Callable[[], int],
+        healed: Callable[[], bool],
+        began: set[str],
+        past: RecordedPast,
+    ) -> None:
+        """`healed()`: nothing is broken any more, whatever an agent counts that began its rounds anew. `began` gets the ids of what begins,
+        `past` what the node's next life has to know."""
+        self._links = links
+        self._round, self._episode = round, episode
+        self._healed, self._whole = healed, False
+        self._began = began
+        self._past = past
+
+    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
+        """Fate of a message, under what holds at this moment."""
+        changes = self._links.progress(time=now, episode=self._episode(), round=self._round())
+        if not self._whole and self._healed():
+            self._whole = True
+            changes = [*changes, *self._links.heal()]
+        if changes:
+            self._note(changes)
+        link_outcome = self._links.link_outcome(dst, channel, kind, seq, size, now)
+        if link_outcome.copies and min(link_outcome.copies) < LEAST:
+            return link_outcome._replace(copies=tuple(max(delay, LEAST) if delay else DELAY for delay in link_outcome.copies))
+        return link_outcome
+
+    def _note(self, changes: Collection[FaultChange]) -> None:
+        reached = self._links.reached
+        self._began.update(change.event.id for change in changes if change.what == "begin")
+        for change in changes:
+            if not change.event.lasting:
+                self._past.saw(WORDS[change.what], change.event.id, reached)
+
+
+class Absence(NamedTuple):
+    """Why somebody is away, and until when."""
+
+    event: str
+    back: RunMoment | None
+    """None: for ever"""
+
+
+class SimulatedDeaths:
+    """Carries out which of `agents` die or leave, and who comes back when: `die(name)` ends a process, `back(name)` begins its next life.
+
+    Who comes back is decided as in a run under the wall clock; `restart`: seconds until a return of which nothing else says when it is.
+    """
+
+    def __init__(
+        self,
+        schedule: FaultSchedule,
+        agents: Collection[str],
+        die: Callable[[str], None],
+        back: Callable[[str], None],
+        restart: float,
+        began: set[str],
+    ) -> None:
+        """`began` gets the ids of what begins."""
+        self.away: dict[str, Absence] = {}
+        self._agents = frozenset(agents)
+        self._began = began
+        self._timeline = FaultTimeline(schedule, ("process", "membership"))
+        self._die, self._back = die, back
+        self._restart = restart
+        self._carry_out(self._timeline.settle())
+
+    @property
+    def next(self) -> float:
+        """Time at which something may be due."""
+        returns = [back.value for _, back in self.away.values() if back is not None and back.unit == "time"]
+        return min([self._timeline.next("time"), *returns])
+
+    @property
+    def healed(self) -> bool:
+        """Whether nobody dies any more, and nothing else is broken."""
+        return self._timeline.healed
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody lives and nobody will: without anybody there are neither rounds nor episodes for which a return could wait."""
+        if len(self.away) < len(self._agents):
+            return False
+        return not any(back is not None and back.unit == "time" for _, back in self.away.values())
+
+    def reach(self, time: float, episode: int, round: float) -> None:
+        """The run has come so far."""
+        changes = self._timeline.reach(time=time, episode=episode, round=round)
+        self._bring_back()
+        self._carry_out(changes)
+
+    def _bring_back(self) -> None:
+        timeline = self._timeline
+        for name, (_, back) in list(self.away.items()):
+            # Where all is healed nobody waits for an episode or round any more, as in a run.
+            if back is not None and (timeline.reached.past(back) or (timeline.healed and back.unit != "time")):
+                del self.away[name]
+                self._back(name)
+
+    def _carry_out(self, changes: Collection[FaultChange]) -> None:
+        for change in changes:
+            event = change.event
+            if change.what != "begin":
+                continue
+            self._began.add(event.id)
+            if not _ends_lives(event):
+                continue
+            for name in event.targets:
+                if name in self._agents and name not in self.away:
+                    self.away[name] = Absence(event.id, self._return(event.node_fault))
+                    self._die(name)
+
+    def _return(self, node_fault: object) -> RunMoment | None:
+        if isinstance(node_fault, MembershipFault):
+            length = None if node_fault.return_after is None else moment(node_fault.return_after)
+        elif isinstance(node_fault, ProcessFault) and node_fault.restart_after is not None:
+            length = RunMoment("time", node_fault.restart_after)
+        elif isinstance(node_fault, ProcessFault) and not node_fault.returns:
+            length = None
+        else:
+            length = RunMoment("time", self._restart)
+        return None if length is None else RunMoment(length.unit, self._timeline.reached.of(length.unit) + length.value)
+
+
+def left_out(events: Collection[ScheduledEvent], began: Collection[str], away: Mapping[str, Absence]) -> list[str]:
+    """Notes on what did not happen as the schedule says, by reason; `began` are the ids of the events that began, `away` who was away in
+    the end."""
+    strange = [event for event in events if not _known(event)]
+    known = [event for event in events if _known(event)]
+    waiting = [event for event in known if event.id not in began]
+    lasting = {event for event, back in away.values() if back is not None and back.unit in ("episode", "round")}
+    reasons = {
+        "not simulated, since a simulation has no processes and nothing is learnt": strange,
+        "not begun, since a simulation makes no steps": [event for event in waiting if event.start.unit == "step"],
+        "not begun, since the simulation was over before": [event for event in waiting if event.start.unit != "step"],
+        "not ended, since a simulation makes no steps": [event for event in known if event.id in began and _ends_by_step(event)],
+        "nobody back, since the simulation was over before": [event for event in known if event.id in lasting],
+    }
+    return [f"{reason}: {', '.join(event.id for event in found)}" for reason, found in reasons.items() if found]
+
+
+def _ends_lives(event: ScheduledEvent) -> bool:
+    return isinstance(event.node_fault, MembershipFault) or (
+        isinstance(event.node_fault, ProcessFault) and event.node_fault.action in DEADLY
+    )
+
+
+def _known(event: ScheduledEvent) -> bool:
+    """Whether a simulation, in which there are agents alone, carries out events like this one."""
+    return event.kind in LINK_KINDS or (_ends_lives(event) and any(name.startswith("agent-") for name in event.targets))
+
+
+def _ends_by_step(event: ScheduledEvent) -> bool:
+    if isinstance(event.node_fault, MembershipFault):
+        return event.node_fault.return_after is not None and event.node_fault.return_after.steps is not None
+    until = event.length or event.stop
+    return event.kind in LINK_KINDS and until is not None and until.unit == "step"

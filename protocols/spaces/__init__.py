@@ -1,0 +1,1 @@
+"""What environment and agents agree on: goal spaces, grids and reward maps."""

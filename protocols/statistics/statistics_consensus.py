@@ -1,0 +1,108 @@
+"""Consensus on sums: what all ways of adding up the agents' statistics have in common.
+
+The payload is one vector s = [upper(G), b, q, n] of sums over an agent's own data (float64, in a basis that all agents share), so that the
+statistics of all data are the sum over agents. An agent calls `publish` with its own sums and asks `total` for what is known of the sum
+over all. Which machine carries them is a settings key (`ledger`, `pushsum`, `mh`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.averaging.projection_sketch import Sketch
+from protocols.conversations.conversation import Array, EdgeConversation
+
+Vector = NDArray[np.float64]
+
+
+class StatisticsTotal(NamedTuple):
+    """What an agent knows of the sum over all agents."""
+
+    vector: Vector
+    """`[P]`; never written to"""
+    complete: bool
+    """whether its variance may be used. In a ledger always: a part of the data is never more certain than all of it. By averaging only
+    after the stop rule has fired: before, the own data count up to N times. While it is false take the mean from `vector`, the
+    variance from the own statistics alone"""
+    staleness: int
+    """ledger: sum over origins of the versions that exist, as far as is known here, and are not in `vector`. By averaging: members whose
+    statistics are not in `vector`"""
+    origins: int
+    """agents whose statistics are in `vector`"""
+
+
+@dataclass(frozen=True)
+class TotalChanged:
+    """`total` is another than before."""
+
+
+@dataclass(frozen=True, eq=False)
+class EarlierStatisticsFound:
+    """What a former life of this agent has published last was found at a neighbour: it is more than the present life began with."""
+
+    payload: Vector
+
+
+@dataclass(frozen=True)
+class IncompatibleStatistics:
+    """`src` sends statistics that can't be added to the own ones, for this reason. Said once for each sender and reason."""
+
+    src: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NewerEpoch:
+    """Others have gone on to this epoch of the basis, and the agent's own statistics are of an earlier one: rebuild them."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, eq=False)
+class MixingRoundClosed:
+    """A round that all agents do together has closed; `sketch[2, s]`: the own average projected, before and after it. Where all agents'
+    projections of one round meet, their distance from what they are to agree on is known (`protocols.averaging.projection_sketch`)."""
+
+    round: int
+    """rises from session to session, and is the same at all agents"""
+    sketch: Sketch
+
+
+StatisticsEvent = TotalChanged | EarlierStatisticsFound | IncompatibleStatistics | NewerEpoch | MixingRoundClosed
+
+
+class StatisticsConsensus(EdgeConversation[StatisticsEvent]):
+    """One agent's side of the sum over all."""
+
+    published = 0
+    """transitions in the statistics that were published last"""
+
+    def unpublished(self, transitions: int) -> int:
+        """How many of so many transitions the neighbours know nothing of: what the rule of privacy counts."""
+        return transitions - self.published
+
+    @abstractmethod
+    def publish(self, vector: Array, transitions: int, now: float) -> None:
+        """The agent's own sums are `vector`, `[P]`, over so many transitions: replaces what it has said before. `ValueError` for a wrong
+        length, or a number that is not finite."""
+
+    @abstractmethod
+    def total(self) -> StatisticsTotal:
+        """The sum over all, as far as it is known."""
+
+    def settle(self, now: float) -> None:
+        """A checkpoint is made: end what can't be kept in one."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint keeps."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Restore; `ValueError` for what does not fit."""

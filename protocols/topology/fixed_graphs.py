@@ -1,0 +1,116 @@
+"""Graphs that follow from the number of agents alone, or from a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from protocols.topology.graph_pattern import GraphPattern, Pairs, pairs_of, undirected
+from protocols.topology.settings import EdgesSettings, GridSettings, TopologySettings, TorusSettings, TreeSettings
+from protocols.topology.unfit_topology import TopologyProblem, UnfitTopology, unfit
+
+
+def ring(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """i with i + 1 (mod n)."""
+    i = np.arange(len(agents))
+    return GraphPattern(undirected(np.stack([i, (i + 1) % max(1, len(agents))], axis=1)))
+
+
+def complete(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """All pairs."""
+    return GraphPattern(all_pairs(len(agents)))
+
+
+def all_pairs(n: int) -> Pairs:
+    """(i, j) with i < j, `[n (n - 1) / 2, 2]`."""
+    return np.stack(np.triu_indices(n, 1), axis=1).astype(np.int64)
+
+
+def star(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """0 with every other."""
+    leaves = np.arange(1, len(agents))
+    return GraphPattern(undirected(np.stack([np.zeros_like(leaves), leaves], axis=1)))
+
+
+def path(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """i with i + 1."""
+    i = np.arange(len(agents) - 1)
+    return GraphPattern(undirected(np.stack([i, i + 1], axis=1)))
+
+
+def rows_of(rows: int | None, n: int) -> int:
+    """Rows of a grid of n: those asked for, or the largest divisor up to the root of n."""
+    if rows is None:
+        return next((r for r in range(int(n**0.5), 0, -1) if n % r == 0), 1)
+    if n % rows:
+        divisors = [str(r) for r in range(1, n + 1) if n % r == 0]
+        raise unfit(f"{rows} rows do not divide {n} agents; take {', '.join(divisors[:-1])} or {divisors[-1]}", "rows")
+    return rows
+
+
+def grid(settings: GridSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """(row, column) with those to the right of it and below it; agents are numbered row by row."""
+    n = len(agents)
+    number = np.arange(n).reshape(rows_of(settings.rows, n), -1)
+    across = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
+    down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
+    return GraphPattern(undirected(np.concatenate([across, down])))
+
+
+def torus(settings: TorusSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """The grid, closed at its ends; in rows or columns of two the closing edge is the one that is there already."""
+    n = len(agents)
+    number = np.arange(n).reshape(rows_of(settings.rows, n), -1)
+    across = np.stack([number.ravel(), np.roll(number, -1, axis=1).ravel()], axis=1)
+    down = np.stack([number.ravel(), np.roll(number, -1, axis=0).ravel()], axis=1)
+    return GraphPattern(undirected(np.concatenate([across, down])))
+
+
+def tree(settings: TreeSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """i > 0 with its parent, (i - 1) div branching."""
+    children = np.arange(1, len(agents))
+    return GraphPattern(undirected(np.stack([(children - 1) // settings.branching, children], axis=1)))
+
+
+def offsets(n: int) -> list[int]:
+    """1, 2, 4, ... below n: ceil(log2 n) of them."""
+    return [2**k for k in range((n - 1).bit_length())] if n > 1 else []
+
+
+def exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """i -> i + 2^k (mod n), k = 0 ... ceil(log2 n) - 1."""
+    n = len(agents)
+    i = np.arange(n)
+    return GraphPattern(
+        pairs_of([(a, b) for k in offsets(n) for a, b in zip(i.tolist(), ((i + k) % n).tolist(), strict=True)]), directed=True
+    )
+
+
+def own_edges(settings: EdgesSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """The pairs of the list. Names that nobody has, loops and repeated edges are all reported at once."""
+    number = {agent: i for i, agent in enumerate(agents)}
+    faults: list[TopologyProblem] = []
+    seen: dict[tuple[int, int], int] = {}
+    for index, (a, b) in enumerate(settings.edges):
+        strange = [(end, node) for end, node in enumerate((a, b)) if node not in number]
+        faults += [TopologyProblem(("edges", index, end), f'"{node}" is no agent: they are {_span(agents)}', node) for end, node in strange]
+        if strange:
+            continue
+        if a == b:
+            faults.append(TopologyProblem(("edges", index), f"joins {a} with itself; remove it"))
+            continue
+        i, j = number[a], number[b]
+        key = (i, j) if settings.directed or i < j else (j, i)
+        if key in seen:
+            reverse = "" if settings.directed or settings.edges[seen[key]] == (a, b) else " (edges have no direction unless directed: true)"
+            faults.append(TopologyProblem(("edges", index), f"{a}, {b} is listed already, as edge {seen[key]}{reverse}; remove one"))
+        else:
+            seen[key] = index
+    if faults:
+        raise UnfitTopology(*faults)
+    return GraphPattern(pairs_of(seen), settings.directed)
+
+
+def _span(agents: Sequence[str]) -> str:
+    return f"{agents[0]} ... {agents[-1]}" if len(agents) > 2 else ", ".join(agents)

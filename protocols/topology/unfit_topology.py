@@ -1,0 +1,33 @@
+"""What makes settings unfit for a number of agents. Free of numpy: the configuration check speaks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TopologyProblem:
+    """Why settings make no graph: the key inside `network.topology`, the rule broken and its cure."""
+
+    path: tuple[str | int, ...]
+    text: str
+    misspelt: str | None = None
+    """the name that nobody has, where that is the fault"""
+
+
+class UnfitTopology(ValueError):
+    """Settings that make no graph of these agents; `faults` says why."""
+
+    def __init__(self, *faults: TopologyProblem) -> None:
+        super().__init__("; ".join(f"{_shown(fault.path)}{fault.text}" for fault in faults))
+        self.faults = faults
+
+
+def unfit(text: str, *path: str | int) -> UnfitTopology:
+    """One fault, to be raised."""
+    return UnfitTopology(TopologyProblem(path, text))
+
+
+def _shown(path: tuple[str | int, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{text.removeprefix('.')}: " if text else ""

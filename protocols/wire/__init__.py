@@ -1,0 +1,1 @@
+"""The wire format: messages, codec, routes, and the guard that admits messages."""

@@ -1,0 +1,159 @@
+"""PPO: advantages by hand, what moves the policy and what must not, a task learnt, checkpoints."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent_node.contracts import Batch, PolicySpec
+from agent_node.learners.ppo.ppo import PPO
+from agent_node.learners.ppo.settings import PPOSettings
+
+INTERFACE = PolicySpec((2,), 3, (3, 2))
+
+
+def learner(seed: int = 0, **changes: Any) -> PPO:
+    return PPO(PPOSettings(**({"hidden": [16], "minibatch_size": 64} | changes)), INTERFACE, 4, seed)
+
+
+def batch(steps: int = 8, copies: int = 4, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    observed = torch.randn(steps + 1, copies, 2, generator=generator)
+    return Batch(
+        observation=observed[:-1],
+        goal=torch.zeros(steps, copies, 3),
+        action=torch.stack([torch.randint(0, n, (steps, copies), generator=generator) for n in (3, 2)], dim=2),
+        reward=torch.rand(steps, copies, generator=generator),
+        next_observation=observed[1:],
+        terminated=torch.zeros(steps, copies),
+        weight=torch.ones(steps, copies),
+        imagined=torch.zeros(steps, copies),
+        first=torch.zeros(steps, copies),
+        extras={"log_probability": torch.full((steps, copies), -np.log(6.0), dtype=torch.float32)},
+    )
+
+
+def test_advantages_follow_one_episode_and_no_further() -> None:
+    ppo = learner(discount=0.9, gae_lambda=0.5)
+    given = batch(5, 1)
+    given.reward[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    value, following = torch.arange(5.0)[:, None] / 10, torch.arange(1.0, 6.0)[:, None] / 10
+    given.terminated[1] = 1.0
+    given.first[2] = 1.0  # type: ignore[index]
+    given.weight[3] = 0.0
+    delta = [1 + 0.9 * 0.1 - 0.0, 2 - 0.1, 3 + 0.9 * 0.3 - 0.2, 0.0, 5 + 0.9 * 0.5 - 0.4]
+    expected = [delta[0] + 0.45 * delta[1], delta[1], delta[2], None, delta[4]]
+    found = ppo.advantages(given, value, following)[:, 0].tolist()
+    for number, wanted in enumerate(expected):
+        assert wanted is None or found[number] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_steps_that_do_not_count_change_nothing() -> None:
+    given, changed = batch(), batch()
+    given.weight[3:, 1] = changed.weight[3:, 1] = 0.0
+    changed.reward[3:, 1] = 1e3
+    changed.action[3:, 1] = 0
+    ours, others = learner(), learner()
+    ours.learn(given)
+    others.learn(changed)
+    assert torch.equal(ours.policy.vector, others.policy.vector)
+    assert torch.equal(ours.value.vector, others.value.vector)
+
+
+def test_a_single_step_that_counts_teaches_nothing_and_breaks_nothing() -> None:
+    for counting in (1, 2):
+        ppo, given = learner(), batch()
+        before = ppo.policy.vector.clone()
+        given.weight[:] = 0.0
+        given.weight[0, :counting] = 1.0
+        metrics = ppo.learn(given)
+        assert torch.isfinite(ppo.policy.vector).all() and torch.isfinite(ppo.value.vector).all()
+        assert torch.equal(before, ppo.policy.vector) == (counting == 1) == (metrics == {})
+
+
+def test_the_ratio_is_to_the_policy_that_acted() -> None:
+    given = batch()
+    ppo = learner(epochs=1, minibatch_size=1000)
+    with torch.no_grad():
+        state = torch.cat([given.observation, given.goal], dim=-1).flatten(0, 1)
+        own = ppo.head.log_probability(ppo.head.parameters(ppo.policy(state)), given.action.flatten(0, 1))
+    given.extras["log_probability"] = own.reshape(8, 4)
+    assert ppo.learn(given)["clipped"] == 0.0
+    given.extras["log_probability"] = own.reshape(8, 4) - 1.0
+    assert learner(epochs=1, minibatch_size=1000).learn(given)["clipped"] == 1.0
+
+
+def play(ppo: PPO, random: np.random.Generator, steps: int = 32, copies: int = 32) -> tuple[Batch, float]:
+    """One-step episodes: the first factor must be the goal's number, the second the sign of the observation."""
+    given = batch(steps, copies)
+    goals = random.integers(0, 3, (steps, copies))
+    given.observation = torch.from_numpy(random.standard_normal((steps, copies, 2)).astype(np.float32))
+    given.goal = torch.eye(3)[torch.from_numpy(goals)]
+    rows = np.arange(steps * copies)
+    choice = ppo.act(given.observation.flatten(0, 1).numpy(), given.goal.flatten(0, 1).numpy(), rows, np.ones(len(rows), bool), True)
+    actions = choice.actions.reshape(steps, copies, 2)
+    right = (actions[..., 0] == goals) & (actions[..., 1] == (given.observation[..., 0].numpy() > 0))
+    given.action = torch.from_numpy(actions.astype(np.int64))
+    given.reward = torch.from_numpy(right.astype(np.float32))
+    given.terminated, given.first = torch.ones(steps, copies), torch.ones(steps, copies)
+    given.extras = {"log_probability": torch.from_numpy(choice.extras["log_probability"].reshape(steps, copies))}
+    return given, float(right.mean())
+
+
+def test_it_learns_what_a_goal_means() -> None:
+    ppo, random = learner(hidden=[32], minibatch_size=256, learning_rate=3e-3, kl_coef=0.1), np.random.default_rng(0)
+    before = play(ppo, random)[1]
+    for _ in range(40):
+        ppo.learn(play(ppo, random)[0])
+    assert before < 0.3
+    assert play(ppo, random)[1] > 0.9
+
+
+def test_the_weight_of_the_divergence_follows_its_target() -> None:
+    ppo = learner(kl_coef=0.2, adaptive_kl_target=0.01)
+    ppo._adapt(0.03)
+    assert ppo.kl_coef == pytest.approx(0.3)
+    ppo._adapt(0.01)
+    assert ppo.kl_coef == pytest.approx(0.3)
+    ppo._adapt(0.001)
+    assert ppo.kl_coef == pytest.approx(0.15)
+
+
+def test_a_rollout_that_moves_the_policy_too_far_is_left() -> None:
+    reckless = {"learning_rate": 0.1, "epochs": 20, "minibatch_size": 8}
+    free, held = learner(**reckless), learner(**reckless, target_kl=0.05)
+    whole, part = free.learn(batch()), held.learn(batch())
+    assert whole["epochs"] == 20 and whole["divergence"] > 0.1
+    assert part["epochs"] == 1 and held.optimisers["policy_adam"].steps < 4
+
+
+def test_the_rate_falls_to_nothing_with_the_steps_learnt_from() -> None:
+    ppo = learner(decay_steps=64)
+    assert [ppo.learn(batch(seed=seed))["rate"] for seed in range(4)] == pytest.approx([1e-3, 0.5e-3, 0.0, 0.0])
+    last = ppo.policy.vector.clone()
+    ppo.learn(batch(seed=9))
+    assert torch.equal(ppo.policy.vector, last)
+
+
+def test_evaluation_changes_nothing_that_explores() -> None:
+    ours, others = learner(), learner()
+    rows, seen, goals = np.arange(4), np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32)
+    first = np.ones(4, bool)
+    for _ in range(3):
+        assert ours.act(seen, goals, rows, first, False).extras == {}
+    np.testing.assert_array_equal(ours.act(seen, goals, rows, first, True).actions, others.act(seen, goals, rows, first, True).actions)
+    best = learner(evaluation="mode")
+    np.testing.assert_array_equal(best.act(seen, goals, rows, first, False).actions, best.act(seen, goals, rows, first, False).actions)
+
+
+def test_a_checkpoint_goes_on_where_it_was() -> None:
+    ours, restored = learner(kl_coef=0.2), learner(seed=1)
+    ours.learn(batch())
+    restored.load_state_dict(ours.state_dict())
+    assert torch.equal(ours.policy.vector, restored.policy.vector)
+    assert restored.kl_coef == ours.kl_coef
+    assert (restored.updates, restored.frames) == (1, 32)
+    assert restored.optimisers["value_adam"].steps == ours.optimisers["value_adam"].steps
+    with pytest.raises(ValueError, match="policy"):
+        restored.load_state_dict({name: tensor for name, tensor in ours.state_dict().items() if name != "policy"})

@@ -1,0 +1,90 @@
+"""Features: angles as sine and cosine, wrapped differences, history."""
+
+import numpy as np
+import pytest
+
+from agent_node.session.observation_features import Features, HistoryStack, wrap
+from protocols.runtime.errors import ConfigurationError
+from protocols.wire.messages import Flag, Layout, ObservationField
+
+LAYOUT = Layout(shape=[3], fields=[ObservationField("distance", 0, 2), ObservationField("bearing", 2, 1, "radian")], actions=[3, 3])
+
+
+def test_encode_is_the_newest_observation_and_the_changes_to_it() -> None:
+    features = Features(LAYOUT, 3)
+    observation = np.array([[[0.1, 0.2, 3.0], [0.3, 0.4, -3.0], [0.2, 0.9, -2.0]]], np.float32)
+    newest = [0.2, 0.9, np.sin(-2.0), np.cos(-2.0)]
+    changes = [2.0, 2.0, 2 * np.pi - 6.0, -1.0, 5.0, 1.0]
+    np.testing.assert_allclose(features.encode(observation)[0], [*newest, *changes], rtol=1e-5)
+    assert features.policy_spec(3).observation == (10,)
+    assert features.policy_spec(3).actions == (3, 3)
+    assert features.encode(observation[:0]).shape == (0, 10)
+
+
+def test_difference_wraps_only_angles_and_follow_inverts_it() -> None:
+    features = Features(LAYOUT, 1)
+    random = np.random.default_rng(0)
+    last = random.uniform(-np.pi, np.pi, (1000, 3)).astype(np.float32)
+    following = random.uniform(-np.pi, np.pi, (1000, 3)).astype(np.float32)
+    change = features.difference(last, following)
+    assert np.all(np.abs(change[:, 2]) <= np.pi + 1e-5)
+    assert np.abs(change[:, 0]).max() > np.pi, "a linear component must not be wrapped"
+    back = features.follow(last, change)
+    np.testing.assert_allclose(back[:, :2], following[:, :2], atol=1e-5)
+    np.testing.assert_allclose(wrap(back[:, 2] - following[:, 2]), 0, atol=1e-5)
+
+
+def test_crossing_the_seam_is_a_small_change() -> None:
+    features = Features(LAYOUT, 1)
+    change = features.difference(np.array([[0, 0, 3.1]], np.float32), np.array([[0, 0, -3.1]], np.float32))
+    assert change[0, 2] == pytest.approx(2 * np.pi - 6.2, abs=1e-5)
+
+
+def test_pictures_are_averaged_over_blocks() -> None:
+    features = Features(Layout(shape=[100, 60, 3], dtype="u1", actions=[5]), 1)
+    picture = np.zeros((1, 100, 60, 3), np.uint8)
+    picture[0, :3, :3, 0] = 90
+    flat = features.flatten(picture)
+    assert flat.shape == (1, features.size) and flat.dtype == np.uint8
+    assert features.size == 33 * 20 * 3
+    assert flat[0, 0] == 90 and flat[0, 1:].sum() == 0
+    assert features.encode(flat[:, None]).max() == pytest.approx(90 / 255)
+
+
+def test_history_repeats_the_first_observation_of_an_episode() -> None:
+    features = Features(LAYOUT, 3)
+    stack = HistoryStack(2, features)
+    member = np.uint16(Flag.MEMBER)
+    first = np.uint16(Flag.MEMBER | Flag.FIRST)
+    for value, flags in ((1, [first, first]), (2, [member, member]), (3, [member, first])):
+        seen = stack.push(np.full((2, 3), value, np.float32), np.array(flags, np.uint16))
+    np.testing.assert_array_equal(seen[:, :, 0], [[1, 2, 3], [3, 3, 3]])
+
+
+def test_waves_of_what_has_bounds_follow_last() -> None:
+    fields = [ObservationField("place", 0, 1, "", -5.0, 5.0), ObservationField("free", 1, 1), ObservationField("angle", 2, 1, "radian")]
+    features = Features(Layout(shape=[3], fields=fields, low=[-1.0], high=[1.0]), 2, frequencies=2)
+    seen = features.encode(np.array([[[1.0, 7.0, 0.5], [2.5, 8.0, 0.4]]], np.float32))[0]
+    assert features.policy_spec().observation == seen.shape == (11,)
+    np.testing.assert_allclose(seen[:7], Features(features.layout, 2).encode(np.array([[[1.0, 7.0, 0.5], [2.5, 8.0, 0.4]]], np.float32))[0])
+    np.testing.assert_allclose(seen[7:], [1.0, 0.0, 0.0, -1.0], atol=1e-6)
+    assert not features.enclosed
+    with pytest.raises(ValueError, match="no bounds"):
+        features.sample_uniform(3, np.random.default_rng(0))
+
+
+def test_waves_need_bounds() -> None:
+    with pytest.raises(ConfigurationError, match=r"agents\.frequencies"):
+        Features(LAYOUT, 1, frequencies=3)
+
+
+def test_anywhere_is_uniform_between_the_bounds_and_over_all_angles() -> None:
+    fields = [ObservationField("place", 0, 1, "", 2.0, 6.0), ObservationField("angle", 1, 1, "radian")]
+    features = Features(Layout(shape=[2], fields=fields, low=[-1.0], high=[1.0]), 3)
+    places = features.sample_uniform(20_000, np.random.default_rng(0))
+    assert places.shape == (20_000, 3, 2)
+    np.testing.assert_array_equal(places[:, 0], places[:, 2])
+    for column, low, high in ((0, 2.0, 6.0), (1, -np.pi, np.pi)):
+        values = places[:, 0, column]
+        assert low <= values.min() and values.max() <= high
+        assert np.histogram(values, 8, (low, high))[0] == pytest.approx(2500, rel=0.1)

@@ -1,0 +1,39 @@
+"""Small regression problems for the tests of Gaussian processes."""
+
+import numpy as np
+import torch
+
+from agent_node.world_models.gp.feature_basis import Basis, Box
+from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
+from agent_node.world_models.gp.kernel_parameters import KernelParameters
+from agent_node.world_models.gp.random_bases import FourierBasis, InducingBasis
+
+LENGTHSCALES = (0.4, 0.4, 1.2, 1.2)
+PLANE = Box((-10, -10, -1, -1), (10, 10, 1, 1), (1.4, 1.4, 2.6, 2.6))
+"""positions in a square of side 20 and displacements of up to 1, with the half-widths of the settings"""
+THETA = KernelParameters.of(LENGTHSCALES, 1.0, 0.01)
+
+
+def moves(random: np.random.Generator, n: int, gain: float = 1.0, noise: float = 0.01) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs `[n, 4]` (position, action) and changes `[n, 2]`: the action times a gain, weaker where the ground is soft."""
+    position = random.uniform(-10, 10, (n, 2))
+    action = random.uniform(-1, 1, (n, 2))
+    soft = 0.7 + 0.3 * np.sin(position[:, :1] / 3) * np.cos(position[:, 1:] / 4)
+    change = gain * soft * action + noise * random.standard_normal((n, 2))
+    return torch.from_numpy(np.hstack([position, action])), torch.from_numpy(change)
+
+
+def bases(count: int = 48) -> list[Basis]:
+    """One of each kind, with and without the linear part."""
+    return [
+        HilbertSpaceBasis(PLANE, count, LENGTHSCALES),
+        HilbertSpaceBasis(PLANE, count, LENGTHSCALES, None),
+        FourierBasis(PLANE, count, LENGTHSCALES, seed=3),
+        InducingBasis.seeded(PLANE, count, LENGTHSCALES, seed=3),
+    ]
+
+
+def dense_prior(basis: Basis, theta: KernelParameters, inputs: torch.Tensor) -> torch.Tensor:
+    """Phi Lambda Phi^T, `[n, n]`."""
+    features = basis.features(inputs)
+    return (features * basis.prior(theta)) @ features.T

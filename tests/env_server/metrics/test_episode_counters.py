@@ -1,0 +1,118 @@
+"""What counts as a step of training, and as an action that its agent did not choose."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, TickResult
+from env_server.metrics.episode_counters import EpisodeCounters
+from protocols.wire.messages import Flag
+
+BOTH = ("a", "b")
+M = int(Flag.MEMBER)
+
+
+def outcome(episodes: list[int], first: list[int], second: list[int]) -> TickResult:
+    """What two agents see in copies that play `episodes`, with these flags."""
+
+    def batch(flags: list[int]) -> AgentBatch:
+        count = len(flags)
+        return AgentBatch(np.zeros((count, 1), np.float32), np.zeros(count, np.float32), np.array(flags, np.uint16))
+
+    return TickResult({"a": batch(first), "b": batch(second)}, np.array(episodes))
+
+
+def test_training_steps_are_counted_and_those_of_evaluations_are_not() -> None:
+    episode_counters = EpisodeCounters(None, 10)
+    member, evaluated = int(Flag.MEMBER), int(Flag.MEMBER | Flag.EVALUATION)
+    # Copies: training; evaluation of one of the two; one that idles; one whose episode is new.
+    before = outcome([5, 6, -1, 7], [member, 0, 0, member], [member, evaluated, 0, member])
+    after = outcome([5, 6, -1, 8], [member, 0, 0, member], [member, evaluated, 0, member])
+    episode_counters.stepped(before, after, BOTH)
+    assert episode_counters.steps == 1
+    assert episode_counters.speed(episode_counters._last_report + 1.0) == 2.0
+    episode_counters.stepped(after, after, BOTH)
+    assert episode_counters.steps == 3
+    episode_counters.reported(episode_counters._last_report + 1.0)
+    assert episode_counters.speed(episode_counters._last_report + 1.0) == 0.0
+
+
+def test_steps_go_on_from_an_earlier_process() -> None:
+    earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)
+    outcomes = outcome([0], [int(Flag.MEMBER)], [0])
+    earlier.stepped(outcomes, outcomes, BOTH)
+    later.resume_from(earlier.numbers())
+    assert later.steps == 1
+
+
+def test_evaluations_stay_due_where_more_episodes_end_together_than_lie_between_them() -> None:
+    """64 copies whose episodes end together, an evaluation every 50: the count passes 50, 100, 150, then two multiples at once."""
+    episode_counters = EpisodeCounters(None, 50)
+    due = []
+    for number in range(8):
+        episode_counters.statistics.add([EpisodeRecord(number, ("a",), (0.0,), (1,))] * 64)
+        due.append(episode_counters.evaluation_due())
+        assert not episode_counters.evaluation_due(), "once for each"
+    assert due == [True] * 8
+    sparse = EpisodeCounters(None, 100)
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 350)
+    assert sparse.evaluation_due()
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 49)
+    assert not sparse.evaluation_due()
+    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))])
+    assert sparse.evaluation_due()
+
+
+def substitutions(episode_counters: EpisodeCounters) -> tuple[float, float]:
+    values = episode_counters.values()
+    return values["env.substituted"], values["episodes.substituted"]
+
+
+def test_only_actions_that_count_are_substituted() -> None:
+    """Not what follows the end of an episode or of the agent's part in it, nor evaluations, nor copies of others."""
+    episode_counters = EpisodeCounters(None, 10)
+    idle = [int(flag) for flag in (M | Flag.OVER, M | Flag.PARKED, M | Flag.TERMINATED, M | Flag.TRUNCATED, M | Flag.EVALUATION, 0)]
+    episodes = [*range(len(idle))]
+    before = outcome([*episodes, 9], [*idle, M | int(Flag.FIRST)], [*idle, M])
+    after = outcome([*episodes, 9], [M | int(Flag.FIRST), *idle[1:], M], [M | int(Flag.FIRST), *idle[1:], M | int(Flag.OVER)])
+    episode_counters.stepped(before, after, BOTH)
+    assert substitutions(episode_counters) == (0.0, 0.0)
+    episode_counters.stepped(before, after, ("a",))
+    assert substitutions(episode_counters) == (1 / 4, 1.0)
+    episode_counters.stepped(before, after, ())
+    assert substitutions(episode_counters) == (3 / 6, 1.0), "an episode counts once"
+    episode_counters.stepped(outcome([10], [M], [0]), outcome([10], [M], [0]), ("b",))
+    assert substitutions(episode_counters) == (4 / 7, 2.0)
+
+
+def test_what_is_played_for_an_absent_agent_counts_where_the_episode_goes_on_and_not_where_it_ends() -> None:
+    episode_counters = EpisodeCounters(None, 10)
+    # In the second copy the death of b ends the episode: b is a member no more, and a is told.
+    after = outcome([3, 4], [M, M | int(Flag.TRUNCATED | Flag.OVER | Flag.PEER_LOST)], [M, 0])
+    episode_counters.stepped(outcome([3, 4], [M, M], [M, M]), after, ("a",))
+    assert substitutions(episode_counters) == (1 / 3, 1.0)
+
+
+def test_substitutions_are_counted_on_by_the_next_process() -> None:
+    earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)
+    both = outcome([3], [M], [M])
+    earlier.stepped(both, both, ("a",))
+    later.resume_from(earlier.numbers())
+    assert substitutions(later) == (1 / 2, 1.0)
+    later.resume_from({"episodes": 1, "steps": 1, "next_evaluation": 10})
+    assert substitutions(later) == (0.0, 0.0), "what earlier versions wrote"
+
+
+def test_the_mean_of_recent_returns_goes_on_in_the_next_process() -> None:
+    """Under the logical clock it counts on in the same process after a checkpoint, so what is resumed from there must have the same."""
+    earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)
+    played = [EpisodeRecord(number, ("a",), (0.1 * number,), (1,)) for number in range(150)]
+    earlier.statistics.add(played[:120])
+    earlier.values()
+    later.resume_from(json.loads(json.dumps(earlier.numbers())))
+    for episode_counters in (earlier, later):
+        episode_counters.statistics.add(played[120:])
+    values = earlier.values()
+    assert "return.recent" in values and later.values() == values

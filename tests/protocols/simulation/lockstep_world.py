@@ -1,0 +1,227 @@
+"""A world for lock-step under one seed's faults, and a checker that only looks on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+
+from protocols.simulation import Network
+from tests.simulation.drawn_links import DrawnLinks
+from tests.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
+
+FAULTY = 10.0
+"""seconds of faults; the rest heals"""
+LIMIT = 60.0
+"""seconds after the faults in which stepping must have gone on"""
+TICKS_AFTER = 6
+DEADLINE = 2.0
+
+
+class Violation(AssertionError):
+    """A rule of stepping is broken."""
+
+
+class Meant(NamedTuple):
+    """Who meant an action, in which life, for which tick of which server."""
+
+    agent: str
+    life: int
+    server: int
+    tick: int
+
+
+class World:
+    """One seed: two to four agents, loss up to 30 %, repetition up to 20 %, delays up to 0.6 s, deaths of agents and of the server."""
+
+    def __init__(
+        self, seed: int, server: type[ServerScript] = ServerScript, agent: type[AgentScript] = AgentScript, stale: bool = True
+    ) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.network = Network()
+        self.network.drops_stale = stale
+        self.ledger: list[LedgerLine] = []
+        self.meant: dict[int, Meant] = {}
+        self.memories: list[TransitionLog] = []
+        self.agents = [f"agent-{i}" for i in range(self.random.choice([2, 3, 4]))]
+        self.loss, self.duplicate = self.random.uniform(0.0, 0.3), self.random.uniform(0.0, 0.2)
+        self.delay = (0.001, self.random.choice([0.005, 0.1, 0.6]))
+        self._server_type, self._agent_type = server, agent
+        self._jitter = np.random.default_rng(seed)
+        self.faults = 0
+        self._start_server()
+        for name in self.agents:
+            self._start_agent(name)
+            if self.random.random() < 0.5:
+                self._later(self.random.uniform(0.05, self.random.choice([1.0, 7.0])), lambda name=name: self._kill_agent(name))
+        for _ in range(self.random.choice([0, 0, 1, 2])):
+            self._later(self.random.uniform(0.1, 7.0), self._doom_server)
+
+    # --- what happens -----------------------------------------------------------------------------------------------------------------
+
+    def _later(self, delay: float, action: Callable[[], object]) -> None:
+        self.network.at(self.network.now + delay, lambda: action() and None)
+
+    def _links(self, name: str) -> DrawnLinks:
+        return DrawnLinks(self.seed, name, self.delay, self.loss, self.duplicate, until=FAULTY)
+
+    def _start_server(self) -> None:
+        script = self._server_type(self.agents, self.ledger, DEADLINE)
+        self.network.add(SERVER, script, self._links(SERVER))
+        for name in self.agents:
+            self._later(self.random.uniform(0.0, 1.5), lambda name=name: self._tell_of_server(name))
+
+    def _doom_server(self) -> None:
+        """It dies within the next instructions; whoever watches starts another."""
+        node = self.network.nodes[SERVER]
+        script = node.script
+        assert isinstance(script, ServerScript)
+        if not node.alive or script.crash_in is not None:
+            return
+        script.crash_in = self.random.randrange(6)
+        self.faults += 1
+        self._later(1.5 * DEADLINE, lambda: self._restart_server(node))
+
+    def _restart_server(self, node: object) -> None:
+        present = self.network.nodes[SERVER]
+        if present is node:
+            self.network.kill(SERVER)
+            self._later(self.random.uniform(0.0, 1.0), self._start_server)
+
+    def _start_agent(self, name: str) -> None:
+        life = self.network.nodes[name].incarnation + 1 if name in self.network.nodes else 1
+
+        def action(server: int, tick: int) -> int:
+            number = len(self.meant) + 1
+            self.meant[number] = Meant(name, life, server, tick)
+            return number
+
+        def thinking(server: int, tick: int) -> float:
+            return 3.0 if self.random.random() < 0.02 else self.random.uniform(0.05, 0.2)
+
+        script = self._agent_type(name, self._jitter, action, thinking)
+        self.network.add(name, script, self._links(name))
+        self.memories.append(script.memory)
+        self._later(self.random.uniform(0.0, 0.5), lambda: self._tell_of_server(name))
+
+    def _tell_of_server(self, name: str) -> None:
+        node, server = self.network.nodes[name], self.network.nodes[SERVER]
+        if node.alive and isinstance(node.script, AgentScript):
+            node.script.environment_moved(server)
+
+    def _kill_agent(self, name: str) -> None:
+        life = self.network.nodes[name].incarnation
+        self.network.kill(name)
+        self.faults += 1
+        if self.random.random() < 0.5:  # the run server notices
+            self._later(self.random.uniform(0.0, 5.0), lambda: self._tell_of_death(name, life))
+        if self.random.random() < 0.7:
+            self._later(self.random.uniform(0.05, 3.0), lambda: self._start_agent(name))
+
+    def _tell_of_death(self, name: str, life: int) -> None:
+        script = self.network.nodes[SERVER].script
+        assert isinstance(script, ServerScript)
+        script.lost(name, life)
+
+    # --- to the end -----------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until it has healed and gone on for a while; raises `Violation`."""
+        network = self.network
+        assert network.run(FAULTY + 6.0, most=100_000)
+        living = [name for name in self.agents if network.nodes[name].alive]
+        healed_at = len(self.ledger)
+        if living:
+            network.run(FAULTY + LIMIT, most=100_000, done=lambda: len(self.ledger) >= healed_at + TICKS_AFTER)
+            if len(self.ledger) < healed_at + TICKS_AFTER:
+                raise Violation(f"stepping does not go on: {len(self.ledger)} ticks, {healed_at} when the network had healed")
+        check(self.ledger, self.memories, self.meant)
+        newest = self.ledger[-1] if living else None
+        for memory in self.memories:
+            node = network.nodes[memory.agent]
+            if newest is None or not node.alive or node.incarnation != memory.life:
+                continue
+            last = memory.kept[-1] if memory.kept else None
+            if last is None or last.server != newest.server or last.tick < newest.tick - TICKS_AFTER:
+                raise Violation(f"{memory.agent} takes no part after the network has healed")
+
+
+def check(ledger: list[LedgerLine], memories: list[TransitionLog], meant: dict[int, Meant]) -> None:
+    """Every transition once, in order, and the sums of rewards are the ledger's; raises `Violation`."""
+    lines = _check_ledger(ledger, meant)
+    for memory in memories:
+        _check_memory(memory, lines)
+
+
+def _check_ledger(ledger: list[LedgerLine], meant: dict[int, Meant]) -> dict[tuple[int, int], LedgerLine]:
+    lines: dict[tuple[int, int], LedgerLine] = {}
+    newest = (0, -1)
+    for entry in ledger:
+        place = (entry.server, entry.tick)
+        if place <= newest or (entry.server == newest[0] and entry.tick != newest[1] + 1):
+            raise Violation(f"server {entry.server} plays tick {entry.tick} after {newest}")
+        newest = place
+        lines[place] = entry
+        for agent, action in entry.actions.items():
+            if agent not in entry.lives:
+                raise Violation(f"{agent}, who is not present, counts at {place}")
+            said = meant[action]
+            if said != Meant(agent, entry.lives[agent], *place):
+                raise Violation(f"at {place} counts {said} for life {entry.lives[agent]} of {agent}")
+    return lines
+
+
+def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine]) -> None:
+    who = f"life {memory.life} of {memory.agent}"
+    if memory.seen != sorted(set(memory.seen)):
+        raise Violation(f"{who} sees {memory.seen}")
+    places = [(kept.server, kept.tick) for kept in memory.kept]
+    if places != sorted(set(places)):
+        raise Violation(f"{who} keeps transitions {places}")
+    for place, kept in zip(places, memory.kept, strict=True):
+        entry = lines.get(place)
+        if entry is None:
+            raise Violation(f"{who} keeps a transition of {place}, of which the ledger knows nothing")
+        if entry.lives.get(memory.agent) != memory.life:
+            raise Violation(f"{who} keeps a transition of {place}, where life {entry.lives.get(memory.agent)} counts")
+        if entry.actions.get(memory.agent, 0) != kept.action or entry.rewards[memory.agent] != kept.reward:
+            raise Violation(f"{who} keeps {kept}, the ledger {entry}")
+    _check_sums(memory, lines, who)
+
+
+def _check_sums(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine], who: str) -> None:
+    """What is kept is what the ledger paid from the first to the last of it, without the gaps that the rules allow: a tick whose answer
+    did not come before the deadline of the tick after it, hence the agent was late there."""
+    ticks: dict[int, list[int]] = defaultdict(list)
+    kept: dict[int, int] = defaultdict(int)
+    for transition in memory.kept:
+        ticks[transition.server].append(transition.tick)
+        kept[transition.server] += transition.reward
+    for server, known in ticks.items():
+        paid = 0
+        for tick in range(known[0], known[-1] + 1):
+            entry = lines[server, tick]
+            if memory.agent in entry.actions and tick not in known:
+                after = lines[server, tick + 1]
+                if memory.agent in after.actions:
+                    raise Violation(f"{who} does not know of its transition {(server, tick)}, though it was not late afterwards")
+            if tick in known:
+                paid += entry.rewards[memory.agent]
+        if paid != kept[server]:
+            raise Violation(f"{who} has {kept[server]} of server {server}, the ledger paid {paid}")
+
+
+def catch(
+    seeds: range, server: type[ServerScript] = ServerScript, agent: type[AgentScript] = AgentScript, stale: bool = True
+) -> str | None:
+    """The first violation, if any."""
+    for seed in seeds:
+        try:
+            World(seed, server, agent, stale).run()
+        except Violation as violation:
+            return f"seed {seed}: {violation}"
+    return None

@@ -1,0 +1,1 @@
+"""Tests of goal spaces, grids and reward maps."""

@@ -1,0 +1,1 @@
+"""Tests of sums of statistics over agents."""
