@@ -20,7 +20,7 @@ _RUN_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
 def shipped() -> Path:
     """The folder of the configurations that come with the system: beside its packages, else `configs` here. `ResourceError` where there is
     none."""
-    for folder in (Path(__file__).resolve().parents[1] / "configs", Path("configs")):
+    for folder in (Path(__file__).resolve().parents[2] / "configs", Path("configs")):
         if (folder / "4agents_ring.yaml").is_file():
             return folder
     raise ResourceError("the configurations that come with the system are not here; give --like the path of one")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from protocols.runtime.logs import LogLine, parse
 
-Keep = Callable[["Record"], bool]
+Keep = Callable[["LogEntry"], bool]
 
 _BLOCK = 64 * 1024
 _EPOCH = datetime.fromtimestamp(0, UTC)

@@ -58,8 +58,8 @@ class WindowSettings(DifficultySettings):
     """t* falls also where the environment paid this much, on average, in the steps that ended the batch's goals"""
 
 
-register("difficulty", "threshold", ThresholdSettings, "agent_node.intrinsic.amigo.goal_difficulty:Threshold")
-register("difficulty", "window", WindowSettings, "agent_node.intrinsic.amigo.goal_difficulty:Window")
+register("difficulty", "threshold", ThresholdSettings, "agent_node.intrinsic.amigo.goal_difficulty:ThresholdDifficulty")
+register("difficulty", "window", WindowSettings, "agent_node.intrinsic.amigo.goal_difficulty:WindowDifficulty")
 
 
 class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):

@@ -70,7 +70,7 @@ def kubernetes(
     notes = check.check_minor(minor) if minor is not None else []
     # The cluster's machines count, not this one.
     names = tuple(host_name(number) for number in range(hosts))
-    machine = machine_resources.Machine(cores=2.0**40, memory=2**80, hosts=names or None)
+    machine = machine_resources.MachineResources(cores=2.0**40, memory=2**80, hosts=names or None)
     loaded = configuration_loader.load(config, overrides or [], {}, machine=machine)
     if loaded.warnings:
         print_error("\n".join(configuration_problems.lines(loaded.warnings)))

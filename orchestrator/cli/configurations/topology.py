@@ -51,7 +51,7 @@ def topology(
     settings = options(context)
     # Nothing is started, so this machine's size does not matter; the rest of the configuration is checked for as many as can be run.
     asked = [f"agents.count={min(agents, _RUN)}"] if agents is not None else []
-    machine = machine_resources.Machine(cores=2.0**40, memory=2**80)
+    machine = machine_resources.MachineResources(cores=2.0**40, memory=2**80)
     loaded = configuration_loader.load(config, [*(overrides or []), *asked], {}, machine=machine)
     wanted = loaded.configuration.network.topology
     names = loaded.configuration.agent_names() if agents is None else [f"agent-{i}" for i in range(agents)]

@@ -55,5 +55,5 @@ def _clock(subject: RuleContext) -> Iterator[Finding]:
 @reads("evaluation")
 def _evaluation(subject: RuleContext) -> Iterator[Finding]:
     evaluation = subject.configuration.evaluation
-    if evaluation.episodes == 0 and evaluation.final == 0:
+    if evaluation.episodes == 0 and evaluation.final_episodes == 0:
         yield Finding(("evaluation",), "no episode is ever evaluated (episodes and final are 0)", None, "warning")

@@ -17,7 +17,7 @@ from env_server.settings import EnvironmentSettings
 from orchestrator.config.configuration import Configuration
 from protocols.topology import build
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "environments").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "configs" / "environments").glob("*.yaml"))
 
 
 def settings(identifier: str, **options: Any) -> EnvironmentSettings:

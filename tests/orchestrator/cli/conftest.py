@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
 
 Orchestrate = Callable[..., subprocess.CompletedProcess[str]]

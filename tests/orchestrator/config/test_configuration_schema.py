@@ -14,7 +14,7 @@ from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration_schema import schema, schema_text
 from orchestrator.config.loader import load
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 

@@ -14,7 +14,7 @@ from orchestrator.config.parsing.problems import Problems
 from orchestrator.experiments.design.experiment_design import ExperimentDesign
 from orchestrator.experiments.design.experiment_reader import read
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def test_the_keys_are_those_of_one_kind_alone() -> None:

@@ -19,7 +19,7 @@ from protocols.runtime.errors import ConfigurationError
 
 LARGE = MachineResources(cores=1e6, memory=2**60)
 SMALL = "version: 1\nuntil: {episodes: 3}\nenvironment: {id: landmarks}\n"
-MAIN = Path(__file__).parents[2] / "configs" / "4agents_ring.yaml"
+MAIN = Path(__file__).parents[3] / "configs" / "4agents_ring.yaml"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIG = REPOSITORY / "configs" / "4agents_ring.yaml"
 
 PLAYED: dict[str, Any] = {

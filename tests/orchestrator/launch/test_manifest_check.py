@@ -18,13 +18,15 @@ from orchestrator.launch.launch_settings import PlacementSettings
 from orchestrator.launch.placement import PlacementError, node_requests
 from protocols.runtime.errors import ConfigurationError, UsageError
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "4agents_ring.yaml"
+CONFIG = Path(__file__).resolve().parents[3] / "configs" / "4agents_ring.yaml"
 IMAGE = "registry.example/murmuration:1"
 
 
 @pytest.fixture(scope="module")
 def loaded() -> configuration_loader.Loaded:
-    return configuration_loader.load(CONFIG, ["launch.placement.policy=spread"], {}, machine=machine_resources.Machine(64.0, 2**40))
+    return configuration_loader.load(
+        CONFIG, ["launch.placement.policy=spread"], {}, machine=machine_resources.MachineResources(64.0, 2**40)
+    )
 
 
 def exported(loaded: configuration_loader.Loaded, hosts: int) -> list[Any]:

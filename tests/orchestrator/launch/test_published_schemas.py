@@ -15,7 +15,7 @@ from orchestrator.launch.kubernetes.manifest_check import MINORS
 from orchestrator.launch.kubernetes.manifests import Target, manifests
 from orchestrator.launch.kubernetes.pods import pods_for
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SHIPPED = (
     "4agents_ring.yaml",
     "faults_4agents_ring.yaml",
@@ -28,7 +28,7 @@ SHIPPED = (
 
 
 def exported(config: str, hosts: int, *overrides: str, **target: Any) -> list[dict[str, Any]]:
-    machine = machine_resources.Machine(64.0, 2**40)
+    machine = machine_resources.MachineResources(64.0, 2**40)
     settings = configuration_loader.load(CONFIGS / config, overrides, {}, machine=machine).configuration
     to = Target("night", "registry.example/murmuration:1", "learning", token="0" * 64, **target)
     return [manifest for group in manifests(settings, pods_for(settings, hosts), to).values() for manifest in group]

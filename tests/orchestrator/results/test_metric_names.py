@@ -10,7 +10,7 @@ import pytest
 from orchestrator.results import metric_names as figure_names
 from orchestrator.results.metric_names import AGENTS, ENVIRONMENT, FAULTS, RUN, counted_in, is_known, is_known_of_faults, likely
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 SECTIONS = {
     "Environment server (`env-0`)": ENVIRONMENT,
     "Agents": AGENTS,

@@ -19,7 +19,7 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.launch.leftover_processes import MARK
 from orchestrator.run_server.run_client import RunClient
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 T = TypeVar("T")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from protocols.faults.node_faults.fault_log import FaultLog, read
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def child(code: str) -> subprocess.Popen[str]:

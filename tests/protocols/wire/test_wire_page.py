@@ -10,7 +10,7 @@ from pathlib import Path
 from protocols.runtime.errors import CODES
 from tests.protocols.wire.bodies import TYPES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_page_is_current() -> None:
