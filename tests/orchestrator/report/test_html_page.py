@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.report.html_page import to_html
-from orchestrator.report.report_document import Block, Code, Document, Fold, Items, Listing, Paragraph, Section, Strong, Table
+from orchestrator.report.report_document import Block, Code, Document, DocumentTable, Fold, Items, Listing, Paragraph, Section, Strong
 
 SPECIAL = [*"ab1 .)-+#=~`*_[]()!<>&;\\|:\"'\n/{}$^%é", "http://x", "&amp;", "```", "- ", "1. ", "<b>"]
 TEXTS = st.lists(st.sampled_from(SPECIAL), max_size=14).map("".join)
@@ -33,11 +33,11 @@ def body(*blocks: Block) -> str:
 def test_text_stays_as_it_is(text: str) -> None:
     assert f"<p>{shown(text)}</p>" in body(Paragraph(text))
     assert f"<li>{shown(text)}</li>\n<li>x</li>" in body(Items([text, "x"]))
-    cells = body(Table("", ["a", "b"], [(text, text)]))
+    cells = body(DocumentTable("", ["a", "b"], [(text, text)]))
     assert f'<th scope="row">{shown(text)}</th>' in cells and f'<td style="text-align:right">{shown(text)}</td>' in cells
     code = Code(one_line(text))
     assert f"<code>{shown(text)}</code>" in body(Paragraph(("a ", code))) and f"<code>{shown(text)}</code>" in body(
-        Table("", ["a"], [[code]])
+        DocumentTable("", ["a"], [[code]])
     )
 
 
@@ -50,7 +50,7 @@ def test_listings_stay_as_they_are(text: str) -> None:
 def test_every_kind_of_block_has_its_place() -> None:
     html = body(
         Paragraph("why?", "lead"), Paragraph((Strong("Stop:"), " it is late"), "warning"), Paragraph("small", "note"),
-        Table("Speeds <fast>", ["who", "m/s"], [("a", "1"), ("b", "2")]), Fold("more & more", [Paragraph("inside"), Items(["x"])]),
+        DocumentTable("Speeds <fast>", ["who", "m/s"], [("a", "1"), ("b", "2")]), Fold("more & more", [Paragraph("inside"), Items(["x"])]),
     )  # fmt: skip
     assert '<div class="lead">\n<p><em>why?</em></p>\n</div>' in html
     assert '<div class="warning">\n<blockquote>\n<p><strong>Stop:</strong> it is late</p>\n</blockquote>\n</div>' in html
