@@ -19,7 +19,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.run_files import figure_files, read_lines
+from orchestrator.results.metric_series import metric_files, read_points
 from orchestrator.results.training_time import VIRTUAL
 
 logger = logging.getLogger(__name__)
@@ -103,13 +103,9 @@ def _summary_writer() -> Any:
 def _rows(path: Path, started: float, least: float, below: float) -> Iterator[tuple[float, str, int, int, str, float]]:
     """Figures of a node that are stamped with a time from `least` to `below`, as seconds since `started`."""
     node = path.parent.name
-    for line in read_lines(path):
-        try:
-            row = float(line["t"]) - started, node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
-            if least <= float(line["t"]) < below:
-                yield row
-        except (KeyError, TypeError, ValueError):
-            continue
+    for name, point in read_points(path):
+        if least <= point.time < below:
+            yield point.time - started, node, point.episode, point.step, name, point.value
 
 
 def _wall_time(seconds: float) -> str:
@@ -130,7 +126,7 @@ def write_metrics_csv(directory: Path, started: float, virtual: bool = False) ->
         writer = csv.writer(file)
         writer.writerow(("t", "wall_time", "node", "episode", "step", "name", "value"))
         for since, least, below in parts:
-            files = [_rows(path, since, least, below) for path in figure_files(directory)]
+            files = [_rows(path, since, least, below) for path in metric_files(directory)]
             for t, node, episode, step, name, value in heapq.merge(*files, key=lambda row: row[0]):
                 writer.writerow((f"{t:.3f}", _wall_time(since + t) if since else "", node, episode, step, name, repr(value)))
                 count += 1

@@ -14,7 +14,7 @@ from orchestrator.report.charts import coordination_table_chart as coordination_
 from orchestrator.report.charts.coordination_table_chart import colour
 from orchestrator.report.charts.curve_panels import CurvePanel, PanelCurve, levels, number, sheet, thinned, ticks
 from orchestrator.report.charts.run_charts import draw, learning_panels, read_tables
-from orchestrator.results.run_summary import BINS, MetricPoint, Series, pooled
+from orchestrator.results.metric_series import BINS, MetricPoint, Series, pooled
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = np.array([[0.0, 0.0, 0.5, 0.0], [0.0, 0.25, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]])
