@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.results.run_files import figure_files, read_lines
+from orchestrator.results.metric_series import metric_files, read_points
 from orchestrator.results.training_time import VIRTUAL
 
 
@@ -35,21 +35,14 @@ def metric_rows(directory: Path, started: float, virtual: bool = False) -> Itera
     """
     segments = [(0.0, -inf, VIRTUAL), (started, VIRTUAL, inf)] if virtual else [(started, -inf, inf)]
     for since, least, below in segments:
-        files = [_rows_of(path, since, least, below) for path in figure_files(directory)]
+        files = [_rows_of(path, since, least, below) for path in metric_files(directory)]
         yield from heapq.merge(*files, key=lambda row: row.t)
 
 
 def _rows_of(path: Path, since: float, least: float, below: float) -> Iterator[MetricTableRow]:
-    """Metrics of one file that are stamped with a time from `least` to `below`; malformed lines are left out."""
+    """Metrics of one file that are stamped with a time from `least` to `below`."""
     node = path.parent.name
-    for line in read_lines(path):
-        try:
-            stamp = float(line["t"])
-            wall_time = datetime.fromtimestamp(stamp, UTC) if since else None
-            row = MetricTableRow(
-                stamp - since, wall_time, node, int(line["episode"]), int(line["step"]), str(line["name"]), float(line["value"])
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, OSError):
-            continue
-        if least <= stamp < below:
-            yield row
+    for name, point in read_points(path):
+        if least <= point.time < below:
+            wall_time = datetime.fromtimestamp(point.time, UTC) if since else None
+            yield MetricTableRow(point.time - since, wall_time, node, point.episode, point.step, name, point.value)
