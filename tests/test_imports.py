@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
+PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator", "murmuration")
 
 ALLOWED = {
     "protocols": set(),
     "env_server": {"protocols"},
     "agent_node": {"protocols"},
     "orchestrator": {"protocols"},
+    "murmuration": {"protocols", "orchestrator", "env_server"},
 }
 
 

@@ -93,8 +93,8 @@ def load(
     for name, value in flags.items():
         if value is not None:
             location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
-            given = planted(value, location)
-            tree = changed(tree, tuple(name.split(".")), location, lambda _, given=given: given)  # type: ignore[misc]
+            flag = planted(value, location)
+            tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
     _refuse_newer(tree)
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems

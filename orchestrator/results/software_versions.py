@@ -16,7 +16,7 @@ from typing import Any
 _PACKAGES = ("torch", "numpy", "pyzmq", "msgspec", "pydantic", "gymnasium", "pettingzoo", "mpe2", "networkx", "scipy", "safetensors")
 _GIT_TIMEOUT = 30.0
 _ROOT = Path(__file__).resolve().parents[2]
-_FOLDERS = ("agent_node", "env_server", "orchestrator", "protocols")
+_FOLDERS = ("agent_node", "env_server", "murmuration", "orchestrator", "protocols")
 """of the package; what else lies about in a checkout (experiments, runs) is no code"""
 _CODE = (".py", ".yaml", ".yml")
 
