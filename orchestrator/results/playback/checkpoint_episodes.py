@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments import registry
+import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
 from orchestrator.results.playback.grid_marks import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
