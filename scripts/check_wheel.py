@@ -153,7 +153,10 @@ def main() -> int:
                 continue
             begun = time.monotonic()
             problem = play(snippet, folder / "work", environment)
-            print(f"README.md:{snippet.line:<4} {'ok' if problem is None else 'FAILED':<6} {time.monotonic() - begun:4.0f} s  {title}", flush=True)
+            print(
+                f"README.md:{snippet.line:<4} {'ok' if problem is None else 'FAILED':<6} {time.monotonic() - begun:4.0f} s  {title}",
+                flush=True,
+            )
             if problem is not None:
                 failures += 1
                 print(problem, flush=True)
