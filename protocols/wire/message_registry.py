@@ -139,6 +139,12 @@ def conversations() -> tuple[RegisteredConversation, ...]:
 
 
 @_derived
+def routes() -> tuple[Route, ...]:
+    """The routes of all conversations."""
+    return tuple(one for conversation in conversations() for one in conversation.routes)
+
+
+@_derived
 def message_types() -> tuple[type[Message], ...]:
     """All messages, in the order of their conversations."""
     return tuple(dict.fromkeys(kind for conversation in conversations() for kind in conversation.types))
@@ -184,7 +190,7 @@ def corruptions() -> Mapping[type[Message], str]:
 def accepted(receiver: Role, channel: Channel) -> Mapping[type[Message], frozenset[Role]]:
     """What a node of that role accepts on a channel: message type -> roles of its senders."""
     found: dict[type[Message], frozenset[Role]] = {}
-    for one in (one for conversation in conversations() for one in conversation.routes):
+    for one in routes():
         if one.channel == channel and receiver in one.receivers:
             for kind in one.types:
                 found[kind] = found.get(kind, frozenset()) | one.senders
