@@ -233,8 +233,8 @@ def page() -> str:
     lines += [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
     lines += [
         "",
-        "`rx.dup` counts messages whose number was received before, `rx.quarantined` those that were not read, `rx.quarantines` how often a",
-        "source was put into quarantine.",
+        "`rx.dup` counts messages whose number was received before, `rx.quarantined` those that were not read, `rx.quarantines` how often",
+        "a source was put into quarantine.",
     ]
     return "\n".join(lines) + "\n"
 
