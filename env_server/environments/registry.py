@@ -36,6 +36,7 @@ OWN: dict[str, type[Settings]] = {LANDMARKS: LandmarksOptions, REWARD_COLLECTION
 MINIGRID = "minigrid:"
 """what ids of MiniGrid's environments begin with"""
 _PLACE = ("environment", "options")
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 _PIP = {
     "mpe2": "pip install mpe2",
@@ -82,6 +83,19 @@ def is_single_player(settings: EnvironmentSettings) -> bool:
     if settings.id.startswith(MINIGRID):
         return _options(settings, MiniGridOptions).players == "one"
     return settings.id.startswith("gymnasium:")
+
+
+def agent_count_option(settings: EnvironmentSettings) -> str | None:
+    """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
+    package, _, name = settings.id.partition(":")
+    if not name or settings.id.startswith((MINIGRID, "gymnasium:")):
+        return None
+    try:
+        module = import_module(f"{package}.{name}")
+    except ImportError:
+        return None
+    factory = getattr(module, "raw_env", None) or getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    return next((key for key in _COUNT_OPTIONS if factory is not None and key in _accepted(factory)), None)
 
 
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
