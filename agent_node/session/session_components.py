@@ -27,7 +27,7 @@ from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 
 @dataclass
