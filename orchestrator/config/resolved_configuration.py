@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.config.checks.settings_shape import shape_at
@@ -76,10 +76,11 @@ def _value_paths(node: Node, path: Path = ()) -> Iterator[Path]:
         yield path
 
 
-def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | None = None) -> str:
+def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | None = None, notices: Sequence[str] = ()) -> str:
     """Every key, as YAML that loads back to the same configuration. Beside each key stands its meaning; with `origins`, where its value
-    was written."""
+    was written. `notices` are comments above."""
     lines = ["# yaml-language-server: $schema=schema.json"] if origins is None else []
+    lines += [f"# {notice}" for notice in notices]
     for index, (key, value) in enumerate(plain_configuration(configuration).items()):
         if index and isinstance(value, dict):
             lines.append("")

@@ -11,6 +11,15 @@ from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.averaging.robust_averaging import RULES, RobustAveraging
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
 
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "pushsum": ("directed",),
+    "mh": (),
+    **dict.fromkeys(RULES, ("robust",)),
+    "choco": ("compressed", "needs_step_size"),
+}
+"""What the modes can do. directed: the graph may have directed edges; robust: protects against `num_byzantine` neighbours, which takes a
+least degree; compressed: sends compressed changes; needs_step_size: diverges where `step_size` is too large for the compression."""
+
 
 class CompressionOptions(Protocol):
     """What compressed averaging reads of its settings."""

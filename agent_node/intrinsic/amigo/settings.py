@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,17 +10,15 @@ from agent_node.intrinsic.settings import TeacherSettings
 from agent_node.learners.library.settings import RMSPropSettings
 from agent_node.settings.value_types import NotNegative
 from protocols.runtime.component_registry import Registered, register
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Counts = Annotated[int, Field(ge=1, le=1_000_000)]
 MeanTeacherReward = Annotated[float, Field(ge=-1, le=1)]
 
 
-class DifficultySettings(Settings):
-    """What every difficulty rule has in common."""
-
-    kind: str
+class DifficultySettings(ComponentSettings):
+    """Settings of every difficulty rule."""
 
 
 class ThresholdSettings(DifficultySettings):
@@ -65,14 +63,16 @@ register("difficulty", "window", WindowSettings, "agent_node.intrinsic.amigo.goa
 class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """Adversarially motivated intrinsic goals: a second policy that is paid for goals which the first reaches, but not easily."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("whole_grid", "swappable_goals")
+    architecture: ClassVar[tuple[str, ...]] = ("orientation",)
     kind: Literal["amigo"] = "amigo"
     difficulty: Annotated[DifficultySettings, Registered("difficulty")] = ThresholdSettings()
     """what makes a goal hard enough, and how that changes"""
     reached: Literal["changed", "position"] = "changed"
     """a goal is reached when its cell's content has changed since it was set, or when the agent is on it"""
-    changed_by: Literal["own", "anybody"] = "own"
+    changed_by: Literal["own", "any_agent"] = "own"
     """whose changes reach a goal, where others are in the grid, or things that move on their own. own: what the agent's last step changed
-    where it is, was, or had ahead; anybody: all changes"""
+    where it is, was, or had ahead; any_agent: all changes"""
     boundary: Literal["terminal_grid", "reset_grid", "ignored"] = "terminal_grid"
     """what a goal is compared with at an episode's last step: the grid in which it ended; the first one of the next episode, as published
     (cells that differ between layouts then count); nothing, the goal is not reached there"""
@@ -92,6 +92,11 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """weight of the value function's loss"""
     orientation: Literal["aligned", "transposed"] = "aligned"
     """transposed: the number computed at (x, y) means another cell, as in the published code (on square grids (y, x)); for comparison"""
+
+    @property
+    def ends_episodes(self) -> bool:
+        """Whether a reached goal ends the episode (`restart_episode`)."""
+        return self.restart_episode
 
 
 register("teacher", "amigo", AmigoTeacherSettings, "agent_node.intrinsic.amigo.amigo_teacher:AmigoTeacher")
