@@ -82,7 +82,7 @@ class RunClient:
         self._transport.close(linger=0.1)
 
     def _hello(self, timeout: float) -> None:
-        hello = Hello(role="client", token=self._token, schema=schema_hash(), pid=os.getpid(), host=socket.gethostname())
+        hello = Hello(role="client", token=self._token, schema=schema_hash("client"), pid=os.getpid(), host=socket.gethostname())
         hello.rid = secrets.token_hex(8)
         self._request(hello, Welcome, timeout)
 

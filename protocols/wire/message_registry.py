@@ -163,10 +163,11 @@ def message_decoder() -> msgspec.msgpack.Decoder[Message]:
 
 
 @_derived
-def schema_hash(third_parties: bool = True) -> str:
-    """Digest of all messages, compared when a process joins a run. Hosts and command lines exchange no messages of third parties, and
-    compare the digest without these."""
-    return schema_digest(_union(kind for kind in message_types() if third_parties or kind.__module__.startswith(BUILTIN)))
+def schema_hash(role: Role = "agent") -> str:
+    """Digest of all messages, compared when a process of that role joins a run. Hosts and command lines exchange no messages of third
+    parties, and compare the digest without these."""
+    own = role in ("host", "client")
+    return schema_digest(_union(kind for kind in message_types() if not own or kind.__module__.startswith(BUILTIN)))
 
 
 def _union(kinds: Iterable[type[Message]]) -> Any:

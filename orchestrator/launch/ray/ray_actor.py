@@ -130,4 +130,4 @@ def versions() -> dict[str, str]:
         own = metadata.version("murmuration")
     except metadata.PackageNotFoundError:
         own = "unknown"
-    return {"murmuration": own, "messages": schema_hash()[:12], "python": sys.version.split()[0]}
+    return {"murmuration": own, "messages": schema_hash("host")[:12], "python": sys.version.split()[0]}
