@@ -16,9 +16,8 @@ CONFIG = REPOSITORY / "configs" / "logical_4agents_ring.yaml"
 PLUGIN = Path(__file__).parent / "plugins" / "lab_averaging.py"
 RUN = [
     *(change for change in SMALL if not change.startswith(("until", "supervision", "exchange"))),
-    "until={steps: 300}",
-    "agents.count=3",
-    "network.topology={kind: complete}",
+    "until={steps: 900}",
+    "agents.count=2",
     "faults=null",
     "exchange.consensus.every={updates: 5}",
 ]
@@ -36,14 +35,12 @@ def test_a_rule_of_a_plugin_averages_the_models_of_a_run(tmp_path: Path, rule: l
     done = up(tmp_path, *rule)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = tmp_path / "runs" / "one"
-    for agent in ("agent-0", "agent-1", "agent-2"):
+    for agent in ("agent-0", "agent-1"):
         rounds = metrics(directory, agent, "consensus.rounds")
-        assert rounds and rounds[-1] >= 10
-        assert metrics(directory, agent, "consensus.missing")[-1] == 0
+        assert sum(rounds) >= 10
+        assert not any(metrics(directory, agent, "consensus.missing"))
     recorded = json.loads((directory / "config.json").read_text())
     assert recorded["plugins"] == ["lab_averaging"]
-    shown = orchestrate(tmp_path / "runs", "status", "one")
-    assert shown.returncode == 0, "a command line needs no plugins of the run"
 
 
 def test_a_mistake_in_the_options_of_a_rule_is_found_before_the_run(tmp_path: Path) -> None:
