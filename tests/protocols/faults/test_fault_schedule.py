@@ -264,12 +264,6 @@ def test_the_nemesis_draws_kinds_by_their_weights() -> None:
     kinds = [e.kind if e.node_fault is None else type(e.node_fault).__name__ + getattr(e.node_fault, "action", "") for e in drawn]
     shares = {"partition": 2 / 7, "link": 2 / 7, "ProcessFaultkill": 1 / 7, "ProcessFaultpause": 1 / 7, "Straggler": 1 / 7}
     for kind, share in shares.items():
-        ("partition", 2 / 7),
-        ("link", 2 / 7),
-        ("ProcessFaultkill", 1 / 7),
-        ("ProcessFaultpause", 1 / 7),
-        ("Straggler", 1 / 7),
-    ):
         assert abs(kinds.count(kind) / len(drawn) - share) < 3 * (share * (1 - share) / len(drawn)) ** 0.5
 
 
