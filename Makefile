@@ -20,7 +20,7 @@ help:
 	@echo "make test-runs  the longer tests of whole runs; CI runs them too"
 	@echo "make test-slow  the slow tests only"
 	@echo "make test-engines  tests of launch engines on several hosts; without root, ssh, Slurm or Ray those that need it are skipped"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy, and the words of scripts/word_list.toml"
 	@echo "make format     let ruff format and sort imports"
 	@echo "make docs       docs/messages.md anew, from the code"
 	@echo "make bench      benchmarks of speed and memory (BENCH=main_configuration: what is learnt, half an hour)"
@@ -51,6 +51,7 @@ lint:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_language.py
 
 format:
 	@$(PYTHON) scripts/setup_env.py --extras dev
