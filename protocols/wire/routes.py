@@ -1,6 +1,6 @@
 """Who may say what to whom: the way of every message, by channel, sender's role and receiver's role.
 
-The receiving side of every transport with a role holds its peers to this table (`protocols.wire.guard`), and `docs/messages.md`
+The receiving side of every transport with a role holds its peers to this table (`protocols.wire.guard`), and `docs/reference/messages.md`
 shows it. A message that is not in it is refused everywhere.
 """
 
