@@ -50,11 +50,6 @@ def write_json(path: Path, value: Any, private: bool = False) -> None:
         raise
 
 
-def figure_files(directory: Path) -> list[Path]:
-    """The files of a run in which its nodes write figures: `metrics.jsonl` and `usage.jsonl` of each."""
-    return sorted(path for name in ("metrics.jsonl", "usage.jsonl") for path in directory.glob(f"nodes/*/{name}"))
-
-
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a file of JSON lines, up to its last newline; lines that are no JSON object are left out. Absent files are empty."""
     with suppress(FileNotFoundError), path.open("rb") as file:

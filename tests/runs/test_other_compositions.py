@@ -10,7 +10,7 @@ import pytest
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, eventually, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
-SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final: 1}", "metrics.every=200ms"]
+SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final_episodes: 1}", "metrics.every=200ms"]
 FOREIGN = {
     "simple_spread": ["environment.copies=4"],
     "knights_archers_zombies": ["environment.copies=2", "environment.options.max_cycles=40"],

@@ -10,7 +10,7 @@ from orchestrator.report.charts.fault_charts import FaultPanel
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
 from orchestrator.report.number_format import NOTHING, alone, figure, form, interval, size
 from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
-from orchestrator.results.recorded_results import COUNTS, Link
+from orchestrator.results.recorded_run import COUNTS, Link
 from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
 from orchestrator.results.statistics.fault_bands import FaultEffect
 
@@ -66,7 +66,7 @@ def _row(
         row.append(str(one.group.to_come))
     if analysis.baseline:
         same = analysis.is_baseline(one.group)
-        row.append("value_coef" if same else with_interval(one.improvement, ".2f"))
+        row.append("baseline" if same else with_interval(one.improvement, ".2f"))
         if contrast:
             row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
     if measured.measure.threshold is not None:

@@ -14,7 +14,7 @@ from protocols.conversations.stepping.stepping import StepClient, StepServer
 from protocols.simulation import Network, Node
 from protocols.wire.messages import Act, Message, Observation
 from tests.protocols.simulation.lockstep_world import World, catch
-from tests.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
+from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 
 BLOCK = 100
 

@@ -30,7 +30,7 @@ _LAYOUT = Layout(shape=[1], actions=[2**31 - 1])
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerLine:
     """A tick that counts: the ledger's line."""
 
     server: int
@@ -58,7 +58,7 @@ class ServerScript(NodeScript):
     channel: Channel = "env"
     machine: type[StepServer] = StepServer
 
-    def __init__(self, agents: Sequence[str], ledger: list[Entry], deadline: float = 2.0) -> None:
+    def __init__(self, agents: Sequence[str], ledger: list[LedgerLine], deadline: float = 2.0) -> None:
         self.agents = list(agents)
         self.ledger = ledger
         self.stepping = self.machine(agents, deadline)
@@ -148,20 +148,20 @@ class ServerScript(NodeScript):
         applied = {agent: actions.get(agent, STAND_IN) for agent in sorted(present)}
         paid = {agent: reward(self.node.incarnation, closed.tick, agent, action) for agent, action in applied.items()}
         lives = {agent: self.incarnations[agent] for agent in applied}
-        entry = Entry(self.node.incarnation, closed.tick, lives, actions, paid)
+        entry = LedgerLine(self.node.incarnation, closed.tick, lives, actions, paid)
         joined = self.stepping.advance(now)
         for agent in sorted(joined):
             self._welcome(agent)
         self._conclude(entry, applied)
 
-    def _conclude(self, entry: Entry, applied: Mapping[str, int]) -> None:
+    def _conclude(self, entry: LedgerLine, applied: Mapping[str, int]) -> None:
         """The tick is written down before anybody hears of it."""
         self.point()
         self.ledger.append(entry)
         self.point()
         self._answer(entry, applied)
 
-    def _answer(self, entry: Entry, applied: Mapping[str, int]) -> None:
+    def _answer(self, entry: LedgerLine, applied: Mapping[str, int]) -> None:
         for agent in sorted(self.stepping.present):  # sets of texts have another order in every process
             frames: dict[str, Array] = {
                 "observation": np.zeros((1, 1), np.float32),
@@ -184,7 +184,7 @@ class Transition:
 
 
 @dataclass
-class Memory:
+class TransitionLog:
     """What one life of an agent has seen, kept and done: the checker reads it."""
 
     agent: str
@@ -204,7 +204,7 @@ class AgentScript(NodeScript):
         self, name: str, random: np.random.Generator, action: Callable[[int, int], int], thinking: Callable[[int, int], float]
     ) -> None:
         self.stepping = self.machine(random)
-        self.memory = Memory(name)
+        self.memory = TransitionLog(name)
         self.retries = 0
         self._draw, self._thinking = action, thinking
         self._playing = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from struct import Struct
 
-from protocols.simulation.simulated_links import Outcome
+from protocols.simulation.simulated_links import DrawnOutcome
 from protocols.wire.messages import Channel
 
 _NUMBERS = Struct("<5I")
@@ -34,14 +34,14 @@ class DrawnLinks:
         self._loss, self._duplicate, self._corrupt = loss * 2**32, duplicate * 2**32, corrupt * 2**32
         self._until = until
 
-    def fate(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> Outcome:
+    def fate(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> DrawnOutcome:
         """Drawn from five numbers of 32 bits of one hash."""
         digest = blake2b(f"{self._src}\0{dst}\0{channel}\0{seq}".encode(), key=self._key, digest_size=20).digest()
         lost, first, repeated, second, damaged = _NUMBERS.unpack(digest)
         delay = self._least + self._range * first
         if now >= self._until:
-            return Outcome((delay,))
+            return DrawnOutcome((delay,))
         if lost < self._loss:
-            return Outcome((), cause="loss")
+            return DrawnOutcome((), cause="loss")
         copies = (delay, self._least + self._range * second) if repeated < self._duplicate else (delay,)
-        return Outcome(copies, damaged < self._corrupt)
+        return DrawnOutcome(copies, damaged < self._corrupt)
