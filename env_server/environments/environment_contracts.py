@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import Goal, GoalSpace
 from protocols.wire.messages import Layout
 
 Array = NDArray[Any]
@@ -29,10 +29,10 @@ class AgentBatch:
     """`[K]`"""
     flags: NDArray[np.uint16]
     """`[K]`, `protocols.wire.messages.Flag`"""
-    achieved: NDArray[np.uint8] | None = None
-    """`[K, L]`: the landmarks its own body touches (goal environments)"""
-    goal: NDArray[np.int32] | None = None
-    """`[K]`: its own goal in the episode that each copy plays, -1 where it is no member (goal environments)"""
+    achieved: Array | None = None
+    """`[K, A]`: what its own body achieves, u1 features or f4 points (goal environments)"""
+    goal: Array | None = None
+    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1 where it is no member, or `[K, D]` f4, NaN there"""
 
 
 @dataclass
@@ -64,11 +64,13 @@ class EpisodeRecord:
     lengths: tuple[int, ...]
     evaluation: bool = False
     peer_lost: bool = False
-    goals: tuple[int, ...] = ()
+    goals: tuple[Goal, ...] = ()
     negotiated: bool = False
     assigned: bool = False
     touched: tuple[tuple[int, ...], ...] = field(default=())
-    """landmarks each member's body touched when the episode ended"""
+    """features that each member's body achieved when the episode ended (discrete goals)"""
+    reached: tuple[bool, ...] = ()
+    """whether each member's goal was reached when its part ended; empty: it was where its reward is positive"""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """what else the environment measures of an episode, by the name of the figure: the server reports means over episodes"""
 
@@ -138,7 +140,7 @@ class GoalEnvironment(Protocol):
         """Episodes drawn since the last call. The next episode of a copy is drawn when its present one starts."""
         ...
 
-    def set_goal(self, episode: int, agent: str, goal: int, negotiated: bool) -> None:
+    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
         """An agent's goal for an episode to come; the first value wins, unknown episodes are ignored."""
         ...
 

@@ -327,14 +327,41 @@ class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults
     high: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
 
 
-class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of `protocols.spaces.goal_space.GoalSpace`: all that two parties must agree on to talk about goals."""
+class FeatureSetsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="feature_sets"):
+    """Parameters of `protocols.spaces.feature_sets.FeatureSets`."""
 
-    landmarks: Annotated[int, Meta(ge=1, le=64)]
+    features: Annotated[int, Meta(ge=1, le=64)]
     largest: Annotated[int, Meta(ge=1, le=8)] = 2
     premium: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     scheme: Literal["consistent", "original"] = "consistent"
     smallest: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class DiscreteGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="discrete"):
+    """Parameters of `protocols.spaces.discrete_goals.DiscreteGoals`."""
+
+    count: Annotated[int, Meta(ge=1, le=4096)]
+    rule: Literal["own", "any", "exclusive"] = "own"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+class VectorGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="vector"):
+    """Parameters of `protocols.spaces.vector_goals.VectorGoals`; `low` and `high` have one entry for each component."""
+
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    threshold: Annotated[float, Meta(ge=0, le=1e12)] = 0.05
+    rule: Annotated[str, Meta(max_length=256)] = ""
+    arguments: Annotated[str, Meta(max_length=4096)] = "{}"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+GoalSpaceInfo = FeatureSetsInfo | DiscreteGoalsInfo | VectorGoalsInfo
+"""Parameters of a goal space: all that two parties must agree on to exchange goals."""
 
 
 class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -426,8 +453,8 @@ class Observation(Message):
     """Environment server -> agent, cached for retries.
 
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
-    counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches, and `goal[K] i4`, its own
-    goal in the episode that each copy plays (-1: no member).
+    counted), and in environments with goals `achieved[K, A]` (u1 features, or f4 for vector goals) of the agent's own body, and its own goal
+    in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (NaN: no member).
 
     `steps` and `episodes` are the run's progress at this tick, the same for all agents: what triggers by step or episode go by. From a
     tick with `phase` evaluation on nobody learns; with `checkpoint` (logical clock) everybody makes a checkpoint of this tick and joins
@@ -445,12 +472,12 @@ class Offer(Message):
     answered by `Goals`.
 
     Frames: `episode[n] i8`, `copy[n] i4`, `members[n, M] i2` (indices into `Joined.members`, the episode's leader first, -1 pads),
-    `evaluation[n] u1`, `goal[n] i4` (a goal assigned to everybody, or -1: choose).
+    `evaluation[n] u1`, `goal[n] i4` (a goal assigned to all members, or -1: choose; for vector goals always -1).
     """
 
 
 class Goals(Message):
-    """Agent -> environment server: `episode[n] i8`, `goal[n] i4`, `negotiated[n] u1`. EO by (episode, src): it answers an `Offer`, which
+    """Agent -> environment server: `episode[n] i8`, `goal[n] i4` or `goal[n, D] f4`, `negotiated[n] u1`. EO by (episode, src): it answers an `Offer`, which
     the server repeats until then; the first value wins."""
 
 
@@ -468,10 +495,10 @@ class ProposeAck(Message):
 
 
 class Trace(Message):
-    """Member -> other members, after the episode is over: what it wanted and what it touched. EO by (episode, src).
+    """Member -> other members, after the episode is over: the goal that it pursued and what it achieved. EO by (episode, src).
 
     Frames: `episode[n] i8`, `goal[n] i4`, `message[n] i4` (-1: none), `role[n] u1` (1 leader), `reward[n] f4`, `stop[n] i4` (its own
-    last step), `length[n] i4` (the episode's steps), `touch[m, 4] i4` (row, first step, last step + 1, landmark).
+    last step), `length[n] i4` (the episode's steps), `touch[m, 4] i4` (row, first step, last step + 1, feature).
     """
 
 

@@ -27,7 +27,7 @@ import msgpack
 import numpy as np
 
 from orchestrator.launch.leftover_processes import MARK
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.wire import codec
 from protocols.wire.messages import (
     Correction,
@@ -144,10 +144,10 @@ class Tapped:
         return list(next(self.of(Joined)).message.members)  # type: ignore[attr-defined]
 
     @cached_property
-    def space(self) -> GoalSpace:
+    def space(self) -> FeatureSets:
         """The goals of the run."""
         info = next(self.of(Joined)).message.layout.goals  # type: ignore[attr-defined]
-        return GoalSpace.from_info(info)
+        return FeatureSets.from_info(info)
 
     @cached_property
     def members(self) -> dict[int, tuple[str, ...]]:

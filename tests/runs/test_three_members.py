@@ -16,7 +16,7 @@ from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
 from agent_node.goals.uniform.uniform_goals import UniformGoals
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.wire.messages import Flag, Observation, Propose, ProposeAck, Trace
 from tests.runs.system import CONFIG, events, metrics
 from tests.runs.tapped import SERVER, Tapped, joint_touch, run_tapped
@@ -146,7 +146,7 @@ def test_what_the_buffer_knows_of_all_three_is_what_the_environment_saw(director
 
 def test_goals_and_messages_follow_from_seeds_alone(tapped: Tapped) -> None:
     """Before the death of one agent and after it: every leader's goal and message, and every goal that a follower reads from it."""
-    space = GoalSpace(3, largest=3)
+    space = FeatureSets(3, largest=3)
     source, game = UniformGoals(UniformGoalSettings(), space.count), CoordinationGame(GAME, space.count)
     led = read = 0
     for (episode, agent), (goal, message, yes) in agreed(tapped).items():

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from env_server.environments.landmarks.room_geometry import RADIUS, Geometry, build
 from protocols.runtime.settings_types import Settings
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 _MOST_GOALS = 4096
 
@@ -68,9 +68,9 @@ class LandmarksOptions(Settings):
         return build(self.landmarks, self.room, self.margin)
 
     @property
-    def goal_space(self) -> GoalSpace:
+    def goal_space(self) -> FeatureSets:
         """Goals and the reward rule."""
-        return GoalSpace(self.landmarks, self.largest, self.premium, self.scheme, self.smallest)
+        return FeatureSets(self.landmarks, self.largest, self.premium, self.scheme, self.smallest)
 
     @property
     def time_limit(self) -> int:

@@ -1,7 +1,7 @@
 """A lying node, seen from inside: its conversations are honest, and on its way out a message is replaced by what the schedule says.
 
 `avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) becomes an attack of `protocols.averaging.byzantine_attacks`;
-`trace`: it touched other landmarks than it did, and was rewarded for it; `goal`: it wanted another goal than it says, and proposes another
+`trace`: it touched other features than it did, and was rewarded for it; `goal`: it wanted another goal than it says, and proposes another
 integer than its table does. Lies about traces and goals are well formed, so that only a plausibility check, or nobody, can notice them. The
 same message is always replaced by the same lie.
 """
@@ -33,7 +33,7 @@ class ByzantineSender:
         self._seed = seed
         self._known: dict[str, Array] = {}
         self._past: deque[tuple[int, Array]] = deque(maxlen=REMEMBERED)
-        self._largest = {"goal": 0, "landmark": 0, "message": 0}
+        self._largest = {"goal": 0, "feature": 0, "message": 0}
 
     def heard(self, src: str, message: Message, arrays: Mapping[str, Array]) -> None:
         """What others send: attacks that collude or adapt go by it."""
@@ -80,7 +80,7 @@ class ByzantineSender:
         columns = {"goal": arrays.get("goal"), "message": arrays.get("message")}
         touch = arrays.get("touch")
         if touch is not None and touch.ndim == 2 and touch.shape[1] == 4:
-            columns["landmark"] = touch[:, 3]
+            columns["feature"] = touch[:, 3]
         for what, values in columns.items():
             if values is not None and values.size and values.dtype.kind == "i":
                 self._largest[what] = max(self._largest[what], int(values.max()))
@@ -89,7 +89,7 @@ class ByzantineSender:
         changed = dict(arrays)
         if "touch" in arrays:
             touch = np.array(arrays["touch"])
-            touch[:, 3] = (touch[:, 3] + 1) % (self._largest["landmark"] + 1)
+            touch[:, 3] = (touch[:, 3] + 1) % (self._largest["feature"] + 1)
             changed["touch"] = touch
         if "reward" in arrays:
             changed["reward"] = np.ones_like(arrays["reward"])

@@ -10,7 +10,7 @@ from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, Excha
 from protocols.wire.messages import Propose, Trace, TraceAck
 from tests.protocols.network import Link, Network
 
-LIMITS = TraceLimits(goals=6, landmarks=3, longest=100)
+LIMITS = TraceLimits(goals=6, features=3, longest=100)
 
 
 def exchange(seed: int = 0, **options: int) -> TraceExchange:
