@@ -21,11 +21,11 @@ from agent_node.exchange.statistics.statistics_exchange import StatisticsExchang
 from agent_node.session.agent_spec import AgentSpec
 from agent_node.session.session_components import SessionComponents
 from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.spaces.goal_space import DiscreteSpace
-from protocols.wire.messages import Joined
 
 Arrays = dict[str, NDArray[Any]]
 _INCARNATION_BITS = 40

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.goal_space import NO_GOAL, Goal, GoalSpace
-from protocols.wire.messages import Flag
 
 
 def histories(observation: Array, length: int) -> Array:

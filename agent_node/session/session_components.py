@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from agent_node.contracts import Batch, GoalSource, IntrinsicReward, Learner, Teacher, WorldModel
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame
@@ -27,7 +26,7 @@ from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.spaces.goal_space import DiscreteSpace, GoalSpace, goal_space
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 
 @dataclass

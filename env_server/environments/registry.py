@@ -26,7 +26,7 @@ from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 Options = TypeVar("Options", bound=Settings)
 Edges = Iterable[tuple[str, str]] | None

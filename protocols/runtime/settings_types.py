@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
@@ -113,11 +114,23 @@ NodeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 """The name of a node: lower-case letters, digits, `_`, `.`, `-`."""
 
 
+_classes: list[type[Settings]] = []
+
+
+def settings_classes() -> Sequence[type[Settings]]:
+    """All settings classes, in the order of their definition."""
+    return tuple(_classes)
+
+
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused. Defaults are in base units (seconds, bytes). A key that is a word of Python
     (`for`, `from`) is the alias of its field, in files and in what is written out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        _classes.append(cls)
 
     @classmethod
     def by_key(cls) -> dict[str, FieldInfo]:

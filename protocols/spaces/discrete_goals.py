@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.spaces.goal_space import Bits, DiscreteSpace, Goal
-from protocols.wire.messages import DiscreteGoalsInfo
+from protocols.spaces.layout import DiscreteGoalsInfo
 
 Rule = Literal["own", "any", "exclusive"]
 

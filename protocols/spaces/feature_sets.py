@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.spaces.goal_space import Bits, DiscreteSpace, Goal
-from protocols.wire.messages import FeatureSetsInfo
+from protocols.spaces.layout import FeatureSetsInfo
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ measures after each step what every body achieves, a row of `achieved_size` comp
 goals that are achieved and into rewards. All functions are vectorised: leading axes (steps, copies, samples) are arbitrary.
 
 Implementations: `feature_sets.FeatureSets`, `discrete_goals.DiscreteGoals`, `vector_goals.VectorGoals`. On the wire a space is one of the
-structs `protocols.wire.messages.GoalSpaceInfo`.
+structs `protocols.spaces.layout.GoalSpaceInfo`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.wire.messages import FeatureSetsInfo, GoalSpaceInfo, VectorGoalsInfo
+from protocols.spaces.layout import FeatureSetsInfo, GoalSpaceInfo, VectorGoalsInfo
 
 Array = NDArray[Any]
 Bits = NDArray[np.uint8]

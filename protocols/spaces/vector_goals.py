@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import Array, Goal, GoalSpace
-from protocols.wire.messages import VectorGoalsInfo
+from protocols.spaces.layout import VectorGoalsInfo
 
 RewardFunction = Callable[[Array, Array], Any]
 """compute_reward(achieved[n, D], desired[n, D]) -> reward[n]"""

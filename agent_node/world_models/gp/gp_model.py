@@ -40,12 +40,8 @@ def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscal
 
 
 class GPModel:
-<<<<<<< HEAD
-    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `achieved_size` and `seed` are the registry's; nothing here is random before
-=======
-    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `landmarks` and `seed` are the registry's; nothing here is random
+    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `achieved_size` and `seed` are the registry's; nothing here is random
     before
->>>>>>> main
     `sample`, so that all agents of equal settings build the same basis."""
 
     def __init__(self, settings: GPSettings, features: Features, achieved_size: int, seed: int) -> None:

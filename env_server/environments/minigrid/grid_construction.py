@@ -14,7 +14,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from env_server.environments.minigrid.settings import MiniGridOptions
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import GridPart, Grids
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 LARGEST = 1024
 """cells along one side"""

@@ -12,7 +12,7 @@ from orchestrator.config.parsing.yaml_tree import Path
 from protocols.runtime.settings_types import Settings
 
 if TYPE_CHECKING:
-    from protocols.wire.messages import Layout
+    from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
 

@@ -28,7 +28,9 @@ from orchestrator.run_server.hosts.restart_supervision import RestartDecision
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
 from orchestrator.run_server.lead.ordered_stop import OrderedStop, StopTimeouts
 from orchestrator.run_server.lead.status_snapshot import RunView
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MemberState
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.faults.link_effects.run_links import schedule_of
 from protocols.faults.schedule.fault_schedule import ends_of
 from protocols.faults.schedule.run_moments import RunPosition
@@ -37,7 +39,6 @@ from protocols.faults.settings.fault_checks import FaultRuleContext, check_asked
 from protocols.runtime.errors import ConfigurationError, MurmurationError, ResourceError, UsageError
 from protocols.runtime.settings_types import format_duration
 from protocols.transport import Transport
-from protocols.wire.messages import FaultRequest, Refuse, RestartRequest
 
 logger = logging.getLogger(__name__)
 

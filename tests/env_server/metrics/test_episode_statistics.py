@@ -8,7 +8,7 @@ from env_server.metrics.episode_statistics import EpisodeStatistics, metrics
 from env_server.serving.late_actions import LateActions
 from env_server.settings import EnvironmentSettings
 from protocols.spaces.feature_sets import FeatureSets
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 SPACE = FeatureSets(3)
 PAIR = ("agent-0", "agent-1")
