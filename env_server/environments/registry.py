@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, signature
@@ -25,6 +24,7 @@ from env_server.goals.goal_supervisor import GoalSupervisor
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings
+from protocols.runtime.suggestions import hint
 from protocols.spaces.goal_space import GoalSpace
 from protocols.spaces.layout import Layout
 
@@ -221,9 +221,8 @@ def _supervisor(settings: EnvironmentSettings, options: LandmarksOptions) -> Goa
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` with the nearest known names, or nothing."""
-    names = sorted(known)
-    near = get_close_matches(name, names, 3, 0.5) or [other for other in names if name.rsplit("_v", 1)[0] == other.rsplit("_v", 1)[0]]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    found = hint(name, sorted(known), count=3)
+    return f"; {found}" if found else ""
 
 
 def _unknown(identifier: str, detail: str) -> EnvironmentProblem:

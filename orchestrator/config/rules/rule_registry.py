@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from agent_node.settings.agent import AgentSettings
 from orchestrator.config.checks.cross_checks import Finding, Rule, RuleContext, agent_checked
 from orchestrator.config.checks.environment_facts import ObservationFacts
-from orchestrator.config.parsing.problems import nearest
 from orchestrator.config.parsing.yaml_tree import Path
+from protocols.runtime.suggestions import nearest
 from protocols.topology.unfit_topology import UnfitTopology
 
 _Check = Callable[[RuleContext], Iterator[Finding]]

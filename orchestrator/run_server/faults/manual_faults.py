@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import floor
 from typing import Any
@@ -38,6 +37,7 @@ from protocols.faults.settings import FaultEvent
 from protocols.faults.settings.fault_checks import FaultRuleContext, check_asked
 from protocols.runtime.errors import ConfigurationError, MurmurationError, ResourceError, UsageError
 from protocols.runtime.settings_types import format_duration
+from protocols.runtime.suggestions import hint
 from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,8 @@ class ManualFaults:
         there = list(self._view.membership.members)
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in there):
-                near = get_close_matches(pattern, there, 1, 0.6)
-                hint = f'did you mean "{near[0]}"?' if near and not pattern.startswith("agent-") else f"they are {', '.join(there[:40])}"
-                raise UsageError(f'"{pattern}" matches no node: {hint}')
+                cure = hint(pattern, [] if pattern.startswith("agent-") else there, f"they are {', '.join(there[:40])}")
+                raise UsageError(f'"{pattern}" matches no node: {cure}')
         return [name for name in there if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
     def tick(self, now: float) -> None:

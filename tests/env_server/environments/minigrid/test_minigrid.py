@@ -261,10 +261,10 @@ def test_pictures() -> None:
 @pytest.mark.parametrize(
     ("settings", "path", "words"),
     [
-        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), "did you mean MiniGrid-KeyCorridorS3R1-v0"),
+        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), 'did you mean "MiniGrid-KeyCorridorS3R1-v0"'),
         ({"id": "minigrid:CartPole-v1"}, ("environment", "id"), "write gymnasium:CartPole-v1"),
         ({"options": {"view": "all"}}, ("environment", "options", "view"), "full"),
-        ({"options": {"views": "full"}}, ("environment", "options", "views"), "did you mean view?"),
+        ({"options": {"views": "full"}}, ("environment", "options", "views"), 'did you mean "view"?'),
         ({"options": {"arguments": {"colour": 3}}}, ("environment", "options", "arguments"), "colour"),
         ({"copies": 2}, ("environment", "copies"), "at least 3"),
     ],
