@@ -83,7 +83,9 @@ class Episode:
 class EpisodeRecorder:
     """Turns the ticks of K copies into finished episodes. Copies whose first tick it has not seen are left out."""
 
-    def __init__(self, copies: int, size: int, dtype: type[np.generic], action_size: int, discrete: bool, space: GoalSpace | None = None) -> None:
+    def __init__(
+        self, copies: int, size: int, dtype: type[np.generic], action_size: int, discrete: bool, space: GoalSpace | None = None
+    ) -> None:
         steps = 64
         self._observation = np.zeros((copies, steps + 1, size), dtype)
         self._action = np.zeros((copies, steps, action_size), np.int32 if discrete else np.float32)

@@ -96,7 +96,8 @@ class SessionComponents:
         rollouts: RolloutBuffer | None = None
         if isinstance(settings.learner, RolloutSettings):
             size, late = features.action_size, teacher is not None
-            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, size, features.discrete, late, () if space is None else space.goal_shape)
+            shape = () if space is None else space.goal_shape
+            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, size, features.discrete, late, shape)
         curiosity: IntrinsicReward | None = None
         if settings.curiosity is not None:
             new = integer(seed, name, Stream.CURIOSITY)

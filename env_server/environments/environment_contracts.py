@@ -6,7 +6,7 @@ this one. A vectorised environment implements it directly.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,7 +32,7 @@ class AgentBatch:
     achieved: Array | None = None
     """`[K, A]`: what its own body achieves, u1 features or f4 points (goal environments)"""
     goal: Array | None = None
-    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1 where it is no member, or `[K, D]` f4, NaN there"""
+    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, NaN: no member"""
 
 
 @dataclass
@@ -125,6 +125,25 @@ class RestartableEnvironment(Protocol):
     def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
         """At the next step the copies `[K]` that are this agent's begin their next episode, in the place of its action; not in
         evaluations. The episode that was left counts as one, with what it earned so far."""
+        ...
+
+
+@runtime_checkable
+class HeldEnvironment(Protocol):
+    """A vector environment whose copies can wait for their next episode, and end one early: with goals, copies wait for those of their
+    members. Without these methods episodes begin at once, and goals that are not known by then are drawn."""
+
+    def hold(self, copies: NDArray[np.bool_]) -> None:
+        """From now on these copies `[K]` begin no episode: where one is over, the rows of the tick have no `Flag.MEMBER`, and its
+        episode is -1. It holds across `reset`, and until the next call, which replaces it."""
+        ...
+
+    def abandon(self, copies: NDArray[np.bool_]) -> None:
+        """The running episodes of these copies `[K]` are over, without a record."""
+        ...
+
+    def seats(self, copy: int) -> Sequence[str]:
+        """Agents that can be members of a copy's episodes."""
         ...
 
 

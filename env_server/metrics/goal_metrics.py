@@ -75,7 +75,8 @@ def diversity(success: dict[int, float], space: DiscreteSpace) -> float | None:
 
 def return_per_goal(records: Sequence[EpisodeRecord], space: DiscreteSpace) -> float | None:
     """1/|G| sum_g (mean over the episodes with goal g of sum_i r_i) / R*, for episodes in which all members were given one goal; None
-    unless every goal was evaluated, and where R* is not known. The mean over episodes, which is published, weighs goals by how many episodes they have."""
+    unless every goal was evaluated, and where R* is not known. The mean
+    over episodes, which is published, weighs goals by how many episodes they have."""
     returns: dict[int, list[float]] = defaultdict(list)
     for record in records:
         best = space.best_return(len(record.members))

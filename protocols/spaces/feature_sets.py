@@ -1,7 +1,7 @@
 """Goals that are sets of binary features, with the one reward rule that the environment and the relabelling share.
 
-A goal is a set of features that must be present at once: `{a}` is individual, `{a, b}` needs two bodies. Goals are numbered by size, then in
-lexicographic order: for F = 3, 0..2 are {0}, {1}, {2} and 3..5 are {0,1}, {0,2}, {1,2}.
+A goal is a set of features that must be present at once: `{a}` is individual, `{a, b}` needs two bodies. Goals are numbered by size, then
+in lexicographic order: for F = 3, 0..2 are {0}, {1}, {2} and 3..5 are {0,1}, {0,2}, {1,2}.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.user_functions import user_function
 from protocols.spaces.goal_space import Array, Goal, GoalSpace
 from protocols.spaces.layout import VectorGoalsInfo
 
@@ -32,17 +32,8 @@ def reward_function(rule: str, arguments: str = "{}") -> RewardFunction:
         if compute is None:
             raise ConfigurationError(f"{rule} has no compute_reward(achieved_goal, desired_goal, info): name a function of your own")
         return lambda achieved, desired: compute(achieved, desired, {})
-    module, colon, attribute = rule.partition(":")
-    if not colon:
-        raise ConfigurationError(f"{rule!r} names no function: write package.module:function")
-    try:
-        function: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{rule}: {error}") from error
-    if not callable(function):
-        raise ConfigurationError(f"{rule} is not a function")
-    checked: RewardFunction = function
-    return checked
+    function: RewardFunction = user_function(rule)
+    return function
 
 
 @dataclass(frozen=True)

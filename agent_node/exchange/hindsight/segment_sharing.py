@@ -58,7 +58,13 @@ class SegmentSharing:
     tell, and take nothing. `ConfigurationError` if the learner can't say how wrong it is or how likely an action is."""
 
     def __init__(
-        self, settings: SegmentSettings, name: str, learner: Learner, features: Features, space: DiscreteSpace, imported: ReplayBuffer | None
+        self,
+        settings: SegmentSettings,
+        name: str,
+        learner: Learner,
+        features: Features,
+        space: DiscreteSpace,
+        imported: ReplayBuffer | None,
     ) -> None:
         if not isinstance(learner, TDErrors) or not isinstance(learner, ActionProbabilities):
             raise ConfigurationError("exchange.hindsight.segments needs a learner that knows surprise and probabilities; write null")

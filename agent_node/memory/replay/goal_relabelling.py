@@ -12,8 +12,8 @@ the other members all but the first; `future`, `final`, `episode` are the forms 
 - joint: a cooperative goal reached later;
 - peer_goal: the goal a partner pursued, where it is reached later;
 - near_miss: a cooperative goal whose features were all achieved in the episode, but never at the same step. The step is a failure of it.
-A step that already stands on a goal is not relabelled with it: its trajectory would have ended there. Where episodes go on after their goals
-(`GoalSpace.terminal` is False), such steps are relabelled too, and nothing is cut.
+A step that already stands on a goal is not relabelled with it: its trajectory would have ended there. Where episodes go on after their
+goals (`GoalSpace.terminal` is False), such steps are relabelled too, and nothing is cut.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hindsight for vector goals: steps are relabelled with points that the own body achieved in the same episode.
 
 Strategies (Andrychowicz et al., arXiv 1707.01495): `future` takes a uniform later row of the own part, `final` the last one, `episode` any
-row. Those that need the traces of partners offer no vector goals. Where episodes end at their goals, a step that already stands on the drawn
-goal keeps its own: its trajectory would have ended there.
+row. Those that need the traces of partners offer no vector goals. Where episodes end at their goals, a step that already stands on the
+drawn goal keeps its own: its trajectory would have ended there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class VectorRelabelling:
         return possible, goals
 
     def outcome(self, rows: Rows, goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(reward `[n]`, goal reached `[n]`) of the steps that begin at `rows[n]`, for `goals[n, D]`; NaN in a goal: none, and no reward."""
+        """(reward `[n]`, goal reached `[n]`) of the steps that begin at `rows[n]`, for `goals[n, D]`; NaN: no goal, no reward."""
         following, known = self.achieved[rows + 1], ~np.isnan(goals).any(axis=-1)
         reward = np.zeros(len(rows), np.float32)
         if known.any():

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from env_server.environments.landmarks.room_geometry import RADIUS, Geometry, build
+from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import Settings
 from protocols.spaces.feature_sets import FeatureSets
 
@@ -17,6 +18,8 @@ _MOST_GOALS = 4096
 class LandmarksOptions(Settings):
     """Cooperative landmarks: bodies in a room hold goals that are sets of landmarks to be touched at once."""
 
+    kind: Literal["landmarks"] = "landmarks"
+    """the registered name"""
     landmarks: Annotated[int, Field(ge=2, le=64)] = 3
     """landmarks along the walls; 3 and 6 stand as published"""
     room: Annotated[float, Field(ge=100, le=10_000)] = 400.0
@@ -76,3 +79,6 @@ class LandmarksOptions(Settings):
     def time_limit(self) -> int:
         """Steps after which an episode is cut off."""
         return self.horizon if self.horizon is not None else (250 if self.landmarks <= 3 else 500)
+
+
+register("environment", "landmarks", LandmarksOptions, "env_server.environments.landmarks.landmarks_factory:LandmarksFactory")
