@@ -25,6 +25,7 @@ from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
+from protocols.spaces.goal_space import DiscreteSpace
 
 Arrays = dict[str, NDArray[Any]]
 _INCARNATION_BITS = 40
@@ -126,7 +127,7 @@ class Exchanges:
             negotiation = Negotiation(self._random, settings.negotiation.deadline, game.settings.messages, remembered)
             neighbours.add(negotiation, now)
         self.goals = GoalNegotiation(agent_spec.name, agent_spec.seed, components.source, game, negotiation, 2 * remembered)
-        if settings.hindsight is not None:
+        if settings.hindsight is not None and isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
             self.hindsight = HindsightExchange(
                 settings.hindsight,
                 space,
