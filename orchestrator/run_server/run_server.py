@@ -1,8 +1,8 @@
 """The run server: one process that leads one run from its directory alone, and outlives the terminal that started it.
 
 `main(directory)` is that process (`detached.start_detached` starts it). The directory holds `config.json`; all
-else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` says how the
-run ended, and only then the lock is let go.
+else is written here (see `docs/reference/run_directory.md`). When it ends, no process of the run is left and `run.json` contains how
+the run ended; only then the lock is released.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.config.resolved_configuration import digest
+from orchestrator.config.resolved_configuration import digest, recorded
 from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
 from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation
@@ -147,7 +147,7 @@ class _Server:
         """Sockets first, then `control.json`, then hosts: a busy port leaves nothing behind."""
         files = self._files
         try:
-            configuration = Configuration.model_validate_json(self._configuration_json)
+            configuration = recorded(self._configuration_json)
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
@@ -206,6 +206,7 @@ class _Server:
             bind=bound if engine_name == "local" else "",
             advertise=network.advertise if engine_name == "local" else "",
             server_key="" if keys is None else keys.public,
+            plugins=tuple(configuration.plugins),
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )
