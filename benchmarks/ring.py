@@ -1,7 +1,7 @@
 """Averaging between real processes, without anything that is learnt: a ring of agents, each with a transport and an averaging machine.
 
-`Ring` starts one process per agent and plays their run server: it says who is there, notices deaths, starts successors. Each process writes
-one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
+`Ring` starts one process per agent and acts as their run server: it sends the roster, detects deaths and starts successors. Each process
+writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Ring:
         log.close()
 
     def announce(self, alive: list[str]) -> None:
-        """Tell everybody who is there."""
+        """Send the roster to all."""
         roster = {name: [self.incarnations[name], self._endpoint(name).read_text()] for name in alive}
         path = self.directory / "roster.json"
         path.with_suffix(".tmp").write_text(json.dumps({"began": self.began, "alive": roster}))
@@ -191,7 +191,7 @@ class Agent:
         ]
         log = FaultLog(self.directory / self.name, self.name, self.incarnation)
         self.executor = FaultExecutor(log, scheduled_faults, ActivitySlowdown(), SkewedClock(), Hooks(), self.incarnation)
-        self.liar = ByzantineSender(self.name, faults.seed)
+        self.byzantine_sender = ByzantineSender(self.name, faults.seed)
 
     def run(self) -> None:
         """Until killed; never longer than two minutes."""
@@ -210,7 +210,7 @@ class Agent:
             self.flush()
             patience = min(due if ready else self.machine.wake(), now + 0.05) - now
             for received in self.transport.receive(max(0.0005, patience)):
-                self.liar.heard(received.src, received.message, received.arrays)
+                self.byzantine_sender.heard(received.src, received.message, received.arrays)
                 self.machine.receive(received.src, received.message, received.arrays, time.monotonic())
             now = time.monotonic()
             self.machine.tick(now)
@@ -260,11 +260,11 @@ class Agent:
         return [self.names[own - 1], self.names[(own + 1) % len(self.names)]]
 
     def flush(self) -> None:
-        """Send what the machine has to say, as it is or as a liar has it."""
+        """Send the messages of the machine, or those of a Byzantine sender."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.liar.tamper(send, self.executor.byzantine_attacks)
-            self.transport.try_send("peer", told.dst, told.message, told.arrays)
+            sent = self.byzantine_sender.tamper(send, self.executor.byzantine_attacks)
+            self.transport.try_send("peer", sent.dst, sent.message, sent.arrays)
 
 
 if __name__ == "__main__":
