@@ -6,8 +6,9 @@ and leads to
 
     x' = clip(x + a (0.8 + 0.2 sin x), -10, 10)
 
-Reward, cost and walls are given. The effect of actions is learnt by the world model `gp`, whose prior mean is no motion. Before each episode an agent plans in its model by value iteration on a grid of 161 places under its optimism; between two episodes it absorbs what
-its transitions. A greedy agent moves only if its model already contains a path to the reward, so it stays where it is.
+Reward, cost and walls are given. The effect of actions is learnt by the world model `gp`, whose prior mean is no motion. Before each
+episode an agent plans in its model by value iteration on a grid of 161 places under its optimism; between two episodes it absorbs its
+transitions. A greedy agent moves only if its model already contains a path to the reward, so it stays where it is.
 
 Random are only the choice among equally good actions and the times of the ledgers' messages: seeds select these.
 """
