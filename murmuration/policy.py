@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from env_server.environments import registry
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import BadMessage
 from protocols.topology import edges
-from protocols.wire.messages import Flag
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_sources import CheckpointSource

@@ -119,6 +119,8 @@ class Configuration(Settings):
 
     version: Literal[1]
     """version of this format"""
+    plugins: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]] = []
+    """modules to import first, which register components; found in the working directory, beside this file, or installed"""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "run"
     """runs are called NAME-two-words-number"""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -156,7 +158,7 @@ class Configuration(Settings):
         """Seconds of silence after which a node or a host is declared dead."""
         if self.supervision.dead is not None:
             return self.supervision.dead
-        return DEAD if self.launch.engine == "local" else DEAD_ELSEWHERE
+        return DEAD if self.launch.one_machine else DEAD_ELSEWHERE
 
     def agent_names(self) -> list[str]:
         """agent-0, agent-1, ..."""

@@ -9,21 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from orchestrator.config.checks.cross_checks import Rule, run_checks
+from orchestrator.config.checks.cross_checks import Rule, RuleContext, run_checks
 from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
-from orchestrator.config.checks.field_checks import validate
+from orchestrator.config.checks.field_checks import Validated, validate
+from orchestrator.config.checks.inapplicable_features import adjusted, agent_count_adjustments, feature_adjustments, without_foreign_options
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, planted
+from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
 from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
 from orchestrator.config.shipped_configurations import find_shipped, locate
 from protocols.runtime.errors import SchemaError
+from protocols.runtime.override_merging import replaces_component
 
 VERSION = 1
 """the version of the format that this program reads"""
@@ -48,6 +50,12 @@ class Loaded:
     """SHA-256 of everything that can change results"""
     path: FilePath
     warnings: list[Problem] = field(default_factory=list)
+    """warnings, and notices of features that were switched off"""
+
+    @property
+    def notices(self) -> list[str]:
+        """One line for each feature that was switched off because it does not apply."""
+        return [problem.message for problem in self.warnings if problem.severity == "notice"]
 
 
 def load(
@@ -86,6 +94,10 @@ def load(
     if (mistaken := taken_for_configuration(tree, str(path))) is not None:
         raise Problems(subject, [mistaken])
     for override in parsed:
+        if override.parts == ("environment", "id"):
+            tree, dropped = without_foreign_options(tree, plain(override.value))
+            problems += dropped
+    for override in parsed:
         try:
             tree = apply(tree, override, Configuration)
         except OverrideRefused as refused:
@@ -99,14 +111,36 @@ def load(
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        validated.model = amend(validated.model)
-        problems += run_checks(rules, validated.model, validated.tree, validated.broken, machine, environments)
+        context = RuleContext(amend(validated.model), machine or MachineResources.here(), environments())
+        if rules is RULES:
+            validated, context, notices = _switch_off(validated, context)
+            problems += notices
+        problems += run_checks(rules, context, validated.tree, validated.broken)
+        validated.model = context.configuration
     errors = [problem for problem in problems if problem.severity == "error"]
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
     check_security(configuration)
-    return Loaded(configuration, origins_of(configuration, tree), source, digest(configuration), path, in_order(problems))
+    return Loaded(configuration, origins_of(configuration, validated.tree), source, digest(configuration), path, in_order(problems))
+
+
+def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tuple[Validated[Configuration], RuleContext, list[Problem]]:
+    """The configuration with features switched off that do not apply, and a notice of each. Nothing changes while a section that decides
+    about them is broken."""
+    notices: list[Problem] = []
+    if any(path[:1] in (("environment",), ("agents",), ("exchange",), ("network",)) for path in validated.broken):
+        return validated, context, notices
+    for stage in (agent_count_adjustments, feature_adjustments):
+        if not (found := stage(context, validated.tree)):
+            continue
+        notices += [one.notice(validated.tree) for one in found if one.text]
+        again = validate(adjusted(validated.tree, found), Configuration, _STAND_INS)
+        if again.model is None:
+            return validated, context, notices
+        again.broken |= validated.broken
+        validated, context = again, context.updated(again.model)
+    return validated, context, notices
 
 
 def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, Any] | None = None) -> tuple[Node, str]:
@@ -135,6 +169,9 @@ def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, A
         here, named_at = _extended(entry, here, seen, problems)
     merged: Node = trees[-1]
     for tree in reversed(trees[:-1]):
+        identifier = find(tree, ("environment", "id"))
+        merged, dropped = without_foreign_options(merged, plain(identifier) if identifier is not None else None)
+        problems += dropped
         merged = merge(merged, tree)
     return merged, text
 
@@ -178,8 +215,8 @@ def merge(base: Node, over: Node) -> Node:
     """`over` laid over `base`: maps key by key; lists, scalars, and components whose `kind` differs replace what was there."""
     if not (isinstance(base, Map) and isinstance(over, Map)):
         return over
-    kinds = [find(node, ("kind",)) for node in (base, over)]
-    if all(isinstance(kind, Scalar) for kind in kinds) and len({kind.value for kind in kinds if isinstance(kind, Scalar)}) == 2:
+    old, new = (kind.value if isinstance(kind := find(node, ("kind",)), Scalar) else None for node in (base, over))
+    if replaces_component(old, new):
         return over
     entries = dict(base.entries)
     for key, entry in over.entries.items():

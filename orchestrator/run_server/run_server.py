@@ -21,7 +21,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.config.resolved_configuration import digest
+from orchestrator.config.resolved_configuration import digest, recorded
 from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
 from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation
@@ -147,7 +147,7 @@ class _Server:
         """Sockets first, then `control.json`, then hosts: a busy port leaves nothing behind."""
         files = self._files
         try:
-            configuration = Configuration.model_validate_json(self._configuration_json)
+            configuration = recorded(self._configuration_json)
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
@@ -206,6 +206,7 @@ class _Server:
             bind=bound if engine_name == "local" else "",
             advertise=network.advertise if engine_name == "local" else "",
             server_key="" if keys is None else keys.public,
+            plugins=tuple(configuration.plugins),
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )

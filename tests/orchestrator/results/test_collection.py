@@ -11,7 +11,7 @@ import pytest
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.metrics.metrics_collector import HISTORY, MetricsCollector
-from protocols.wire.messages import Metrics
+from protocols.conversations.control.control_messages import Metrics
 
 
 def metrics(step: int, **values: float) -> tuple[Metrics, dict[str, np.ndarray]]:

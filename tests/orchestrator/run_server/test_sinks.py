@@ -28,7 +28,7 @@ from orchestrator.run_server.metrics.sinks.settings import (
     TensorBoardSettings,
     WandbSettings,
 )
-from protocols.wire.messages import Metrics
+from protocols.conversations.control.control_messages import Metrics
 
 ROWS = 40
 
