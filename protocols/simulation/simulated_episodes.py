@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
-from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceLimits
-from protocols.conversations.hindsight.trace_exchange import ExchangeComplete, TraceExchange
+from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
+from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits
 from protocols.conversations.negotiation.proposals import Negotiation, ProposalReceived
 from protocols.simulation.simulated_averaging import AveragingScript
 from protocols.simulation.simulated_network import Network

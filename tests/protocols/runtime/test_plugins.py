@@ -57,7 +57,8 @@ assert message == Pulse(beat=3, frames=message.frames) and type(message) is Puls
 assert accepted("agent", "peer")[Pulse] == {"agent"} and Pulse not in accepted("env", "env")
 assert Pulse in newest_only() and "pulse" in message_kinds()
 assert NetworkSettings.model_validate({"topology": {"kind": "line", "step": 2}}).topology == LineSettings(step=2)
-whole = {"version": get_args(Configuration.model_fields["version"].annotation)[0], "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
+version = get_args(Configuration.model_fields["version"].annotation)[0]
+whole = {"version": version, "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
 given = {**whole, "network": {"topology": {"kind": "matchings", "base": {"kind": "line"}}}}
 assert Configuration.model_validate(given).network.topology.base == LineSettings()
 assert '"line"' in __import__("json").dumps(Configuration.model_json_schema())
