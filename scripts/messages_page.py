@@ -1,10 +1,10 @@
-"""Writes `docs/messages.md`: every message with its route, its fields and their limits, and the codes of refusal, from the registry.
+"""Write `docs/reference/messages.md` from the code: every message with its routes, fields and limits, and the codes of refused messages.
 
-    python scripts/messages_page.py          write it
-    python scripts/messages_page.py --check  only report whether it is current (exit 1 if not)
+    python scripts/messages_page.py          write the page
+    python scripts/messages_page.py --check  check that it is current (exit 1 if not)
 
-What a message means is its docstring in `protocols/wire/messages.py`, who may say it is in `protocols/wire/routes.py`. Fields whose name
-says it all need no words; others have theirs here.
+The docstring of a message describes it; the registration of its conversation defines its routes. `MEANING` below describes fields whose name is
+not enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from protocols.wire.guard_sources import GuardOptions  # noqa: E402
 from protocols.wire.message_registry import message_types, routes  # noqa: E402
 from protocols.wire.messages import Message  # noqa: E402
 
-PAGE = ROOT / "docs" / "messages.md"
+PAGE = ROOT / "docs" / "reference" / "messages.md"
 CHANNELS = {
     "ctl": "Control: run server with nodes, hosts and command lines",
     "tele": "Figures: nodes to the run server",
@@ -244,7 +244,7 @@ def main() -> int:
     text = page()
     if "--check" in sys.argv[1:]:
         current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
-        print("docs/messages.md is current" if current else "docs/messages.md is out of date: python scripts/messages_page.py")
+        print(f"docs/reference/messages.md is {'current' if current else 'out of date: python scripts/messages_page.py'}")
         return 0 if current else 1
     PAGE.write_text(text, encoding="utf-8")
     return 0

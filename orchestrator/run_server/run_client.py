@@ -41,7 +41,7 @@ _SLICE = 0.25
 """seconds after which a waiting client looks whether there is still somebody to answer"""
 
 Snapshot = dict[str, Any]
-"""What the run server says of the run; its keys are listed in `docs/architecture.md`"""
+"""What the run server says of the run; its keys are listed in `docs/reference/run_directory.md`"""
 
 
 class Unreachable(ResourceError):
