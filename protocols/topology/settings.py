@@ -133,18 +133,18 @@ def _static(kind: str, settings: type[TopologySettings], implementation: str) ->
         register(room, kind, settings, f"protocols.topology.{implementation}")
 
 
-_static("ring", RingSettings, "fixed:ring")
-_static("complete", CompleteSettings, "fixed:complete")
-_static("star", StarSettings, "fixed:star")
-_static("path", PathSettings, "fixed:path")
-_static("grid", GridSettings, "fixed:grid")
-_static("torus", TorusSettings, "fixed:torus")
-_static("tree", TreeSettings, "fixed:tree")
-_static("erdos_renyi", ErdosRenyiSettings, "drawn:erdos_renyi")
-_static("small_world", SmallWorldSettings, "drawn:small_world")
-_static("random_regular", RandomRegularSettings, "drawn:random_regular")
-_static("exponential", ExponentialSettings, "fixed:exponential")
-_static("edges", EdgesSettings, "fixed:own_edges")
+_static("ring", RingSettings, "fixed_graphs:ring")
+_static("complete", CompleteSettings, "fixed_graphs:complete")
+_static("star", StarSettings, "fixed_graphs:star")
+_static("path", PathSettings, "fixed_graphs:path")
+_static("grid", GridSettings, "fixed_graphs:grid")
+_static("torus", TorusSettings, "fixed_graphs:torus")
+_static("tree", TreeSettings, "fixed_graphs:tree")
+_static("erdos_renyi", ErdosRenyiSettings, "random_graphs:erdos_renyi")
+_static("small_world", SmallWorldSettings, "random_graphs:small_world")
+_static("random_regular", RandomRegularSettings, "random_graphs:random_regular")
+_static("exponential", ExponentialSettings, "fixed_graphs:exponential")
+_static("edges", EdgesSettings, "fixed_graphs:own_edges")
 
 
 class MatchingsSettings(RandomTopologySettings):
