@@ -1,4 +1,5 @@
-"""Cost of the link model: nanoseconds of processor time per `FaultyLinks.link_outcome` and per `FaultyLinks.progress`, best of five repetitions.
+"""Cost of the link model: nanoseconds of processor time per `FaultyLinks.link_outcome` and per `FaultyLinks.progress`, best of five
+repetitions.
 
 python benchmarks/link_fates.py
 """

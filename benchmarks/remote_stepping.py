@@ -1,8 +1,8 @@
 """Remote environment stepping against the same environment in one process.
 
 Remote: the real environment server in a process of its own and four agents, each a process with a `Transport` and a `StepClient`, that
-answer every observation at once with constant actions. Bare: one process steps the environment of `env_server.environments.registry` in a loop. Both
-are measured in turns, so that whatever else the machine does meets both.
+answer every observation at once with constant actions. Bare: one process steps the environment of `env_server.environments.registry` in a
+loop. Both are measured in turns, so that whatever else the machine does meets both.
 """
 
 from __future__ import annotations

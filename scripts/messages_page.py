@@ -3,8 +3,8 @@
     python scripts/messages_page.py          write it
     python scripts/messages_page.py --check  only say whether it is current (exit 1 if not)
 
-What a message means is its docstring in `protocols/wire/messages.py`, who may say it is in `protocols/wire/routes.py`. Fields whose name says it all
-need no words; others have theirs here.
+What a message means is its docstring in `protocols/wire/messages.py`, who may say it is in `protocols/wire/routes.py`. Fields whose name
+says it all need no words; others have theirs here.
 """
 
 from __future__ import annotations

@@ -96,11 +96,7 @@ def test_protocols_know_no_torch(module: str) -> None:
     assert not {name for name in imported(MODULES[module]) if name.split(".")[0] in {"torch", "gpytorch", "pettingzoo", "gymnasium"}}
 
 
-CONVERSATIONS = [
-    name
-    for name in MODULES
-    if name.startswith(("protocols.conversations", "protocols.averaging", "protocols.statistics"))
-]
+CONVERSATIONS = [name for name in MODULES if name.startswith(("protocols.conversations", "protocols.averaging", "protocols.statistics"))]
 
 
 @pytest.mark.parametrize("module", CONVERSATIONS)

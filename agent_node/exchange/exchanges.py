@@ -34,8 +34,8 @@ _INCARNATION_BITS = 40
 class Exchanges:
     """One agent's exchanges, each None unless the configuration asks for it and there is somebody to talk with.
 
-    `components` have been restored from the checkpoint, if there is one: sums of statistics begin with what the agent has. `stream_epoch`: of the
-    streams of random numbers that no checkpoint keeps.
+    `components` have been restored from the checkpoint, if there is one: sums of statistics begin with what the agent has. `stream_epoch`:
+    of the streams of random numbers that no checkpoint keeps.
     """
 
     def __init__(

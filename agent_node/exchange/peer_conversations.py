@@ -77,8 +77,8 @@ class PeerConversations:
     """Connections to other agents by the roster, and every conversation's way in and out.
 
     `names` are the graph's neighbours; other agents are connected too when a conversation has something for them (members of one episode
-    need not be neighbours when more than two play). Who takes part is told by the roster or, in `lockstep`, by `peer_joined` and `peer_left`: there the
-    roster only says where they are. `faults` hears what comes, and changes what a liar sends.
+    need not be neighbours when more than two play). Who takes part is told by the roster or, in `lockstep`, by `peer_joined` and
+    `peer_left`: there the roster only says where they are. `faults` hears what comes, and changes what a liar sends.
     """
 
     def __init__(

@@ -16,8 +16,8 @@ class LearnerSettings(Settings):
     groups: ClassVar[tuple[str, ...]] = ("critic",)
     """names of the learner's parameter groups, which consensus may average"""
     capabilities: ClassVar[tuple[str, ...]] = ()
-    """what it can do besides: probabilities (`contracts.ActionProbabilities`), surprise (`contracts.TDErrors`), values (`contracts.GoalValues`),
-    optimism (it takes what `world_models.optimism` notes beside transitions)"""
+    """what it can do besides: probabilities (`contracts.ActionProbabilities`), surprise (`contracts.TDErrors`), values
+    (`contracts.GoalValues`), optimism (it takes what `world_models.optimism` notes beside transitions)"""
     kind: str
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""

@@ -2,8 +2,8 @@
 
 One loop on the main thread: take what has arrived, answer the environment first (everybody waits for the slowest), then do the tick's
 share of learning, then let the conversations with neighbours move on. What is here holds under both clocks. What they differ in is in two
-classes: `agent_node.process.real_time_agent.RealTimeAgent` talks whenever there is something to say and waits for no neighbour, `agent_node.process.lockstep_agent.LockstepAgent` talks
-once a tick, when all partners have said what they had to say at the tick before.
+classes: `agent_node.process.real_time_agent.RealTimeAgent` talks whenever there is something to say and waits for no neighbour,
+`agent_node.process.lockstep_agent.LockstepAgent` talks once a tick, when all partners have said what they had to say at the tick before.
 """
 
 from __future__ import annotations

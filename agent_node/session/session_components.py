@@ -67,7 +67,8 @@ class SessionComponents:
         stream_epoch: int = 0,
         party: int = 2,
     ) -> SessionComponents:
-        """Create every part. `seed` is the run's; `name` makes this agent's streams its own, and `stream_epoch` (see `protocols.runtime.seeds`) those
+        """Create every part. `seed` is the run's; `name` makes this agent's streams its own, and `stream_epoch` (see
+        `protocols.runtime.seeds`) those
         that no checkpoint keeps. `party`: members of an episode with goals, so that the buffer has room for what each partner wanted.
 
         Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.

@@ -63,7 +63,8 @@ class Trainer(ABC):
 
 
 class ReplayTrainer(Trainer):
-    """For learners that take random transitions from the replay buffer: `updates_per_tick`, once `learning_starts` transitions are there."""
+    """For learners that take random transitions from the replay buffer: `updates_per_tick`, once `learning_starts` transitions are
+    there."""
 
     def __init__(self, components: SessionComponents, time: TimeShares, settings: ReplaySettings) -> None:
         super().__init__(components, time)
@@ -90,7 +91,8 @@ class ReplayTrainer(Trainer):
         world = self._components.world
         if world is None or world.settings.imagined_ratio == 0 or world.imagines or not self.updates:
             return ""
-        return f"nothing imagined was learnt from, the world model being trusted only later than after {self.fits} fits (its `learning_starts`)"
+        starts = f"`learning_starts` was not reached after {self.fits} fits"
+        return f"no imagined transitions were used: {starts}"
 
 
 class RolloutTrainer(Trainer):

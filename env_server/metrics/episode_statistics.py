@@ -64,7 +64,8 @@ def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) 
 
 def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[str, float]:
     """Figures of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
-    `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each goal."""
+    `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each
+    goal."""
     whole = [record for record in records if not record.peer_lost]
     result = _without(metrics(whole, space), "negotiated", "aligned")
     success = goal_metrics.success_by_goal(whole)

@@ -1,8 +1,9 @@
 """The environment server: steps all copies when everybody has acted, offers episodes, takes goals, and reports what came of them.
 
-What is here holds under both clocks. What they differ in is in two classes: `env_server.serving.real_time_server.RealTimeServer` goes by real time (deadlines,
-stand-ins for who is late, the roster says who is alive), `env_server.serving.lockstep_server.LockstepServer` by ticks alone (`clock: logical`: nobody is late,
-the fault schedule says who takes part, and everybody makes checkpoints together).
+What is here holds under both clocks. What they differ in is in two classes: `env_server.serving.real_time_server.RealTimeServer` goes by
+real time (deadlines,
+stand-ins for who is late, the roster says who is alive), `env_server.serving.lockstep_server.LockstepServer` by ticks alone (`clock:
+logical`: nobody is late, the fault schedule says who takes part, and everybody makes checkpoints together).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.serving.run_schedule`), and nobody is late.
+"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.serving.run_schedule`), and nobody is
+late.
 
 At tick T the goals that were sent before T are entered and all copies are stepped; then it is decided what T + 1 brings, everybody who
 takes part gets offers and the observation of T + 1, and the dead are gone. At a checkpoint all begin anew from what was written down.
@@ -151,7 +152,7 @@ class LockstepServer(EnvironmentServer):
         if over is not None:
             self.control.event("info", "training.over", over)  # the run server that heard of it is another one
         elif not state["course"]["training"]:
-            text = "training goes on from its end, after the last evaluation: no checkpoint from before it was kept (supervision.keep_checkpoints)"
+            text = "training resumes after the last evaluation: no earlier checkpoint was kept (supervision.keep_checkpoints)"
             self.control.event("warning", "training.reopened", text)
 
     def _newest_file(self) -> Path | None:

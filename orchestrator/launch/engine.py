@@ -1,6 +1,7 @@
 """The seam between a run and whatever gives it machines: an engine starts hosts, and hosts start nodes.
 
-An engine only ever starts one host process per slot of capacity; the same host program runs everywhere (`orchestrator.launch.host.host_process`) and
+An engine only ever starts one host process per slot of capacity; the same host program runs everywhere
+(`orchestrator.launch.host.host_process`) and
 does the rest: process groups, logs, threads. Restarts are decided by the run server on every engine.
 """
 

@@ -1,6 +1,7 @@
 """Averaging with neighbours of whom some may lie: rules that a bounded number of arbitrary vectors can't carry away.
 
-`num_byzantine`, b below, is how many of its neighbours an agent protects itself against. All rules are functions of the differences v_j = x_j - x_i
+`num_byzantine`, b below, is how many of its neighbours an agent protects itself against. All rules are functions of the differences v_j =
+x_j - x_i
 (with the own 0 as one of the inputs, except for clip), so that a common shift of all inputs passes through, and equal inputs stay where
 they are. A neighbour's vector is admitted only if it is no longer than `LONGEST` times the own one; with fewer admitted vectors than the
 rule needs (2 b + 1; Krum 2 b + 2) the agent keeps its own. None of the rules keeps the mean of all agents: that is what they pay.

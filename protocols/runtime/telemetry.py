@@ -33,8 +33,8 @@ class Telemetry:
     """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer.
 
     Figures of the machine (`usage`: speeds, where the time goes) have a file of their own, `usage.jsonl`: whatever the clock, nothing in
-    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far (`protocols.runtime.traffic_files`), for a
-    process that is killed has no other chance.
+    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far
+    (`protocols.runtime.traffic_files`), for a process that is killed has no other chance.
     """
 
     def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:

@@ -1,7 +1,7 @@
 """Episodes among peers: agreed on beforehand (`Negotiation`), told of afterwards (`TraceExchange`), while the same agents average.
 
-`EpisodeDirector` stands for the environment server: it offers episodes to their members, lets them be played, and hears what each member came
-to. Its own words are not lost, only late: real servers repeat their offers until they are answered.
+`EpisodeDirector` stands for the environment server: it offers episodes to their members, lets them be played, and hears what each member
+came to. Its own words are not lost, only late: real servers repeat their offers until they are answered.
 """
 
 from __future__ import annotations

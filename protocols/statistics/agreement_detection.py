@@ -1,6 +1,7 @@
 """Whether all agents have come to the same vector, in a conversation without rounds: words that everybody hears of everybody.
 
-A word is what `protocols.statistics.convergence_test` compares: the projections of an agent's estimate. It is told when the estimate hardly moves
+A word is what `protocols.statistics.convergence_test` compares: the projections of an agent's estimate. It is told when the estimate
+hardly moves
 any more and is not what was told last. Words travel in a ledger of their own, 64 bytes for each agent: no loss, delay or order of arrival
 makes them wrong, only late, and estimates that agree with a word that is late are equal all the same.
 """

@@ -3,9 +3,10 @@
 For comparison, and for networks that lose nothing: a round that misses a neighbour does not keep the mean, and what it spoils is not said
 to be complete. Averaging goes in *sessions*. One begins with everybody's own sums as they are then, when an agent has published, and takes
 the others along; its rounds number session * `MOST` + k, k = 1, 2, ... Behind the statistics every agent adds a 1 at its own place, as
-in `protocols.statistics.push_sum_statistics`, so that the sum is N x with N the places that are not zero; and the least and largest projections of
-`protocols.statistics.convergence_test` that it has heard of. Every D rounds these begin with the own projections; D rounds later they are those of
-all agents, if D is no less than the diameter of the graph, and everybody compares the same numbers: all stop in the same round.
+in `protocols.statistics.push_sum_statistics`, so that the sum is N x with N the places that are not zero; and the least and largest
+projections of
+`protocols.statistics.convergence_test` that it has heard of. Every D rounds these begin with the own projections; D rounds later they are
+those of all agents, if D is no less than the diameter of the graph, and everybody compares the same numbers: all stop in the same round.
 
 Every so many rounds (`report`) an agent makes a sketch of its average before and after: whoever has those of all agents knows how far they
 are from the mean, which such averaging keeps, and so from the total.
@@ -65,8 +66,8 @@ class AveragedStatistics(StatisticsConsensus):
     """One agent's side of sums by synchronous averaging.
 
     `neighbourhood` with symmetric weights; `check`: D, no less than the diameter of the graph (None: the number of members less one);
-    `most`: rounds after which a session ends that has not agreed; `report`: rounds between two that are told of (`MixingRoundClosed`; None: none is).
-    Others as in `protocols.statistics.push_sum_statistics.PushSumStatistics`.
+    `most`: rounds after which a session ends that has not agreed; `report`: rounds between two that are told of (`MixingRoundClosed`;
+    None: none is). Others as in `protocols.statistics.push_sum_statistics.PushSumStatistics`.
     """
 
     def __init__(

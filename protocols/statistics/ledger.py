@@ -12,8 +12,8 @@ messages:
 Agents with equal ledgers have totals that are equal bit for bit. A part of a total is the exact statistics of a part of the data.
 
 A new life (`incarnation`) publishes above all former ones, whatever it remembers. What its former life said last lives on at the
-neighbours: if that is more than it has from a checkpoint, it is pulled back and handed over (`EarlierStatisticsFound`). To withdraw an origin is a version
-too, with nothing in it; one that turns out to live publishes above it.
+neighbours: if that is more than it has from a checkpoint, it is pulled back and handed over (`EarlierStatisticsFound`). To withdraw an
+origin is a version too, with nothing in it; one that turns out to live publishes above it.
 
 Entries are relayed. The seal shows damage, `validate` refuses what can't be statistics; a relay that lies with a right seal is not found
 out.

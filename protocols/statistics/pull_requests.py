@@ -1,7 +1,8 @@
 """Who is asked for what: the requests of a ledger, by what its neighbours claim to hold.
 
 What is lacking is asked of one neighbour for each origin, the least busy of those that claim its newest version, and of nobody more than
-`window` origins at a time. What does not come is asked again by `protocols.conversations.retries`, then of others; before it is late, of up to `MORE`
+`window` origins at a time. What does not come is asked again by `protocols.conversations.retries`, then of others; before it is late, of
+up to `MORE`
 who claim it besides. After `deadline` it is given up until a digest claims it again, and a version that was refused is not asked for again.
 """
 

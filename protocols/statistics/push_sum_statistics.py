@@ -47,8 +47,8 @@ REST = 20.0
 class PushSumStatistics(StatisticsConsensus):
     """One agent's side of sums by push-sum.
 
-    `members`: all that may take part; `neighbourhood`: whom it exchanges mass with. `every`: seconds between two rounds. `tolerance`: of the
-    stop rule. `deadline`: longest wait of a round, and of `leave`.
+    `members`: all that may take part; `neighbourhood`: whom it exchanges mass with. `every`: seconds between two rounds. `tolerance`: of
+    the stop rule. `deadline`: longest wait of a round, and of `leave`.
     """
 
     def __init__(

@@ -86,7 +86,8 @@ def create_statistics(
         )
     if options.mode == "mh":
         return AveragedStatistics(
-            name, members, neighbourhood, basis, size, options.every, options.deadline, options.tolerance, options.check_every, options.rounds,
+            name, members, neighbourhood, basis, size, options.every, options.deadline, options.tolerance,
+            options.check_every, options.rounds,
             options.report_every,
         )  # fmt: skip
     raise ValueError(f"there is no mode of summing statistics called {options.mode!r}")

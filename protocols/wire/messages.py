@@ -133,8 +133,8 @@ class HeartbeatAck(Message):
 
 
 class Command(Message):
-    """Run server -> node. EO by `id`; answered by `CommandAck`. `fault`: for the op fault what begins (`ScheduledFault.to_json`), for heal the
-    id of what ends, or `*`."""
+    """Run server -> node. EO by `id`; answered by `CommandAck`. `fault`: for the op fault what begins (`ScheduledFault.to_json`), for heal
+    the id of what ends, or `*`."""
 
     id: Count
     op: Literal["start", "stop", "checkpoint", "finish", "dump", "fault", "heal"]
@@ -286,7 +286,8 @@ class StatusRequest(Message):
 
 
 class Status(Message):
-    """Run server -> client: the frame `snapshot[bytes] u1` (JSON, `orchestrator.run_server.lead.status_snapshot`) with all events after `after`."""
+    """Run server -> client: the frame `snapshot[bytes] u1` (JSON, `orchestrator.run_server.lead.status_snapshot`) with all events after
+    `after`."""
 
 
 class StopRequest(Message):
@@ -338,7 +339,8 @@ class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Parameters of `protocols.spaces.reward_map.RewardMap`: where in a plane reward is paid. Site j is (`x[j]`, `y[j]`), worth `value[j]`."""
+    """Parameters of `protocols.spaces.reward_map.RewardMap`: where in a plane reward is paid. Site j is (`x[j]`, `y[j]`), worth
+    `value[j]`."""
 
     x: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
     y: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
@@ -351,7 +353,8 @@ class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class GridInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Parameters of `protocols.spaces.grid_space.Grids`: which grids an observation vector holds. First the egocentric one of side `partial`, then the
+    """Parameters of `protocols.spaces.grid_space.Grids`: which grids an observation vector holds. First the egocentric one of side
+    `partial`, then the
     whole one of `width` times `height` cells; 0 where it holds no such grid. With `crowd`, the whole one is there twice, first with the
     bodies of all agents, last with one's own alone."""
 

@@ -11,7 +11,8 @@ from tests.runs.system import CONFIG, SMALL, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(200)]
 TELLING = [
-    "exchange.hindsight={strategies: [future, joint, final, near_miss], weighting: rare, partner: corrected, segments: {rare_goal_share: 0.05}}",
+    "exchange.hindsight={strategies: [future, joint, final, near_miss], weighting: rare, partner: corrected, "
+    "segments: {rare_goal_share: 0.05}}",
     "agents.goals={kind: joint_learning_progress, window: 5}",
     "environment.options.room=170",
     "environment.options.margin=20",

@@ -53,7 +53,8 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
         "clock=wall", "until={steps: 1200}", "environment.copies=2",
         "network.links=[{id: storm, from: 'agent-*', to: 'agent-*', delay: 200ms, loss: 0.3}]",
         "faults={events: [{id: crash, at: {step: 400}, process: {target: agent-2, action: kill, restart_after: 1s}}]}",
-        "supervision.checkpoint_interval=500ms", "supervision.min_agents=2", "evaluation.final_episodes=240",  # time enough for what was published last
+        "supervision.checkpoint_interval=500ms", "supervision.min_agents=2",
+        "evaluation.final_episodes=240",  # time enough for what was published last
         timeout=180,
     )  # fmt: skip
     directory = runs / "storm"
@@ -100,7 +101,8 @@ def test_an_ensemble_is_averaged_and_its_rewards_are_summed(tmp_path: Path) -> N
     crash = "faults={events: [{id: crash, at: {step: 300}, process: {target: agent-1, action: kill, restart_after: 1s}}]}"
     done = orchestrate(
         runs, "up", str(CONFIGS / "ensemble.yaml"), "--name", "mixed", *rules, *small, "until={steps: 800}", "clock=wall", crash,
-        "exchange.consensus.every={updates: 10}", "supervision.checkpoint_interval=1s", "environment.copies=4", "evaluation.final_episodes=4",
+        "exchange.consensus.every={updates: 10}", "supervision.checkpoint_interval=1s", "environment.copies=4",
+        "evaluation.final_episodes=4",
         timeout=180,
     )  # fmt: skip
     directory = runs / "mixed"

@@ -1,7 +1,8 @@
 """Agents and an environment server in lock-step: `StepServer` and `StepClient`, and around them what real servers and agents do.
 
 The rules that do not live in the two machines are followed here to the letter: joining and its repetition by incarnation
-(`env_server.serving.environment_server`), the check of the environment's incarnation and the retries (`agent_node.process.agent_process`), connections and stale lives
+(`env_server.serving.environment_server`), the check of the environment's incarnation and the retries (`agent_node.process.agent_process`),
+connections and stale lives
 (`protocols.transport`, in `Network`). The environment is a stand-in that pays an integer for every tick, so that sums are exact.
 """
 

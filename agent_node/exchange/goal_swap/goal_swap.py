@@ -166,8 +166,8 @@ class GoalSwap:
         self._swapped_out[own] = other
 
     def metrics(self) -> dict[str, float]:
-        """`goal_swap.called`, `goal_swap.bids`, `goal_swap.awarded`, `goal_swap.exchanged` (of those awarded), `goal_swap.reports`: since the start
-        of the process; `goal_swap.active`: copies in which a neighbour's goal is pursued now."""
+        """`goal_swap.called`, `goal_swap.bids`, `goal_swap.awarded`, `goal_swap.exchanged` (of those awarded), `goal_swap.reports`: since
+        the start of the process; `goal_swap.active`: copies in which a neighbour's goal is pursued now."""
         counters = self.machine.counters
         values = {name: float(counters[name]) for name in ("called", "bids", "awarded", "reports")}
         values |= {"exchanged": float(counters["taken"]), "active": float(len(self._swapped_in))}

@@ -4,9 +4,10 @@ Told are the steps whose absolute temporal-difference error is in the top `share
 goal was reached that hardly ever is. The receiver takes observations and actions as if they were its own, which they can be where both see
 and do the same (equal layouts), and labels the steps anew: with the reward rule on what the episode's traces say was touched.
 
-Imported steps have a buffer of their own, never more than `max_imported_ratio` of a batch, and leave it when their sender's policy has moved on
-by more than `max_policy_age` versions. Segments with a mean of min(pi_i(a|o,g) / mu_j(a|o,g), 2) below `min_importance` are not taken; one-step
-Q-learning does not need that, and would lose what it would not have tried itself.
+Imported steps have a buffer of their own, never more than `max_imported_ratio` of a batch, and leave it when their sender's policy has
+moved on
+by more than `max_policy_age` versions. Segments with a mean of min(pi_i(a|o,g) / mu_j(a|o,g), 2) below `min_importance` are not taken;
+one-step Q-learning does not need that, and would lose what it would not have tried itself.
 """
 
 from __future__ import annotations

@@ -159,8 +159,8 @@ class GoalNegotiation:
             self.source.completed(*outcome, partner_goals)
 
     def metrics(self) -> dict[str, float]:
-        """`goals.entropy`: of the source's probabilities, as a share of ln |G|; `negotiation.self_consistency`: how far the agent would understand
-        itself, by `convention_accuracy` of its own table."""
+        """`goals.entropy`: of the source's probabilities, as a share of ln |G|; `negotiation.self_consistency`: how far the agent would
+        understand itself, by `convention_accuracy` of its own table."""
         probabilities = self.source.probabilities()
         positive = probabilities[probabilities > 0]
         values = {"goals.entropy": float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))}

@@ -15,8 +15,8 @@ from agent_node.goals.learning_progress.settings import JointLearningProgressSet
 class JointLearningProgress:
     """Goal source `joint_learning_progress` over `goals` goals.
 
-    A matrix over (own goal g, partner's goal h) has the learning progress of the own outcomes (see `OutcomeWindows`) in episodes with both; the
-    weight of g is the greatest in its row:
+    A matrix over (own goal g, partner's goal h) has the learning progress of the own outcomes (see `OutcomeWindows`) in episodes with
+    both; the weight of g is the greatest in its row:
 
         W_g = max_h |LP_gh|,    p(g) = eps / |G| + (1 - eps) W_g / sum_k W_k,    uniform while nothing progresses
 

@@ -70,9 +70,9 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """what makes a goal hard enough, and how that changes"""
     reached: Literal["changed", "position"] = "changed"
     """a goal is reached when its cell's content has changed since it was set, or when the agent is on it"""
-    changed_by: Literal["own", "anybody"] = "own"
+    changed_by: Literal["own", "any_agent"] = "own"
     """whose changes reach a goal, where others are in the grid, or things that move on their own. own: what the agent's last step changed
-    where it is, was, or had ahead; anybody: all changes"""
+    where it is, was, or had ahead; any_agent: all changes"""
     boundary: Literal["terminal_grid", "reset_grid", "ignored"] = "terminal_grid"
     """what a goal is compared with at an episode's last step: the grid in which it ended; the first one of the next episode, as published
     (cells that differ between layouts then count); nothing, the goal is not reached there"""

@@ -27,8 +27,8 @@ from protocols.spaces.grid_space import GridPart
 
 
 class GridEncoder(nn.Module):
-    """Features `[n, F]` of a grid to `[n, outputs]`: embedded cells through five halving convolutions (`GridConvolutions`), beside the agent's own
-    embedded cell and what it carries, through two linear layers, the first with ReLU, the second too if `rectified`."""
+    """Features `[n, F]` of a grid to `[n, outputs]`: embedded cells through five halving convolutions (`GridConvolutions`), beside the
+    agent's own embedded cell and what it carries, through two linear layers, the first with ReLU, the second too if `rectified`."""
 
     def __init__(self, part: GridPart, outputs: int, rectified: bool, generator: torch.Generator) -> None:
         super().__init__()

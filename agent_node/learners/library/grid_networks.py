@@ -1,8 +1,8 @@
 """Networks for grids of cells (Campero et al., arXiv 2006.12122).
 
 A cell's codes are looked up in three small tables of learnt vectors: object (11 x 5), colour (6 x 3), state (4 x 2); 10 channels in all.
-What is carried is looked up in the tables of objects and colours. Inputs are features of `agent_node.session.observation_features.Features`: for grids the
-codes over `LARGEST_CODE`, and behind them, maybe, a goal.
+What is carried is looked up in the tables of objects and colours. Inputs are features of
+`agent_node.session.observation_features.Features`: for grids the codes over `LARGEST_CODE`, and behind them, maybe, a goal.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class GridConvolutions(nn.Module):
 class GridTrunk(nn.Module):
     """From features, and behind them the one-hot plane of a goal if there is one, `[n, F + goal]`, to `[n, hidden[-1]]`.
 
-    Embedded cells, with the goal's plane as an eleventh channel -> `GridConvolutions` -> beside what is carried -> linear layers with ReLU. A goal
+    Embedded cells, with the goal's plane as an eleventh channel -> `GridConvolutions` -> beside what is carried -> linear layers with
+    ReLU. A goal
     that is a cell of another grid than the one seen (the policy sees a part of it) is not a channel, but 32 numbers of a linear layer of
     the plane, beside what is carried. Weights are orthogonal with gain sqrt(2).
     """

@@ -1,7 +1,7 @@
 """Hindsight: for which other goals was an agent's trajectory a success?
 
-A goal counts as reached only by the reward rule (`protocols.spaces.goal_space`), from what all bodies touch at the same step. A cooperative goal
-is never credited from the own touch alone, nor from touches at different times.
+A goal counts as reached only by the reward rule (`protocols.spaces.goal_space`), from what all bodies touch at the same step. A
+cooperative goal is never credited from the own touch alone, nor from touches at different times.
 
 A relabelled step t belongs to a trajectory with goal g that is cut where g is first reached. Strategies (of those that need the traces of
 the other members all but the first; `future`, `final`, `episode` are the forms of Andrychowicz et al., arXiv 1707.01495):

@@ -1,6 +1,7 @@
 """Ensemble of probabilistic networks that predict the next observation from the own action (after Chua et al., arXiv 1805.12114).
 
-Input: the features (`agent_node.session.observation_features`), normalised, and the action, each discrete factor one-hot. Output of each of M members, for the
+Input: the features (`agent_node.session.observation_features`), normalised, and the action, each discrete factor one-hot. Output of each
+of M members, for the
 D components of the observation: mean m and variance v of the normalised change d (circular components wrapped). Besides, in environments
 with goals, the probability that each landmark is touched by anybody; in others reward r and the probability of the end.
 

@@ -40,7 +40,8 @@ def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscal
 
 
 class GPModel:
-    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `landmarks` and `seed` are the registry's; nothing here is random before
+    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `landmarks` and `seed` are the registry's; nothing here is random
+    before
     `sample`, so that all agents of equal settings build the same basis."""
 
     def __init__(self, settings: GPSettings, features: Features, landmarks: int, seed: int) -> None:

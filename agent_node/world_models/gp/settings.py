@@ -47,8 +47,8 @@ class GaussianProcessSettings(WorldModelSettings):
     iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     """steps of L-BFGS in which the kernel parameters are learnt"""
     optimise_every: Annotated[int, Field(ge=0, le=100_000)] = 4
-    """refreshes of the model between two in which the kernel parameters are learnt, once it rests on `learning_starts` transitions; 0: they stay as
-    given"""
+    """refreshes of the model between two in which the kernel parameters are learnt, once it rests on `learning_starts` transitions; 0:
+    they stay as given"""
     learning_starts: Annotated[int, Field(ge=1)] = 500
     """transitions that the model must rest on before it is trusted to imagine"""
 

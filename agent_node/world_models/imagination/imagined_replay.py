@@ -1,13 +1,14 @@
 """Imagined transitions that are kept: short trajectories by the policy that explores, in the newest world model.
 
 After every refresh of the model, `starts` states are followed for H steps; the transitions of the last `kept` refreshes are what batches
-are drawn from (Janner et al., arXiv 1906.08253). The states are real ones, a share of them drawn from `uniform_start_ratio` (search control of Dyna:
+are drawn from (Janner et al., arXiv 1906.08253). The states are real ones, a share of them drawn from `uniform_start_ratio` (search
+control of Dyna:
 Sutton 1991). H grows from the first to the second of `horizon` between two numbers of own steps. Imagined transitions never end an episode.
 Rewards that are learnt by place, and all epistemic standard deviations, are predicted anew after each refresh: what was stored would go on
 promising what has become known.
 
-`trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `max_uncertainty`: a policy that exploits learns from those
-steps only, one that explores from all.
+`trusted` is 1 up to the first step of a trajectory whose uncertainty |sigma|_2 exceeds `max_uncertainty`: a policy that exploits learns
+from those steps only, one that explores from all.
 """
 
 from __future__ import annotations
@@ -146,8 +147,8 @@ class ImaginedReplay:
         return np.concatenate(states), np.concatenate(actions)
 
     def sample(self, n: int) -> ImaginedTransitions:
-        """n transitions, with replacement: the share `rewarded_ratio` of them among those that earn something, the others uniformly. (Values are
-        learnt off the policy, so that any mixture of states will do.) `ValueError` while there are none."""
+        """n transitions, with replacement: the share `rewarded_ratio` of them among those that earn something, the others uniformly.
+        (Values are learnt off the policy, so that any mixture of states will do.) `ValueError` while there are none."""
         if self._whole is None:
             raise ValueError("nothing has been imagined yet; refresh first")
         rows = self._random.integers(0, len(self), n)

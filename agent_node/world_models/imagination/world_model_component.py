@@ -63,9 +63,7 @@ class WorldModelComponent:
         self._kept: ImaginedReplay | None = None
         if imagination is not None:
             if imagination.uniform_start_ratio > 0 and not buffer.features.enclosed:
-                raise ConfigurationError(
-                    "agents.world_model.imagination.uniform_start_ratio: this environment does not tell the bounds of what it shows; write 0"
-                )
+                raise ConfigurationError("agents.world_model.imagination.uniform_start_ratio: the observations have no bounds; write 0")
             reward: RewardModel | None = self.grid or _known_reward(imagination, layout)
             self._kept = ImaginedReplay(imagination, model, learner, buffer, reward, optimism, seed)
         elif learner.wants == "replay":

@@ -48,7 +48,8 @@ class Game:
 class MiniGridCopies(ABC):
     """The environments `minigrid:NAME` for a whole run; `VectorEnvironment`.
 
-    An observation is the bytes that `protocols.spaces.grid_space` describes. At the tick with `Flag.OVER` they are the grid in which the episode ended,
+    An observation is the bytes that `protocols.spaces.grid_space` describes. At the tick with `Flag.OVER` they are the grid in which the
+    episode ended,
     at the next one that in which another begins. Every episode is seeded on its own from (seed, episode number), or, with `fix_layout`,
     always by the same number.
     """

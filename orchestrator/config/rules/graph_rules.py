@@ -86,8 +86,9 @@ def _liars(subject: RuleContext) -> Iterator[Finding]:
     agent = min(degrees, key=lambda name: degrees[name])
     if degrees[agent] < needed:
         where = "in some round of this graph" if graph.changes else f"in this {subject.configuration.network.topology.kind}"
-        text = f'"{consensus.mode}" with liars: {consensus.num_byzantine} needs degree >= {needed}, but {agent} has degree {degrees[agent]} {where}'
-        cure = "add edges" if consensus.num_byzantine == 0 else "add edges (complete has most), or lower liars"
+        needs = f'"{consensus.mode}" with num_byzantine: {consensus.num_byzantine} needs degree >= {needed}'
+        text = f"{needs}, but {agent} has degree {degrees[agent]} {where}"
+        cure = "add edges" if consensus.num_byzantine == 0 else "add edges (complete has most), or lower num_byzantine"
         yield Finding(("exchange", "consensus", "mode"), f"{text}: it would keep its own model for ever; {cure}")
 
 

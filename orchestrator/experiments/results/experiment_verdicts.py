@@ -1,6 +1,7 @@
 """Whether what an experiment file expects has come true, and the numbers that this rests on.
 
-Factors that an expectation does not name make conditions (`orchestrator.results.statistics.equal_conditions`). Its figure is the mean over the conditions
+Factors that an expectation does not name make conditions (`orchestrator.results.statistics.equal_conditions`). Its figure is the mean over
+the conditions
 of the statistic within each, so that each counts equally; with `relative_to` over those conditions of which both groups have runs, and the
 ratio or difference is that of the two means.
 """

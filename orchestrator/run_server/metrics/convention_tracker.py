@@ -1,7 +1,7 @@
 """How far the population understands itself: accuracy of its convention over all ordered pairs of agents.
 
-Agents report their leading and reading choices (`protocols.conversations.negotiation.signalling_convention`) with the environment steps at which they were read off.
-No agent sees another's, so this figure is nobody's but the run server's:
+Agents report their leading and reading choices (`protocols.conversations.negotiation.signalling_convention`) with the environment steps at
+which they were read off. No agent sees another's, so this figure is nobody's but the run server's:
 
     accuracy = mean over (i, j), i != j, of 1/|G| #{g : reading_j[leading_i[g]] = g}
 """

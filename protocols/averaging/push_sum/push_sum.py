@@ -8,7 +8,8 @@ Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own af
    that is on its way follows when that has arrived (`protocols.averaging.push_sum.in_flight_update`);
 2. it shares with its open neighbours: each of k - 1 open edges is given (y, w) / k. An edge is open to a living neighbour, if the graph has
    it in this round, while fewer than `window` offers over it are unacknowledged (and the mass is at least `POOR` after it);
-3. every neighbour is sent the sum of all offers (`protocols.averaging.push_sum.push_sum_edges`), again and again while it is unacknowledged; one that has
+3. every neighbour is sent the sum of all offers (`protocols.averaging.push_sum.push_sum_edges`), again and again while it is
+unacknowledged; one that has
    not been heard for `SILENT` rounds is only spoken to, and is sent a sum that is up to date when it has been heard again;
 4. once those have spoken whom it waits for (`protocols.averaging.round_deadline`), it takes what has come, and the model moves to y / w.
 

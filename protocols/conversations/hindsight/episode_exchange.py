@@ -1,8 +1,9 @@
 """Members of an episode tell each other one thing each about it, once it is over: what all such exchanges have in common.
 
-`EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and says `ExchangeComplete` or, after a
-deadline, `ExchangeIncomplete`, once for each episode. What is told, and how it travels, is the business of its subclasses
-(`protocols.conversations.hindsight.trace_exchange.TraceExchange`, `protocols.conversations.hindsight.correction_exchange.CorrectionExchange`).
+`EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and says `ExchangeComplete` or, after
+a deadline, `ExchangeIncomplete`, once for each episode. What is told, and how it travels, is the business of its subclasses
+(`protocols.conversations.hindsight.trace_exchange.TraceExchange`,
+`protocols.conversations.hindsight.correction_exchange.CorrectionExchange`).
 
 An acknowledgement means that the payload was taken, or is of no use any more. One that comes before the own episode has ended is kept,
 but acknowledged only when `finished` is called: nothing is acknowledged and then lost from the bounded store.

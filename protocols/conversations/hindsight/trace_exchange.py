@@ -1,7 +1,7 @@
 """After an episode its members tell each other what they wanted and what they touched, so that each can learn from all of it.
 
-`TraceExchange` sends the own trace (`protocols.conversations.hindsight.episode_traces`) to the other members and collects theirs (`protocols.conversations.hindsight.episode_exchange` has the
-rules of repeating, acknowledging and giving up).
+`TraceExchange` sends the own trace (`protocols.conversations.hindsight.episode_traces`) to the other members and collects theirs
+(`protocols.conversations.hindsight.episode_exchange` has the rules of repeating, acknowledging and giving up).
 """
 
 from __future__ import annotations

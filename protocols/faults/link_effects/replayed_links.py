@@ -12,7 +12,8 @@ from protocols.faults.settings import FaultEvent
 
 
 class ReplayedLinks(FaultyLinks):
-    """As `FaultyLinks`; `changes` are the lines of `trace.recorded_changes`. What was begun by hand there brings its event with it; other events
+    """As `FaultyLinks`; `changes` are the lines of `trace.recorded_changes`. What was begun by hand there brings its event with it; other
+    events
     that the schedule does not know are left out. What the network itself is like (`network.links`) is in no trace, and holds as it did."""
 
     def __init__(self, schedule: FaultSchedule, seed: int, own: str, changes: Sequence[dict[str, Any]], epoch: int = 1) -> None:

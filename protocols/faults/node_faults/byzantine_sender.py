@@ -1,6 +1,7 @@
 """A lying node, seen from inside: its conversations are honest, and on its way out a message is replaced by what the schedule says.
 
-`avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) becomes an attack of `protocols.averaging.byzantine_attacks`;
+`avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) becomes an attack of
+`protocols.averaging.byzantine_attacks`;
 `trace`: it touched other landmarks than it did, and was rewarded for it; `goal`: it wanted another goal than it says, and proposes another
 integer than its table does. Lies about traces and goals are well formed, so that only a plausibility check, or nobody, can notice them. The
 same message is always replaced by the same lie.

@@ -2,7 +2,8 @@
 
 A driver tells the executor how far the run is (`advance`), whenever that changes and before anything follows from it; what is due begins
 at once. Deeds that are due by time come as orders of the run server (`begin`, `heal`), unless the driver has a time of its own to tell.
-What has begun is in the node's log (`protocols.faults.node_faults.fault_log`), so that the next incarnation neither repeats it, nor forgets what lasts.
+What has begun is in the node's log (`protocols.faults.node_faults.fault_log`), so that the next incarnation neither repeats it, nor
+forgets what lasts.
 """
 
 from __future__ import annotations

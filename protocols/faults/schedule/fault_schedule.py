@@ -3,8 +3,8 @@
 For whoever carries faults out:
 
     schedule = compile_schedule(faults, network_links, agents, ends)   # the same in every process of a run: a function of its arguments
-    schedule.events                                     # `ScheduledEvent`s with names for targets and a `RunMoment` to begin, in the order of the file
-    schedule.random_events(until)                       # those of the seeded nemesis that begin before that time
+    schedule.events                                     # `ScheduledEvent`s with names for targets and a `RunMoment` to begin, in the order
+    of the file schedule.random_events(until)                       # those of the seeded nemesis that begin before that time
 
 Kinds are the keys of a configuration's event (`process`, `straggler`, `clock`, `byzantine`, `storage`, `membership`, `partition`,
 `link`). An event ends where its `for` says, counted from where it begins, or when everything is healed; `restart_after` and

@@ -1,4 +1,5 @@
-"""Agents with additive models: when they publish, what they hear of the sum, restarts; over `PeerConversations` and over the simulated network."""
+"""Agents with additive models: when they publish, what they hear of the sum, restarts; over `PeerConversations` and over the simulated
+network."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_the_next_layout_is_nobodys_deed_and_judged_as_ever() -> None:
 def teachers(environment: VectorMiniGrid | SharedMiniGrid, **settings: Any) -> list[AmigoTeacher]:
     """One for each way to judge, else alike."""
     grids = Features(environment.layout("agent-0"), 1).grids
-    kinds = ("own", "anybody")
+    kinds = ("own", "any_agent")
     return [AmigoTeacher(AmigoTeacherSettings(changed_by=kind, **settings), grids, environment.copies, 5, 6) for kind in kinds]
 
 

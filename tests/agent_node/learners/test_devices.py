@@ -41,7 +41,7 @@ LEARNERS = {
     "sac": ({"random_steps": 0, "exploit": True}, CONTINUOUS),
     "ppo": ({"minibatch_size": 16, "epochs": 2}, DISCRETE),
     "impala": ({"steps": 4}, DISCRETE),
-    "impala, continuous": ({"steps": 4, "memory": 1}, CONTINUOUS),
+    "impala, continuous": ({"steps": 4, "lstm_layers": 1}, CONTINUOUS),
     "ppo, continuous": ({"minibatch_size": 16, "epochs": 2}, CONTINUOUS),
 }
 GP = {"bounds": [[-1, 1]], "features": 32, "learning_starts": 100}
@@ -84,7 +84,7 @@ def batch(name: str, seed: int) -> Batch:
     return Batch(
         floats(3), floats(2), torch.from_numpy(action if policy_spec.actions else action.astype(np.float32)), floats(), floats(3),
         torch.zeros(shape), torch.ones(shape), torch.zeros(shape), torch.zeros(shape) if rollout else None,
-        {"log_probability": -1 - floats().abs(), **({"memory": floats(32)} if "memory" in LEARNERS[name][0] else {})} if rollout else {},
+        {"log_probability": -1 - floats().abs(), **({"memory": floats(32)} if "lstm_layers" in LEARNERS[name][0] else {})} if rollout else {},
     )  # fmt: skip
 
 

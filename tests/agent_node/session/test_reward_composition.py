@@ -143,7 +143,7 @@ def test_figures_are_means_and_state_is_that_of_the_parts() -> None:
 SETTINGS: dict[str, Any] = {
     "learner": {"kind": "impala", "steps": 8, "hidden": [16], "rollouts": 8},
     "goals": None,
-    "teacher": {"kind": "amigo", "batch_size": 8, "changed_by": "anybody"},  # random grids change everywhere
+    "teacher": {"kind": "amigo", "batch_size": 8, "changed_by": "any_agent"},  # random grids change everywhere
     "curiosity": {"kind": "bebold"},
     "shaping": {},
 }
@@ -176,7 +176,7 @@ def live(built: SessionComponents, ticks: int, seed: int = 0) -> dict[str, float
 @pytest.mark.parametrize("boundary", ["terminal_grid", "reset_grid"])
 def test_an_agent_learns_with_teacher_and_curiosity(kind: str, boundary: str) -> None:
     learner = {"kind": kind, "steps": 8, "hidden": [16]}
-    built = components(learner=learner, teacher={"kind": "amigo", "batch_size": 8, "boundary": boundary, "changed_by": "anybody"})
+    built = components(learner=learner, teacher={"kind": "amigo", "batch_size": 8, "boundary": boundary, "changed_by": "any_agent"})
     metrics = live(built, 60)
     assert {
         "learner.entropy_coef",

@@ -219,7 +219,8 @@ CASES = [
     _case(
         "choices",
         START
-        + "environment: {id: landmarks, late_action: «repaet}\nlaunch: {engine: «rey, threads: «fast}\nmetrics: {sinks: [csv, «tensorbord]}\n",
+        + "environment: {id: landmarks, late_action: «repaet}\n"
+        + "launch: {engine: «rey, threads: «fast}\nmetrics: {sinks: [csv, «tensorbord]}\n",
         M("environment.late_action", '"repaet" is not one of repeat, noop, random', "repeat"),
         M("launch.engine", '"rey" is not one of local, ray, slurm, ssh', "ray"),
         M("launch.threads", '"fast" is not a whole number, and is not auto'),

@@ -24,7 +24,9 @@ IMAGE = "registry.example/murmuration:1"
 
 @pytest.fixture(scope="module")
 def loaded() -> configuration_loader.Loaded:
-    return configuration_loader.load(CONFIG, ["launch.placement.policy=spread"], {}, machine=machine_resources.MachineResources(64.0, 2**40))
+    return configuration_loader.load(
+        CONFIG, ["launch.placement.policy=spread"], {}, machine=machine_resources.MachineResources(64.0, 2**40)
+    )
 
 
 def exported(loaded: configuration_loader.Loaded, hosts: int) -> list[Any]:
