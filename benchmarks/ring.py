@@ -191,7 +191,7 @@ class Agent:
         ]
         log = FaultLog(self.directory / self.name, self.name, self.incarnation)
         self.executor = FaultExecutor(log, scheduled_faults, ActivitySlowdown(), SkewedClock(), Hooks(), self.incarnation)
-        self.liar = ByzantineSender(self.name, faults.seed)
+        self.byzantine = ByzantineSender(self.name, faults.seed)
 
     def run(self) -> None:
         """Until killed; never longer than two minutes."""
@@ -210,7 +210,7 @@ class Agent:
             self.flush()
             patience = min(due if ready else self.machine.wake(), now + 0.05) - now
             for received in self.transport.receive(max(0.0005, patience)):
-                self.liar.heard(received.src, received.message, received.arrays)
+                self.byzantine.observe(received.src, received.message, received.arrays)
                 self.machine.receive(received.src, received.message, received.arrays, time.monotonic())
             now = time.monotonic()
             self.machine.tick(now)
@@ -263,7 +263,7 @@ class Agent:
         """Send what the machine has to say, as it is or as a liar has it."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.liar.tamper(send, self.executor.byzantine_attacks)
+            told = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
             self.transport.try_send("peer", told.dst, told.message, told.arrays)
 
 

@@ -20,11 +20,13 @@ from msgspec import inspect as mi
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from protocols.wire.routes import ROUTES  # noqa: E402
+
+
 from protocols.runtime.errors import CODES  # noqa: E402
 from protocols.wire.codec import SMALL, MessageLimits  # noqa: E402
 from protocols.wire.guard_sources import GuardOptions  # noqa: E402
-from protocols.wire.messages import AnyMessage, Message  # noqa: E402
-from protocols.wire.routes import ROUTES  # noqa: E402
+from protocols.wire.messages import Message  # noqa: E402
 
 PAGE = ROOT / "docs" / "messages.md"
 CHANNELS = {

@@ -16,7 +16,7 @@ from agent_node.contracts.world_model_contracts import (
     Prediction,
     WorldModel,
 )
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 __all__ = [
     "AdditiveStatistics",

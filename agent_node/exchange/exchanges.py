@@ -21,10 +21,10 @@ from agent_node.exchange.statistics.statistics_exchange import StatisticsExchang
 from agent_node.session.agent_spec import AgentSpec
 from agent_node.session.session_components import SessionComponents
 from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
-from protocols.wire.messages import Joined
 
 Arrays = dict[str, NDArray[Any]]
 _INCARNATION_BITS = 40
@@ -95,7 +95,7 @@ class Exchanges:
             self.plans = PlanSharing(settings.plans, agent_spec.name, components.world, components.features, neighbourhood)
             neighbours.add(self.plans.machine, now)
         negotiation = settings.negotiation
-        if negotiation is not None and negotiation.swaps_teacher_goals:
+        if negotiation is not None and "teacher_goals" in negotiation.capabilities:
             self.goal_swap = self._goal_swap(negotiation, agent_spec, components)
             neighbours.add(self.goal_swap.machine, now)
 

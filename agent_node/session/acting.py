@@ -12,8 +12,8 @@ from agent_node.contracts import PolicyOutput
 from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
 from agent_node.session.observation_features import HistoryStack
 from agent_node.session.session_components import SessionComponents
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Flag
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from agent_node.exchange.averaging.parameter_averaging import RoundReport
 from agent_node.memory.episode_recorder import Episode
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag
 
 
 class AgentMetrics:

@@ -16,8 +16,9 @@ from agent_node.session.agent_spec import settings_of
 from agent_node.session.session_components import SessionComponents
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ResourceError
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 Array = NDArray[Any]
 

@@ -27,7 +27,7 @@ from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 
 @dataclass
@@ -123,7 +123,7 @@ class SessionComponents:
         if space is not None and settings.goals is not None:
             source = create("goals", settings.goals)(settings.goals, space.count)
         game: CoordinationGame | None = None
-        if space is not None and exchange.negotiation is not None and not exchange.negotiation.swaps_teacher_goals:
+        if space is not None and exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from env_server.adapters.space_translation import Translation, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
 from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 _MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OVER), int(Flag.PARKED)
 _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)

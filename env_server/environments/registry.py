@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, signature
@@ -25,8 +24,9 @@ from env_server.goals.goal_supervisor import GoalSupervisor
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings
+from protocols.runtime.suggestions import hint
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 Options = TypeVar("Options", bound=Settings)
 Edges = Iterable[tuple[str, str]] | None
@@ -36,6 +36,7 @@ OWN: dict[str, type[Settings]] = {LANDMARKS: LandmarksOptions, REWARD_COLLECTION
 MINIGRID = "minigrid:"
 """what ids of MiniGrid's environments begin with"""
 _PLACE = ("environment", "options")
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 _PIP = {
     "mpe2": "pip install mpe2",
@@ -82,6 +83,19 @@ def is_single_player(settings: EnvironmentSettings) -> bool:
     if settings.id.startswith(MINIGRID):
         return _options(settings, MiniGridOptions).players == "one"
     return settings.id.startswith("gymnasium:")
+
+
+def agent_count_option(settings: EnvironmentSettings) -> str | None:
+    """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
+    package, _, name = settings.id.partition(":")
+    if not name or settings.id.startswith((MINIGRID, "gymnasium:")):
+        return None
+    try:
+        module = import_module(f"{package}.{name}")
+    except ImportError:
+        return None
+    factory = getattr(module, "raw_env", None) or getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    return next((key for key in _COUNT_OPTIONS if factory is not None and key in _accepted(factory)), None)
 
 
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
@@ -221,9 +235,8 @@ def _supervisor(settings: EnvironmentSettings, options: LandmarksOptions) -> Goa
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` with the nearest known names, or nothing."""
-    names = sorted(known)
-    near = get_close_matches(name, names, 3, 0.5) or [other for other in names if name.rsplit("_v", 1)[0] == other.rsplit("_v", 1)[0]]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    found = hint(name, sorted(known), count=3)
+    return f"; {found}" if found else ""
 
 
 def _unknown(identifier: str, detail: str) -> EnvironmentProblem:

@@ -154,7 +154,7 @@ class Configuration(Settings):
         """Seconds of silence after which a node or a host is declared dead."""
         if self.supervision.dead is not None:
             return self.supervision.dead
-        return DEAD if self.launch.engine == "local" else DEAD_ELSEWHERE
+        return DEAD if self.launch.one_machine else DEAD_ELSEWHERE
 
     def agent_names(self) -> list[str]:
         """agent-0, agent-1, ..."""

@@ -23,6 +23,7 @@ from orchestrator.config.resolved_configuration import digest, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
 from protocols.runtime.errors import SchemaError
+from protocols.runtime.override_merging import replaces_component
 
 VERSION = 1
 """the version of the format that this program reads"""
@@ -164,8 +165,8 @@ def merge(base: Node, over: Node) -> Node:
     """`over` laid over `base`: maps key by key; lists, scalars, and components whose `kind` differs replace what was there."""
     if not (isinstance(base, Map) and isinstance(over, Map)):
         return over
-    kinds = [find(node, ("kind",)) for node in (base, over)]
-    if all(isinstance(kind, Scalar) for kind in kinds) and len({kind.value for kind in kinds if isinstance(kind, Scalar)}) == 2:
+    old, new = (kind.value if isinstance(kind := find(node, ("kind",)), Scalar) else None for node in (base, over))
+    if replaces_component(old, new):
         return over
     entries = dict(base.entries)
     for key, entry in over.entries.items():

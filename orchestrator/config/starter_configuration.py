@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
+from protocols.runtime.suggestions import hint
 
 _SCHEMA = re.compile(r"^# yaml-language-server: \$schema=.*\n", re.MULTILINE)
 _NAME = re.compile(r"^name:[ \t]*[^\s#]+", re.MULTILINE)
@@ -38,10 +38,7 @@ def base_of(like: str) -> Path:
     name = like.removesuffix(".yaml").removeprefix("configs/")
     if name in names:
         return names[name]
-    near = get_close_matches(name, names, 1, 0.4) or [other for other in names if name in other][:1]
-    raise UsageError(
-        f'--like: there is no configuration "{like}"; ' + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}")
-    )
+    raise UsageError(f'--like: there is no configuration "{like}"; ' + hint(name, names, f"there are {', '.join(names)}"))
 
 
 def target_of(name: str) -> Path:

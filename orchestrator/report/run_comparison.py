@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +23,7 @@ from orchestrator.results.statistics.bootstrap import estimate
 from orchestrator.results.statistics.estimate import Estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 from protocols.runtime.errors import UsageError
+from protocols.runtime.suggestions import hint
 
 FINAL = 0.1
 """share of a run, counted from its end, of which a figure is the mean"""
@@ -197,9 +197,8 @@ def _must_have(metric: str, found: Mapping[Path, Mapping[str, float]]) -> None:
     if not lacking:
         return
     names = sorted({name for figures in found.values() for name in figures})
-    near = get_close_matches(metric, names, _NEAR, 0.5) or [name for name in names if metric in name][:_NEAR]
-    hint = f"did you mean {', '.join(near)}?" if near else "orchestrate show RUN --json lists what a run has measured"
-    raise UsageError(f'{", ".join(lacking)} {"has" if len(lacking) == 1 else "have"} no figure "{metric}"; {hint}')
+    cure = hint(metric, names, "orchestrate show RUN --json lists the metrics of a run", _NEAR)
+    raise UsageError(f'{", ".join(lacking)} {"has" if len(lacking) == 1 else "have"} no metric "{metric}"; {cure}')
 
 
 def _estimate(name: str, members: Sequence[Path], found: Mapping[Path, Mapping[str, float]]) -> Estimate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from orchestrator.config.parsing.problems import nearest
+from protocols.runtime.suggestions import nearest
 
 _OF_EPISODES = ("return", "return.normalised", "length", "sites.visited", "success", "success.individual", "success.cooperative")
 _FIGURE_GROUPS = ("eval.own", "eval.aligned")

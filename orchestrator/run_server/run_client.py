@@ -16,6 +16,8 @@ from typing import Any
 
 from orchestrator.results.run_directories import lock_held, read_json
 from orchestrator.results.run_files import CLIENT_KEYS, KEYS
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
+from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
 from protocols.runtime.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -27,18 +29,8 @@ from protocols.runtime.errors import (
 )
 from protocols.runtime.key_pairs import read_pair
 from protocols.transport import Identity, Transport, TransportOptions
-from protocols.wire.messages import (
-    FaultRequest,
-    Hello,
-    Message,
-    Refuse,
-    RestartRequest,
-    Status,
-    StatusRequest,
-    StopRequest,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 
 SERVER = "run"
 """name of the run server on the control channel"""

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
 from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceLimits
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
 from protocols.conversations.hindsight.trace_exchange import ExchangeComplete, TraceExchange
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
 from protocols.conversations.negotiation.proposals import Negotiation, ProposalReceived
 from protocols.simulation.simulated_averaging import AveragingScript
 from protocols.simulation.simulated_network import Network, Take
-from protocols.wire.messages import Message, Propose, ProposeAck, Trace, TraceAck
+from protocols.wire.messages import Message
 
 GOALS, LANDMARKS, LENGTH = 16, 4, 20
 """goals that traces may name, landmarks, and steps of an episode"""

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.wire.messages import GoalSpaceInfo
+from protocols.spaces.layout import GoalSpaceInfo
 
 Bits = NDArray[np.uint8]
 

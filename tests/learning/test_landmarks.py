@@ -13,7 +13,7 @@ from agent_node.session.training_batches import goal_encodings, make_batch
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
 from protocols.conversations.hindsight.episode_traces import intervals, touches
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 NAMES = ("agent-0", "agent-1")
 COPIES = 32

@@ -27,24 +27,13 @@ import msgpack
 import numpy as np
 
 from orchestrator.launch.leftover_processes import MARK
+from protocols.conversations.control.control_messages import Event, Metrics
+from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.stepping.stepping_messages import Flag, Goals, Joined, Observation, Offer
 from protocols.spaces.goal_space import GoalSpace
 from protocols.wire import codec
-from protocols.wire.messages import (
-    Correction,
-    CorrectionAck,
-    Event,
-    Flag,
-    Goals,
-    Joined,
-    Message,
-    Metrics,
-    Observation,
-    Offer,
-    Propose,
-    ProposeAck,
-    Trace,
-    TraceAck,
-)
+from protocols.wire.messages import Message
 from tests.runs.system import REPOSITORY, processes_of
 from tests.runs.tapping import FILE
 

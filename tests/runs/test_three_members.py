@@ -15,9 +15,11 @@ from agent_node.exchange.negotiation.coordination_game import CoordinationGame
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
 from agent_node.goals.uniform.uniform_goals import UniformGoals
+from protocols.conversations.hindsight.hindsight_messages import Trace
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.stepping.stepping_messages import Flag, Observation
 from protocols.runtime.seeds import Stream
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag, Observation, Propose, ProposeAck, Trace
 from tests.runs.system import CONFIG, events, metrics
 from tests.runs.tapped import SERVER, Tapped, joint_touch, run_tapped
 from tests.runs.test_isolation import LIGHT

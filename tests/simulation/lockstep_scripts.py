@@ -17,9 +17,11 @@ import numpy as np
 
 from protocols.conversations.conversation import Array, Send
 from protocols.conversations.stepping.stepping import StepClient, StepServer
+from protocols.conversations.stepping.stepping_messages import Act, Joined, Observation
+from protocols.conversations.stepping.stepping_messages import Join as JoinMessage
 from protocols.simulation.simulated_network import Network, Node, NodeScript, Take
-from protocols.wire.messages import Act, Channel, Joined, Layout, Message, Observation
-from protocols.wire.messages import Join as JoinMessage
+from protocols.spaces.layout import Layout
+from protocols.wire.messages import Channel, Message
 
 SERVER = "env-0"
 JOIN_AGAIN = 0.5

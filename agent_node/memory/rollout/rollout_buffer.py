@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Component, PolicyOutput
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 LEAST_SHARE = 0.05
 """Rollouts of which a smaller share counts (nearly all copies were evaluated, or waited) are not learnt from."""

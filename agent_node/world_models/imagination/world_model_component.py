@@ -21,8 +21,8 @@ from agent_node.world_models.imagination.reward_models import KnownReward, Rewar
 from agent_node.world_models.settings import ImaginationSettings, WorldModelSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.layout import Layout
 from protocols.spaces.reward_map import RewardMap
-from protocols.wire.messages import Layout
 
 Floats = NDArray[np.float32]
 

@@ -14,10 +14,11 @@ from env_server.environments.landmarks.body_physics import FACTORS, NULL, Bodies
 from env_server.environments.landmarks.landmarks_rules import step_outcome
 from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.goals.goal_supervisor import GoalSupervisor
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 
 @dataclass

@@ -17,9 +17,10 @@ from env_server.environments.minigrid.egocentric_views import EgocentricViews
 from env_server.environments.minigrid.grid_construction import layout, maker
 from env_server.environments.minigrid.grid_encoding import EncodedGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
 from protocols.spaces.grid_space import NOTHING, Grids
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 SUCCESS = "success"
 """figure: share of the episodes that were rewarded"""

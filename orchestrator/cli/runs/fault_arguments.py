@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from protocols.runtime.errors import UsageError
+from protocols.runtime.suggestions import hint
 
 Fault = dict[str, Any]
 
@@ -114,8 +114,7 @@ def fault_of(kind: str, words: Sequence[str], extras: FaultOptions = FaultOption
 def unknown(kind: str) -> str:
     """What to say of a kind that is none."""
     names = [*KINDS, *OTHERS]
-    near = get_close_matches(kind, names, 1, 0.5)
-    return f'"{kind}" is no fault; ' + (f'did you mean "{near[0]}"?' if near else f"it is one of {', '.join(names)}")
+    return f'"{kind}" is no fault; ' + hint(kind, names, f"it is one of {', '.join(names)}")
 
 
 def _only(takes: Sequence[str], kind: str, extras: FaultOptions) -> FaultOptions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_node.settings.agent import AgentSettings
 from orchestrator.config.checks.environment_facts import CheckEnvironment, EnvironmentFacts, installed_environments
@@ -18,6 +18,7 @@ from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.problems import Problem, Severity
 from orchestrator.config.parsing.yaml_tree import Location, Node, Path, format_path, place, planted
+from protocols.runtime.override_merging import merge_overrides
 from protocols.topology.unfit_topology import UnfitTopology
 
 if TYPE_CHECKING:
@@ -111,17 +112,10 @@ def _overlap(path: Path, other: Path) -> bool:
     return path[:short] == other[:short]
 
 
-def merged(base: Any, over: Any) -> Any:
-    """`over` laid over `base`: maps key by key; lists, scalars and components of another `kind` replace."""
-    if not (isinstance(base, dict) and isinstance(over, dict)) or ("kind" in over and over["kind"] != base.get("kind")):
-        return over
-    return {**base, **{key: merged(base[key], value) if key in base else value for key, value in over.items()}}
-
-
 def agent_checked(configuration: Configuration, name: str) -> Validated[AgentSettings]:
     """What `agent_settings` gives, with its problems where there are any."""
     common = configuration.agents.model_dump(mode="json", include=set(AgentSettings.model_fields))
-    tree = planted(merged(common, configuration.agents.overrides.get(name, {})), Location("agents"))
+    tree = planted(merge_overrides(common, configuration.agents.overrides.get(name, {})), Location("agents"))
     return validate(tree, AgentSettings, {})
 
 

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.checks.settings_shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
-from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, place, plain, renamed
 from protocols.runtime.component_registry import kinds
 from protocols.runtime.settings_types import Settings
+from protocols.runtime.suggestions import nearest
 
 Model = TypeVar("Model", bound=Settings)
 _MOST_ROUNDS = 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -64,13 +63,3 @@ def lines(problems: Sequence[Problem], indent: str = "  ") -> list[str]:
     return [
         f"{indent}{problem.place:<{width}}  {'warning: ' if problem.severity == 'warning' else ''}{problem.message}" for problem in problems
     ]
-
-
-def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `name`, or the only one that contains it (`sac` in `discrete_sac`); None when none is likely to be meant."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.55)
-    if not found and len(name) >= 3:
-        containing = [choice for choice in by_lower if name.lower() in choice]
-        found = containing if len(containing) == 1 else []
-    return by_lower[found[0]] if found else None

@@ -68,8 +68,8 @@ def _mixing(subject: RuleContext) -> Iterator[Finding]:
     if consensus is None or isinstance(graph, UnfitTopology):
         return
     mode: str = consensus.mode
-    if graph.directed and mode != "pushsum":
-        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use pushsum')
+    if graph.directed and "directed" not in rule_capabilities(mode):
+        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use {_rules_with("directed")}')
 
 
 @reads("agents.count", "network.topology", "exchange.consensus")

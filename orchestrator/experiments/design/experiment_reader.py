@@ -14,12 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.loader import in_order
 from orchestrator.config.parsing.file_kinds import taken_for_experiment
-from orchestrator.config.parsing.problems import Problem, Problems, nearest
+from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
 from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Path, Scalar, changed, find, format_path, place
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, Factor, Label
 from protocols.runtime.errors import SchemaError
+from protocols.runtime.suggestions import nearest
 
 VERSION = 1
 MOST_CELLS = 100_000

@@ -12,12 +12,13 @@ from dataclasses import fields
 from fnmatch import fnmatchcase
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.problems import Problem
 from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
 from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome
 from orchestrator.results import metric_names as figure_names
+from protocols.runtime.suggestions import nearest
 
 _NO_FIGURES = {"topology", "mode", "curve", "notes", "lost", "episodes"}
 _SUMMARY = ["exit_code", "seed", "wall_seconds", "training_seconds", "episodes", "steps", "server_cpu_seconds"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import inf, isfinite
 from pathlib import Path
@@ -27,6 +26,7 @@ from orchestrator.results.run_summary import MetricPoint
 from orchestrator.results.statistics.curve_statistics import at_steps, common_steps
 from orchestrator.results.statistics.runs_table import Curve, Floats, RunRow
 from orchestrator.results.training_time import TrainingTime, end_of_training, over_time, training_time
+from protocols.runtime.suggestions import hint
 
 _FIRST = ("env-0", "run")
 """whose figure it is where several nodes have one of that name, and the file doesn't say"""
@@ -107,9 +107,8 @@ class RunFigures:
     def _of(self, measure: Measure) -> dict[str, Curve]:
         by_node = self._curves.get(measure.metric, {})
         if not by_node:
-            near = get_close_matches(measure.metric, self._names, 1)
-            hint = f"; there is {near[0]}" if near else ""
-            raise NotMeasured(f"no node has written {measure.metric}{hint}")
+            meant = hint(measure.metric, self._names)
+            raise NotMeasured(f"no node has written {measure.metric}" + (f"; {meant}" if meant else ""))
         if measure.node is None:
             first = next((node for node in _FIRST if node in by_node), None)
             return {first: by_node[first]} if first is not None else by_node
@@ -121,8 +120,7 @@ class RunFigures:
     def _fault(self, metric: str) -> float:
         figures = read_json(self.directory / "verdict.json").get("figures") or (self.summary.get("faults") or {}).get("figures") or {}
         if metric not in figures:
-            near = get_close_matches(metric, figures, 1)
-            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; there is {near[0]}" if near else ""))
+            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; {meant}" if (meant := hint(metric, figures)) else ""))
         value = figures[metric]
         return inf if value in (None, "never") else float(value)
 

@@ -124,7 +124,7 @@ def versions() -> dict[str, str]:
     """Of what must be the same on both sides, and of what helps to tell them apart. `ImportError` where this package is not there."""
     from importlib import metadata
 
-    from protocols.wire.messages import schema_hash
+    from protocols.wire.message_registry import schema_hash
 
     try:
         own = metadata.version("murmuration")

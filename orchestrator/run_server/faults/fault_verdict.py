@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.results.comparison_operators import OPERATORS
 from protocols.faults.settings import FaultExpectation
+from protocols.runtime.suggestions import nearest
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def judge(expectations: Sequence[FaultExpectation], figures: Mapping[str, float]
         measured = figures.get(expected.metric)
         passed = measured is not None and OPERATORS[expected.op](measured, expected.value)
         hint = ""
-        if measured is None and (near := get_close_matches(expected.metric, figures, 1)):
-            hint = f" (measured is {near[0]})"
+        if measured is None and (near := nearest(expected.metric, figures)):
+            hint = f" (measured is {near})"
         judged.append(JudgedExpectation(expected.metric, expected.op, expected.value, measured, passed, hint))
     return judged
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from protocols.conversations.control.control_messages import Command
+from protocols.conversations.membership.membership_messages import Hello, Refuse
 from protocols.runtime.errors import ExitCode
-from protocols.wire.messages import Command, Hello, Refuse, schema_hash
+from protocols.wire.message_registry import schema_hash
 
 RETRY = 1.0
 """seconds after which a command or a start that nobody acknowledged is sent again"""

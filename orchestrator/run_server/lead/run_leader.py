@@ -30,9 +30,9 @@ from orchestrator.run_server.lead.ordered_stop import OrderedStop
 from orchestrator.run_server.lead.registration import Registration
 from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.membership.membership import MembershipChange, MemberState
+from protocols.conversations.node_processes.node_process_messages import NodeEnded
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Transport
-from protocols.wire.messages import NodeEnded
 
 logger = logging.getLogger(__name__)
 

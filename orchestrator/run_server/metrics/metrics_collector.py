@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
 from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
 from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink
-from protocols.wire.messages import Metrics
+from protocols.conversations.control.control_messages import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -34,8 +34,8 @@ from protocols.conversations.negotiation.proposals import Negotiation
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Period
 from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.layout import Layout
 from protocols.topology import TopologySettings, build, metropolis_weights
-from protocols.wire.messages import Layout
 
 SPACE = GoalSpace(3)
 MEMBERS = ["agent-0", "agent-1"]

@@ -21,8 +21,8 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.conversation import Send
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.layout import Layout
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Layout
 
 LAYOUT = Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0])
 EXPERIENCE = ExperienceSettings(transitions=10_000)

@@ -28,7 +28,7 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import Loopback
 from tests.agent_node.exchange.test_exchanges import deliver
 

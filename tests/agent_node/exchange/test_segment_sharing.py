@@ -22,9 +22,10 @@ from agent_node.session.observation_features import Features
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send
+from protocols.conversations.experience.segment_messages import Segment
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout, Segment
+from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import OPTIONS, Loopback
 
 A, B = "agent-0", "agent-1"

@@ -30,7 +30,7 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Period
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 WITHOUT = pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
 DEVICES = ["auto", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"))]

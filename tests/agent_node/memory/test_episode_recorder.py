@@ -3,7 +3,7 @@
 import numpy as np
 
 from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 M, FIRST, TERM, TRUNC, PARKED, OVER = (
     int(f) for f in (Flag.MEMBER, Flag.MEMBER | Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED, Flag.PARKED, Flag.OVER)

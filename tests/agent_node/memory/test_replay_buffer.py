@@ -11,7 +11,7 @@ from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 SPACE = GoalSpace(3)
 FEATURES = Features(Layout(shape=[2], actions=[3, 3]), 3)

@@ -16,7 +16,7 @@ from agent_node.world_models.ensemble.normalizer import Normalizer
 from agent_node.world_models.ensemble.settings import EnsembleSettings
 from agent_node.world_models.imagination.pooled_imagination import PooledImagination, reach_probability
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], actions=[3])
 FEATURES = Features(LAYOUT, 2)

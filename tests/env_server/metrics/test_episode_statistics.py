@@ -8,7 +8,7 @@ from env_server.metrics.episode_statistics import EpisodeStatistics, metrics
 from env_server.serving.late_actions import LateActions
 from env_server.settings import EnvironmentSettings
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 SPACE = GoalSpace(3)
 PAIR = ("agent-0", "agent-1")

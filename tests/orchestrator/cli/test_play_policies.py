@@ -23,8 +23,8 @@ from orchestrator.config import loader as configuration_loader
 from orchestrator.config.resolved_configuration import canonical_json
 from orchestrator.results.playback.checkpoint_episodes import FIRST_EPISODE
 from orchestrator.results.playback.video import VideoWriter, padded
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ExitCode
-from protocols.wire.messages import Flag
 from tests.orchestrator.cli.conftest import CONFIG, REPOSITORY
 
 GRID = REPOSITORY / "configs" / "environments" / "minigrid.yaml"

@@ -16,7 +16,7 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.metrics.metrics_collector import HISTORY, MetricsCollector
 from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink, write_metrics_csv
-from protocols.wire.messages import Metrics
+from protocols.conversations.control.control_messages import Metrics
 
 
 def metrics(step: int, **values: float) -> tuple[Metrics, dict[str, np.ndarray]]:

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from protocols.averaging import FixedNeighbourhood, RobustAveraging, SynchronousAveraging
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Average
 from protocols.averaging.byzantine_attacks import ATTACKS, AttackContext, apply_attack, draws
-from protocols.averaging.robust_averaging import LONGEST, RULES, min_neighbours
-from protocols.averaging.synchronous_gossip import Vector
+from protocols.averaging.robust_averaging import LONGEST, RULES, RobustAveraging, min_neighbours
+from protocols.averaging.synchronous_gossip import SynchronousAveraging, Vector
 from protocols.conversations.conversation import Send
 from protocols.runtime.errors import BadMessage
 from protocols.topology import TopologySettings, edges, mixing_weights
-from protocols.wire.messages import Average
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"

@@ -20,9 +20,11 @@ from protocols.conversations.experience.segment_exchange import (
     encode_segments,
     layout_digest,
 )
+from protocols.conversations.experience.segment_messages import Segment
+from protocols.conversations.hindsight.hindsight_messages import Trace
 from protocols.runtime.errors import BadMessage
+from protocols.spaces.layout import GoalSpaceInfo, Layout
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import GoalSpaceInfo, Layout, Segment, Trace
 
 WITHOUT_GOALS = SegmentLimits(size=3, dtype=np.float32, actions=(), width=2, goals=0)
 LIMITS = SegmentLimits(size=4, dtype=np.float32, actions=(3, 2), width=2, goals=6, longest=5000)

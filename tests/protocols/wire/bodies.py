@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from msgspec import inspect as mi
 
-from protocols.wire.messages import FILE_PATH, AnyMessage, Message
+
+from protocols.wire.messages import FILE_PATH, Message
 
 TYPES: tuple[type[Message], ...] = get_args(AnyMessage)
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from protocols.runtime.errors import BadMessage
 from protocols.wire import messages as module
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Message, schema_hash
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 from tests.protocols.wire.bodies import FRAMES, TYPES, messages
 
 FROZEN = Path(__file__).with_name("schema_hash.txt")

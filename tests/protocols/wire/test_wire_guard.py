@@ -10,29 +10,18 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from protocols.wire.routes import ROUTES, takes
 
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.client_requests.client_messages import Status, StopRequest
+from protocols.conversations.control.control_messages import Command, Event, Heartbeat, Metrics
+from protocols.conversations.membership.membership_messages import Hello, Roster
+from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.node_processes.node_process_messages import NodeEnded
+from protocols.conversations.stepping.stepping_messages import Act, Join, Observation
 from protocols.runtime.errors import BadMessage
 from protocols.wire.guard_sources import GuardOptions, MessageSender, MessageSource
-from protocols.wire.messages import (
-    Act,
-    Average,
-    Channel,
-    Command,
-    Event,
-    Heartbeat,
-    Hello,
-    Join,
-    Message,
-    Metrics,
-    NodeEnded,
-    Observation,
-    Propose,
-    Role,
-    Roster,
-    Status,
-    StopRequest,
-)
-from protocols.wire.routes import ROUTES, takes
+from protocols.wire.messages import Channel, Message, Role
 from tests.protocols.wire.bodies import TYPES, plainest
 from tests.protocols.wire.wire_gate import RUN, Gate, entry, ring
 

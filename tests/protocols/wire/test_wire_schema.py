@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from protocols.wire.messages import AnyMessage, Message, schema_digest, schema_hash
+
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message, schema_digest
 from tests.protocols.wire.bodies import TYPES
 
 

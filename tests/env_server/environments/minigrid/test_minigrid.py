@@ -17,9 +17,10 @@ from env_server.environments.minigrid.settings import MiniGridOptions
 from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from env_server.environments.registry import EnvironmentProblem, create, describe, problems
 from env_server.settings import EnvironmentSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
 from protocols.spaces.grid_space import Grids
-from protocols.wire.messages import Flag, GridInfo
+from protocols.spaces.layout import GridInfo
 from tests.env_server.environments.flag_rules import FlagRules
 
 CORRIDOR = "MiniGrid-KeyCorridorS3R1-v0"
@@ -260,10 +261,10 @@ def test_pictures() -> None:
 @pytest.mark.parametrize(
     ("settings", "path", "words"),
     [
-        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), "did you mean MiniGrid-KeyCorridorS3R1-v0"),
+        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), 'did you mean "MiniGrid-KeyCorridorS3R1-v0"'),
         ({"id": "minigrid:CartPole-v1"}, ("environment", "id"), "write gymnasium:CartPole-v1"),
         ({"options": {"view": "all"}}, ("environment", "options", "view"), "full"),
-        ({"options": {"views": "full"}}, ("environment", "options", "views"), "did you mean view?"),
+        ({"options": {"views": "full"}}, ("environment", "options", "views"), 'did you mean "view"?'),
         ({"options": {"arguments": {"colour": 3}}}, ("environment", "options", "arguments"), "colour"),
         ({"copies": 2}, ("environment", "copies"), "at least 3"),
     ],

@@ -20,14 +20,15 @@ from orchestrator.run_server.hosts.restart_supervision import RestartOutcome, Re
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import RunNodes
 from orchestrator.run_server.run_server import _make_view
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MembershipTimeouts
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.faults.link_effects.replayed_links import ReplayedLinks
 from protocols.faults.node_faults.fault_log import FaultLog
 from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultEvent
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import FaultRequest, Refuse, RestartRequest
 
 BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 CUT = {"id": "by-hand-1", "at": {"time": "12500ms"}, "for": "10s", "partition": {"groups": [["agent-0"], ["agent-1"]]}}
