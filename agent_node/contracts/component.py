@@ -48,14 +48,12 @@ class ObservedTick:
 
 
 class Component:
-    """One component of an agent. `settings` is an instance of the settings class with which it is registered."""
-
-    settings: Any = None
+    """One component of an agent. Its attribute `settings`, where it has one, is an instance of its registered settings class."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Constants that the settings class declares, for example "discrete", "recurrent", "additive_statistics"."""
-        declared: tuple[str, ...] = getattr(self.settings, "capabilities", ())
+        declared: tuple[str, ...] = getattr(getattr(self, "settings", None), "capabilities", ())
         return declared
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------------------
@@ -86,7 +84,7 @@ class Component:
         """Values by name since the last call."""
         return {}
 
-    def frames(self) -> dict[str, Array]:
+    def shared_arrays(self) -> dict[str, Array]:
         """Arrays that the run server combines with those of the other agents."""
         return {}
 
@@ -109,7 +107,7 @@ class Component:
 
 def tensors(arrays: Mapping[str, Array]) -> State:
     """NumPy arrays as tensors that share their memory where possible."""
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return {name: torch.from_numpy(np.require(array, requirements="C")) for name, array in arrays.items()}
 
 
 def arrays(state: Mapping[str, torch.Tensor]) -> dict[str, Array]:

@@ -34,8 +34,8 @@ class Learner(Component, ABC):
     # --- optional, declared in `capabilities` ---------------------------------------------------------------------------------------
 
     def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
-        """Capability "probabilities": ln pi(a | o, g), `[n]`, of `actions[n, A]` for `observations[n, ...]`, `goals[n, goal]` under the exploring
-        policy. Finite: impossible actions have the smallest probability that the learner distinguishes."""
+        """Capability "probabilities": ln pi(a | o, g), `[n]`, of `actions[n, A]` for `observations[n, ...]`, `goals[n, goal]` under
+        the exploring policy. Finite: impossible actions have the smallest probability that the learner distinguishes."""
         raise NotImplementedError("this learner declares no probabilities")
 
     def td_errors(self, batch: Batch) -> NDArray[np.float32]:
@@ -43,5 +43,6 @@ class Learner(Component, ABC):
         raise NotImplementedError("this learner declares no td_errors")
 
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
-        """Capability "values": V(s, g), `[n]`, of features `[n, F]` and goal encodings `[n, L]`: the expected discounted return of the policy."""
+        """Capability "values": V(s, g), `[n]`, of features `[n, F]` and goal encodings `[n, L]`: the expected discounted return of
+        the policy."""
         raise NotImplementedError("this learner declares no values")

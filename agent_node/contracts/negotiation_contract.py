@@ -13,9 +13,9 @@ from agent_node.contracts.component import Component
 class EpisodeNegotiation(Component, ABC):
     """One agent's convention between goals and messages. The leader of an episode sends one message; the others derive goals from it.
 
-    Constructor: `(settings, goals, seed)`, with `goals` the number |G| of goals. Metrics and frames are optional; a negotiation with the
-    frames `leading[|G|] i4` and `reading[|M|] i4` (`protocols.conversations.negotiation.signalling_convention`) is compared with those of
-    the other agents. A negotiation with the capability "teacher_goals" is a `Component` of its own, constructed from its settings alone,
+    Constructor: `(settings, goals, seed)`, with `goals` the number |G| of goals. Metrics and shared arrays are optional; the
+    arrays `leading[|G|] i4` and `reading[|M|] i4` (`protocols.conversations.negotiation.signalling_convention`) are compared with those
+    of the other agents. A negotiation with the capability "teacher_goals" is a `Component` of its own, constructed from its settings alone,
     which starts its conversation in `joined`.
     """
 

@@ -123,8 +123,8 @@ class AdditiveStatistics(Protocol):
 class AdditiveWorldModel(WorldModel, AdditiveStatistics):
     """A world model with the capability "additive_statistics".
 
-    The agent passes it each real transition once (`absorb`) and calls `refit` when it is `due`. `fit` learns nothing from its batches, since
-    transitions drawn at random would count several times.
+    The agent passes it each real transition once (`absorb`) and calls `refit` when it is `due`. `fit` learns nothing from its batches,
+    since transitions drawn at random would count several times.
     """
 
     @property

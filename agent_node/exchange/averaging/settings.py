@@ -20,8 +20,8 @@ class CompressionSettings(Settings):
     """per number, for quantise"""
 
 
-Group = Literal["policy", "critic", "world_model", "teacher"]
-"""what may be averaged: parameters by the part that they belong to"""
+Group = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""a parameter group, by the name that its component gives it"""
 
 
 class ConsensusSettings(Settings):

@@ -86,7 +86,7 @@ class CoordinationGame(EpisodeNegotiation):
         """`negotiation.self_consistency`: accuracy between the own leading and reading choices (`convention_accuracy` of one table)."""
         return {"negotiation.self_consistency": convention_accuracy(self.table, self.table)}
 
-    def frames(self) -> dict[str, Array]:
+    def shared_arrays(self) -> dict[str, Array]:
         """`leading[|G|]` and `reading[|M|]` (`protocols.conversations.negotiation.signalling_convention`)."""
         return {"leading": leading_choices(self.table), "reading": reading_choices(self.table)}
 

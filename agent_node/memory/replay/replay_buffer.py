@@ -358,7 +358,11 @@ class ReplayBuffer(Component):
 
 
 class ImportedReplay(ReplayBuffer):
-    """Transitions that other agents sent. The exchange that fills it also reports and saves it."""
+    """Transitions that other agents sent; the exchange that adds them reports their number. `saved`: whether checkpoints contain them."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, partners: int = 1, saved: bool = False) -> None:
+        super().__init__(rows, features, space, partners=partners)
+        self._saved_in_checkpoints = saved
 
     def metrics(self) -> Metrics:
         """None."""
@@ -368,8 +372,10 @@ class ImportedReplay(ReplayBuffer):
         """Own episodes are not added."""
 
     def state_dict(self) -> State:
-        """Empty."""
-        return {}
+        """All transitions, if they are saved."""
+        return super().state_dict() if self._saved_in_checkpoints else {}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Nothing is restored."""
+        """Restore, if they are saved."""
+        if self._saved_in_checkpoints:
+            super().load_state_dict(state)
