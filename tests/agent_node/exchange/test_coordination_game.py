@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agent_node.contracts import arrays, tensors
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame, convention_accuracy
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
@@ -72,7 +73,7 @@ def test_forgetting_by_hand() -> None:
     for one in (game, other):
         one.update([(1, 1, 1.0), (0, 1, 1.0)])
         np.testing.assert_allclose(one.table, [[0.375, 0.2], [0.0, 0.75]])
-        assert one.state_dict()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state_dict()["batches"] == [1.0]
+        assert one.state_dict()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state_dict()["batches"].tolist() == [1.0]
 
 
 def test_inhibition_aligns_with_unreliable_skills() -> None:
@@ -137,9 +138,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name_and_changes_nothing(c
     game = CoordinationGame(CoordinationGameSettings(messages=3), 3)
     game.update([(0, 1, 1.0)])
     before = game.table.copy()
-    state = {name: array for name, array in {**game.state_dict(), **changes}.items() if array is not None}
+    state = {name: array for name, array in {**arrays(game.state_dict()), **changes}.items() if array is not None}
     with pytest.raises(ValueError, match=says):
-        game.load_state_dict(state)
+        game.load_state_dict(tensors(state))
     np.testing.assert_array_equal(game.table, before)
 
 

@@ -289,7 +289,7 @@ def test_joint_learning_progress_hears_of_every_episode_whose_trace_has_come(loo
         assert len(training) < len(run.finished[name]), "evaluations were played, and do not count"
         for episode in training:
             reference.completed(episode.goal, episode.total_reward, [goals[episode.number]])
-        np.testing.assert_array_equal(source.state()["counts"], reference.state()["counts"])
+        np.testing.assert_array_equal(source.state_dict()["counts"], reference.state_dict()["counts"])
         np.testing.assert_array_equal(source.probabilities(), reference.probabilities())
         assert source.progress().any()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,8 @@ def test_imported_steps_have_at_most_their_share_of_a_batch(played: Make, most: 
     run = played(SegmentSettings(share=1.0), 250)
     components = run.session[A].components
     segments = SegmentSettings(share=1.0, max_imported_ratio=most)
-    components = replace(components, exchange=ExchangeSettings(hindsight=HindsightSettings(segments=segments)))
+    components = copy(components)
+    components.exchange = ExchangeSettings(hindsight=HindsightSettings(segments=segments))
     region, own = components.get(IMPORTED_REPLAY), components.get(REPLAY)
     assert region is not None and own is not None and len(region) > 0.7 * len(own), "nearly as much as its own"
     theirs = {observation.tobytes() for episode in run.finished[B] for observation in components.features.encode(episode.histories(2))}

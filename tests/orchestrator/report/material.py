@@ -32,7 +32,7 @@ def design(**changes: Any) -> ExperimentDesign:
             {"metric": "return", "over": "final 10%", "threshold": 0.6},
             {"metric": "consensus.disagreement", "over": "all", "scale": "log", "higher": "worse"},
         ],
-        "compare": {"value_coef": {"delay": "0ms"}},
+        "compare": {"baseline": {"delay": "0ms"}},
         "report": ["curves", "heatmap", "profile", "time_bands", "links"],
         "expect": [
             {
