@@ -36,6 +36,7 @@ from protocols.conversations.negotiation.proposals import Negotiation
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
+from protocols.spaces.goal_space import DiscreteSpace
 
 
 def join_exchanges(context: SessionContext) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def _goal_negotiation(context: SessionContext) -> GoalNegotiation | None:
 
 def _hindsight(context: SessionContext) -> HindsightExchange | None:
     settings, space = context.agent_spec.exchange.hindsight, context.goal_space
-    if settings is None or space is None:
+    if settings is None or not isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
         return None
     return HindsightExchange(
         settings,

@@ -10,9 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from agent_node.contracts import Component, EpisodeNegotiation, GoalSource, IntrinsicReward, Learner, PolicySpec, Teacher, with_prefix
 from agent_node.learners.settings import RolloutSettings
@@ -37,7 +35,7 @@ from agent_node.session.roles import (
     Role,
     rank,
 )
-from agent_node.session.training_batches import goal_encodings
+from agent_node.session.training_batches import GoalEncodings, goal_encodings
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.imagination.optimism import Optimism
@@ -45,7 +43,7 @@ from agent_node.world_models.imagination.world_model_component import WorldModel
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace, goal_space
 from protocols.spaces.layout import Layout
 
 
@@ -71,7 +69,7 @@ class AgentComponents:
         self.name, self.seed, self.stream_epoch = name, seed, stream_epoch
         self.partners = max(1, party - 1)
         self.features = Features(layout, settings.history, settings.frequencies)
-        self.space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
+        self.space = None if layout.goals is None else goal_space(layout.goals)
         self.random = {key: generator(seed, name, stream) for key, stream in _KEPT_STREAMS.items()}
         """generators whose state is in checkpoints"""
         self._by_role: dict[str, Component] = {}
@@ -81,10 +79,11 @@ class AgentComponents:
                 self.add(role.name, component)
 
     @cached_property
-    def encodings(self) -> NDArray[np.float32]:
+    def encodings(self) -> GoalEncodings:
         """`[|G| + 1, L]`: the encoding of each goal; the last row is that of no goal."""
         teacher = self.get(TEACHER)
-        return goal_encodings(self.space, 0 if teacher is None else teacher.goal_length)
+        found: GoalEncodings = goal_encodings(self.space, 0 if teacher is None else teacher.goal_length)
+        return found
 
     @cached_property
     def policy_spec(self) -> PolicySpec:
@@ -201,7 +200,8 @@ def _rollout(agent: AgentComponents) -> RolloutBuffer | None:
     if "rollout" not in agent[LEARNER].capabilities:
         return None
     features, steps = agent.features, cast(RolloutSettings, agent.settings.learner).steps
-    return RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, agent.get(TEACHER) is not None)
+    late, shape = agent.get(TEACHER) is not None, () if agent.space is None else agent.space.goal_shape
+    return RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, late, shape)
 
 
 def _curiosity(agent: AgentComponents) -> IntrinsicReward | None:
@@ -227,10 +227,14 @@ def _world_model(agent: AgentComponents) -> WorldModelComponent | None:
     settings, replay = agent.settings.world_model, agent.get(REPLAY)
     if settings is None or replay is None:
         return None
-    achieved = agent.space.landmarks if agent.space else 0
-    model = create("world_model", settings)(settings, agent.features, achieved, agent.initial_seed(settings.groups, Stream.WORLD_MODEL))
+    discrete = agent.space if isinstance(agent.space, DiscreteSpace) else None
+    if agent.space is not None and discrete is None and settings.imagined_ratio > 0:
+        text = "imagined transitions are relabelled for discrete goals only, and this environment has vector goals"
+        raise ConfigurationError(f"agents.world_model: {text}; write imagined_ratio: 0, or world_model: null")
+    achieved, first = discrete.achieved_size if discrete else 0, agent.initial_seed(settings.groups, Stream.WORLD_MODEL)
+    model = create("world_model", settings)(settings, agent.features, achieved, first)
     seed = agent.own_seed(Stream.IMAGINATION, agent.stream_epoch)
-    return WorldModelComponent(settings, model, agent[LEARNER], replay, agent.layout, agent.space, agent.get(OPTIMISM), seed)
+    return WorldModelComponent(settings, model, agent[LEARNER], replay, agent.layout, discrete, agent.get(OPTIMISM), seed)
 
 
 def _goal_source(agent: AgentComponents) -> GoalSource | None:
@@ -239,13 +243,13 @@ def _goal_source(agent: AgentComponents) -> GoalSource | None:
         return None
     if settings is None:
         raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
-    source: GoalSource = create("goals", settings)(settings, agent.space.count)
+    source: GoalSource = create("goals", settings)(settings, agent.space.count or agent.space)
     return source
 
 
 def _negotiation(agent: AgentComponents) -> EpisodeNegotiation | None:
     settings = agent.exchange.negotiation
-    if agent.space is None or settings is None or "episode_goals" not in settings.capabilities:
+    if agent.space is None or not agent.space.count or settings is None or "episode_goals" not in settings.capabilities:
         return None
     negotiation: EpisodeNegotiation = create("negotiation", settings)(settings, agent.space.count, agent.own_seed(Stream.GOALS))
     return negotiation

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent_node.contracts import PolicySpec
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import Kind, Role
+from agent_node.session.training_batches import GoalEncodings
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.conversation import Conversation
 from protocols.runtime.clock import Clock
@@ -86,7 +86,7 @@ class SessionContext:
         return self.components.policy_spec
 
     @property
-    def encodings(self) -> NDArray[np.float32]:
+    def encodings(self) -> GoalEncodings:
         """`[|G| + 1, L]`: the encoding of each goal; the last row is that of no goal."""
         return self.components.encodings
 

@@ -24,8 +24,8 @@ from protocols.simulation.simulated_averaging import AveragingScript
 from protocols.simulation.simulated_network import Network, Take
 from protocols.wire.messages import Message
 
-GOALS, LANDMARKS, LENGTH = 16, 4, 20
-"""goals that traces may name, landmarks, and steps of an episode"""
+GOALS, FEATURES, LENGTH = 16, 4, 20
+"""goals that traces may name, features, and steps of an episode"""
 VOCABULARY = 1024
 
 
@@ -47,7 +47,7 @@ class PeerScript(AveragingScript):
         super().__init__(machine, x, every, closed)
         self.name = name
         self.negotiation = Negotiation(random, negotiation_deadline, VOCABULARY)
-        self.traces = TraceExchange(TraceLimits(GOALS, LANDMARKS), random, trace_deadline)
+        self.traces = TraceExchange(TraceLimits(GOALS, FEATURES), random, trace_deadline)
         self.conversations = (machine, self.negotiation, self.traces)
         self._director = director
         self._messages: dict[int, int] = {}
@@ -202,7 +202,7 @@ class EpisodeDirector:
         leads = episode.members[0] == script.name
         goal = self.goal(script.name, episode.number)
         message = episode.agreed[script.name]
-        trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % LANDMARKS),))
+        trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % FEATURES),))
         script.played(trace, others, self.network.now)
 
     def _tell(self, member: str, delay: float, word: Callable[[PeerScript, DirectedEpisode], None], episode: DirectedEpisode) -> None:

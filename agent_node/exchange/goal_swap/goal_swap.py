@@ -19,6 +19,7 @@ from agent_node.contracts import Array, Component, GoalOutcome, Learner, Metrics
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
 from agent_node.session.roles import LEARNER, TEACHER
 from agent_node.session.session_context import SessionContext
+from agent_node.session.training_batches import GoalEncodings
 from protocols.conversations.contract_net.contract_net import (
     AwardAnswered,
     AwardReceived,
@@ -66,7 +67,7 @@ class GoalSwap(Component):
         neighbours: Collection[str],
         teacher: Teacher,
         learner: Learner,
-        encodings: NDArray[np.float32],
+        encodings: GoalEncodings,
         first: int,
     ) -> None:
         """`encodings[|G| + 1, L]`: goals as the policy sees them. `first`: number of the first own goal, so that goals of another

@@ -23,6 +23,7 @@ from protocols.conversations.conversation import column, episodes
 from protocols.conversations.negotiation.proposals import Negotiation, NegotiationSettled, ProposalReceived
 from protocols.runtime.errors import BadMessage
 from protocols.runtime.seeds import Stream
+from protocols.spaces.goal_space import NO_GOAL, Goal
 
 
 @dataclass
@@ -33,7 +34,7 @@ class EpisodeAgreement:
     others: tuple[str, ...]
     leader: str
     evaluation: bool
-    goal: int = -1
+    goal: Goal = NO_GOAL
     message: int = -1
     negotiated: bool = False
     decided: bool = False
@@ -60,7 +61,7 @@ class GoalNegotiation(Component):
         self._key = (seed, crc32(name.encode()))
         self._agreements: OrderedDict[int, EpisodeAgreement] = OrderedDict()
         self._answers: dict[int, EpisodeAgreement] = {}
-        self._outcomes: OrderedDict[int, tuple[int, float]] = OrderedDict()
+        self._outcomes: OrderedDict[int, tuple[Goal, float]] = OrderedDict()
         self._progress = SessionProgress()
 
     def joined(self, context: SessionContext) -> None:
@@ -104,7 +105,7 @@ class GoalNegotiation(Component):
             others = tuple(name for name in names if name != self._name)
             agreement = EpisodeAgreement(episode, others, names[0], bool(evaluation), assigned)
             self._agreements[episode] = agreement
-            if assigned >= 0:
+            if assigned != NO_GOAL:
                 self._decide(agreement)
             elif names[0] == self._name:
                 self._lead(agreement, now)
@@ -118,7 +119,7 @@ class GoalNegotiation(Component):
     def _lead(self, agreement: EpisodeAgreement, now: float) -> None:
         random = self._random(agreement.episode)
         agreement.goal = self.source.propose(random)
-        if self.table is None or self.negotiation is None:
+        if self.table is None or self.negotiation is None or not isinstance(agreement.goal, int):
             self._decide(agreement)
             return
         agreement.message = self.table.lead(agreement.goal, random)
@@ -137,7 +138,7 @@ class GoalNegotiation(Component):
                 agreement.goal = self.table.follow(event.message, self._random(event.episode))
             elif isinstance(event, NegotiationSettled):
                 agreement.negotiated = event.negotiated
-                if agreement.goal < 0:
+                if agreement.goal == NO_GOAL:
                     self._own_goal(agreement)
                 else:
                     self._decide(agreement)
@@ -149,7 +150,7 @@ class GoalNegotiation(Component):
         decided, self._answers = list(self._answers.values()), {}
         return {
             "episode": np.array([a.episode for a in decided], np.int64),
-            "goal": np.array([a.goal for a in decided], np.int32),
+            "goal": np.array([a.goal for a in decided], np.float32 if isinstance(decided[0].goal, tuple) else np.int32),
             "negotiated": np.array([a.negotiated for a in decided], np.uint8),
         }
 
@@ -157,7 +158,7 @@ class GoalNegotiation(Component):
         """State of an episode; None after a restart and for very old episodes."""
         return self._agreements.get(episode)
 
-    def finished(self, episode: int, goal: int, reward: float, learn: bool) -> None:
+    def finished(self, episode: int, goal: Goal, reward: float, learn: bool) -> None:
         """An episode ended: update the source, and the table if it was negotiated. Evaluations (`learn` false) are not learnt from, nor are
         episodes whose `goal` differs from the agreement, because the environment server no longer waited for it."""
         agreement = self._agreements.pop(episode, None)
@@ -169,7 +170,7 @@ class GoalNegotiation(Component):
         self._outcomes[episode] = agreement.goal, reward
         if len(self._outcomes) > self._remembered:
             self._outcomes.popitem(last=False)
-        if self.table is not None and agreement.negotiated:
+        if self.table is not None and agreement.negotiated and isinstance(agreement.goal, int):
             self.table.update([(agreement.goal, agreement.message, reward)])
 
     def completed(self, episode: int, partner_goals: Sequence[int]) -> None:
@@ -183,6 +184,8 @@ class GoalNegotiation(Component):
         """`goals.entropy`: of the source's probabilities, as a share of ln |G|."""
         probabilities = self.source.probabilities()
         positive = probabilities[probabilities > 0]
+        if not len(probabilities):
+            return {}
         return {"goals.entropy": float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))}
 
     def _own_goal(self, agreement: EpisodeAgreement) -> None:

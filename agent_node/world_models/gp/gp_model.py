@@ -40,12 +40,12 @@ def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscal
 
 
 class GPModel(AdditiveWorldModel):
-    """World model `gp`. `landmarks` and `seed` belong to the constructor of every world model; nothing is random before `sample`, so that
-    all agents of equal settings build the same basis."""
+    """World model `gp`. `achieved_size` and `seed` belong to the constructor of every world model; nothing is random before `sample`, so
+    that all agents of equal settings build the same basis."""
 
-    def __init__(self, settings: GPSettings, features: Features, landmarks: int, seed: int) -> None:
+    def __init__(self, settings: GPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
-        self._scales = TransitionEncoder(settings, features, landmarks)
+        self._scales = TransitionEncoder(settings, features, achieved_size)
         self.epoch = 0
         self._plans: list[torch.Tensor] = []
         self._transitions = 0

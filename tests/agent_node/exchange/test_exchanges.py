@@ -33,11 +33,11 @@ from protocols.conversations.conversation import Conversation
 from protocols.conversations.negotiation.proposals import Negotiation
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Period
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 from protocols.topology import TopologySettings, build, metropolis_weights
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 MEMBERS = ["agent-0", "agent-1"]
 
 

@@ -22,7 +22,7 @@ from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.conversation import Send
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 from protocols.wire.codec import decode, encode
 
@@ -156,7 +156,7 @@ def test_where_nothing_could_be_learnt_from_it_it_is_refused() -> None:
     place = FixedNeighbourhood(MappingProxyType({"b": 0.3}))
     for learner, layout, says in (
         (PPOSettings(), LAYOUT, "replay buffer"),
-        (SACSettings(), Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0], goals=GoalSpace(3).info()), "without goals"),
+        (SACSettings(), Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0], goals=FeatureSets(3).info()), "without goals"),
     ):
         goals = {} if layout.goals is not None else {"goals": None}
         settings = AgentSettings.model_validate({"learner": learner, **goals})

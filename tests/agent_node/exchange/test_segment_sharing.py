@@ -26,7 +26,7 @@ from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send
 from protocols.conversations.experience.segment_messages import Segment
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import OPTIONS, Loopback
 
@@ -78,7 +78,7 @@ def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rul
             beside = mine[episode.number].achieved
             assert episode.achieved is not None and beside is not None
             goal = int(sample.goal[i])
-            reached = SPACE.reached(episode.achieved, beside[:, None])[:, goal]
+            reached = SPACE.achieved(episode.achieved, beside[:, None])[:, goal]
             assert sample.reward[i] == (SPACE.rewards[goal] if reached[t + 1] else 0) and sample.terminated[i] == reached[t + 1]
             if sample.relabelled[i]:
                 assert reached[t + 1 : episode.steps + 1].any() and not reached[t]
@@ -133,8 +133,8 @@ def test_rare_goals_bring_whole_episodes(played: Make) -> None:
     assert len(whole) > 3 and len(whole) > 0.6 * len(first)
 
 
-def small() -> tuple[Features, GoalSpace]:
-    return Features(Layout(shape=[2], actions=[3, 2]), 2), GoalSpace(3)
+def small() -> tuple[Features, FeatureSets]:
+    return Features(Layout(shape=[2], actions=[3, 2]), 2), FeatureSets(3)
 
 
 def lived(number: int, goal: int, touched: str, seed: int) -> Episode:
@@ -157,7 +157,7 @@ class Pair:
     def __init__(self, changes: dict[str, Any] | None = None, layouts: tuple[Layout, Layout] | None = None) -> None:
         layouts = layouts or (Layout(shape=[2], actions=[3, 2]), Layout(shape=[2], actions=[3, 2]))
         settings = HindsightSettings(segments=SegmentSettings(rare_goal_share=1.0, **(changes or {})))
-        space = GoalSpace(3)
+        space = FeatureSets(3)
         self.regions, self.sides = {}, {}
         self.told: list[Send] = []
         for seed, (name, layout) in enumerate(zip((A, B), layouts, strict=True)):

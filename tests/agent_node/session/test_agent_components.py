@@ -19,10 +19,10 @@ from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import GOAL_SOURCE, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 LAYOUT = Layout(shape=[8], actions=[3, 3], goals=SPACE.info())
 
 

@@ -11,7 +11,7 @@ from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, Excha
 from protocols.conversations.negotiation.proposal_messages import Propose
 from tests.protocols.network import Link, Network
 
-LIMITS = TraceLimits(goals=6, landmarks=3, longest=100)
+LIMITS = TraceLimits(goals=6, features=3, longest=100)
 
 
 def exchange(seed: int = 0, **options: int) -> TraceExchange:
