@@ -76,7 +76,7 @@ def running(engine: Ssh, directory: Path, name: str, base: str, **settings: Any)
     """The configuration with these settings on the engine's hosts, from when all nodes are up."""
     config = directory / f"{name}.yaml"
     launch = {**engine.launch(), "placement": SPREAD}
-    YAML().dump({"version": 1, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
+    YAML().dump({"version": 2, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
     words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(directory), "up", "--plain", str(config), "--name", name]
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -164,7 +164,7 @@ def far(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
         for host in engine.hosts.values():
             host.delay(delay)
         with running(
-            engine, directory, f"{name}-{repeat}", "4agents_ring.yaml", seed=repeat, until={"time": "40s"}, evaluation={"final": 1}
+            engine, directory, f"{name}-{repeat}", "4agents_ring.yaml", seed=repeat, until={"time": "40s"}, evaluation={"final_episodes": 1}
         ) as run:
             found[f"{name}: exit code"] = float(run.end())
             summary = json.loads((run.directory / "summary.json").read_text())

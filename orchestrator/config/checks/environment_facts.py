@@ -70,7 +70,7 @@ class _Installed:
         return options_class(settings.id)
 
     def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-        from env_server.environments import registry
+        import env_server.environments.registry as registry
 
         try:
             return [(tuple(problem.path), problem.message) for problem in registry.problems(settings, agents, edges)]
@@ -78,7 +78,7 @@ class _Installed:
             return [(("environment", "id"), f"{settings.id} cannot be made: {type(error).__name__}: {error}")]
 
     def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
-        from env_server.environments import registry
+        import env_server.environments.registry as registry
 
         described = registry.describe(settings, agents, edges)
         sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}

@@ -275,7 +275,7 @@ class ExperimentDesign(Settings):
 
         changes: dict[str, Any] = {"cells": None if self.cells is None else [meant(cell) for cell in self.cells]}
         if self.compare is not None:
-            changes["compare"] = self.compare.model_copy(update={"value_coef": meant(self.compare.baseline)})
+            changes["compare"] = self.compare.model_copy(update={"baseline": meant(self.compare.baseline)})
         changes["expect"] = [
             one.model_copy(
                 update={

@@ -274,7 +274,7 @@ def _combinations(design: ExperimentDesign) -> Iterator[Broken]:
 
 def _groups(design: ExperimentDesign) -> Iterator[Broken]:
     if design.compare is not None:
-        wrong = list(_labels(design, design.compare.baseline, ("compare", "value_coef")))
+        wrong = list(_labels(design, design.compare.baseline, ("compare", "baseline")))
         yield from wrong
         if not wrong:
             try:

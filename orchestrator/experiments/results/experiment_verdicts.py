@@ -30,7 +30,7 @@ _INTERQUARTILE_MEAN = within_tasks(interquartile_mean)
 class ExpectationVerdict:
     """One expectation against what was measured.
 
-    `group` is the estimate of the group, `value_coef` that of the group it is held against (None without `relative_to`), `compared` the
+    `group` is the estimate of the group, `baseline` that of the group it is held against (None without `relative_to`), `compared` the
     ratio, difference or probability of both; all over the same conditions, those of `over`. `measured` is the number that was compared with
     `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` says why.
     """
@@ -69,7 +69,7 @@ class ExpectationVerdict:
             "measured": plain(self.measured),
             "text": self.text,
             "group": self.group.record(),
-            "value_coef": self.baseline.record() if self.baseline is not None else None,
+            "baseline": self.baseline.record() if self.baseline is not None else None,
             "compared": self.compared.record() if self.compared is not None else None,
             "conditions": self.over.conditions,
             "left_out": list(self.over.left_out),

@@ -1,4 +1,4 @@
-"""What differs from the value_coef: each other value of its factors, over all values of the factors beside them.
+"""What differs from the baseline: each other value of its factors, over all values of the factors beside them.
 
 Single groups have few runs, and are many: a test that is fair to all of them together can hardly find anything. The runs of all
 combinations of the other factors together, compared within each combination, can. A factor that changes no figure only makes copies of

@@ -246,7 +246,7 @@ def data(analysis: ExperimentAnalysis) -> dict[str, Any]:
         "base": design.base,
         "factors": analysis.factors,
         "seeds": list(design.seeds),
-        "value_coef": dict(analysis.baseline),
+        "baseline": dict(analysis.baseline),
         "without_effect": list(analysis.copies),
         "statistics": {"confidence": CONFIDENCE, "repeats": REPEATS, "min_transitions": LEAST, "even": EVEN, "significance": SIGNIFICANCE},
         "counts": {

@@ -66,7 +66,7 @@ def _row(
         row.append(str(one.group.to_come))
     if analysis.baseline:
         same = analysis.is_baseline(one.group)
-        row.append("value_coef" if same else with_interval(one.improvement, ".2f"))
+        row.append("baseline" if same else with_interval(one.improvement, ".2f"))
         if contrast:
             row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
     if measured.measure.threshold is not None:

@@ -160,7 +160,7 @@ def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
     return [
         "Of single groups, ",
         Strong(name),
-        f" is farthest from the value_coef: {how} it {_value(replace(told[name], points=()), shape)}.",
+        f" is farthest from the baseline: {how} it {_value(replace(told[name], points=()), shape)}.",
     ]
 
 

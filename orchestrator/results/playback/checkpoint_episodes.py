@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments import registry
+import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
 from orchestrator.results.playback.grid_marks import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
@@ -149,7 +149,7 @@ class CheckpointPlayback:
     def _played(self, record: Any) -> PlayedEpisode:
         rewards: Sequence[float] = record.rewards
         members: tuple[str, ...] = record.members
-        success = record.figures.get("success")
+        success = record.metrics.get("success")
         if self._space is not None:
             success = float(np.mean([reward > 0 for reward in rewards]))
         goal = self._space.label(record.goals[0]) if self._space is not None and record.goals else ""

@@ -132,9 +132,9 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ("relative_to: {delay: 0ms}, ", "statistic: probability_of_improvement, ", "give relative_to"),
         ("relative_to: {delay: 0ms}", "relative_to: {delay: 20ms}", "is the same group"),
         ("where: {delay: 20ms}, ", "", "where doesn't say which delay is held against 0ms"),
-        ("expect:", "compare: {value_coef: {delay: 20ms}, tolerance: 5%}\nexpect:", "must be the least amount (0ms of delay)"),
-        ("expect:", "compare: {value_coef: {liars: none}, tolerance: 5%}\nexpect:", "amounts of one unit"),
-        ("expect:", "compare: {value_coef: {delay: 0ms, liars: none}, tolerance: 5%}\nexpect:", "the amount of one factor"),
+        ("expect:", "compare: {baseline: {delay: 20ms}, tolerance: 5%}\nexpect:", "must be the least amount (0ms of delay)"),
+        ("expect:", "compare: {baseline: {liars: none}, tolerance: 5%}\nexpect:", "amounts of one unit"),
+        ("expect:", "compare: {baseline: {delay: 0ms, liars: none}, tolerance: 5%}\nexpect:", "the amount of one factor"),
         ("small: {", "small: {factor.delay: 3, ", "unknown key"),
         ("seeds: 0..2", "cells: [{delay: 0ms}]", "gives no label of liars"),
         ("seeds: 0..2", "cells: [{delay: 0ms, liars: nobody}]", "nobody is no value of liars"),
@@ -205,7 +205,7 @@ def test_labels_are_found_as_numbers_too(tmp_path: Path) -> None:
     expect = [{"metric": "return", "where": {"rate": "1e-3"}, "relative_to": {"rate": "1e-4"}, "op": ">", "value": 0}]
     changes: dict[str, Any] = {
         "factors": rates,
-        "compare": {"value_coef": {"rate": "1E-3"}},
+        "compare": {"baseline": {"rate": "1E-3"}},
         "expect": expect,
         "measure": PLAYED["measure"],
     }

@@ -105,7 +105,7 @@ def test_what_never_came_about_took_infinitely_long(expected: dict[str, Any], me
     json.dumps(found.record(), allow_nan=False)
 
 
-@pytest.mark.parametrize(("values", "value_coef"), [([-10.0, -10.0], "-10"), ([0.0, 0.0], "0")])
+@pytest.mark.parametrize(("values", "baseline"), [([-10.0, -10.0], "-10"), ([0.0, 0.0], "0")])
 @pytest.mark.parametrize("statistic", ["iqm", "lower", "upper"])
 def test_a_ratio_to_what_is_not_positive_is_no_verdict(values: list[float | None], baseline: str, statistic: str) -> None:
     groups = {"where": {"delay": "50ms"}, "relative_to": {"delay": "0ms"}}

@@ -19,7 +19,7 @@ Value = Callable[[Mapping[str, str], int], float]
 def design(**changes: Any) -> ExperimentDesign:
     """Delays by topologies, two measures, a baseline and expectations."""
     settings: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "name": "delay_sweep",
         "question": "How much delay can each topology bear before learning suffers?",
         "base": "../4agents_ring.yaml",
@@ -32,7 +32,7 @@ def design(**changes: Any) -> ExperimentDesign:
             {"metric": "return", "over": "final 10%", "threshold": 0.6},
             {"metric": "consensus.disagreement", "over": "all", "scale": "log", "higher": "worse"},
         ],
-        "compare": {"value_coef": {"delay": "0ms"}},
+        "compare": {"baseline": {"delay": "0ms"}},
         "report": ["curves", "heatmap", "profile", "time_bands", "links"],
         "expect": [
             {

@@ -53,7 +53,7 @@ def test_tables_have_the_figures_of_the_statistics(whole: Path) -> None:
         assert cells[2:4] == [f"{found.value:.3f}", f"[{found.interval[0]:.3f}, {found.interval[1]:.3f}]"]
         assert cells[5:7] == ["6", "0"]
         if factors["delay"] == "0ms":
-            assert cells[7] == "value_coef"
+            assert cells[7] == "baseline"
         else:
             better = probability_of_improvement(sample, table.sample("return", {**factors, "delay": "0ms"}))
             assert better.interval is not None
@@ -241,7 +241,7 @@ def test_old_figures_go(tmp_path: Path) -> None:
 
 
 def test_what_each_group_bears(tmp_path: Path) -> None:
-    of = design(compare={"value_coef": {"delay": "0ms"}, "tolerance": "5%"})
+    of = design(compare={"baseline": {"delay": "0ms"}, "tolerance": "5%"})
     page = report(results(of), tmp_path)
     text = page.with_name("report.md").read_text()
     table = results(of).table
@@ -261,7 +261,7 @@ def test_what_each_group_bears(tmp_path: Path) -> None:
 
 def test_what_is_borne_is_said_of_values_that_have_runs_only(tmp_path: Path) -> None:
     measure = [{"metric": "loss", "higher": "worse"}]
-    of = design(compare={"value_coef": {"delay": "0ms"}, "tolerance": "5%"}, measure=measure, expect=[], report=[])
+    of = design(compare={"baseline": {"delay": "0ms"}, "tolerance": "5%"}, measure=measure, expect=[], report=[])
     # Cells 24 to 29 are those of 500ms in the ring.
     made = results(of, value=lambda factors, seed: 1.0 + 0.001 * seed, states=dict.fromkeys(range(24, 30), "FAILED"), curves=False)
     page = report(made, tmp_path)

@@ -55,13 +55,13 @@ def test_where_a_value_differs_for_some_of_the_others_alone_the_farthest_is_name
         return 3.0 + 0.1 * (seed % 3) - (2.5 if factors == {"delay": "500ms", "topology": "ring"} else 0.0)
 
     def sentence(**changes: Any) -> str:
-        of = design(expect=[], report=[], compare={"value_coef": {"delay": "0ms"}, "test": test}, **changes)
+        of = design(expect=[], report=[], compare={"baseline": {"delay": "0ms"}, "test": test}, **changes)
         page = report(results(of, value=value, curves=False), tmp_path)
         text = page.with_name("report.md").read_text()
         assert unfounded(text, data_of(page)) == []
         return text.split("## ")[0]
 
-    assert f"Of single groups, **delay=500ms, topology=ring** is farthest from the value_coef: {told}" in sentence()
+    assert f"Of single groups, **delay=500ms, topology=ring** is farthest from the baseline: {told}" in sentence()
     delays = {"key": "a", "values": ["0ms", "500ms"]}
     assert "farthest from" not in sentence(factors={"delay": delays}), "nothing is pooled"
     assert "farthest from" not in sentence(factors={"delay": delays, "topology": {"key": "b", "values": ["star", "complete"]}})
@@ -135,7 +135,7 @@ def test_copies_of_runs_are_told_of_and_are_no_evidence(tmp_path: Path) -> None:
     }
 
     def answer(value: Callable[[Mapping[str, str], int], float]) -> tuple[str, list[dict[str, Any]]]:
-        of = design(factors=factors, compare={"value_coef": {"loss": "none"}}, expect=[], report=[], seeds="0..1")
+        of = design(factors=factors, compare={"baseline": {"loss": "none"}}, expect=[], report=[], seeds="0..1")
         page = report(results(of, value=value, curves=False), tmp_path)
         return page.with_name("report.md").read_text().split("## ")[0], data_of(page)["measures"][0]["against_baseline"]
 
@@ -172,7 +172,7 @@ def test_the_data_tell_runs_to_come_from_failed_ones(tmp_path: Path) -> None:
     against = data["measures"][0]["against_baseline"][0]
     assert (against["failed"], against["to_come"]) == (1, 2)
     judged = data["expectations"][0]
-    assert judged["value_coef"]["to_come"] == 0, "of complete"
+    assert judged["baseline"]["to_come"] == 0, "of complete"
 
 
 def test_maps_that_are_not_drawn_are_told_of(tmp_path: Path) -> None:
