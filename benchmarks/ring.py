@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.rule_settings import AveragingRuleSettings, rule_settings
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.node_faults.byzantine_sender import ByzantineSender
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
@@ -44,10 +45,15 @@ class Options:
     mode: str = "pushsum"
     deadline: float = 2.0
     window: int = 4
-    offers: str = "float64"
+    offer_dtype: str = "float64"
     num_byzantine: int = 0
     period: float = 0.02
     """least time from one round to the next: the work that an agent does between them"""
+
+    @property
+    def rule(self) -> AveragingRuleSettings:
+        """Settings of the averaging rule."""
+        return rule_settings(self.mode, vars(self))
 
 
 class Ring:

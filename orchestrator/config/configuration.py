@@ -10,6 +10,8 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from orchestrator.launch.launch_settings import LaunchSettings
+from orchestrator.run_server.metrics.sinks.settings import ROOM as SINKS
+from orchestrator.run_server.metrics.sinks.settings import CsvSettings, SinkSettings, TensorBoardSettings
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.runtime.component_registry import Registered
 from protocols.runtime.settings_types import Duration, NodeName, Settings
@@ -108,8 +110,8 @@ class MetricsSettings(Settings):
 
     every: Annotated[Duration, Field(gt=0)] = 2.0
     """time between two rows of figures of a node"""
-    sinks: list[Literal["csv", "tensorboard"]] = ["csv", "tensorboard"]
-    """besides the nodes' own files: csv (metrics.csv at the end), tensorboard (event files)"""
+    sinks: list[Annotated[SinkSettings, Registered(SINKS, by_name=True)]] = [CsvSettings(), TensorBoardSettings()]
+    """besides the nodes' own files: csv, parquet, tensorboard, wandb, mlflow; a name, or {kind: NAME} with the keys of that sink"""
 
 
 class Configuration(Settings):

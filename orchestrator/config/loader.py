@@ -22,13 +22,16 @@ from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
 from orchestrator.config.parsing.yaml_tree import List, Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
-from orchestrator.config.resolved_configuration import digest, origins_of
+from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
+from orchestrator.config.shipped_configurations import find_shipped, locate
 from protocols.runtime.component_registry import load_plugins
 from protocols.runtime.errors import SchemaError
 from protocols.runtime.override_merging import replaces_component
 
+DICTIONARY = FilePath("dictionary")
+"""stands for the file where a configuration is given as a dictionary; what it extends is looked for from the working directory"""
 LONGEST_CHAIN = 16
 """files that extend one another"""
 
@@ -57,7 +60,7 @@ class Loaded:
 
 
 def load(
-    path: FilePath | str,
+    given: FilePath | str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] = {},
     *,
@@ -70,12 +73,13 @@ def load(
     """Read, join and check a configuration: models' defaults < files it extends < the file < `overrides` < `flags`.
 
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
-    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
-    checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
-    changes what they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4)
-    where all is right, and messages would leave this machine in the open.
+    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `given` is a file, the name of a shipped
+    configuration (`odmar/far`), or the contents of a file as a dictionary. `machine` and `environments` are what the checks measure
+    against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend` changes what
+    they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4) where all is
+    right, and messages would leave this machine in the open.
     """
-    path = FilePath(path)
+    path = DICTIONARY if isinstance(given, Mapping) else locate(FilePath(given))
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
     problems: list[Problem] = []
     parsed = []
@@ -85,7 +89,7 @@ def load(
         except OverrideRefused as refused:
             problems.append(refused.problem)
     try:
-        tree, source = read_chain(path, problems)
+        tree, source = read_chain(path, problems, given if isinstance(given, Mapping) else None)
     except UnreadableYaml as unreadable:
         raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
     if (mistaken := taken_for_configuration(tree, str(path))) is not None:
@@ -103,8 +107,8 @@ def load(
     for name, value in flags.items():
         if value is not None:
             location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
-            given = planted(value, location)
-            tree = changed(tree, tuple(name.split(".")), location, lambda _, given=given: given)  # type: ignore[misc]
+            flag = planted(value, location)
+            tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
     tree, outdated = _of_this_version(tree)
     problems += outdated
     tree, doubled = accepted_names(tree, Configuration)
@@ -143,10 +147,11 @@ def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tu
     return validated, context, notices
 
 
-def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
+def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, Any] | None = None) -> tuple[Node, str]:
     """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
 
-    Maps are merged key by key, lists and components of another kind replaced. `UnreadableYaml` for what cannot be read at all.
+    `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced.
+    `UnreadableYaml` for what cannot be read at all.
     """
     trees: list[Map] = []
     text = ""
@@ -155,7 +160,7 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
     named_at: Location | None = None
     while here is not None:
         try:
-            tree, this_text, mistakes = read_file(here, str(here))
+            tree, this_text, mistakes = read_file(here, str(here)) if contents is None or seen else _read_dictionary(contents)
         except UnreadableYaml as unreadable:
             if named_at is not None and not here.exists():
                 raise UnreadableYaml([*problems, Problem(str(named_at), "extends", f"there is no file {here}")]) from unreadable
@@ -175,6 +180,13 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
     return merged, text
 
 
+def _read_dictionary(contents: Mapping[str, Any]) -> tuple[Map, str, list[Problem]]:
+    """As `read_file`, of values that were given by a program: its tree, and its text as YAML."""
+    location = Location(str(DICTIONARY))
+    tree = Map(location, {key: MapEntry(location, planted(value, location)) for key, value in contents.items()})
+    return tree, "".join(f"{key}: {flow(value)}\n" for key, value in contents.items()), []
+
+
 def _extended(
     entry: MapEntry | None, here: FilePath, seen: Sequence[FilePath], problems: list[Problem]
 ) -> tuple[FilePath, Location] | tuple[None, None]:
@@ -186,6 +198,8 @@ def _extended(
         problems.append(Problem(str(place), "extends", "is not the name of a file; write for example extends: base.yaml"))
         return None, None
     base = _short(here.parent / value)
+    if not base.exists() and (shipped := find_shipped(value)) is not None:
+        base = shipped
     if base.resolve() in seen:
         problems.append(Problem(str(place), "extends", f"goes in a circle: {base} is already part of this chain"))
         return None, None

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.config.checks.settings_shape import shape_at
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.yaml_tree import Location, Map, Node, Path, find, format_path, planted
-from protocols.runtime.component_registry import kinds
+from protocols.runtime.component_registry import kinds, load_plugins
 from protocols.runtime.settings_types import Settings
 
 WIDTH = 140
@@ -34,6 +34,13 @@ OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("supervision", "keep_checkpoints"),
 )
 """what may differ between two runs that should come to the same: names, addresses, and how much is written down"""
+
+
+def recorded(text: str | bytes) -> Configuration:
+    """The configuration of a run, from the JSON in its directory; its plugins are imported first."""
+    plugins = json.loads(text).get("plugins", ())
+    load_plugins(plugins)
+    return Configuration.model_validate_json(text)
 
 
 def plain_configuration(configuration: Settings) -> dict[str, Any]:

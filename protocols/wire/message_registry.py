@@ -139,6 +139,12 @@ def conversations() -> tuple[RegisteredConversation, ...]:
 
 
 @_derived
+def routes() -> tuple[Route, ...]:
+    """The routes of all conversations."""
+    return tuple(one for conversation in conversations() for one in conversation.routes)
+
+
+@_derived
 def message_types() -> tuple[type[Message], ...]:
     """All messages, in the order of their conversations."""
     return tuple(dict.fromkeys(kind for conversation in conversations() for kind in conversation.types))
@@ -157,10 +163,11 @@ def message_decoder() -> msgspec.msgpack.Decoder[Message]:
 
 
 @_derived
-def schema_hash(third_parties: bool = True) -> str:
-    """Digest of all messages, compared when a process joins a run. Hosts and command lines exchange no messages of third parties, and
-    compare the digest without these."""
-    return schema_digest(_union(kind for kind in message_types() if third_parties or kind.__module__.startswith(BUILTIN)))
+def schema_hash(role: Role = "agent") -> str:
+    """Digest of all messages, compared when a process of that role joins a run. Hosts and command lines exchange no messages of third
+    parties, and compare the digest without these."""
+    own = role in ("host", "client")
+    return schema_digest(_union(kind for kind in message_types() if not own or kind.__module__.startswith(BUILTIN)))
 
 
 def _union(kinds: Iterable[type[Message]]) -> Any:
@@ -184,7 +191,7 @@ def corruptions() -> Mapping[type[Message], str]:
 def accepted(receiver: Role, channel: Channel) -> Mapping[type[Message], frozenset[Role]]:
     """What a node of that role accepts on a channel: message type -> roles of its senders."""
     found: dict[type[Message], frozenset[Role]] = {}
-    for one in (one for conversation in conversations() for one in conversation.routes):
+    for one in routes():
         if one.channel == channel and receiver in one.receivers:
             for kind in one.types:
                 found[kind] = found.get(kind, frozenset()) | one.senders

@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.rules.rule_registry import Rules, meant, some
+from protocols.averaging.rule_settings import rules_with
 from protocols.faults.schedule.fault_schedule import cut_of
 from protocols.faults.schedule.partitions import PartitionCut
 from protocols.topology.unfit_topology import UnfitTopology
@@ -62,26 +63,14 @@ def _parted(sides: PartitionCut, one: str, other: str) -> bool:
     return sides.severs(one, other, "peer") or sides.severs(other, one, "peer")
 
 
-def _capabilities(mode: str) -> tuple[str, ...]:
-    from protocols.averaging.averaging_modes import CAPABILITIES  # with numpy, which a configuration is read without
-
-    return CAPABILITIES[mode]
-
-
-def _modes_with(capability: str) -> str:
-    from protocols.averaging.averaging_modes import CAPABILITIES
-
-    return " or ".join(mode for mode, has in CAPABILITIES.items() if capability in has)
-
-
 @reads("agents.count", "network.topology", "exchange.consensus")
 def _mixing(subject: RuleContext) -> Iterator[Finding]:
     consensus, graph = subject.configuration.exchange.consensus, subject.graph
     if consensus is None or isinstance(graph, UnfitTopology):
         return
-    mode: str = consensus.mode
-    if graph.directed and "directed" not in _capabilities(mode):
-        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use {_modes_with("directed")}')
+    if graph.directed and "directed" not in consensus.rule.capabilities:
+        rules = " or ".join(rules_with("directed"))
+        yield Finding(("exchange", "consensus", "mode"), f'"{consensus.mode}" needs an undirected graph; use {rules}')
 
 
 @reads("agents.count", "network.topology", "exchange.consensus")
@@ -89,11 +78,9 @@ def _least_degree(subject: RuleContext) -> Iterator[Finding]:
     consensus, graph = subject.configuration.exchange.consensus, subject.graph
     if consensus is None or isinstance(graph, UnfitTopology) or graph.directed or subject.configuration.agents.count == 1:
         return
-    from protocols.averaging.robust_averaging import min_neighbours
-
-    if "robust" not in _capabilities(consensus.mode):
+    if "robust" not in consensus.rule.capabilities:
         return
-    needed = min_neighbours(consensus.mode, consensus.num_byzantine)
+    needed = consensus.rule.min_neighbours
     degrees = {agent: min(len(graph.senders(agent, round)) for round in range(_ROUNDS)) for agent in subject.configuration.agent_names()}
     agent = min(degrees, key=lambda name: degrees[name])
     if degrees[agent] < needed:
@@ -107,9 +94,9 @@ def _least_degree(subject: RuleContext) -> Iterator[Finding]:
 @reads("exchange.consensus")
 def _step(subject: RuleContext) -> Iterator[Finding]:
     consensus = subject.configuration.exchange.consensus
-    if consensus is None or consensus.step_size is None or "needs_step_size" not in _capabilities(consensus.mode):
+    if consensus is None or consensus.step_size is None or "needs_step_size" not in consensus.rule.capabilities:
         return
-    from protocols.averaging.averaging_modes import create_compressor
+    from protocols.averaging.averaging_rules import create_compressor
     from protocols.averaging.compressors import largest_step
 
     largest = largest_step(create_compressor(consensus.compression))

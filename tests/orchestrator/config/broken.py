@@ -228,7 +228,7 @@ CASES = [
         M("environment.late_action", '"repaet" is not one of repeat, noop, random', "repeat"),
         M("launch.engine", '"rey" is not one of local, ray, slurm, ssh', "ray"),
         M("launch.threads", '"fast" is not a whole number, and is not auto'),
-        M("metrics.sinks[1]", '"tensorbord" is not one of csv, tensorboard', "tensorboard"),
+        M("metrics.sinks[1]", '"tensorbord" is not one of csv, mlflow, parquet, tensorboard, wandb', "tensorboard"),
     ),
     _case(
         "missing keys",

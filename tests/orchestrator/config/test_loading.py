@@ -87,7 +87,7 @@ def test_arguments(write: Any) -> None:
     assert agent_settings(configuration, "agent-1").learner.learning_rate == 1e-3
     assert configuration.agents.world_model is not None
     assert configuration.agents.world_model.model_dump()["hidden"] == [7]
-    assert configuration.metrics.sinks == ["csv"]
+    assert [sink.kind for sink in configuration.metrics.sinks] == ["csv"]
     assert configuration.environment.options == {"landmarks": 4}
     assert (configuration.until.time, configuration.agents.learner.model_dump()["batch_size"]) == (120.0, 32)
 
