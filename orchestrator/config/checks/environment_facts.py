@@ -36,6 +36,13 @@ class EnvironmentFacts:
 
     goals: int
     sights: Mapping[str, ObservationFacts]
+    vector_goals: bool = False
+    """whether goals are vectors, which have no number"""
+
+    @property
+    def has_goals(self) -> bool:
+        """Whether there are goals of either kind."""
+        return self.goals > 0 or self.vector_goals
 
 
 class CheckEnvironment(Protocol):
@@ -75,7 +82,8 @@ class _Installed:
 
         described = registry.describe(settings, agents, edges)
         sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
-        return EnvironmentFacts(described.goal_space.count if described.goal_space is not None else 0, sights)
+        space = described.goal_space
+        return EnvironmentFacts(0 if space is None else space.count, sights, space is not None and bool(space.goal_shape))
 
 
 def _sight(layout: Layout) -> ObservationFacts:

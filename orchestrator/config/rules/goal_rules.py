@@ -29,12 +29,12 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
     goals = subject.facts.goals
     exchange = configuration.exchange
     for _, top, settings in placed(subject):
-        if goals == 0 and settings.goals is not None:
+        if not subject.facts.has_goals and settings.goals is not None:
             yield Finding((*top, "goals"), f"{configuration.environment.id} has no goals; write goals: null")
-        if goals > 0 and settings.goals is None:
+        if subject.facts.has_goals and settings.goals is None:
             yield Finding(
                 (*top, "goals"),
-                f"{configuration.environment.id} has {goals} goals, and nobody chooses them; write goals: {{kind: uniform}}",
+                f"{configuration.environment.id} has goals, and no goal source chooses them; write goals: {{kind: uniform}}",
             )
         if settings.goals is not None and settings.goals.needs_traces and exchange.hindsight is None:
             text = f"{settings.goals.kind} learns from what the partners tell after an episode, and exchange.hindsight is null"
@@ -44,7 +44,8 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
             yield Finding((*top, "world_model", "imagination"), text)
     for part in ("negotiation", "hindsight"):
         wanted = getattr(exchange, part)
-        if wanted is not None and goals == 0 and not getattr(wanted, "swaps_teacher_goals", False):
+        none = goals == 0 if part == "negotiation" else not subject.facts.has_goals
+        if wanted is not None and none and not getattr(wanted, "swaps_teacher_goals", False):
             yield Finding(
                 ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
             )
