@@ -117,4 +117,5 @@ class PointReach(ParallelEnv[str, Observation, Floats]):  # type: ignore[misc]
 
 def compute_reward(achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float32]:
     """1 where `achieved[n, 2]` is within `DISTANCE` of `desired[n, 2]`, else 0, `[n]`."""
-    return (np.linalg.norm(achieved - desired, axis=-1) <= DISTANCE).astype(np.float32)
+    near: NDArray[np.float32] = (np.linalg.norm(achieved - desired, axis=-1) <= DISTANCE).astype(np.float32)
+    return near
