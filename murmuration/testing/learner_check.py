@@ -81,9 +81,8 @@ class _LearnerCheck:
                 width += spec.hallucinated
             self.contract.array(output.actions, "actions of act", (number, width), "i" if spec.actions else "f")
             require(output.actions.dtype == dtype, f"actions have dtype {output.actions.dtype}", f"return {np.dtype(dtype)}")
-            low, high = (np.zeros(width), np.array(spec.actions) - 1) if spec.actions else (np.array(spec.low), np.array(spec.high))
-            inside = bool(((output.actions >= low - 1e-5) & (output.actions <= high + 1e-5)).all())
-            require(inside, "actions of act are out of range", f"return numbers from {low.tolist()} to {high.tolist()}")
+            inside = not spec.actions or bool(((output.actions >= 0) & (output.actions < np.array(spec.actions))).all())
+            require(inside, "actions of act are out of range", f"return less than {list(spec.actions)}, the numbers of choices")
             for name, extra in output.extras.items():
                 self.contract.array(extra, f"extras[{name!r}]", (number, *np.shape(extra)[1:]), "f")
 
