@@ -15,6 +15,7 @@ from murmuration.testing import made_up_data
 from murmuration.testing.contract import Contract, different, registered
 
 UPDATES = 3
+ACTS = 30
 ROWS = 32
 
 
@@ -88,7 +89,7 @@ class _LearnerCheck:
 
     def greedy_acting(self) -> None:
         plain, mixed = self.make(), self.make()
-        for _ in range(4):
+        for _ in range(ACTS):
             self.act(mixed, explore=False)
             expected, found = self.act(plain, explore=True), self.act(mixed, explore=True)
             text = "acting with explore=False changes the actions of the exploration that follow"

@@ -121,7 +121,9 @@ class _WorldModelCheck:
         if not isinstance(model, AdditiveWorldModel):
             raise TypeError(f"{type(model).__name__} is not an AdditiveWorldModel")
         for seed in seeds:
-            model.absorb(self.data(seed))
+            data = self.data(seed)
+            data.next_observation += np.float32(0.1 * seed)  # the data of two agents lead to different models
+            model.absorb(data)
         return model
 
     def additive(self) -> None:
