@@ -96,7 +96,7 @@ class Exchanges:
             self.plans = PlanSharing(settings.plans, agent_spec.name, components.world, components.features, neighbourhood)
             neighbours.add(self.plans.machine, now)
         negotiation = settings.negotiation
-        if negotiation is not None and negotiation.swaps_teacher_goals:
+        if negotiation is not None and "teacher_goals" in negotiation.capabilities:
             self.goal_swap = self._goal_swap(negotiation, agent_spec, components)
             neighbours.add(self.goal_swap.machine, now)
 

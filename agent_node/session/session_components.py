@@ -127,7 +127,7 @@ class SessionComponents:
         if space is not None and settings.goals is not None:
             source = create("goals", settings.goals)(settings.goals, space.count or space)
         game: CoordinationGame | None = None
-        if space is not None and space.count and exchange.negotiation is not None and not exchange.negotiation.swaps_teacher_goals:
+        if space is not None and space.count and exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}

@@ -19,6 +19,7 @@ from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.suggestions import hint
 
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 PACKAGES = {
     "mpe2": "pip install mpe2",
@@ -166,6 +167,19 @@ def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
         return SingleAgentParallel(made)
     text = f"it makes a {type(made).__name__}, which is neither a PettingZoo environment (Parallel or AEC) nor a Gymnasium one"
     raise unknown(settings.id, text)
+
+
+def agent_count_option(settings: EnvironmentSettings) -> str | None:
+    """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
+    package, _, name = settings.id.partition(":")
+    if not name or package == "gymnasium":
+        return None
+    try:
+        module = import_module(f"{package}.{name}")
+    except ImportError:
+        return None
+    factory = getattr(module, "raw_env", None) or getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    return next((key for key in _COUNT_OPTIONS if factory is not None and key in _accepted(factory)), None)
 
 
 def _accepted(factory: Any) -> list[str]:

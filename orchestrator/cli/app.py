@@ -83,7 +83,7 @@ for _commands in _COMMANDS:
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
-    """Global options may stand uniform_start_ratio: they are moved before the command. What follows `--` stays where it is."""
+    """Move global options, which may stand anywhere, before the command. What follows `--` stays where it is."""
     front: list[str] = []
     rest: list[str] = []
     waiting = list(arguments)

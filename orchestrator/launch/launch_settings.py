@@ -140,6 +140,11 @@ class LaunchSettings(Settings):
     placement: PlacementSettings = PlacementSettings()
     """which node runs where"""
 
+    @property
+    def one_machine(self) -> bool:
+        """Whether every process of the run is on this machine."""
+        return self.engine == "local"
+
 
 def host_names(launch: LaunchSettings) -> list[str] | None:
     """Names of the hosts of a run, None where only the engine will know them."""

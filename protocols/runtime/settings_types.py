@@ -138,6 +138,22 @@ class Settings(BaseModel):
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
+class ComponentSettings(Settings):
+    """Settings of a component that is chosen by its `kind`.
+
+    Configuration rules and the agent test what a class declares here, never its type or the value of `kind`: a component of another package
+    that declares the same is treated the same.
+    """
+
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    """what the component offers or asks for, by the names that its room documents"""
+    groups: ClassVar[tuple[str, ...]] = ()
+    """names of its parameter groups, which `exchange.consensus.groups` may list"""
+    architecture: ClassVar[tuple[str, ...]] = ()
+    """fields that decide the shapes of those parameters: agents that average them must agree in these"""
+    kind: str
+
+
 class OneOf(Settings):
     """Settings of which exactly one of the keys `ONE_OF` is given."""
 

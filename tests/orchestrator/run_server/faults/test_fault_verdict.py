@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.results.training_time import training_time
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.run_server.faults.fault_conclusion import absence, scheduled
 from orchestrator.run_server.faults.fault_report import merge_logs, report
 from orchestrator.run_server.faults.fault_verdict import judge, verdict
@@ -106,7 +106,7 @@ def test_interruptions_of_the_run_do_not_count(directory: Path, killed: bool) ->
     assert [(record.begin, record.end) for record in done.faults] == [
         (record.begin + gap, None if record.end is None else record.end + gap) for record in whole.faults
     ]
-    time = training_time(directory)
+    time = RecordedRun(directory).training_time
     assert [round(time.of(T + t), 3) for t in (0.0, 5.0, 6.0, 900.0, 1005.0, 1010.0)] == [0.0, 5.0, 5.0, 5.0, 5.0, 10.0]
 
 
