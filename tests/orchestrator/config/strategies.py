@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from agent_node.exchange.hindsight.settings import HindsightSettings
 from agent_node.world_models.gp.settings import GPSettings
 from orchestrator.config.configuration import Until
-from protocols.runtime.component_registry import Registered, component, kinds
+from protocols.runtime.component_registry import Registered, RegisteredKind, component, kinds
 from protocols.runtime.settings_types import (
     OneOf,
     Settings,
@@ -105,6 +105,8 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
     room = next((part.room for part in extra if isinstance(part, Registered)), None)
     if room is not None:
         return st.one_of(*(settings(component(room, kind).settings) for kind in kinds(room)))
+    if (named := next((part.room for part in extra if isinstance(part, RegisteredKind)), None)) is not None:
+        return st.sampled_from(kinds(named))
     if origin is Literal:
         return st.sampled_from(arguments)
     least, most = _bound(extra, "min_length", 0), _bound(extra, "max_length", 4)
