@@ -3,8 +3,8 @@
     python scripts/messages_page.py          write the page
     python scripts/messages_page.py --check  check that it is current (exit 1 if not)
 
-The docstring of a message describes it; the registration of its conversation defines its routes. `MEANING` below describes fields whose name is
-not enough.
+The docstring of a message describes it; the registration of its conversation defines its routes. `MEANING` describes fields whose
+name is not enough.
 """
 
 from __future__ import annotations

@@ -22,14 +22,41 @@ class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults
     high: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
 
 
-class GoalSpaceInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of `protocols.spaces.goal_space.GoalSpace`: all that two parties must agree on to talk about goals."""
+class FeatureSetsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="feature_sets"):
+    """Parameters of `protocols.spaces.feature_sets.FeatureSets`."""
 
-    landmarks: Annotated[int, Meta(ge=1, le=64)]
+    features: Annotated[int, Meta(ge=1, le=64)]
     largest: Annotated[int, Meta(ge=1, le=8)] = 2
     premium: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     scheme: Literal["consistent", "original"] = "consistent"
     smallest: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class DiscreteGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="discrete"):
+    """Parameters of `protocols.spaces.discrete_goals.DiscreteGoals`."""
+
+    count: Annotated[int, Meta(ge=1, le=4096)]
+    rule: Literal["own", "any", "exclusive"] = "own"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+class VectorGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="vector"):
+    """Parameters of `protocols.spaces.vector_goals.VectorGoals`; `low` and `high` have one entry for each component."""
+
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    threshold: Annotated[float, Meta(ge=0, le=1e12)] = 0.05
+    rule: Annotated[str, Meta(max_length=256)] = ""
+    arguments: Annotated[str, Meta(max_length=4096)] = "{}"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+GoalSpaceInfo = FeatureSetsInfo | DiscreteGoalsInfo | VectorGoalsInfo
+"""Parameters of a goal space: all that two parties must agree on to exchange goals."""
 
 
 class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

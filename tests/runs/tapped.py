@@ -31,7 +31,7 @@ from protocols.conversations.control.control_messages import Event, Metrics
 from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
 from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
 from protocols.conversations.stepping.stepping_messages import Flag, Goals, Joined, Observation, Offer
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.wire import codec
 from protocols.wire.messages import Message
 from tests.runs.system import REPOSITORY, processes_of
@@ -133,10 +133,10 @@ class Tapped:
         return list(next(self.of(Joined)).message.members)  # type: ignore[attr-defined]
 
     @cached_property
-    def space(self) -> GoalSpace:
+    def space(self) -> FeatureSets:
         """The goals of the run."""
         info = next(self.of(Joined)).message.layout.goals  # type: ignore[attr-defined]
-        return GoalSpace.from_info(info)
+        return FeatureSets.from_info(info)
 
     @cached_property
     def members(self) -> dict[int, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import ActionProbabilities, Learner
+from agent_node.contracts import Learner
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
@@ -22,7 +22,7 @@ from agent_node.session.training_batches import goal_encodings
 from protocols.conversations.hindsight.correction_exchange import LARGEST_RATIO, CorrectionExchange, EpisodeCorrection
 from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 
 class PartnerCorrections:
@@ -32,11 +32,11 @@ class PartnerCorrections:
         self,
         learner: Learner,
         features: Features,
-        space: GoalSpace,
+        space: DiscreteSpace,
         buffer: ReplayBuffer | None,
         machine: CorrectionExchange,
     ) -> None:
-        if not isinstance(learner, ActionProbabilities):
+        if "probabilities" not in learner.capabilities:
             raise ConfigurationError(
                 "exchange.hindsight.partner: corrected needs learners that can say how likely an action is, and this one can't; "
                 "write consistent"
@@ -56,7 +56,8 @@ class PartnerCorrections:
         if goal == episode.goal:
             return np.ones(episode.steps, np.float16)
         observation = self._features.encode(episode.histories(self._features.history)[:-1])
-        wanted, pursued = (np.broadcast_to(self._encodings[g], (episode.steps, self._encodings.shape[1])) for g in (goal, episode.goal))
+        shape = (episode.steps, self._encodings.shape[1])
+        wanted, pursued = (np.broadcast_to(self._encodings[number], shape) for number in (goal, episode.goal_index))
         change = self._learner.log_probability(observation, wanted, episode.action)
         change = change - self._learner.log_probability(observation, pursued, episode.action)
         ratio = np.exp(np.minimum(change, np.log(LARGEST_RATIO)))

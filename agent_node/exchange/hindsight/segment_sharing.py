@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import ActionProbabilities, Array, Batch, Learner, TDErrors
+from agent_node.contracts import Array, Batch, Learner
 from agent_node.exchange.hindsight.settings import SegmentSettings
 from agent_node.memory.episode_recorder import Episode, histories
 from agent_node.memory.replay.goal_relabelling import Mark, Marks, marks
@@ -33,7 +33,7 @@ from protocols.conversations.experience.segment_exchange import (
     layout_digest,
 )
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 LEAST_ERRORS = 100
 """errors in the window before it says what is surprising"""
@@ -58,18 +58,23 @@ class SegmentSharing:
     tell, and take nothing. `ConfigurationError` if the learner can't say how wrong it is or how likely an action is."""
 
     def __init__(
-        self, settings: SegmentSettings, name: str, learner: Learner, features: Features, space: GoalSpace, imported: ReplayBuffer | None
+        self,
+        settings: SegmentSettings,
+        name: str,
+        learner: Learner,
+        features: Features,
+        space: DiscreteSpace,
+        imported: ReplayBuffer | None,
     ) -> None:
-        if not isinstance(learner, TDErrors) or not isinstance(learner, ActionProbabilities):
-            raise ConfigurationError("exchange.hindsight.segments needs a learner that knows surprise and probabilities; write null")
+        if not {"td_errors", "probabilities"} <= set(learner.capabilities):
+            raise ConfigurationError("exchange.hindsight.segments needs a learner with td_errors and probabilities; write null")
         layout = features.layout
         limits = SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size, space.count)
         self.machine = SegmentExchange(limits, layout_digest(layout))
         self.counters: Counter[str] = Counter()
         self._settings = settings
         self._name = name
-        self._surprise: TDErrors = learner
-        self._probabilities: ActionProbabilities = learner
+        self._learner = learner
         self._features = features
         self._space = space
         self._encodings = goal_encodings(space)
@@ -77,7 +82,7 @@ class SegmentSharing:
         self._errors: deque[float] = deque(maxlen=settings.window)
         self._episodes = 0
         self._reached = np.zeros(space.count, np.int64)
-        self._stood = np.zeros(space.landmarks, np.int64)
+        self._stood = np.zeros(space.achieved_size, np.int64)
         self._known: OrderedDict[int, TracedEpisode] = OrderedDict()
         self._early: OrderedDict[tuple[str, int, int], tuple[EpisodeSegment, int]] = OrderedDict()
         self._taken: dict[int, set[tuple[str, int]]] = {}
@@ -110,7 +115,7 @@ class SegmentSharing:
 
     def _chosen(self, episode: Episode, own: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which steps to tell, `[T]`: all of an episode that reached a rare goal, else those of great error."""
-        error = self._surprise.td_errors(self._batch(episode))
+        error = self._learner.td_errors(self._batch(episode))
         chosen = np.zeros(episode.steps, bool)
         if len(self._errors) >= min(LEAST_ERRORS, self._settings.window):
             chosen = error > np.quantile(np.array(self._errors), 1 - self._settings.share)
@@ -129,7 +134,7 @@ class SegmentSharing:
         histories = episode.histories(self._features.history)
         terminated = np.zeros(episode.steps, np.float32)
         terminated[-1] = episode.terminated
-        goal = np.full(episode.steps, episode.goal, np.int64)
+        goal = np.full(episode.steps, episode.goal_index, np.int64)
         nothing = np.zeros(episode.steps, bool)
         sample = TransitionSample(histories[:-1], episode.action, episode.reward, histories[1:], terminated, goal, nothing)
         return make_batch([sample], [False], self._features, self._encodings)
@@ -138,21 +143,21 @@ class SegmentSharing:
         """Runs of chosen steps, each with the steps before it that its first history needs."""
         if not chosen.any():
             return []
-        likely = self._log_probability(episode.observation, episode.action, episode.goal)
+        likely = self._log_probability(episode.observation, episode.action, episode.goal_index)
         edges = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
         segments = []
         for start, end in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
             lead = min(start, self._features.history - 1)
             steps = slice(start - lead, end)
             observation, action = episode.observation[start - lead : end + 1], episode.action[steps]
-            segments.append(EpisodeSegment(episode.number, start - lead, lead, episode.goal, observation, action, likely[steps]))
+            segments.append(EpisodeSegment(episode.number, start - lead, lead, episode.goal_index, observation, action, likely[steps]))
         return segments
 
     def _log_probability(self, observation: Array, action: Array, goal: int) -> NDArray[np.float32]:
         """ln pi(a | o, g) of the own policy, `[T]`, for raw `observation[T + 1, D]`."""
         features = self._features.encode(histories(observation, self._features.history)[:-1])
         goals = np.repeat(self._encodings[goal][None], len(action), axis=0)
-        return np.minimum(self._probabilities.log_probability(features, goals, action), 0 if self._features.discrete else np.inf)
+        return np.minimum(self._learner.log_probability(features, goals, action), 0 if self._features.discrete else np.inf)
 
     # --- taking -------------------------------------------------------------------------------------------------------------------
 

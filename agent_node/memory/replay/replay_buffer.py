@@ -12,15 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, ModelData
+from agent_node.contracts import Array, Component, Metrics, ModelData, State, arrays, tensors
 from agent_node.exchange.hindsight.settings import PartnerCorrection, Strategy, TargetWeighting
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
+from agent_node.memory.replay.vector_relabelling import VectorRelabelling
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
+from protocols.spaces.vector_goals import VectorGoals
 
 STEP, HELD_OUT, JOINT = 1, 2, 4
 """Bits of a row's status: a step starts here; its episode is held out; what all bodies touched is known."""
@@ -35,8 +38,8 @@ class TransitionSample:
     reward: NDArray[np.float32]
     next_observation: Array
     terminated: NDArray[np.float32]
-    goal: NDArray[np.int64]
-    """`[n]` goal numbers, -1 without goals"""
+    goal: Array
+    """`[n]` goal numbers, -1 without goals; `[n, D]` vector goals"""
     relabelled: NDArray[np.bool_]
     weight: NDArray[np.float32] | None = None
     """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
@@ -44,20 +47,24 @@ class TransitionSample:
     """each `[n, ...]`: what a learner wants beside its transitions (`contracts.Batch.extras`)"""
 
 
-class ReplayBuffer:
+class ReplayBuffer(Component):
     """Own transitions of one agent, `rows` of them (final observations included)."""
 
     def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
-        goals = 0 if space is None else space.count
         self.features = features
-        self.space = space
+        self.space = space if isinstance(space, DiscreteSpace) else None
+        """of discrete goals"""
+        self.vector = VectorRelabelling(space, rows) if isinstance(space, VectorGoals) else None
+        goals = 0 if self.space is None else self.space.count
         self.rows = rows
         self._held_out = held_out
         self._observation = np.zeros((rows, features.size), features.dtype)
         self._action = np.zeros((rows, features.action_size), np.int32 if features.discrete else np.float32)
         self._reward = np.zeros(rows, np.float32)
         self._terminated = np.zeros(rows, np.float32)
-        self._goal = np.full(rows, -1, np.int64)
+        self._goal: Array = np.full(rows, NO_GOAL, np.int64)
+        if space is not None and space.goal_shape:
+            self._goal = np.full((rows, *space.goal_shape), np.nan, np.float32)
         self._peers = np.full((rows, partners), -1, np.int32)
         self._start = np.zeros(rows, np.int64)
         self._status = np.zeros(rows, np.uint8)
@@ -65,7 +72,7 @@ class ReplayBuffer:
         self._agreed = np.full(rows, -1, np.int32)
         self._ratio = np.ones(rows, np.float32)
         self._reached_in = np.zeros(goals, np.int64)
-        self._joint = np.zeros((rows, 0 if space is None else space.landmarks), np.uint8)
+        self._joint = np.zeros((rows, 0 if self.space is None else self.space.achieved_size), np.uint8)
         self._own = np.zeros_like(self._joint)
         self._cursor = 0
         self._top = 0
@@ -102,11 +109,20 @@ class ReplayBuffer:
         """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
         return self._reached_in.copy()
 
+    def metrics(self) -> Metrics:
+        """`buffer.transitions`: transitions that may be sampled for training."""
+        return {"buffer.transitions": float(len(self))}
+
     # --- filling ------------------------------------------------------------------------------------------------------------------
 
     def is_held_out(self, number: int) -> bool:
         """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
         return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Add a training episode."""
+        if not episode.evaluation:
+            self.add(episode)
 
     def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
         """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
@@ -145,6 +161,8 @@ class ReplayBuffer:
         self._places[episode.number] = (start, end)
         self._cursor = end
         self._top = max(self._top, end)
+        if self.vector is not None and episode.achieved is not None:
+            self.vector.add(start, end, episode.achieved)
         if self.space is not None and episode.achieved is not None:
             own = episode.achieved[:size]
             self._own[rows] = own
@@ -256,7 +274,8 @@ class ReplayBuffer:
         """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
         `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
         `HindsightSettings`."""
-        wanted = round(share * n) if strategies and self.space is not None else 0
+        goals: Array = np.zeros(0, np.int64)
+        wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
         rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
         if wanted and self.space is not None:
             candidates = rows[n:]
@@ -268,22 +287,26 @@ class ReplayBuffer:
             possible = np.flatnonzero(probability.any(axis=1))[:wanted]
             rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
             goals = draw_goals(probability[possible], random)
-        else:
-            goals = np.zeros(0, np.int64)
+        elif wanted and self.vector is not None:
+            candidates = rows[n:]
+            offered, found = self.vector.draw(candidates, self._start[candidates], strategies, random)
+            possible = np.flatnonzero(offered)[:wanted]
+            rows, goals = np.concatenate([candidates[possible], rows[: n - len(possible)]]), found[possible]
         return self._gather(rows, goals, partner == "corrected")
 
-    def _gather(self, rows: NDArray[np.int64], goals: NDArray[np.int64], corrected: bool) -> TransitionSample:
+    def _gather(self, rows: NDArray[np.int64], goals: Array, corrected: bool) -> TransitionSample:
         """Transitions of `rows`, the first of them relabelled with `goals`."""
         start = self._start[rows]
         reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
         weight = np.ones(len(rows), np.float32)
         changed = len(goals)
-        if changed and self.space is not None:
-            reached = (self._marks[rows[:changed] + 1, goals] & np.uint8(Mark.REACHED)) != 0
+        if changed:
+            relabelled, reached, ends = self._outcome(rows[:changed], goals)
+            reward[:changed] = relabelled
             goal[:changed] = goals
-            reward[:changed] = np.where(reached, self.space.rewards[goals], 0)
-            terminated[:changed] = reached
-            if corrected:
+            if ends:
+                terminated[:changed] = reached
+            if corrected and self.space is not None:
                 ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
                 weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
         return TransitionSample(
@@ -291,7 +314,26 @@ class ReplayBuffer:
             np.arange(len(rows)) < changed, weight,
         )  # fmt: skip
 
-    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+    def _outcome(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
+        """(reward, goal reached, whether that ends the own part) of the steps at `rows[n]`, had they been made for `goals[n]`."""
+        space = self.space or (self.vector.space if self.vector is not None else None)
+        if space is None:
+            raise ValueError("a replay buffer without goals relabels nothing")
+        reward, reached = self._rewarded(rows, goals)
+        if space.relative:
+            # The recorded reward holds other terms too: only that of the goal is exchanged.
+            reward += self._reward[rows] - self._rewarded(rows, self._goal[rows])[0]
+        return reward, reached, space.terminal
+
+    def _rewarded(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        if self.vector is not None:
+            return self.vector.outcome(rows, goals)
+        if self.space is None:
+            return np.zeros(len(rows), np.float32), np.zeros(len(rows), bool)
+        reached = ((self._marks[rows + 1, goals] & np.uint8(Mark.REACHED)) != 0) & (goals >= 0)
+        return np.where(reached, self.space.rewards[goals], np.float32(0)), reached
+
+    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, Array]:
         """n real states `[n, H, D]` with the goals that were pursued there, to imagine from."""
         rows = self._draw(n, random, STEP | HELD_OUT, STEP)
         return self._history(rows, self._start[rows]), self._goal[rows]
@@ -316,27 +358,32 @@ class ReplayBuffer:
 
     _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
 
-    def state(self) -> dict[str, Array]:
-        """Everything, as arrays."""
+    def state_dict(self) -> State:
+        """All transitions and the order of the episodes."""
         state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
         kept = [entry for entry in self._order if entry[2] in self._places]
+        if self.vector is not None:
+            state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
         state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
-        return state
+        return tensors(state)
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
-        top = len(state["observation"])
+        found = arrays(state)
+        top = len(found["observation"])
         for name in self._SAVED:
             mine = getattr(self, f"_{name}")
-            if top > self.rows or state[name].shape[1:] != mine.shape[1:] or state[name].dtype != mine.dtype:
-                raise ValueError(f"replay buffer: {name} of the checkpoint is {state[name].dtype}{list(state[name].shape)}, "
+            if top > self.rows or found[name].shape[1:] != mine.shape[1:] or found[name].dtype != mine.dtype:
+                raise ValueError(f"replay buffer: {name} of the checkpoint is {found[name].dtype}{list(found[name].shape)}, "
                                  f"which does not fit {mine.dtype}{list(mine.shape)}")  # fmt: skip
-            mine[:top] = state[name]
+            mine[:top] = found[name]
             mine[top:] = 0
+        if self.vector is not None:
+            self.vector.achieved[:top], self.vector.end[:top] = state["achieved"], state["end"]
         self._top = top
-        self._cursor = int(state["cursor"][0])
-        self._order = deque((int(a), int(b), int(number)) for a, b, number in state["episodes"])
+        self._cursor = int(found["cursor"][0])
+        self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])
         self._places = {number: (first, last) for first, last, number in self._order}
         self._count = dict.fromkeys(self._count, 0)
         self._reached_in[:] = 0
@@ -344,3 +391,27 @@ class ReplayBuffer:
             self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
             if self.space is not None:
                 self._reached_in += self._reached_here(first)
+
+
+class ImportedReplay(ReplayBuffer):
+    """Transitions that other agents sent; the exchange that adds them reports their number. `saved`: whether checkpoints contain them."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, partners: int = 1, saved: bool = False) -> None:
+        super().__init__(rows, features, space, partners=partners)
+        self._saved_in_checkpoints = saved
+
+    def metrics(self) -> Metrics:
+        """None."""
+        return {}
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Own episodes are not added."""
+
+    def state_dict(self) -> State:
+        """All transitions, if they are saved."""
+        return super().state_dict() if self._saved_in_checkpoints else {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore, if they are saved."""
+        if self._saved_in_checkpoints:
+            super().load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The state of a run as one JSON object, which `Status` carries and the live table shows. `docs/reference/run_directory.md` lists its keys."""
+"""The state of a run as one JSON object: carried by `Status`, shown by the live table. Keys: `docs/reference/run_directory.md`."""
 
 from __future__ import annotations
 

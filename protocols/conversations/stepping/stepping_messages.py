@@ -62,8 +62,8 @@ class Observation(Message):
     """Environment server -> agent, cached for retries.
 
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
-    counted), and in goal environments `achieved[K, L] u1`, the landmarks that the agent's own body touches, and `goal[K] i4`, its own
-    goal in the episode that each copy plays (-1: no member).
+    counted), and in environments with goals `achieved[K, A]` (u1 features, or f4 for vector goals) of the agent's own body, and its own
+    goal in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (NaN: no member).
 
     `steps` and `episodes` are the run's progress at this tick, the same for all agents: what triggers by step or episode go by. From a
     tick with `phase` evaluation on nobody learns; with `checkpoint` (logical clock) everybody makes a checkpoint of this tick and joins
@@ -81,12 +81,14 @@ class Offer(Message):
     answered by `Goals`.
 
     Frames: `episode[n] i8`, `copy[n] i4`, `members[n, M] i2` (indices into `Joined.members`, the episode's leader first, -1 pads),
-    `evaluation[n] u1`, `goal[n] i4` (a goal assigned to everybody, or -1: choose).
+    `evaluation[n] u1`, `goal[n] i4` (a goal assigned to all members, or -1: choose; for vector
+    goals always -1).
     """
 
 
 class Goals(Message):
-    """Agent -> environment server: `episode[n] i8`, `goal[n] i4`, `negotiated[n] u1`. EO by (episode, src): it answers an `Offer`, which
+    """Agent -> environment server: `episode[n] i8`, `goal[n] i4` or `goal[n, D] f4`, `negotiated[n] u1`. EO by (episode, src): it
+    answers an `Offer`, which
     the server repeats until then; the first value wins."""
 
 

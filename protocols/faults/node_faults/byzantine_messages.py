@@ -1,7 +1,7 @@
 """Falsified messages of averaging, negotiation and hindsight.
 
 Channel `avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) is replaced by an attack of
-`protocols.averaging.byzantine_attacks`. Channel `trace`: other landmarks touched, another reward. Channel `goal`: another goal pursued,
+`protocols.averaging.byzantine_attacks`. Channel `trace`: other features achieved, another reward. Channel `goal`: another goal pursued,
 another message proposed. False traces and goals are well formed: only plausibility checks can detect them.
 """
 
@@ -62,7 +62,7 @@ class GoalCorruption(MessageCorruption):
 
     def __init__(self, name: str, seed: int) -> None:
         super().__init__(name, seed)
-        self._largest = {"goal": 0, "landmark": 0, "message": 0}
+        self._largest = {"goal": 0, "feature": 0, "message": 0}
 
     def observe(self, src: str, message: Message, arrays: Mapping[str, Array]) -> None:
         """Keep the largest numbers of correct messages."""
@@ -71,13 +71,13 @@ class GoalCorruption(MessageCorruption):
         columns = {"goal": arrays.get("goal"), "message": arrays.get("message")}
         touch = arrays.get("touch")
         if touch is not None and touch.ndim == 2 and touch.shape[1] == 4:
-            columns["landmark"] = touch[:, 3]
+            columns["feature"] = touch[:, 3]
         for what, values in columns.items():
             if values is not None and values.size and values.dtype.kind == "i":
                 self._largest[what] = max(self._largest[what], int(values.max()))
 
     def corrupt(self, send: Send, attacks: Mapping[str, ByzantineFault]) -> Send:
-        """Replace landmarks and rewards, or goals and messages."""
+        """Replace features and rewards, or goals and messages."""
         if not isinstance(send.message, Trace | Propose):
             return send
         self.observe(self.name, send.message, send.arrays)
@@ -91,7 +91,7 @@ class GoalCorruption(MessageCorruption):
         changed = dict(arrays)
         if "touch" in arrays:
             touch = np.array(arrays["touch"])
-            touch[:, 3] = (touch[:, 3] + 1) % (self._largest["landmark"] + 1)
+            touch[:, 3] = (touch[:, 3] + 1) % (self._largest["feature"] + 1)
             changed["touch"] = touch
         if "reward" in arrays:
             changed["reward"] = np.ones_like(arrays["reward"])

@@ -78,7 +78,7 @@ class Loopback:
         }  # fmt: skip
         actions, episodes = self.session[name].act(arrays, not self._first)
         self.finished[name] += episodes
-        self.session[name].learn(arrays, episodes)
+        self.session[name].learn(arrays, episodes, actions)
         return actions
 
     def _talk(self, now: float) -> None:

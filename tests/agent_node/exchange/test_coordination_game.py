@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
+from agent_node.contracts import arrays, tensors
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame, convention_accuracy
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
 from agent_node.goals.uniform.uniform_goals import UniformGoals
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 
 def play(
-    space: GoalSpace, seed: int, batches: int, size: int, update: str = "inhibition", deaf: bool = False, skill: float = 1.0
+    space: FeatureSets, seed: int, batches: int, size: int, update: str = "inhibition", deaf: bool = False, skill: float = 1.0
 ) -> tuple[float, float, CoordinationGame]:
     """Perfect skills (or success with probability `skill`): individual goals always pay, cooperative ones when both hold them.
     Returns alignment and return of the last batch, the latter as a share of what its leaders' goals can pay both."""
@@ -40,7 +41,7 @@ def play(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_inhibition_aligns_in_every_seed(seed: int) -> None:
-    alignment, returned, game = play(GoalSpace(3), seed, 60, 240)
+    alignment, returned, game = play(FeatureSets(3), seed, 60, 240)
     assert alignment >= 0.95
     assert returned >= 0.98
     assert convention_accuracy(game.table, game.table) == 1.0
@@ -49,16 +50,16 @@ def test_inhibition_aligns_in_every_seed(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("landmarks", "size", "least"), [(3, 240, 0.85), (6, 120, 0.80)])
 def test_forgetting_aligns_in_every_seed(landmarks: int, size: int, least: float, seed: int) -> None:
-    assert play(GoalSpace(landmarks), seed, 60, size, "forgetting")[0] >= least
+    assert play(FeatureSets(landmarks), seed, 60, size, "forgetting")[0] >= least
 
 
 def test_inhibition_aligns_with_six_landmarks() -> None:
-    played = [play(GoalSpace(6), seed, 100, 120) for seed in range(5)]
+    played = [play(FeatureSets(6), seed, 100, 120) for seed in range(5)]
     assert min(alignment for alignment, _, _ in played) >= 0.95 and min(returned for _, returned, _ in played) >= 0.98
 
 
 def test_without_forgetting_or_inhibition_synonyms_stay() -> None:
-    assert np.mean([play(GoalSpace(6), seed, 100, 120, "visited_cell")[0] for seed in range(5)]) < 0.6
+    assert np.mean([play(FeatureSets(6), seed, 100, 120, "visited_cell")[0] for seed in range(5)]) < 0.6
 
 
 def test_forgetting_by_hand() -> None:
@@ -68,19 +69,19 @@ def test_forgetting_by_hand() -> None:
     game.update([(0, 0, 1.0), (0, 0, 0.0)])
     assert game.table[0, 1] == 0.8, "nothing is learnt before the batch is full"
     other = CoordinationGame(settings, 2)
-    other.load_state(game.state())
+    other.load_state_dict(game.state_dict())
     for one in (game, other):
         one.update([(1, 1, 1.0), (0, 1, 1.0)])
         np.testing.assert_allclose(one.table, [[0.375, 0.2], [0.0, 0.75]])
-        assert one.state()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state()["batches"] == [1.0]
+        assert one.state_dict()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state_dict()["batches"].tolist() == [1.0]
 
 
 def test_inhibition_aligns_with_unreliable_skills() -> None:
-    assert play(GoalSpace(3), 0, 80, 240, skill=0.5)[0] >= 0.9
+    assert play(FeatureSets(3), 0, 80, 240, skill=0.5)[0] >= 0.9
 
 
 def test_without_the_message_there_is_no_alignment() -> None:
-    alignment, returned, _ = play(GoalSpace(3), 0, 60, 240, deaf=True)
+    alignment, returned, _ = play(FeatureSets(3), 0, 60, 240, deaf=True)
     assert alignment < 0.2
     assert returned < 0.6
 
@@ -118,7 +119,7 @@ def test_accuracy_of_a_pair_and_state() -> None:
     assert convention_accuracy(leader, follower) == pytest.approx(1 / 3)
     game, other = (CoordinationGame(CoordinationGameSettings(messages=3), 3) for _ in range(2))
     game.table[:] = leader
-    other.load_state(game.state())
+    other.load_state_dict(game.state_dict())
     np.testing.assert_array_equal(other.table, leader)
 
 
@@ -137,9 +138,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name_and_changes_nothing(c
     game = CoordinationGame(CoordinationGameSettings(messages=3), 3)
     game.update([(0, 1, 1.0)])
     before = game.table.copy()
-    state = {name: array for name, array in {**game.state(), **changes}.items() if array is not None}
+    state = {name: array for name, array in {**arrays(game.state_dict()), **changes}.items() if array is not None}
     with pytest.raises(ValueError, match=says):
-        game.load_state(state)
+        game.load_state_dict(tensors(state))
     np.testing.assert_array_equal(game.table, before)
 
 

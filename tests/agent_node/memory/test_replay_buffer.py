@@ -10,10 +10,10 @@ from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 FEATURES = Features(Layout(shape=[2], actions=[3, 3]), 3)
 STRATEGIES = ("own_individual", "future", "final", "episode", "joint", "peer_goal")
 """those that give successes"""
@@ -25,7 +25,7 @@ def episode(number: int, steps: int, joint: bool = True, seed: int = 0) -> Episo
     touches = np.concatenate([np.zeros((5, 3), np.uint8), np.eye(3, dtype=np.uint8)])
     own, other = touches[random.integers(0, 8, (2, steps + 3))]
     goal, peer = random.integers(0, SPACE.count, 2).tolist()
-    hits = np.flatnonzero(SPACE.reached(own, other[:, None])[1:, goal])
+    hits = np.flatnonzero(SPACE.achieved(own, other[:, None])[1:, goal])
     own_steps = min(steps, int(hits[0]) + 1) if len(hits) else steps
     reward = np.zeros(own_steps, np.float32)
     terminated = len(hits) > 0 and own_steps == int(hits[0]) + 1
@@ -82,7 +82,7 @@ def test_relabelled_transitions_are_paid_by_the_reward_rule(strategies: tuple[st
         one, goal = episodes[number], int(sample.goal[i])
         assert one.achieved is not None
         others = one.others if one.others is not None else np.zeros((len(one.achieved), 0, 3), np.uint8)
-        reached = SPACE.reached(one.achieved, others)[: one.steps + 1, goal]
+        reached = SPACE.achieved(one.achieved, others)[: one.steps + 1, goal]
         assert joint or not SPACE.cooperative[goal], "a cooperative goal needs the partner's trace"
         assert not reached[t] and reached[t + 1 :].any()
         if strategies[0] in ("final", "episode") and len(strategies) == 1:
@@ -108,7 +108,7 @@ def reached_in(episodes: list[Episode]) -> list[int]:
     counts = [0] * SPACE.count
     for one in episodes:
         assert one.achieved is not None and one.others is not None
-        reached = SPACE.reached(one.achieved, one.others)[1 : one.steps + 1].any(axis=0)
+        reached = SPACE.achieved(one.achieved, one.others)[1 : one.steps + 1].any(axis=0)
         counts = [count + int(hit) for count, hit in zip(counts, reached, strict=True)]
     return counts
 
@@ -119,7 +119,7 @@ def test_goals_that_are_rarely_reached_are_relearnt_more() -> None:
     assert len(kept) < 100
     assert buffer.reached_in.tolist() == reached_in(kept), "episodes that left are forgotten"
     other = ReplayBuffer(800, FEATURES, SPACE)
-    other.load_state(buffer.state())
+    other.load_state_dict(buffer.state_dict())
     assert other.reached_in.tolist() == buffer.reached_in.tolist()
     late, _ = filled(joint=False)
     for number in range(200):
@@ -195,8 +195,8 @@ def test_a_trace_that_comes_later_changes_what_can_be_relearnt() -> None:
         assert np.array_equal(full.observation, one.observation)
     whole, _ = filled()
     assert buffer.joint_count == len(buffer)
-    for name, array in whole.state().items():
-        np.testing.assert_array_equal(buffer.state()[name], array, err_msg=name)
+    for name, array in whole.state_dict().items():
+        np.testing.assert_array_equal(buffer.state_dict()[name], array, err_msg=name)
     assert not buffer.attach_joint(10_000, full.others, full.partner_goals)
     assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early tells nothing"
 
@@ -241,7 +241,7 @@ def test_model_data_has_the_joint_touch_after_the_step() -> None:
 def test_state_restores_the_buffer() -> None:
     buffer, _ = filled(count=400, rows=500, held_out=0.1)
     other = ReplayBuffer(500, FEATURES, SPACE, 0.1)
-    other.load_state(buffer.state())
+    other.load_state_dict(buffer.state_dict())
     assert (len(other), other.joint_count, other.held_out_count) == (len(buffer), buffer.joint_count, buffer.held_out_count)
     for both in (buffer, other):
         for number in range(400, 450):
@@ -250,7 +250,7 @@ def test_state_restores_the_buffer() -> None:
     np.testing.assert_array_equal(one.observation, two.observation)
     np.testing.assert_array_equal(one.goal, two.goal)
     with pytest.raises(ValueError, match="observation"):
-        ReplayBuffer(500, Features(Layout(shape=[4], actions=[2]), 1), SPACE).load_state(buffer.state())
+        ReplayBuffer(500, Features(Layout(shape=[4], actions=[2]), 1), SPACE).load_state_dict(buffer.state_dict())
 
 
 def test_misuse_is_named() -> None:

@@ -10,8 +10,9 @@ from pettingzoo.test import parallel_api_test
 from ruamel.yaml import YAML
 
 from env_server.adapters.parallel_adapter import ParallelCopies
+from env_server.environments.environment_problems import EnvironmentProblem
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
-from env_server.environments.registry import EnvironmentProblem, create, describe, problems
+from env_server.environments.registry import create, describe, problems
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
 from env_server.settings import EnvironmentSettings
 from orchestrator.config.configuration import Configuration

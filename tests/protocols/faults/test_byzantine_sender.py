@@ -86,7 +86,7 @@ def trace() -> Send:
 def test_a_false_trace_is_well_formed_and_false(attack: str, channel: str) -> None:
     send = trace()
     told = ByzantineSender("agent-0", 1).corrupt(send, lie(attack, channel))
-    limits = TraceLimits(goals=6, landmarks=3)
+    limits = TraceLimits(goals=6, features=3)
     honest, byzantine_attacks = decode_traces(send.arrays, limits), decode_traces(told.arrays, limits)
     for one, other in zip(honest, byzantine_attacks, strict=True):
         assert one.episode == other.episode
