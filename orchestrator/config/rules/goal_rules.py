@@ -32,6 +32,9 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
         if settings.goals is not None and "needs_traces" in settings.goals.capabilities and exchange.hindsight is None:
             text = f"{settings.goals.kind} learns from the traces of partners after an episode, and exchange.hindsight is null"
             yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")
+        if subject.facts.vector_goals and settings.goals is not None and "discrete_goals" in settings.goals.capabilities:
+            text = f"{settings.goals.kind} chooses among numbered goals, and those of {configuration.environment.id} are vectors"
+            yield Finding((*top, "goals", "kind"), f"{text}; write uniform")
         if goals > 0 and settings.world_model is not None and settings.world_model.imagination is not None:
             text = "imagined transitions that are kept have no goals; write null, which imagines goals anew for every batch"
             yield Finding((*top, "world_model", "imagination"), text)
