@@ -15,7 +15,7 @@ from orchestrator import __version__
 from orchestrator.cli import process_commands as server
 from orchestrator.cli.command_options import GlobalOptions, examples, print_error
 from orchestrator.cli.configurations import doctor, init, topology, validate
-from orchestrator.cli.configurations import export_kubernetes as export
+from orchestrator.cli.configurations import export as export
 from orchestrator.cli.experiments import experiment, simulate, sweep
 from orchestrator.cli.results import compare, report, show
 from orchestrator.cli.results import play_policies as test

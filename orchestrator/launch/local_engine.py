@@ -15,12 +15,11 @@ import psutil
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
-from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.host.host_resources import visible_gpus
 from orchestrator.launch.host_channel import Channel
 from orchestrator.launch.launch_settings import host_names
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import available_cores
+from orchestrator.launch.process_control import MARK, available_cores
 
 
 @dataclass

@@ -18,8 +18,7 @@ from typing import Any
 from orchestrator.config.resolved_configuration import OUTSIDE_DIGEST
 from orchestrator.results.metric_series import EVALUATION, GOAL
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.statistics.bootstrap import estimate
-from orchestrator.results.statistics.estimate import Estimate
+from orchestrator.results.statistics.estimate import Estimate, estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 from protocols.runtime.errors import UsageError
 

@@ -6,8 +6,9 @@ a name that is not known here deserves a warning, and no more.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from orchestrator.config.parsing.problems import nearest
 
@@ -93,3 +94,14 @@ def likely(name: str, of_faults: bool = False) -> str | None:
 def counted_in(name: str) -> str:
     """What the steps of a figure count: `rounds` of averaging, `updates` (gradient steps), or environment `steps`."""
     return "rounds" if name in ROUNDS else "updates" if name == "consensus.round" else "steps"
+
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""(measured, expected value) -> whether it holds, by the key `op`"""

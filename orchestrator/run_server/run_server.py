@@ -24,12 +24,10 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.config.resolved_configuration import digest
 from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
-from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation
-from orchestrator.launch.engine_registry import clean_up, make_engine
-from orchestrator.launch.leftover_processes import sweep
+from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation, clean_up, make_engine
+from orchestrator.launch.process_control import sweep
 from orchestrator.results.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.results.software_versions import code_version, versions
-from orchestrator.run_server.detached_server import START_TIMEOUT
 from orchestrator.run_server.faults.fault_conclusion import conclude
 from orchestrator.run_server.faults.fault_plan import make_plan
 from orchestrator.run_server.hosts.node_commands import Admission
@@ -42,6 +40,7 @@ from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.lead.run_resumption import go_back
 from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
+from orchestrator.run_server.run_start import START_TIMEOUT
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
 from protocols.faults.link_effects.run_links import schedule_of
 from protocols.runtime import logs

@@ -204,7 +204,7 @@ class Watcher:
             self._notice(text)
 
     def _clean_up(self) -> tuple[list[int], list[str]]:
-        from orchestrator.launch.engine_registry import clean_up
+        from orchestrator.launch.engine import clean_up
 
         return clean_up(self.directory, runs.read(self.directory).engine)
 

@@ -12,13 +12,11 @@ import psutil
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostPhase, Invitation
-from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.engine import HostPhase, Invitation, make_engine
 from orchestrator.launch.placement import Slot, node_requests, place
 from orchestrator.launch.ray import ray_engine
 from orchestrator.launch.ray.ray_actor import versions
-from orchestrator.launch.ray.ray_bundles import bundles, room
-from orchestrator.launch.ray.ray_engine import slot_name
+from orchestrator.launch.ray.ray_engine import bundles, room, slot_name
 from protocols.runtime.errors import ExitCode
 from tests.engines.conftest import skip_without_site
 from tests.engines.ray_cluster import RayCluster, why_no_ray

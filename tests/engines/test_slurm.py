@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.engine import make_engine
 from orchestrator.launch.slurm.slurm_allocation import NOTE
 from protocols.runtime.errors import ExitCode
 from tests.engines.site import Host

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import load
-from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.engine import clean_up
 from orchestrator.launch.ssh.remote_task import HOST_MODULE, answer, sources_digest
 from orchestrator.launch.ssh.ssh_calls import SshMachine, quoted
 from orchestrator.launch.ssh.ssh_engine import SshEngine

@@ -26,7 +26,7 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from protocols.spaces.goal_space import GoalSpace
 from protocols.wire import codec
 from protocols.wire.messages import (

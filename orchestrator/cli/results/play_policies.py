@@ -132,8 +132,8 @@ def _end(
 
 def _mean(values: list[float]) -> Estimate:
     """With the interval in which 95 % of the means of episodes drawn anew from these lie (bootstrap)."""
-    from orchestrator.results.statistics import aggregates
-    from orchestrator.results.statistics.bootstrap import estimate
+    from orchestrator.results.statistics import estimate as aggregates
+    from orchestrator.results.statistics.estimate import estimate
     from orchestrator.results.statistics.runs_table import ScoreSample
 
     return estimate(ScoreSample.of(values), aggregates.mean)

@@ -11,8 +11,7 @@ from orchestrator.cli.command_options import GlobalOptions, examples, options, p
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.results.run_directories import Run
-    from orchestrator.results.run_removal import Candidate
+    from orchestrator.results.run_directories import Candidate, Run
 
 _EPILOG = examples("orchestrate clean --older 30d", "orchestrate clean --failed --stopped --dry-run", "orchestrate clean --older 0s -y")
 
@@ -62,7 +61,7 @@ def clean(
 
 def _candidates(settings: GlobalOptions, states: list[str], age: float) -> list[Candidate]:
     from orchestrator.results import run_directories as runs
-    from orchestrator.results.run_removal import Candidate, chosen, finished, size_of
+    from orchestrator.results.run_directories import Candidate, chosen, finished, size_of
 
     there: list[Run] = runs.all_runs(settings.runs_dir)
     lost = [run.name for run in there if run.state == "LOST" and run.record]
@@ -72,7 +71,7 @@ def _candidates(settings: GlobalOptions, states: list[str], age: float) -> list[
 
 
 def _remove(settings: GlobalOptions, found: list[Candidate]) -> int:
-    from orchestrator.results.run_removal import remove
+    from orchestrator.results.run_directories import remove
 
     code, freed = ExitCode.OK, 0
     for candidate in found:

@@ -52,8 +52,8 @@ def down(
 
 def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[str, Any]:
     """End one run and report: how, in what time, and what is left."""
-    from orchestrator.launch.engine_registry import clean_up
-    from orchestrator.launch.leftover_processes import remains
+    from orchestrator.launch.engine import clean_up
+    from orchestrator.launch.process_control import remains
     from orchestrator.results import run_directories as runs
 
     began = time.monotonic()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text
+from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.results.run_directories import Run
@@ -65,7 +70,6 @@ def fault(
 
     heal ends the fault with that ID, by hand or of the schedule; without an ID all of them, and what the schedule still had in store.
     """
-    from orchestrator.cli.runs.fault_arguments import FaultOptions, fault_of
     from protocols.runtime.errors import UsageError
 
     settings = options(context)
@@ -134,3 +138,154 @@ def _list(settings: GlobalOptions, found: Run) -> None:
 
 def _place(moment: dict[str, Any]) -> str:
     return f"{moment['value']:.1f} s" if moment["unit"] == "time" else f"{moment['unit']} {moment['value']:g}"
+
+
+Fault = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FaultOptions:
+    """Options that some kinds of faults have."""
+
+    lasts: str | None = None
+    """`--for`: a duration, or a number with its unit: `20episodes`"""
+    restart_after: str | None = None
+    where: str | None = None
+    scale: float | None = None
+    channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """`words`: what must follow it; `takes`: the options beside `--for` that mean something to it."""
+
+    words: str
+    makes: Callable[[Sequence[str], FaultOptions], Fault]
+    takes: tuple[str, ...] = ()
+
+
+def _process(action: str) -> Callable[[Sequence[str], FaultOptions], Fault]:
+    def make(words: Sequence[str], extras: FaultOptions) -> Fault:
+        after = {} if extras.restart_after is None else {"restart_after": extras.restart_after}
+        return {"process": {"target": words[0], "action": action, **after}}
+
+    return make
+
+
+def _cut(words: Sequence[str], extras: FaultOptions) -> Fault:
+    sides = words[0].split(":")
+    if len(sides) != 2 or not all(sides):
+        raise UsageError(f'fault cut: "{words[0]}" does not name two sides; write for example agent-0:agent-1')
+    return {"partition": {"groups": [_names(side) for side in sides], **_channels(extras)}}
+
+
+def _partition(words: Sequence[str], extras: FaultOptions) -> Fault:
+    groups = [_names(group) for group in words[0].split("|")]
+    if len(groups) == 1 and len(groups[0]) == 1:
+        return {"partition": {"shape": groups[0][0], **_channels(extras)}}
+    return {"partition": {"groups": groups, **_channels(extras)}}
+
+
+def _link(effect: str, number: bool) -> Callable[[Sequence[str], FaultOptions], Fault]:
+    def make(words: Sequence[str], extras: FaultOptions) -> Fault:
+        source, _, to = words[0].partition(":")
+        how: str | float = _number(words[1], f"fault {effect}") if number else words[1]
+        return {"link": {"from": _names(source), "to": _names(to or "*"), effect: how, **_channels(extras)}}
+
+    return make
+
+
+def _slow(words: Sequence[str], extras: FaultOptions) -> Fault:
+    where = {} if extras.where is None else {"where": extras.where}
+    return {"straggler": {"target": words[0], "factor": _number(words[1], "fault slow"), **where}}
+
+
+def _lie(words: Sequence[str], extras: FaultOptions) -> Fault:
+    scale = {} if extras.scale is None else {"scale": extras.scale}
+    where = {} if extras.where is None else {"channel": extras.where}
+    return {"byzantine": {"target": words[0], "attack": words[1], **scale, **where}}
+
+
+KINDS: Mapping[str, FaultKind] = {
+    "kill": FaultKind("NODE", _process("kill"), ("restart_after",)),
+    "term": FaultKind("NODE", _process("term"), ("restart_after",)),
+    "pause": FaultKind("NODE", _process("pause")),
+    "hang": FaultKind("NODE", _process("hang")),
+    "cut": FaultKind("A:B", _cut, ("channels",)),
+    "partition": FaultKind("'A,B|C,D'", _partition, ("channels",)),
+    "delay": FaultKind("FROM[:TO] TIME", _link("delay", False), ("channels",)),
+    "loss": FaultKind("FROM[:TO] PROBABILITY", _link("loss", True), ("channels",)),
+    "slow": FaultKind("NODE FACTOR", _slow, ("where",)),
+    "lie": FaultKind("NODE ATTACK", _lie, ("where", "scale")),
+}
+"""kinds with a short form; any other fault is given as `event`"""
+OTHERS = {"event": "'{storage: {target: agent-0, action: full}}'", "heal": "[ID]", "list": ""}
+_OPTIONS = {"restart_after": "--restart-after", "where": "--where", "scale": "--scale", "channels": "--channel"}
+_SPAN = re.compile(r"([0-9]+)\s*(steps|episodes|rounds)")
+
+
+def fault_of(kind: str, words: Sequence[str], extras: FaultOptions = FaultOptions()) -> Fault:
+    """What is to begin. `UsageError` for a kind that is none, for words that are missing or too many, and for options that mean nothing."""
+    if kind == "event":
+        return _with_length(_event(words), _only((), kind, extras))
+    if kind not in KINDS:
+        raise UsageError(unknown(kind))
+    rule = KINDS[kind]
+    if len(words) != len(rule.words.split()):
+        more = "; several nodes are one pattern: 'agent-[12]'" if len(words) > 1 and rule.words == "NODE" else ""
+        raise UsageError(f"fault {kind} wants {rule.words}, not {' '.join(words) or 'nothing'}{more}")
+    return _with_length(rule.makes(words, extras), _only(rule.takes, kind, extras))
+
+
+def unknown(kind: str) -> str:
+    """What to say of a kind that is none."""
+    names = [*KINDS, *OTHERS]
+    near = get_close_matches(kind, names, 1, 0.5)
+    return f'"{kind}" is no fault; ' + (f'did you mean "{near[0]}"?' if near else f"it is one of {', '.join(names)}")
+
+
+def _only(takes: Sequence[str], kind: str, extras: FaultOptions) -> FaultOptions:
+    for name, option in _OPTIONS.items():
+        if getattr(extras, name) not in (None, ()) and name not in takes:
+            who = ", ".join(other for other, rule in KINDS.items() if name in rule.takes)
+            raise UsageError(f"fault {kind} has no {option}; that is for {who}")
+    return extras
+
+
+def _event(words: Sequence[str]) -> Fault:
+    from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_text
+    from orchestrator.config.parsing.yaml_tree import Location, plain
+
+    place = Location("fault event")
+    try:
+        tree, problems = read_text(" ".join(words) or "null", str(place), only=place)
+    except UnreadableYaml as unreadable:
+        raise UsageError(f"fault event: {unreadable.problems[-1].text}") from unreadable
+    if problems:
+        raise UsageError(f"fault event: {problems[0].path}: {problems[0].text}")
+    given = plain(tree)
+    if not isinstance(given, dict):
+        raise UsageError(f"fault event wants an entry of faults.events without id and at, for example {OTHERS['event']}")
+    return given
+
+
+def _with_length(fault: Fault, extras: FaultOptions) -> Fault:
+    if extras.lasts is None:
+        return fault
+    span = _SPAN.fullmatch(extras.lasts.strip())
+    return {**fault, "for": {span[2]: int(span[1])} if span is not None else extras.lasts}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _channels(extras: FaultOptions) -> Fault:
+    return {"channels": list(extras.channels)} if extras.channels else {}
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f'{what}: "{text}" is not a number') from None

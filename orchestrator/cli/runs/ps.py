@@ -148,7 +148,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
     snapshot = _snapshot(run) if run.alive else {}
     if snapshot:
         return list(snapshot.get("nodes") or [])
-    from orchestrator.launch.leftover_processes import read_records, remains
+    from orchestrator.launch.process_control import read_records, remains
 
     left = {process.pid for process in remains(run.directory)} if run.state == "LOST" else set()
     orphans = {record.name: record.pid for record in read_records(run.directory) if record.pid in left}

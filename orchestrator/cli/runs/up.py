@@ -59,7 +59,7 @@ def up(
     patience = seconds(timeout, "--timeout")
     try:
         from orchestrator.run_server.run_names import check_name
-        from orchestrator.run_server.run_preparation import command_line, prepare_resume, prepare_run
+        from orchestrator.run_server.run_start import command_line, prepare_resume, prepare_run
 
         if resume is not None:
             directory = settings.find(resume).directory
@@ -118,7 +118,7 @@ def _heading(loaded: Loaded, directory: Path) -> str:
 
 def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float, detach: bool) -> WatchOutcome:
     """Start the run server and look on: to the end, or with `detach` until every node is up."""
-    from orchestrator.run_server.detached_server import start_detached
+    from orchestrator.run_server.run_start import start_detached
     from orchestrator.terminal.interrupts import Interrupts
     from orchestrator.terminal.run_view import QuietView, WatchOutcome
     from orchestrator.terminal.run_watcher import Watcher

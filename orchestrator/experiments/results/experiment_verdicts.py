@@ -14,11 +14,19 @@ from math import inf
 from typing import Any
 
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, ExperimentExpectation
-from orchestrator.results.comparison_operators import OPERATORS
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean, mean, median, within_tasks
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.metric_names import OPERATORS
 from orchestrator.results.statistics.equal_conditions import EqualConditions, balanced, without_effect
-from orchestrator.results.statistics.estimate import LEAST, Estimate, plain
+from orchestrator.results.statistics.estimate import (
+    LEAST,
+    Aggregate,
+    Estimate,
+    estimate,
+    interquartile_mean,
+    mean,
+    median,
+    plain,
+    within_tasks,
+)
 from orchestrator.results.statistics.group_comparison import contrast, probability_of_improvement
 from orchestrator.results.statistics.runs_table import RunsTable
 

@@ -21,13 +21,12 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.cli.runs.up import failure_tail
 from orchestrator.experiments.design.experiment_cell import Cell
-from orchestrator.launch.engine_registry import clean_up
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.engine import clean_up
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import write_json
-from orchestrator.run_server.detached_server import start_detached
 from orchestrator.run_server.run_client import RunClient
-from orchestrator.run_server.run_preparation import prepare_resume, prepare_run
+from orchestrator.run_server.run_start import prepare_resume, prepare_run, start_detached
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 LEASH = 1.0

@@ -21,7 +21,7 @@ from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.running.cell_runners import CellEnd, CellRunner, player
 from orchestrator.experiments.running.cell_schedule import Capacity, CellSchedule, CellTask
 from orchestrator.experiments.running.experiment_store import CellRecord, Store
-from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import available_cores
 from orchestrator.results import run_directories as runs
 from orchestrator.results.software_versions import code_version

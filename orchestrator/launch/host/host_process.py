@@ -29,9 +29,9 @@ import psutil
 from orchestrator.launch.addresses import placed
 from orchestrator.launch.engine import Invitation, announcement
 from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
+from orchestrator.launch.host.host_resources import PERIOD, UsageMeter
 from orchestrator.launch.host.node_processes import NodeProcesses
-from orchestrator.launch.host.resource_usage import PERIOD, UsageMeter
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from protocols.runtime import logs
 from protocols.runtime.errors import ExitCode, MurmurationError
 from protocols.runtime.key_pairs import KeyPair

@@ -20,8 +20,8 @@ from pathlib import Path
 from orchestrator.launch.engine import Invitation
 from orchestrator.launch.host import node_child as child
 from orchestrator.launch.host import warm_parent as preload
-from orchestrator.launch.host.gpus import least_used, visible_gpus
 from orchestrator.launch.host.host_files import HOME_WAIT, HostFiles
+from orchestrator.launch.host.host_resources import least_used, visible_gpus
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, NodeStart

@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.resolved_configuration import resolved_yaml
-from orchestrator.launch.kubernetes import pod_commands as commands
+from orchestrator.launch.kubernetes import pods as commands
 from orchestrator.launch.kubernetes.pods import Pods
 from protocols.runtime.errors import ExitCode
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from orchestrator.launch.addresses import address_towards
 from orchestrator.launch.ray import ray_actor as actor
-from orchestrator.launch.ray.ray_bundles import room
+from orchestrator.launch.ray.ray_engine import room
 from protocols.runtime import logs
 from protocols.runtime.errors import ExitCode, ResourceError
 from protocols.runtime.node_start import is_loopback

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 """of Slurm's commands, those that the engine needs"""

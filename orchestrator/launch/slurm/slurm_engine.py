@@ -25,8 +25,8 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.launch.addresses import address_towards
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import MARK
 from orchestrator.launch.slurm.slurm_allocation import Allocation, give_back
 from orchestrator.launch.slurm.slurm_commands import SlurmQuery, ask, clean_environment, missing, no_controller
 from protocols.runtime.errors import ResourceError

@@ -25,9 +25,8 @@ from typing import Any
 import psutil
 
 import orchestrator
-from orchestrator.launch.host.gpus import visible_gpus
-from orchestrator.launch.leftover_processes import MARK
-from orchestrator.launch.process_control import available_cores
+from orchestrator.launch.host.host_resources import visible_gpus
+from orchestrator.launch.process_control import MARK, available_cores
 
 HOST_MODULE = "orchestrator.launch.host.host_process"
 _PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")

@@ -28,11 +28,10 @@ from typing import Any
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import MARK
 from orchestrator.launch.ssh.remote_task import HOST_MODULE
-from orchestrator.launch.ssh.ssh_calls import NO_WAY, SshAnswer, SshCall, SshMachine, call_all, client_environment
-from orchestrator.launch.ssh.ssh_probe import address_for, complaints
+from orchestrator.launch.ssh.ssh_calls import NO_WAY, SshAnswer, SshCall, SshMachine, address_for, call_all, client_environment, complaints
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ResourceError
 

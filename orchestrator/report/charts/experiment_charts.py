@@ -28,9 +28,8 @@ from orchestrator.report.charts.chart_style import (
     title_room,
 )
 from orchestrator.report.number_format import NOTHING, figure
-from orchestrator.results.statistics.curve_statistics import Band
+from orchestrator.results.statistics.curve_statistics import Band, Profile
 from orchestrator.results.statistics.estimate import Estimate
-from orchestrator.results.statistics.performance_profiles import Profile
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

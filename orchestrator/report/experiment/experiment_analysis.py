@@ -11,13 +11,10 @@ from typing import Any
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.results.experiment_results import CellResult, ExperimentResults
 from orchestrator.report.experiment.baseline_comparison import BaselineComparison, against_baseline
-from orchestrator.results.statistics.aggregates import median
-from orchestrator.results.statistics.bootstrap import estimate
-from orchestrator.results.statistics.curve_statistics import Band, band, stretch
+from orchestrator.results.statistics.curve_statistics import Band, Profile, band, profile, stretch
 from orchestrator.results.statistics.equal_conditions import without_effect
-from orchestrator.results.statistics.estimate import Estimate, plain
+from orchestrator.results.statistics.estimate import Estimate, estimate, median, plain
 from orchestrator.results.statistics.group_comparison import contrast, probability_of_improvement
-from orchestrator.results.statistics.performance_profiles import Profile, profile
 from orchestrator.results.statistics.runs_table import Curve
 from orchestrator.results.statistics.time_to_threshold import ThresholdSummary, time_to_threshold
 from orchestrator.results.statistics.tolerance import tolerance

@@ -17,8 +17,7 @@ from orchestrator.report.experiment.tolerance_section import tolerances_section
 from orchestrator.report.number_format import alone, counted, figure, form
 from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.statistics.bootstrap import REPEATS
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, plain
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, plain
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
 
 _ROWS = 60

@@ -12,10 +12,8 @@ from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysi
 from orchestrator.report.experiment.tolerance_section import tolerated
 from orchestrator.report.number_format import counted, figure, form, interval
 from orchestrator.report.report_document import Code, Items, Paragraph, Strong, Words
-from orchestrator.results.statistics.aggregates import interquartile_mean, within_tasks
-from orchestrator.results.statistics.bootstrap import estimate
 from orchestrator.results.statistics.equal_conditions import balanced
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate, estimate, interquartile_mean, within_tasks
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
 
 _NAMED = 6

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from env_server.environments import registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
-from orchestrator.results.playback.grid_marks import outlined
+from orchestrator.results.playback.video import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 from protocols.topology import edges
 

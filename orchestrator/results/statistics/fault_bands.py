@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.results.statistics.aggregates import Aggregate, mean
-from orchestrator.results.statistics.bootstrap import REPEATS, SEED, estimate
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, SEED, Aggregate, Estimate, estimate, mean
 from orchestrator.results.statistics.runs_table import Curve, RunCurves, ScoreSample
 
 

@@ -18,9 +18,17 @@ from math import inf
 
 import numpy as np
 
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean
-from orchestrator.results.statistics.bootstrap import REPEATS, SEED, distribution, percentiles
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import (
+    CONFIDENCE,
+    LEAST,
+    REPEATS,
+    SEED,
+    Aggregate,
+    Estimate,
+    distribution,
+    interquartile_mean,
+    percentiles,
+)
 from orchestrator.results.statistics.runs_table import Floats, ScoreSample
 
 

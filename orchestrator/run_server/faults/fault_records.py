@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.run_server.faults.fault_memory import SUSPENDING
+from orchestrator.run_server.faults.fault_plan import SUSPENDING
 from protocols.faults.node_faults.node_fault import LETHAL
 from protocols.faults.schedule.fault_schedule import LINK_KINDS
 

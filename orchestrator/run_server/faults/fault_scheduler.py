@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.run_server.faults.fault_memory import SUSPENDING, remember
-from orchestrator.run_server.faults.fault_plan import FaultPlan, RunFault, free_id
-from orchestrator.run_server.faults.fault_view import active, following, lasting
+from orchestrator.run_server.faults.fault_plan import SUSPENDING, FaultPlan, RunFault, active, following, free_id, lasting, remember
 from orchestrator.run_server.faults.paused_nodes import PausedNode, PausedNodes
 from orchestrator.run_server.hosts.node_commands import NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartDecision

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.launch.leftover_processes import ProcessRecord, identify, write_records
 from orchestrator.launch.placement import NodeRequest, Slot, node_requests, place
+from orchestrator.launch.process_control import ProcessRecord, identify, write_records
 from orchestrator.results.run_files import write_json
 from orchestrator.run_server.hosts.file_return import FileReturn
 from orchestrator.run_server.hosts.node_commands import RETRY

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
 from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
 from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink
+from orchestrator.run_server.metrics.simultaneous_reports import ConventionTracker
 from protocols.wire.messages import Metrics
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.launch.leftover_processes import remains, sweep
+from orchestrator.launch.process_control import remains, sweep
 from orchestrator.results.run_directories import read, read_json
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate, command, environment
 from tests.orchestrator.cli.terminal import Terminal

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.runs.fault_arguments import KINDS, FaultOptions, fault_of
+from orchestrator.cli.runs.fault import KINDS, FaultOptions, fault_of
 from orchestrator.config.configuration import Configuration
 from orchestrator.run_server.faults.manual_faults import read_event
 from protocols.faults.link_effects.link_orders import ManualLinkFault

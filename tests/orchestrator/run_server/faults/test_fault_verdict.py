@@ -12,9 +12,8 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.run_server.faults.fault_conclusion import absence, scheduled
+from orchestrator.run_server.faults.fault_conclusion import absence, judge, scheduled, verdict
 from orchestrator.run_server.faults.fault_report import merge_logs, report
-from orchestrator.run_server.faults.fault_verdict import judge, verdict
 from protocols.faults.settings import FaultExpectation, MembershipFault, ProcessFault
 
 T = 1_700_000_000.0

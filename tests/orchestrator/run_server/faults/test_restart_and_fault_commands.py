@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.loader import load
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_directories import read
 from tests.orchestrator.cli.conftest import CONFIG, REPOSITORY, command, environment
 from tests.orchestrator.cli.terminal import Terminal

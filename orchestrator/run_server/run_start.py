@@ -1,12 +1,20 @@
-"""A checked configuration becomes a run directory, complete enough that its run server needs nothing else."""
+"""Starting a run: a checked configuration becomes a run directory, and its run server is started in a session of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from orchestrator.launch.process_control import MARK, sweep
+from protocols.runtime.errors import ExitCode, MurmurationError, ResourceError
 
 if TYPE_CHECKING:
     from orchestrator.config.loader import Loaded
@@ -68,3 +76,53 @@ def prepare_run(loaded: Loaded, runs_dir: Path, name: str | None, command: str) 
     # The run server starts from this one: it comes last.
     (directory / "config.json").write_text(canonical_json(loaded.configuration) + "\n", encoding="utf-8")
     return directory
+
+
+START_TIMEOUT = 60.0
+"""seconds until every node must be up"""
+
+
+def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float = START_TIMEOUT) -> int:
+    """Start the run server of this directory in a session of its own, wait until it can be reached, and return its process number.
+    `start_timeout` are the seconds until every node must be up.
+
+    Its output goes to `server.log`. When it ends before it can be reached, the error it ended with is raised here; the run directory
+    stays, with the reason in `run.json`.
+    """
+    directory = directory.resolve()
+    stale = directory / "control.json"
+    stale.unlink(missing_ok=True)
+    with (directory / "server.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "_serve", str(directory), "--start-timeout", f"{start_timeout:g}"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, MARK: str(directory)},
+        )
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            raise _failure(directory, process.wait(0.05))
+        if stale.exists():
+            return process.pid
+    process.kill()
+    process.wait(5.0)
+    sweep(directory)
+    raise ResourceError(f"the run server could not be reached within {timeout:g} s; its log is {directory / 'server.log'}")
+
+
+class _ServerError(MurmurationError):
+    """The run server ended before it could be reached; `exit_code` is what it ended with."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.exit_code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.CRASH
+
+
+def _failure(directory: Path, code: int) -> _ServerError:
+    reason = ""
+    with contextlib.suppress(OSError, ValueError):
+        reason = str(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("reason") or "")
+    return _ServerError(reason or f"the run server ended at once (exit {code}); its log is {directory / 'server.log'}", code)
