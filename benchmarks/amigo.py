@@ -29,7 +29,7 @@ RETURNS = {
     "final return": (RECENT, ".2f"),
     "evaluation": ("eval.own.return", ".2f"),
 }
-TEACHER = ("teacher.reached", "teacher.duration.reached", "teacher.entropy_coef", "teacher.threshold")
+TEACHER = ("teacher.reached", "teacher.duration.reached", "teacher.entropy", "teacher.threshold")
 LENDING = ("goal_swap.called", "goal_swap.exchanged")
 AT_FIRST, BEFORE = "{}.at first", "{}.before solved"
 CURRICULUM = {
@@ -37,7 +37,7 @@ CURRICULUM = {
     "reached before 0.9": (BEFORE.format("teacher.reached"), ".2f"),
     "steps to a reached goal at first": (AT_FIRST.format("teacher.duration.reached"), ".0f"),
     "before 0.9": (BEFORE.format("teacher.duration.reached"), ".0f"),
-    "teacher's entropy before 0.9": (BEFORE.format("teacher.entropy_coef"), ".2f"),
+    "teacher's entropy before 0.9": (BEFORE.format("teacher.entropy"), ".2f"),
     "t* before 0.9": (BEFORE.format("teacher.threshold"), ".0f"),
 }
 LENT_SHARE = "lending.share"

@@ -125,10 +125,7 @@ def document() -> None:
     tables = {"rates": report.rates_table(figures), "predictions": report.prediction_table(figures)}
     report.write(tables)
     print("\n\n".join(tables.values()))
-    try:
-        report.draw(figures)
-    except ImportError as error:
-        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e .") from None
+    report.draw(figures)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.report.charts.chart_style import Picture, drawing, ticks
 from protocols.topology import topology_settings
 from protocols.topology.communication_graph import Graph, make_graph
 from protocols.topology.mixing_rates import ACCURACY, mixing
@@ -164,15 +165,9 @@ def write(tables: Mapping[str, str]) -> None:
 
 
 def draw(figures: Mapping[Key, dict[str, Curve]], picture: Path = PICTURE) -> None:
-    """Disagreement over rounds: the median over seeds and their range, and the slope that the spectrum predicts, dotted. `ImportError`
-    without matplotlib."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gp_consensus", "font.size": 9}):
-        figure, axis = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    """Disagreement over rounds: the median over seeds and their range, and the slope that the spectrum predicts, dotted."""
+    title = f"Sums of a Gaussian process averaged by {AGENTS} agents"
+    with drawing(4.2) as (figure, (axis,)):
         for kind, colour in COLOURS.items():
             curves = of_graph(figures, kind, "disagreement")
             if not curves:
@@ -186,13 +181,8 @@ def draw(figures: Mapping[Key, dict[str, Curve]], picture: Path = PICTURE) -> No
             if rho:
                 ends = np.array([5, min(length - 1, 5 + log(1e-14) / log(rho))])
                 axis.plot(ends, 3 * middle[5] * rho ** (ends - 5), ":", color=colour, linewidth=1)
-        axis.set(
-            yscale="log", ylim=(3e-17, 3), xlim=(0, 150), xlabel="rounds", ylabel="distance from the exact total, as a share of it",
-            title=f"Sums of a Gaussian process averaged by {AGENTS} agents",
-        )  # fmt: skip
-        axis.grid(alpha=0.25)
+        axis.set(yscale="log", ylim=(3e-17, 3), xlim=(0, 150), title=title)
+        axis.set(xlabel="rounds", ylabel="distance from the exact total, as a share of it")
+        ticks(axis)
         axis.legend(fontsize=8, title="dotted: the predicted slope", title_fontsize=7)
-        figure.savefig(picture, metadata={"Date": None})
-        pyplot.close(figure)
-    # Hundredths of a point are enough, and half the size.
-    picture.write_text(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), picture.read_text()))
+    picture.write_text(Picture(picture.stem, title, f"{title}, by graph: {', '.join(COLOURS)}.", figure).svg)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from study_report import Curve, Key
 
+from orchestrator.report.charts.chart_style import Picture, drawing
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -26,28 +28,16 @@ class Panel:
 def draw(
     figures: dict[Key, dict[str, Curve]], picture: Path, panels: Sequence[Panel], colours: Mapping[str, str], unit: float, what: str
 ) -> None:
-    """Draw the panels of the experiments that have figures; steps in multiples of `unit`, which the axis calls `what`. `SystemExit` without
-    matplotlib."""
-    try:
-        import matplotlib
-
-        matplotlib.use("svg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise SystemExit(f"no picture without {error.name}; install it: python -m pip install -e .") from None
+    """Draw the panels of the experiments that have figures; steps in multiples of `unit`, which the axis calls `what`."""
     shown = [panel for panel in panels if any(key[0] == panel.experiment for key in figures)]
-    rows = max(1, -(-len(shown) // 2))
-    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": picture.stem, "font.size": 9}):
-        figure, axes = pyplot.subplots(rows, 2, figsize=(10, 2.9 * rows), squeeze=False, layout="constrained")
-        for axis, panel in zip(axes.flat, shown, strict=False):
+    with drawing(2.9 * max(1, -(-len(shown) // 2)), len(shown), 2, width=10) as (figure, axes):
+        for axis, panel in zip(axes, shown, strict=True):
             _panel(axis, figures, panel, colours, unit)
             axis.set(title=panel.title, ylabel=panel.label, xlabel=what)
             if panel.limits is not None:
                 axis.set(ylim=panel.limits)
-        for axis in axes.flat[len(shown) :]:
-            axis.axis("off")
-        figure.savefig(picture, metadata={"Date": None})
-        pyplot.close(figure)
+    methods = ", ".join(dict.fromkeys(method for _, method, *_ in figures))
+    picture.write_text(Picture(picture.stem, picture.stem, f"{'; '.join(panel.title for panel in shown)}: {methods}.", figure).svg)
 
 
 def _panel(axis: Any, figures: dict[Key, dict[str, Curve]], panel: Panel, colours: Mapping[str, str], unit: float) -> None:
@@ -63,9 +53,14 @@ def _panel(axis: Any, figures: dict[Key, dict[str, Curve]], panel: Panel, colour
         if method in panel.published:
             reached = [(at, value) for at, value in zip(*panel.published[method], strict=True) if at * unit <= 1.1 * steps[-1]]
             axis.plot(*zip(*reached, strict=True), "o", color=colours[method], markerfacecolor="none", markersize=5)
-    axis.grid(alpha=0.25)
     if axis.lines:
-        axis.legend(fontsize=7, title="method (seeds)" + (", o: published" if panel.published else ""), title_fontsize=7)
+        axis.legend(
+            fontsize=7,
+            frameon=True,
+            edgecolor="none",
+            title="method (seeds)" + (", o: published" if panel.published else ""),
+            title_fontsize=7,
+        )
 
 
 def _common(curves: Sequence[Curve]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

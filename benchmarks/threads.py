@@ -32,7 +32,7 @@ CHANGES = [
     "agents.learner.learning_starts=500",
     "agents.world_model=null",
     "exchange.consensus=null",
-    "evaluation={every: 1000000, episodes: 0, final: 0}",
+    "evaluation={every: 1000000, episodes: 0, final_episodes: 0}",
     "metrics.every=500ms",
 ]
 

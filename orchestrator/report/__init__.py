@@ -1,18 +1,16 @@
-"""Reports: what runs and experiments have shown, as one HTML page, as Markdown, and figure by figure.
+"""Reports of runs and experiments: one HTML page, the same as Markdown, and one SVG file a chart.
 
-| file | what |
+| file or package | content |
 |---|---|
-| `look` | colours; from a drawing to an SVG that can stand alone or within a page |
-| `figures`, `fault_figures` | figures as pure functions of what the statistics say |
-| `numbers` | how numbers are written |
-| `document` | what a report is made of; `markdown` and `page` render it, `files` writes it |
-| `recorded` | what a run's directory holds over time: faults, figures, traffic |
-| `analysis` | every measure of every group of an experiment, computed once |
-| `answer`, `tables`, `experiment`, `over_time`, `appendix` | the report of an experiment, made of that |
-| `run`, `run_sections` | the report of a single run |
-| `comparing` | runs beside each other: keys that differ, then results that differ |
+| `charts` | charts, made by matplotlib; `charts/chart_style.py` holds colours, axes, legends and the conversion to SVG |
+| `graphs` | drawings and facts of communication graphs |
+| `report_document` | the blocks of a report; `markdown_report` and `html_page` render them, `report_files` writes the files |
+| `number_format` | how numbers are written |
+| `experiment` | the report of an experiment: analysis, sections, tables |
+| `run_report`, `run_sections` | the report of a single run |
+| `run_comparison` | several runs side by side: keys that differ, then results that differ |
 
-Numbers in sentences come from the tables' figures; nothing is typed. The same table gives the same bytes.
+Numbers in sentences are taken from the data of the tables. The same data gives the same bytes.
 """
 
 from __future__ import annotations

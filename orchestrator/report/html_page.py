@@ -1,4 +1,5 @@
-"""A report as one HTML page that needs nothing else: figures inline, figures' data as JSON, no script, nothing fetched.
+"""A report as one HTML page that needs nothing else: charts inline, their data as JSON, no script, nothing fetched. The text is that of the
+Markdown report, rendered by markdown-it; HTML within it is shown as text.
 
 The page's own policy (Content-Security-Policy) forbids all connections and scripts. It follows the reader's colour scheme, prints on
 paper, and can be read with a keyboard, enlarged, and by screen readers.
@@ -8,24 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
 
 from orchestrator.report.charts.chart_style import DARK_SERIES, SERIES, themed
-from orchestrator.report.report_document import (
-    Block,
-    Code,
-    Document,
-    DocumentTable,
-    Fold,
-    Items,
-    Listing,
-    Paragraph,
-    Plot,
-    Section,
-    Strong,
-    Words,
-    parts,
-)
+from orchestrator.report.markdown_report import block_lines
+from orchestrator.report.report_document import Block, Document, DocumentTable, Fold, Paragraph, Plot, Section
 from orchestrator.terminal.json_view import finite
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -52,20 +46,20 @@ p{{margin:.6rem 0;max-width:48rem;overflow-wrap:break-word}}
 .lead{{font-size:1.12rem;color:var(--quiet)}}
 .answer{{font-size:1.04rem}}
 .note{{color:var(--quiet);font-size:.88rem}}
-.warning{{border-left:4px solid var(--fault);background:var(--soft);padding:.5rem .8rem;color:var(--warn)}}
+.lead em{{font-style:normal}}
+.warning blockquote{{border-left:4px solid var(--fault);background:var(--soft);padding:.1rem .8rem;margin:.6rem 0;color:var(--warn)}}
 a{{color:var(--link)}}
 nav ul{{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;padding:0;margin:1.1rem 0 0;font-size:.92rem}}
 .scroll{{overflow-x:auto;margin:1rem 0}}
 table{{border-collapse:collapse;font-size:.89rem;font-variant-numeric:tabular-nums;min-width:min(100%,24rem)}}
-caption{{text-align:left;font-weight:600;padding:0 0 .4rem;font-size:.95rem}}
-th,td{{padding:.28rem .8rem .28rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--line)}}
+.scroll>p{{padding:0 0 .4rem;margin:0;font-size:.95rem}}
+th,td{{padding:.28rem .8rem .28rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}}
 th{{color:var(--quiet);font-weight:600;vertical-align:bottom}}
 thead th{{border-bottom:1.5px solid var(--quiet)}}
 tbody th{{color:var(--ink);font-weight:400;vertical-align:top}}
-.words{{text-align:left}}
 th code,td code{{white-space:nowrap;overflow-wrap:normal}}
-td.words{{min-width:4.5rem}}
-td:not(.words){{white-space:nowrap}}
+td:not([style]){{min-width:4.5rem}}
+td[style]{{white-space:nowrap}}
 tbody tr:hover{{background:var(--soft)}}
 figure{{margin:1.25rem 0}}
 figcaption{{font-weight:600;font-size:.95rem;margin-bottom:.3rem}}
@@ -73,7 +67,8 @@ figure .scroll{{margin:0}}
 figure svg{{display:block;width:100%;min-width:33rem;max-width:56rem;height:auto}}
 code,pre{{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace}}
 code{{background:var(--soft);padding:.05em .3em;border-radius:3px;overflow-wrap:anywhere}}
-pre{{background:var(--soft);border:1px solid var(--line);border-radius:4px;padding:.7rem .9rem;overflow-x:auto;margin:.7rem 0}}
+pre{{background:var(--soft);border:1px solid var(--line);border-radius:4px;padding:.7rem .9rem;margin:.7rem 0}}
+pre code{{background:none;padding:0;font-size:1em;white-space:pre-wrap}}
 details{{margin:.8rem 0}}
 summary{{cursor:pointer;color:var(--link)}}
 :focus-visible{{outline:2px solid var(--link);outline-offset:2px}}
@@ -81,7 +76,7 @@ footer{{max-width:60rem;margin:3rem auto 2rem;padding:0 1.25rem;color:var(--quie
 @media print{{
  body{{font-size:10pt}} nav{{display:none}} main,header,footer{{max-width:none;padding:0}}
  figure,tr{{break-inside:avoid}} h2{{break-after:avoid}} .scroll{{overflow:visible}} figure svg{{min-width:0}}
- pre{{white-space:pre-wrap;overflow-wrap:anywhere}} thead{{display:table-header-group}} td:not(.words){{white-space:normal}}
+ thead{{display:table-header-group}} td[style]{{white-space:normal}}
 }}
 """
 
@@ -139,50 +134,39 @@ def _blocks(blocks: Sequence[Block]) -> str:
 
 def _block(block: Block) -> str:
     match block:
-        case Paragraph(words, kind):
-            return f'<p class="{kind}">{_line(words)}</p>' if kind else f"<p>{_line(words)}</p>"
-        case Items(items):
-            return "<ul>" + "".join(f"<li>{_line(item)}</li>" for item in items) + "</ul>"
-        case DocumentTable():
-            return _table(block)
         case Plot(picture):
-            drawn = themed(picture.svg)
-            return (
-                f'<figure>\n<figcaption>{escape(picture.title)}</figcaption>\n<div class="scroll" tabindex="0" role="group" '
-                f'aria-label="{escape(picture.title)}">{drawn}</div>\n</figure>'
-            )
-        case Listing(text, _):
-            return f'<pre tabindex="0">{escape(text)}</pre>'
+            caption = escape(picture.title)
+            return f"<figure>\n<figcaption>{caption}</figcaption>\n{_scrolled(themed(picture.svg), caption)}\n</figure>"
         case Fold(summary, inner):
             return f"<details>\n<summary>{escape(summary)}</summary>\n{_blocks(inner)}\n</details>"
+        case DocumentTable(caption):
+            return _scrolled(_rendered(block), escape(caption or "table"))
+        case Paragraph(_, kind) if kind:
+            return f'<div class="{kind}">\n{_rendered(block)}</div>'
+        case _:
+            return _rendered(block)
 
 
-def _table(table: DocumentTable) -> str:
-    def cell(number: int, words: Words) -> str:
-        if number == 0:
-            return f'<th scope="row" class="words">{_line(words)}</th>'
-        return f'<td class="words">{_line(words)}</td>' if number < table.text else f"<td>{_line(words)}</td>"
-
-    heads = "".join(
-        f'<th scope="col" class="words">{escape(column)}</th>' if number < table.text else f'<th scope="col">{escape(column)}</th>'
-        for number, column in enumerate(table.columns)
-    )
-    rows = "\n".join("<tr>" + "".join(cell(number, words) for number, words in enumerate(row)) + "</tr>" for row in table.rows)
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    label = escape(table.caption or "table")
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}"><table>{caption}\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>"
-    )
+def _scrolled(content: str, label: str) -> str:
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">\n{content}</div>'
 
 
-def _line(words: Words) -> str:
-    return "".join(_part(part) for part in parts(words))
+def _rendered(block: Block) -> str:
+    html: str = _markdown().render("\n".join(block_lines(block)))
+    return html
 
 
-def _part(part: str | Code | Strong) -> str:
-    if isinstance(part, Strong):
-        return f"<strong>{escape(part.text)}</strong>" if part.text else ""
-    if isinstance(part, Code):
-        return f"<code>{escape(part.text)}</code>" if part.text else ""
-    return escape(part)
+@cache
+def _markdown() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.add_render_rule("td_open", _cell)
+    return markdown
+
+
+def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """The first cell of a row is its heading."""
+    if tokens[index - 1].type == "tr_open":
+        # Opening tag, content, closing tag.
+        tokens[index].tag = tokens[index + 2].tag = "th"
+        tokens[index].attrSet("scope", "row")
+    return renderer.renderToken(tokens, index, options, env)

@@ -1,4 +1,4 @@
-"""A report as Markdown (CommonMark with tables, as GitHub shows it)."""
+"""A report as Markdown (CommonMark with tables, as GitHub shows it); the HTML page is rendered from the same blocks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from orchestrator.report.report_document import (
     parts,
 )
 
+_SPECIAL = re.compile(r"[\\`*<>]|(?<![^\W_])_|_(?![^\W_])|&(?=[#A-Za-z])|\](?=[(\[:])")
+"""characters that mean something within a line; an underscore between letters or digits does not"""
+_BLOCK_START = re.compile(r"^(?:[-+#=]+(?=\s|$)|~{3,}|\d+(?=[.)](?:\s|$)))")
+"""what begins a list, a heading, a rule or a listing where a line begins with it"""
+
 
 def to_markdown(document: Document, figures: str = "figures") -> str:
     """The whole document; `figures`: folder of the drawings, relative to it."""
@@ -32,11 +37,12 @@ def to_markdown(document: Document, figures: str = "figures") -> str:
 def _blocks(blocks: Sequence[Block], figures: str) -> list[str]:
     lines: list[str] = []
     for block in blocks:
-        lines += [*_block(block, figures), ""]
+        lines += [*block_lines(block, figures), ""]
     return lines
 
 
-def _block(block: Block, figures: str) -> list[str]:
+def block_lines(block: Block, figures: str = "figures") -> list[str]:
+    """The lines of one block."""
     match block:
         case Paragraph(words, "lead"):
             return [f"*{_line(words)}*"]
@@ -68,7 +74,9 @@ def _table(table: DocumentTable) -> list[str]:
 
 
 def _line(words: Words) -> str:
-    return "".join(_part(part) for part in parts(words))
+    line = re.sub(r"\s+", " ", "".join(map(_part, parts(words)))).strip()
+    # A backslash before a digit would stay: the one after a number is before its full stop or bracket.
+    return _BLOCK_START.sub(lambda start: f"{start[0]}\\" if start[0].isdigit() else f"\\{start[0]}", line)
 
 
 def _part(part: str | Code | Strong) -> str:
@@ -83,5 +91,5 @@ def _part(part: str | Code | Strong) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words in which nothing has a meaning."""
-    return re.sub(r"([\\`*<>])", r"\\\1", text)
+    """Text in which no character has a meaning of its own."""
+    return _SPECIAL.sub(r"\\\g<0>", text)

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.report.charts.experiment_charts import Axis
 from orchestrator.report.charts.fault_charts import FaultPanel, FaultSpan, fault_spans, shares, timelines
 from orchestrator.report.charts.line_panels import line_panels
-from orchestrator.report.charts.run_charts import learning_panels
+from orchestrator.report.charts.run_charts import STEPS, learning_panels
 from orchestrator.report.experiment.experiment_tables import links_table, table_of_lines
 from orchestrator.report.number_format import NOTHING, alone, duration, figure, form, size
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
@@ -23,17 +23,15 @@ _SPEED = "steps_per_second"
 def learning_section(summary: RunSummary, recorded: RecordedRun) -> Part:
     """Curves of training and of evaluations, and both in a table."""
     blocks: list[Block] = []
-    panels = [panel for panel in learning_panels(recorded.series) if any(len(curve.points) for curve in panel.curves)]
-    if panels:
-        blocks.append(Plot(line_panels("learning", "Learning over environment steps, all copies together", panels, "environment steps")))
+    if panels := learning_panels(recorded.series):
+        blocks.append(Plot(line_panels("learning", f"Learning over {STEPS}", panels, STEPS)))
     for title, curves, prefix in (("Training", summary.training, ""), ("Evaluation", summary.evaluation, "eval.")):
         if curves:
             blocks.append(_curves_table(title, curves, prefix))
     if summary.world_model:
         blocks.append(_curves_table("World model", summary.world_model, "world_model."))
     curves_data = {
-        panel.title: {curve.label: [list(map(float, point)) for point in curve.points] for curve in panel.curves if curve.points}
-        for panel in panels
+        panel.title: {line.label: [list(map(float, point)) for point in line.points] for line in panel.drawn} for panel in panels
     }
     return (Section("Learning", blocks) if blocks else None), {"learning": curves_data}
 

@@ -32,7 +32,7 @@ AGENTS = (
     "return", "success", "success.individual", "success.cooperative", "negotiated", "steps_per_second", "substituted",
     "updates", "buffer.transitions", "learner.loss", "learner.value", "learner.target", "intrinsic",
     "teacher.threshold", "teacher.reached", "teacher.hard", "teacher.duration", "teacher.duration.reached", "teacher.reward",
-    "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy_coef", "teacher.loss.policy", "teacher.loss.value",
+    "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy", "teacher.loss.policy", "teacher.loss.value",
     "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.loss",
     "world_model.error", "world_model.imagined", "world_model.model_loss", "world_model.transitions", "world_model.evidence",
     "world_model.noise", "world_model.lengthscale", "goals.entropy", "negotiation.self_consistency",

@@ -50,7 +50,7 @@ def test_a_teacher_s_goals_are_reached_where_a_policy_wanders(view: str) -> None
     """Also by one that sees only a part of the grid in which they are."""
     (*_, (_, figures)) = played("MiniGrid-Empty-5x5-v0", view, {"teacher": TEACHER}, 6000)
     assert 0.02 < figures["teacher.reached"] < 0.98 and 1 <= figures["teacher.duration.reached"] < 100
-    assert 0 < figures["intrinsic"] < 0.2 and figures["teacher.entropy_coef"] <= np.log(25)
+    assert 0 < figures["intrinsic"] < 0.2 and figures["teacher.entropy"] <= np.log(25)
 
 
 @pytest.mark.slow

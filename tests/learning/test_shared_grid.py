@@ -72,7 +72,7 @@ def test_several_agents_play_and_learn_together(view: Any, reward: Any) -> None:
     assert max(earned) > 0 and (len({round(total, 4) for total in earned}) == 1) == (reward == "team")
     figures = [trainer.take_metrics() for _, trainer, _ in found.values()]
     for values in figures:
-        assert values["learner.entropy_coef"] > 0 and values["curiosity.novelty"] > 0
+        assert values["learner.entropy"] > 0 and values["curiosity.novelty"] > 0
         assert view == "partial" or 0 <= values["teacher.reached"] < 1
     assert view == "partial" or max(values["teacher.reached"] for values in figures) > 0
     assert len({values["curiosity.loss"] for values in figures}) == 3, "each has parts of its own"

@@ -18,7 +18,7 @@ SHORT = [
     "agents.learner.epochs=1",
     "agents.learner.hidden=[32]",
     "agents.teacher.batch_size=8",
-    "evaluation={every: 1000000, episodes: 1, final: 2, aligned: false}",
+    "evaluation={every: 1000000, episodes: 1, final_episodes: 2, aligned: false}",
     "until={steps: 6000}",
     "metrics.sinks=[]",
 ]

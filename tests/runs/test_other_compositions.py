@@ -10,7 +10,7 @@ import pytest
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, eventually, metrics, orchestrate, processes_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
-SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final: 1}", "metrics.every=200ms"]
+SHORT = ["until={steps: 400, time: 60s}", "evaluation={every: 100000, episodes: 1, final_episodes: 1}", "metrics.every=200ms"]
 FOREIGN = {
     "simple_spread": ["environment.copies=4"],
     "knights_archers_zombies": ["environment.copies=2", "environment.options.max_cycles=40"],
@@ -45,7 +45,7 @@ def test_everything_that_can_be_off_is_off_and_another_learner_on(tmp_path: Path
     directory = runs / "bare"
     for i in range(4):
         agent = f"agent-{i}"
-        assert metrics(directory, agent, "learner.entropy_coef") and not metrics(directory, agent, "world_model.error")
+        assert metrics(directory, agent, "learner.entropy") and not metrics(directory, agent, "world_model.error")
         links = json.loads((directory / "nodes" / agent / "links.json").read_text())
         assert "peer" not in {row["channel"] for row in links if row["sent_messages"]}, "silence on every edge"
         assert metrics(directory, agent, "negotiated")[-1] == 0

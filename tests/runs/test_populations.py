@@ -23,7 +23,7 @@ def test_eight_agents_meet_agree_and_tell(members: int, tmp_path: Path) -> None:
         "agents={count: 8, learner: {kind: walker, room: 200}, world_model: null, history: 1}",
         "environment.copies=24",
         f"environment.options={{members: {members}, largest: {members}, landmarks: 3, room: 200, horizon: 40, sight: 400, velocity: true}}",
-        "evaluation={every: 100000, episodes: 4, final: 1}",
+        "evaluation={every: 100000, episodes: 4, final_episodes: 1}",
         "network.topology={kind: random_regular, degree: 4}",
         "exchange={negotiation: {kind: coordination_game, messages: 12}, hindsight: {deadline: 5s}, consensus: null}",
         "until={episodes: 250, time: 60s}",

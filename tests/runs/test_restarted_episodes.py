@@ -21,7 +21,7 @@ SHORT = [
     "agents.learner.hidden=[32]",
     "agents.teacher.batch_size=8",
     "agents.teacher.reached=position",
-    "evaluation={every: 1000000, episodes: 0, final: 0, aligned: false}",
+    "evaluation={every: 1000000, episodes: 0, final_episodes: 0, aligned: false}",
     "until={steps: 8000}",
     "metrics.sinks=[]",
 ]

@@ -14,7 +14,7 @@ SHORT = [
     "until={episodes: 24, time: 60s}",
     "environment.copies=4",
     "environment.options.horizon=25",
-    "evaluation={every: 100000, episodes: 4, final: 4, aligned: false}",
+    "evaluation={every: 100000, episodes: 4, final_episodes: 4, aligned: false}",
     "agents.learner={kind: ppo, steps: 20, epochs: 2, hidden: [16], evaluation: mode}",
     "metrics.every=200ms",
 ]

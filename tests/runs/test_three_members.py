@@ -32,7 +32,7 @@ GAME = CoordinationGameSettings(messages=12, step_size=1e-9)
 PARTY = [
     *(change for change in LIGHT if not change.startswith(("agents.", "environment.", "evaluation"))),
     "environment.copies=24",
-    "evaluation={every: 100000, episodes: 8, final: 1}",
+    "evaluation={every: 100000, episodes: 8, final_episodes: 1}",
     "agents={count: 4, learner: {kind: walker, room: 200}, world_model: null, history: 1}",
     "clock=logical",
     "tick=10ms",

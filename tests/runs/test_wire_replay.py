@@ -45,7 +45,7 @@ def _up(server: subprocess.Popen[bytes]) -> bool:
 def test_what_is_said_twice_counts_once(tmp_path: Path) -> None:
     directory = tmp_path / "runs" / "again"
     directory.mkdir(parents=True)
-    changes = [*SMALL, "until={episodes: 100, time: 40s}", "evaluation={episodes: 0, final: 4}", "supervision.restart_delay=200ms"]
+    changes = [*SMALL, "until={episodes: 100, time: 40s}", "evaluation={episodes: 0, final_episodes: 4}", "supervision.restart_delay=200ms"]
     loaded = configuration_loader.load(CONFIG, changes, {})
     (directory / "config.json").write_text(loaded.configuration.model_dump_json())
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: str(directory.resolve())}

@@ -65,7 +65,7 @@ def topology(
         count = facts["exact"] if facts["exact"] is not None else facts["rounds"]
         title = f"{wanted.kind} of {len(names)}, gap {facts['spectral_gap']:.3g}, {end} {count} rounds"
         try:
-            output.write_text(picture(graph, wanted, title), encoding="utf-8")
+            output.write_text(picture(graph, wanted, title).svg, encoding="utf-8")
         except OSError as error:
             raise ResourceError(f"{output} cannot be written: {error}") from None
     if settings.json:

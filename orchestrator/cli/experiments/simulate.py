@@ -87,10 +87,11 @@ def simulate(
     elif settings.verbosity >= 0:
         _print(settings, outcome)
     if picture is not None:
-        from orchestrator.report.charts.disagreement_chart import to_svg
+        from orchestrator.report.charts import disagreement_chart as disagreement
 
+        drawn = disagreement.picture(outcome.curve, f"{outcome.agents} agents, {outcome.topology}, {outcome.mode}")
         try:
-            picture.write_text(to_svg(outcome.curve, f"{outcome.agents} agents, {outcome.topology}, {outcome.mode}"), encoding="utf-8")
+            picture.write_text(drawn.svg, encoding="utf-8")
         except OSError as error:
             raise ResourceError(f"{picture} can't be written: {error.strerror}; choose another file") from None
     if not outcome.agreed:

@@ -1,15 +1,11 @@
-"""Pictures, of runs and of what might be run: SVG that stands alone, and drawings in characters.
+"""Charts of runs, experiments and simulations.
 
-| file | what |
+| file | content |
 |---|---|
-| `graph` | a communication graph, as SVG |
-| `graph_text` | a small one, in characters |
-| `dry_run` | beside it, what a configuration would start |
-| `formats` | a configuration's graph in all forms that `orchestrate show` knows |
-| `run` | what a run leaves in its `plots/` |
-| `panels` | curves beside each other, and what SVGs of figures are made of |
-| `coordination_tables` | heat maps of what agents' messages mean |
-| `disagreement` | how a simulated population came to agree |
-
-Reports have drawings of their own (`orchestrator.report`).
+| `chart_style` | colours, axes, legends; from a matplotlib figure to an SVG that can stand alone or within a page |
+| `line_panels` | panels of lines side by side |
+| `experiment_charts`, `fault_charts` | charts of statistics: bands, intervals, profiles, heat maps; faults and shares of time |
+| `run_charts` | the files in the `plots/` of a run |
+| `coordination_table_chart` | coordination tables as heat maps |
+| `disagreement_chart` | disagreement of a simulated population over rounds, as characters and as a drawing |
 """

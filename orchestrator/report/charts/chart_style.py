@@ -1,7 +1,8 @@
-"""How figures of reports look: colours, and from a matplotlib figure to an SVG that can stand alone or within a page.
+"""Charts: the one place that makes matplotlib figures, gives all of them one look, and turns them into SVG.
 
-A drawing is made in the colours of the light scheme. Within a page `themed` puts the page's variables in their place, so that a figure
-follows the reader's scheme as text does. The same figure gives the same bytes: no date, no random identifiers.
+A figure is drawn in the colours of the light scheme. Within a page `themed` puts the page's variables in their place, so that the figure
+follows the reader's colour scheme. Only `Figure` objects are used, never the global state of pyplot; matplotlib is imported when the first
+figure is made. The same figure gives the same bytes: no date, identifiers hashed with the picture's name as salt.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from functools import cached_property
+from html import escape
+from io import StringIO
+from math import ceil
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -41,19 +45,46 @@ VARIABLES = {
     **{colour: f"--series-{number}" for number, colour in enumerate(SERIES)},
 }  # fmt: skip
 """colour of a drawing -> variable of the page"""
-_SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _COLOUR = re.compile("|".join(map(re.escape, VARIABLES)))
+_HEAD = re.compile(r"^.*?<svg[^>]*>(\s*<metadata>.*?</metadata>)?", re.DOTALL)
+_NEEDLESS = re.compile(r' id="[A-Za-z.]+(2d)?_\d+"| transform="rotate\(-0 [^"]*"')
+"""identifiers of groups, numbered from 1 in each drawing and never referred to; rotations by 0"""
+_COORDINATES = re.compile(r' (d|x|y)="[^"]*"')
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure. `name`: of its file; `title`: what it shows; `description`: the same in words, for those who can't see it; `svg`: the
-    drawing, a whole document."""
+    """A chart. `name`: of its file; `title`: what it shows; `description`: text alternative for readers who do not see it."""
 
     name: str
     title: str
     description: str
-    svg: str
+    figure: Figure
+
+    @cached_property
+    def svg(self) -> str:
+        """The drawing as an SVG document with title and text alternative. Text stays text; identifiers differ from those of other pictures,
+        so that several drawings can stand in one page."""
+        from matplotlib import rc_context
+
+        raw = StringIO()
+        with rc_context({**_settings(), "svg.hashsalt": self.name}):
+            self.figure.savefig(raw, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        width, height = 72 * self.figure.get_size_inches()
+        named = f"{self.name}-title", f"{self.name}-text"
+        head = (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{" ".join(named)}">\n'
+            f' <title id="{named[0]}">{escape(self.title)}</title>\n <desc id="{named[1]}">{escape(self.description)}</desc>'
+        )
+        drawn = _NEEDLESS.sub("", _HEAD.sub(lambda _: head, raw.getvalue(), count=1))
+        # Hundredths of a point are enough, and half the size.
+        return _COORDINATES.sub(lambda part: _LONG_NUMBER.sub(_rounded, part[0]), drawn)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def colour(number: int) -> str:
@@ -83,16 +114,43 @@ def marker(number: int) -> str:
 
 
 @contextmanager
-def drawing(height: float, rows: int = 1, columns: int = 1, share: bool = False) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A new figure `WIDTH` inches wide with `rows` times `columns` axes, row by row, in the look of all. Both axes of all are the same
-    where they `share`."""
+def drawing(
+    height: float, panels: int = 1, across: int = 1, share_x: bool = False, share_y: bool = False, width: float = WIDTH
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A new figure of that size (inches) with axes for so many panels, row by row; with `share_x` and `share_y` the limits of an axis are
+    the same in all panels."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(_settings()):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
-        yield figure, list(grid.flat)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = list(figure.subplots(ceil(panels / across), across, squeeze=False, sharex=share_x, sharey=share_y).flat)
+        for one in axes[panels:]:
+            one.remove()
+        for one in axes[:panels]:
+            one.tick_params(labelbottom=True)
+        yield figure, axes[:panels]
+
+
+def legend(figure: Figure, axes: Iterable[Axes], columns: int = 4, length: float = 2.8) -> None:
+    """One legend for all panels, above them."""
+    lines: dict[str, Artist] = {}
+    for one in axes:
+        for line, label in zip(*one.get_legend_handles_labels(), strict=True):
+            lines.setdefault(label, line)
+    if lines:
+        figure.legend(list(lines.values()), list(lines), loc="outside upper center", ncols=min(columns, len(lines)), handlelength=length)
+
+
+def legend_above(axes: Axes) -> None:
+    """The legend of one panel, between its title and its axes; its lines in the opposite order of drawing."""
+    lines, labels = axes.get_legend_handles_labels()
+    made = axes.legend(
+        lines[::-1], labels[::-1], loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, ncols=3, fontsize=7.5,
+        handlelength=2.0, handletextpad=0.5, columnspacing=1.2,
+    )  # fmt: skip
+    # The panel is not made smaller for a legend that is wider.
+    made.set_in_layout(False)
 
 
 def ticks(axes: Axes) -> None:
@@ -121,57 +179,9 @@ def tick(value: float) -> str:
     return f"{round(value, 10):g}".replace("-", "−")
 
 
-def picture(figure: Figure, name: str, title: str, description: str) -> Picture:
-    """The finished figure."""
-    return Picture(name, title, description, to_svg(figure, name, title, description))
-
-
-def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """The drawing with its title and its text alternative. Words stay words; identifiers begin with `name`, so that several drawings get
-    along in one page."""
-    from matplotlib import rc_context
-
-    with rc_context({**_settings(), "svg.hashsalt": name}):
-        raw = BytesIO()
-        figure.savefig(raw, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _LINK)
-    root = ElementTree.fromstring(raw.getvalue())
-    for child in list(root):
-        if child.tag == f"{{{_SVG}}}metadata":
-            root.remove(child)
-    _rename(root, name)
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
-    root.set("role", "img")
-    root.set("aria-labelledby", f"{name}-title {name}-text")
-    for number, (tag, words) in enumerate((("title", title), ("desc", description))):
-        element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{'text' if number else 'title'}"})
-        element.text, element.tail = words, "\n "
-        root.insert(number, element)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
 def themed(svg: str) -> str:
     """The drawing for a page that has the variables of `VARIABLES`."""
     return _COLOUR.sub(lambda match: f"var({VARIABLES[match[0]]})", svg)
-
-
-def _rename(root: ElementTree.Element, name: str) -> None:
-    """Identifiers that something refers to get the name before them, the others go."""
-    text = ElementTree.tostring(root, encoding="unicode")
-    wanted = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
-    for element in root.iter():
-        for key, value in list(element.attrib.items()):
-            if key == "id":
-                if value in wanted:
-                    element.set(key, f"{name}-{value}")
-                else:
-                    del element.attrib[key]
-            elif value.startswith("#") and key.endswith("href"):
-                element.set(key, f"#{name}-{value[1:]}")
-            elif "url(#" in value:
-                element.set(key, re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", value))
 
 
 def _settings() -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""How a population came to agree, as a drawing: disagreement over rounds, by powers of ten."""
+"""Disagreement of a simulated population over rounds, on a logarithmic axis, in characters and as a drawing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import floor, log10
 from typing import Protocol
+
+from orchestrator.report.charts.chart_style import Picture, colour, drawing, ticks
 
 _ROWS = 10
 _FLOOR = 1e-16
@@ -51,31 +53,13 @@ def text_plot(curve: Sequence[DisagreementPoint], width: int = 80, rows: int = _
     return "\n".join(lines) + "\n"
 
 
-def to_svg(curve: Sequence[DisagreementPoint], title: str, width: int = 640, height: int = 360) -> str:
-    """The same as a vector drawing."""
-    points = [(point.rounds, log10(max(point.disagreement, _FLOOR))) for point in curve] or [(0.0, 0.0)]
-    last, low = points[-1][0] or 1.0, min(-1, floor(min(y for _, y in points)))
-    left, top, right, bottom = 60, 40, width - 20, height - 50
-
-    def place(x: float, y: float) -> str:
-        return f"{left + x / last * (right - left):.1f},{top + y / low * (bottom - top):.1f}"
-
-    step = max(1, -low // 6)
-    grid = []
-    for power in range(0, low - 1, -step):
-        y = top + power / low * (bottom - top)
-        grid.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>')
-        grid.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')
-    line = " ".join(place(x, y) for x, y in points)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">\n'
-        f'<rect width="{width}" height="{height}" fill="white"/>\n<text x="{left}" y="24" font-size="14">{_escaped(title)}</text>\n'
-        + "\n".join(grid)
-        + f'\n<polyline points="{line}" fill="none" stroke="#2563eb" stroke-width="2"/>\n'
-        f'<text x="{left}" y="{bottom + 20}">0</text><text x="{right}" y="{bottom + 20}" text-anchor="end">{last:.0f}</text>\n'
-        f'<text x="{(left + right) / 2:.0f}" y="{bottom + 36}" text-anchor="middle">rounds of each agent</text>\n</svg>\n'
-    )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def picture(curve: Sequence[DisagreementPoint], title: str) -> Picture:
+    """The same as a drawing."""
+    rounds = [point.rounds for point in curve]
+    values = [max(point.disagreement, _FLOOR) for point in curve]
+    with drawing(4.2) as (figure, (axes,)):
+        axes.plot(rounds, values, color=colour(0))
+        axes.set(yscale="log", title=title, xlabel="rounds of each agent", ylabel="disagreement, as a share of that at the start")
+        ticks(axes)
+    said = f"disagreement {values[-1]:.1e} after {rounds[-1]:.0f} rounds" if curve else "no round was closed"
+    return Picture("disagreement", title, f"{title}: {said}.", figure)

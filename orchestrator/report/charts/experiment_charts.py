@@ -22,8 +22,8 @@ from orchestrator.report.charts.chart_style import (
     dashes,
     drawing,
     heading,
+    legend,
     marker,
-    picture,
     ticks,
     title_room,
 )
@@ -55,8 +55,8 @@ class Axis:
 def curves(name: str, title: str, description: str, panels: Mapping[str, Mapping[str, Band]], steps: str, axis: Axis) -> Picture:
     """A panel for each name in `panels`, in it a line for each group: the aggregate with its band. `steps`: what the horizontal axis is."""
     order = list(dict.fromkeys(label for lines in panels.values() for label in lines))
-    with _panels(panels, legend=len(order)) as (figure_, axes):
-        for axes_, (panel, lines) in zip(axes, panels.items(), strict=False):
+    with _panels(panels, len(order)) as (figure_, axes):
+        for axes_, (panel, lines) in zip(axes, panels.items(), strict=True):
             for label, band in lines.items():
                 number = order.index(label)
                 known = np.isfinite(band.value)
@@ -72,15 +72,15 @@ def curves(name: str, title: str, description: str, panels: Mapping[str, Mapping
                 if known.sum() == 1:
                     axes_.plot(band.steps[known], band.value[known], color=colour(number), marker=marker(number))
             _finish(axes_, heading(panel, _across(panels)), axis, vertical=True)
-        _share(figure_, axes, len(panels), steps, axis.label, order)
-        return picture(figure_, name, title, description)
+        _share(figure_, axes, steps, axis.label)
+        return Picture(name, title, description, figure_)
 
 
 def profiles(name: str, title: str, description: str, panels: Mapping[str, Mapping[str, Profile]], axis: Axis) -> Picture:
     """Share of runs above each score, with its band."""
     order = list(dict.fromkeys(label for lines in panels.values() for label in lines))
-    with _panels(panels, legend=len(order)) as (figure_, axes):
-        for axes_, (panel, lines) in zip(axes, panels.items(), strict=False):
+    with _panels(panels, len(order)) as (figure_, axes):
+        for axes_, (panel, lines) in zip(axes, panels.items(), strict=True):
             for label, found in lines.items():
                 number = order.index(label)
                 # All runs are above a score below the least; the share falls at each score that occurs.
@@ -90,8 +90,8 @@ def profiles(name: str, title: str, description: str, panels: Mapping[str, Mappi
                     axes_.fill_between(found.scores, found.low, found.high, step="post", color=colour(number), alpha=0.15, linewidth=0)
             _finish(axes_, heading(panel, _across(panels)), axis, vertical=False)
             axes_.set_ylim(-0.03, 1.05)
-        _share(figure_, axes, len(panels), axis.label, "share of runs above it", order)
-        return picture(figure_, name, title, description)
+        _share(figure_, axes, axis.label, "share of runs above it")
+        return Picture(name, title, description, figure_)
 
 
 def intervals(
@@ -124,7 +124,7 @@ def intervals(
             axes_.set_xlim(*bounds)
         ticks(axes_)
         axes_.set_xlabel(axis.label)
-        return picture(figure_, name, title, description)
+        return Picture(name, title, description, figure_)
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ def heatmap(name: str, title: str, description: str, grids: Mapping[str, Heatmap
     norm = LogNorm(low, high if high > low else low * 10) if log else Normalize(low, high if high > low else low + 1)
     shape = next(iter(grids.values()))
     across = min(len(grids), max(1, 8 // max(1, len(shape.columns))), ACROSS)
-    down = ceil(len(grids) / across)
-    with drawing(down * (0.9 + 0.36 * len(shape.rows) + title_room(grids, across)) + 0.2, down, across) as (figure_, axes):
-        for axes_, (panel, grid) in zip(axes, grids.items(), strict=False):
+    height = ceil(len(grids) / across) * (0.9 + 0.36 * len(shape.rows) + title_room(grids, across)) + 0.2
+    with drawing(height, len(grids), across) as (figure_, axes):
+        for axes_, (panel, grid) in zip(axes, grids.items(), strict=True):
             shown = np.array([[np.nan if cell is None or cell.value is None else cell.value for cell in row] for row in grid.cells], float)
             axes_.pcolormesh(np.ma.masked_invalid(shown), cmap=MAP, norm=norm, edgecolors=PAPER, linewidth=1.5)
             for y, row in enumerate(grid.cells):
@@ -169,9 +169,7 @@ def heatmap(name: str, title: str, description: str, grids: Mapping[str, Heatmap
             axes_.tick_params(length=0)
             for spine in axes_.spines.values():
                 spine.set_visible(False)
-        for axes_ in axes[len(grids) :]:
-            axes_.set_visible(False)
-        return picture(figure_, name, title, description)
+        return Picture(name, title, description, figure_)
 
 
 def _cell(axes: Axes, x: int, y: int, cell: Estimate | None, form: str, norm: Normalize) -> None:
@@ -187,11 +185,10 @@ def _cell(axes: Axes, x: int, y: int, cell: Estimate | None, form: str, norm: No
     axes.text(x + 0.5, y + 0.5, figure(cell.value, form) + few, ha="center", va="center", color=ink, fontsize=8.5, linespacing=1.1)
 
 
-def _panels(panels: Mapping[str, object], legend: int) -> AbstractContextManager[tuple[Figure, list[Axes]]]:
+def _panels(panels: Mapping[str, object], lines: int) -> AbstractContextManager[tuple[Figure, list[Axes]]]:
     across = _across(panels)
-    down = ceil(len(panels) / across)
-    height = ((2.9 if across == 1 else 2.35) + title_room(panels, across)) * down + 0.35 + 0.2 * ceil(legend / 4)
-    return drawing(height, down, across, share=True)
+    row = (2.9 if across == 1 else 2.35) + title_room(panels, across)
+    return drawing(row * ceil(len(panels) / across) + 0.35 + 0.2 * ceil(lines / 4), len(panels), across, share_x=True, share_y=True)
 
 
 def _across(panels: Mapping[str, object]) -> int:
@@ -208,19 +205,10 @@ def _finish(axes: Axes, title: str, axis: Axis, vertical: bool) -> None:
     ticks(axes)
 
 
-def _share(figure_: Figure, axes: Sequence[Axes], panels: int, below: str, left: str, labels: Sequence[str]) -> None:
-    """Words that all panels share, and one legend for them."""
-    from matplotlib.lines import Line2D
-
-    for axes_ in axes[panels:]:
-        axes_.set_visible(False)
-    for axes_ in axes[:panels]:
-        axes_.tick_params(labelbottom=True)
+def _share(figure_: Figure, axes: Sequence[Axes], below: str, left: str) -> None:
     figure_.supxlabel(below, fontsize=9)
     figure_.supylabel(left, fontsize=9)
-    if len(labels) > 1 or (labels and labels[0]):
-        handles = [Line2D([], [], color=colour(number), linestyle=dashes(number), label=label) for number, label in enumerate(labels)]
-        figure_.legend(handles=handles, loc="outside upper center", ncols=min(4, len(labels)), handlelength=2.8)
+    legend(figure_, axes)
 
 
 def _positive(estimates: Iterable[Estimate]) -> bool:

@@ -17,8 +17,8 @@ from orchestrator.report.charts.chart_style import (
     dashes,
     drawing,
     heading,
+    legend,
     marker,
-    picture,
     ticks,
     title_room,
 )
@@ -46,17 +46,16 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Faul
     `time`: what the horizontal axis is."""
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel.lines))
     across = min(2 if len(panels) < 5 else ACROSS, len(panels))
-    down = ceil(len(panels) / across)
     lanes = max((len(_lanes(panel.windows)) for panel in panels.values()), default=0)
     height = (2.3 if across > 1 else 2.7) + 0.13 * lanes + title_room(panels, across)
-    with drawing(height * down + 0.4, down, across, share=True) as (figure_, axes):
-        for axes_, (panel_name, panel) in zip(axes, panels.items(), strict=False):
+    with drawing(height * ceil(len(panels) / across) + 0.4, len(panels), across, share_x=True, share_y=True) as (figure_, axes):
+        for axes_, (panel_name, panel) in zip(axes, panels.items(), strict=True):
             for label, curve in panel.lines.items():
                 number = order.index(label)
                 many = curve.steps.size > 40
                 axes_.plot(
                     curve.steps, curve.values, color=colour(number), linestyle=dashes(number) if many else "-", marker="" if many else
-                    marker(number), markersize=3.2, label=label,
+                    marker(number), markersize=3.2, label=label if len(order) > 1 else None,
                 )  # fmt: skip
             if axis.log and all((curve.values > 0).any() for curve in panel.lines.values()):
                 axes_.set_yscale("log", nonpositive="mask")
@@ -64,16 +63,10 @@ def timelines(name: str, title: str, description: str, panels: Mapping[str, Faul
             rows = _shade(axes_, panel.windows)
             if panel_name:
                 axes_.set_title(heading(panel_name, across), pad=6 + 9 * rows)
-        for axes_ in axes[len(panels) :]:
-            axes_.set_visible(False)
-        for axes_ in axes[: len(panels)]:
-            axes_.tick_params(labelbottom=True)
         figure_.supxlabel(time, fontsize=9)
         figure_.supylabel(axis.label, fontsize=9)
-        if len(order) > 1:
-            handles, labels = axes[0].get_legend_handles_labels()
-            figure_.legend(handles, labels, loc="outside upper center", ncols=min(4, len(order)))
-        return picture(figure_, name, title, description)
+        legend(figure_, axes)
+        return Picture(name, title, description, figure_)
 
 
 def _shade(axes: Axes, windows: Sequence[FaultWindow]) -> int:
@@ -139,7 +132,7 @@ def fault_spans(name: str, title: str, description: str, faults: Sequence[FaultS
         axes.set_xlim(0, last * 1.01)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(time)
-        return picture(figure_, name, title, description)
+        return Picture(name, title, description, figure_)
 
 
 def shares(name: str, title: str, description: str, nodes: Mapping[str, Mapping[str, float]]) -> Picture:
@@ -165,6 +158,5 @@ def shares(name: str, title: str, description: str, nodes: Mapping[str, Mapping[
         axes.set_xlim(0, 1.0)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("share of the node's time")
-        handles, labels = axes.get_legend_handles_labels()
-        figure_.legend(handles, labels, loc="outside upper center", ncols=min(8, len(order)), handlelength=1.2)
-        return picture(figure_, name, title, description)
+        legend(figure_, [axes], columns=8, length=1.2)
+        return Picture(name, title, description, figure_)

@@ -1,50 +1,97 @@
-"""The panels of `orchestrator.report.charts.run_charts` (a run's learning) in the look of reports."""
+"""Small panels of lines beside each other, each with a vertical axis and a legend of its own; the horizontal axis is that of all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
-from orchestrator.report.charts.chart_style import Picture, colour, dashes, drawing, marker, picture, ticks
-from orchestrator.report.charts.curve_panels import CurvePanel, thinned
+from orchestrator.report.charts.chart_style import Picture, colour, dashes, drawing, legend_above, marker, ticks
 from orchestrator.report.number_format import figure, form
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Point = tuple[float, float]
 ACROSS = 2
+_POINTS = 240
+"""points of a line that are drawn; longer lines are averaged over equal numbers of their points"""
+_MARKED = 40
+"""points of a line up to which each of them is marked"""
 
 
-def line_panels(name: str, title: str, panels: Sequence[CurvePanel], below: str) -> Picture:
-    """A panel for each; lines of one name look the same in all."""
-    from matplotlib.lines import Line2D
+@dataclass(frozen=True)
+class PanelLine:
+    """`points` are (x, y); `sparse`: few points, each of which is marked."""
 
-    shown = [[curve for curve in panel.curves if curve.points] for panel in panels]
-    order = list(dict.fromkeys(curve.label for curves in shown for curve in curves))
-    across = min(ACROSS, len(panels))
-    down = ceil(len(panels) / across)
-    said = []
-    with drawing(1.95 * down + 0.3 + 0.2 * ceil(len(order) / 4), down, across) as (figure_, axes):
-        for axes_, panel, curves in zip(axes, panels, shown, strict=False):
-            for curve in curves:
-                number = order.index(curve.label)
-                points = thinned(sorted(curve.points, key=lambda point: point[0]))
-                marked = marker(number) if curve.dotted or len(points) == 1 else ""
-                axes_.plot(*zip(*points, strict=True), color=colour(number), linestyle=dashes(number), marker=marked, markersize=3.5)
-                first, last = float(curve.points[0][1]), float(curve.points[-1][1])
-                shape = form([first, last])
-                said.append(f"{panel.title}, {curve.label}: from {figure(first, shape)} to {figure(last, shape)}")
-            axes_.set_title(panel.title)
-            highest = max(y for curve in curves for _, y in curve.points)
-            axes_.set_ylim(top=max(highest, panel.top) * 1.04 if panel.top is not None else None)
-            if min(y for curve in curves for _, y in curve.points) >= 0:
-                axes_.set_ylim(bottom=0)
-            axes_.set_xlim(left=0)
+    label: str
+    points: Sequence[Point]
+    sparse: bool = False
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """Lines on common axes. Where no value is negative, the vertical axis goes from 0 to the largest value, at least to `top`."""
+
+    title: str
+    lines: Sequence[PanelLine]
+    top: float | None = None
+
+    @property
+    def drawn(self) -> list[PanelLine]:
+        """Lines that have points."""
+        return [line for line in self.lines if line.points]
+
+
+def line_panels(name: str, title: str, panels: Sequence[CurvePanel], below: str, headed: bool = False) -> Picture:
+    """The panels that have points, two in a row; lines with one label look the same in all. `below` names the horizontal axis; `headed`:
+    the title is written over the drawing, for a file that stands alone."""
+    panels = [panel for panel in panels if panel.drawn]
+    order = list(dict.fromkeys(line.label for panel in panels for line in panel.drawn))
+    end = max((x for panel in panels for line in panel.drawn for x, _ in line.points), default=0.0)
+    height = 2.1 * ceil(len(panels) / ACROSS) + 0.3 + 0.3 * headed
+    with drawing(height, len(panels), min(ACROSS, len(panels)), share_x=True) as (figure_, axes):
+        for axes_, panel in zip(axes, panels, strict=True):
+            _panel(axes_, panel, order)
+            axes_.set_xlim(0, 1.02 * end or 1.0)
             ticks(axes_)
-        for axes_ in axes[len(panels) :]:
-            axes_.set_visible(False)
-        dotted = {curve.label for curves in shown for curve in curves if curve.dotted}
-        handles = [
-            Line2D([], [], color=colour(i), linestyle=dashes(i), marker=marker(i) if label in dotted else "", markersize=3.5, label=label)
-            for i, label in enumerate(order)
-        ]
         figure_.supxlabel(below, fontsize=9)
-        figure_.legend(handles=handles, loc="outside upper center", ncols=min(4, len(order)), handlelength=2.8)
-        return picture(figure_, name, title, f"{title}. {'; '.join(said)}.")
+        if headed:
+            figure_.suptitle(title, fontsize=11)
+    return Picture(name, title, f"{title}. {'; '.join(said for panel in panels for said in _described(panel))}.", figure_)
+
+
+def _panel(axes: Axes, panel: CurvePanel, order: Sequence[str]) -> None:
+    for line in reversed(panel.drawn):  # the first one lies on top
+        number = order.index(line.label)
+        points = thinned(sorted(line.points, key=lambda point: point[0]))
+        marked = len(points) == 1 or (line.sparse and len(points) <= _MARKED)
+        axes.plot(
+            *zip(*points, strict=True), color=colour(number), linestyle=dashes(number), marker=marker(number) if marked else "",
+            markersize=3.5, label=line.label,
+        )  # fmt: skip
+    axes.set_title(panel.title, loc="left", pad=18)
+    legend_above(axes)
+    values = [y for line in panel.drawn for _, y in line.points]
+    if min(values) >= 0:
+        top = max(*values, panel.top or 0.0) or 1.0
+        axes.set_ylim(-0.02 * top, 1.05 * top)
+
+
+def _described(panel: CurvePanel) -> list[str]:
+    said = []
+    for line in panel.drawn:
+        first, last = float(line.points[0][1]), float(line.points[-1][1])
+        shape = form([first, last])
+        said.append(f"{panel.title}, {line.label}: from {figure(first, shape)} to {figure(last, shape)}")
+    return said
+
+
+def thinned(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
+    """At most so many points: means of (x, y) over parts of equal length, the last of which may be shorter."""
+    if len(points) <= most:
+        return list(points)
+    length = ceil(len(points) / most)
+    parts = [points[start : start + length] for start in range(0, len(points), length)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]

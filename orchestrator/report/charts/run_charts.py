@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.launch.placement import natural
 from orchestrator.report.charts import coordination_table_chart as coordination_tables
-from orchestrator.report.charts.curve_panels import BLUE, GREEN, GREY, ORANGE, PURPLE, CurvePanel, PanelCurve, Point, sheet
+from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, Point, line_panels
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
 from orchestrator.terminal import snapshot_figures as figures
@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 TABLE = "game/table"
 """name of the coordination table in an agent's checkpoint"""
-_MODES = (("", "training", BLUE), ("eval.own.", "evaluation, own", ORANGE), ("eval.aligned.", "evaluation, given", GREEN))
+_MODES = (("", "training"), ("eval.own.", "evaluation, own"), ("eval.aligned.", "evaluation, given"))
+STEPS = "environment steps, all copies together"
+"""the horizontal axis"""
 _BINS = 60
 """points of a curve of training"""
 _BY_MODE = (
@@ -37,49 +39,45 @@ _BY_MODE = (
 
 def draw(directory: Path) -> list[Path]:
     """(Re)write the pictures that there is anything for, and return their paths. `OSError` where they can't be written."""
-    series, pictures = read_series(directory), {}
-    panels = learning_panels(series)
-    if any(curve.points for panel in panels for curve in panel.curves):
-        pictures["learning.svg"] = sheet(f"Learning in {directory.name}", panels, "environment steps, all copies together")
-    tables = read_tables(directory)
-    if tables:
+    series, pictures = read_series(directory), []
+    if panels := learning_panels(series):
+        pictures.append(line_panels("learning", f"Learning in {directory.name}", panels, STEPS, headed=True))
+    if tables := read_tables(directory):
         shape = next(iter(tables.values())).shape
         names, individual = _goals(directory, shape[0])
         episodes = max((point.episode for point in series.get("steps", {}).get(ENVIRONMENT, [])), default=0)
         title = f"Coordination tables in {directory.name}" + (f" after {figures.count(episodes)} training episodes" if episodes else "")
         alike = {agent: table for agent, table in tables.items() if table.shape == shape}
-        pictures["coordination_tables.svg"] = coordination_tables.picture(alike, names, individual, title)
+        pictures.append(coordination_tables.picture(alike, names, individual, title))
     paths = []
-    for name, content in pictures.items():
+    for picture in pictures:
         (directory / "plots").mkdir(exist_ok=True)
-        write_whole(directory / "plots" / name, content.encode())
-        paths.append(directory / "plots" / name)
+        paths.append(directory / "plots" / f"{picture.name}.svg")
+        write_whole(paths[-1], picture.svg.encode())
     return paths
 
 
 def learning_panels(series: Series) -> list[CurvePanel]:
-    """What `learning.svg` shows: figures of training and of both evaluations over environment steps."""
+    """What `learning.svg` shows: metrics of training and of both evaluations over environment steps; panels without points are left out."""
 
-    def curve(name: str, label: str, colour: str, node: str = ENVIRONMENT, dotted: bool = False) -> PanelCurve:
+    def line(name: str, label: str, node: str = ENVIRONMENT, sparse: bool = False) -> PanelLine:
         training = node == ENVIRONMENT and not name.startswith(EVALUATION)
         points = pooled(series, name, _BINS) if training else series.get(name, {}).get(node, [])
-        return PanelCurve(label, colour, [(point.step, point.value) for point in points], dotted)
+        return PanelLine(label, [(point.step, point.value) for point in points], sparse)
 
     panels: list[CurvePanel] = []
     normalised = "return.normalised" in series
     for name, title, top in _BY_MODE:
         if name == "return.normalised" and not normalised:
             name, title, top = "return", "Return, sum over the members", None
-        panels.append(CurvePanel(title, [curve(mode + name, label, colour, dotted=bool(mode)) for mode, label, colour in _MODES], top))
-    own = PanelCurve("each itself", GREY, _own_understanding(series))
-    panels.append(CurvePanel("Accuracy of the convention", [curve("convention.accuracy", "all pairs", PURPLE, RUN), own], 1.0))
-    mastered = curve("eval.aligned.diversity", "mastered", GREEN, dotted=True)
-    panels.append(CurvePanel("Diversity of goals", [curve("goals.pursued_entropy", "entropy of pursued ones", BLUE), mastered], 1.0))
-    published = curve("eval.aligned.specialization.published", "as published", GREY, dotted=True)
-    panels.append(
-        CurvePanel("Specialization", [curve("eval.aligned.specialization", "evaluation, given", GREEN, dotted=True), published], 1.0)
-    )
-    return panels
+        panels.append(CurvePanel(title, [line(mode + name, label, sparse=bool(mode)) for mode, label in _MODES], top))
+    own = PanelLine("each itself", _own_understanding(series))
+    panels.append(CurvePanel("Accuracy of the convention", [line("convention.accuracy", "all pairs", RUN), own], 1.0))
+    mastered = line("eval.aligned.diversity", "mastered", sparse=True)
+    panels.append(CurvePanel("Diversity of goals", [line("goals.pursued_entropy", "entropy of pursued ones"), mastered], 1.0))
+    published = line("eval.aligned.specialization.published", "as published", sparse=True)
+    panels.append(CurvePanel("Specialization", [line("eval.aligned.specialization", "evaluation, given", sparse=True), published], 1.0))
+    return [panel for panel in panels if panel.drawn]
 
 
 def _own_understanding(series: Series) -> list[Point]:

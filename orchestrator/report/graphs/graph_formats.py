@@ -56,4 +56,4 @@ def to_svg(configuration: Configuration) -> str:
     """A drawing that stands alone, as `orchestrate topology -o` writes it."""
     graph, topology = communication(configuration), configuration.network.topology
     title = f"{configuration.name}: {topology.kind} of {len(graph.agents)}, spectral gap {rates(graph).gap:.3f}"
-    return picture(graph, topology, title)
+    return picture(graph, topology, title).svg

@@ -149,7 +149,7 @@ class CheckpointPlayback:
     def _played(self, record: Any) -> PlayedEpisode:
         rewards: Sequence[float] = record.rewards
         members: tuple[str, ...] = record.members
-        success = record.figures.get("success")
+        success = record.metrics.get("success")
         if self._space is not None:
             success = float(np.mean([reward > 0 for reward in rewards]))
         goal = self._space.label(record.goals[0]) if self._space is not None and record.goals else ""

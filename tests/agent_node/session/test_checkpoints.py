@@ -87,7 +87,7 @@ def test_what_has_diverged_is_not_kept(tmp_path: Path) -> None:
 WRITER = """
 import sys, torch
 from pathlib import Path
-from agent_node import checkpoints
+from agent_node.session import checkpoints
 step = 0
 while True:
     step += 1

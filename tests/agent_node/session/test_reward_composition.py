@@ -179,7 +179,7 @@ def test_an_agent_learns_with_teacher_and_curiosity(kind: str, boundary: str) ->
     built = components(learner=learner, teacher={"kind": "amigo", "batch_size": 8, "boundary": boundary, "changed_by": "any_agent"})
     metrics = live(built, 60)
     assert {
-        "learner.entropy_coef",
+        "learner.entropy",
         "intrinsic",
         "teacher.threshold",
         "teacher.reached",

@@ -206,7 +206,7 @@ def random_actions(layout: Layout, copies: int, generator: np.random.Generator) 
         ("pettingzoo.butterfly:knights_archers_zombies_v11", {"max_zombies": 20, "spawn_delay": 3, "max_cycles": 120}, 4, 160),
         ("gymnasium:CartPole-v1", {}, 1, 80),
         ("gymnasium:Pendulum-v1", {"max_episode_steps": 15}, 1, 40),
-        ("env_server:landmarks", {"horizon": 15, "room": 200}, 2, 60),
+        ("env_server.environments:landmarks", {"horizon": 15, "room": 200}, 2, 60),
     ],
 )
 def test_real_environments_keep_the_contract_and_repeat(identifier: str, options: dict[str, Any], count: int, ticks: int) -> None:

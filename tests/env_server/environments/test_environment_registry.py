@@ -46,7 +46,7 @@ def names(count: int) -> list[str]:
         ("mpe2:simple_spread_v3", {"max_cycle": 5}, 3, "environment.options.max_cycle", ["did you mean max_cycles?"]),
         ("pettingzoo.butterfly:knights_v10", {}, 4, "environment.id", ["has no environment knights_v10"]),
         ("pettingzoo.atari:pong_v3", {}, 2, "environment.id", ["pip install 'pettingzoo[atari]'"]),
-        ("protocols:seeds", {}, 2, "environment.id", ["no PettingZoo environment"]),
+        ("protocols.runtime:seeds", {}, 2, "environment.id", ["no PettingZoo environment"]),
         ("mpe2:../x", {}, 2, "environment.id", ["package:module"]),
         ("gymnasium:CartPol-v1", {}, 1, "environment.id", ["did you mean CartPole-v1"]),
         ("gymnasium:CartPole-v1", {}, 2, "agents.count", ["has 1 agents", "set agents.count to 1"]),

@@ -21,6 +21,7 @@ from env_server.environments import registry
 from orchestrator.cli.app import main
 from orchestrator.config import loader as configuration_loader
 from orchestrator.config.resolved_configuration import canonical_json
+from orchestrator.results.playback import video
 from orchestrator.results.playback.checkpoint_episodes import FIRST_EPISODE
 from orchestrator.results.playback.video import VideoWriter, padded
 from protocols.runtime.errors import ExitCode
@@ -179,7 +180,7 @@ def test_agents_in_one_grid_play_and_are_filmed_together(runs: Path, play: Play,
 
 
 def test_films_hold_pictures_of_one_size_and_end_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("orchestrator.results.playback.video").inspection.video.MOST, ".gif", 3)
+    monkeypatch.setitem(video.MOST, ".gif", 3)
     ramp = [np.full((20, 30, 3), 40 * i, np.uint8) for i in range(5)]
     with VideoWriter(tmp_path / "x.gif", 10) as film:
         for picture in [*ramp[:2], np.full((50, 10, 3), 255, np.uint8), ramp[4]]:

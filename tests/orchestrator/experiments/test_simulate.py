@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.experiments.running.averaging_simulation import Simulation, configured
 from orchestrator.experiments.running.simulation_outcome import SimulationOutcome, SimulationRequest
-from orchestrator.report.charts.disagreement_chart import text_plot, to_svg
+from orchestrator.report.charts import disagreement_chart as disagreement
 from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.runtime.errors import ExitCode
 from protocols.simulation import SimulatedConnection
@@ -216,7 +217,12 @@ def test_what_does_not_go_together_is_said(orchestrate: Orchestrate, arguments: 
 
 def test_a_curve_is_drawn_between_its_ends() -> None:
     curve = [PopulationPoint(float(i), 0.01 * i, 10.0 ** (-i / 10), 0.0) for i in range(61)]
-    lines = text_plot(curve, 60).splitlines()
+    lines = disagreement.text_plot(curve, 60).splitlines()
     assert lines[0].startswith("   1e0 ┤•") and lines[9].startswith("  1e-6 ┤") and lines[9].endswith("•") and lines[11].endswith("60")
-    assert text_plot(curve[:1]) == "no round was closed\n"
-    assert to_svg(curve, "a <b>").count("<polyline") == 1 and "a &lt;b&gt;" in to_svg(curve, "a <b>")
+    assert disagreement.text_plot(curve[:1]) == "no round was closed\n"
+    drawn = disagreement.picture(curve, "a <b>")
+    (axes,) = drawn.figure.axes
+    (line,) = axes.lines
+    assert np.array_equal(np.column_stack(line.get_data()), [(point.rounds, point.disagreement) for point in curve])
+    assert axes.get_yscale() == "log"
+    assert ">a &lt;b&gt;</text>" in drawn.svg and ">rounds of each agent</text>" in drawn.svg

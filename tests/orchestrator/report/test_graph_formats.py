@@ -8,13 +8,16 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.report.graphs import graph_formats as formats
 from orchestrator.report.graphs.dry_run_summary import dry_run_text
+from orchestrator.report.graphs.graph_svg import picture
 from orchestrator.report.graphs.graph_text import adjacency_list, text_picture
 from protocols.topology import TopologySettings, build
+from protocols.topology.communication_graph import make_graph
 
 
 def configuration(kind: str = "ring", count: int = 4, **changes: Any) -> Configuration:
@@ -144,8 +147,35 @@ def test_formats(kind: str) -> None:
     assert {frozenset(pair) for pair in re.findall(r'"(agent-\d)" -- "(agent-\d)"', formats.to_dot(made))} == wanted
     assert {frozenset((f"agent-{a}", f"agent-{b}")) for a, b in re.findall(r"n(\d) --- n(\d)", formats.to_mermaid(made))} == wanted
     svg = ET.fromstring(formats.to_svg(made))
-    inside = "{http://www.w3.org/2000/svg}"
-    assert [element.text for element in svg.iter(f"{inside}text") if element.get("class") != "caption"] == made.agent_names()
-    assert len(list(svg.iter(f"{inside}line"))) == len(wanted)
-    places = {(element.get("cx"), element.get("cy")) for element in svg.iter(f"{inside}circle")}
-    assert len(places) == 6
+    words = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(words) >= {*made.agent_names()} and any(f"{kind} of 6, spectral gap" in str(word) for word in words)
+
+
+@pytest.mark.parametrize("kind", ["ring", "complete", "star", "path", "grid", "torus", "tree", "exponential"])
+def test_the_drawing_has_each_agent_and_each_edge_once(kind: str) -> None:
+    settings = configuration(kind, 6).network.topology
+    graph = make_graph(settings, [f"agent-{i}" for i in range(6)], 0)
+    drawn = picture(graph, settings, "title")
+    (axes,) = drawn.figure.axes
+    assert [text.get_text() for text in axes.texts] == list(graph.agents)
+    (nodes,) = axes.collections
+    places = np.asarray(nodes.get_offsets())
+    assert len({tuple(place) for place in places.round(6).tolist()}) == 6
+    # A line is a Bézier curve of three points; the outer ones are at, or close to, its agents.
+    ends = [np.asarray(patch.get_path().vertices)[[0, 2]] for patch in axes.patches]
+    found = {tuple(graph.agents[int(np.hypot(*(places - end).T).argmin())] for end in both) for both in ends}
+    assert found == set(graph.union_edges) and len(ends) == len(found)
+    assert all(a in drawn.description and b in drawn.description for a, b in graph.union_edges)
+
+
+def test_a_changing_graph_has_a_panel_a_round_and_a_large_one_is_a_matrix() -> None:
+    settings = TopologySettings.model_validate({"kind": "one_peer_exponential"})
+    graph = make_graph(settings, [f"agent-{i}" for i in range(8)], 0)
+    panels = picture(graph, settings, "title").figure.axes
+    assert [axes.get_title() for axes in panels] == ["round 0", "round 1", "round 2"]
+    assert [len(axes.patches) for axes in panels] == [8, 8, 8]
+    ring = TopologySettings.model_validate({"kind": "ring"})
+    large = make_graph(ring, [f"agent-{i}" for i in range(101)], 0)
+    (axes,) = picture(large, ring, "title").figure.axes
+    matrix = np.asarray(axes.images[0].get_array())
+    assert {tuple(pair) for pair in np.argwhere(matrix > 0).tolist()} == {(i, (i + d) % 101) for i in range(101) for d in (1, -1)}

@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = (
     "agents.count=2", "agents.learner.learning_starts=100", "agents.learner.batch_size=16", "agents.learner.hidden=[8]",
     "agents.world_model=null",
-    "environment.copies=4", "environment.options.horizon=10", "evaluation={every: 100, episodes: 4, final: 4}", "metrics.every=200ms",
+    "environment.copies=4", "environment.options.horizon=10", "evaluation={every: 100, episodes: 4, final_episodes: 4}",
+    "metrics.every=200ms",
     "metrics.sinks=[]", "exchange.consensus={mode: mh, groups: [critic], every: {updates: 5}}", "until={time: 4s, steps: 100000000}",
     "faults.heal_before_end=10%",
     "faults.events=[{id: cut, at: {time: 1s}, for: 1s, partition: {groups: [[agent-0], [agent-1]]}}]",
