@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.report.experiment.experiment_appendix import versions_blocks
-from orchestrator.report.number_format import alone, counted, duration
 from orchestrator.report.report_document import Block, Code, Document, DocumentTable, Fold, Listing, Paragraph, Section, Strong, Words
 from orchestrator.report.run_sections import (
     disagreement_section,
@@ -18,9 +17,9 @@ from orchestrator.report.run_sections import (
 )
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import MetricCurve
+from orchestrator.results.number_text import alone, count, counted, duration
 from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.run_summary import RunSummary, summarize
-from orchestrator.terminal.snapshot_figures import count
 
 _TAIL = 40
 """newest events that are listed"""

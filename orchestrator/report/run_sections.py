@@ -10,9 +10,9 @@ from orchestrator.report.charts.fault_charts import FaultPanel, FaultSpan, fault
 from orchestrator.report.charts.line_panels import line_panels
 from orchestrator.report.charts.run_charts import STEPS, learning_panels
 from orchestrator.report.experiment.experiment_tables import links_table, table_of_lines
-from orchestrator.report.number_format import NOTHING, alone, duration, figure, form, size
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
 from orchestrator.results.metric_series import MetricCurve
+from orchestrator.results.number_text import NOTHING, alone, duration, figure, form, size
 from orchestrator.results.recorded_run import RecordedFault, RecordedRun
 from orchestrator.results.run_summary import RunSummary
 
@@ -151,7 +151,7 @@ def nodes_section(summary: RunSummary) -> Part:
     if summary.resources:
         rows = [
             [
-                node, duration(known.get("cpu_seconds")), size(known.get("peak_resident")), size(known.get("proportional")),
+                node, duration(known.get("cpu_seconds")), *(size(known.get(kind), NOTHING) for kind in ("peak_resident", "proportional")),
                 str(summary.restarts.get(node, 0)),
             ]
             for node, known in summary.resources.items()

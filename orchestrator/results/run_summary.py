@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.results import number_text as numbers
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, GOAL, RUN, MetricCurve, NodeSeries, Series, mean_curve, pooled
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.terminal import snapshot_figures as figures
 
 SUMS = "statistics."
 TRAINING = ("return.normalised", "success.individual", "success.cooperative", "aligned", "negotiated", "goals.pursued_entropy", "length")
@@ -168,8 +168,8 @@ def _predicted(config: dict[str, Any]) -> float | None:
 
 def curve_text(c: MetricCurve) -> str:
     """`0.12 -> 0.83 (best 0.85)`."""
-    form = figures.decimal if abs(c.last) >= 0.01 or c.last == 0 else figures.small
-    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {figures.count(c.best_episode)})"
+    form = numbers.decimal if abs(c.last) >= 0.01 or c.last == 0 else numbers.small
+    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
     return f"{form(c.first)} -> {form(c.last)}{best}" if c.points > 1 else form(c.last)
 
 
@@ -205,7 +205,7 @@ def sums_text(summary: RunSummary) -> str:
     held = [int(node.get("origins", 0)) for node in nodes]
     text = f"of {min(held)} agents everywhere" if min(held) == max(held) else f"of {min(held)} .. {max(held)} agents"
     if refreshes := [taken for node in nodes if (taken := taken_a_refresh(node)) is not None]:
-        text += f", {figures.size(statistics.mean(refreshes))} taken by an agent a refresh"
+        text += f", {numbers.size(statistics.mean(refreshes))} taken by an agent a refresh"
     return text
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from orchestrator.results import number_text as numbers
 from orchestrator.terminal import snapshot_figures as figures
 from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
 
-_FIGURES = (("return", figures.decimal), ("success", figures.decimal), ("aligned", figures.decimal), ("disagree", figures.small))
+_FIGURES = (("return", numbers.decimal), ("success", numbers.decimal), ("aligned", numbers.decimal), ("disagree", numbers.small))
 _ENDING = ("STOPPING", "DONE", "FAILED", "STOPPED")
 PERIOD = 10.0
 """seconds between two lines of progress"""
@@ -22,15 +23,15 @@ def progress_text(snapshot: dict[str, Any]) -> str:
     up, all_nodes = figures.up_count(snapshot)
     parts = [
         f"{100 * float(snapshot.get('progress') or 0):.0f} %",
-        f"elapsed {figures.duration(snapshot.get('elapsed'))}",
-        f"left {figures.duration(snapshot.get('left'))}",
+        f"elapsed {numbers.elapsed(snapshot.get('elapsed'))}",
+        f"left {numbers.elapsed(snapshot.get('left'))}",
         f"nodes {up}/{all_nodes}",
-        f"episodes {figures.count(snapshot.get('episodes'))}",
-        f"steps {figures.count(snapshot.get('steps'))}",
+        f"episodes {numbers.count(snapshot.get('episodes'))}",
+        f"steps {numbers.count(snapshot.get('steps'))}",
     ]
     for figure, form in _FIGURES:
         if (number := figures.average(agents, figure)) is not None:
-            bar = figures.sparkline(figures.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
+            bar = numbers.sparkline(figures.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
             parts.append(f"{figure} {form(number)}{' ' + bar if bar else ''}")
     if phase := figures.phase(snapshot):
         parts.append(phase)
@@ -70,7 +71,7 @@ class PlainView:
         now = self._clock()
         if now >= self._next and snapshot.get("state") not in _ENDING:
             self._next = now + self._every
-            self.notice(f"{figures.clock(datetime.now(UTC))} {progress_text(snapshot)}")
+            self.notice(f"{numbers.clock(datetime.now(UTC))} {progress_text(snapshot)}")
 
     def end(self, outcome: WatchOutcome, summary: str = "") -> None:
         """The summary and the last line."""

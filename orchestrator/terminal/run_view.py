@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.results import number_text as numbers
 
 Event = dict[str, Any]
 
@@ -73,7 +73,7 @@ def event_text(event: Event) -> str:
     text = str(event.get("text") or event.get("code") or "")
     mark = {"warning": "WARN  ", "error": "ERROR "}.get(str(event.get("severity", "")), "")
     prefix = "" if node in ("", "run") or text.startswith(f"{node} ") else f"{node}: "
-    return f"{figures.clock(event.get('t'))} {mark}{prefix}{text}"
+    return f"{numbers.clock(event.get('t'))} {mark}{prefix}{text}"
 
 
 def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool:
@@ -115,7 +115,7 @@ def outcome_text(outcome: WatchOutcome) -> str:
     if outcome.left:
         return f"{name} goes on; attach again: orchestrate attach {name}   stop it: orchestrate down {name}"
     words = {"DONE": "done", "FAILED": "failed", "STOPPED": "stopped", "LOST": "lost"}.get(outcome.state, outcome.state.lower())
-    after = f" after {figures.duration(outcome.elapsed)}" if outcome.elapsed is not None else ""
+    after = f" after {numbers.elapsed(outcome.elapsed)}" if outcome.elapsed is not None else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{name} {words}{after}{reason} (exit {outcome.exit_code})"
 

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.results import number_text as numbers
 from orchestrator.terminal import snapshot_figures as figures
 from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
 from orchestrator.terminal.snapshot_figures import Node
@@ -32,8 +33,8 @@ class Column:
 
 
 def _return(node: Node, ascii_only: bool) -> str:
-    number = figures.decimal(figures.value(node, "return"))
-    bar = figures.sparkline(figures.history(node, "return"), ascii_only=ascii_only)
+    number = numbers.decimal(figures.value(node, "return"))
+    bar = numbers.sparkline(figures.history(node, "return"), ascii_only=ascii_only)
     return f"{number:>5} {bar:<6}"
 
 
@@ -45,14 +46,14 @@ def _peers(node: Node, ascii_only: bool) -> str:
 COLUMNS = (
     Column("node", lambda node, _: str(node.get("name", "")), right=False),
     Column("state", lambda node, _: figures.state(node), right=False),
-    Column("episode", lambda node, _: figures.count(figures.value(node, "episode"))),
-    Column("steps/s", lambda node, _: figures.count(figures.value(node, "steps/s"))),
+    Column("episode", lambda node, _: numbers.count(figures.value(node, "episode"))),
+    Column("steps/s", lambda node, _: numbers.count(figures.value(node, "steps/s"))),
     Column("return", _return, right=False),
-    Column("success", lambda node, _: figures.decimal(figures.value(node, "success"))),
-    Column("aligned", lambda node, _: figures.decimal(figures.value(node, "aligned"))),
-    Column("disagree", lambda node, _: figures.small(figures.value(node, "disagree"))),
+    Column("success", lambda node, _: numbers.decimal(figures.value(node, "success"))),
+    Column("aligned", lambda node, _: numbers.decimal(figures.value(node, "aligned"))),
+    Column("disagree", lambda node, _: numbers.small(figures.value(node, "disagree"))),
     Column("peers", _peers),
-    Column("msg/s", lambda node, _: figures.count(figures.value(node, "msg/s"))),
+    Column("msg/s", lambda node, _: numbers.count(figures.value(node, "msg/s"))),
 )
 """in order of importance: a narrow terminal drops them from the right"""
 
@@ -118,9 +119,9 @@ def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -
         parts = [str(server.get("detail") or "")]
         for heading in ("own", "together"):
             if (share := figures.value(server, heading)) is not None:
-                parts.append(f"{heading} {figures.decimal(share)}")
+                parts.append(f"{heading} {numbers.decimal(share)}")
         if (rate := figures.value(server, "steps/s")) is not None:
-            parts.append(f"{figures.count(rate)} steps/s")
+            parts.append(f"{numbers.count(rate)} steps/s")
         if (late := figures.value(server, "substituted")) is not None:
             parts.append(f"substituted {100 * late:.1f} %")
         text.append(f" {server.get('name', '')!s:<{widths[0]}}  ").append(f"{state:<{widths[1]}}", _STYLES.get(state, ""))
@@ -133,9 +134,9 @@ def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False
     """`[████░░░░] 52 %   elapsed 2:31   left ≈ 2:20   training`, the bar as wide as there is room (at most 40)."""
     share = min(1.0, max(0.0, float(snapshot.get("progress") or 0.0)))
     about = "about" if ascii_only else "≈"
-    tail = f" {100 * share:.0f} %   elapsed {figures.duration(snapshot.get('elapsed'))}"
+    tail = f" {100 * share:.0f} %   elapsed {numbers.elapsed(snapshot.get('elapsed'))}"
     if snapshot.get("left") is not None and share < 1 and snapshot.get("state") in ("RUNNING", "STARTING"):
-        tail += f"   left {about} {figures.duration(snapshot.get('left'))}"
+        tail += f"   left {about} {numbers.elapsed(snapshot.get('left'))}"
     if phase := figures.phase(snapshot):
         tail += f"   {phase}"
     bar = max(0, min(40, width - len(tail) - 4))

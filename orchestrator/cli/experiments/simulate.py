@@ -103,13 +103,13 @@ def _print(settings: GlobalOptions, outcome: SimulationOutcome) -> None:
     from rich.text import Text
 
     from orchestrator.report.charts.disagreement_chart import text_plot
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.results import number_text as numbers
 
     console = settings.console()
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, text in rows(outcome):
         made.add_row(Text(name, "dim"), Text(text))
-    console.print(Text(f"{outcome.topology} of {figures.count(outcome.agents)} agents, {outcome.mode}, seed {outcome.seed}", "bold"))
+    console.print(Text(f"{outcome.topology} of {numbers.count(outcome.agents)} agents, {outcome.mode}, seed {outcome.seed}", "bold"))
     console.print(made)
     print_text("\n" + text_plot(outcome.curve, min(console.width, 100)))
     for note in outcome.notes:
@@ -118,7 +118,7 @@ def _print(settings: GlobalOptions, outcome: SimulationOutcome) -> None:
 
 def rows(outcome: SimulationOutcome) -> list[tuple[str, str]]:
     """What the table says."""
-    from orchestrator.terminal.snapshot_figures import count, size
+    from orchestrator.results.number_text import count, size
 
     predicted = "never" if outcome.predicted is None else f"{count(outcome.predicted)} without faults"
     gap = 1.0 - outcome.contraction

@@ -90,16 +90,14 @@ def _remove(settings: GlobalOptions, found: list[Candidate]) -> int:
 
 
 def _show(settings: GlobalOptions, found: list[Candidate]) -> None:
-    from rich.table import Table
+    from orchestrator.results.number_text import size
+    from orchestrator.terminal.tables import print_list
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("RUN", "STATE", "ENDED", "SIZE"):
-        table.add_column(heading, justify="right" if heading == "SIZE" else "left")
-    for candidate in found:
-        ended = candidate.run.ended
-        day = "-" if ended is None else ended.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(candidate.run.name, candidate.run.state.lower(), day, _size(candidate.size))
-    settings.console().print(table)
+    rows = []
+    for run, taken in ((candidate.run, candidate.size) for candidate in found):
+        day = "-" if run.ended is None else run.ended.astimezone().strftime("%Y-%m-%d %H:%M")
+        rows.append((run.name, run.state.lower(), day, size(taken)))
+    print_list(settings.console(), ("RUN", "STATE", "ENDED", "SIZE"), rows, right=("SIZE",))
 
 
 def _line(candidate: Candidate, removed: bool) -> dict[str, object]:
@@ -116,13 +114,6 @@ def _line(candidate: Candidate, removed: bool) -> dict[str, object]:
 
 
 def _counted(found: list[Candidate]) -> str:
-    number = len(found)
-    return f"{number} run{'s' if number != 1 else ''}, {_size(sum(candidate.size for candidate in found))}"
+    from orchestrator.results.number_text import counted, size
 
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+    return f"{counted(len(found), 'run')}, {size(sum(candidate.size for candidate in found))}"

@@ -117,19 +117,15 @@ def _list(settings: GlobalOptions, found: Run) -> None:
         for one in there:
             print_json({"run": found.name, **one})
         return
-    from rich.table import Table
+    from orchestrator.terminal.tables import print_list
 
-    if there:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("ID", "KIND", "WHO", "SINCE", "UNTIL", "BY"):
-            table.add_column(heading)
-        for one in there:
-            since, until = f"{one['since']['time']:.1f} s", one.get("until")
-            end = "healed" if until is None else _place(until)
-            table.add_row(
-                one["id"], one["kind"], ", ".join(one["targets"]) or "links", since, end, "hand" if one["by_hand"] else "schedule"
-            )
-        settings.console().print(table)
+    rows = []
+    for one in there:
+        end = "healed" if one.get("until") is None else _place(one["until"])
+        targets, by = ", ".join(one["targets"]) or "links", "hand" if one["by_hand"] else "schedule"
+        rows.append((one["id"], one["kind"], targets, f"{one['since']['time']:.1f} s", end, by))
+    if rows:
+        print_list(settings.console(), ("ID", "KIND", "WHO", "SINCE", "UNTIL", "BY"), rows)
     else:
         print_text("nothing is broken")
     if faults.get("next"):

@@ -112,7 +112,7 @@ class _Printer:
             return
         from rich.text import Text
 
-        from orchestrator.terminal.snapshot_figures import clock
+        from orchestrator.results.number_text import clock
 
         self._width = max(self._width, len(record.source))
         severity = f"{_SHORT.get(line.level, line.level):<5} "

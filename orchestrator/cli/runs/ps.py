@@ -69,7 +69,7 @@ def _once(settings: GlobalOptions, run: str | None, every: bool) -> None:
 def _table(settings: GlobalOptions, run: str | None, every: bool, console: Console) -> Text:
     from rich.text import Text
 
-    from orchestrator.terminal.text_columns import columns
+    from orchestrator.terminal.tables import columns
 
     width = console.width if console.is_terminal else None
     if run is not None:
@@ -95,13 +95,14 @@ def _run_lines(settings: GlobalOptions, every: bool) -> list[dict[str, Any]]:
 
 
 def _run_line(run: Run) -> dict[str, Any]:
+    from orchestrator.results import number_text as numbers
     from orchestrator.terminal import snapshot_figures as figures
 
     snapshot = _snapshot(run) if run.alive else {}
     up, all_nodes = figures.up_count(snapshot) if snapshot else (0, _node_count(run))
     episodes = snapshot.get("episodes") if snapshot else _newest(run.directory / "nodes" / "env-0").get("episode")
     share = snapshot.get("progress")
-    progress = [f"episode {figures.count(episodes)}"] if isinstance(episodes, (int, float)) else []
+    progress = [f"episode {numbers.count(episodes)}"] if isinstance(episodes, (int, float)) else []
     progress += [f"{100 * share:.0f} %"] if isinstance(share, (int, float)) else []
     note = "" if run.exit_code is None else f"exit {run.exit_code}"
     if run.state == "LOST":
@@ -114,9 +115,9 @@ def _run_line(run: Run) -> dict[str, Any]:
         "nodes": f"{up}/{all_nodes}",
         "progress": "  ".join(progress) or "-",
         "started": run.record.get("started"),
-        "started_text": figures.day_and_time(run.started),
+        "started_text": numbers.day_and_time(run.started),
         "elapsed": run.elapsed,
-        "elapsed_text": figures.duration(run.elapsed),
+        "elapsed_text": numbers.elapsed(run.elapsed),
         "exit_code": run.exit_code,
         "reason": run.reason,
         "note": note,
@@ -193,8 +194,9 @@ def _newest(node: Path) -> dict[str, float]:
 
 
 def _node_table(nodes: list[dict[str, Any]], width: int | None) -> Text:
+    from orchestrator.results import number_text as numbers
     from orchestrator.terminal import snapshot_figures as figures
-    from orchestrator.terminal.text_columns import columns
+    from orchestrator.terminal.tables import columns
 
     rows = [
         (
@@ -202,10 +204,10 @@ def _node_table(nodes: list[dict[str, Any]], width: int | None) -> Text:
             figures.state(node),
             str(node.get("pid") or "-"),
             str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1))),
-            figures.count(figures.value(node, "episode")),
-            figures.count(figures.value(node, "steps/s")),
-            figures.decimal(figures.value(node, "return")),
-            figures.decimal(figures.value(node, "success")),
+            numbers.count(figures.value(node, "episode")),
+            numbers.count(figures.value(node, "steps/s")),
+            numbers.decimal(figures.value(node, "return")),
+            numbers.decimal(figures.value(node, "success")),
             str(node.get("detail") or ""),
         )
         for node in nodes

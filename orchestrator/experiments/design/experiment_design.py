@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.experiments.design.numeric_factors import NumericFactor
 from orchestrator.results.metric_names import counted_in
+from orchestrator.results.number_text import counted
 from protocols.faults.settings import FractionOrPercent, Operator
 from protocols.runtime.settings_types import Duration, Settings
 
@@ -303,14 +304,7 @@ class ExperimentDesign(Settings):
     def shape(self) -> str:
         """`5 delays x 3 topologies x 5 seeds = 75 cells`."""
         count = len(self.combinations()) * len(self.seeds)
-        parts = [_counted(len(labels), name) for name, labels in self.labels().items()]
+        parts = [counted(len(labels), name) for name, labels in self.labels().items()]
         if self.cells is not None:
-            parts = [_counted(len(self.cells), "combination")]
-        return f"{' x '.join([*parts, _counted(len(self.seeds), 'seed')])} = {_counted(count, 'cell')}"
-
-
-def _counted(count: int, noun: str) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    plural = noun[:-1] + "ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else noun if noun.endswith("s") else noun + "s"
-    return f"{count} {plural}"
+            parts = [counted(len(self.cells), "combination")]
+        return f"{' x '.join([*parts, counted(len(self.seeds), 'seed')])} = {counted(count, 'cell')}"

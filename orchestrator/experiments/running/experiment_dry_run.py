@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
 from orchestrator.experiments.running.experiment_runner import CellStatus, machine_capacity, make_schedule
-from orchestrator.experiments.running.experiment_views import spoken
+from orchestrator.results.number_text import about
 
 _SHOWN = 40
 """cells that are listed"""
@@ -93,8 +93,8 @@ def text(told: PlannedWork) -> str:
         *([f"question   {design.question}"] if design.question else []),
         f"base       {told.read.base}" + (", simulated" if design.with_ == "simulate" else ""),
         f"cells      {counts['DONE']} done, {told.to_run} to run{failed}; {told.side_by_side} side by side",
-        f"a cell     {'unknown' if told.cell_seconds is None else 'about ' + spoken(told.cell_seconds)} ({told.source})",
-        f"in all     {'unknown' if told.seconds is None else 'about ' + spoken(told.seconds)}",
+        f"a cell     {'unknown' if told.cell_seconds is None else 'about ' + about(told.cell_seconds)} ({told.source})",
+        f"in all     {'unknown' if told.seconds is None else 'about ' + about(told.seconds)}",
         *(f"note       {note}" for note in told.notes),
     ]
     for one in told.playing[:_SHOWN]:

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.experiments.running.cell_runners import CellEnd
 from orchestrator.experiments.running.experiment_runner import CellStatus, ExperimentProgress
+from orchestrator.results.number_text import about
 from orchestrator.results.statistics.runs_table import RunRow
 
 if TYPE_CHECKING:
@@ -20,28 +21,11 @@ Figures = Callable[[CellStatus], Sequence[RunRow]]
 """all measures of a finished cell, the first one first"""
 
 
-def spoken(seconds: float) -> str:
-    """`42 s`, `1 min 42 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    minutes = round(seconds / 60)
-    hours, rest = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h"
-
-
 def left_text(progress: ExperimentProgress) -> str:
     """`left about 2 h 10 min`; empty when nothing is left."""
     if not progress.waiting and not progress.running:
         return ""
-    return "left: unknown until the first cell is done" if progress.left is None else f"left about {spoken(progress.left)}"
+    return "left: unknown until the first cell is done" if progress.left is None else f"left about {about(progress.left)}"
 
 
 def heading(name: str, shape: str, progress: ExperimentProgress) -> str:
@@ -83,7 +67,7 @@ class PlainExperimentView:
             first = rows[0]
             parts += [
                 "DONE",
-                *([spoken(ended.seconds)] if ended.seconds is not None else []),
+                *([about(ended.seconds)] if ended.seconds is not None else []),
                 f"{first.metric} {'-' if first.value is None else 'never' if first.value == inf else f'{first.value:.4g}'}",
             ]
         elif ended.state == "HELD":

@@ -27,7 +27,7 @@ from orchestrator.report.charts.chart_style import (
     ticks,
     title_room,
 )
-from orchestrator.report.number_format import NOTHING, figure
+from orchestrator.results.number_text import NOTHING, figure
 from orchestrator.results.statistics.curve_statistics import Band, Profile
 from orchestrator.results.statistics.estimate import Estimate
 

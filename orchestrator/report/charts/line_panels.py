@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from orchestrator.report.charts.chart_style import Picture, colour, dashes, drawing, legend_above, marker, ticks
-from orchestrator.report.number_format import figure, form
+from orchestrator.results.number_text import figure, form
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

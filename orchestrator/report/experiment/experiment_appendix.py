@@ -7,9 +7,9 @@ from math import inf
 from typing import Any
 
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, label
-from orchestrator.report.number_format import NOTHING, counted, duration
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Listing, Paragraph, Section, Strong
 from orchestrator.results import run_directories as runs
+from orchestrator.results.number_text import NOTHING, counted, duration
 
 _TAIL = 4_000
 """characters of a log that are shown"""

@@ -14,8 +14,8 @@ from orchestrator.report.experiment.experiment_tables import groups_table, left_
 from orchestrator.report.experiment.fault_sections import faults_section, links_section
 from orchestrator.report.experiment.summary_text import EVEN, answer, by_factor
 from orchestrator.report.experiment.tolerance_section import tolerances_section
-from orchestrator.report.number_format import alone, counted, figure, form
 from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
+from orchestrator.results.number_text import alone, counted, figure, form
 from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, plain
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE

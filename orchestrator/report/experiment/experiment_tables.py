@@ -8,8 +8,8 @@ from statistics import fmean
 from orchestrator.report.charts.experiment_charts import PANELS
 from orchestrator.report.charts.fault_charts import FaultPanel
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
-from orchestrator.report.number_format import NOTHING, alone, figure, form, interval, size
 from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
+from orchestrator.results.number_text import NOTHING, alone, figure, form, interval, size
 from orchestrator.results.recorded_run import COUNTS, Link
 from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
 from orchestrator.results.statistics.fault_bands import FaultEffect

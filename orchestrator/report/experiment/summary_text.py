@@ -10,8 +10,8 @@ from math import isfinite, log, prod
 from orchestrator.report.experiment.baseline_comparison import BaselineComparison
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult, label
 from orchestrator.report.experiment.tolerance_section import tolerated
-from orchestrator.report.number_format import counted, figure, form, interval
 from orchestrator.report.report_document import Code, Items, Paragraph, Strong, Words
+from orchestrator.results.number_text import counted, figure, form, interval
 from orchestrator.results.statistics.equal_conditions import balanced
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate, estimate, interquartile_mean, within_tasks
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE

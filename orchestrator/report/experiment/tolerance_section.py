@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, Tolerance, label
-from orchestrator.report.number_format import NOTHING, alone
 from orchestrator.report.report_document import Block, Code, DocumentTable, Paragraph, Section, Strong, Words
+from orchestrator.results.number_text import NOTHING, alone
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST
 
 
