@@ -12,28 +12,21 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import process_commands as server
-from orchestrator.cli.command_options import GlobalOptions, examples, print_error
-from orchestrator.cli.configurations import doctor, init, topology, validate
-from orchestrator.cli.configurations import export as export
+from orchestrator.cli import process_commands
+from orchestrator.cli.command_options import GlobalOptions, app, print_error
+from orchestrator.cli.configurations import doctor, export, init, topology, validate
 from orchestrator.cli.experiments import experiment, simulate, sweep
-from orchestrator.cli.results import compare, report, show
-from orchestrator.cli.results import play_policies as test
+from orchestrator.cli.results import compare, play_policies, report, show
 from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up
 from protocols.runtime.errors import ExitCode, MurmurationError
 
-app = typer.Typer(
-    name="orchestrate",
-    help="Runs systems of agents, each a process of its own, from one YAML file.",
-    epilog=examples("orchestrate up configs/4agents_ring.yaml until.time=60s"),
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
+_ORDER = (
+    "up", "validate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps", "attach", "logs",
+    "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+)  # fmt: skip
+"""of commands in the help"""
 
 
 def _version(wanted: bool) -> None:
@@ -55,31 +48,12 @@ def _global(
     context.obj = GlobalOptions(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
-_COMMANDS = (
-    up,
-    validate,
-    show,
-    topology,
-    simulate,
-    experiment,
-    sweep,
-    test,
-    report,
-    compare,
-    ps,
-    attach,
-    logs,
-    down,
-    restart,
-    fault,
-    init,
-    clean,
-    export,
-    doctor,
-    server,
-)
-for _commands in _COMMANDS:
-    _commands.register(app)
+__all__ = [
+    "attach", "clean", "compare", "doctor", "down", "experiment", "export", "fault", "init", "logs", "play_policies", "process_commands",
+    "ps", "report", "restart", "show", "simulate", "sweep", "topology", "up", "validate",
+]  # fmt: skip
+"""modules that add their commands to `app` when they are imported"""
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

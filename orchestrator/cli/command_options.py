@@ -25,6 +25,23 @@ _STORE = "experiment.sqlite"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def examples(*lines: str) -> str:
+    """An epilog of help: examples, one a line, not wrapped together."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Runs systems of agents, each a process of its own, from one YAML file.",
+    epilog=examples("orchestrate up configs/4agents_ring.yaml until.time=60s"),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+"""every module of commands adds its own"""
+
+
 @dataclass(frozen=True)
 class GlobalOptions:
     """The global options."""
@@ -88,11 +105,6 @@ def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
 def experiment_names(experiments_dir: Path) -> list[str]:
     """Experiments in that folder."""
     return sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
-
-
-def examples(*lines: str) -> str:
-    """An epilog of help: examples, one a line, not wrapped together."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def print_json(value: Any) -> None:

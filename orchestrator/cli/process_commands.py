@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("_serve", hidden=True)(serve)
-    app.command("host", hidden=True)(host)
+from orchestrator.cli.command_options import app
 
 
+@app.command("_serve", hidden=True)
 def serve(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")],
     start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds until every node must be up.")] = 60.0,
@@ -24,6 +21,7 @@ def serve(
     raise typer.Exit(main(directory, start_timeout))
 
 
+@app.command("host", hidden=True)
 def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the invitation comes from: - is standard input.")]) -> None:
     """Start and watch nodes on this machine for a run server. Started by the launch engine."""
     from protocols.runtime.errors import UsageError

@@ -6,15 +6,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_json
+from orchestrator.cli.command_options import app, examples, options, print_json
 from protocols.runtime.errors import ExitCode
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor", epilog=examples("orchestrate doctor --brief"))(doctor)
-
-
+@app.command("doctor", epilog=examples("orchestrate doctor --brief"))
 def doctor(
     context: typer.Context,
     brief: Annotated[bool, typer.Option("--brief", help="Only what can be told in a blink: torch is not imported.")] = False,

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, experiment_directory, experiment_names, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import (
+    app,
+    examples,
+    experiment_directory,
+    experiment_names,
+    options,
+    print_error,
+    print_json,
+    print_text,
+)
 from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -19,20 +28,15 @@ MARL_EPILOG = examples(
     "orchestrate export marl-eval delay_sweep",
     "orchestrate export marl-eval delay_sweep --algorithm topology -o night.json",
 )
-app = typer.Typer(
+exports = typer.Typer(
     help="Write a configuration, or an experiment, as files for programs of others.", no_args_is_help=True, rich_markup_mode=None
 )
+app.add_typer(exports, name="export")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LONGEST = 40
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("kubernetes", epilog=EPILOG)(kubernetes)
-    app.command("marl-eval", epilog=MARL_EPILOG)(marl_eval)
-    parent.add_typer(app, name="export")
-
-
+@exports.command("kubernetes", epilog=EPILOG)
 def kubernetes(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
@@ -107,6 +111,7 @@ def _dns_name(name: str) -> str:
     return plain if plain[:1].isalpha() else f"run-{plain}".rstrip("-")
 
 
+@exports.command("marl-eval", epilog=MARL_EPILOG)
 def marl_eval(
     context: typer.Context,
     experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name or directory.", show_default=False)],

@@ -6,16 +6,12 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_json, print_text
 
 _EPILOG = examples("orchestrate init mine", "orchestrate init experiments/far.yaml --like odmar/far")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("init", epilog=_EPILOG)(init)
-
-
+@app.command("init", epilog=_EPILOG)
 def init(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new configuration, or path of its file.", show_default=False)],

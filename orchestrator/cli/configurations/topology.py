@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 
 EPILOG = examples(
@@ -21,11 +21,7 @@ _LISTED = 16
 _ROUNDS = 4
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("topology", epilog=EPILOG)(topology)
-
-
+@app.command("topology", epilog=EPILOG)
 def topology(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],

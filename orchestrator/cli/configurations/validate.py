@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("validate", epilog=examples("orchestrate validate configs/4agents_ring.yaml agents.count=8 --print"))(validate)
-    app.command("schema", epilog=examples("orchestrate schema --write configs/schema.json"))(schema)
-
-
+@app.command("validate", epilog=examples("orchestrate validate configs/4agents_ring.yaml agents.count=8 --print"))
 def validate(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
@@ -62,6 +57,7 @@ def validate(
         print_text(f"{config} is right ({configuration_problems.counted(loaded.warnings) if loaded.warnings else 'no warnings'})")
 
 
+@app.command("schema", epilog=examples("orchestrate schema --write configs/schema.json"))
 def schema(
     context: typer.Context,
     write: Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write it into a file instead.")] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ _SHOWN = 3
 DIRECTORY = typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("experiment", epilog=EPILOG)(experiment)
-
-
+@app.command("experiment", epilog=EPILOG)
 def experiment(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", show_default=False)],

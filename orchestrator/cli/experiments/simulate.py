@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text
 from protocols.runtime.errors import ExitCode, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("simulate", epilog=EPILOG)(simulate)
-
-
+@app.command("simulate", epilog=EPILOG)
 def simulate(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options
+from orchestrator.cli.command_options import app, examples, options
 from orchestrator.cli.experiments.experiment import DIRECTORY, play
 from protocols.runtime.errors import UsageError
 
@@ -21,11 +21,7 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("sweep", epilog=EPILOG)(sweep)
-
-
+@app.command("sweep", epilog=EPILOG)
 def sweep(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (YAML).", show_default=False)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_json
+from orchestrator.cli.command_options import app, examples, options, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,11 +23,7 @@ _LONG = 40
 """characters of a key's value that are shown"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("compare", epilog=EPILOG)(compare)
-
-
+@app.command("compare", epilog=EPILOG)
 def compare(
     context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Names or directories, at least two.", show_default=False)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback, PlayedEpisode
@@ -21,11 +21,7 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("test", epilog=EPILOG)(test)
-
-
+@app.command("test", epilog=EPILOG)
 def test(
     context: typer.Context,
     what: Annotated[

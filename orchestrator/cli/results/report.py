@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.command_options import (
     GlobalOptions,
+    app,
     examples,
     experiment_directory,
     experiment_names,
@@ -26,11 +27,7 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("report", epilog=EPILOG)(report)
-
-
+@app.command("report", epilog=EPILOG)
 def report(
     context: typer.Context,
     what: Annotated[

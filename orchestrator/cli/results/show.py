@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,11 +38,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("show", epilog=EPILOG)(show)
-
-
+@app.command("show", epilog=EPILOG)
 def show(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,

@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_text
+from orchestrator.cli.command_options import app, examples, options, print_text
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("attach", epilog=examples("orchestrate attach night"))(attach)
-
-
+@app.command("attach", epilog=examples("orchestrate attach night"))
 def attach(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text, seconds
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 _EPILOG = examples("orchestrate clean --older 30d", "orchestrate clean --failed --stopped --dry-run", "orchestrate clean --older 0s -y")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("clean", epilog=_EPILOG)(clean)
-
-
+@app.command("clean", epilog=_EPILOG)
 def clean(
     context: typer.Context,
     older: Annotated[str | None, typer.Option("--older", metavar="TIME", help="That ended at least so long ago: 30d, 12h.")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text, seconds
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,11 +17,7 @@ _POLL = 0.1
 _KILL_WAIT = 10.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("down", epilog=examples("orchestrate down", "orchestrate down night -t 30s", "orchestrate down --all --now"))(down)
-
-
+@app.command("down", epilog=examples("orchestrate down", "orchestrate down night -t 30s", "orchestrate down --all --now"))
 def down(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ _EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fault", epilog=_EPILOG)(fault)
-
-
+@app.command("fault", epilog=_EPILOG)
 def fault(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],

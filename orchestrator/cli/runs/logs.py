@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, seconds
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ _COLORS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "b
 _POLL = 0.2
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("logs", epilog=examples("orchestrate logs -f", "orchestrate logs night 'agent-*' --level warning --since 5m"))(logs)
-
-
+@app.command("logs", epilog=examples("orchestrate logs -f", "orchestrate logs night 'agent-*' --level warning --since 5m"))
 def logs(
     context: typer.Context,
     names: Annotated[

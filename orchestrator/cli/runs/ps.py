@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +23,7 @@ _TAIL = 65536
 """bytes at the end of a node's figures in which the newest of each stand"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))(ps)
-
-
+@app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))
 def ps(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the nodes of this run.")] = None,

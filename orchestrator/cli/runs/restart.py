@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text, seconds
 from protocols.runtime.errors import ExitCode
 
 _POLL = 0.1
@@ -16,11 +16,7 @@ _EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("restart", epilog=_EPILOG)(restart)
-
-
+@app.command("restart", epilog=_EPILOG)
 def restart(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],

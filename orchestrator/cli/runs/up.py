@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text, seconds
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ _SLACK = 10.0
 """seconds after which a run whose run server has not itself noticed that nodes are missing is stopped"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("up", epilog=_EPILOG)(up)
-
-
+@app.command("up", epilog=_EPILOG)
 def up(
     context: typer.Context,
     config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
