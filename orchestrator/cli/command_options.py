@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ from protocols.runtime.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.config.parsing.problems import Problem
     from orchestrator.results.run_directories import Run
+    from orchestrator.run_server.run_client import RunClient
     from orchestrator.terminal.run_view import ProgressView
 
 _STORE = "experiment.sqlite"
@@ -65,6 +68,24 @@ class GlobalOptions:
         plain = not self.color or "NO_COLOR" in os.environ
         width = None if stream.isatty() or "COLUMNS" in os.environ else 160
         return _PipedConsole(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+
+    @property
+    def prints(self) -> bool:
+        """Whether text for people is printed: neither --json nor --quiet."""
+        return not self.json and self.verbosity >= 0
+
+    def answer(self, record: Any, text: str) -> None:
+        """The result of a command: JSON for a script, text for a person, nothing with --quiet."""
+        if self.json:
+            print_json(record)
+        elif self.prints:
+            print_text(text)
+
+    def client(self, run: Run, timeout: float = 10.0) -> RunClient:
+        """A connection to the run server of this run; use it as a context."""
+        from orchestrator.run_server.run_client import RunClient
+
+        return RunClient(run.directory, timeout)
 
     def find(self, which: str | None) -> Run:
         """The run of that name or directory, or the newest."""
@@ -119,6 +140,16 @@ def print_text(text: str) -> None:
     """Text as it is on standard output."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def print_problems(problems: Sequence[Problem], title: str = "") -> None:
+    """Mistakes or warnings on standard error, if there are any: below a title with their number, or above their number."""
+    from orchestrator.config.parsing.problems import counted, lines
+
+    if title and problems:
+        print_error("\n".join([f"{title}: {counted(problems)}", *lines(problems)]))
+    elif problems:
+        print_error("\n".join([*lines(problems, indent=""), counted(problems)]))
 
 
 def print_error(text: str) -> None:

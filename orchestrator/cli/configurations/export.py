@@ -16,6 +16,7 @@ from orchestrator.cli.command_options import (
     options,
     print_error,
     print_json,
+    print_problems,
     print_text,
 )
 from protocols.runtime.errors import ResourceError, UsageError
@@ -66,7 +67,6 @@ def kubernetes(
 
     from orchestrator.config import loader as configuration_loader
     from orchestrator.config.checks import machine_resources
-    from orchestrator.config.parsing import problems as configuration_problems
     from orchestrator.launch.kubernetes import manifest_files as check
     from orchestrator.launch.kubernetes import manifest_files as files
     from orchestrator.launch.kubernetes import pods as commands
@@ -79,8 +79,7 @@ def kubernetes(
     names = tuple(host_name(number) for number in range(hosts))
     machine = machine_resources.MachineResources(cores=2.0**40, memory=2**80, hosts=names or None)
     loaded = configuration_loader.load(config, overrides or [], {}, machine=machine)
-    if loaded.warnings:
-        print_error("\n".join(configuration_problems.lines(loaded.warnings)))
+    print_problems(loaded.warnings)
     run = name if name is not None else _dns_name(loaded.configuration.name)
     if _NAME.fullmatch(run) is None or len(run) > _LONGEST:
         raise UsageError(f'--name: "{run}" is no name for a service: small letters, digits and "-", a letter first, at most {_LONGEST}')

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import app, examples, options, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options
 
 _EPILOG = examples("orchestrate init mine", "orchestrate init experiments/far.yaml --like odmar/far")
 
@@ -22,7 +22,6 @@ def init(
 
     settings = options(context)
     path = write_starter(name, like)
-    if settings.json:
-        print_json({"path": str(path), "like": like})
-    elif settings.verbosity >= 0:
-        print_text(f"wrote {path}      start: orchestrate up {path}      check: orchestrate validate {path}")
+    settings.answer(
+        {"path": str(path), "like": like}, f"wrote {path}      start: orchestrate up {path}      check: orchestrate validate {path}"
+    )

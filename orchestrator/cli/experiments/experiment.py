@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_problems, print_text
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def play(
             print_json({"kind": "problem", **vars(problem)})
         print_json({"kind": "end", "exit_code": int(problems.exit_code)})
         raise typer.Exit(int(problems.exit_code)) from None
-    warnings = [*found.warnings, *grid.warnings]
-    if warnings:
-        print_error("\n".join([f"{file}: {configuration_problems.counted(warnings)}", *configuration_problems.lines(warnings)]))
+    print_problems([*found.warnings, *grid.warnings], str(file))
     code, directory = code_version(), experiments_dir / found.name
     if dry_run:
         records = planning.known(directory)

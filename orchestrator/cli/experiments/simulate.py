@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_problems, print_text
 from protocols.runtime.errors import ExitCode, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def simulate(
     """
     if not 0.0 < tolerance < 1.0:
         raise UsageError(f"--tolerance: {tolerance:g} is no share between 0 and 1; write for example 1e-6")
-    from orchestrator.config.parsing import problems as configuration_problems
+    from orchestrator.config.parsing.problems import Problems
     from orchestrator.experiments.running.averaging_simulation import Simulation, configured
     from orchestrator.experiments.running.simulation_outcome import SimulationRequest
 
@@ -66,10 +66,8 @@ def simulate(
     request = SimulationRequest(agents, rounds, dimension, tolerance, seed, episodes, wire)
     try:
         simulation = Simulation(configured(config, overrides or [], request), request)
-    except configuration_problems.Problems as problems:
-        print_error(
-            "\n".join([*configuration_problems.lines(problems.problems, indent=""), configuration_problems.counted(problems.problems)])
-        )
+    except Problems as problems:
+        print_problems(problems.problems)
         raise typer.Exit(int(problems.exit_code)) from None
 
     def report(point: PopulationPoint) -> None:

@@ -46,7 +46,7 @@ def test(
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback
 
     inspection = CheckpointPlayback(source, not sample, seed, video is not None)
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         _head(settings, source, inspection, sample)
     played: list[PlayedEpisode] = []
     film: dict[str, Any] | None = None

@@ -25,7 +25,7 @@ def attach(
 
     settings = options(context)
     found = settings.find(run)
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         config = read_json(found.directory / "config.json")
         nodes = int((config.get("agents") or {}).get("count") or 0) + 1
         launch = config.get("launch") or {}

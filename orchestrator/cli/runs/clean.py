@@ -38,7 +38,7 @@ def clean(
         raise UsageError("clean: nobody can be asked here, and nothing was removed; give -y, or --dry-run to see what it would be")
     found = _candidates(settings, states, age)
     if not found:
-        if not settings.json and settings.verbosity >= 0:
+        if settings.prints:
             print_text("no run is to be removed")
         return
     if not settings.json:
@@ -79,7 +79,7 @@ def _remove(settings: GlobalOptions, found: list[Candidate]) -> int:
             print_error(str(error))
         if settings.json:
             print_json(_line(candidate, removed=not candidate.run.directory.exists()))
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         gone = [candidate for candidate in found if not candidate.run.directory.exists()]
         print_text(f"removed {_counted(gone)}" if gone else "nothing was removed")
     return int(code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_text, seconds
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def down(
     else:
         found = [settings.find(run)]
     results = [_stop(settings, candidate, patience, now) for candidate in found]
-    if not results and not settings.json and settings.verbosity >= 0:
+    if not results and settings.prints:
         print_text("nothing runs")
     raise typer.Exit(int(ExitCode.OK) if all(not result["left"] for result in results) else int(ExitCode.RESOURCES))
 
@@ -76,10 +76,7 @@ def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[st
         "seconds": round(took, 3),
         "left": [*left, *unreachable],
     }
-    if settings.json:
-        print_json(result)
-    elif settings.verbosity >= 0:
-        print_text(f"{run.name} {how} ({took:.1f} s)")
+    settings.answer(result, f"{run.name} {how} ({took:.1f} s)")
     for text in unreachable if not settings.json else ():
         print_text(f"  {text}")
     if left and not settings.json:
@@ -89,10 +86,10 @@ def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[st
 
 def _ask(run: Run, now: bool) -> bool:
     """Send the stop request; whether the run server answered (or has just ended)."""
-    from orchestrator.run_server.run_client import RunClient, Unreachable
+    from orchestrator.run_server.run_client import Unreachable
 
     try:
-        with RunClient(run.directory, timeout=3.0) as client:
+        with GlobalOptions().client(run, 3.0) as client:
             client.stop(now=now, reason="stopped by orchestrate down", timeout=3.0)
     except Unreachable:
         return _gone(run, 0.5)

@@ -80,33 +80,21 @@ def fault(
         _list(settings, found) if kind == "list" else _heal(settings, found, given[0] if given else "*")
         return
     event = fault_of(kind, given, extras)
-    from orchestrator.run_server.run_client import RunClient
-
-    with RunClient(found.directory) as client:
+    with settings.client(found) as client:
         answer = client.fault(event)
-    if settings.json:
-        print_json({"run": found.name, **answer, "event": event})
-    elif settings.verbosity >= 0:
-        until = f"for {lasts}" if lasts is not None else f"it ends with: orchestrate fault {found.name} heal {answer.get('id')}"
-        over = any(key in event.get("process", {}).get("action", "") for key in ("kill", "term", "exit", "oom"))
-        print_text(f"{answer.get('text')}" + ("" if over else f"; {until}"))
+    until = f"for {lasts}" if lasts is not None else f"it ends with: orchestrate fault {found.name} heal {answer.get('id')}"
+    over = any(key in event.get("process", {}).get("action", "") for key in ("kill", "term", "exit", "oom"))
+    settings.answer({"run": found.name, **answer, "event": event}, f"{answer.get('text')}" + ("" if over else f"; {until}"))
 
 
 def _heal(settings: GlobalOptions, found: Run, which: str) -> None:
-    from orchestrator.run_server.run_client import RunClient
-
-    with RunClient(found.directory) as client:
+    with settings.client(found) as client:
         ended = client.heal(which).get("ended", [])
-    if settings.json:
-        print_json({"run": found.name, "ended": ended})
-    elif settings.verbosity >= 0:
-        print_text(f"healed: {', '.join(ended)}" if ended else "nothing was broken")
+    settings.answer({"run": found.name, "ended": ended}, f"healed: {', '.join(ended)}" if ended else "nothing was broken")
 
 
 def _list(settings: GlobalOptions, found: Run) -> None:
-    from orchestrator.run_server.run_client import RunClient
-
-    with RunClient(found.directory) as client:
+    with settings.client(found) as client:
         faults = client.status().get("faults") or {}
     there: list[dict[str, Any]] = faults.get("on") or []
     if settings.json:

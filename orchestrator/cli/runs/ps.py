@@ -123,11 +123,10 @@ def _run_line(run: Run) -> dict[str, Any]:
 
 def _snapshot(run: Run) -> dict[str, Any]:
     """What the run server says; empty when it does not answer in time."""
-    from orchestrator.run_server.run_client import RunClient
     from protocols.runtime.errors import MurmurationError
 
     try:
-        with RunClient(run.directory, timeout=_ANSWER) as client:
+        with GlobalOptions().client(run, _ANSWER) as client:
             return client.status(timeout=_ANSWER)
     except MurmurationError:
         return {}

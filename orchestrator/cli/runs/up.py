@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import (
+    GlobalOptions,
+    app,
+    examples,
+    options,
+    print_error,
+    print_json,
+    print_problems,
+    print_text,
+    seconds,
+)
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +85,7 @@ def up(
         if settings.json:  # the last line says how it ended, whatever happened
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
         raise
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         # A script reads one line from `up -d`: that every node is up. Until then a person wants to see that something goes on.
         (print_error if detach else print_text)(_heading(loaded, directory))
     raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
@@ -83,13 +93,9 @@ def up(
 
 def _load(config: Path, overrides: list[str], seed: int | None) -> Loaded:
     from orchestrator.config import loader as configuration_loader
-    from orchestrator.config.parsing import problems as configuration_problems
 
     loaded = configuration_loader.load(config, overrides, {"seed": seed})
-    if loaded.warnings:
-        print_error(
-            "\n".join([f"{config}: {configuration_problems.counted(loaded.warnings)}", *configuration_problems.lines(loaded.warnings)])
-        )
+    print_problems(loaded.warnings, str(config))
     return loaded
 
 
