@@ -12,12 +12,11 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import process_commands
 from orchestrator.cli.command_options import GlobalOptions, app, print_error
-from orchestrator.cli.configurations import doctor, export, init, topology, validate
-from orchestrator.cli.experiments import experiment, simulate, sweep
-from orchestrator.cli.results import compare, play_policies, report, show
-from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up
+from orchestrator.cli.configurations import doctor, export, topology, validate  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.experiments import experiment, simulate, sweep  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.results import compare, play_policies, report, show  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up  # noqa: F401 - they add themselves to `app`
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
@@ -48,11 +47,29 @@ def _global(
     context.obj = GlobalOptions(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
-__all__ = [
-    "attach", "clean", "compare", "doctor", "down", "experiment", "export", "fault", "init", "logs", "play_policies", "process_commands",
-    "ps", "report", "restart", "show", "simulate", "sweep", "topology", "up", "validate",
-]  # fmt: skip
-"""modules that add their commands to `app` when they are imported"""
+@app.command("_serve", hidden=True)
+def serve(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")],
+    start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds until every node must be up.")] = 60.0,
+) -> None:
+    """Lead the run in DIR: rendezvous, supervision, collection. Started by `up`."""
+    from orchestrator.run_server.run_server import main
+
+    raise typer.Exit(main(directory, start_timeout))
+
+
+@app.command("host", hidden=True)
+def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the invitation comes from: - is standard input.")]) -> None:
+    """Start and watch nodes on this machine for a run server. Started by the launch engine."""
+    from protocols.runtime.errors import UsageError
+
+    if invitation != "-":
+        raise UsageError(f'host reads its invitation from standard input: write "-" instead of "{invitation}"')
+    from orchestrator.launch.host.host_process import main
+
+    raise typer.Exit(main())
+
+
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 

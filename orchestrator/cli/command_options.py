@@ -96,7 +96,7 @@ class GlobalOptions:
     def view(self, plain: bool, hint: str = "") -> ProgressView:
         """The view that fits: JSON lines, a live table on a terminal, else plain lines; nothing with --quiet."""
         if self.json:
-            from orchestrator.terminal.json_view import JsonView
+            from orchestrator.terminal.line_views import JsonView
 
             return JsonView(sys.stdout)
         if self.verbosity < 0:
@@ -104,7 +104,7 @@ class GlobalOptions:
 
             return QuietView()
         if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-            from orchestrator.terminal.plain_view import PlainView
+            from orchestrator.terminal.line_views import PlainView
 
             return PlainView(sys.stdout)
         from orchestrator.terminal.table_view import TableView
@@ -130,7 +130,7 @@ def experiment_names(experiments_dir: Path) -> list[str]:
 
 def print_json(value: Any) -> None:
     """One JSON value on standard output, in one line."""
-    from orchestrator.terminal.json_view import finite
+    from orchestrator.terminal.line_views import finite
 
     sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.results import metric_series
-from orchestrator.results.metric_series import FINAL, RUN, MetricPoint, Series, run_points
+from orchestrator.results.metric_series import FINAL, RUN, VIRTUAL, MetricPoint, Series, TrainingTime, run_points, training_time
 from orchestrator.results.run_directories import parse_time, read_json
 from orchestrator.results.run_files import read_lines
-from orchestrator.results.training_time import VIRTUAL, TrainingTime, training_time
 from protocols.runtime.settings_types import parse_duration
 
 if TYPE_CHECKING:

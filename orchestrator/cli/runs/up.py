@@ -64,8 +64,7 @@ def up(
     settings = options(context)
     patience = seconds(timeout, "--timeout")
     try:
-        from orchestrator.run_server.run_names import check_name
-        from orchestrator.run_server.run_start import command_line, prepare_resume, prepare_run
+        from orchestrator.run_server.run_start import check_name, command_line, prepare_resume, prepare_run
 
         if resume is not None:
             directory = settings.find(resume).directory

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from orchestrator.experiments.running.cell_runners import CellEnd
 from orchestrator.experiments.running.experiment_runner import CellStatus, ExperimentProgress
 from orchestrator.results.number_text import about
 from orchestrator.results.statistics.runs_table import RunRow
+from orchestrator.terminal.line_views import JsonWriter, LineWriter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,21 +34,21 @@ def heading(name: str, shape: str, progress: ExperimentProgress) -> str:
     return f"{name}  {', '.join([*parts, *([left] if (left := left_text(progress)) else [])])}"
 
 
-class PlainExperimentView:
+class PlainExperimentView(LineWriter):
     """Lines."""
 
     def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._name, self._shape, self._figures = name, shape, figures
         self._lacking: set[tuple[str, str]] = set()
         """measures that were told of as missing, with the reasons"""
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         self.notice(heading(self._name, self._shape, progress))
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         rows = self._figures(playing) if ended.state == "DONE" else []
         self.notice(self._line(playing, ended, again, progress, rows))
         self._print_missing(playing, rows)
@@ -78,12 +78,7 @@ class PlainExperimentView:
         return "  ".join([*parts, *([left] if ended.state == "DONE" and (left := left_text(progress)) else [])])
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
-
-    def notice(self, text: str) -> None:
-        """See `runner.View`."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        """See `ExperimentView`."""
 
     def close(self) -> None:
         """Nothing more will be shown."""
@@ -98,7 +93,7 @@ class TerminalExperimentView(PlainExperimentView):
         self._status: Status | None = None
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from rich.text import Text
 
         if not progress.running:
@@ -112,7 +107,7 @@ class TerminalExperimentView(PlainExperimentView):
             self._status.update(text)
 
     def notice(self, text: str) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from rich.text import Text
 
         self._console.print(Text(text), soft_wrap=True)
@@ -124,21 +119,18 @@ class TerminalExperimentView(PlainExperimentView):
             self._status = None
 
 
-class JsonExperimentView(PlainExperimentView):
+class JsonExperimentView(JsonWriter, PlainExperimentView):
     """One JSON object a line: `experiment` at first, `progress` every few seconds, `cell` for each that has ended, `notice`."""
 
     every = 5.0
-
-    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
-        super().__init__(stream, name, shape, figures)
-        self._next = 0.0
+    _next = 0.0
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         self.write("experiment", name=self._name, shape=self._shape, **vars(progress))
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from orchestrator.results.statistics.estimate import plain
 
         rows = self._figures(playing) if ended.state == "DONE" else []
@@ -147,31 +139,20 @@ class JsonExperimentView(PlainExperimentView):
         self._print_missing(playing, rows)
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self.every
             self.write("progress", **vars(progress))
-
-    def notice(self, text: str) -> None:
-        """See `runner.View`."""
-        self.write("notice", text=text)
-
-    def write(self, kind: str, **values: Any) -> None:
-        """One line."""
-        from orchestrator.terminal.json_view import finite, now_text
-
-        self._stream.write(json.dumps(finite({"t": now_text(), "kind": kind, **values}), ensure_ascii=False, default=list) + "\n")
-        self._stream.flush()
 
 
 class QuietExperimentView(PlainExperimentView):
     """Says nothing but what went wrong."""
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         if ended.state == "FAILED":
             super().finished(playing, ended, again, progress)
         elif ended.state == "DONE":

@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator.experiments.running.cell_runners import SUMMARY, task_of
 from orchestrator.launch.process_control import die_with_parent
 from orchestrator.results.run_files import write_json
-from orchestrator.terminal.json_view import finite
+from orchestrator.terminal.line_views import finite
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.training_time import VIRTUAL
+from orchestrator.results.metric_series import VIRTUAL
 from orchestrator.run_server.metrics.metrics_collector import RUN_NODE
 from protocols.runtime.atomic_files import OF_THE_MACHINE, unsealed
 from protocols.runtime.errors import ResourceError

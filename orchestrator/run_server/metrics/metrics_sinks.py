@@ -19,8 +19,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.metric_series import metric_files, read_points
-from orchestrator.results.training_time import VIRTUAL
+from orchestrator.results.metric_series import VIRTUAL, metric_files, read_points
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from orchestrator.results import number_text as numbers
 from orchestrator.terminal import snapshot_figures as figures
-from orchestrator.terminal.json_view import JsonView
-from orchestrator.terminal.plain_view import PlainView
+from orchestrator.terminal.line_views import JsonView, PlainView
 from orchestrator.terminal.run_view import WatchOutcome, startup_lines
 from orchestrator.terminal.table_view import FOLD_ABOVE, TableView, agent_rows, fault_line, node_table, progress_line
 from orchestrator.terminal.tables import columns
