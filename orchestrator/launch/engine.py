@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.launch.launch_settings import ENGINES
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.process_control import sweep
 from protocols.runtime.errors import UsageError
@@ -168,20 +169,11 @@ class Engine(Protocol):
         ...
 
 
-ENGINES = {
-    "local": "orchestrator.launch.local_engine:LocalEngine",
-    "slurm": "orchestrator.launch.slurm.slurm_engine:SlurmEngine",
-    "ray": "orchestrator.launch.ray.ray_engine:RayEngine",
-    "ssh": "orchestrator.launch.ssh.ssh_engine:SshEngine",
-}
-"""name to `module:class`; a module is imported when its engine is asked for, and imports what it needs only when it is used"""
-
-
 def make_engine(name: str, directory: Path) -> Engine:
     """The engine of that name for the run in `directory`."""
     if name not in ENGINES:
         raise UsageError(f"there is no launch engine {name}; there are {', '.join(ENGINES)}")
-    module, _, kind = ENGINES[name].partition(":")
+    module, _, kind = ENGINES[name].implementation.partition(":")
     return cast(Engine, getattr(import_module(module), kind)(directory))
 
 

@@ -17,7 +17,6 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
 from orchestrator.launch.host.host_resources import visible_gpus
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.launch_settings import host_names
 from orchestrator.launch.placement import Slot
 from orchestrator.launch.process_control import MARK, available_cores
 
@@ -49,7 +48,7 @@ class LocalEngine:
 
     def request(self, configuration: Configuration, nodes: int) -> None:
         """It is there already."""
-        self._names = host_names(configuration.launch) or []
+        self._names = configuration.launch.host_names() or []
 
     def granted(self) -> Sequence[Slot]:
         """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""

@@ -13,7 +13,7 @@ from orchestrator.report.experiment.experiment_tables import links_table, table_
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
 from orchestrator.results.metric_series import MetricCurve
 from orchestrator.results.number_text import NOTHING, alone, duration, figure, form, size
-from orchestrator.results.recorded_run import RecordedFault, RecordedRun
+from orchestrator.results.recorded_run import FaultRecord, RecordedRun
 from orchestrator.results.run_summary import RunSummary
 
 Part = tuple[Section | None, dict[str, Any]]
@@ -79,13 +79,13 @@ def faults_section(recorded: RecordedRun) -> Part:
     shown = [_span(fault) for fault in found]
     drawn = fault_spans("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
     rows: list[list[Words]] = []
-    shape = form(value for fault in found for value in fault.rates.values())
+    shape = form(value for fault in found for value in fault.steps_per_second.values())
     for fault in found:
         length = None if fault.end is None else fault.end - fault.begin
-        row: list[Words] = [fault.name, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
+        row: list[Words] = [fault.id, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
         recovery = "never" if fault.recovery is None else duration(fault.recovery)
         row += [recovery] if logical else [duration(fault.detection), recovery]
-        rows.append(row + [figure(fault.rates.get(part), shape) for part in ("before", "during", "after")])
+        rows.append(row + [figure(fault.steps_per_second.get(part), shape) for part in ("before", "during", "after")])
     # Under the logical clock everybody knows the schedule, and nothing has to be noticed.
     columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after"]), "recovered after"]
     blocks: list[Block] = [
@@ -96,21 +96,21 @@ def faults_section(recorded: RecordedRun) -> Part:
         values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
         table = DocumentTable("", ["figure", "value"], [(Code(name), value) for name, value in values])
         blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
-    spans = [[fault.name, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.rates)] for fault in found]
+    spans = [[fault.id, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.steps_per_second)] for fault in found]
     spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
     return Section("Faults", blocks), {"faults": spans}
 
 
-def _span(fault: RecordedFault) -> FaultSpan:
+def _span(fault: FaultRecord) -> FaultSpan:
     recovered = None if fault.end is None or fault.recovery is None else fault.end + fault.recovery
-    return FaultSpan(fault.name, fault.begin, fault.end, recovered)
+    return FaultSpan(fault.id, fault.begin, fault.end, recovered)
 
 
-def _said(found: list[RecordedFault]) -> str:
+def _said(found: list[FaultRecord]) -> str:
     parts = []
     for fault in found:
         end = "to the end" if fault.end is None else f"for {duration(fault.end - fault.begin)}"
-        parts.append(f"{fault.name} ({fault.kind}) {end}")
+        parts.append(f"{fault.id} ({fault.kind}) {end}")
     return "; ".join(parts)
 
 

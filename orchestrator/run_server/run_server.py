@@ -201,8 +201,8 @@ class _Server:
             orphan=supervision.orphan,
             carrier=_carrier(configuration),
             home=configuration.launch.home,
-            bind=bound if engine_name == "local" else "",
-            advertise=network.advertise if engine_name == "local" else "",
+            bind=bound if configuration.launch.one_machine else "",
+            advertise=network.advertise if configuration.launch.one_machine else "",
             server_key="" if keys is None else keys.public,
             roles=dict(self._roles),
             preload=tuple(self._preload),
@@ -284,7 +284,7 @@ def _carrier(configuration: Configuration) -> Carrier:
     """What connects nodes with each other: "auto" takes Unix-domain sockets where all nodes are on this machine."""
     wanted = configuration.network.transport
     if wanted == "auto":
-        return "ipc" if configuration.launch.engine == "local" and ipc_works() else "tcp"
+        return "ipc" if configuration.launch.one_machine and ipc_works() else "tcp"
     return wanted
 
 

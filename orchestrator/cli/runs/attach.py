@@ -17,6 +17,7 @@ def attach(
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
 ) -> None:
     """Show a run while it goes on. The key d or Ctrl-C leaves it running; ends with the run's exit code when the run ends."""
+    from orchestrator.launch.launch_settings import LaunchSettings
     from orchestrator.results.run_directories import read_json
     from orchestrator.results.run_summary import after_run
     from orchestrator.terminal.interrupts import Interrupts
@@ -28,9 +29,8 @@ def attach(
     if settings.prints:
         config = read_json(found.directory / "config.json")
         nodes = int((config.get("agents") or {}).get("count") or 0) + 1
-        launch = config.get("launch") or {}
-        machines = len((launch.get("ssh") or {}).get("hosts") or ()) if found.engine == "ssh" else int(launch.get("hosts") or 1)
-        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, machines, found.directory))
+        launch = LaunchSettings.model_validate(config.get("launch") or {})
+        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, launch.host_count, found.directory))
     with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
         with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
             outcome = Watcher(found.directory, view, interrupts, "look").run()

@@ -110,11 +110,10 @@ def _draw(settings: GlobalOptions, loaded: Loaded) -> None:
 
 
 def _heading(loaded: Loaded, directory: Path) -> str:
-    from orchestrator.launch.launch_settings import host_count
     from orchestrator.terminal.run_view import heading
 
     chosen = loaded.configuration
-    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, host_count(chosen.launch), directory)
+    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, chosen.launch.host_count, directory)
 
 
 def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float, detach: bool) -> WatchOutcome:

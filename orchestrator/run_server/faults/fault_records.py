@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orchestrator.results.recorded_run import FaultRecord
 from orchestrator.run_server.faults.fault_plan import SUSPENDING
 from protocols.faults.node_faults.node_fault import LETHAL
 from protocols.faults.schedule.fault_schedule import LINK_KINDS
@@ -20,25 +20,6 @@ from protocols.faults.schedule.fault_schedule import LINK_KINDS
 _NOTICED = ("node.suspect", "node.dead", "node.left", "node.stuck", "node.lost", "node.restart")
 Spans = dict[str, list[tuple[float, float]]]
 """by node: (begin, end), apart and ascending"""
-
-
-@dataclass
-class FaultRecord:
-    """One fault at one node, or of the links; None where there was none."""
-
-    id: str
-    kind: str
-    node: str
-    begin: float
-    end: float | None = None
-    detection: float | None = None
-    """seconds after the begin"""
-    recovery: float | None = None
-    """seconds after the end; None: never within the run"""
-    steps_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after"""
-    rounds_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after; averaging rounds of all agents"""
 
 
 def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, float | None]) -> list[FaultRecord]:

@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.results.metric_series import ENVIRONMENT, RUN
-from orchestrator.results.recorded_run import RecordedRun
+from orchestrator.results.recorded_run import FaultRecord, RecordedRun
 from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.faults.fault_records import (
-    FaultRecord,
     away_of,
     detection_of,
     end_by_return,

@@ -167,7 +167,7 @@ class RunNodes:
     def record(self, name: str, pid: int) -> None:
         """Note a process of the run in `processes.json`, so that it can be found after a crash of the run server; on this machine only: the
         number of a process on another one is somebody else's here."""
-        record = identify(name, pid) if self._view.configuration.launch.engine == "local" else None
+        record = identify(name, pid) if self._view.configuration.launch.one_machine else None
         if record is not None:
             self._records.append(record)
             write_records(self._view.files.directory, self._records)
