@@ -1,4 +1,4 @@
-"""`orchestrate`: the command line. A thin client: a run is led by its own server, which lives beside the run."""
+"""`orchestrate`: the command line. A thin client: a run is led by its own server process."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _global(
     runs_dir: Annotated[Path, typer.Option("--runs-dir", envvar="ORCHESTRATE_RUNS", help="Folder of the run directories.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Output for scripts: JSON, one object a line.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR in the environment).")] = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks of errors.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="More output; tracebacks of errors.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)] = False,
 ) -> None:
     context.obj = GlobalOptions(runs_dir, as_json, not no_color, -1 if quiet else verbose)
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:  # only where no command waits for signals itself
         code = int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone, as `head` does: not an error
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does: not an error
         code = int(ExitCode.OK)
     except Exception:
         import traceback
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _flush() -> None:
-    """Empty the output buffers; where nobody reads any more (a closed pipe or terminal) the interpreter must not try again at its end,
+    """Empty the output buffers. Where the reader has ended (a closed pipe or terminal) the interpreter must not try again at its end,
     since it would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.terminal.run_view import ProgressView
 
 _STORE = "experiment.sqlite"
-"""file by which the directory of an experiment is told"""
+"""file that marks the directory of an experiment"""
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -61,7 +61,7 @@ class GlobalOptions:
 
         class _PipedConsole(Console):
             def on_broken_pipe(self) -> None:
-                """Whoever read our output has gone, as `head` does. By itself rich ends with 1; `orchestrator.cli.app.main` ends with 0."""
+                """The reader of the output has ended, as `head` does. Rich would end with 1; `orchestrator.cli.app.main` ends with 0."""
                 raise BrokenPipeError
 
         stream = sys.stderr if stderr else sys.stdout
@@ -119,7 +119,7 @@ def options(context: typer.Context) -> GlobalOptions:
 
 
 def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
-    """Directory of the experiment of that name or path; None where there is none."""
+    """Directory of the experiment of that name or path; None where it does not exist."""
     return next((directory for directory in (experiments_dir / what, Path(what)) if (directory / _STORE).is_file()), None)
 
 

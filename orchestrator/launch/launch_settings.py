@@ -110,7 +110,7 @@ class SshHostSettings(Settings):
     name: NodeName
     """its name in the run"""
     ssh: str
-    """destination, as your ssh knows it: user@host, or a name of ~/.ssh/config"""
+    """destination, as in your ssh configuration: user@host, or a name of ~/.ssh/config"""
     python: str = "python3"
     """Python there in which this package is installed"""
     bind: str = ""

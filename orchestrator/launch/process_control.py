@@ -44,7 +44,7 @@ def available_cores() -> int:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process of that number exists, ours or anybody's."""
+    """Whether a process of that number exists, ours or another user's."""
     if pid <= 0:
         return False
     try:
@@ -85,7 +85,7 @@ def write_records(directory: Path, records: list[ProcessRecord]) -> None:
 
 
 def read_records(directory: Path) -> list[ProcessRecord]:
-    """What `processes.json` says; nothing when it is absent or broken."""
+    """The records of `processes.json`; none when it is absent or broken."""
     try:
         value = json.loads((directory / "processes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -112,7 +112,7 @@ def to_html(document: Document) -> str:
 <main>
 {body}
 </main>
-<footer>All numbers of this page, and those that its figures show, are in it as JSON: the element with the name report-data.</footer>
+<footer>All numbers of this page, and those that its charts show, are in it as JSON: the element with the name report-data.</footer>
 <script type="application/json" id="report-data">{data}</script>
 </body>
 </html>

@@ -1,4 +1,4 @@
-"""Sections of a run's report that have figures of their own. Each gives its section, if there is anything to say, and what its numbers are
+"""Sections of a run's report that have charts of their own. Each gives its section, if it has content, and what its numbers are
 taken from."""
 
 from __future__ import annotations
@@ -86,16 +86,16 @@ def faults_section(recorded: RecordedRun) -> Part:
         recovery = "never" if fault.recovery is None else duration(fault.recovery)
         row += [recovery] if logical else [duration(fault.detection), recovery]
         rows.append(row + [figure(fault.steps_per_second.get(part), shape) for part in ("before", "during", "after")])
-    # Under the logical clock everybody knows the schedule, and nothing has to be noticed.
+    # Under the logical clock all nodes have the schedule, and nothing has to be noticed.
     columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after"]), "recovered after"]
     blocks: list[Block] = [
         Plot(drawn),
         DocumentTable("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
     ]
-    if figures := recorded.fault_metrics:
-        values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
+    if metrics := recorded.fault_metrics:
+        values = [(name, "never" if value is None else alone(value)) for name, value in metrics.items()]
         table = DocumentTable("", ["figure", "value"], [(Code(name), value) for name, value in values])
-        blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
+        blocks.append(Fold("Metrics of faults, as faults.expect names them", [table]))
     spans = [[fault.id, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.steps_per_second)] for fault in found]
     spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
     return Section("Faults", blocks), {"faults": spans}

@@ -1,4 +1,4 @@
-"""The names of the figures that nodes write, as docs/metrics.md lists them (a test holds that), and what their steps count.
+"""The names of the metrics that nodes write, as docs/metrics.md lists them (a test holds that), and what their steps count.
 
 Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
 a name that is not known here deserves a warning, and no more.

@@ -160,7 +160,7 @@ class TrainingTime:
         return self.without_gaps(time) - self.zero
 
     def without_gaps(self, time: float) -> float:
-        """The time without interruptions: what lies in a gap is moved to the beginning of the gap."""
+        """The time without interruptions: a time in a gap is moved to the beginning of the gap."""
         return time - sum(min(time, end) - begin for begin, end in self.gaps if time > begin)
 
     def with_gaps(self, time: float) -> float:

@@ -48,8 +48,8 @@ def small(number: float | None) -> str:
 
 
 def form(values: Iterable[float | None], log: bool = False) -> str:
-    """One format for figures that stand beneath each other: three digits of the largest; whole numbers as such; powers of ten for small
-    figures, and for those of a logarithmic scale that differ much."""
+    """One format for numbers in one column: three digits of the largest; whole numbers as such; powers of ten for small
+    numbers, and for those of a logarithmic scale that differ much."""
     sizes = [abs(value) for value in values if value is not None and isfinite(value) and value]
     if not sizes:
         return ".2f"
@@ -64,7 +64,7 @@ def form(values: Iterable[float | None], log: bool = False) -> str:
 
 
 def figure(value: float | None, form: str) -> str:
-    """`0.71`, `–` where there is none, `never` where it is infinite."""
+    """`0.71`, `–` for None, `never` where it is infinite."""
     if value is None:
         return NOTHING
     if not isfinite(value):

@@ -91,7 +91,7 @@ class RecordedRun:
 
     @cached_property
     def verdict(self) -> dict[str, Any]:
-        """Whether `faults.expect` came true, `verdict.json`."""
+        """Whether the expectations of `faults.expect` hold, `verdict.json`."""
         return read_json(self.directory / "verdict.json")
 
     @cached_property

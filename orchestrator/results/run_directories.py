@@ -1,4 +1,4 @@
-"""Finding runs and telling their state from their files alone: `run.json` and the lock that a living run server holds."""
+"""Finding runs and their state from their files alone: `run.json` and the lock that a living run server holds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from protocols.runtime.errors import ResourceError, UsageError
 FINAL = frozenset({"DONE", "FAILED", "STOPPED"})
 """states after which nothing of a run is left"""
 SIMULATION = "simulation.json"
-"""file by which the directory of a simulated cell of an experiment is told"""
+"""file that marks the directory of a simulated cell of an experiment"""
 STARTUP = 10.0
 """seconds in which a new run may be without a run server"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its directory tells it. `state` is that of `run.json`, or LOST when a run has not ended and nobody leads it."""
+    """A run as its directory records it. `state` is that of `run.json`, or LOST when a run has not ended and has no run server."""
 
     directory: Path
     state: str

@@ -1,4 +1,4 @@
-"""The results of a run in figures: training, evaluation, world models, consensus, time, links, restarts. Unmeasured ones are absent."""
+"""The results of a run in numbers: training, evaluation, world models, consensus, time, links, restarts. Unmeasured ones are absent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DETAILS = (".length", ".return", ".return.normalised", ".published")
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal in the newest evaluation; shares from 0 to 1, None where no episode tells."""
+    """A goal in the newest evaluation; shares from 0 to 1, None without an episode."""
 
     goal: str
     """`{0,2}`"""
@@ -36,7 +36,7 @@ class GoalResult:
 
 @dataclass
 class RunSummary:
-    """A run in figures."""
+    """A run in numbers."""
 
     run: str
     directory: str
@@ -54,7 +54,7 @@ class RunSummary:
     sums: dict[str, dict[str, float]] = field(default_factory=dict)
     """agent -> newest `statistics.*`, where statistics are summed"""
     averaged: str = "consensus"
-    """what the next three are about: consensus on parameters, or, where there is none, `statistics` that are averaged"""
+    """what the next three are about: consensus on parameters, or else `statistics` that are averaged"""
     contraction_measured: float | None = None
     """median over the averaging rounds of disagreement after / before"""
     contraction_predicted: float | None = None
@@ -69,7 +69,7 @@ class RunSummary:
     restarts: dict[str, int] = field(default_factory=dict)
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     faults: dict[str, Any] = field(default_factory=dict)
-    """`summary.json`'s section of that name: records, times of absence, figures"""
+    """`summary.json`'s section of that name: records, times of absence, metrics"""
     verdict: dict[str, Any] = field(default_factory=dict)
     """`verdict.json`"""
 
@@ -176,9 +176,9 @@ def curve_text(c: MetricCurve) -> str:
 def after_run(directory: Path) -> str:
     """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
     summary = summarize(RecordedRun(directory))
-    told = [c for c in summary.training if c.name == "convention.accuracy"]
-    told += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
-    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*told, *summary.world_model)]
+    shown = [c for c in summary.training if c.name == "convention.accuracy"]
+    shown += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
+    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*shown, *summary.world_model)]
     if summary.sums:
         lines.append(f"{'statistics':<34} {sums_text(summary)}")
     if summary.contraction_measured is not None:
@@ -210,7 +210,7 @@ def sums_text(summary: RunSummary) -> str:
 
 
 def taken_a_refresh(node: dict[str, float]) -> float | None:
-    """Bytes of others' statistics for each own publication in this life; None unless they travel in a ledger."""
+    """Bytes of others' statistics for each own publication in this incarnation; None unless they travel in a ledger."""
     published = node.get("published", 0.0)
     return node["bytes_taken"] / published if published and "bytes_taken" in node else None
 

@@ -1,7 +1,7 @@
 """The run server: one process that leads one run from its directory alone, and outlives the terminal that started it.
 
 `main(directory)` is that process (`detached.start_detached` starts it). The directory holds `config.json`; all
-else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` says how the
+else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` records how the
 run ended, and only then the lock is let go.
 """
 

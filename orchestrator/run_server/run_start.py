@@ -137,7 +137,7 @@ def _words(text: str) -> tuple[str, ...]:
 ADJECTIVES = _words(
     "amber able agile airy ample apt awake bold brave brief bright brisk calm clear clever cosy crisp curious deft dewy eager early "
     "easy fair fast fine fleet fond free fresh gentle glad golden grand green happy hardy honest humble jolly keen kind late light "
-    "lively lucky mellow merry mild misty neat nimble noble patient plain polite prompt proud quick quiet rapid ready round ruddy "
+    "lively mellow merry mild misty neat nimble noble patient plain polite prompt proud quick quiet rapid ready round ruddy "
     "sandy sharp shy silent silver sleek smooth snowy soft solid spry steady still stout sturdy sunny sure swift tidy tiny true "
     "upbeat vivid warm wary wide wild wise witty young"
 )

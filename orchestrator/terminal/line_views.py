@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 from orchestrator.results import number_text as numbers
 from orchestrator.results.run_files import utc_now
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
 
 _FIGURES = (("return", numbers.decimal), ("success", numbers.decimal), ("aligned", numbers.decimal), ("disagree", numbers.small))
@@ -100,9 +100,9 @@ class JsonView(JsonWriter):
 
 
 def progress_text(snapshot: dict[str, Any]) -> str:
-    """Progress in one line: share done, times, nodes, and the agents' mean figures."""
-    agents = figures.agents(snapshot)
-    up, all_nodes = figures.up_count(snapshot)
+    """Progress in one line: share done, times, nodes, and the agents' mean metrics."""
+    agents = shown.agents(snapshot)
+    up, all_nodes = shown.up_count(snapshot)
     parts = [
         f"{100 * float(snapshot.get('progress') or 0):.0f} %",
         f"elapsed {numbers.elapsed(snapshot.get('elapsed'))}",
@@ -112,10 +112,10 @@ def progress_text(snapshot: dict[str, Any]) -> str:
         f"steps {numbers.count(snapshot.get('steps'))}",
     ]
     for figure, form in _FIGURES:
-        if (number := figures.average(agents, figure)) is not None:
-            bar = numbers.sparkline(figures.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
+        if (number := shown.average(agents, figure)) is not None:
+            bar = numbers.sparkline(shown.history(agents[0], figure), ascii_only=True) if figure == "return" else ""
             parts.append(f"{figure} {form(number)}{' ' + bar if bar else ''}")
-    if phase := figures.phase(snapshot):
+    if phase := shown.phase(snapshot):
         parts.append(phase)
     return "  ".join(parts)
 

@@ -42,7 +42,7 @@ class ProgressView(Protocol):
         ...
 
     def end(self, outcome: WatchOutcome, summary: str = "") -> None:
-        """The run has ended, or is left; `summary` are figures of a run for people."""
+        """The run has ended, or is left; `summary` are metrics of a run for people."""
         ...
 
 
@@ -68,7 +68,7 @@ class QuietView:
 
 
 def event_text(event: Event) -> str:
-    """`14:02:52 WARN  agent-2: killed by signal 9 ...`; the node is not named twice, and the run not at all."""
+    """`14:02:52 WARN  agent-2: killed by signal 9 ...`; the node is not named twice, and the run never."""
     node = str(event.get("node") or "")
     text = str(event.get("text") or event.get("code") or "")
     mark = {"warning": "WARN  ", "error": "ERROR "}.get(str(event.get("severity", "")), "")
@@ -77,8 +77,8 @@ def event_text(event: Event) -> str:
 
 
 def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool:
-    """Whether a person wants to read it: not the first coming of a node (`startup_lines` has it), nor its leaving at the end; one line
-    for one death (that of the restart); not the end of the run, which the last line tells. Adds to `seen`."""
+    """Whether it is worth a line: not the first coming of a node (`startup_lines` has it), nor its leaving at the end; one line
+    for one death (that of the restart); not the end of the run, which the last line has. Adds to `seen`."""
     code = event.get("code")
     death = f"{event.get('node')} dead {event.get('incarnation')}"
     if code in ("node.restart", "node.dead"):

@@ -50,7 +50,7 @@ def kubernetes(
     name: Annotated[str | None, typer.Option("--name", help="Of the run and of all objects; by default the configuration's.")] = None,
     hosts: Annotated[int, typer.Option("--hosts", min=0, max=1000, help="Host pods; 0: all nodes beside the run server, in one pod.")] = 0,
     storage: Annotated[
-        str, typer.Option("--storage", help="Size of the volume for the run directory; none: it lives as long as its pod.")
+        str, typer.Option("--storage", help="Size of the volume for the run directory; none: it ends with its pod.")
     ] = "10Gi",
     storage_class: Annotated[str | None, typer.Option("--storage-class", help="By default the cluster's own.")] = None,
     minor: Annotated[
@@ -151,8 +151,8 @@ def marl_eval(
     except OSError as error:
         raise ResourceError(f"{file} can't be written: {error.strerror}; choose another place with -o") from None
     if settings.json:
-        told = {"metrics": found.metrics, "runs": found.runs, "axis": found.axis, "steps": found.steps, "left_out": found.left_out}
-        print_json({"file": str(file), **told})
+        facts = {"metrics": found.metrics, "runs": found.runs, "axis": found.axis, "steps": found.steps, "left_out": found.left_out}
+        print_json({"file": str(file), **facts})
         return
     if found.left_out:
         print_error(f"note: left out, since not whole in all groups: seed {', '.join(map(str, found.left_out))}")

@@ -1,4 +1,4 @@
-"""`orchestrate topology`: the communication graph of a configuration, and how fast averaging over it brings everybody together."""
+"""`orchestrate topology`: the communication graph of a configuration, and how fast averaging over it converges."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def topology(
     else:
         drawn = text_picture(build(wanted, names, loaded.configuration.seed)) if len(names) <= SMALL else neighbour_lines(graph, 0, _LISTED)
         lines += [*(f"    {line}" for line in drawn), ""]
-    told = fact_lines(loaded.configuration.name, wanted.kind, facts)
-    width = max(len(label) for label, _ in told)
-    lines += [f"{label:<{width}}  {text}" for label, text in told]
+    facts_of_graph = fact_lines(loaded.configuration.name, wanted.kind, facts)
+    width = max(len(label) for label, _ in facts_of_graph)
+    lines += [f"{label:<{width}}  {text}" for label, text in facts_of_graph]
     print_text("\n".join(lines))
     if settings.verbosity >= 0:
         form = "picture" if len(names) <= DRAWN else "picture (a matrix of dots)"

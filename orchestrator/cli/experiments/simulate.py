@@ -42,7 +42,7 @@ def simulate(
         typer.Option(
             "--episodes",
             min=0,
-            help="Episodes that each pair of neighbours negotiates and tells of; else 4 where the configuration negotiates.",
+            help="Episodes that each pair of neighbours negotiates and shares; else 4 where the configuration negotiates.",
             show_default=False,
         ),
     ] = None,
@@ -111,7 +111,7 @@ def _print(settings: GlobalOptions, outcome: SimulationOutcome) -> None:
 
 
 def rows(outcome: SimulationOutcome) -> list[tuple[str, str]]:
-    """What the table says."""
+    """Rows of the table."""
     from orchestrator.results.number_text import count, size
 
     predicted = "never" if outcome.predicted is None else f"{count(outcome.predicted)} without faults"

@@ -34,8 +34,8 @@ def sweep(
     metric: Annotated[list[str] | None, typer.Option("--metric", help="What is measured; may be repeated.  [default: return]")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the conversations alone, for up to 10,000 agents.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Cells side by side.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, say how long it would take, and start nothing.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line that says what runs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, estimate the time, and start nothing.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line of running cells.")] = False,
     experiments_dir: Annotated[Path, DIRECTORY] = Path("experiments"),
 ) -> None:
     """Play all combinations of the given values, with several seeds.

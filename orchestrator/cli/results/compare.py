@@ -1,4 +1,4 @@
-"""`orchestrate compare`: in which keys runs differ, and then in which figures."""
+"""`orchestrate compare`: in which keys runs differ, and then in which metrics."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def _print(console: Console, found: RunComparison) -> None:
     if found.keys:
         rows = [(key, *map(_short, values)) for key, values in found.keys.items()]
         print_table(console, "keys that differ", ("key", *names), rows, "fold")
-    if found.figures:
-        figures = []
-        for name, estimates in found.figures.items():
+    if found.metrics:
+        compared = []
+        for name, estimates in found.metrics.items():
             shape = form(value for one in estimates for value in (one.value, *(one.interval or ())))
             cells = []
             for one in estimates:
@@ -76,8 +76,8 @@ def _print(console: Console, found: RunComparison) -> None:
                     count = f"n={one.n}" + (f" of {one.n + one.failed}" if one.failed else "")
                     between = interval(one, shape) if one.interval else ""
                     cells.append(f"{plain(f'{one.value:{shape}}')} {between} {count}".replace("  ", " "))
-            figures.append((name, *cells))
-        print_table(console, "results that differ" if len(names) > 1 else "results", ("figure", *names), figures, "fold")
+            compared.append((name, *cells))
+        print_table(console, "results that differ" if len(names) > 1 else "results", ("metric", *names), compared, "fold")
     if found.equal:
         console.print(Text(f"\nthe same everywhere: {', '.join(found.equal)}", "dim"), soft_wrap=True)
 

@@ -46,7 +46,7 @@ def report(
     try:
         page, kind = _write(settings, what, out, experiments_dir)
     except ModuleNotFoundError as error:
-        raise ResourceError(f"figures need {error.name}; install it: pip install -c constraints.txt -e .") from None
+        raise ResourceError(f"charts need {error.name}; install it: pip install -c constraints.txt -e .") from None
     if settings.json:
         figures = sorted(str(path) for path in (page.parent / "figures").glob("*.svg"))
         print_json({"kind": kind, "page": str(page), "markdown": str(page.with_suffix(".md")), "figures": figures})

@@ -22,7 +22,7 @@ _GOALS = 64
 """goals that are listed"""
 _HEADINGS = {"cpu_seconds": "processor seconds", "peak_resident": "memory, peak", "proportional": "memory, shared pages divided"}
 
-_FIGURES = (
+_FAULT_METRICS = (
     "detection_time.max", "recovery_time.max", "unavailable_time.sum", "episodes.substituted", "episodes.discarded", "episodes.lost",
     "consensus.error",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def show(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for a CONFIG.")] = None,
-    form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN knows text and json.")] = Format.TEXT,
+    form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN has text and json.")] = Format.TEXT,
     plots: Annotated[bool, typer.Option("--plots", help="Draw the curves and tables of a RUN anew, as SVG, and print where.")] = False,
 ) -> None:
     """Draw the topology, placement and links of a configuration, or print the results of a run."""
@@ -177,8 +177,8 @@ def _print_faults(console: Console, summary: RunSummary) -> None:
         rows.append([*cells, *(f"{rates[part]:.0f}" if part in rates else "-" for part in ("before", "during", "after"))])
     headings = ("fault", "kind", "node", "lasted", "noticed after", "recovery", "steps/s before", "during", "after")
     print_table(console, "faults", headings, rows)
-    figures = summary.faults.get("figures") or {}
-    words = [f"{name} {'never' if figures[name] is None else format(figures[name], '.3g')}" for name in _FIGURES if name in figures]
+    metrics = summary.faults.get("figures") or {}
+    words = [f"{name} {'never' if metrics[name] is None else format(metrics[name], '.3g')}" for name in _FAULT_METRICS if name in metrics]
     console.print(Text(" " + "   ".join(words)), soft_wrap=True)
     for one in summary.verdict.get("expectations") or []:
         measured = "not measured" if one.get("measured") is None else f"measured {_figure(one['measured'])}"

@@ -23,7 +23,7 @@ def clean(
     failed: Annotated[bool, typer.Option("--failed", help="That failed.")] = False,
     stopped: Annotated[bool, typer.Option("--stopped", help="That were stopped; they could go on with up --resume.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
     """Remove runs that are over, by age or state: their whole directories. Asks first.
 
@@ -31,11 +31,11 @@ def clean(
     """
     settings = options(context)
     if older is None and not failed and not stopped:
-        raise UsageError("clean: say which: --older 30d, --failed, --stopped; all that are over: --older 0s")
+        raise UsageError("clean: which runs? --older 30d, --failed, --stopped; all that have ended: --older 0s")
     age = 0.0 if older is None else seconds(older, "--older")
     states = [state for state, wanted in (("FAILED", failed), ("STOPPED", stopped)) if wanted]
     if not yes and not dry_run and (settings.json or not sys.stdin.isatty()):
-        raise UsageError("clean: nobody can be asked here, and nothing was removed; give -y, or --dry-run to see what it would be")
+        raise UsageError("clean: no terminal for the question, nothing was removed; give -y, or --dry-run to list the runs")
     found = _candidates(settings, states, age)
     if not found:
         if settings.prints:
@@ -49,7 +49,7 @@ def clean(
         if not settings.json:
             print_text("nothing was removed")
         return
-    if not yes and not typer.confirm(f"remove {_counted(found)} for good?", default=False):
+    if not yes and not typer.confirm(f"remove {_counted(found)} permanently?", default=False):
         print_text("nothing was removed")
         return
     raise typer.Exit(_remove(settings, found))

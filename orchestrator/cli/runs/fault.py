@@ -76,7 +76,7 @@ def fault(
         if extras != FaultOptions():
             raise UsageError(f"fault {kind} has no options")
         if len(given) > (kind == "heal"):
-            raise UsageError(f"fault {kind} wants {'one ID, or nothing for all' if kind == 'heal' else 'nothing more'}")
+            raise UsageError(f"fault {kind} takes {'one ID, or no argument for all' if kind == 'heal' else 'no argument'}")
         _list(settings, found) if kind == "list" else _heal(settings, found, given[0] if given else "*")
         return
     event = fault_of(kind, given, extras)
@@ -213,12 +213,12 @@ def fault_of(kind: str, words: Sequence[str], extras: FaultOptions = FaultOption
     rule = KINDS[kind]
     if len(words) != len(rule.words.split()):
         more = "; several nodes are one pattern: 'agent-[12]'" if len(words) > 1 and rule.words == "NODE" else ""
-        raise UsageError(f"fault {kind} wants {rule.words}, not {' '.join(words) or 'nothing'}{more}")
+        raise UsageError(f"fault {kind} takes {rule.words}, not {' '.join(words) or 'nothing'}{more}")
     return _with_length(rule.makes(words, extras), _only(rule.takes, kind, extras))
 
 
 def unknown(kind: str) -> str:
-    """What to say of a kind that is none."""
+    """The error text for an unknown kind."""
     names = [*KINDS, *OTHERS]
     near = get_close_matches(kind, names, 1, 0.5)
     return f'"{kind}" is no fault; ' + (f'did you mean "{near[0]}"?' if near else f"it is one of {', '.join(names)}")
@@ -245,7 +245,7 @@ def _event(words: Sequence[str]) -> Fault:
         raise UsageError(f"fault event: {problems[0].path}: {problems[0].text}")
     given = plain(tree)
     if not isinstance(given, dict):
-        raise UsageError(f"fault event wants an entry of faults.events without id and at, for example {OTHERS['event']}")
+        raise UsageError(f"fault event takes an entry of faults.events without id and at, for example {OTHERS['event']}")
     return given
 
 

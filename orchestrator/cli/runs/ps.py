@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ANSWER = 2.0
 _PERIOD = 1.0
 _TAIL = 65536
-"""bytes at the end of a node's figures in which the newest of each stand"""
+"""bytes at the end of a node's metrics that are read for the newest of each"""
 
 
 @app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))
@@ -37,7 +37,7 @@ def ps(
         return
     from orchestrator.terminal.interrupts import Interrupts
 
-    # An exception that comes at any instant may be lost in somebody's clean-up; a signal that is counted is not.
+    # An exception at any instant may be lost in clean-up code of a library; a signal that is counted is not.
     with Interrupts((signal.SIGINT,)) as interrupts:
         if settings.json or not settings.console().is_terminal:
             while not interrupts.count:
@@ -92,10 +92,10 @@ def _run_lines(settings: GlobalOptions, every: bool) -> list[dict[str, Any]]:
 
 def _run_line(run: Run) -> dict[str, Any]:
     from orchestrator.results import number_text as numbers
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.terminal import snapshot_metrics as shown
 
     snapshot = _snapshot(run) if run.alive else {}
-    up, all_nodes = figures.up_count(snapshot) if snapshot else (0, _node_count(run))
+    up, all_nodes = shown.up_count(snapshot) if snapshot else (0, _node_count(run))
     episodes = snapshot.get("episodes") if snapshot else _newest(run.directory / "nodes" / "env-0").get("episode")
     share = snapshot.get("progress")
     progress = [f"episode {numbers.count(episodes)}"] if isinstance(episodes, (int, float)) else []
@@ -122,7 +122,7 @@ def _run_line(run: Run) -> dict[str, Any]:
 
 
 def _snapshot(run: Run) -> dict[str, Any]:
-    """What the run server says; empty when it does not answer in time."""
+    """The status of the run server; empty when it does not answer in time."""
     from protocols.runtime.errors import MurmurationError
 
     try:
@@ -160,7 +160,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
             "state": "orphan" if name in orphans else "ended",
             "pid": orphans.get(name),
             "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl")),
-            "detail": f"lives without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
+            "detail": f"runs without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
             "metrics": _newest(run.directory / "nodes" / name),
         }
         for name in names
@@ -168,7 +168,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
 
 
 def _newest(node: Path) -> dict[str, float]:
-    """The newest figures of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
+    """The newest metrics of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
     import contextlib
     import json
 
@@ -190,19 +190,19 @@ def _newest(node: Path) -> dict[str, float]:
 
 def _node_table(nodes: list[dict[str, Any]], width: int | None) -> Text:
     from orchestrator.results import number_text as numbers
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.terminal import snapshot_metrics as shown
     from orchestrator.terminal.tables import columns
 
     rows = [
         (
             str(node.get("name", "")),
-            figures.state(node),
+            shown.state(node),
             str(node.get("pid") or "-"),
             str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1))),
-            numbers.count(figures.value(node, "episode")),
-            numbers.count(figures.value(node, "steps/s")),
-            numbers.decimal(figures.value(node, "return")),
-            numbers.decimal(figures.value(node, "success")),
+            numbers.count(shown.value(node, "episode")),
+            numbers.count(shown.value(node, "steps/s")),
+            numbers.decimal(shown.value(node, "return")),
+            numbers.decimal(shown.value(node, "success")),
             str(node.get("detail") or ""),
         )
         for node in nodes

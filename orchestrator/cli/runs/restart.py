@@ -22,7 +22,7 @@ def restart(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],
     nodes: Annotated[list[str], typer.Argument(metavar="NODE ...", help="Names of nodes, or patterns: 'agent-*'.", show_default=False)],
     cold: Annotated[bool, typer.Option("--cold", help="Without their checkpoints (which are kept aside).")] = False,
-    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait until they are back; 0s: not at all.")] = "60s",
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait until they are back; 0s: don't wait.")] = "60s",
 ) -> None:
     """Stop nodes of a run that goes on and start them again: new processes, which take up what their checkpoints hold.
 
@@ -46,7 +46,7 @@ def restart(
             time.sleep(_POLL)
     missing = [name for name in before if name not in results]
     if patience == 0:
-        settings.answer({"run": found.name, "asked": missing}, f"{', '.join(missing)}: told to restart")
+        settings.answer({"run": found.name, "asked": missing}, f"{', '.join(missing)}: restart requested")
     elif missing:
         print_error(f"not back within {patience:g} s: {', '.join(missing)}; see: orchestrate logs {found.name} {missing[0]}")
         raise typer.Exit(int(ExitCode.RESOURCES))

@@ -81,11 +81,11 @@ def up(
         if resume is None and config is not None:
             directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
     except MurmurationError as error:
-        if settings.json:  # the last line says how it ended, whatever happened
+        if settings.json:  # the last line states how it ended, in every case
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
         raise
     if settings.prints:
-        # A script reads one line from `up -d`: that every node is up. Until then a person wants to see that something goes on.
+        # A script reads one line from `up -d`: that every node is up. Until then progress is printed for people.
         (print_error if detach else print_text)(_heading(loaded, directory))
     raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
 
@@ -131,7 +131,7 @@ def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float
             outcome = watcher.run()
         except MurmurationError as error:
             outcome = WatchOutcome(directory, "FAILED", int(error.exit_code), str(error))
-        with contextlib.suppress(OSError):  # nobody may be left to read it: the terminal is gone
+        with contextlib.suppress(OSError):  # the terminal may be gone
             if outcome.left:
                 _started(settings, outcome, watcher)
             else:
@@ -155,9 +155,9 @@ def _ended(settings: GlobalOptions, outcome: WatchOutcome, view: ProgressView, d
 
 def _started(settings: GlobalOptions, outcome: WatchOutcome, watcher: Watcher) -> None:
     """Every node of a detached run is up."""
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.terminal import snapshot_metrics as shown
 
-    up_nodes, all_nodes = figures.up_count(watcher.snapshot or {})
+    up_nodes, all_nodes = shown.up_count(watcher.snapshot or {})
     name = outcome.directory.name
     if settings.json:
         watcher.view.end(outcome)

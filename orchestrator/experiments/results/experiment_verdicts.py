@@ -1,4 +1,4 @@
-"""Whether what an experiment file expects has come true, and the numbers that this rests on.
+"""Whether the expectations of an experiment file hold, and the numbers that this rests on.
 
 Factors that an expectation does not name make conditions (`orchestrator.results.statistics.equal_conditions`). Its figure is the mean over
 the conditions
@@ -40,7 +40,7 @@ class ExpectationVerdict:
 
     `group` is the estimate of the group, `baseline` that of the group it is held against (None without `relative_to`), `compared` the
     ratio, difference or probability of both; all over the same conditions, those of `over`. `measured` is the number that was compared with
-    `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` says why.
+    `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` has the reason.
     """
 
     expectation: ExperimentExpectation

@@ -62,7 +62,7 @@ def marl_eval(results: ExperimentResults, algorithm: str | None, metrics: Sequen
     if lacking and not common_seeds:
         some = "; ".join(f"{describe(row)} ({row.why_not})" for row in lacking[:_NAMED])
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-        raise UsageError(f"marl-eval wants all runs whole: {some}{more} lacking; --common-seeds leaves out seeds that are not whole")
+        raise UsageError(f"marl-eval requires all runs whole: {some}{more} lacking; --common-seeds leaves out seeds that are not whole")
     table, environment = RunsTable.of(_with_task(row, factor) for row in results.table.rows), _environment(results)
     content = layout(table, wanted, steps, environment=environment, algorithm=factor, task=_TASK, common_seeds=common_seeds)
     kept = {seed for methods in content[environment].values() for found in methods.values() for seed in found}
@@ -144,7 +144,7 @@ def layout(
     `environment`: its name. `algorithm`, `task`: the factors that hold these names; without a task, all runs are of one of the
     environment's name. Factors other than these two would let several runs fall together: then choose rows before. A `ValueError` names the
     runs that lack something; with `common_seeds` only seeds are taken that every algorithm has in every task: what is left out then is for
-    the caller to tell.
+    the caller to report.
     """
     wanted = np.asarray(steps, float)
     chosen: dict[tuple[str, str], dict[int, Run]] = {}
@@ -170,7 +170,7 @@ def layout(
     ]
     if (faults or uneven) and not common_seeds:
         raise ValueError(
-            "marl-eval wants all runs whole: " + "; ".join([*faults, *uneven]) + "; make them again, or take common seeds only"
+            "marl-eval requires all runs whole: " + "; ".join([*faults, *uneven]) + "; make them again, or take common seeds only"
         )
     result: Layout = {environment: {}}
     for (where, name), seeds in sorted(chosen.items()):

@@ -1,4 +1,4 @@
-"""An experiment while it goes on: a line for each finished cell, and where a terminal looks on, one that says what runs."""
+"""An experiment while it goes on: a line for each finished cell, and where a terminal looks on, one of the running cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-Figures = Callable[[CellStatus], Sequence[RunRow]]
+MeasureRows = Callable[[CellStatus], Sequence[RunRow]]
 """all measures of a finished cell, the first one first"""
 
 
@@ -37,11 +37,11 @@ def heading(name: str, shape: str, progress: ExperimentProgress) -> str:
 class PlainExperimentView(LineWriter):
     """Lines."""
 
-    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
+    def __init__(self, stream: IO[str], name: str, shape: str, measures: MeasureRows) -> None:
         super().__init__(stream)
-        self._name, self._shape, self._figures = name, shape, figures
+        self._name, self._shape, self._measures = name, shape, measures
         self._lacking: set[tuple[str, str]] = set()
-        """measures that were told of as missing, with the reasons"""
+        """measures that were reported as missing, with the reasons"""
 
     def begin(self, progress: ExperimentProgress) -> None:
         """See `ExperimentView`."""
@@ -49,12 +49,12 @@ class PlainExperimentView(LineWriter):
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
         """See `ExperimentView`."""
-        rows = self._figures(playing) if ended.state == "DONE" else []
+        rows = self._measures(playing) if ended.state == "DONE" else []
         self.notice(self._line(playing, ended, again, progress, rows))
         self._print_missing(playing, rows)
 
     def _print_missing(self, playing: CellStatus, rows: Sequence[RunRow]) -> None:
-        """Say which figures the cell has not, each with its reason once: the experiment may be for nothing, and has only begun."""
+        """Report the metrics that the cell lacks, each with its reason once, before further cells are spent."""
         for row in rows:
             if row.value is None and (row.metric, row.why_not) not in self._lacking:
                 self._lacking.add((row.metric, row.why_not))
@@ -87,8 +87,8 @@ class PlainExperimentView(LineWriter):
 class TerminalExperimentView(PlainExperimentView):
     """Lines, and below them what runs now."""
 
-    def __init__(self, console: Console, name: str, shape: str, figures: Figures) -> None:
-        super().__init__(console.file, name, shape, figures)
+    def __init__(self, console: Console, name: str, shape: str, measures: MeasureRows) -> None:
+        super().__init__(console.file, name, shape, measures)
         self._console = console
         self._status: Status | None = None
 
@@ -133,7 +133,7 @@ class JsonExperimentView(JsonWriter, PlainExperimentView):
         """See `ExperimentView`."""
         from orchestrator.results.statistics.estimate import plain
 
-        rows = self._figures(playing) if ended.state == "DONE" else []
+        rows = self._measures(playing) if ended.state == "DONE" else []
         facts = {"factors": dict(playing.cell.factors), "seed": playing.cell.seed, "identity": playing.identity, **vars(ended)}
         self.write("cell", **facts, again=again, figure={row.metric: plain(row.value) for row in rows[:1]}, left=progress.left)
         self._print_missing(playing, rows)
@@ -146,7 +146,7 @@ class JsonExperimentView(JsonWriter, PlainExperimentView):
 
 
 class QuietExperimentView(PlainExperimentView):
-    """Says nothing but what went wrong."""
+    """Prints only what went wrong."""
 
     def begin(self, progress: ExperimentProgress) -> None:
         """See `ExperimentView`."""
@@ -156,4 +156,4 @@ class QuietExperimentView(PlainExperimentView):
         if ended.state == "FAILED":
             super().finished(playing, ended, again, progress)
         elif ended.state == "DONE":
-            self._print_missing(playing, self._figures(playing))
+            self._print_missing(playing, self._measures(playing))

@@ -1,6 +1,6 @@
 """The process of one simulated cell: `python -m orchestrator.experiments.running.simulated_cell DIRECTORY PARENT`.
 
-Reads `simulation.json`, simulates, and writes `summary.json` whole: what `orchestrate simulate --json` says, with the processor time and
+Reads `simulation.json`, simulates, and writes `summary.json` whole: what `orchestrate simulate --json` prints, with the processor time and
 memory that it took, and the version of its code. It ends when its parent does.
 """
 

@@ -15,7 +15,7 @@ import psutil
 from orchestrator.results.run_files import write_json
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-"""by which an engine says which GPUs a host may use, and a host which one a node may"""
+"""with the GPUs that a host may use, set by the engine, or the one that a node may use, set by the host"""
 _DEVICES = Path("/dev")
 
 
@@ -28,7 +28,7 @@ def visible_gpus(devices: Path = _DEVICES) -> list[str]:
 
 
 def least_used(gpus: Sequence[str], used: Iterable[str]) -> str:
-    """The GPU that fewest use, the first of several; "" where there is none."""
+    """The GPU that fewest use, the first of several; "" without any."""
     count = Counter(used)
     return min(gpus, key=lambda gpu: count[gpu], default="")
 

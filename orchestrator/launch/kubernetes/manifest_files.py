@@ -1,4 +1,4 @@
-"""Manifests as YAML files, each with a heading that says how it is used; and the checks before any is written."""
+"""Manifests as YAML files, each with a heading on how it is used; and the checks before any is written."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _HEADS = {
     "config": "The resolved configuration of the run, and for each host its invitation: whom it belongs to and where the run server is.",
     "storage": "The volume of the run directory, which outlives the run. With host pods all pods share it: the storage class must offer "
     "ReadWriteMany then.",
-    "secret": "The token by which hosts and run server know each other. Whoever reads it can join the run: keep this file out of version "
+    "secret": "The token by which hosts and run server authenticate each other. Any process that reads it can join the run: keep this file out of version "
     "control, and delete it with the run.",
     "service": "Headless: no address of its own, it only gives names to pods, from their start on.",
     "run-server": "Leads the run. A pod that follows another one goes on from the checkpoints of the run, if the run directory is still "
     "there. Exit codes 1 to 6 and 20 are final; after any other a new pod is made.",
     "hosts": "One pod for each host; its index is the number of the host. Exit codes 2 to 6 (usage, configuration, authentication, schema, "
-    "resources) end an index for good, after any other its pod is made again, alone; the run server decides what runs on it.",
+    "resources) end an index permanently, after any other its pod is made again, alone; the run server decides what runs on it.",
 }
 
 

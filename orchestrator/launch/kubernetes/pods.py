@@ -75,7 +75,7 @@ def pods_for(configuration: Configuration, hosts: int) -> Pods:
 
 
 ENGINE: str | None = None
-"""launch engine by which the run server waits for invited hosts; None while there is none"""
+"""launch engine by which the run server waits for invited hosts; None: not implemented"""
 CONTROL_PORT = 7400
 TELEMETRY_PORT = 7401
 RUNS = "/runs"
@@ -90,7 +90,7 @@ NOT_YET = (
     "This version's run server can't lead hosts in other pods yet: launch engines start their hosts themselves, and none waits for hosts "
     "that come by themselves; the keys of encrypted connections are made by each process as it starts, so that no file can hold them "
     "beforehand; and telemetry takes a free port. "
-    "The host pods say hello and end after `supervision.orphan` without an answer. What runs today is an export with --hosts 0."
+    "The host pods send `Hello` and end after `supervision.orphan` without an answer. What works is an export with --hosts 0."
 )
 
 

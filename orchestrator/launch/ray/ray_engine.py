@@ -42,13 +42,13 @@ class RayHost(HostHandle):
 
     log: Path = Path()
     said: bytes = b""
-    """the beginning of its output, where it says its key"""
+    """the beginning of its output, with its key"""
     ended: HostState | None = None
     asked_to_end: bool = False
 
 
 class RayEngine:
-    """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has said so far.
+    """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has reported so far.
 
     Nothing needs to be noted in the run's directory: the driver ends with the run server, the actors and their hosts with the driver.
     """
@@ -75,7 +75,7 @@ class RayEngine:
         while not self._address and not self._failed and time.monotonic() < deadline:
             self._read_events(0.1)
         if not self._address and not self._failed:
-            self._failed = f"Ray did not take this run server as a driver within {_CONNECT:g} s; ray status tells whether the cluster works"
+            self._failed = f"Ray did not take this run server as a driver within {_CONNECT:g} s; ray status shows whether the cluster works"
         return [self._failed] if self._failed else []
 
     def address(self, configuration: Configuration) -> str:
@@ -89,7 +89,7 @@ class RayEngine:
         self._order(do="request", bundles=launch.hosts, strategy=launch.ray.strategy, wish=wish.amounts(), least=self._bundle.amounts())
 
     def granted(self) -> Sequence[Slot] | None:
-        """Slots that are named after their machines; what Ray knows of these is their labels."""
+        """Slots that are named after their machines; what Ray has of these is their labels."""
         self._read_events()
         if self._slots is None and self._failed:
             raise ResourceError(self._failed)
@@ -97,7 +97,7 @@ class RayEngine:
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> RayHost:
         """Have an actor started in the slot's bundle, which starts the host. Where host and run server share the run's directory, the host
-        writes its log itself; else what it says comes with the actor's answers."""
+        writes its log itself; else its output comes with the actor's answers."""
         host = self._hosts[invitation.host] = RayHost(invitation.host, slot, log=log)
         order = {
             "versions": versions(),
@@ -111,7 +111,7 @@ class RayEngine:
         return host
 
     def poll(self, host: HostHandle) -> HostState:
-        """As the actor, or Ray in its place, has said last. Without a driver nobody knows about hosts that were up: the run server's own
+        """As the actor, or Ray in its place, has reported last. Without a driver nothing is known about hosts that were up: the run server's own
         heartbeat judges."""
         self._read_events()
         if not isinstance(host, RayHost):
@@ -174,7 +174,7 @@ class RayEngine:
     def _order(self, **order: object) -> None:
         pipe = self._driver.stdin if self._driver is not None else None
         if pipe is not None:
-            # Orders are far smaller than a pipe's buffer; that the driver is gone is seen when it is heard.
+            # Orders are far smaller than a pipe's buffer; that the driver is gone is seen when it is read.
             with contextlib.suppress(OSError, ValueError):
                 pipe.write(json.dumps(order).encode() + b"\n")
                 pipe.flush()

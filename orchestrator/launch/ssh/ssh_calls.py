@@ -27,7 +27,7 @@ from protocols.runtime.errors import ResourceError
 NO_WAY = 255
 """exit code of ssh where the connection failed, or broke, or the program there was killed: not the program's own"""
 _OPTIONS = {
-    "BatchMode": "yes",  # nobody is there to type a password
+    "BatchMode": "yes",  # no user is there to type a password
     "ConnectTimeout": "5",
     "ServerAliveInterval": "5",  # a machine that is gone is noticed after 15 s
     "ServerAliveCountMax": "3",
@@ -55,7 +55,7 @@ class SshMachine:
 
     @staticmethod
     def read(fields: Mapping[str, Any]) -> SshMachine:
-        """What `fields` said."""
+        """The inverse of `fields`."""
         return SshMachine(str(fields["name"]), str(fields["ssh"]), str(fields["python"]), tuple(map(str, fields["options"])))
 
     def fields(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def client_environment(directory: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SshAnswer:
-    """What came of a call: `found` is what the errand has said, None where it has said nothing, and then `complaint` why not."""
+    """What came of a call: `found` is the output of the task, None without any, and then `complaint` why not."""
 
     found: dict[str, Any] | None
     code: int | None
@@ -195,7 +195,7 @@ def _complaint(machine: SshMachine, answer: SshAnswer, ours: str, connect_timeou
 
 
 def address_for(configuration: Configuration, called_from: Sequence[str]) -> str:
-    """The address of this machine by which the others reach it: that from which they say they were called, where it is ours, else the one
+    """The address of this machine by which the others reach it: that from which they were called, where it is ours, else the one
     from which datagrams to them would leave. `ResourceError` where these differ."""
     own = {address.address.partition("%")[0] for card in psutil.net_if_addrs().values() for address in card}
     # Behind a jump host or translated addresses they were called from somewhere else.

@@ -1,4 +1,4 @@
-"""Figures of experiments: from what the statistics say to drawings. Pure functions; the same statistics give the same bytes.
+"""Charts of experiments: from statistics to drawings. Pure functions; the same statistics give the same bytes.
 
 Where there are too few runs for an interval (`orchestrator.results.statistics.estimate.LEAST`), each run is drawn for itself.
 """
@@ -46,7 +46,7 @@ PANELS = 12
 
 @dataclass(frozen=True)
 class Axis:
-    """What a figure measures: its words on the axis, and whether it is told by powers of ten."""
+    """What a chart measures: the label of the axis, and whether it is logarithmic."""
 
     label: str
     log: bool = False

@@ -63,7 +63,7 @@ def line_panels(name: str, title: str, panels: Sequence[CurvePanel], below: str,
 
 
 def _panel(axes: Axes, panel: CurvePanel, order: Sequence[str]) -> None:
-    for line in reversed(panel.drawn):  # the first one lies on top
+    for line in reversed(panel.drawn):  # the first one is on top
         number = order.index(line.label)
         points = thinned(sorted(line.points, key=lambda point: point[0]))
         marked = len(points) == 1 or (line.sparse and len(points) <= _MARKED)

@@ -38,7 +38,7 @@ _BY_MODE = (
 
 
 def draw(directory: Path) -> list[Path]:
-    """(Re)write the pictures that there is anything for, and return their paths. `OSError` where they can't be written."""
+    """(Re)write the charts that have data, and return their paths. `OSError` where they can't be written."""
     series, pictures = read_series(directory), []
     if panels := learning_panels(series):
         pictures.append(line_panels("learning", f"Learning in {directory.name}", panels, STEPS, headed=True))
@@ -110,7 +110,7 @@ def read_tables(directory: Path) -> dict[str, NDArray[Any]]:
 
 
 def _goals(directory: Path, count: int) -> tuple[list[str], int]:
-    """Names of the goals, and how many of them need one body only; numbers where the environment does not say."""
+    """Names of the goals, and how many of them need one body only; numbers where the environment has no names."""
     from env_server.environments.landmarks.settings import LandmarksOptions
 
     environment = runs.read_json(directory / "config.json").get("environment") or {}

@@ -104,7 +104,7 @@ def around_table(title: str, found: Mapping[str, Sequence[FaultEffect]], log: bo
 
 
 def left_out(panels: Mapping[str, object]) -> list[Block]:
-    """What is said below a figure that has not all panels."""
+    """The note below a chart that has not all panels."""
     if len(panels) <= PANELS:
         return []
     return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]

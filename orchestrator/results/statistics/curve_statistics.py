@@ -40,7 +40,7 @@ def at_steps(curve: Curve, steps: ArrayLike) -> Floats:
 
 
 def stretch(curves: Sequence[Curve], share: float) -> tuple[float, float] | None:
-    """The first and the last step at which at least `share` of the curves have a value; None where there is none."""
+    """The first and the last step at which at least `share` of the curves have a value; None without any."""
     starts, ends = np.array([curve.steps[0] for curve in curves], float), np.array([curve.end for curve in curves], float)
     # A curve has both its ends, so that the number of curves is greatest at ends of curves.
     there = [step for step in (*starts, *ends) if ((starts <= step) & (step <= ends)).sum() >= share * len(curves)]
@@ -146,7 +146,7 @@ def profile(
         P(score > tau) = mean over tasks m of 1 / N_m * sum over runs i of [x_mi > tau],
 
     with the pointwise percentile band of the stratified bootstrap. A method is better everywhere if its profile is above another's; the
-    score at which profiles cross says where it isn't. `scores`: thresholds tau, ascending; by default each finite value that occurs, where
+    score at which profiles cross shows where it isn't. `scores`: thresholds tau, ascending; by default each finite value that occurs, where
     the steps are. `ValueError` without any run that has one.
     """
     if not any(isfinite(point) for point in sample.points):

@@ -24,14 +24,13 @@ import numpy as np
 from orchestrator.results.statistics.runs_table import Floats, PendingValue, ScoreSample
 
 LEAST = 5
-"""runs below which points are shown in the place of an interval: of four values a bootstrap knows 35 different samples, no more"""
+"""runs below which points are shown in the place of an interval: of four values a bootstrap has 35 different samples, no more"""
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`value`: None without any run. `interval`: None where there are too few runs for one, or it can't be computed; then `points` tell
-    what there is. `n`: runs behind it, `missing`: runs of the group without a figure, each with the reason."""
+    """`value`: None without any run. `interval`: None where there are too few runs for one, or it can't be computed; then `points` are    shown. `n`: runs behind it, `missing`: runs of the group without a figure, each with the reason."""
 
     value: float | None
     interval: tuple[float, float] | None
@@ -42,7 +41,7 @@ class Estimate:
 
     @property
     def never(self) -> int:
-        """Runs whose figure is infinite: what it tells of never came about."""
+        """Runs whose figure is infinite: what it measures never happened."""
         return sum(point == inf for point in self.points)
 
     @property
@@ -71,7 +70,7 @@ class Estimate:
         return f"{value} ({points}) {count}" if len(self.points) > 1 else f"{value} {count}"
 
     def record(self) -> dict[str, object]:
-        """For a JSON file, which knows no infinity: such ends are the words `inf` and `-inf`."""
+        """For a JSON file, which has no infinity: such ends are the words `inf` and `-inf`."""
         return {
             "value": plain(self.value),
             "interval": [plain(end) for end in self.interval] if self.interval else None,

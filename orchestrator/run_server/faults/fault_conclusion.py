@@ -44,7 +44,7 @@ def conclude(view: RunView, outcome: RunOutcome) -> RunOutcome:
     if settings is None and not asked:  # only links: there is nothing to judge
         return outcome
     settings = settings or FaultsSettings()
-    judged = judge(settings.expect, {**done.metrics, **done.figures})
+    judged = judge(settings.expect, {**done.metrics, **done.fault_metrics})
     command = directory / "command.txt"
     repeat = command.read_text(encoding="utf-8").strip() if command.exists() else f"orchestrate up {directory / 'config.yaml'}"
     facts = {
@@ -58,7 +58,7 @@ def conclude(view: RunView, outcome: RunOutcome) -> RunOutcome:
         "code_version": view.files.state.get("code_version"),
         "versions": json.loads((directory / "versions.json").read_text(encoding="utf-8")),
     }
-    write_json(directory / "verdict.json", verdict(judged, done.figures, facts))
+    write_json(directory / "verdict.json", verdict(judged, done.fault_metrics, facts))
     for one in judged:
         view.events.record("info" if one.passed else "error", "run.verdict", one.text())
     failed = [one for one in judged if not one.passed]
@@ -94,8 +94,8 @@ def scheduled(configuration: Configuration, latest: float) -> list[ScheduledEven
 
 
 def absence(what: object, configuration: Configuration) -> float | None:
-    """Seconds for which a fault holds its node back; None where nothing but the return itself tells. Under the logical clock everybody goes
-    by the schedule alone, so it is known of deaths without `restart_after` too."""
+    """Seconds for which a fault holds its node back; None where only the return itself ends it. Under the logical clock all nodes follow
+    the schedule alone, so it is known of deaths without `restart_after` too."""
     logical = configuration.clock == "logical"
     if isinstance(what, ProcessFault):
         if what.restart_after is not None:
@@ -135,27 +135,27 @@ class JudgedExpectation:
         return f"{self.metric} {self.op} {self.value:g}: {measured}, {'passed' if self.passed else 'failed'}{self.hint}"
 
 
-def judge(expectations: Sequence[FaultExpectation], figures: Mapping[str, float]) -> list[JudgedExpectation]:
+def judge(expectations: Sequence[FaultExpectation], metrics: Mapping[str, float]) -> list[JudgedExpectation]:
     """Every expectation, in order."""
     judged = []
     for expected in expectations:
-        measured = figures.get(expected.metric)
+        measured = metrics.get(expected.metric)
         passed = measured is not None and OPERATORS[expected.op](measured, expected.value)
         hint = ""
-        if measured is None and (near := get_close_matches(expected.metric, figures, 1)):
+        if measured is None and (near := get_close_matches(expected.metric, metrics, 1)):
             hint = f" (measured is {near[0]})"
         judged.append(JudgedExpectation(expected.metric, expected.op, expected.value, measured, passed, hint))
     return judged
 
 
-def verdict(judged: Sequence[JudgedExpectation], figures: Mapping[str, float], facts: Mapping[str, Any]) -> dict[str, Any]:
+def verdict(judged: Sequence[JudgedExpectation], metrics: Mapping[str, float], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The contents of `verdict.json`; `facts`: seeds, digest, versions, and the command that repeats the run."""
     expectations = [{**asdict(one), "measured": _json(one.measured)} for one in judged]
     return {
         "passed": all(one.passed for one in judged),
         "expectations": expectations,
         **facts,
-        "figures": {name: _json(value) for name, value in sorted(figures.items())},
+        "figures": {name: _json(value) for name, value in sorted(metrics.items())},
     }
 
 

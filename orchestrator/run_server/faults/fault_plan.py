@@ -51,7 +51,7 @@ class RunFault:
         return f"{self.id}: {self.kind} {', '.join(self.targets)}".rstrip()
 
     def order(self) -> str:
-        """What nodes are told to begin; empty where they know by themselves what their links do."""
+        """The order that nodes receive; empty where their links follow the schedule by themselves."""
         if self.node_fault is not None:
             return self.node_fault.to_json()
         return ManualLinkFault(self.asked, self.since).to_json() if self.asked is not None else ""
@@ -66,7 +66,7 @@ class RunFault:
         return RunMoment(unit, began + self.lasts.value)
 
     def concerns(self, node: str) -> bool:
-        """Whether the order is for that node: everybody has links."""
+        """Whether the order is for that node: every node has links."""
         return self.node_fault is None or node in self.targets
 
 
@@ -95,7 +95,7 @@ def make_plan(configuration: Configuration) -> FaultPlan:
 
 
 def without_order(event: ScheduledEvent) -> ScheduledEvent:
-    """A fault of the links of which nobody needs to be told."""
+    """A fault of the links that needs no order."""
     return ScheduledEvent(event.id, event.kind, event.start, event.length, link=event.link, cut=event.cut)
 
 
@@ -124,10 +124,10 @@ SUSPENDING = ("process.pause", "process.hang")
 
 @dataclass
 class FaultHistory:
-    """What the logs of the run's former segments say. Nodes by name; for what links do, the run server."""
+    """The logs of the run's former segments. Nodes by name; for what links do, the run server."""
 
     begun: dict[str, RunPosition] = field(default_factory=dict)
-    """by fault, how far the run was, as far as whoever began it knew"""
+    """by fault, how far the run was, as far as its log has it"""
     unfinished: dict[tuple[str, str], str] = field(default_factory=dict)
     """(fault, node) to its kind, where it has begun and not ended"""
     ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -142,7 +142,7 @@ class FaultHistory:
         since = self.begun.get(entry.id)
         if since is None:
             if timed and before.past(entry.start):
-                entry.begun = entry.ended = True  # it found nobody
+                entry.begun = entry.ended = True  # no target was there
             return
         entry.begun, entry.since = True, since
         until = entry.end_of(since)
@@ -172,7 +172,7 @@ def remember(directory: Path, nodes: Iterable[str]) -> FaultHistory:
             fault, what, kind = str(line.get("id")), line.get("what"), str(line.get("kind"))
             node = RUN_SERVER if kind in LINK_KINDS else str(line.get("target") or log)
             if kind in LINK_KINDS and log != RUN_SERVER:
-                continue  # every node says so, and the run server too
+                continue  # every node logs it, and the run server too
             if what == "asked":
                 memory.asked.add(fault)
             elif what == "begin":
@@ -215,7 +215,7 @@ def active(entries: Iterable[RunFault], held: Iterable[PausedNode]) -> list[str]
 
 
 def following(coming: Iterable[RunFault], reached: RunPosition) -> str:
-    """The next of those that have not begun: `split: partition agent-0 | agent-1 at episode 1500`; empty where there is none."""
+    """The next of those that have not begun: `split: partition agent-0 | agent-1 at episode 1500`; empty without any."""
     first = min(coming, key=lambda entry: _seconds_to(entry.start, reached), default=None)
     return "" if first is None else f"{first.text()} at {first.start.unit} {first.start.value:g}"
 

@@ -1,7 +1,7 @@
 """Forms of the metrics besides the nodes' own files: TensorBoard event files while the run goes on, `metrics.csv` at its end.
 
 A sink never holds up the run: rows go through a bounded queue to a thread of their own, the newest are dropped when it is full. A sink
-that fails is switched off, and says why once.
+that fails is switched off, and reports why once.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _summary_writer() -> Any:
 
 
 def _rows(path: Path, started: float, least: float, below: float) -> Iterator[tuple[float, str, int, int, str, float]]:
-    """Figures of a node that are stamped with a time from `least` to `below`, as seconds since `started`."""
+    """Metrics of a node that are stamped with a time from `least` to `below`, as seconds since `started`."""
     node = path.parent.name
     for name, point in read_points(path):
         if least <= point.time < below:
@@ -112,10 +112,10 @@ def _wall_time(seconds: float) -> str:
 
 
 def write_metrics_csv(directory: Path, started: float, virtual: bool = False) -> int:
-    """Join all figures of the nodes into `metrics.csv`, in order of time, and return the number of rows.
+    """Join all metrics of the nodes into `metrics.csv`, in order of time, and return the number of rows.
 
     Columns: `t` seconds since `started`, `wall_time` UTC, `node`, `episode`, `step`, `name`, `value`. Under the logical clock (`virtual`)
-    figures of learning have virtual times, and no `wall_time`; those of the machine (and, in runs that an earlier version began, those of
+    metrics of learning have virtual times, and no `wall_time`; those of the machine (and, in runs that an earlier version began, those of
     node `run`) have times of day, and come after them.
     """
     parts = [(0.0, -inf, VIRTUAL), (started, VIRTUAL, inf)] if virtual else [(started, -inf, inf)]

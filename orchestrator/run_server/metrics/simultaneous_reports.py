@@ -29,7 +29,7 @@ class _Report(NamedTuple, Generic[Content]):
 @dataclass(frozen=True)
 class CompleteReport(Generic[Content]):
     """What agents have reported, by their names' order, after so many environment steps and training episodes; `at`: when the last of them
-    told it."""
+    sent it."""
 
     steps: int
     episodes: int
@@ -42,7 +42,7 @@ class SimultaneousReports(Generic[Content]):
     """Collects reports, and closes them when all living agents have one.
 
     Let T be the latest of the agents' oldest open reports: the newest report up to T of each counts. Under the logical clock all agents
-    report at the same step, so that it does not depend on which report comes first; under the wall clock nobody waits for long.
+    report at the same step, so that it does not depend on which report comes first; under the wall clock no wait is long.
     """
 
     _open: dict[str, deque[_Report[Content]]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class SimultaneousReports(Generic[Content]):
 @dataclass(frozen=True)
 class ConventionAccuracy:
     """Accuracy of the convention among `agents` agents after so many environment steps and training episodes; `at`: when the last of them
-    told its choices."""
+    sent its choices."""
 
     steps: int
     episodes: int
@@ -93,7 +93,7 @@ class ConventionAccuracy:
 
 @dataclass
 class ConventionTracker:
-    """Collects leading and reading choices, and tells the accuracy of every moment of which all living agents have reported."""
+    """Collects leading and reading choices, and computes the accuracy of every moment of which all living agents have reported."""
 
     _moments: SimultaneousReports[tuple[Choices, Choices]] = field(default_factory=SimultaneousReports)
 

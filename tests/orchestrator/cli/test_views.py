@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.results import number_text as numbers
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.terminal import snapshot_metrics
 from orchestrator.terminal.line_views import JsonView, PlainView
 from orchestrator.terminal.run_view import WatchOutcome, startup_lines
 from orchestrator.terminal.table_view import FOLD_ABOVE, TableView, agent_rows, fault_line, node_table, progress_line
@@ -202,7 +202,7 @@ def test_json_never_holds_what_json_has_not() -> None:
 
     for line in stream.getvalue().splitlines():
         json.loads(line, parse_constant=refuse)
-    assert figures.value(broken, "return") is None
+    assert snapshot_metrics.value(broken, "return") is None
 
 
 def test_faults_that_last_and_the_next_one_are_a_line() -> None:

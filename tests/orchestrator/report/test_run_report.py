@@ -190,11 +190,11 @@ def test_seeds_are_one_side_and_keys_come_first(home: Path) -> None:
     found = compare([real, *made, other])
     assert [side.seeds for side in found.sides] == [(0, 1, 2, 3, 4), (0,)]
     assert set(found.keys) == {"network.topology.kind"} and found.keys["network.topology.kind"] == ("ring", "star")
-    one, two = found.figures["length"]
+    one, two = found.metrics["length"]
     assert one.n == 5 and one.interval is not None and two.n == 1 and two.value is not None
     assert two.value == pytest.approx(3 * one.points[0])
     assert one.interval[0] <= one.points[2] == pytest.approx(one.value or 0.0, rel=0.05)
-    assert "episodes" in found.equal and "episodes" not in found.figures
+    assert "episodes" in found.equal and "episodes" not in found.metrics
     done = orchestrate(home, "compare", "real", *(path.name for path in made), "other", "--metric", "length")
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("network.topology.kind") < done.stdout.index("length  ")

@@ -1,4 +1,4 @@
-"""The figures of a snapshot that every view shows."""
+"""The metrics of a snapshot that every view shows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PHASES = {
 
 
 def value(node: Node, figure: str) -> float | None:
-    """A figure of a node's snapshot by the heading it is shown under; None when there is none yet."""
+    """A figure of a node's snapshot by the heading it is shown under; None before the first."""
     metrics = node.get("metrics") or {}
     for name in _NAMES.get(figure, (figure,)):
         found = metrics.get(name)
@@ -64,7 +64,7 @@ def phase(snapshot: dict[str, Any]) -> str:
 
 
 def agents(snapshot: dict[str, Any]) -> list[Node]:
-    """The agents of a snapshot. Whether goals were aligned is known to the environment server only: its figure is everybody's."""
+    """The agents of a snapshot. Whether goals were aligned is measured by the environment server only: its value is that of all agents."""
     common = {
         name: metrics[name] for server in servers(snapshot) for metrics in [server.get("metrics") or {}] for name in _COMMON & {*metrics}
     }
