@@ -21,7 +21,7 @@ from measuring import machine, table
 
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 Rule = Literal["forgetting", "visited_cell", "inhibition"]
 RULES: dict[str, Rule] = {"A": "forgetting", "D": "visited_cell", "E": "inhibition"}
@@ -32,21 +32,21 @@ class Case:
     """A row: the game, and the mean alignments to compare with, by rule."""
 
     name: str
-    space: GoalSpace
+    space: FeatureSets
     expected: tuple[float, float, float]
     skill: float = 1.0
     compatible: float = 0.0
 
 
 CASES = (
-    Case("L=3, beta 2", GoalSpace(3), (0.97, 1.00, 1.00)),
-    Case("L=3, beta 2, half of the aligned games succeed", GoalSpace(3), (1.00, 0.52, 1.00), skill=0.5),
-    Case("L=6, beta 1", GoalSpace(6, premium=1.0), (0.95, 0.26, 1.00)),
-    Case("L=6, beta 2", GoalSpace(6), (0.89, 0.45, 1.00)),
-    Case("L=6, beta 4", GoalSpace(6, premium=4.0), (0.74, 0.76, 0.93)),
-    Case("L=6, beta 2, compatible pairs succeed in 3 of 10", GoalSpace(6), (0.91, 0.73, 1.00), compatible=0.3),
-    Case("L=6, beta 2, half of the aligned games succeed", GoalSpace(6), (0.10, 0.04, 0.99), skill=0.5),
-    Case("L=6, cooperative goals only", GoalSpace(6, smallest=2), (1.00, 1.00, 1.00)),
+    Case("L=3, beta 2", FeatureSets(3), (0.97, 1.00, 1.00)),
+    Case("L=3, beta 2, half of the aligned games succeed", FeatureSets(3), (1.00, 0.52, 1.00), skill=0.5),
+    Case("L=6, beta 1", FeatureSets(6, premium=1.0), (0.95, 0.26, 1.00)),
+    Case("L=6, beta 2", FeatureSets(6), (0.89, 0.45, 1.00)),
+    Case("L=6, beta 4", FeatureSets(6, premium=4.0), (0.74, 0.76, 0.93)),
+    Case("L=6, beta 2, compatible pairs succeed in 3 of 10", FeatureSets(6), (0.91, 0.73, 1.00), compatible=0.3),
+    Case("L=6, beta 2, half of the aligned games succeed", FeatureSets(6), (0.10, 0.04, 0.99), skill=0.5),
+    Case("L=6, cooperative goals only", FeatureSets(6, smallest=2), (1.00, 1.00, 1.00)),
 )
 
 

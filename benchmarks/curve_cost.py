@@ -20,7 +20,8 @@ from measuring import machine, median, table
 from turns import Spent, in_turns, introduce, running
 
 from orchestrator.launch.host.node_processes import ALLOCATOR, THREAD_VARIABLES
-from protocols.averaging import Averager, FixedNeighbourhood, SynchronousAveraging
+from protocols.averaging.averager import Averager, FixedNeighbourhood
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import Carrier, ipc_works
 from protocols.transport import Identity, Transport, TransportOptions

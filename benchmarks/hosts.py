@@ -164,7 +164,7 @@ def far(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
         for host in engine.hosts.values():
             host.delay(delay)
         with running(
-            engine, directory, f"{name}-{repeat}", "4agents_ring.yaml", seed=repeat, until={"time": "40s"}, evaluation={"final": 1}
+            engine, directory, f"{name}-{repeat}", "4agents_ring.yaml", seed=repeat, until={"time": "40s"}, evaluation={"final_episodes": 1}
         ) as run:
             found[f"{name}: exit code"] = float(run.end())
             summary = json.loads((run.directory / "summary.json").read_text())

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 from measuring import cpu_seconds, machine, median, table
 
+from protocols.conversations.control.control_messages import Command, Heartbeat
+from protocols.conversations.membership.membership_messages import Hello, Roster, RosterEntry, Welcome
 from protocols.conversations.stepping.stepping import StepClient
+from protocols.conversations.stepping.stepping_messages import Act, Join, Joined, Observation
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import Act, Command, Heartbeat, Hello, Join, Joined, Observation, Roster, RosterEntry, Welcome
 
 RUN = "benchmark"
 AGENTS = tuple(f"agent-{i}" for i in range(4))

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.rule_settings import AveragingRuleSettings, rule_settings
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.node_faults.byzantine_sender import ByzantineSender
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
@@ -44,10 +45,15 @@ class Options:
     mode: str = "pushsum"
     deadline: float = 2.0
     window: int = 4
-    offers: str = "float64"
+    offer_dtype: str = "float64"
     num_byzantine: int = 0
     period: float = 0.02
     """least time from one round to the next: the work that an agent does between them"""
+
+    @property
+    def rule(self) -> AveragingRuleSettings:
+        """Settings of the averaging rule."""
+        return rule_settings(self.mode, vars(self))
 
 
 class Ring:
@@ -191,7 +197,7 @@ class Agent:
         ]
         log = FaultLog(self.directory / self.name, self.name, self.incarnation)
         self.executor = FaultExecutor(log, scheduled_faults, ActivitySlowdown(), SkewedClock(), Hooks(), self.incarnation)
-        self.liar = ByzantineSender(self.name, faults.seed)
+        self.byzantine = ByzantineSender(self.name, faults.seed)
 
     def run(self) -> None:
         """Until killed; never longer than two minutes."""
@@ -210,7 +216,7 @@ class Agent:
             self.flush()
             patience = min(due if ready else self.machine.wake(), now + 0.05) - now
             for received in self.transport.receive(max(0.0005, patience)):
-                self.liar.heard(received.src, received.message, received.arrays)
+                self.byzantine.observe(received.src, received.message, received.arrays)
                 self.machine.receive(received.src, received.message, received.arrays, time.monotonic())
             now = time.monotonic()
             self.machine.tick(now)
@@ -263,7 +269,7 @@ class Agent:
         """Send what the machine has to say, as it is or as a liar has it."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.liar.tamper(send, self.executor.byzantine_attacks)
+            told = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
             self.transport.try_send("peer", told.dst, told.message, told.arrays)
 
 

@@ -16,21 +16,22 @@ import sys
 import time
 import timeit
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from measuring import machine, median, table
 
-from agent_node.exchange.averaging.settings import ConsensusSettings
 from orchestrator.config.parsing.problems import Problems
 from orchestrator.experiments.running.averaging_simulation import Simulation, configured
 from orchestrator.experiments.running.simulation_outcome import SimulationRequest
+from protocols.averaging.rule_settings import ROOM
+from protocols.runtime.component_registry import kinds
 
 CONFIG = Path(__file__).parent.parent / "configs" / "4agents_ring.yaml"
 REGULAR = "network.topology={kind: random_regular, degree: 4}"
 JITTER = "network.links=[{id: wan, delay: {dist: uniform, min: 10ms, max: 50ms}}]"
 LOSSY = "network.links=[{id: wan, delay: {dist: uniform, min: 10ms, max: 50ms}, loss: 0.1}]"
-MODES = [mode for mode in get_args(ConsensusSettings.model_fields["mode"].annotation) if mode != "none"]
+MODES = kinds(ROOM)
 LOSSES = (0.0, 0.1, 0.3)
 ROUNDS = 400
 

@@ -27,8 +27,8 @@ from agent_node.world_models.gp.gp_model import GPModel
 from agent_node.world_models.gp.settings import GPSettings
 from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism
 from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings
+from protocols.spaces.layout import Layout
 from protocols.statistics.ledger import Ledger
-from protocols.wire.messages import Layout
 
 Floats = NDArray[np.float64]
 

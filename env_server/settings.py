@@ -4,9 +4,57 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from protocols.runtime.settings_types import Duration, Probability, Settings
+
+_FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+
+class GoalSettings(Settings):
+    """Goals for an environment that has none of its own, or whose dictionary observations hold goals.
+
+    What an agent's body achieves is read after each step from a function (`of`), or else from `infos[agent]["achieved_goal"]` or the entry
+    `achieved_goal` of a dictionary observation. Goals are discrete (`count`) or vectors (`low`, `high`).
+    """
+
+    of: Annotated[str, Field(pattern=_FUNCTION)] | None = None
+    """a function `package.module:function(environment, agent, observation)` that returns what the agent achieves: `count` bits (or the
+    number of the one goal achieved, -1: none), or a vector. For PettingZoo and Gymnasium it is called for each copy with its environment,
+    the agent's name in it, and its observation; for vectorised environments once for all copies, and returns one row for each"""
+    count: Annotated[int, Field(ge=2, le=4096)] | None = None
+    """number of goals; null: goals are vectors"""
+    low: Annotated[list[float], Field(min_length=1, max_length=256)] | None = None
+    """least values of a vector goal; null: the bounds of `achieved_goal` in the observation space"""
+    high: Annotated[list[float], Field(min_length=1, max_length=256)] | None = None
+    """greatest values of a vector goal"""
+    rule: Literal["own", "any", "exclusive"] = "own"
+    """discrete goals: reached when the own body achieves it; when any member does; when the own body does and no other member"""
+    threshold: Annotated[float, Field(ge=0)] = 0.05
+    """vector goals: Euclidean distance up to which a goal is reached"""
+    compute_reward: Annotated[str, Field(pattern=_FUNCTION)] | None = None
+    """vector goals: a function `package.module:function(achieved[n, D], desired[n, D])` that returns n rewards; null: that of the Gymnasium
+    environment if it has one (as in Gymnasium-Robotics), else 1 where the goal is reached and 0 elsewhere"""
+    reward: Literal["replace", "add"] = "replace"
+    """the reward for goals replaces that of the environment, or is added to it"""
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """factor of the reward for goals"""
+    team: Probability = 0.0
+    """share w of the mean reward for goals of all members in each member's reward, (1 - w) own + w mean"""
+    ends: bool = True
+    """an agent's part of an episode ends when its goal is reached; false: every step at the goal is rewarded"""
+    chosen_by: Literal["agents", "environment"] = "agents"
+    """environment: the goal is `desired_goal` of the dictionary observation or of infos at the start of an episode"""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> GoalSettings:
+        if (self.low is None) != (self.high is None) or len(self.low or []) != len(self.high or []):
+            raise ValueError("low and high belong together: give equally many bounds in both")
+        if self.count is not None and self.low is not None:
+            raise ValueError("goals are numbers (count) or vectors (low, high): leave one out")
+        if self.count is None and self.rule != "own":
+            raise ValueError(f"rule: {self.rule} is for discrete goals; give count")
+        return self
 
 
 class SupervisorSettings(Settings):
@@ -22,8 +70,9 @@ class EnvironmentSettings(Settings):
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     """`landmarks`; `reward_collection`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or
-    `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`; or `minigrid:ID`, e.g.
-    `minigrid:MiniGrid-DoorKey-8x8-v0`"""
+    `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`; `minigrid:ID`, e.g.
+    `minigrid:MiniGrid-DoorKey-8x8-v0`; a PettingZoo (Parallel, AEC) or Gymnasium environment of your own as `package.module:factory`, found
+    in the working directory too; or the name of a registered vectorised environment"""
     options: dict[str, Any] = {}
     """keyword arguments of the environment"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
@@ -35,8 +84,10 @@ class EnvironmentSettings(Settings):
     """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0
     """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
+    goals: GoalSettings | None = None
+    """goals for an environment without native ones; null: those that the environment has itself, if any"""
     supervisor: SupervisorSettings | None = None
-    """who chooses the goals, in environments with goals: a supervisor, or, null, the agents"""
+    """a supervisor that chooses discrete goals; null: the agents choose"""
 
 
 class EvaluationSettings(Settings):

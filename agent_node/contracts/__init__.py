@@ -16,7 +16,7 @@ from agent_node.contracts.intrinsic_contracts import (
 from agent_node.contracts.learner_contracts import ActionProbabilities, GoalValues, Learner, TDErrors
 from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput, PolicySpec
 from agent_node.contracts.world_model_contracts import ModelData, PlanAwareModel, Predict, Prediction, SampleableModel, WorldModel
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 __all__ = [
     "ActionProbabilities",

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from agent_node.contracts.training_data import Array
+from protocols.spaces.goal_space import Goal
 
 
 class GoalSource(Protocol):
     """Proposes the goals that an agent sets itself."""
 
-    def propose(self, random: np.random.Generator) -> int:
-        """A goal's number."""
+    def propose(self, random: np.random.Generator) -> Goal:
+        """A goal: its number, or the components of a vector goal."""
         ...
 
-    def update(self, goal: int, reward: float) -> None:
+    def update(self, goal: Any, reward: float) -> None:
         """Told the agent's own reward in a training episode with that goal."""
         ...
 
-    def completed(self, goal: int, reward: float, partner_goals: Sequence[int]) -> None:
+    def completed(self, goal: Any, reward: float, partner_goals: Sequence[int]) -> None:
         """Told later of the same episode what the other members pursued, if all of their traces have come."""
         ...
 
     def probabilities(self) -> Array:
-        """`[|G|]`, sums to 1."""
+        """`[|G|]`, sums to 1; empty for vector goals."""
         ...
 
     def state(self) -> dict[str, Array]:

@@ -21,7 +21,7 @@ class Prediction:
     reward: Array
     terminated: Array
     achieved: Array | None
-    """`[n, L]` probability that each landmark is touched by anybody"""
+    """`[n, L]` probability that each feature is achieved by any body"""
     epistemic: Array
     """`[n, D]` standard deviation between members, in the units of the observation (circular fields: radians)"""
     aleatoric: Array

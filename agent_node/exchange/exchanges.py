@@ -21,10 +21,11 @@ from agent_node.exchange.statistics.statistics_exchange import StatisticsExchang
 from agent_node.session.agent_spec import AgentSpec
 from agent_node.session.session_components import SessionComponents
 from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
-from protocols.wire.messages import Joined
+from protocols.spaces.goal_space import DiscreteSpace
 
 Arrays = dict[str, NDArray[Any]]
 _INCARNATION_BITS = 40
@@ -95,7 +96,7 @@ class Exchanges:
             self.plans = PlanSharing(settings.plans, agent_spec.name, components.world, components.features, neighbourhood)
             neighbours.add(self.plans.machine, now)
         negotiation = settings.negotiation
-        if negotiation is not None and negotiation.swaps_teacher_goals:
+        if negotiation is not None and "teacher_goals" in negotiation.capabilities:
             self.goal_swap = self._goal_swap(negotiation, agent_spec, components)
             neighbours.add(self.goal_swap.machine, now)
 
@@ -126,7 +127,7 @@ class Exchanges:
             negotiation = Negotiation(self._random, settings.negotiation.deadline, game.settings.messages, remembered)
             neighbours.add(negotiation, now)
         self.goals = GoalNegotiation(agent_spec.name, agent_spec.seed, components.source, game, negotiation, 2 * remembered)
-        if settings.hindsight is not None:
+        if settings.hindsight is not None and isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
             self.hindsight = HindsightExchange(
                 settings.hindsight,
                 space,

@@ -9,68 +9,12 @@ from numpy.typing import NDArray
 
 from agent_node.process.agent_faults import AgentProcessFaults
 from agent_node.process.tick_barrier import TickBarrier
-from protocols.averaging.averager import Averager
-from protocols.conversations.contract_net.contract_net import ContractNet
 from protocols.conversations.conversation import Conversation, EdgeConversation, Send
-from protocols.conversations.experience.segment_exchange import SegmentExchange
-from protocols.conversations.hindsight.correction_exchange import CorrectionExchange
-from protocols.conversations.hindsight.trace_exchange import TraceExchange
-from protocols.conversations.negotiation.proposals import Negotiation
-from protocols.conversations.plans.plan_exchange import PlanExchange
-from protocols.statistics.statistics_consensus import StatisticsConsensus
+from protocols.conversations.membership.membership_messages import RosterEntry
 from protocols.transport import Transport
-from protocols.wire.messages import (
-    Average,
-    Compressed,
-    Correction,
-    CorrectionAck,
-    GoalAward,
-    GoalBid,
-    GoalCall,
-    GoalReply,
-    GoalReport,
-    Leave,
-    LedgerDigest,
-    LedgerEntry,
-    LedgerPull,
-    Message,
-    Plan,
-    Propose,
-    ProposeAck,
-    Replica,
-    ReplicaRequest,
-    RosterEntry,
-    Segment,
-    Share,
-    Trace,
-    TraceAck,
-)
+from protocols.wire.messages import Message
 
 _GONE = ("dead", "left", "lost")
-_TAKES: dict[type[Message], type | tuple[type, ...]] = {
-    Propose: Negotiation,
-    ProposeAck: Negotiation,
-    Trace: TraceExchange,
-    TraceAck: TraceExchange,
-    Correction: CorrectionExchange,
-    CorrectionAck: CorrectionExchange,
-    Segment: SegmentExchange,
-    Plan: PlanExchange,
-    GoalCall: ContractNet,
-    GoalBid: ContractNet,
-    GoalAward: ContractNet,
-    GoalReply: ContractNet,
-    GoalReport: ContractNet,
-    Average: (Averager, StatisticsConsensus),
-    Compressed: Averager,
-    ReplicaRequest: Averager,
-    Replica: Averager,
-    Leave: StatisticsConsensus,
-    Share: (Averager, StatisticsConsensus),
-    LedgerDigest: StatisticsConsensus,
-    LedgerPull: StatisticsConsensus,
-    LedgerEntry: StatisticsConsensus,
-}
 
 
 class PeerConversations:
@@ -153,10 +97,9 @@ class PeerConversations:
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
         """Hand a message to the conversation that it belongs to."""
         if self.faults is not None:
-            self.faults.heard(src, message, arrays)
-        wanted = _TAKES.get(type(message))
+            self.faults.observe(src, message, arrays)
         for conversation in self._conversations:
-            if wanted is not None and isinstance(conversation, wanted) and conversation.concerns(message):
+            if isinstance(message, conversation.message_types) and conversation.concerns(message):
                 conversation.receive(src, message, arrays, now)
 
     def tick(self, now: float) -> None:
@@ -168,7 +111,7 @@ class PeerConversations:
     def outgoing(self) -> list[Send]:
         """All that the conversations have to say now."""
         sends = [send for conversation in self._conversations for send in conversation.outgoing()]
-        return sends if self.faults is None else [self.faults.tamper(send) for send in sends]
+        return sends if self.faults is None else [self.faults.corrupt(send) for send in sends]
 
     def flush(self) -> None:
         """Send what the conversations have to say; what can't be sent now they repeat by themselves."""

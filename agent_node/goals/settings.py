@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings
 
 
-class GoalSourceSettings(Settings):
-    """What every goal source has in common."""
+class GoalSourceSettings(ComponentSettings):
+    """Settings of every goal source.
 
-    needs_traces: ClassVar[bool] = False
-    """whether it learns only from what the partners tell after an episode"""
-    kind: str
+    Capabilities: `needs_traces` (it learns only from the traces that partners send after an episode, `exchange.hindsight`).
+    """

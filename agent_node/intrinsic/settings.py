@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import ClassVar
 
 from agent_node.settings.value_types import NotNegative
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings
 
 
-class CuriositySettings(Settings):
-    """What every curiosity has in common."""
+class CuriositySettings(ComponentSettings):
+    """Settings of every intrinsic reward. Capabilities: `grid` (works only where a grid of cells is observed)."""
 
-    needs_grid: ClassVar[bool] = False
-    """whether it works only where a grid of cells is seen"""
-    kind: str
     coefficient: NotNegative = 0.1
     """weight of the reward that it adds"""
 
 
-class TeacherSettings(Settings):
-    """What every teacher has in common."""
+class TeacherSettings(ComponentSettings):
+    """Settings of every teacher.
+
+    Capabilities: `whole_grid` (works only where the whole grid is observed), `swappable_goals` (its goals may be exchanged for those of
+    another agent's teacher, by a negotiation with `teacher_goals`).
+    """
 
     groups: ClassVar[tuple[str, ...]] = ("teacher",)
-    """names of its parameter groups, which consensus may average"""
-    kind: str
+
+    @property
+    def ends_episodes(self) -> bool:
+        """Whether the teacher ends training episodes, which needs copies that one agent plays alone."""
+        return False

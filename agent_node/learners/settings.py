@@ -7,18 +7,22 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from agent_node.settings.value_types import Device, Positive, Widths
-from protocols.runtime.settings_types import Probability, Settings
+from protocols.runtime.settings_types import ComponentSettings, Probability
 
 
-class LearnerSettings(Settings):
-    """What every learner has in common."""
+class LearnerSettings(ComponentSettings):
+    """Fields of every learner.
+
+    Capabilities: `replay` (learns from a buffer, imagined and imported transitions included) or `rollout` (learns from each own transition
+    once, with the rewards of teachers and curiosity added); `discrete`, `continuous` (action spaces); `probabilities`
+    (`contracts.ActionProbabilities`), `td_errors` (`contracts.TDErrors`), `values` (`contracts.GoalValues`); `optimism` (uses the rewards
+    and actions that an optimism component stores beside imagined transitions).
+    """
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)
-    """names of the learner's parameter groups, which consensus may average"""
-    capabilities: ClassVar[tuple[str, ...]] = ()
-    """what it can do besides: probabilities (`contracts.ActionProbabilities`), surprise (`contracts.TDErrors`), values
-    (`contracts.GoalValues`), optimism (it takes what `world_models.optimism` notes beside transitions)"""
-    kind: str
+    architecture: ClassVar[tuple[str, ...]] = ("hidden",)
+    goal_defaults: ClassVar[tuple[str, ...]] = ()
+    """fields whose default suits the rewards of goals only (0 or 1): null in environments without goals, unless a value is given"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.98
@@ -30,10 +34,21 @@ class LearnerSettings(Settings):
     device: Device = "cpu"
     """where it computes: cpu, cuda (a GPU), auto (a GPU where there is one); networks as small as these are faster on the CPU"""
 
+    @property
+    def needs_grid(self) -> bool:
+        """Whether these settings ask for a network over the cells of a grid."""
+        return False
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the policy depends on more than the newest observation."""
+        return False
+
 
 class ReplaySettings(LearnerSettings):
     """Learners that take transitions from the replay buffer."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("replay",)
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """transitions in one gradient update"""
     updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 1.0
@@ -56,6 +71,7 @@ class HeldExplorationSettings(ReplaySettings):
 class RolloutSettings(LearnerSettings):
     """Learners that take each transition once, in order, soon after it happened."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout",)
     steps: Annotated[int, Field(ge=1, le=100_000)] = 128
     """step messages in one rollout; with K copies it holds up to K times as many transitions"""
 

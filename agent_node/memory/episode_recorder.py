@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
+from protocols.spaces.goal_space import NO_GOAL, Goal, GoalSpace
 
 
 def histories(observation: Array, length: int) -> Array:
@@ -35,11 +36,11 @@ class Episode:
     """`[T]`"""
     terminated: bool
     """its part ended by its own outcome, so that no value follows; otherwise by a limit"""
-    goal: int = -1
-    achieved: NDArray[np.uint8] | None = None
-    """`[length + 1, L]` what its own body touched, to the end of the whole episode"""
+    goal: Goal = NO_GOAL
+    achieved: Array | None = None
+    """`[length + 1, A]` what its own body achieved, to the end of the whole episode: u1 features, or f4 points for vector goals"""
     others: NDArray[np.uint8] | None = None
-    """`[length + 1, B, L]` what each other body touched; None until all traces are here"""
+    """`[length + 1, B, A]` what each other body achieved; None until all traces are here"""
     partner_goals: tuple[int, ...] = ()
     role: int = 0
     """1: it led the negotiation"""
@@ -67,6 +68,13 @@ class Episode:
         return histories(self.observation, length)
 
     @property
+    def goal_index(self) -> int:
+        """The number of its discrete goal; `ValueError` for a vector goal."""
+        if not isinstance(self.goal, int):
+            raise ValueError("the goal is a vector and has no number")
+        return self.goal
+
+    @property
     def total_reward(self) -> float:
         """Sum of its rewards."""
         return float(self.reward.sum())
@@ -75,20 +83,24 @@ class Episode:
 class EpisodeRecorder:
     """Turns the ticks of K copies into finished episodes. Copies whose first tick it has not seen are left out."""
 
-    def __init__(self, copies: int, size: int, dtype: type[np.generic], action_size: int, discrete: bool, landmarks: int = 0) -> None:
+    def __init__(
+        self, copies: int, size: int, dtype: type[np.generic], action_size: int, discrete: bool, space: GoalSpace | None = None
+    ) -> None:
         steps = 64
         self._observation = np.zeros((copies, steps + 1, size), dtype)
         self._action = np.zeros((copies, steps, action_size), np.int32 if discrete else np.float32)
         self._reward = np.zeros((copies, steps), np.float32)
         self._substituted = np.zeros((copies, steps), bool)
-        self._achieved = np.zeros((copies, steps + 1, landmarks), np.uint8)
+        shape = () if space is None else space.goal_shape
+        measured = (0, np.uint8) if space is None else (space.achieved_size, space.achieved_dtype)
+        self._achieved: Array = np.zeros((copies, steps + 1, measured[0]), measured[1])
         self._extras: dict[str, NDArray[np.float32]] = {}
         self._number = np.full(copies, -1, np.int64)
         self._own = np.zeros(copies, np.int64)
         self._length = np.zeros(copies, np.int64)
         self._terminated = np.zeros(copies, bool)
-        self._goal = np.full(copies, -1, np.int64)
-        self._landmarks = landmarks
+        self._goal: Array = np.full((copies, *shape), np.nan, np.float32) if shape else np.full(copies, NO_GOAL, np.int64)
+        self._measures = space is not None
 
     def tick(
         self,
@@ -97,11 +109,11 @@ class EpisodeRecorder:
         flags: NDArray[np.uint16],
         episode: NDArray[np.int64],
         applied: Array,
-        achieved: NDArray[np.uint8] | None = None,
-        goal: NDArray[np.int64] | None = None,
+        achieved: Array | None = None,
+        goal: Array | None = None,
         extras: dict[str, NDArray[np.float32]] | None = None,
     ) -> list[Episode]:
-        """Take one tick: raw `observation[K, D]`, `reward[K]`, `flags[K]`, `episode[K]`, `applied[K, A]`, `achieved[K, L]`, the agent's
+        """Take one tick: raw `observation[K, D]`, `reward[K]`, `flags[K]`, `episode[K]`, `applied[K, A]`, `achieved[K, A]`, the agent's
         own `goal[K]`, and the `extras[K, ...]` of the actions that led here. Returns the episodes that ended with it."""
         member = (flags & Flag.MEMBER) != 0
         first = member & ((flags & Flag.FIRST) != 0)
@@ -132,12 +144,12 @@ class EpisodeRecorder:
         self._number[over] = -1
         return finished
 
-    def _begin(self, rows: NDArray[np.int64], observation: Array, episode: NDArray[np.int64], goal: NDArray[np.int64] | None) -> None:
+    def _begin(self, rows: NDArray[np.int64], observation: Array, episode: NDArray[np.int64], goal: Array | None) -> None:
         self._number[rows] = episode[rows]
         self._own[rows] = 0
         self._length[rows] = 0
         self._terminated[rows] = False
-        self._goal[rows] = -1 if goal is None else goal[rows]
+        self._goal[rows] = NO_GOAL if goal is None else goal[rows]
         self._observation[rows, 0] = observation[rows]
 
     def _finish(self, row: int, flags: int) -> Episode:
@@ -148,8 +160,8 @@ class EpisodeRecorder:
             action=self._action[row, :steps].copy(),
             reward=self._reward[row, :steps].copy(),
             terminated=bool(self._terminated[row]),
-            goal=int(self._goal[row]),
-            achieved=self._achieved[row, : length + 1].copy() if self._landmarks else None,
+            goal=tuple(self._goal[row].tolist()) if self._goal.ndim > 1 else int(self._goal[row]),
+            achieved=self._achieved[row, : length + 1].copy() if self._measures else None,
             evaluation=bool(flags & Flag.EVALUATION),
             peer_lost=bool(flags & Flag.PEER_LOST),
             substituted=self._substituted[row, :steps].copy(),

@@ -9,9 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from protocols.averaging.averaging_messages import Average, Compressed, Share
 from protocols.conversations.conversation import Send
 from protocols.faults.node_faults import disk
-from protocols.faults.node_faults.byzantine_sender import AVERAGING, ByzantineSender
+from protocols.faults.node_faults.byzantine_sender import ByzantineSender
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FILE, FaultLog, read
 from protocols.faults.node_faults.node_fault import LETHAL
@@ -44,7 +45,7 @@ class AgentProcessFaults:
             self.incarnation = 1 + sum(line.get("kind") in LETHAL and line.get("what") == "begin" for line in read(directory / FILE))
         self.pace = ActivitySlowdown()
         self.clock = SkewedClock()
-        self._liar = ByzantineSender(start.node, faults.seed)
+        self._byzantine = ByzantineSender(start.node, faults.seed)
         hooks = Hooks(leave=leave, checkpoint_files=lambda: _newest(directory))
         log = FaultLog(directory, start.node, self.incarnation, time.time if logical is None else logical.stamp)
         born = start.incarnation if logical is None else 1 + rejoin
@@ -64,15 +65,15 @@ class AgentProcessFaults:
 
     # --- conversations --------------------------------------------------------------------------------------------------------------
 
-    def heard(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """A message of a peer."""
-        self._liar.heard(src, message, arrays)
+    def observe(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """A message received from a peer."""
+        self._byzantine.observe(src, message, arrays)
 
-    def tamper(self, send: Send) -> Send:
-        """What goes out instead. A round is reached when its first message is about to leave."""
-        if isinstance(send.message, AVERAGING) and not getattr(send.message, "layout", "").startswith("statistics/"):
+    def corrupt(self, send: Send) -> Send:
+        """What is sent in place of `send`. The run position reaches a round when the first message of that round is sent."""
+        if isinstance(send.message, Average | Share | Compressed) and not getattr(send.message, "layout", "").startswith("statistics/"):
             self.executor.advance(round=send.message.round)
-        return self._liar.tamper(send, self.executor.byzantine_attacks)
+        return self._byzantine.corrupt(send, self.executor.byzantine_attacks)
 
 
 def _newest(directory: Path) -> Path | None:

@@ -29,7 +29,9 @@ from agent_node.session import checkpoints
 from agent_node.session.agent_metrics import AgentMetrics
 from agent_node.session.agent_session import AgentSession
 from agent_node.session.agent_spec import agent_spec_of
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import StepClient
+from protocols.conversations.stepping.stepping_messages import Act, Join, Joined, Observation, Offer
 from protocols.faults.link_effects.link_orders import carry_out
 from protocols.runtime.clock import Clock
 from protocols.runtime.entrance import Entrance
@@ -38,7 +40,7 @@ from protocols.runtime.seeds import Stream, generator
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
 from protocols.transport import ReceivedMessage
-from protocols.wire.messages import Act, Join, Joined, Message, Observation, Offer, Refuse
+from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
 ENVIRONMENT = "env-0"

@@ -18,6 +18,7 @@ from agent_node.process.lockstep_exchange import LockstepExchange
 from agent_node.process.tick_barrier import TickBarrier
 from agent_node.session import checkpoints
 from agent_node.session.agent_session import AgentSession
+from protocols.conversations.stepping.stepping_messages import Goals, Joined, Observation, Offer
 from protocols.faults.node_faults.scheduled_faults import node_faults
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.clock import LogicalClock
@@ -25,7 +26,6 @@ from protocols.runtime.entrance import Entrance
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.settings_types import parse_duration
 from protocols.transport import ReceivedMessage
-from protocols.wire.messages import Goals, Joined, Observation, Offer
 
 
 class LockstepAgent(AgentNode):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.process.tick_barrier import TickBarrier
 from protocols.conversations.conversation import column
+from protocols.conversations.stepping.stepping_messages import Joined, Observation, Offer
 from protocols.runtime.clock import LogicalClock
 from protocols.transport import Transport
-from protocols.wire.messages import Joined, Observation, Offer
 
 logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]

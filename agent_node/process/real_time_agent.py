@@ -11,11 +11,11 @@ from agent_node.process.agent_faults import AgentProcessFaults
 from agent_node.process.agent_process import AgentNode
 from agent_node.session import checkpoints
 from agent_node.session.agent_session import AgentSession
+from protocols.conversations.stepping.stepping_messages import Goals, Joined, Offer
 from protocols.faults.node_faults.scheduled_faults import node_faults
 from protocols.runtime.entrance import Entrance
 from protocols.runtime.settings_types import parse_duration
 from protocols.transport import ReceivedMessage
-from protocols.wire.messages import Goals, Joined, Offer
 
 
 class RealTimeAgent(AgentNode):

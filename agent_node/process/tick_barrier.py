@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from agent_node.process.interval_links import IntervalLinks
 from protocols.conversations.conversation import Send
+from protocols.conversations.lockstep.lockstep_messages import Marker
 from protocols.runtime.errors import ResourceError
 from protocols.transport import Transport
-from protocols.wire.messages import Marker, Message
+from protocols.wire.messages import Message
 
 Arrays = Mapping[str, NDArray[Any]]
 _MESSAGES = 2**16

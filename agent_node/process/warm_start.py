@@ -12,7 +12,7 @@ import torch
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.runtime.component_registry import kinds
-from protocols.wire.messages import schema_hash
+from protocols.wire.message_registry import schema_hash
 
 # Used once here, so that what libraries build at first use is shared too.
 torch.manual_seed(0)

@@ -12,8 +12,8 @@ from agent_node.contracts import PolicyOutput
 from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
 from agent_node.session.observation_features import HistoryStack
 from agent_node.session.session_components import SessionComponents
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Flag
 
 Array = NDArray[Any]
 
@@ -40,8 +40,7 @@ class Actor:
 
     def _new_recorder(self) -> EpisodeRecorder:
         features, space = self._components.features, self._components.space
-        landmarks = space.landmarks if space else 0
-        return EpisodeRecorder(self._copies, features.size, features.dtype, features.action_size, features.discrete, landmarks)
+        return EpisodeRecorder(self._copies, features.size, features.dtype, features.action_size, features.discrete, space)
 
     def observe(self, arrays: Mapping[str, Array], continuous: bool, answer: bool = True) -> tuple[Array, list[Episode]]:
         """Take the frames of an `Observation`; without `continuous` ticks were missed, and running episodes are dropped. Returns the
@@ -59,7 +58,7 @@ class Actor:
         own, flags = self._compose_reward(raw, features, arrays["reward"], flags, continuous)
         episodes = self._recorder.tick(
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
-            None if goal is None else goal.astype(np.int64), self._extras,
+            goal if goal is None or goal.dtype.kind == "f" else goal.astype(np.int64), self._extras,
         )  # fmt: skip
         return self._act(features, flags, goal if own is None else own, answer), episodes
 
@@ -118,14 +117,14 @@ class Actor:
             "flags": ((), np.uint16),
             "episode": ((), np.int64),
             "applied": ((features.action_size,), np.int32 if features.discrete else np.float32),
-            "achieved": ((space.landmarks if space else 0,), np.uint8),
-            "goal": ((), np.int32),
+            "achieved": ((space.achieved_size if space else 0,), space.achieved_dtype if space else np.uint8),
+            "goal": (space.goal_shape if space else (), np.float32 if space and space.goal_shape else np.int32),
         }
         for name, (shape, dtype) in shapes.items():
             array = arrays.get(name)
             if array is not None and (array.shape != (self._copies, *shape) or array.dtype != dtype):
                 raise BadMessage("E_FRAME", f"{name} is {array.dtype}{list(array.shape)}, not {np.dtype(dtype)}{[self._copies, *shape]}")
         goal = arrays.get("goal")
-        if goal is not None and ((goal < -1) | (goal >= (space.count if space else 0))).any():
-            raise BadMessage("E_FRAME", "a goal that there is not")
+        if goal is not None and goal.dtype.kind == "i" and ((goal < -1) | (goal >= (space.count if space else 0))).any():
+            raise BadMessage("E_FRAME", "goal index out of range")
         return arrays["observation"]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from agent_node.exchange.averaging.parameter_averaging import RoundReport
 from agent_node.memory.episode_recorder import Episode
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
 
 
 class AgentMetrics:
@@ -47,10 +47,15 @@ class AgentMetrics:
             return
         self.episodes += 1
         self._returns.append(episode.total_reward)
-        if space is not None and episode.goal >= 0:
-            kind = "cooperative" if space.cooperative[episode.goal] else "individual"
-            for name in ("success", f"success.{kind}"):
-                self._outcomes.setdefault(name, []).append(float(episode.total_reward > 0))
+        if space is not None and episode.goal != NO_GOAL:
+            names, success = ["success"], episode.total_reward > 0
+            if isinstance(space, DiscreteSpace) and isinstance(episode.goal, int):
+                names.append("success.cooperative" if space.cooperative[episode.goal] else "success.individual")
+            elif episode.achieved is not None:
+                success = bool(space.reached(episode.achieved[episode.steps], np.array(episode.goal, np.float32)))
+            if not (space.relative and space.count):
+                for name in names:
+                    self._outcomes.setdefault(name, []).append(float(success))
             self._outcomes.setdefault("negotiated", []).append(float(episode.negotiated))
 
     def averaged(self, report: RoundReport) -> None:

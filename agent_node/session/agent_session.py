@@ -21,11 +21,11 @@ from agent_node.session.agent_metrics import AgentMetrics
 from agent_node.session.agent_spec import AgentSpec
 from agent_node.session.session_components import SessionComponents
 from agent_node.session.training import create_trainer
+from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.clock import Clock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.telemetry import TimeShares
 from protocols.statistics.statistics_consensus import MixingRoundClosed
-from protocols.wire.messages import Joined
 
 
 class AgentSession:

@@ -10,6 +10,7 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import Neighbourhood
 from protocols.runtime.node_start import NodeStart
+from protocols.runtime.override_merging import merge_overrides
 from protocols.topology import topology_settings
 from protocols.topology.communication_graph import make_graph
 
@@ -49,14 +50,4 @@ def settings_of(name: str, configuration: Mapping[str, Any]) -> AgentSettings:
     agents = dict(configuration["agents"])
     overrides = agents.pop("overrides")
     del agents["count"]
-    return AgentSettings.model_validate(_merged(agents, overrides.get(name, {})))
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; a component of another kind replaces the old one whole."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        same = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _merged(old, value) if same and isinstance(old, dict) else value
-    return merged
+    return AgentSettings.model_validate(merge_overrides(agents, overrides.get(name, {})))

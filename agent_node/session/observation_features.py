@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, PolicySpec
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import AGENT, Grids
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 LARGEST_SIDE = 40
 """Pictures are averaged over square blocks until neither side is longer than this."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Batch, Frame, IntrinsicReward, Metrics, Teacher, TransitionBatch
 from agent_node.settings.agent import AgentSettings, ShapingSettings
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 _MEMBER, _FIRST = int(Flag.MEMBER), int(Flag.FIRST)
 _NOT_PLAYED = int(Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER | Flag.EVALUATION)

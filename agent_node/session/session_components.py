@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from agent_node.contracts import Batch, GoalSource, IntrinsicReward, Learner, Teacher, WorldModel
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame
@@ -18,7 +17,7 @@ from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSampl
 from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.reward_composition import RewardComposition
-from agent_node.session.training_batches import goal_encodings, make_batch, rollout_batch
+from agent_node.session.training_batches import GoalEncodings, goal_encodings, make_batch, rollout_batch
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.imagination.optimism import Optimism
@@ -26,8 +25,8 @@ from agent_node.world_models.imagination.world_model_component import WorldModel
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream, generator, integer
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.goal_space import DiscreteSpace, GoalSpace, goal_space
+from protocols.spaces.layout import Layout
 
 
 @dataclass
@@ -51,7 +50,7 @@ class SessionComponents:
     game: CoordinationGame | None
     motivation: RewardComposition | None
     """who sets the policy goals and pays it, beside the environment; None where nobody does"""
-    encodings: NDArray[np.float32]
+    encodings: GoalEncodings
     """`[|G| + 1, L]`: every goal as the policy sees it; the last row stands for none"""
     random: dict[str, np.random.Generator]
 
@@ -74,7 +73,7 @@ class SessionComponents:
         Groups that are averaged start equal at all agents: the mean of differently drawn networks is a smaller network that is nobody's.
         """
         features = Features(layout, settings.history, settings.frequencies)
-        space = None if layout.goals is None else GoalSpace.from_info(layout.goals)
+        space = None if layout.goals is None else goal_space(layout.goals)
         averaged = exchange.consensus.groups if exchange.consensus else []
         teacher = cls._teacher(settings, features, space, copies, name, seed, stream_epoch, averaged)
         encodings = goal_encodings(space, 0 if teacher is None else teacher.goal_length)
@@ -97,7 +96,8 @@ class SessionComponents:
         rollouts: RolloutBuffer | None = None
         if isinstance(settings.learner, RolloutSettings):
             size, late = features.action_size, teacher is not None
-            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, size, features.discrete, late)
+            shape = () if space is None else space.goal_shape
+            rollouts = RolloutBuffer(settings.learner.steps, copies, features.width, size, features.discrete, late, shape)
         curiosity: IntrinsicReward | None = None
         if settings.curiosity is not None:
             new = integer(seed, name, Stream.CURIOSITY)
@@ -111,19 +111,23 @@ class SessionComponents:
         world: WorldModelComponent | None = None
         if settings.world_model is not None and buffer is not None:
             whose = "agents" if "world_model" in averaged else name
-            landmarks = space.landmarks if space else 0
+            discrete = space if isinstance(space, DiscreteSpace) else None
+            if space is not None and discrete is None and settings.world_model.imagined_ratio > 0:
+                text = "imagined transitions are relabelled for discrete goals only, and this environment has vector goals"
+                raise ConfigurationError(f"agents.world_model: {text}; write imagined_ratio: 0, or world_model: null")
+            achieved_size = discrete.achieved_size if discrete else 0
             model: WorldModel = create("world_model", settings.world_model)(
-                settings.world_model, features, landmarks, integer(seed, whose, Stream.WORLD_MODEL)
+                settings.world_model, features, achieved_size, integer(seed, whose, Stream.WORLD_MODEL)
             )
             imagination_seed = integer(seed, name, Stream.IMAGINATION, stream_epoch)
-            world = WorldModelComponent(settings.world_model, model, learner, buffer, layout, space, optimism, imagination_seed)
+            world = WorldModelComponent(settings.world_model, model, learner, buffer, layout, discrete, optimism, imagination_seed)
         if space is not None and settings.goals is None:
             raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
         source: GoalSource | None = None
         if space is not None and settings.goals is not None:
-            source = create("goals", settings.goals)(settings.goals, space.count)
+            source = create("goals", settings.goals)(settings.goals, space.count or space)
         game: CoordinationGame | None = None
-        if space is not None and exchange.negotiation is not None and not exchange.negotiation.swaps_teacher_goals:
+        if space is not None and space.count and exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
             game = create("negotiation", exchange.negotiation)(exchange.negotiation, space.count, integer(seed, name, Stream.GOALS))
         streams = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
         random = {key: generator(seed, name, stream) for key, stream in streams.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,15 +15,29 @@ from agent_node.session.observation_features import Features
 from protocols.spaces.goal_space import GoalSpace
 
 
-def goal_encodings(space: GoalSpace | None, cells: int = 0) -> NDArray[np.float32]:
+class VectorEncodings:
+    """Encodings of vector goals, looked up like rows of the table of discrete ones: `encodings[goal[..., D]]` is `[..., D]`."""
+
+    def __init__(self, space: GoalSpace) -> None:
+        self._space = space
+        self.shape = (0, space.goal_size)
+
+    def __getitem__(self, goal: NDArray[Any]) -> NDArray[np.float32]:
+        return self._space.encode(goal)
+
+
+GoalEncodings = NDArray[np.float32] | VectorEncodings
+
+
+def goal_encodings(space: GoalSpace | None, cells: int = 0) -> Any:
     """`[|G| + 1, L]` multi-hot; the last row (goal -1) is zeros. Without a goal space `[cells + 1, cells]`, one-hot: goals are cells of a
-    grid, if there are any."""
+    grid, if there are any. For vector goals `VectorEncodings`."""
     if space is None:
         return np.eye(cells + 1, cells, dtype=np.float32)
-    return np.concatenate([space.encodings, np.zeros((1, space.landmarks))]).astype(np.float32)
+    return VectorEncodings(space) if space.goal_shape else space.encode(np.append(np.arange(space.count), -1))
 
 
-def make_batch(samples: list[TransitionSample], imagined: list[bool], features: Features, encodings: NDArray[np.float32]) -> Batch:
+def make_batch(samples: list[TransitionSample], imagined: list[bool], features: Features, encodings: GoalEncodings) -> Batch:
     """One batch of all samples; rows of `samples[i]` carry `imagined[i]`. All samples have the same extras."""
 
     def joined(name: str) -> NDArray[np.generic]:
@@ -46,7 +62,7 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
     )
 
 
-def rollout_batch(rollout: Rollout, features: Features, encodings: NDArray[np.float32]) -> Batch:
+def rollout_batch(rollout: Rollout, features: Features, encodings: GoalEncodings) -> Batch:
     """A rollout `[T, K, ...]`; the weight of steps that do not count is 0, of the others 1."""
     observed, goals = torch.from_numpy(rollout.features), torch.from_numpy(encodings[rollout.goal])
     return Batch(

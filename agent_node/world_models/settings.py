@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from agent_node.settings.value_types import Device, Positive
-from protocols.runtime.settings_types import Probability, Settings
+from protocols.runtime.settings_types import ComponentSettings, Probability, Settings
 
 
 class ImaginationSettings(Settings):
@@ -38,12 +38,15 @@ class ImaginationSettings(Settings):
     """|sigma| of a prediction beyond which the rest of a trajectory teaches nothing to a policy that exploits; null: it may be any"""
 
 
-class WorldModelSettings(Settings):
-    """What every world model has in common."""
+class WorldModelSettings(ComponentSettings):
+    """Settings of every world model.
+
+    Capabilities: `rewards` (predicts rewards and ends, besides observations); `vector_observations` (predicts vectors only, no images);
+    `additive_statistics` (rests on sums over its data, which `exchange.statistics` adds up: `contracts.AdditiveWorldModel`); `sampleable`
+    (draws functions from its posterior: `contracts.SampleableModel`); `plan_aware` (uses the plans of neighbours).
+    """
 
     groups: ClassVar[tuple[str, ...]] = ("world_model",)
-    """names of the model's parameter groups, which consensus may average"""
-    kind: str
     imagined_ratio: Probability = 0.2
     """share of imagined transitions in the learner's batches; 0 trains the model without using it"""
     horizon: Annotated[int, Field(ge=1, le=100)] = 1
@@ -56,3 +59,13 @@ class WorldModelSettings(Settings):
     """where it computes: cpu, cuda (a GPU), auto (a GPU where there is one)"""
     imagination: ImaginationSettings | None = None
     """imagined transitions are made after each refresh of the model and kept for a while; null: made for each few batches, by `horizon`"""
+
+    @property
+    def needs_bounds(self) -> bool:
+        """Whether the model needs the bounds of all observed numbers from the environment."""
+        return False
+
+    @property
+    def shrinking_statistics(self) -> str:
+        """The key that makes statistics decrease over time, "" where they only grow: exchanged statistics must only grow."""
+        return ""

@@ -16,6 +16,11 @@ class SingleAgentParallel:
         self.possible_agents = [AGENT]
         self.agents: list[str] = []
 
+    @property
+    def unwrapped(self) -> Any:
+        """The Gymnasium environment inside all wrappers."""
+        return self.environment.unwrapped
+
     def observation_space(self, agent: str) -> Any:
         """The environment's."""
         return self.environment.observation_space

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from env_server.adapters.space_translation import Translation, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
 from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
+from env_server.goals.achieved_goals import AchievedGoals
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 _MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OVER), int(Flag.PARKED)
 _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)
@@ -55,22 +57,48 @@ class _AgentSlot:
         self.actions: list[Any] = [translation.null] * copies
         self.reward = [0.0] * copies
         self.flags = [0] * copies
+        self.achieved: Array | None = None
+        self.desired: Array | None = None
 
     def see(self, copy: int, observation: Any) -> None:
         self.observation[copy] = np.reshape(observation, -1) if self.flatten else observation
+
+    def measure(self, copy: int, goals: AchievedGoals, environment: Any, observation: Any, info: Mapping[str, Any]) -> None:
+        """Note what its body achieves."""
+        row = goals.one(environment, self.name, observation, info)
+        if self.achieved is None:
+            self.achieved = np.zeros((len(self.total), *row.shape), row.dtype)
+        self.achieved[copy] = row
+
+    def accept(self, copy: int, goal: Array) -> None:
+        """Note the goal that the environment sets."""
+        if self.desired is None:
+            self.desired = np.zeros((len(self.total), *goal.shape), goal.dtype)
+        self.desired[copy] = goal
 
 
 class ParallelCopies:
     """`copies` environments made by `make`, stepped one after the other; `VectorEnvironment`.
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
-    `Flag.PARKED`, until the episode is over. Nobody's absence ends an episode: absent agents do nothing.
+    `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
+    `desired`: the environment sets the goals.
     """
 
-    def __init__(self, make: Callable[[], Any], agents: Sequence[str], copies: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        agents: Sequence[str],
+        copies: int,
+        seed: int = 0,
+        goals: AchievedGoals | None = None,
+        desired: bool = False,
+    ) -> None:
         self.agents = tuple(agents)
         self.copies = copies
         self._seed = seed
+        self._goals, self._desired = goals, desired
+        self._hold = np.zeros(copies, bool)
         self._schedule = EvaluationSchedule()
         self._environments: list[Any] = []
         try:
@@ -115,15 +143,39 @@ class ParallelCopies:
             seat.actions = [seat.translation.null] * self.copies if given is None else seat.translation.decode(given)
             seat.reward = [0.0] * self.copies
         for copy, environment in enumerate(self._environments):
-            if self._over[copy]:
-                self._begin(copy, environment)
-            else:
+            if not self._over[copy]:
                 self._advance(copy, environment)
-        batches = {
-            seat.agent: AgentBatch(seat.observation.copy(), np.array(seat.reward, np.float32), np.array(seat.flags, np.uint16))
-            for seat in self._seats
-        }
-        return TickResult(batches, self._episode.copy())
+            elif self._hold[copy]:
+                self._idle(copy)
+            else:
+                self._begin(copy, environment)
+        return TickResult({seat.agent: self._batch(seat) for seat in self._seats}, self._episode.copy())
+
+    def _batch(self, seat: _AgentSlot) -> AgentBatch:
+        achieved = desired = None
+        if self._goals is not None:
+            space = self._goals.space
+            achieved = np.zeros((self.copies, space.achieved_size), space.achieved_dtype) if seat.achieved is None else seat.achieved.copy()
+            desired = None if seat.desired is None else seat.desired.copy()
+        return AgentBatch(seat.observation.copy(), np.array(seat.reward, np.float32), np.array(seat.flags, np.uint16), achieved, desired)
+
+    def hold(self, copies: NDArray[np.bool_]) -> None:
+        """These copies `[K]` begin no episode until the next call."""
+        self._hold = copies.copy()
+
+    def abandon(self, copies: NDArray[np.bool_]) -> None:
+        """The running episodes of these copies `[K]` are over, without a record."""
+        for copy in np.flatnonzero(copies).tolist():
+            self._over[copy] = True
+
+    def seats(self, copy: int) -> tuple[str, ...]:
+        """All agents."""
+        return self.agents
+
+    def _idle(self, copy: int) -> None:
+        self._episode[copy] = -1
+        for seat in self._seats:
+            seat.flags[copy] = 0
 
     def _begin(self, copy: int, environment: Any) -> None:
         """Reset one copy; agents that take no part in the episode (yet) are no members."""
@@ -132,7 +184,7 @@ class ParallelCopies:
         self._base[copy] = _MEMBER | (_EVALUATION if evaluation else 0)
         self._episode[copy], self._steps[copy], self._over[copy] = episode, 0, False
         seed = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
-        observations, _ = environment.reset(seed=seed)
+        observations, infos = environment.reset(seed=seed)
         for seat in self._seats:
             here = seat.name in observations
             seat.active[copy] = seat.joined[copy] = here
@@ -140,11 +192,19 @@ class ParallelCopies:
             seat.flags[copy] = self._base[copy] | _FIRST if here else 0
             if here:
                 seat.see(copy, observations[seat.name])
+                self._measure(copy, seat, environment, observations, infos)
+                if self._goals is not None and self._desired:
+                    seat.accept(copy, self._goals.desired(infos.get(seat.name, {})))
+
+    def _measure(self, copy: int, seat: _AgentSlot, environment: Any, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+        if self._goals is not None:
+            inside = getattr(environment, "unwrapped", environment)
+            seat.measure(copy, self._goals, inside, observations[seat.name], infos.get(seat.name, {}))
 
     def _advance(self, copy: int, environment: Any) -> None:
-        """Step one copy with the actions of those whose part goes on."""
+        """Step one copy with the actions of the agents whose part goes on."""
         seats = self._seats
-        observations, rewards, terminations, truncations, _ = environment.step(
+        observations, rewards, terminations, truncations, infos = environment.step(
             {seat.name: seat.actions[copy] for seat in seats if seat.active[copy]}
         )
         self._steps[copy] += 1
@@ -163,6 +223,7 @@ class ParallelCopies:
             flags = base | over
             if name in observations:
                 seat.see(copy, observations[name])
+                self._measure(copy, seat, environment, observations, infos)
             seat.reward[copy] = reward = float(rewards.get(name, 0.0))
             seat.total[copy] += reward
             if name not in left:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from env_server.environments.environment_contracts import Array
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 _MOST_FIELDS = 256
 _MOST_BOUND = 1e6

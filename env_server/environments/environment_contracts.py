@@ -6,15 +6,15 @@ this one. A vectorised environment implements it directly.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.goal_space import Goal, GoalSpace
+from protocols.spaces.layout import Layout
 
 Array = NDArray[Any]
 
@@ -29,10 +29,10 @@ class AgentBatch:
     """`[K]`"""
     flags: NDArray[np.uint16]
     """`[K]`, `protocols.wire.messages.Flag`"""
-    achieved: NDArray[np.uint8] | None = None
-    """`[K, L]`: the landmarks its own body touches (goal environments)"""
-    goal: NDArray[np.int32] | None = None
-    """`[K]`: its own goal in the episode that each copy plays, -1 where it is no member (goal environments)"""
+    achieved: Array | None = None
+    """`[K, A]`: what its own body achieves, u1 features or f4 points (goal environments)"""
+    goal: Array | None = None
+    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, NaN: no member"""
 
 
 @dataclass
@@ -64,11 +64,13 @@ class EpisodeRecord:
     lengths: tuple[int, ...]
     evaluation: bool = False
     peer_lost: bool = False
-    goals: tuple[int, ...] = ()
+    goals: tuple[Goal, ...] = ()
     negotiated: bool = False
     assigned: bool = False
     touched: tuple[tuple[int, ...], ...] = field(default=())
-    """landmarks each member's body touched when the episode ended"""
+    """features that each member's body achieved when the episode ended (discrete goals)"""
+    reached: tuple[bool, ...] = ()
+    """whether each member's goal was reached when its part ended; empty: it was where its reward is positive"""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """what else the environment measures of an episode, by the name of the figure: the server reports means over episodes"""
 
@@ -127,6 +129,25 @@ class RestartableEnvironment(Protocol):
 
 
 @runtime_checkable
+class HeldEnvironment(Protocol):
+    """A vector environment whose copies can wait for their next episode, and end one early: with goals, copies wait for those of their
+    members. Without these methods episodes begin at once, and goals that are not known by then are drawn."""
+
+    def hold(self, copies: NDArray[np.bool_]) -> None:
+        """From now on these copies `[K]` begin no episode: where one is over, the rows of the tick have no `Flag.MEMBER`, and its
+        episode is -1. It holds across `reset`, and until the next call, which replaces it."""
+        ...
+
+    def abandon(self, copies: NDArray[np.bool_]) -> None:
+        """The running episodes of these copies `[K]` are over, without a record."""
+        ...
+
+    def seats(self, copy: int) -> Sequence[str]:
+        """Agents that can be members of a copy's episodes."""
+        ...
+
+
+@runtime_checkable
 class GoalEnvironment(Protocol):
     """A vector environment whose episodes start only when their members' goals are known."""
 
@@ -138,7 +159,7 @@ class GoalEnvironment(Protocol):
         """Episodes drawn since the last call. The next episode of a copy is drawn when its present one starts."""
         ...
 
-    def set_goal(self, episode: int, agent: str, goal: int, negotiated: bool) -> None:
+    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
         """An agent's goal for an episode to come; the first value wins, unknown episodes are ignored."""
         ...
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from env_server.environments.episode_schedule import episode_generator
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 
-def chance_alignment(space: GoalSpace, members: int) -> float:
+def chance_alignment(space: DiscreteSpace, members: int) -> float:
     """Alignment of `members` agents that choose uniformly, each for itself: among episodes in which anybody holds a cooperative goal, the
     mean share of the followers with the leader's goal, S / U. With I individual goals, C cooperative ones, G = I + C and k members:
     U = 1 - (I / G)^k, S = C / G^2 + I / G^2 (1 - (I / G)^(k - 2)); the latter term is of those who agree on an individual goal while
@@ -21,7 +21,7 @@ def chance_alignment(space: GoalSpace, members: int) -> float:
     return together / cooperative if cooperative else 1.0
 
 
-def supervised_share(space: GoalSpace, members: int, alignment: float) -> float:
+def supervised_share(space: DiscreteSpace, members: int, alignment: float) -> float:
     """Share p of all episodes that must be given one common uniform goal, so that of the episodes in which anybody holds a cooperative
     goal the share A = `alignment` is aligned, where the members of the others choose uniformly:
 
@@ -42,7 +42,7 @@ def supervised_share(space: GoalSpace, members: int, alignment: float) -> float:
     return missing / (missing + float(space.cooperative.mean()) * (1.0 - alignment))
 
 
-def _chances(space: GoalSpace, members: int) -> tuple[float, float]:
+def _chances(space: DiscreteSpace, members: int) -> tuple[float, float]:
     """(U: somebody holds a cooperative goal, S: somebody does, and a certain follower has the leader's goal), where each member chooses
     uniformly."""
     individual = 1.0 - float(space.cooperative.mean())
@@ -53,7 +53,7 @@ def _chances(space: GoalSpace, members: int) -> tuple[float, float]:
 class GoalSupervisor:
     """Draws the goals that episodes are given. What it draws for one episode depends on no other."""
 
-    def __init__(self, space: GoalSpace, members: int, alignment: float) -> None:
+    def __init__(self, space: DiscreteSpace, members: int, alignment: float) -> None:
         self.share = supervised_share(space, members, alignment)
         self._count = space.count
 

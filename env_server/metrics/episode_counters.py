@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import TickResult
 from env_server.metrics.episode_statistics import EpisodeStatistics
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag
 
 _PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION
 """of these only `MEMBER` is set where the action that follows is one of training and counts: not in an episode that is over, nor after the

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from env_server.environments.environment_contracts import EpisodeRecord
-from env_server.metrics import goal_metrics as goal_metrics
-from protocols.spaces.goal_space import GoalSpace
+from env_server.metrics import goal_metrics
+from protocols.spaces.goal_space import DiscreteSpace, GoalSpace
 
 RECENT = 100
 """training episodes over which `return.recent` is the mean"""
@@ -23,9 +23,10 @@ def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
     - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
     - `length`: steps until the last member was done
     - figures of the environment's own (`EpisodeRecord.metrics`), each over the episodes that have it
-    - `success.individual`, `success.cooperative`: among members with such a goal, those who were rewarded
+    - `success.individual`, `success.cooperative`: among members with such a goal, those that reached it; `success`: with vector goals, all
     - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
       members the share of such episodes in which both hold the same goal, which is the published figure
+    - `goals.distinct`, `goals.covered`: see `goal_metrics.distinct`
     - `negotiated`: episodes whose members all reported an agreement
     """
     whole = [record for record in records if not record.peer_lost]
@@ -37,16 +38,21 @@ def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
         result[name] = float(np.mean([record.metrics[name] for record in whole if name in record.metrics]))
     if space is None:
         return result
+    if not isinstance(space, DiscreteSpace):
+        reached = [success for record in whole for success in goal_metrics.succeeded(record)]
+        return result | {"success": float(np.mean(reached))} if reached else result
     best = [space.best_return(len(record.members)) for record in whole]
-    result["return.normalised"] = float(np.mean(np.divide(returns, best)))
-    pairs = [(goal, reward) for record in whole for goal, reward in zip(record.goals, record.rewards, strict=True)]
+    if None not in best:
+        result["return.normalised"] = float(np.mean(np.divide(returns, np.array(best, np.float64))))
+    pairs = [pair for record in whole for pair in zip(map(goal_metrics.number, record.goals), goal_metrics.succeeded(record), strict=True)]
     for name, cooperative in (("individual", False), ("cooperative", True)):
-        outcomes = [reward > 0 for goal, reward in pairs if bool(space.cooperative[goal]) == cooperative]
+        outcomes = [success for goal, success in pairs if bool(space.cooperative[goal]) == cooperative]
         if outcomes:
             result[f"success.{name}"] = float(np.mean(outcomes))
-    joint = [record for record in whole if len(record.goals) > 1 and any(space.cooperative[goal] for goal in record.goals)]
+    joint = [record for record in whole if len(record.goals) > 1 and any(space.cooperative[goal_metrics.number(g)] for g in record.goals)]
     if joint:
         result["aligned"] = float(np.mean([goal_metrics.followers_agreed(record) for record in joint]))
+    result |= goal_metrics.distinct(whole, space)
     result["negotiated"] = float(np.mean([record.negotiated for record in whole]))
     return result
 
@@ -56,13 +62,13 @@ def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) 
     `success`) and `agreed.goal.A-B` (share of the followers that hold the goal where it is the leader's)."""
     whole = [record for record in records if not record.peer_lost]
     result = _without(metrics(whole, space), "negotiated")
-    if space is None:
+    if not isinstance(space, DiscreteSpace):
         return result
     result |= _by_goal("success", goal_metrics.success_by_goal(whole), space)
     return result | _by_goal("agreed", goal_metrics.agreed_by_goal(whole), space)
 
 
-def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace) -> dict[str, float]:
+def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: DiscreteSpace) -> dict[str, float]:
     """Figures of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
     `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each
     goal."""
@@ -79,7 +85,7 @@ def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace) ->
     return result | _by_goal("success", success, space)
 
 
-def _by_goal(name: str, values: Mapping[int, float], space: GoalSpace) -> dict[str, float]:
+def _by_goal(name: str, values: Mapping[int, float], space: DiscreteSpace) -> dict[str, float]:
     if space.count > MOST_GOALS:
         return {}
     return {f"{name}.goal.{space.label(goal)}": value for goal, value in values.items()}
@@ -118,7 +124,7 @@ class EpisodeStatistics:
     def expect(self, episodes: int, aligned: bool) -> None:
         """An evaluation was asked for: `episodes` with the members' own goals and, `aligned`, as many with an assigned one."""
         if episodes:
-            self._wanted.append((episodes, episodes if aligned and self._space is not None else 0))
+            self._wanted.append((episodes, episodes if aligned and self._space is not None and self._space.common else 0))
 
     @property
     def evaluating(self) -> bool:
@@ -159,7 +165,7 @@ class EpisodeStatistics:
         values = {**metrics(whole, self._space), "episodes": float(len(records)), "episodes.whole": float(len(whole))}
         if len(self._recent) == RECENT:
             values["return.recent"] = float(np.mean(self._recent))
-        if self._space is not None and whole:
+        if isinstance(self._space, DiscreteSpace) and whole:
             values["goals.pursued_entropy"] = goal_metrics.pursued_entropy(whole, self._space)
         return values
 
@@ -174,7 +180,7 @@ class EpisodeStatistics:
         self._wanted.pop(0)
         self._begun = False
         found = {f"eval.own.{name}": value for name, value in own_goal_metrics(self._own[:own], self._space).items()}
-        if self._space is not None:
+        if isinstance(self._space, DiscreteSpace) and aligned:
             found |= {f"eval.aligned.{name}": value for name, value in assigned_goal_metrics(self._aligned[:aligned], self._space).items()}
         self._own, self._aligned = self._own[own:], self._aligned[aligned:]
         return dict(sorted(found.items(), key=lambda item: ".goal." in item[0]))

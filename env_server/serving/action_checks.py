@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 
 def checked_action(arrays: Mapping[str, NDArray[Any]], layout: Layout | None, copies: int) -> NDArray[Any]:

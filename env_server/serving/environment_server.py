@@ -28,7 +28,9 @@ from env_server.serving.action_checks import checked_action, checked_restart
 from env_server.serving.late_actions import LateActions
 from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import ClosedTick, StepServer
+from protocols.conversations.stepping.stepping_messages import Act, Flag, Goals, Join, Joined, Observation, Offer
 from protocols.faults.link_effects.link_orders import carry_out
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FaultLog
@@ -42,7 +44,6 @@ from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
 from protocols.topology import edges, topology_settings
 from protocols.transport import ReceivedMessage
-from protocols.wire.messages import Act, Flag, Goals, Join, Joined, Observation, Offer, Refuse
 
 logger = logging.getLogger(__name__)
 LONGEST_WAIT = 0.1

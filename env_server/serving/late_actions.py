@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.settings import EnvironmentSettings
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 Array = NDArray[Any]
 

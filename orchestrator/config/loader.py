@@ -9,23 +9,28 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from orchestrator.config.checks.cross_checks import Rule, run_checks
+from orchestrator.config.checks.cross_checks import Rule, RuleContext, run_checks
 from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
-from orchestrator.config.checks.field_checks import validate
+from orchestrator.config.checks.field_checks import Validated, validate
+from orchestrator.config.checks.inapplicable_features import adjusted, agent_count_adjustments, feature_adjustments, without_foreign_options
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, planted
-from orchestrator.config.resolved_configuration import digest, origins_of
+from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
+from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
+from orchestrator.config.shipped_configurations import find_shipped, locate
 from protocols.runtime.errors import SchemaError
+from protocols.runtime.override_merging import replaces_component
 
 VERSION = 1
 """the version of the format that this program reads"""
+DICTIONARY = FilePath("dictionary")
+"""stands for the file where a configuration is given as a dictionary; what it extends is looked for from the working directory"""
 LONGEST_CHAIN = 16
 """files that extend one another"""
 
@@ -45,10 +50,16 @@ class Loaded:
     """SHA-256 of everything that can change results"""
     path: FilePath
     warnings: list[Problem] = field(default_factory=list)
+    """warnings, and notices of features that were switched off"""
+
+    @property
+    def notices(self) -> list[str]:
+        """One line for each feature that was switched off because it does not apply."""
+        return [problem.message for problem in self.warnings if problem.severity == "notice"]
 
 
 def load(
-    path: FilePath | str,
+    given: FilePath | str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] = {},
     *,
@@ -61,12 +72,13 @@ def load(
     """Read, join and check a configuration: models' defaults < files it extends < the file < `overrides` < `flags`.
 
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
-    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
-    checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
-    changes what they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4)
-    where all is right, and messages would leave this machine in the open.
+    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `given` is a file, the name of a shipped
+    configuration (`odmar/far`), or the contents of a file as a dictionary. `machine` and `environments` are what the checks measure
+    against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend` changes what
+    they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4) where all is
+    right, and messages would leave this machine in the open.
     """
-    path = FilePath(path)
+    path = DICTIONARY if isinstance(given, Mapping) else locate(FilePath(given))
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
     problems: list[Problem] = []
     parsed = []
@@ -76,11 +88,15 @@ def load(
         except OverrideRefused as refused:
             problems.append(refused.problem)
     try:
-        tree, source = read_chain(path, problems)
+        tree, source = read_chain(path, problems, given if isinstance(given, Mapping) else None)
     except UnreadableYaml as unreadable:
         raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
     if (mistaken := taken_for_configuration(tree, str(path))) is not None:
         raise Problems(subject, [mistaken])
+    for override in parsed:
+        if override.parts == ("environment", "id"):
+            tree, dropped = without_foreign_options(tree, plain(override.value))
+            problems += dropped
     for override in parsed:
         try:
             tree = apply(tree, override, Configuration)
@@ -89,26 +105,49 @@ def load(
     for name, value in flags.items():
         if value is not None:
             location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
-            given = planted(value, location)
-            tree = changed(tree, tuple(name.split(".")), location, lambda _, given=given: given)  # type: ignore[misc]
+            flag = planted(value, location)
+            tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
     _refuse_newer(tree)
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        validated.model = amend(validated.model)
-        problems += run_checks(rules, validated.model, validated.tree, validated.broken, machine, environments)
+        context = RuleContext(amend(validated.model), machine or MachineResources.here(), environments())
+        if rules is RULES:
+            validated, context, notices = _switch_off(validated, context)
+            problems += notices
+        problems += run_checks(rules, context, validated.tree, validated.broken)
+        validated.model = context.configuration
     errors = [problem for problem in problems if problem.severity == "error"]
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
     check_security(configuration)
-    return Loaded(configuration, origins_of(configuration, tree), source, digest(configuration), path, in_order(problems))
+    return Loaded(configuration, origins_of(configuration, validated.tree), source, digest(configuration), path, in_order(problems))
 
 
-def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
+def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tuple[Validated[Configuration], RuleContext, list[Problem]]:
+    """The configuration with features switched off that do not apply, and a notice of each. Nothing changes while a section that decides
+    about them is broken."""
+    notices: list[Problem] = []
+    if any(path[:1] in (("environment",), ("agents",), ("exchange",), ("network",)) for path in validated.broken):
+        return validated, context, notices
+    for stage in (agent_count_adjustments, feature_adjustments):
+        if not (found := stage(context, validated.tree)):
+            continue
+        notices += [one.notice(validated.tree) for one in found if one.text]
+        again = validate(adjusted(validated.tree, found), Configuration, _STAND_INS)
+        if again.model is None:
+            return validated, context, notices
+        again.broken |= validated.broken
+        validated, context = again, context.updated(again.model)
+    return validated, context, notices
+
+
+def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, Any] | None = None) -> tuple[Node, str]:
     """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
 
-    Maps are merged key by key, lists and components of another kind replaced. `UnreadableYaml` for what cannot be read at all.
+    `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced.
+    `UnreadableYaml` for what cannot be read at all.
     """
     trees: list[Map] = []
     text = ""
@@ -117,7 +156,7 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
     named_at: Location | None = None
     while here is not None:
         try:
-            tree, this_text, mistakes = read_file(here, str(here))
+            tree, this_text, mistakes = read_file(here, str(here)) if contents is None or seen else _read_dictionary(contents)
         except UnreadableYaml as unreadable:
             if named_at is not None and not here.exists():
                 raise UnreadableYaml([*problems, Problem(str(named_at), "extends", f"there is no file {here}")]) from unreadable
@@ -130,8 +169,18 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
         here, named_at = _extended(entry, here, seen, problems)
     merged: Node = trees[-1]
     for tree in reversed(trees[:-1]):
+        identifier = find(tree, ("environment", "id"))
+        merged, dropped = without_foreign_options(merged, plain(identifier) if identifier is not None else None)
+        problems += dropped
         merged = merge(merged, tree)
     return merged, text
+
+
+def _read_dictionary(contents: Mapping[str, Any]) -> tuple[Map, str, list[Problem]]:
+    """As `read_file`, of values that were given by a program: its tree, and its text as YAML."""
+    location = Location(str(DICTIONARY))
+    tree = Map(location, {key: MapEntry(location, planted(value, location)) for key, value in contents.items()})
+    return tree, "".join(f"{key}: {flow(value)}\n" for key, value in contents.items()), []
 
 
 def _extended(
@@ -145,6 +194,8 @@ def _extended(
         problems.append(Problem(str(place), "extends", "is not the name of a file; write for example extends: base.yaml"))
         return None, None
     base = _short(here.parent / value)
+    if not base.exists() and (shipped := find_shipped(value)) is not None:
+        base = shipped
     if base.resolve() in seen:
         problems.append(Problem(str(place), "extends", f"goes in a circle: {base} is already part of this chain"))
         return None, None
@@ -164,8 +215,8 @@ def merge(base: Node, over: Node) -> Node:
     """`over` laid over `base`: maps key by key; lists, scalars, and components whose `kind` differs replace what was there."""
     if not (isinstance(base, Map) and isinstance(over, Map)):
         return over
-    kinds = [find(node, ("kind",)) for node in (base, over)]
-    if all(isinstance(kind, Scalar) for kind in kinds) and len({kind.value for kind in kinds if isinstance(kind, Scalar)}) == 2:
+    old, new = (kind.value if isinstance(kind := find(node, ("kind",)), Scalar) else None for node in (base, over))
+    if replaces_component(old, new):
         return over
     entries = dict(base.entries)
     for key, entry in over.entries.items():

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def exposed(configuration: Configuration) -> str:
     """What others can reach, in words; "" where nothing leaves this machine."""
-    network, engine = configuration.network, configuration.launch.engine
+    network, launch = configuration.network, configuration.launch
     if network.bind != "auto" and not is_loopback(network.bind):
         return f"network.bind is {network.bind}, which can be reached from outside"
-    return "" if engine == "local" else f"launch.engine is {engine}, which may use several machines"
+    return "" if launch.one_machine else f"launch.engine is {launch.engine}, which may use several machines"
 
 
 def encrypted(configuration: Configuration) -> bool:

@@ -58,7 +58,7 @@ class LocalEngine:
         return [Slot(name, cores, memory, gpus // count) for name in self._names]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
-        """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it prints it on its standard
+        """Start the host as a child in a new session, with its invitation on standard input. If it has a key, it prints it on its standard
         output, which otherwise goes to the log too."""
         command = [sys.executable, "-m", "orchestrator.launch.host.host_process", "-"]
         channel = Channel(command, invitation, log, {**os.environ, MARK: invitation.directory}, listens=bool(invitation.server_key))

@@ -27,7 +27,7 @@ _BLOCK_START = re.compile(r"^(?:[-+#=]+(?=\s|$)|~{3,}|\d+(?=[.)](?:\s|$)))")
 
 
 def to_markdown(document: Document, folder: str = "figures") -> str:
-    """The whole document; `figures`: folder of the drawings, relative to it."""
+    """The whole document; `folder`: that of the drawings, relative to it."""
     lines = [f"# {_plain(document.title)}", "", *_blocks(document.lead, folder)]
     for section in document.sections:
         lines += [f"## {_plain(section.title)}", "", *_blocks(section.blocks, folder)]

@@ -1,6 +1,6 @@
 """What a report is made of, before it is Markdown or a page: sections of paragraphs, tables, charts and code.
 
-Both renderings are made of the same document, so they have the same content. Words of others (labels, log lines, commands) go in as they are;
+Both renderings are made of the same document and have the same content. Words of others (labels, log lines, commands) go in as they are;
 each rendering quotes what has a meaning in it.
 """
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.estimate import Estimate, estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 from protocols.runtime.errors import UsageError
+from protocols.runtime.suggestions import hint
 
 _BESIDES = (("seed",), *OUTSIDE_DIGEST)
 _USUAL = (
@@ -122,7 +122,7 @@ def without(configuration: Mapping[str, Any], ways: Iterable[Sequence[str]]) -> 
 def differing(values: Sequence[Any], path: str = "") -> dict[str, tuple[Any, ...]]:
     """Dotted key -> the value of each side, for keys that are not the same on all; ABSENT where a side has no such key.
 
-    Entries of a list that have names of their own (`id`, `metric`) are identified by these, so that one that was put in first does not make all
+    Entries of a list that have names of their own (`id`, `metric`) are matched by these, so one that was put in first does not make the
     others differ; what only some sides have is one key, however much is in it.
     """
     maps = [named for value in values if isinstance(named := _named(value), dict)]
@@ -178,9 +178,8 @@ def _must_have(metric: str, found: Mapping[Path, Mapping[str, float]]) -> None:
     if not lacking:
         return
     names = sorted({name for metrics in found.values() for name in metrics})
-    near = get_close_matches(metric, names, _NEAR, 0.5) or [name for name in names if metric in name][:_NEAR]
-    hint = f"did you mean {', '.join(near)}?" if near else "orchestrate show RUN --json lists what a run has measured"
-    raise UsageError(f'{", ".join(lacking)} {"has" if len(lacking) == 1 else "have"} no figure "{metric}"; {hint}')
+    cure = hint(metric, names, "orchestrate show RUN --json lists the metrics of a run", _NEAR)
+    raise UsageError(f'{", ".join(lacking)} {"has" if len(lacking) == 1 else "have"} no metric "{metric}"; {cure}')
 
 
 def _estimate(name: str, members: Sequence[Path], found: Mapping[Path, Mapping[str, float]]) -> Estimate:

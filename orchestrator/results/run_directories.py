@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols.runtime.errors import ResourceError, UsageError
+from protocols.runtime.suggestions import hint
 
 FINAL = frozenset({"DONE", "FAILED", "STOPPED"})
 """states after which nothing of a run is left"""
@@ -173,12 +174,8 @@ def find(runs_dir: Path, which: str | None = None) -> Run:
             return read(directory)
         if (directory / SIMULATION).is_file():
             raise UsageError(f"{directory} is no run, but a simulation's: its summary.json has the outcome, its experiment a report of all")
-    from difflib import get_close_matches
-
-    names = [run.name for run in all_runs(runs_dir)]
-    near = get_close_matches(which, names, 1, 0.5) or [name for name in names if which in name][:1]
-    hint = f'did you mean "{near[0]}"?' if near else "orchestrate ps -a lists all runs"
-    raise UsageError(f'there is no run "{which}" in {runs_dir}/; {hint}')
+    cure = hint(which, [run.name for run in all_runs(runs_dir)], "orchestrate ps -a lists all runs")
+    raise UsageError(f'there is no run "{which}" in {runs_dir}/; {cure}')
 
 
 def close_lost(run: Run, exit_code: int, reason: str) -> Run:

@@ -1,7 +1,7 @@
 """The files of a run directory that the run server writes: state, lock, control address, events, incarnations, processes.
 
 A file that is replaced is whole or absent (temporary file beside it, then an atomic rename); a file that grows gets one `write` per
-line, and its readers cut at the last newline. See `docs/architecture.md` for the list.
+line, and its readers cut at the last newline. See `docs/reference/run_directory.md` for the list.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,8 @@ def after_run(directory: Path) -> str:
     lines.append(f"{'look further':<34} orchestrate show {summary.run}")
     lines += [f"{'':<34} {path}" for path in sorted((directory / "plots").glob("*.svg"))]
     if (directory / "tensorboard").is_dir():
-        lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
+        cure = "" if find_spec("tensorboard") is not None else "   (first: pip install 'murmuration-rl[tensorboard]')"
+        lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}{cure}")
     return "\n".join(lines)
 
 

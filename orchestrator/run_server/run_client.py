@@ -16,6 +16,8 @@ from typing import Any
 
 from orchestrator.results.run_directories import lock_held, read_json
 from orchestrator.results.run_files import CLIENT_KEYS, KEYS
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
+from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
 from protocols.runtime.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -27,18 +29,8 @@ from protocols.runtime.errors import (
 )
 from protocols.runtime.key_pairs import read_pair
 from protocols.transport import Identity, Transport, TransportOptions
-from protocols.wire.messages import (
-    FaultRequest,
-    Hello,
-    Message,
-    Refuse,
-    RestartRequest,
-    Status,
-    StatusRequest,
-    StopRequest,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 
 SERVER = "run"
 """name of the run server on the control channel"""
@@ -49,7 +41,7 @@ _SLICE = 0.25
 """seconds after which a waiting client checks whether the run server still runs"""
 
 Snapshot = dict[str, Any]
-"""The run server's status of the run; its keys are listed in `docs/architecture.md`"""
+"""The run server's status of the run; its keys are listed in `docs/reference/run_directory.md`"""
 
 
 class Unreachable(ResourceError):
@@ -90,7 +82,7 @@ class RunClient:
         self._transport.close(linger=0.1)
 
     def _hello(self, timeout: float) -> None:
-        hello = Hello(role="client", token=self._token, schema=schema_hash(), pid=os.getpid(), host=socket.gethostname())
+        hello = Hello(role="client", token=self._token, schema=schema_hash("client"), pid=os.getpid(), host=socket.gethostname())
         hello.rid = secrets.token_hex(8)
         self._request(hello, Welcome, timeout)
 

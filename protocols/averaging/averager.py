@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.averaging.averaging_messages import Average, Compressed, Replica, ReplicaRequest, Share
 from protocols.conversations.conversation import Array, EdgeConversation
 from protocols.wire.messages import Message
 
@@ -79,6 +80,8 @@ class FixedNeighbourhood:
 
 class Averager(EdgeConversation[RoundClosed]):
     """Rounds of one agent."""
+
+    message_types = (Average, Compressed, ReplicaRequest, Replica, Share)
 
     def concerns(self, message: Message) -> bool:
         """Sums of statistics travel by the same messages, but are another conversation."""

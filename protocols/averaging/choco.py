@@ -22,11 +22,12 @@ from math import inf
 import numpy as np
 
 from protocols.averaging.averager import Neighbourhood
+from protocols.averaging.averaging_messages import Compressed, Replica, ReplicaRequest
 from protocols.averaging.compressors import Compressor, usual_step
 from protocols.averaging.synchronous_gossip import Combination, SynchronousAveraging, Vector
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Compressed, Message, Replica, ReplicaRequest
+from protocols.wire.messages import Message
 
 OVERTAKEN = 2
 """changes beyond a gap that are kept, since the missing one may only be late; with so many it is taken for lost"""

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, Neighbourhood, RoundClosed
+from protocols.averaging.averaging_messages import Average
 from protocols.averaging.round_deadline import LEAST, REMEMBERED, RoundDeadline
 from protocols.averaging.vector_arithmetic import finite, weighted_differences
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Average, Message
+from protocols.wire.messages import Message
 
 Vector = NDArray[np.float32]
 """float64 where statistics are averaged"""

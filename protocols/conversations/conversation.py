@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from math import inf
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,10 @@ class Send(NamedTuple):
 
 
 class Conversation(ABC, Generic[EventType]):
-    """Base of the peers' conversations. `counters` says what was dropped and why."""
+    """Base of the conversations between agents. `counters`: messages dropped, by the reason."""
+
+    message_types: ClassVar[tuple[type[Message], ...]]
+    """the messages that `receive` takes"""
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()

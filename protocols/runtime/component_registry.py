@@ -1,24 +1,31 @@
-"""Components by their YAML name: settings class and implementation, ours and third parties'.
+"""Components by their YAML name: settings class and implementation, ours and those of third parties.
 
-A room ("learner", "world_model", ...) holds components of one contract. A component is known by its `kind`, has a settings class
-(torch-free, so that a configuration is checked in milliseconds) and the place of its implementation, imported only in the process
-that runs it. Other packages add theirs through the entry-point group `murmuration.components`: each entry point is a callable that
-receives this module's `register`.
+A room ("learner", "world_model", "averaging_rule", ...) holds components of one contract. A component has a name, its `kind`; a settings
+class without torch, so that a configuration is checked in milliseconds; and the place of its implementation, which is imported only in
+the process that runs it. Third parties register theirs by the same `register`: in a module that the configuration names (`plugins`, see
+`load_plugins`), or in an installed package by an entry point of the group `murmuration.components`, which is called with `register`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.settings_types import Settings, settings_classes
+
+GROUP = "murmuration.components"
 
 
 @dataclass(frozen=True)
@@ -31,39 +38,121 @@ class Component:
     implementation: str
 
     def load(self) -> Any:
-        """Import and return the implementation (a class or a factory)."""
+        """Import and return the implementation (a class or a factory). `ConfigurationError` where it does not exist."""
         module, _, attribute = self.implementation.partition(":")
-        return getattr(import_module(module), attribute)
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            text = f"{self.room} {self.kind!r}: the implementation {self.implementation} cannot be imported ({error})"
+            raise ConfigurationError(f"{text}; register it as module:attribute") from error
 
 
 _components: dict[tuple[str, str], Component] = {}
 
 
-def register(room: str, kind: str, settings: type[Settings], implementation: str) -> None:
-    """Add a component; the settings class must have a field `kind: Literal[kind]`. A name taken by another is refused."""
+def register(room: str, kind: str, settings: type[Any], implementation: str) -> None:
+    """Add a component. `ConfigurationError` where the settings class has no field `kind: Literal[kind]`, where `implementation` is not
+    `module:attribute`, or where another component of the room has this name."""
     component = Component(room, kind, settings, implementation)
     known = _components.get((room, kind))
-    if known is not None and known != component:
-        raise ValueError(f"{room} {kind!r} is registered already, as {known.implementation}")
+    if known == component:
+        return
+    place = f"{room} {kind!r} ({implementation})"
+    if known is not None:
+        raise ConfigurationError(f"{place}: this name is registered already, by {known.implementation}; choose another kind")
+    if not (isinstance(settings, type) and issubclass(settings, Settings)):
+        text = "derive it from the settings class of its room, or from protocols.runtime.settings_types.Settings"
+        raise ConfigurationError(f"{place}: {settings!r} is not a settings class; {text}")
+    field = settings.model_fields.get("kind")
+    if field is None or get_args(field.annotation) != (kind,):
+        raise ConfigurationError(f'{place}: {settings.__name__} has no field kind; add kind: Literal["{kind}"] = "{kind}"')
+    if len(implementation.split(":")) != 2 or not all(implementation.split(":")):
+        raise ConfigurationError(f"{place}: the implementation is not written as module:attribute")
     _components[(room, kind)] = component
 
 
+# --- third parties ------------------------------------------------------------------------------------------------------------------
+
+
 @cache
-def _load_third_parties() -> None:
-    for entry_point in entry_points(group="murmuration.components"):
-        entry_point.load()(register)
+def load_entry_points() -> None:
+    """Let installed packages register their components, once."""
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda entry_point: (entry_point.name, entry_point.value)):
+        try:
+            entry_point.load()(register)
+        except Exception as error:
+            raise ConfigurationError(f"the entry point {entry_point.name} = {entry_point.value} ({GROUP}) failed: {_at(error)}") from error
+
+
+def load_plugins(modules: Iterable[str], directory: Path | None = None) -> None:
+    """Import these modules, each once; importing registers their components and conversations. They are found on the import path and in
+    `directory` (None: the working directory). `ConfigurationError` names the module, what is wrong, and the cure.
+
+    Every process of a run calls this before it validates settings or decodes messages. Settings classes built earlier are built again.
+    """
+    modules = list(modules)
+    place = str(directory or Path.cwd())
+    if modules and place not in sys.path:
+        sys.path.append(place)
+    before = dict(_components)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"plugin {module}: {error}") from error
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise ConfigurationError(f"plugin {module}: {_at(error)}; install this package in every environment of the run") from error
+            text = f"there is no module {module} on the import path or in {place}"
+            raise ConfigurationError(f"plugin {module}: {text}; install it, or start from the directory that contains it") from error
+        except Exception as error:
+            raise ConfigurationError(f"plugin {module}: importing it failed: {_at(error)}; correct the module") from error
+    if _components != before:
+        _rebuild_settings()
+
+
+def _at(error: BaseException) -> str:
+    """An error with the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _rebuild_settings() -> None:
+    """Build the settings classes again whose fields take components, and those that contain them. The order is that of definition."""
+    rebuilt: set[Any] = set()
+    for settings in settings_classes():
+        if any(_takes_components(field.annotation, field.metadata, rebuilt) for field in settings.model_fields.values()):
+            settings.model_rebuild(force=True)
+            rebuilt.add(settings)
+
+
+def _takes_components(annotation: Any, metadata: Iterable[Any], rebuilt: set[Any]) -> bool:
+    if isinstance(annotation, type) and annotation in rebuilt:
+        return True
+    parts = (*metadata, *get_args(annotation))
+    return any(isinstance(part, Registered | RegisteredKind) or _takes_components(part, (), rebuilt) for part in parts)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------------
 
 
 def component(room: str, kind: str) -> Component:
     """The component of that name; `KeyError` when there is none."""
-    _load_third_parties()
+    load_entry_points()
     return _components[(room, kind)]
 
 
 def kinds(room: str) -> list[str]:
-    """Names known in a room, sorted."""
-    _load_third_parties()
+    """Names of the components of a room, sorted."""
+    load_entry_points()
     return sorted(kind for there, kind in _components if there == room)
+
+
+def rooms() -> Mapping[str, list[str]]:
+    """All rooms and the names of their components, sorted."""
+    load_entry_points()
+    return {room: kinds(room) for room in sorted({room for room, _ in _components})}
 
 
 def create(room: str, settings: Any) -> Callable[..., Any]:
@@ -74,10 +163,31 @@ def create(room: str, settings: Any) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Registered:
-    """Annotation of a settings field that takes any component of a room: `Annotated[Settings, Registered("learner")]`."""
+    """Annotation of a settings field that takes any component of a room: `Annotated[Settings, Registered("learner")]`.
+
+    With `by_name` the name of a kind alone stands for that component with its defaults.
+    """
+
+    room: str
+    by_name: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {kind: handler.generate_schema(component(self.room, kind).settings) for kind in kinds(self.room)}
+        union = core_schema.tagged_union_schema(choices, discriminator="kind")
+        if not self.by_name:
+            return union
+        return core_schema.no_info_before_validator_function(lambda given: {"kind": given} if isinstance(given, str) else given, union)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler(schema)
+        return {"anyOf": [{"enum": kinds(self.room)}, written]} if self.by_name else written
+
+
+@dataclass(frozen=True)
+class RegisteredKind:
+    """Annotation of a settings field that takes the name of any component of a room: `Annotated[str, RegisteredKind("averaging_rule")]`."""
 
     room: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices = {kind: handler.generate_schema(component(self.room, kind).settings) for kind in kinds(self.room)}
-        return core_schema.tagged_union_schema(choices, discriminator="kind")
+        return core_schema.literal_schema(list(kinds(self.room)))

@@ -12,25 +12,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, MurmurationError, ResourceError, SchemaError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.settings_types import parse_duration
 from protocols.transport import ReceivedMessage, Transport
-from protocols.wire.messages import (
-    Bye,
-    Command,
-    CommandAck,
-    Event,
-    EventAck,
-    EventField,
-    Heartbeat,
-    Hello,
-    Refuse,
-    Roster,
-    RosterEntry,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
 
 logger = logging.getLogger(__name__)
 

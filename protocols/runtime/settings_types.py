@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
@@ -113,6 +114,14 @@ NodeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 """The name of a node: lower-case letters, digits, `_`, `.`, `-`."""
 
 
+_classes: list[type[Settings]] = []
+
+
+def settings_classes() -> Sequence[type[Settings]]:
+    """All settings classes, in the order of their definition."""
+    return tuple(_classes)
+
+
 class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys refused. Defaults are in base units (seconds, bytes). A key that is a word of Python
     (`for`, `from`) is the alias of its field, in files and in what is written out."""
@@ -120,9 +129,29 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True)
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        _classes.append(cls)
+
+    @classmethod
     def by_key(cls) -> dict[str, FieldInfo]:
         """The fields by the keys that stand for them in a file."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+
+class ComponentSettings(Settings):
+    """Settings of a component that is chosen by its `kind`.
+
+    Configuration rules and the agent test what a class declares here, never its type or the value of `kind`: a component of another package
+    that declares the same is treated the same.
+    """
+
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    """what the component offers or asks for, by the names that its room documents"""
+    groups: ClassVar[tuple[str, ...]] = ()
+    """names of its parameter groups, which `exchange.consensus.groups` may list"""
+    architecture: ClassVar[tuple[str, ...]] = ()
+    """fields that decide the shapes of those parameters: agents that average them must agree in these"""
+    kind: str
 
 
 class OneOf(Settings):

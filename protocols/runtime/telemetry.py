@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.conversations.control.control_messages import Metrics
 from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.slowdown import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
@@ -23,7 +24,6 @@ from protocols.runtime.clock import Clock, WallClock
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.traffic_files import write_links
 from protocols.transport import Transport
-from protocols.wire.messages import Metrics
 
 logger = logging.getLogger(__name__)
 NAMES_PER_MESSAGE = 512

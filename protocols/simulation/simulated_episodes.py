@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
 from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceLimits
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
 from protocols.conversations.hindsight.trace_exchange import ExchangeComplete, TraceExchange
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
 from protocols.conversations.negotiation.proposals import Negotiation, ProposalReceived
 from protocols.simulation.simulated_averaging import AveragingScript
 from protocols.simulation.simulated_network import Network, Take
-from protocols.wire.messages import Message, Propose, ProposeAck, Trace, TraceAck
+from protocols.wire.messages import Message
 
-GOALS, LANDMARKS, LENGTH = 16, 4, 20
-"""goals that traces may name, landmarks, and steps of an episode"""
+GOALS, FEATURES, LENGTH = 16, 4, 20
+"""goals that traces may name, features, and steps of an episode"""
 VOCABULARY = 1024
 
 
@@ -45,7 +47,7 @@ class PeerScript(AveragingScript):
         super().__init__(machine, x, every, closed)
         self.name = name
         self.negotiation = Negotiation(random, negotiation_deadline, VOCABULARY)
-        self.traces = TraceExchange(TraceLimits(GOALS, LANDMARKS), random, trace_deadline)
+        self.traces = TraceExchange(TraceLimits(GOALS, FEATURES), random, trace_deadline)
         self.conversations = (machine, self.negotiation, self.traces)
         self._director = director
         self._messages: dict[int, int] = {}
@@ -200,7 +202,7 @@ class EpisodeDirector:
         leads = episode.members[0] == script.name
         goal = self.goal(script.name, episode.number)
         message = episode.agreed[script.name]
-        trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % LANDMARKS),))
+        trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % FEATURES),))
         script.played(trace, others, self.network.now)
 
     def _tell(self, member: str, delay: float, word: Callable[[PeerScript, DirectedEpisode], None], episode: DirectedEpisode) -> None:

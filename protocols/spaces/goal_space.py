@@ -1,110 +1,177 @@
-"""Goals over landmarks: their encoding and the one reward rule that the environment and the relabelling share.
+"""Contract of goal spaces: what the environment server and the agents must agree on to pursue, reward and relabel goals.
 
-A goal is a set of landmarks to be occupied at once: `{a}` is individual, `{a, b}` needs two bodies. Goals are numbered by size, then in
-lexicographic order: for L = 3, 0..2 are {0}, {1}, {2} and 3..5 are {0,1}, {0,2}, {1,2}.
+A goal space is discrete (goals are numbers 0 to `count` - 1) or vector-valued (goals are points of shape `goal_shape`). The environment
+measures after each step what every body achieves, a row of `achieved_size` components; the functions of the space turn these rows into
+goals that are achieved and into rewards. All functions are vectorised: leading axes (steps, copies, samples) are arbitrary.
+
+Implementations: `feature_sets.FeatureSets`, `discrete_goals.DiscreteGoals`, `vector_goals.VectorGoals`. On the wire a space is one of the
+structs `protocols.spaces.layout.GoalSpaceInfo`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from functools import cached_property
-from itertools import combinations
-from typing import Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.wire.messages import GoalSpaceInfo
+from protocols.spaces.layout import FeatureSetsInfo, GoalSpaceInfo, VectorGoalsInfo
 
+Array = NDArray[Any]
 Bits = NDArray[np.uint8]
+Goal = int | tuple[float, ...]
+"""one goal: its number, or its components"""
+NO_GOAL = -1
+"""in the place of a goal: none is set"""
 
 
-@dataclass(frozen=True)
-class GoalSpace:
-    """All sets of `smallest` to `largest` of `landmarks` landmarks, with the reward rule of `dec_imsap`.
+class GoalSpace(ABC):
+    """Goals, their encoding for policies, and the rule that rewards them."""
 
-    Let h_j(t) in {0,1}^L be what body j touches and c(t) = OR_j h_j(t). An agent i with goal z earns
-    - cooperative (two or more landmarks): 1 iff c(t) = z;
-    - individual, scheme `consistent`: 1 / premium iff h_j(t) = z for some body j; scheme `original`: iff h_i(t) = z.
-    Source: Nisioti et al., arXiv 2211.06082, as their public code plays it.
-    """
-
-    landmarks: int
-    largest: int = 2
-    premium: float = 2.0
-    scheme: Literal["consistent", "original"] = "consistent"
-    smallest: int = 1
-
-    @classmethod
-    def from_info(cls, info: GoalSpaceInfo) -> GoalSpace:
-        """From its wire form."""
-        return cls(info.landmarks, info.largest, info.premium, info.scheme, info.smallest)
-
-    def info(self) -> GoalSpaceInfo:
-        """Its wire form."""
-        return GoalSpaceInfo(
-            landmarks=self.landmarks, largest=self.largest, premium=self.premium, scheme=self.scheme, smallest=self.smallest
-        )
-
-    @cached_property
-    def sets(self) -> tuple[tuple[int, ...], ...]:
-        """The landmarks of every goal."""
-        sizes = range(self.smallest, self.largest + 1)
-        return tuple(chosen for size in sizes for chosen in combinations(range(self.landmarks), size))
+    achieved_dtype: ClassVar[type[np.generic]]
+    """of the rows that the environment measures"""
 
     @property
+    @abstractmethod
     def count(self) -> int:
-        """Number of goals |G|."""
-        return len(self.sets)
+        """Number of goals |G|; 0 for vector goals."""
 
-    @cached_property
+    @property
+    @abstractmethod
+    def goal_shape(self) -> tuple[int, ...]:
+        """Shape of one goal: () for a number, (D,) for a vector."""
+
+    @property
+    @abstractmethod
+    def goal_size(self) -> int:
+        """Components of an encoded goal."""
+
+    @property
+    @abstractmethod
+    def achieved_size(self) -> int:
+        """Components of the row that the environment measures of one body."""
+
+    @property
+    @abstractmethod
+    def terminal(self) -> bool:
+        """Whether an agent's part of an episode ends when its goal is reached. If not, every step at the goal is rewarded."""
+
+    @property
+    @abstractmethod
+    def relative(self) -> bool:
+        """Whether rewards hold more than that of the own goal (the environment's reward, a share of the team's). A relabelled reward is
+        then the recorded one, plus the reward of the new goal, minus the reward of the pursued goal."""
+
+    @property
+    @abstractmethod
+    def common(self) -> bool:
+        """Whether all members of an episode can reach one common goal, so that evaluations with an assigned goal mean something."""
+
+    @abstractmethod
+    def info(self) -> GoalSpaceInfo:
+        """The wire form."""
+
+    @abstractmethod
+    def encode(self, goal: Array) -> NDArray[np.float32]:
+        """Input of a policy for `goal[..., *goal_shape]`, `[..., goal_size]`; zeros where no goal is set (-1, or NaN in a vector)."""
+
+    @abstractmethod
+    def achieved(self, own: Array, others: Array) -> Array:
+        """What a body with `own[..., A]` achieves beside `others[..., B, A]` (B >= 0): `[..., count]` flags, or `[..., D]` points."""
+
+    @abstractmethod
+    def reached(self, achieved: Array, desired: Array) -> NDArray[np.bool_]:
+        """Whether `desired[..., *goal_shape]` is reached by `achieved`, as `achieved()` returns it."""
+
+    @abstractmethod
+    def compute_reward(self, achieved: Array, desired: Array) -> NDArray[np.float32]:
+        """Reward of one step that ends with `achieved` for an agent that pursues `desired`, `[...]`."""
+
+    @abstractmethod
+    def draw(self, random: np.random.Generator) -> Goal:
+        """A goal, uniform over the space."""
+
+    @abstractmethod
+    def name(self, goal: Goal) -> str:
+        """A goal for people."""
+
+
+class DiscreteSpace(GoalSpace):
+    """Goals are numbers; the environment measures binary features of each body."""
+
+    achieved_dtype = np.uint8
+    goal_shape = ()
+    """a number"""
+
+    @property
+    @abstractmethod
     def encodings(self) -> Bits:
-        """z_g of every goal as rows `[|G|, L]`, multi-hot."""
-        table = np.zeros((self.count, self.landmarks), np.uint8)
-        for goal, chosen in enumerate(self.sets):
-            table[goal, list(chosen)] = 1
-        return table
+        """Encoding of every goal as rows, `[|G|, goal_size]`."""
 
-    @cached_property
+    @property
+    @abstractmethod
     def cooperative(self) -> NDArray[np.bool_]:
         """Whether a goal needs more than one body, `[|G|]`."""
-        return np.array([len(chosen) > 1 for chosen in self.sets])
+
+    @property
+    @abstractmethod
+    def needs_others(self) -> NDArray[np.bool_]:
+        """Whether the features of the own body alone do not suffice to know that a goal is reached, `[|G|]`."""
+
+    @property
+    @abstractmethod
+    def rewards(self) -> NDArray[np.float32]:
+        """Reward of a step at each goal, `[|G|]`."""
+
+    @property
+    @abstractmethod
+    def imaginable(self) -> NDArray[np.bool_]:
+        """Goals for which it suffices to know what is achieved by any body, `[|G|]`: a world model that predicts this can imagine them."""
+
+    @abstractmethod
+    def elements(self, goal: int) -> tuple[int, ...]:
+        """The features that a goal is made of."""
+
+    @abstractmethod
+    def best_return(self, members: int) -> float | None:
+        """Largest sum of the members' rewards in an episode, mean over all goals; None where it is not known."""
+
+    @abstractmethod
+    def label(self, goal: int) -> str:
+        """A goal in the name of a metric: digits and hyphens."""
 
     @cached_property
-    def rewards(self) -> NDArray[np.float32]:
-        """What reaching each goal pays, `[|G|]`: 1 if cooperative, 1 / premium if individual."""
-        return np.where(self.cooperative, 1.0, 1.0 / self.premium).astype(np.float32)
+    def _table(self) -> NDArray[np.float32]:
+        table: NDArray[np.float32] = np.concatenate([self.encodings, np.zeros((1, self.goal_size))]).astype(np.float32)
+        return table
 
-    def best_return(self, members: int = 2) -> float:
-        """R*: what `members` agents with one common goal earn together if they reach it, mean over all goals,
+    def encode(self, goal: Array) -> NDArray[np.float32]:
+        """Rows of `encodings`; zeros for -1."""
+        rows: NDArray[np.float32] = self._table[goal]
+        return rows
 
-            R* = members (|G_ind| / |G| / premium + |G_coop| / |G|).
+    def draw(self, random: np.random.Generator) -> int:
+        """A number."""
+        return int(random.integers(self.count))
 
-        By it returns are divided. Members with different goals can earn more: one with an individual goal helps a partner to a cooperative
-        one, which pays more.
-        """
-        return members * float(np.mean(np.where(self.cooperative, 1.0, 1.0 / self.premium)))
+    def reached(self, achieved: Array, desired: Array) -> NDArray[np.bool_]:
+        """The flag of the goal `desired[...]` in `achieved[..., |G|]`."""
+        flags: NDArray[np.bool_] = np.take_along_axis(achieved, desired[..., None], axis=-1)[..., 0].astype(bool)
+        return flags
 
-    def index(self, chosen: tuple[int, ...]) -> int:
-        """Number of the goal that is this set of landmarks; `ValueError` if there is none."""
-        return self.sets.index(tuple(sorted(chosen)))
+    def compute_reward(self, achieved: Array, desired: Array) -> NDArray[np.float32]:
+        """`rewards[desired]` where it is reached, else 0."""
+        return np.where(self.reached(achieved, desired), self.rewards[desired], np.float32(0)).astype(np.float32)
 
-    def reached(self, own: Bits, others: Bits) -> NDArray[np.bool_]:
-        """Whether each goal is reached, `[..., |G|]`, for an agent whose body touches `own[..., L]`, the other bodies
-        `others[..., B, L]` (B >= 0)."""
-        bodies = np.concatenate([own[..., None, :], others], axis=-2)
-        joint: NDArray[np.bool_] = np.any(bodies, axis=-2)
-        z = self.encodings.astype(bool)
-        together = np.all(joint[..., None, :] == z, axis=-1)
-        credited = bodies if self.scheme == "consistent" else bodies[..., :1, :]
-        alone = np.any(np.all(credited[..., None, :].astype(bool) == z, axis=-1), axis=-2)
-        reached: NDArray[np.bool_] = (self.cooperative & together) | (~self.cooperative & alone)
-        return reached
 
-    def name(self, goal: int) -> str:
-        """`{0,2}`."""
-        return "{" + ",".join(map(str, self.sets[goal])) + "}"
+def goal_space(info: GoalSpaceInfo) -> GoalSpace:
+    """The goal space of a wire form; `ValueError` for one that contradicts itself."""
+    from protocols.spaces.discrete_goals import DiscreteGoals
+    from protocols.spaces.feature_sets import FeatureSets
+    from protocols.spaces.vector_goals import VectorGoals
 
-    def label(self, goal: int) -> str:
-        """`0-2`: a name of landmarks alone, as part of the names of figures."""
-        return "-".join(map(str, self.sets[goal]))
+    if isinstance(info, FeatureSetsInfo):
+        return FeatureSets.from_info(info)
+    return VectorGoals.from_info(info) if isinstance(info, VectorGoalsInfo) else DiscreteGoals.from_info(info)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.wire.messages import GridInfo
+from protocols.spaces.layout import GridInfo
 
 CHANNELS = 3
 OBJECTS, COLOURS, STATES = 11, 6, 4

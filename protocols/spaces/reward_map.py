@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.wire.messages import RewardMapInfo
+from protocols.spaces.layout import RewardMapInfo
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -20,6 +20,7 @@ from math import inf
 import numpy as np
 
 from protocols.averaging.averager import Neighbourhood, RoundClosed
+from protocols.averaging.averaging_messages import Average
 from protocols.averaging.projection_sketch import Projection, Sketch
 from protocols.averaging.round_deadline import RoundDeadline
 from protocols.averaging.synchronous_gossip import Combination, SynchronousAveraging
@@ -36,7 +37,7 @@ from protocols.statistics.statistics_consensus import (
     Vector,
 )
 from protocols.statistics.statistics_epochs import epoch_of, layout_of
-from protocols.wire.messages import Average, Message
+from protocols.wire.messages import Message
 
 MOST = 100_000
 """numbers of rounds that a session has"""

@@ -30,6 +30,7 @@ import numpy as np
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 from protocols.statistics.ledger_entries import LedgerRecord, LedgerVersion, Vector, entry_of, version_frame, versions_of
+from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
 from protocols.statistics.ledger_state import LedgerState
 from protocols.statistics.pull_requests import PullRequests
 from protocols.statistics.statistics_consensus import (
@@ -40,7 +41,7 @@ from protocols.statistics.statistics_consensus import (
     StatisticsTotal,
     TotalChanged,
 )
-from protocols.wire.messages import LedgerDigest, LedgerEntry, LedgerPull, Message
+from protocols.wire.messages import Message
 
 Validate = Callable[[str, Vector], str]
 """origin and payload -> the rule that it breaks, or an empty text"""

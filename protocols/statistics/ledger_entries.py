@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import LedgerDigest, LedgerEntry
+from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry
 
 Vector = NDArray[np.float64]
 _NUMBERS = Struct("<3Q")

@@ -22,12 +22,14 @@ from math import inf
 import numpy as np
 
 from protocols.averaging.averager import Neighbourhood
+from protocols.averaging.averaging_messages import Average, Leave, Share
 from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
 from protocols.statistics.agreement_detection import AgreementDetector
 from protocols.statistics.convergence_test import ROWS, ConvergenceTest, Projected
 from protocols.statistics.ledger import Ledger
+from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
 from protocols.statistics.statistics_consensus import (
     IncompatibleStatistics,
     NewerEpoch,
@@ -37,7 +39,7 @@ from protocols.statistics.statistics_consensus import (
     Vector,
 )
 from protocols.statistics.statistics_epochs import PREFIX, epoch_of, layout_of
-from protocols.wire.messages import Average, Leave, LedgerDigest, LedgerEntry, LedgerPull, Message, Share
+from protocols.wire.messages import Message
 
 _WORDS = (LedgerDigest, LedgerPull, LedgerEntry)
 REST = 20.0

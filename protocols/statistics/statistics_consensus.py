@@ -15,8 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.averaging.averaging_messages import Average, Leave, Share
 from protocols.averaging.projection_sketch import Sketch
 from protocols.conversations.conversation import Array, EdgeConversation
+from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
 
 Vector = NDArray[np.float64]
 
@@ -79,6 +81,8 @@ StatisticsEvent = TotalChanged | EarlierStatisticsFound | IncompatibleStatistics
 
 class StatisticsConsensus(EdgeConversation[StatisticsEvent]):
     """One agent's side of the sum over all."""
+
+    message_types = (Average, Share, Leave, LedgerDigest, LedgerPull, LedgerEntry)
 
     published = 0
     """transitions in the statistics that were published last"""

@@ -9,9 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from protocols.wire.messages import AnyMessage, Channel, Heartbeat, HeartbeatAck, Roster
-
-_NEWEST_ONLY = frozenset((Heartbeat, HeartbeatAck, Roster))
+from protocols.wire.message_registry import newest_only
+from protocols.wire.messages import Channel, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class ReceivedMessage:
 
     channel: Channel
     src: str
-    message: AnyMessage
+    message: Message
     arrays: Mapping[str, NDArray[Any]]
 
 
@@ -56,19 +55,20 @@ class Inbox:
     def take(self) -> list[ReceivedMessage]:
         """All that waits now (application)."""
         received = []
-        coalesce = False
+        coalesce, only = False, newest_only()
         for _ in range(len(self._waiting)):
             item, size = self._waiting.popleft()
             self._taken_bytes += size
-            coalesce = coalesce or type(item.message) in _NEWEST_ONLY
+            coalesce = coalesce or type(item.message) in only
             received.append(item)
         return self._coalesced(received) if coalesce and len(received) > 1 else received
 
     @staticmethod
     def _coalesced(received: list[ReceivedMessage]) -> list[ReceivedMessage]:
-        newest = {(item.channel, item.src, type(item.message)): i for i, item in enumerate(received)}
-        return [
-            item
-            for i, item in enumerate(received)
-            if type(item.message) not in _NEWEST_ONLY or newest[item.channel, item.src, type(item.message)] == i
-        ]
+        only = newest_only()
+        newest = {_sort(item): i for i, item in enumerate(received)}
+        return [item for i, item in enumerate(received) if type(item.message) not in only or newest[_sort(item)] == i]
+
+
+def _sort(item: ReceivedMessage) -> tuple[Channel, str, type[Message]]:
+    return item.channel, item.src, type(item.message)

@@ -18,6 +18,7 @@ from typing import Literal
 
 import zmq
 
+from protocols.conversations.membership.membership_messages import Roster
 from protocols.faults.link_effects.link_shim import Shim
 from protocols.runtime.errors import Backpressure, BadMessage
 from protocols.transport.connections import Connections, Destination, Identity, LinkCounters
@@ -25,7 +26,7 @@ from protocols.transport.inbox import Inbox, ReceivedMessage
 from protocols.transport.sockets import TransportOptions
 from protocols.transport.zap import USER
 from protocols.wire import codec
-from protocols.wire.messages import Channel, Roster
+from protocols.wire.messages import Channel
 
 logger = logging.getLogger(__name__)
 

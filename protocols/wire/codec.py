@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import AnyMessage, ArrayInfo, Message
+from protocols.wire.message_registry import message_decoder
+from protocols.wire.messages import ArrayInfo, Message
 
 Array = NDArray[Any]
 Buffer = bytes | bytearray | memoryview
@@ -43,7 +44,6 @@ SMALL = 64 * 1024
 _PADDING = [b"\0" * (-n % 8) for n in range(8)]
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def _kind(name: str, array: Array) -> str:
@@ -94,7 +94,7 @@ def _checksum(frames: Sequence[Buffer]) -> int:
     return crc or 1
 
 
-def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits()) -> tuple[AnyMessage, dict[str, Array]]:
+def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits()) -> tuple[Message, dict[str, Array]]:
     """The message and its arrays (read-only views on `parts`). Raises `BadMessage`, and nothing else, for whatever is wrong."""
     if not parts:
         raise BadMessage("E_FRAME", "no header")
@@ -108,7 +108,7 @@ def decode(parts: Sequence[Buffer], limits: MessageLimits = MessageLimits()) -> 
     if sum(sizes) > limits.total:
         raise BadMessage("E_SIZE", f"message of {sum(sizes)} bytes, at most {limits.total}")
     try:
-        message = _decoder.decode(parts[0])
+        message = message_decoder().decode(parts[0])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage("E_DECODE", printable(str(error))) from None
     if _encoder.encode(message) != parts[0]:

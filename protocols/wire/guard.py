@@ -11,7 +11,7 @@ Rules, in this order:
    `silence` seconds, when the node is a newer incarnation, or with the run's token in a `Hello` (`E_AUTH`);
 5. not of an earlier incarnation than the newest known, over all channels (`rx.stale`), nor of one that the roster does not name yet
    (`E_AHEAD`), so that nobody can be made stale by a lie;
-6. of a type that the sender's role may say here (`protocols.wire.routes`, `E_AUTH`);
+6. of a type that the sender's role may say here (`protocols.wire.message_registry`, `E_AUTH`);
 7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`), those before the first that came too.
 
 Where connections are encrypted, every message comes with the public key of whoever sent it (`protocols.wire.keyring`). Then a source
@@ -33,11 +33,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
+from protocols.conversations.membership.membership_messages import Hello, RosterEntry
 from protocols.runtime.errors import BadMessage
-from protocols.wire import routes as ways
 from protocols.wire.guard_sources import GuardOptions, MessageSender, MessageSource
 from protocols.wire.keyring import KeyOwner, Keyring
-from protocols.wire.messages import Channel, Hello, Message, Role, RosterEntry
+from protocols.wire.message_registry import accepted
+from protocols.wire.messages import Channel, Message, Role
 
 logger = logging.getLogger(__name__)
 
@@ -290,9 +291,7 @@ class Guard:
         types = self._types(channel, role)
         if types is not None and type(message) not in types:
             kind = type(message).__name__
-            raise BadMessage(
-                "E_AUTH", f"a {self._role} takes no {kind} from {role or 'whom'} {name} on {channel}: see protocols/wire/routes.py"
-            )
+            raise BadMessage("E_AUTH", f"a {self._role} takes no {kind} from {role or 'whom'} {name} on {channel}: see docs/messages.md")
         speaker.role = role
         if not source.fixed:
             speaker.owner = source
@@ -322,7 +321,7 @@ class Guard:
         """What a node of that role (None: not known) may say here; None: anything."""
         if self._role is None:
             return None
-        taken = ways.takes(self._role, channel)
+        taken = accepted(self._role, channel)
         return frozenset(kind for kind, senders in taken.items() if sender is None or sender in senders)
 
     def _check_incarnation(self, entry: RosterEntry | None, message: Message) -> None:

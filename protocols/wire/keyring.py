@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from protocols.wire.messages import Role, RosterEntry
+from protocols.conversations.membership.membership_messages import RosterEntry
+from protocols.wire.messages import Role
 
 CLIENT = "client-"
 """what names of command lines begin with; they share one key, which speaks for no other name"""

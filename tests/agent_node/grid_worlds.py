@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Batch, PolicySpec
 from agent_node.session.observation_features import Features
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.grid_space import AGENT, CHANNELS, DOOR, EMPTY, NOTHING, WALL
-from protocols.wire.messages import Flag, GridInfo, Layout
+from protocols.spaces.layout import GridInfo, Layout
 
 WIDTH, HEIGHT, LONGEST = 5, 4, 100
 MEMBER, FIRST = int(Flag.MEMBER), int(Flag.MEMBER | Flag.FIRST)

@@ -176,7 +176,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ray", None)
     engine = make_engine("ray", tmp_path)
     (problem,) = engine.problems(configuration("auto"))
-    assert "pip install 'murmuration[ray]'" in problem
+    assert "pip install 'murmuration-rl[ray]'" in problem
     assert engine.release() == []
 
 

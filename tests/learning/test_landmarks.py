@@ -13,7 +13,7 @@ from agent_node.session.training_batches import goal_encodings, make_batch
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
 from protocols.conversations.hindsight.episode_traces import intervals, touches
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 NAMES = ("agent-0", "agent-1")
 COPIES = 32
@@ -27,7 +27,7 @@ class Agent:
         layout = environment.layout(NAMES[0])
         self.features = Features(layout, 2)
         self.stack = HistoryStack(COPIES, self.features)
-        self.recorder = EpisodeRecorder(COPIES, self.features.size, self.features.dtype, 2, True, 3)
+        self.recorder = EpisodeRecorder(COPIES, self.features.size, self.features.dtype, 2, True, environment.goal_space)
         self.buffer = ReplayBuffer(50_000, self.features, environment.goal_space)
         settings = DoubleDQNSettings(hidden=[64, 64], learning_rate=1e-3, exploration=0.15, tau=0.02)
         self.learner = DoubleDQN(settings, self.features.policy_spec(3), COPIES, seed)

@@ -23,6 +23,7 @@ from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.real_time_server import RealTimeServer
 from orchestrator.launch.engine import PRELOAD
 from orchestrator.run_server.run_server import serve
+from protocols.conversations.stepping.stepping_messages import Offer
 from protocols.runtime import logs
 from protocols.runtime.entrance import enter
 from protocols.runtime.errors import BadMessage, ExitCode
@@ -30,7 +31,6 @@ from protocols.runtime.node_start import NodeStart
 from protocols.transport import ReceivedMessage
 from protocols.transport.socket_loop import SocketLoop
 from protocols.wire import codec
-from protocols.wire.messages import Offer
 
 KEPT = 40
 """messages of each type and sender that are kept; a new one takes the place of any"""

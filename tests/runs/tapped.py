@@ -27,24 +27,13 @@ import msgpack
 import numpy as np
 
 from orchestrator.launch.process_control import MARK
-from protocols.spaces.goal_space import GoalSpace
+from protocols.conversations.control.control_messages import Event, Metrics
+from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.stepping.stepping_messages import Flag, Goals, Joined, Observation, Offer
+from protocols.spaces.feature_sets import FeatureSets
 from protocols.wire import codec
-from protocols.wire.messages import (
-    Correction,
-    CorrectionAck,
-    Event,
-    Flag,
-    Goals,
-    Joined,
-    Message,
-    Metrics,
-    Observation,
-    Offer,
-    Propose,
-    ProposeAck,
-    Trace,
-    TraceAck,
-)
+from protocols.wire.messages import Message
 from tests.runs.system import REPOSITORY, processes_of
 from tests.runs.tapping import FILE
 
@@ -144,10 +133,10 @@ class Tapped:
         return list(next(self.of(Joined)).message.members)  # type: ignore[attr-defined]
 
     @cached_property
-    def space(self) -> GoalSpace:
+    def space(self) -> FeatureSets:
         """The goals of the run."""
         info = next(self.of(Joined)).message.layout.goals  # type: ignore[attr-defined]
-        return GoalSpace.from_info(info)
+        return FeatureSets.from_info(info)
 
     @cached_property
     def members(self) -> dict[int, tuple[str, ...]]:

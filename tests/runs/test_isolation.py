@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protocols.wire.messages import Average, Flag, Goals, Message, Metrics, Observation, Offer, Propose, ProposeAck, Trace, TraceAck
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.control.control_messages import Metrics
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.stepping.stepping_messages import Flag, Goals, Observation, Offer
+from protocols.wire.messages import Message
 from tests.runs.system import CONFIG, SMALL, metrics
 from tests.runs.tapped import RUN, SERVER, Crossing, Tapped, run_tapped
 

@@ -18,7 +18,7 @@ from agent_node.session.observation_features import Features
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 from tests.walking import steer
 
 AGENTS = ("agent-0", "agent-1")
@@ -30,7 +30,7 @@ LOSS = 0.2
 class Played:
     """What each side knows of the first episode of every copy."""
 
-    space: GoalSpace
+    space: FeatureSets
     records: list[EpisodeRecord]
     lived: dict[str, dict[int, Episode]]
     joint: dict[int, np.ndarray]
@@ -45,7 +45,7 @@ def play(goals: Mapping[str, tuple[int, ...]], targets: Mapping[str, int], excha
     environment = VectorLandmarks(LandmarksOptions(velocity=True, **options), AGENTS, COPIES)  # type: ignore[arg-type]
     space, room = environment.goal_space, environment.options.room
     features = Features(environment.layout(AGENTS[0]), 1)
-    recorders = {agent: EpisodeRecorder(COPIES, features.size, np.float32, 2, True, space.landmarks) for agent in AGENTS}
+    recorders = {agent: EpisodeRecorder(COPIES, features.size, np.float32, 2, True, space) for agent in AGENTS}
     played = Played(space, [], {agent: {} for agent in AGENTS}, {})
     rows: dict[int, list[np.ndarray]] = {}
     outcome = environment.reset(5)
@@ -85,7 +85,7 @@ def play(goals: Mapping[str, tuple[int, ...]], targets: Mapping[str, int], excha
 def tell(played: Played) -> dict[str, ReplayBuffer]:
     """Both put their episodes into their buffers and exchange traces, until nothing is under way; the buffers."""
     random = np.random.default_rng(1)
-    layout = VectorLandmarks(LandmarksOptions(velocity=True, landmarks=played.space.landmarks), AGENTS, 1).layout(AGENTS[0])
+    layout = VectorLandmarks(LandmarksOptions(velocity=True, landmarks=played.space.features), AGENTS, 1).layout(AGENTS[0])
     buffers = {agent: ReplayBuffer(20000, Features(layout, 1), played.space) for agent in AGENTS}
     exchanges = {
         agent: HindsightExchange(HindsightSettings(), played.space, buffers[agent], np.random.default_rng(i))

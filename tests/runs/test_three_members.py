@@ -15,9 +15,11 @@ from agent_node.exchange.negotiation.coordination_game import CoordinationGame
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
 from agent_node.goals.uniform.uniform_goals import UniformGoals
+from protocols.conversations.hindsight.hindsight_messages import Trace
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.stepping.stepping_messages import Flag, Observation
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag, Observation, Propose, ProposeAck, Trace
+from protocols.spaces.feature_sets import FeatureSets
 from tests.runs.system import CONFIG, events, metrics
 from tests.runs.tapped import SERVER, Tapped, joint_touch, run_tapped
 from tests.runs.test_isolation import LIGHT
@@ -146,7 +148,7 @@ def test_what_the_buffer_knows_of_all_three_is_what_the_environment_saw(director
 
 def test_goals_and_messages_follow_from_seeds_alone(tapped: Tapped) -> None:
     """Before the death of one agent and after it: every leader's goal and message, and every goal that a follower reads from it."""
-    space = GoalSpace(3, largest=3)
+    space = FeatureSets(3, largest=3)
     source, game = UniformGoals(UniformGoalSettings(), space.count), CoordinationGame(GAME, space.count)
     led = read = 0
     for (episode, agent), (goal, message, yes) in agreed(tapped).items():

@@ -14,23 +14,15 @@ import psutil
 import pytest
 import zmq
 
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.client_requests.client_messages import StopRequest
+from protocols.conversations.control.control_messages import Command, Event, Heartbeat, Metrics
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse
+from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.stepping.stepping_messages import Act, Join
 from protocols.wire import codec
-from protocols.wire.messages import (
-    Act,
-    Average,
-    Bye,
-    Command,
-    Event,
-    Heartbeat,
-    Hello,
-    Join,
-    Message,
-    Metrics,
-    Propose,
-    Refuse,
-    StopRequest,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 from tests.runs.system import CONFIG, SMALL, events, eventually, metrics, orchestrate, pids, processes_of
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import Learner, Teacher, WorldModel
 from agent_node.exchange.averaging.settings import ConsensusSettings
 from protocols.averaging.averager import Neighbourhood
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
 from protocols.averaging.projection_sketch import Projection
 from protocols.averaging.vector_layout import VectorLayout
 from protocols.runtime.errors import ConfigurationError

@@ -58,7 +58,7 @@ class ExperienceSharing:
         pieces = self._pieces(episode)
         for neighbour in self._neighbourhood.receivers(episode.number):
             self.machine.share_segments(pieces, neighbour, version)
-            self.counters["told"] += episode.steps
+            self.counters["sent"] += episode.steps
 
     def attach(self) -> None:
         """Take what has come."""

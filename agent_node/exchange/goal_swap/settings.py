@@ -15,7 +15,7 @@ from protocols.runtime.settings_types import Duration
 class ContractNetSettings(NegotiationSettings):
     """Neighbours bid for the goals that an agent's teacher proposes, and give their own for them (Smith 1980)."""
 
-    swaps_teacher_goals: ClassVar[bool] = True
+    capabilities: ClassVar[tuple[str, ...]] = ("teacher_goals",)
     kind: Literal["contract_net"] = "contract_net"
     deadline: Annotated[Duration, Field(gt=0)] = 0.2
     """bids, and the answer to an award, are waited for no longer; everybody pursues its own goal meanwhile"""

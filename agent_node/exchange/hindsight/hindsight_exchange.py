@@ -18,7 +18,7 @@ from agent_node.session.observation_features import Features
 from protocols.conversations.conversation import Conversation
 from protocols.conversations.hindsight.correction_exchange import CorrectionExchange
 from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, ExchangeComplete, TraceExchange, TraceLimits, intervals, touches
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class HindsightExchange:
     def __init__(
         self,
         settings: HindsightSettings,
-        space: GoalSpace,
+        space: DiscreteSpace,
         buffer: ReplayBuffer | None,
         random: np.random.Generator,
         limit: int = 4096,
@@ -46,7 +46,7 @@ class HindsightExchange:
         name: str = "",
         imported: ReplayBuffer | None = None,
     ) -> None:
-        self.machine = TraceExchange(TraceLimits(space.count, space.landmarks), random, settings.deadline, limit)
+        self.machine = TraceExchange(TraceLimits(space.count, space.achieved_size), random, settings.deadline, limit)
         self.complete = 0
         self.incomplete = 0
         self.correction: PartnerCorrections | None = None
@@ -74,7 +74,7 @@ class HindsightExchange:
             return
         trace = EpisodeTrace(
             episode=episode.number,
-            goal=episode.goal,
+            goal=episode.goal_index,
             message=episode.message,
             leader=bool(episode.role),
             reward=episode.total_reward,
@@ -116,7 +116,7 @@ class HindsightExchange:
         partners = list(event.others.values())
         goals = tuple(trace.goal for trace in partners)
         traces = [event.own, *partners]
-        bodies = np.stack([touches(trace.touched, trace.length, self._space.landmarks) for trace in traces], axis=1)
+        bodies = np.stack([touches(trace.touched, trace.length, self._space.achieved_size) for trace in traces], axis=1)
         agreed = -1
         stops = tuple(trace.stop for trace in traces)
         if self._settings.partner != "ignore":

@@ -22,7 +22,7 @@ from agent_node.session.training_batches import goal_encodings
 from protocols.conversations.hindsight.correction_exchange import LARGEST_RATIO, CorrectionExchange, EpisodeCorrection
 from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 
 class PartnerCorrections:
@@ -32,7 +32,7 @@ class PartnerCorrections:
         self,
         learner: Learner,
         features: Features,
-        space: GoalSpace,
+        space: DiscreteSpace,
         buffer: ReplayBuffer | None,
         machine: CorrectionExchange,
     ) -> None:
@@ -56,7 +56,8 @@ class PartnerCorrections:
         if goal == episode.goal:
             return np.ones(episode.steps, np.float16)
         observation = self._features.encode(episode.histories(self._features.history)[:-1])
-        wanted, pursued = (np.broadcast_to(self._encodings[g], (episode.steps, self._encodings.shape[1])) for g in (goal, episode.goal))
+        shape = (episode.steps, self._encodings.shape[1])
+        wanted, pursued = (np.broadcast_to(self._encodings[number], shape) for number in (goal, episode.goal_index))
         change = self._learner.log_probability(observation, wanted, episode.action)
         change = change - self._learner.log_probability(observation, pursued, episode.action)
         ratio = np.exp(np.minimum(change, np.log(LARGEST_RATIO)))

@@ -33,7 +33,7 @@ from protocols.conversations.experience.segment_exchange import (
     layout_digest,
 )
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 LEAST_ERRORS = 100
 """errors in the window before it says what is surprising"""
@@ -58,7 +58,13 @@ class SegmentSharing:
     tell, and take nothing. `ConfigurationError` if the learner can't say how wrong it is or how likely an action is."""
 
     def __init__(
-        self, settings: SegmentSettings, name: str, learner: Learner, features: Features, space: GoalSpace, imported: ReplayBuffer | None
+        self,
+        settings: SegmentSettings,
+        name: str,
+        learner: Learner,
+        features: Features,
+        space: DiscreteSpace,
+        imported: ReplayBuffer | None,
     ) -> None:
         if not isinstance(learner, TDErrors) or not isinstance(learner, ActionProbabilities):
             raise ConfigurationError("exchange.hindsight.segments needs a learner that knows surprise and probabilities; write null")
@@ -77,7 +83,7 @@ class SegmentSharing:
         self._errors: deque[float] = deque(maxlen=settings.window)
         self._episodes = 0
         self._reached = np.zeros(space.count, np.int64)
-        self._stood = np.zeros(space.landmarks, np.int64)
+        self._stood = np.zeros(space.achieved_size, np.int64)
         self._known: OrderedDict[int, TracedEpisode] = OrderedDict()
         self._early: OrderedDict[tuple[str, int, int], tuple[EpisodeSegment, int]] = OrderedDict()
         self._taken: dict[int, set[tuple[str, int]]] = {}
@@ -98,7 +104,7 @@ class SegmentSharing:
         for member in known.members:
             if member != self._name and segments:
                 self.machine.share_segments(segments, member, version)
-                self.counters["told"] += int(chosen.sum())
+                self.counters["sent"] += int(chosen.sum())
         if episode.achieved is not None:
             self._stood += episode.achieved.any(axis=0)
         self._known[episode.number] = known
@@ -129,7 +135,7 @@ class SegmentSharing:
         histories = episode.histories(self._features.history)
         terminated = np.zeros(episode.steps, np.float32)
         terminated[-1] = episode.terminated
-        goal = np.full(episode.steps, episode.goal, np.int64)
+        goal = np.full(episode.steps, episode.goal_index, np.int64)
         nothing = np.zeros(episode.steps, bool)
         sample = TransitionSample(histories[:-1], episode.action, episode.reward, histories[1:], terminated, goal, nothing)
         return make_batch([sample], [False], self._features, self._encodings)
@@ -138,14 +144,14 @@ class SegmentSharing:
         """Runs of chosen steps, each with the steps before it that its first history needs."""
         if not chosen.any():
             return []
-        likely = self._log_probability(episode.observation, episode.action, episode.goal)
+        likely = self._log_probability(episode.observation, episode.action, episode.goal_index)
         edges = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
         segments = []
         for start, end in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
             lead = min(start, self._features.history - 1)
             steps = slice(start - lead, end)
             observation, action = episode.observation[start - lead : end + 1], episode.action[steps]
-            segments.append(EpisodeSegment(episode.number, start - lead, lead, episode.goal, observation, action, likely[steps]))
+            segments.append(EpisodeSegment(episode.number, start - lead, lead, episode.goal_index, observation, action, likely[steps]))
         return segments
 
     def _log_probability(self, observation: Array, action: Array, goal: int) -> NDArray[np.float32]:

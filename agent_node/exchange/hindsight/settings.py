@@ -25,7 +25,7 @@ class SegmentSettings(Settings):
     max_imported_ratio: Probability = 0.5
     """largest share of what the partners told in the learner's batches; less while little of it is there"""
     match_roles: bool = True
-    """false: take only segments in which the partner stood on the landmark that the agent itself usually takes"""
+    """false: take only segments in which the partner achieved the feature that the agent itself usually achieves"""
     transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 20_000
     """of the partners kept; the oldest leave first"""
     version: Annotated[int, Field(ge=1)] = 500
@@ -42,7 +42,7 @@ class HindsightSettings(Settings):
     strategies: Annotated[list[Strategy], Field(min_length=1)] = ["future", "joint", "peer_goal"]
     """own_individual: individual goals its own body reached; future: any goal reached later in the episode; final: what was reached last;
     episode: any goal reached, from the steps before it first was; joint: cooperative goals that both bodies reached together; peer_goal:
-    the goal that the partner pursued, where it was reached; near_miss: failures of cooperative goals whose landmarks were touched, but
+    the goal that the partner pursued, where it was reached; near_miss: failures of cooperative goals whose features were all achieved, but
     never at once"""
     share: Probability = 0.6
     """share of the learner's transitions that are relabelled"""

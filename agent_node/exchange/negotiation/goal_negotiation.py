@@ -22,6 +22,7 @@ from protocols.conversations.negotiation.proposals import Negotiation, Negotiati
 from protocols.conversations.negotiation.signalling_convention import leading_choices, reading_choices
 from protocols.runtime.errors import BadMessage
 from protocols.runtime.seeds import Stream
+from protocols.spaces.goal_space import NO_GOAL, Goal
 
 
 @dataclass
@@ -32,7 +33,7 @@ class EpisodeAgreement:
     others: tuple[str, ...]
     leader: str
     evaluation: bool
-    goal: int = -1
+    goal: Goal = NO_GOAL
     message: int = -1
     negotiated: bool = False
     decided: bool = False
@@ -59,7 +60,7 @@ class GoalNegotiation:
         self._key = (seed, crc32(name.encode()))
         self._agreements: OrderedDict[int, EpisodeAgreement] = OrderedDict()
         self._answers: dict[int, EpisodeAgreement] = {}
-        self._outcomes: OrderedDict[int, tuple[int, float]] = OrderedDict()
+        self._outcomes: OrderedDict[int, tuple[Goal, float]] = OrderedDict()
 
     def offered(self, offers: dict[str, NDArray[Any]], members: list[str], now: float) -> None:
         """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again. `BadMessage`
@@ -83,7 +84,7 @@ class GoalNegotiation:
             others = tuple(name for name in names if name != self._name)
             agreement = EpisodeAgreement(episode, others, names[0], bool(evaluation), assigned)
             self._agreements[episode] = agreement
-            if assigned >= 0:
+            if assigned != NO_GOAL:
                 self._decide(agreement)
             elif names[0] == self._name:
                 self._lead(agreement, now)
@@ -97,7 +98,7 @@ class GoalNegotiation:
     def _lead(self, agreement: EpisodeAgreement, now: float) -> None:
         random = self._random(agreement.episode)
         agreement.goal = self.source.propose(random)
-        if self.game is None or self.negotiation is None:
+        if self.game is None or self.negotiation is None or not isinstance(agreement.goal, int):
             self._decide(agreement)
             return
         agreement.message = self.game.lead(agreement.goal, random)
@@ -116,7 +117,7 @@ class GoalNegotiation:
                 agreement.goal = self.game.follow(event.message, self._random(event.episode))
             elif isinstance(event, NegotiationSettled):
                 agreement.negotiated = event.negotiated
-                if agreement.goal < 0:
+                if agreement.goal == NO_GOAL:
                     self._own_goal(agreement)
                 else:
                     self._decide(agreement)
@@ -128,7 +129,7 @@ class GoalNegotiation:
         decided, self._answers = list(self._answers.values()), {}
         return {
             "episode": np.array([a.episode for a in decided], np.int64),
-            "goal": np.array([a.goal for a in decided], np.int32),
+            "goal": np.array([a.goal for a in decided], np.float32 if isinstance(decided[0].goal, tuple) else np.int32),
             "negotiated": np.array([a.negotiated for a in decided], np.uint8),
         }
 
@@ -136,7 +137,7 @@ class GoalNegotiation:
         """What is known of an episode; None after a restart or for very old ones."""
         return self._agreements.get(episode)
 
-    def finished(self, episode: int, goal: int, reward: float, learn: bool) -> None:
+    def finished(self, episode: int, goal: Goal, reward: float, learn: bool) -> None:
         """An episode is over: the source hears its outcome, and the table, if it was negotiated. Evaluations (`learn` false) teach none,
         nor do episodes whose `goal` is another than agreed on, because the environment server did not wait for it any longer."""
         agreement = self._agreements.pop(episode, None)
@@ -148,7 +149,7 @@ class GoalNegotiation:
         self._outcomes[episode] = agreement.goal, reward
         if len(self._outcomes) > self._remembered:
             self._outcomes.popitem(last=False)
-        if self.game is not None and agreement.negotiated:
+        if self.game is not None and agreement.negotiated and isinstance(agreement.goal, int):
             self.game.update([(agreement.goal, agreement.message, reward)])
 
     def completed(self, episode: int, partner_goals: Sequence[int]) -> None:
@@ -163,7 +164,9 @@ class GoalNegotiation:
         understand itself, by `convention_accuracy` of its own table."""
         probabilities = self.source.probabilities()
         positive = probabilities[probabilities > 0]
-        values = {"goals.entropy": float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))}
+        values: dict[str, float] = {}
+        if len(probabilities):
+            values["goals.entropy"] = float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))
         if self.game is not None:
             values["negotiation.self_consistency"] = convention_accuracy(self.game.table, self.game.table)
         return values

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from agent_node.settings.value_types import Positive
 from protocols.runtime.component_registry import register
-from protocols.runtime.settings_types import Duration, Settings
+from protocols.runtime.settings_types import ComponentSettings, Duration
 
 
-class NegotiationSettings(Settings):
-    """What every negotiation has in common."""
+class NegotiationSettings(ComponentSettings):
+    """Settings of every negotiation.
 
-    swaps_teacher_goals: ClassVar[bool] = False
-    """whether it is about goals that teachers set while an episode goes on; else about the environment's, before it begins"""
-    kind: str
+    Capabilities: `episode_goals` (the goals of the environment are agreed on before an episode) or `teacher_goals` (goals that teachers
+    propose are exchanged during an episode).
+    """
+
+    capabilities: ClassVar[tuple[str, ...]] = ("episode_goals",)
     deadline: Annotated[Duration, Field(gt=0)] = 1.0
     """after it both sides go on with goals of their own, and the episode does not count as negotiated"""
+
+    def advice(self, goals: int) -> Iterator[tuple[str, str]]:
+        """(key, text) of each value that is allowed and of little use in an environment with so many goals."""
+        yield from ()
 
 
 class CoordinationGameSettings(NegotiationSettings):
@@ -41,6 +48,17 @@ class CoordinationGameSettings(NegotiationSettings):
     """forgetting: how often an update goes through the batch"""
     parts: Annotated[int, Field(ge=1, le=1000)] = 6
     """forgetting: random parts of equal size that each time it is cut into; the table moves after every part"""
+
+    def advice(self, goals: int) -> Iterator[tuple[str, str]]:
+        """Small vocabularies, and keys that `update` does not use."""
+        if self.messages < 1.4 * goals:
+            fewer = f"fewer than the {goals} goals" if self.messages < goals else f"less than 1.4 times the {goals} goals"
+            yield "messages", f"{self.messages} is {fewer}, and learns slowly; write {-(-14 * goals // 10)} or more"
+        for key in ("batch", "epochs", "parts"):
+            if self.update != "forgetting" and getattr(self, key) != type(self).model_fields[key].default:
+                yield key, f"is read only with update: forgetting, and update is {self.update}"
+        if self.update == "forgetting" and self.parts > self.batch:
+            yield "parts", f"a batch of {self.batch} episodes can't be cut into {self.parts} parts; write {self.batch} or fewer"
 
 
 register("negotiation", "coordination_game", CoordinationGameSettings, "agent_node.exchange.negotiation.coordination_game:CoordinationGame")

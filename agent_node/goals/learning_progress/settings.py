@@ -24,7 +24,7 @@ class LearningProgressSettings(GoalSourceSettings):
 class JointLearningProgressSettings(GoalSourceSettings):
     """Goals at which the agent gets better, or worse, beside a partner with some goal; the partner's is known from its trace."""
 
-    needs_traces: ClassVar[bool] = True
+    capabilities: ClassVar[tuple[str, ...]] = ("needs_traces",)
     kind: Literal["joint_learning_progress"] = "joint_learning_progress"
     window: Annotated[int, Field(ge=1, le=100_000)] = 100
     """outcomes of a pair of goals, own and partner's, whose mean is compared with that of as many before them"""

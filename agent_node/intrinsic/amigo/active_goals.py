@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array
 from agent_node.intrinsic.amigo.cell_goal_rules import OwnCellChanges, ReachedRule
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 # Plain integers: an operation of the enumeration takes longer than one on all copies' flags.
 _MEMBER, _FIRST, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.PARKED)

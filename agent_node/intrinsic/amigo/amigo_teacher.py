@@ -30,10 +30,10 @@ from agent_node.intrinsic.amigo.swapped_goals import SwappedGoals
 from agent_node.learners.library.flat_networks import flatten, restore
 from agent_node.learners.library.grid_networks import TeacherNetwork
 from agent_node.learners.library.rmsprop import RMSProp, remaining
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import Grids
-from protocols.wire.messages import Flag
 
 MOST_BATCHES = 20
 """batches of ended goals that may wait; the oldest leave first"""

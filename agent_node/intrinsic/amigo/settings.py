@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,17 +10,15 @@ from agent_node.intrinsic.settings import TeacherSettings
 from agent_node.learners.library.settings import RMSPropSettings
 from agent_node.settings.value_types import NotNegative
 from protocols.runtime.component_registry import Registered, register
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 Counts = Annotated[int, Field(ge=1, le=1_000_000)]
 MeanTeacherReward = Annotated[float, Field(ge=-1, le=1)]
 
 
-class DifficultySettings(Settings):
-    """What every difficulty rule has in common."""
-
-    kind: str
+class DifficultySettings(ComponentSettings):
+    """Settings of every difficulty rule."""
 
 
 class ThresholdSettings(DifficultySettings):
@@ -65,6 +63,8 @@ register("difficulty", "window", WindowSettings, "agent_node.intrinsic.amigo.goa
 class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """Adversarially motivated intrinsic goals: a second policy that is paid for goals which the first reaches, but not easily."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("whole_grid", "swappable_goals")
+    architecture: ClassVar[tuple[str, ...]] = ("orientation",)
     kind: Literal["amigo"] = "amigo"
     difficulty: Annotated[DifficultySettings, Registered("difficulty")] = ThresholdSettings()
     """what makes a goal hard enough, and how that changes"""
@@ -92,6 +92,11 @@ class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
     """weight of the value function's loss"""
     orientation: Literal["aligned", "transposed"] = "aligned"
     """transposed: the number computed at (x, y) means another cell, as in the published code (on square grids (y, x)); for comparison"""
+
+    @property
+    def ends_episodes(self) -> bool:
+        """Whether a reached goal ends the episode (`restart_episode`)."""
+        return self.restart_episode
 
 
 register("teacher", "amigo", AmigoTeacherSettings, "agent_node.intrinsic.amigo.amigo_teacher:AmigoTeacher")

@@ -13,7 +13,7 @@ class BeBoldSettings(NoveltySettings):
     """Beyond the boundary of explored regions: paid is the rise of novelty from one observation to the next, at the episode's first
     visit."""
 
-    needs_grid: ClassVar[bool] = True
+    capabilities: ClassVar[tuple[str, ...]] = ("grid",)
     kind: Literal["bebold"] = "bebold"
     previous: NotNegative = 1.0
     """a: weight of the novelty that is left; 1 in BeBold, 0.5 in NovelD"""

@@ -14,7 +14,7 @@ class DiscreteSACSettings(HeldExplorationSettings):
     """Soft actor-critic over the joint discrete action, with automatic temperature."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
-    capabilities: ClassVar[tuple[str, ...]] = ("probabilities", "surprise")
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     kind: Literal["discrete_sac"] = "discrete_sac"
     exploration: Probability = 0.0
     """random actions besides those of the stochastic policy"""

@@ -16,7 +16,8 @@ class IMPALASettings(RMSPropSettings, RolloutSettings):
     """Actor-critic with V-trace: one gradient update for every few copies' rollouts, each of which is used once."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
-    capabilities: ClassVar[tuple[str, ...]] = ("values",)
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "lstm_layers")
     kind: Literal["impala"] = "impala"
     steps: Annotated[int, Field(ge=1, le=100_000)] = 100
     """T: step messages in one rollout"""
@@ -38,6 +39,16 @@ class IMPALASettings(RMSPropSettings, RolloutSettings):
     """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
     evaluation: Literal["sample", "mode"] = "sample"
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether `network` is `grid`."""
+        return self.network == "grid"
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether there are LSTM layers."""
+        return self.lstm_layers > 0
 
 
 register("learner", "impala", IMPALASettings, "agent_node.learners.impala.impala:IMPALA")

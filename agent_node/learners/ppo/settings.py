@@ -16,7 +16,8 @@ class PPOSettings(RolloutSettings):
     """Proximal policy optimisation, with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
-    capabilities: ClassVar[tuple[str, ...]] = ("values",)
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network")
     kind: Literal["ppo"] = "ppo"
     discount: Annotated[float, Field(ge=0, le=1)] = 0.99
     """gamma: weight of the next step's value"""
@@ -46,6 +47,11 @@ class PPOSettings(RolloutSettings):
     """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
     network: Network = "auto"
     """mlp: tanh layers; grid: convolutions over the cells of a grid, and `hidden` behind them (ReLU); auto: grid where a grid is seen"""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether `network` is `grid`."""
+        return self.network == "grid"
 
 
 register("learner", "ppo", PPOSettings, "agent_node.learners.ppo.ppo:PPO")

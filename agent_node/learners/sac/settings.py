@@ -15,7 +15,7 @@ class SACSettings(ReplaySettings):
     """Soft actor-critic for continuous actions, with automatic temperature."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
-    capabilities: ClassVar[tuple[str, ...]] = ("optimism",)
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")
     kind: Literal["sac"] = "sac"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
     """step size of Adam, of all networks"""

@@ -11,8 +11,9 @@ the other members all but the first; `future`, `final`, `episode` are the forms 
 - final: of these, what was reached last in the own part;
 - joint: a cooperative goal reached later;
 - peer_goal: the goal a partner pursued, where it is reached later;
-- near_miss: a cooperative goal whose landmarks were all touched in the episode, but never at the same step. The step is a failure of it.
-A step that already stands on a goal is not relabelled with it: its trajectory would have ended there.
+- near_miss: a cooperative goal whose features were all achieved in the episode, but never at the same step. The step is a failure of it.
+A step that already stands on a goal is not relabelled with it: its trajectory would have ended there. Where episodes go on after their
+goals (`GoalSpace.terminal` is False), such steps are relabelled too, and nothing is cut.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.exchange.hindsight.settings import Strategy
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 Flags = NDArray[np.bool_]
 Marks = NDArray[np.uint8]
@@ -46,15 +47,15 @@ class Mark(IntFlag):
     FINAL = 16
     """it is among those that are reached at the last step at which any is"""
     NEAR = 32
-    """it is cooperative, and its landmarks are all touched in the episode, but never together"""
+    """it is cooperative, and its features are all achieved in the episode, but never together"""
 
 
-def reached_goals(space: GoalSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Flags:
+def reached_goals(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Flags:
     """Whether each goal is reached at each step, `[T + 1, |G|]`, from `own[T + 1, L]` and `others[T + 1, B, L]`. Without `others`
-    (their traces are unknown): individual goals by the own body, and no cooperative goal."""
-    nobody = np.zeros((own.shape[0], 0, own.shape[1]), np.uint8)
-    reached = space.reached(own, nobody if others is None else others)
-    return reached & ~space.cooperative if others is None else reached
+    (their traces are unknown): only goals for which the own body suffices (`needs_others` is False)."""
+    alone = np.zeros((own.shape[0], 0, own.shape[1]), np.uint8)
+    reached: Flags = space.achieved(own, alone if others is None else others)
+    return reached & ~space.needs_others if others is None else reached
 
 
 def reached_later(reached: Flags) -> Flags:
@@ -64,8 +65,8 @@ def reached_later(reached: Flags) -> Flags:
     return later
 
 
-def near_misses(space: GoalSpace, own: NDArray[np.uint8], others: NDArray[np.uint8]) -> Flags:
-    """`[|G|]`: cooperative goals of which every landmark is touched at some step, and at no step all of them."""
+def near_misses(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8]) -> Flags:
+    """`[|G|]`: cooperative goals of which every feature is achieved at some step, and at no step all of them."""
     touched = own.astype(bool) | others.any(axis=1)
     wanted = space.encodings.astype(bool)
     visited = (touched.any(axis=0) | ~wanted).all(axis=1)
@@ -75,7 +76,7 @@ def near_misses(space: GoalSpace, own: NDArray[np.uint8], others: NDArray[np.uin
     return visited & ~together & space.cooperative
 
 
-def marks(space: GoalSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Marks:
+def marks(space: DiscreteSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | None) -> Marks:
     """Of every step and goal the sum of its `Mark`s, `[T + 1, |G|]`; arguments as for `reached_goals`. Only what is in these T + 1 rows
     counts: give those of the own part."""
     alone = reached_goals(space, own, None)
@@ -92,25 +93,29 @@ def marks(space: GoalSpace, own: NDArray[np.uint8], others: NDArray[np.uint8] | 
     return found
 
 
-def offered_goals(strategy: Strategy, space: GoalSpace, found: Marks, peers: NDArray[np.int32]) -> Flags:
+def offered_goals(strategy: Strategy, space: DiscreteSpace, found: Marks, peers: NDArray[np.int32]) -> Flags:
     """`[n, |G|]`: the goals with which a strategy relabels steps of those marks. `peers[n, P]`: the partners' goals, -1 for none."""
 
     def holds(mark: Mark) -> Flags:
         held: Flags = (found & np.uint8(mark)) != 0
         return held
 
+    def standing() -> Flags:
+        return holds(Mark.REACHED) if space.terminal else np.zeros(found.shape, bool)
+
     if strategy == "own_individual":
-        offered = holds(Mark.LATER_OWN) & ~holds(Mark.REACHED)
+        offered = holds(Mark.LATER_OWN) & ~standing()
     elif strategy == "near_miss":
         offered = holds(Mark.NEAR)
     else:
-        offered = holds(Mark.LATER) & ~holds(Mark.REACHED)
+        offered = holds(Mark.LATER) & ~standing()
         if strategy == "joint":
             offered &= space.cooperative
         elif strategy == "peer_goal":
             offered &= (peers[:, :, None] == np.arange(space.count, dtype=np.int32)).any(axis=1)
         elif strategy in ("episode", "final"):
-            offered &= ~holds(Mark.BEFORE)
+            if space.terminal:
+                offered &= ~holds(Mark.BEFORE)
             if strategy == "final":
                 offered &= holds(Mark.FINAL)
     return offered
@@ -118,7 +123,7 @@ def offered_goals(strategy: Strategy, space: GoalSpace, found: Marks, peers: NDA
 
 def eligible_goals(
     strategies: Sequence[Strategy],
-    space: GoalSpace,
+    space: DiscreteSpace,
     found: Marks,
     peers: NDArray[np.int32],
     weight: NDArray[np.float32] | None = None,
@@ -159,7 +164,7 @@ def rarity(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     return (1 / (counts + 1)).astype(np.float32)
 
 
-def agreed_goal(space: GoalSpace, episode: int, bodies: NDArray[np.uint8], stops: Sequence[int]) -> int:
+def agreed_goal(space: DiscreteSpace, episode: int, bodies: NDArray[np.uint8], stops: Sequence[int]) -> int:
     """The cooperative goal with which all members relabel an episode, found by each alone; -1 if there is none.
 
     `bodies[length + 1, M, L]`: what the M members' bodies touch to the end of the whole episode; `stops[M]`: their own last steps. Of the

@@ -18,9 +18,11 @@ from agent_node.contracts import Array, ModelData
 from agent_node.exchange.hindsight.settings import PartnerCorrection, Strategy, TargetWeighting
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
+from agent_node.memory.replay.vector_relabelling import VectorRelabelling
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace
+from protocols.spaces.vector_goals import VectorGoals
 
 STEP, HELD_OUT, JOINT = 1, 2, 4
 """Bits of a row's status: a step starts here; its episode is held out; what all bodies touched is known."""
@@ -35,8 +37,8 @@ class TransitionSample:
     reward: NDArray[np.float32]
     next_observation: Array
     terminated: NDArray[np.float32]
-    goal: NDArray[np.int64]
-    """`[n]` goal numbers, -1 without goals"""
+    goal: Array
+    """`[n]` goal numbers, -1 without goals; `[n, D]` vector goals"""
     relabelled: NDArray[np.bool_]
     weight: NDArray[np.float32] | None = None
     """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
@@ -48,16 +50,20 @@ class ReplayBuffer:
     """Own transitions of one agent, `rows` of them (final observations included)."""
 
     def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
-        goals = 0 if space is None else space.count
         self.features = features
-        self.space = space
+        self.space = space if isinstance(space, DiscreteSpace) else None
+        """of discrete goals"""
+        self.vector = VectorRelabelling(space, rows) if isinstance(space, VectorGoals) else None
+        goals = 0 if self.space is None else self.space.count
         self.rows = rows
         self._held_out = held_out
         self._observation = np.zeros((rows, features.size), features.dtype)
         self._action = np.zeros((rows, features.action_size), np.int32 if features.discrete else np.float32)
         self._reward = np.zeros(rows, np.float32)
         self._terminated = np.zeros(rows, np.float32)
-        self._goal = np.full(rows, -1, np.int64)
+        self._goal: Array = np.full(rows, NO_GOAL, np.int64)
+        if space is not None and space.goal_shape:
+            self._goal = np.full((rows, *space.goal_shape), np.nan, np.float32)
         self._peers = np.full((rows, partners), -1, np.int32)
         self._start = np.zeros(rows, np.int64)
         self._status = np.zeros(rows, np.uint8)
@@ -65,7 +71,7 @@ class ReplayBuffer:
         self._agreed = np.full(rows, -1, np.int32)
         self._ratio = np.ones(rows, np.float32)
         self._reached_in = np.zeros(goals, np.int64)
-        self._joint = np.zeros((rows, 0 if space is None else space.landmarks), np.uint8)
+        self._joint = np.zeros((rows, 0 if self.space is None else self.space.achieved_size), np.uint8)
         self._own = np.zeros_like(self._joint)
         self._cursor = 0
         self._top = 0
@@ -145,6 +151,8 @@ class ReplayBuffer:
         self._places[episode.number] = (start, end)
         self._cursor = end
         self._top = max(self._top, end)
+        if self.vector is not None and episode.achieved is not None:
+            self.vector.add(start, end, episode.achieved)
         if self.space is not None and episode.achieved is not None:
             own = episode.achieved[:size]
             self._own[rows] = own
@@ -256,7 +264,8 @@ class ReplayBuffer:
         """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
         `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
         `HindsightSettings`."""
-        wanted = round(share * n) if strategies and self.space is not None else 0
+        goals: Array = np.zeros(0, np.int64)
+        wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
         rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
         if wanted and self.space is not None:
             candidates = rows[n:]
@@ -268,22 +277,26 @@ class ReplayBuffer:
             possible = np.flatnonzero(probability.any(axis=1))[:wanted]
             rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
             goals = draw_goals(probability[possible], random)
-        else:
-            goals = np.zeros(0, np.int64)
+        elif wanted and self.vector is not None:
+            candidates = rows[n:]
+            offered, found = self.vector.draw(candidates, self._start[candidates], strategies, random)
+            possible = np.flatnonzero(offered)[:wanted]
+            rows, goals = np.concatenate([candidates[possible], rows[: n - len(possible)]]), found[possible]
         return self._gather(rows, goals, partner == "corrected")
 
-    def _gather(self, rows: NDArray[np.int64], goals: NDArray[np.int64], corrected: bool) -> TransitionSample:
+    def _gather(self, rows: NDArray[np.int64], goals: Array, corrected: bool) -> TransitionSample:
         """Transitions of `rows`, the first of them relabelled with `goals`."""
         start = self._start[rows]
         reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
         weight = np.ones(len(rows), np.float32)
         changed = len(goals)
-        if changed and self.space is not None:
-            reached = (self._marks[rows[:changed] + 1, goals] & np.uint8(Mark.REACHED)) != 0
+        if changed:
+            relabelled, reached, ends = self._outcome(rows[:changed], goals)
+            reward[:changed] = relabelled
             goal[:changed] = goals
-            reward[:changed] = np.where(reached, self.space.rewards[goals], 0)
-            terminated[:changed] = reached
-            if corrected:
+            if ends:
+                terminated[:changed] = reached
+            if corrected and self.space is not None:
                 ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
                 weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
         return TransitionSample(
@@ -291,7 +304,26 @@ class ReplayBuffer:
             np.arange(len(rows)) < changed, weight,
         )  # fmt: skip
 
-    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+    def _outcome(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
+        """(reward, goal reached, whether that ends the own part) of the steps at `rows[n]`, had they been made for `goals[n]`."""
+        space = self.space or (self.vector.space if self.vector is not None else None)
+        if space is None:
+            raise ValueError("a replay buffer without goals relabels nothing")
+        reward, reached = self._rewarded(rows, goals)
+        if space.relative:
+            # The recorded reward holds other terms too: only that of the goal is exchanged.
+            reward += self._reward[rows] - self._rewarded(rows, self._goal[rows])[0]
+        return reward, reached, space.terminal
+
+    def _rewarded(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        if self.vector is not None:
+            return self.vector.outcome(rows, goals)
+        if self.space is None:
+            return np.zeros(len(rows), np.float32), np.zeros(len(rows), bool)
+        reached = ((self._marks[rows + 1, goals] & np.uint8(Mark.REACHED)) != 0) & (goals >= 0)
+        return np.where(reached, self.space.rewards[goals], np.float32(0)), reached
+
+    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, Array]:
         """n real states `[n, H, D]` with the goals that were pursued there, to imagine from."""
         rows = self._draw(n, random, STEP | HELD_OUT, STEP)
         return self._history(rows, self._start[rows]), self._goal[rows]
@@ -320,6 +352,8 @@ class ReplayBuffer:
         """Everything, as arrays."""
         state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
         kept = [entry for entry in self._order if entry[2] in self._places]
+        if self.vector is not None:
+            state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
         state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
         return state
@@ -334,6 +368,8 @@ class ReplayBuffer:
                                  f"which does not fit {mine.dtype}{list(mine.shape)}")  # fmt: skip
             mine[:top] = state[name]
             mine[top:] = 0
+        if self.vector is not None:
+            self.vector.achieved[:top], self.vector.end[:top] = state["achieved"], state["end"]
         self._top = top
         self._cursor = int(state["cursor"][0])
         self._order = deque((int(a), int(b), int(number)) for a, b, number in state["episodes"])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import Array, PolicyOutput
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 LEAST_SHARE = 0.05
 """Rollouts of which a smaller share counts (nearly all copies were evaluated, or waited) are not learnt from."""
@@ -20,8 +20,8 @@ class Rollout:
 
     features: NDArray[np.float32]
     """`[T + 1, K, F]`: row t + 1 is what followed the action of row t"""
-    goal: NDArray[np.int64]
-    """`[T + 1, K]`: row t + 1 is in force after the action of row t; -1 without goals"""
+    goal: Array
+    """`[T + 1, K]`, or `[T + 1, K, D]` for vector goals: row t + 1 is in force after the action of row t; -1 without goals"""
     action: Array
     """`[T, K, A]`"""
     reward: NDArray[np.float32]
@@ -40,10 +40,12 @@ class RolloutBuffer:
     `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick.
     """
 
-    def __init__(self, steps: int, copies: int, features: int, action_size: int, discrete: bool, late: bool = False) -> None:
+    def __init__(
+        self, steps: int, copies: int, features: int, action_size: int, discrete: bool, late: bool = False, goal_shape: tuple[int, ...] = ()
+    ) -> None:
         self.steps, self.copies = steps, copies
         self._features = np.zeros((steps + 1, copies, features), np.float32)
-        self._goal = np.full((steps + 1, copies), -1, np.int64)
+        self._goal: Array = np.full((steps + 1, copies, *goal_shape), np.nan if goal_shape else -1, np.float32 if goal_shape else np.int64)
         self._action = np.zeros((steps, copies, action_size), np.int32 if discrete else np.float32)
         self._reward = np.zeros((steps, copies), np.float32)
         self._terminated = np.zeros((steps, copies), np.float32)
@@ -122,7 +124,7 @@ class RolloutBuffer:
         whole, self._whole = self._whole, None
         return whole
 
-    def acted(self, rows: NDArray[np.int64], goals: NDArray[np.int64], choice: PolicyOutput, first: NDArray[np.bool_]) -> None:
+    def acted(self, rows: NDArray[np.int64], goals: Array, choice: PolicyOutput, first: NDArray[np.bool_]) -> None:
         """The agent acts in training in the copies `rows` `[n]`, for `goals[n]`; `first[n]`: an episode begins there. In the others its
         steps do not count."""
         at = self._at

@@ -3,7 +3,7 @@
 Input: the features (`agent_node.session.observation_features`), normalised, and the action, each discrete factor one-hot. Output of each
 of M members, for the
 D components of the observation: mean m and variance v of the normalised change d (circular components wrapped). Besides, in environments
-with goals, the probability that each landmark is touched by anybody; in others reward r and the probability of the end.
+with goals, the probability that each feature is achieved by any body; in others reward r and the probability of the end.
 
     loss = mean (d - m)^2 + mean 1/2 (ln v + (d - m)^2 / v)   [gradient of the second part only to v]
          + 5 cross-entropy of touches,   or   cross-entropy of the end + (r - r')^2
@@ -35,20 +35,20 @@ TOUCH_WEIGHT = 5.0
 
 
 class Ensemble:
-    """World model `ensemble`. `landmarks` is L in environments with goals and 0 elsewhere."""
+    """World model `ensemble`. `achieved_size` is L in environments with goals and 0 elsewhere."""
 
-    def __init__(self, settings: EnsembleSettings, features: Features, landmarks: int, seed: int) -> None:
+    def __init__(self, settings: EnsembleSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
         self.device = device_of(settings.device, "agents.world_model.device")
         self.features = features
-        self.landmarks = landmarks
+        self.achieved_size = achieved_size
         self.size = features.size
         actions = features.layout.actions
         self._eyes = [np.eye(choices, dtype=np.float32) for choices in actions]
         low, high = np.array(features.layout.low, np.float32), np.array(features.layout.high, np.float32)
         self._middle, self._half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
         inputs = features.width
-        extra = landmarks or 2
+        extra = achieved_size or 2
         widths = [inputs + (sum(actions) or features.action_size), *settings.hidden, 2 * self.size + extra]
         self.network = StackedMLP(settings.members, widths, torch.Generator().manual_seed(seed), self.device)
         self.inputs = Normalizer(inputs, self.device)
@@ -60,7 +60,7 @@ class Ensemble:
     @property
     def ready(self) -> bool:
         """Whether it has learnt long enough to imagine with (in environments with goals: touches too)."""
-        return (self.touch_fits if self.landmarks else self.fits) >= self.settings.learning_starts
+        return (self.touch_fits if self.achieved_size else self.fits) >= self.settings.learning_starts
 
     # --- inputs and outputs ---------------------------------------------------------------------------------------------------------
 
@@ -105,14 +105,14 @@ class Ensemble:
         squared = (wanted - mean).square()
         spread = 0.5 * (log_variance + squared.detach() * torch.exp(-log_variance)).mean()
         loss = squared.mean() + spread
-        if not self.landmarks:
+        if not self.achieved_size:
             reward = self._moved(np.concatenate([part.reward for part in data])).view(members, -1)
             terminated = self._moved(np.concatenate([part.terminated for part in data])).view(members, -1)
             ending = functional.binary_cross_entropy_with_logits(rest[..., 1], terminated)
             loss = loss + (rest[..., 0] - reward).square().mean() + ending
         elif all(part.achieved is not None for part in data):
             achieved = np.concatenate([part.achieved for part in data if part.achieved is not None])
-            touched = self._moved(achieved.astype(np.float32)).view(members, -1, self.landmarks)
+            touched = self._moved(achieved.astype(np.float32)).view(members, -1, self.achieved_size)
             loss = loss + TOUCH_WEIGHT * functional.binary_cross_entropy_with_logits(rest, touched)
             self.touch_fits += 1
         torch.autograd.backward(loss * members)
@@ -131,7 +131,7 @@ class Ensemble:
             change = mean.mean(dim=0) * deviation + self.changes.mean
             epistemic = mean.std(dim=0, correction=0) * deviation
             aleatoric = log_variance.exp().mean(dim=0).sqrt() * deviation
-            if not self.landmarks:
+            if not self.achieved_size:
                 rest = torch.stack([rest[..., 0], torch.sigmoid(rest[..., 1])], dim=-1).mean(dim=0)
             else:
                 rest = torch.sigmoid(rest).mean(dim=0)
@@ -153,7 +153,7 @@ class Ensemble:
             noise = self._moved(random.standard_normal(mean.shape, np.float32))
             spread = (0.5 * log_variance).exp()
             change = (mean + spread * noise) * deviation + self.changes.mean
-            if not self.landmarks:
+            if not self.achieved_size:
                 rest = torch.stack([rest[..., 0], torch.sigmoid(rest[..., 1])], dim=-1)
             else:
                 rest = torch.sigmoid(rest)
@@ -169,7 +169,7 @@ class Ensemble:
                 outputs = self.network(inputs.expand(self.settings.members, -1, -1))[member]
                 mean, log_variance, rest = self._split(outputs)
                 deviation = self.changes.deviation
-                if not self.landmarks:
+                if not self.achieved_size:
                     rest = torch.stack([rest[..., 0], torch.sigmoid(rest[..., 1])], dim=-1)
                 else:
                     rest = torch.sigmoid(rest)
@@ -184,9 +184,9 @@ class Ensemble:
         nothing = np.zeros(len(observation), np.float32)
         return Prediction(
             observation=self.features.follow(observation[:, -1], change.cpu().numpy()),
-            reward=nothing if self.landmarks else rest[:, 0].cpu().numpy(),
-            terminated=nothing if self.landmarks else rest[:, 1].cpu().numpy(),
-            achieved=rest.cpu().numpy() if self.landmarks else None,
+            reward=nothing if self.achieved_size else rest[:, 0].cpu().numpy(),
+            terminated=nothing if self.achieved_size else rest[:, 1].cpu().numpy(),
+            achieved=rest.cpu().numpy() if self.achieved_size else None,
             epistemic=epistemic.cpu().numpy(),
             aleatoric=aleatoric.cpu().numpy(),
         )

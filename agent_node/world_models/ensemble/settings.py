@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from protocols.runtime.component_registry import register
 class EnsembleSettings(WorldModelSettings):
     """Ensemble of networks that predict the change of the observation, the reward, the end, and what is touched."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("rewards", "sampleable")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "members")
     kind: Literal["ensemble"] = "ensemble"
     members: Annotated[int, Field(ge=1, le=64)] = 5
     """networks, each with its own start and its own batches"""

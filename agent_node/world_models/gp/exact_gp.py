@@ -175,9 +175,9 @@ class ExactRegression:
 class ExactGP:
     """World model `exact_gp`: rests on the transitions of its newest fit."""
 
-    def __init__(self, settings: ExactGPSettings, features: Features, landmarks: int, seed: int) -> None:
+    def __init__(self, settings: ExactGPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
-        self.transitions = TransitionEncoder(settings, features, landmarks)
+        self.transitions = TransitionEncoder(settings, features, achieved_size)
         device = device_of(settings.device, "agents.world_model.device")
         lengthscales = self.transitions.lengthscales
         self.parameters = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, device)

@@ -40,13 +40,13 @@ def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscal
 
 
 class GPModel:
-    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `landmarks` and `seed` are the registry's; nothing here is random
+    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `achieved_size` and `seed` are the registry's; nothing here is random
     before
     `sample`, so that all agents of equal settings build the same basis."""
 
-    def __init__(self, settings: GPSettings, features: Features, landmarks: int, seed: int) -> None:
+    def __init__(self, settings: GPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
-        self._scales = TransitionEncoder(settings, features, landmarks)
+        self._scales = TransitionEncoder(settings, features, achieved_size)
         self.epoch = 0
         self._plans: list[torch.Tensor] = []
         self.transitions = 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from agent_node.settings.value_types import Positive
+from agent_node.settings.value_types import Interval, Positive
 from agent_node.world_models.settings import WorldModelSettings
 from protocols.runtime.component_registry import register
 
 Numbers = Annotated[list[Positive], Field(min_length=1)]
-Bounds = Annotated[list[tuple[float, float]], Field(min_length=1)]
+Bounds = Annotated[list[Interval], Field(min_length=1)]
 
 
 class GaussianProcessSettings(WorldModelSettings):
@@ -19,6 +19,7 @@ class GaussianProcessSettings(WorldModelSettings):
     [-1, 1] by their bounds, and predict the change of the observation; neither reward nor end. Lists hold one number for all components of
     the observation (or of the action), or one for each."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("vector_observations",)
     groups: ClassVar[tuple[str, ...]] = ()
     updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 0.004
     """fits for each step message"""
@@ -52,10 +53,16 @@ class GaussianProcessSettings(WorldModelSettings):
     learning_starts: Annotated[int, Field(ge=1)] = 500
     """transitions that the model must rest on before it is trusted to imagine"""
 
+    @property
+    def needs_bounds(self) -> bool:
+        """Whether no `bounds` are given."""
+        return self.bounds is None
+
 
 class GPSettings(GaussianProcessSettings):
     """Gaussian process in features that all agents share, so that their statistics add up to the model of all data."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("vector_observations", "additive_statistics", "sampleable", "plan_aware")
     kind: Literal["gp"] = "gp"
     basis: Literal["hsgp", "fourier", "inducing"] = "hsgp"
     """hsgp: eigenfunctions of a box around the bounds, whose statistics stay valid when length-scales are learnt; fourier: random Fourier
@@ -77,6 +84,18 @@ class GPSettings(GaussianProcessSettings):
     """own transitions after which the statistics are worth sharing and the model is computed anew"""
     half_life: Annotated[int, Field(ge=1)] | None = None
     """own transitions after which an older one counts half, where the dynamics drift; null: nothing is forgotten"""
+
+    @field_validator("features")
+    @classmethod
+    def _pairs(cls, features: int, info: ValidationInfo) -> int:
+        if info.data.get("basis") == "fourier" and features % 2:
+            raise ValueError(f"random Fourier features come in pairs, and {features} is odd; write {features + 1}")
+        return features
+
+    @property
+    def shrinking_statistics(self) -> str:
+        """`half_life`, where it is given."""
+        return "" if self.half_life is None else "half_life"
 
 
 class ExactGPSettings(GaussianProcessSettings):

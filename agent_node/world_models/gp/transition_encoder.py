@@ -34,15 +34,15 @@ def spread(values: Sequence[float], size: int, key: str) -> list[float]:
 class TransitionEncoder:
     """Inputs and targets of one layout."""
 
-    def __init__(self, settings: GaussianProcessSettings, features: Features, landmarks: int) -> None:
+    def __init__(self, settings: GaussianProcessSettings, features: Features, achieved_size: int) -> None:
         """`ConfigurationError` where a Gaussian process has no use: pictures, histories, bounds that don't fit."""
         kind = settings.kind
         if features.dtype is np.uint8:
             raise ConfigurationError(f"{PLACE}: {kind} can't predict pictures; choose another world model")
         if features.history != 1:
             raise ConfigurationError(f"{PLACE}: {kind} sees the newest observation only; write agents.history: 1")
-        if landmarks and settings.imagined_ratio > 0:
-            text = f"{kind} predicts no touches of landmarks, by which imagined goals are judged"
+        if achieved_size and settings.imagined_ratio > 0:
+            text = f"{kind} predicts no achieved features, by which imagined goals are judged"
             raise ConfigurationError(f"{PLACE}: {text}; write imagined_ratio: 0, or choose another world model")
         self.features = features
         self.outputs = features.size

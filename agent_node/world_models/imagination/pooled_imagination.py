@@ -1,13 +1,12 @@
 """Transitions that never happened: from real states, by the policy's actions, with the world model in the environment's place.
 
-In environments with goals the model gives the probability p of touch for each landmark, and the reward rule turns it into the probability
+In environments with goals the model gives the probability p of each feature, and the reward rule turns it into the probability
 that the goal is reached: p_a for an individual goal {a}; for a cooperative one the product of p within the set and of 1 - p outside.
 Imagined transitions carry expectations: reward = P(reached) * pay, terminated = P(reached). A threshold instead would call every touch that
 is less likely than not a failure, and teach that it is worth nothing.
 
-Imagined goals are uniform over all goals, so that one imagined touch teaches any goal it fits. Touches of all bodies together decide every
-goal of the scheme `consistent` (a body touches at most one landmark at a time); under `original` individual goals need the own body, so
-only cooperative goals are imagined.
+Imagined goals are uniform over all goals, so that one imagined touch teaches any goal it fits. Only goals are imagined that are
+decided by what all bodies achieve together (`DiscreteSpace.imaginable`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import Array, Learner, WorldModel
 from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSample
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
 
 RANDOM_ACTIONS = 0.3
 """Share of imagined steps with a uniformly random action: a greedy policy alone would never ask what the others lead to."""
@@ -25,8 +24,8 @@ POOL = 512
 """Trajectories imagined at once; few large calls cost far less than many small ones."""
 
 
-def reach_probability(space: GoalSpace, touched: NDArray[np.float32], goals: NDArray[np.int64]) -> NDArray[np.float32]:
-    """P(goal `goals[n]` is reached) when landmarks are touched by anybody with the independent probabilities `touched[n, L]`."""
+def reach_probability(space: DiscreteSpace, touched: NDArray[np.float32], goals: NDArray[np.int64]) -> NDArray[np.float32]:
+    """P(goal `goals[n]` is reached) when features are achieved by any body with the independent probabilities `touched[n, L]`."""
     wanted = space.encodings[goals].astype(bool)
     within = np.where(wanted, touched, 1).prod(axis=1)
     outside = np.where(wanted | ~space.cooperative[goals, None], 1, 1 - touched).prod(axis=1)
@@ -50,8 +49,7 @@ class PooledImagination:
         self.random = np.random.default_rng(seed)
         self._goals = np.zeros(1, np.int64)
         if self.space is not None:
-            wanted = self.space.cooperative if self.space.scheme == "original" else np.ones(self.space.count, bool)
-            self._goals = np.flatnonzero(wanted)
+            self._goals = np.flatnonzero(self.space.imaginable)
         self._pool: list[Array] = []
         self._taken = 0
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from agent_node.settings.value_types import NotNegative, Positive
 from protocols.runtime.component_registry import register
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings
 
 
-class OptimismSettings(Settings):
-    """What every optimism has in common."""
+class OptimismSettings(ComponentSettings):
+    """Settings of every optimism."""
 
-    kind: str
+    requires: ClassVar[tuple[str, ...]] = ()
+    """capabilities that the world model must have"""
 
 
 class BonusSettings(OptimismSettings):
@@ -43,6 +44,7 @@ class HallucinationSettings(OptimismSettings):
 class ThompsonSettings(OptimismSettings):
     """The policy that explores imagines in one function, drawn from all that the model holds possible at each of its refreshes."""
 
+    requires: ClassVar[tuple[str, ...]] = ("sampleable",)
     kind: Literal["thompson"] = "thompson"
 
 

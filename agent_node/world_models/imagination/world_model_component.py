@@ -20,9 +20,9 @@ from agent_node.world_models.imagination.reward_grid import RewardGrid
 from agent_node.world_models.imagination.reward_models import KnownReward, RewardModel
 from agent_node.world_models.settings import ImaginationSettings, WorldModelSettings
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.goal_space import DiscreteSpace
+from protocols.spaces.layout import Layout
 from protocols.spaces.reward_map import RewardMap
-from protocols.wire.messages import Layout
 
 Floats = NDArray[np.float32]
 
@@ -37,7 +37,7 @@ class WorldModelComponent:
         learner: Learner,
         buffer: ReplayBuffer,
         layout: Layout,
-        space: GoalSpace | None,
+        space: DiscreteSpace | None,
         optimism: Optimism | None,
         seed: int,
     ) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from env_server.environments.landmarks.room_geometry import RADIUS
 from env_server.environments.landmarks.settings import LandmarksOptions
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 Floats = NDArray[np.float64]
 

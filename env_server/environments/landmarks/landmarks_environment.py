@@ -14,10 +14,11 @@ from env_server.environments.landmarks.body_physics import FACTORS, NULL, Bodies
 from env_server.environments.landmarks.landmarks_rules import step_outcome
 from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.goals.goal_supervisor import GoalSupervisor
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 
 
 @dataclass
@@ -60,7 +61,7 @@ class VectorLandmarks:
         self.agents = tuple(agents)
         self.copies = copies
         self.episode_members = options.members
-        self.goal_space: GoalSpace = options.goal_space
+        self.goal_space: FeatureSets = options.goal_space
         self._layout = observation_layout(options)
         self._index = {agent: i for i, agent in enumerate(self.agents)}
         self._pairing = Pairing(self.agents, edges, options.members)

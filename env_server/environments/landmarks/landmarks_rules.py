@@ -1,4 +1,4 @@
-"""When an agent's part of an episode ends and what it pays; the rule of reward itself is `protocols.spaces.goal_space`'s."""
+"""When an agent's part of an episode ends and what it pays; the rule of reward itself is `protocols.spaces.feature_sets`'s."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 Mask = NDArray[np.bool_]
 
@@ -29,7 +29,7 @@ def _others(bodies: int) -> NDArray[np.intp]:
 
 
 def step_outcome(
-    space: GoalSpace, touched: NDArray[np.uint8], goals: NDArray[np.int64], active: Mask, steps: NDArray[np.int64], horizon: int
+    space: FeatureSets, touched: NDArray[np.uint8], goals: NDArray[np.int64], active: Mask, steps: NDArray[np.int64], horizon: int
 ) -> StepOutcome:
     """What a step came to: an active body whose goal is reached is paid and done; one still active at the horizon is cut off.
 
@@ -40,7 +40,7 @@ def step_outcome(
     rows = np.flatnonzero(touched.any(axis=(1, 2)))
     if len(rows):
         here = touched[rows]
-        every_goal = space.reached(here, here[:, _others(touched.shape[1])])
+        every_goal = space.achieved(here, here[:, _others(touched.shape[1])])
         reached[rows] = np.take_along_axis(every_goal, goals[rows, :, None], axis=-1)[..., 0]
     terminated = active & reached
     truncated = active & ~reached & (steps >= horizon)[:, None]

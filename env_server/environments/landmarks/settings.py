@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from env_server.environments.landmarks.room_geometry import RADIUS, Geometry, build
+from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import Settings
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 _MOST_GOALS = 4096
 
@@ -17,6 +18,8 @@ _MOST_GOALS = 4096
 class LandmarksOptions(Settings):
     """Cooperative landmarks: bodies in a room hold goals that are sets of landmarks to be touched at once."""
 
+    kind: Literal["landmarks"] = "landmarks"
+    """the registered name"""
     landmarks: Annotated[int, Field(ge=2, le=64)] = 3
     """landmarks along the walls; 3 and 6 stand as published"""
     room: Annotated[float, Field(ge=100, le=10_000)] = 400.0
@@ -68,11 +71,14 @@ class LandmarksOptions(Settings):
         return build(self.landmarks, self.room, self.margin)
 
     @property
-    def goal_space(self) -> GoalSpace:
+    def goal_space(self) -> FeatureSets:
         """Goals and the reward rule."""
-        return GoalSpace(self.landmarks, self.largest, self.premium, self.scheme, self.smallest)
+        return FeatureSets(self.landmarks, self.largest, self.premium, self.scheme, self.smallest)
 
     @property
     def time_limit(self) -> int:
         """Steps after which an episode is cut off."""
         return self.horizon if self.horizon is not None else (250 if self.landmarks <= 3 else 500)
+
+
+register("environment", "landmarks", LandmarksOptions, "env_server.environments.landmarks.landmarks_factory:LandmarksFactory")

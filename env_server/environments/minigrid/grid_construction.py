@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 import gymnasium
@@ -13,8 +12,9 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from env_server.environments.minigrid.settings import MiniGridOptions
 from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.suggestions import hint
 from protocols.spaces.grid_space import GridPart, Grids
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 LARGEST = 1024
 """cells along one side"""
@@ -43,9 +43,7 @@ def maker(name: str, options: MiniGridOptions) -> Callable[[], MiniGridEnv]:
     """A function that makes one environment. `NoSuchEnvironment` for a name that MiniGrid has not registered."""
     if name not in gymnasium.registry and ":" not in name:
         known = [known for known, spec in gymnasium.registry.items() if str(spec.entry_point).startswith(f"{minigrid.__name__}.")]
-        near = get_close_matches(name, known, 3, 0.6)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise NoSuchEnvironment(f"MiniGrid has no environment {name}{hint}")
+        raise NoSuchEnvironment(f"MiniGrid has no environment {name}" + (f"; {meant}" if (meant := hint(name, known, count=3)) else ""))
 
     def make() -> MiniGridEnv:
         try:

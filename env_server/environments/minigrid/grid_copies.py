@@ -17,9 +17,10 @@ from env_server.environments.minigrid.egocentric_views import EgocentricViews
 from env_server.environments.minigrid.grid_construction import layout, maker
 from env_server.environments.minigrid.grid_encoding import EncodedGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
 from protocols.spaces.grid_space import NOTHING, Grids
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 SUCCESS = "success"
 """figure: share of the episodes that were rewarded"""
@@ -69,6 +70,7 @@ class MiniGridCopies(ABC):
         cells, opaque = self._views.cells, self._views.opaque
         self._games = [Game(first if k == 0 else make(), EncodedGrid(cells[k], opaque[k])) for k in range(copies)]
         self._rows = np.arange(copies)
+        self._hold = np.zeros(copies, bool)
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -141,6 +143,9 @@ class MiniGridCopies(ABC):
         self._choose(actions)
         flags = np.full(self.copies, _MEMBER, np.uint16)
         for copy, game in enumerate(self._games):
+            if game.over and self._hold[copy]:
+                flags[copy], self._episode[copy] = 0, -1
+                continue
             if game.over:
                 self._begin(copy, game)
                 mark = _FIRST
@@ -149,6 +154,19 @@ class MiniGridCopies(ABC):
             flags[copy] |= mark | (_EVALUATION if game.evaluation else 0)
             self._look(copy, game)
         return self._outcome(flags)
+
+    def hold(self, copies: NDArray[np.bool_]) -> None:
+        """These copies `[K]` begin no episode until the next call."""
+        self._hold = copies.copy()
+
+    def abandon(self, copies: NDArray[np.bool_]) -> None:
+        """The running episodes of these copies `[K]` are over, without a record."""
+        for copy in np.flatnonzero(copies).tolist():
+            self._games[copy].over = True
+
+    @abstractmethod
+    def seats(self, copy: int) -> tuple[str, ...]:
+        """Agents that can be members of a copy's episodes."""
 
     def _in_range(self, chosen: NDArray[np.int64]) -> list[Any]:
         """The same as a list. `ValueError` for an action that there is not."""

@@ -55,6 +55,10 @@ class SharedMiniGrid(MiniGridCopies):
         """x, y, direction"""
         self._carried = np.zeros((*shape, 3), np.uint8)
 
+    def seats(self, copy: int) -> tuple[str, ...]:
+        """All agents."""
+        return self.agents
+
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
     def _choose(self, actions: Mapping[str, Array]) -> None:

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import Settings
 
 
 class MiniGridOptions(Settings):
     """Who plays in a copy of a MiniGrid environment, what agents see of it, and when its episodes end."""
 
+    kind: Literal["minigrid"] = "minigrid"
+    """the registered name"""
     players: Literal["one", "all"] = "one"
     """one: each copy belongs to one agent, in turn; all: every agent plays in every copy, beside the others"""
     reward: Literal["team", "own"] = "team"
@@ -28,3 +31,6 @@ class MiniGridOptions(Settings):
     """the seed of that layout"""
     arguments: dict[str, Any] = {}
     """keyword arguments of the MiniGrid environment itself, for example {max_steps: 100}"""
+
+
+register("environment", "minigrid", MiniGridOptions, "env_server.environments.minigrid.grid_factory:MiniGridFactory")

@@ -43,6 +43,10 @@ class VectorMiniGrid(MiniGridCopies):
         self._evaluations = dict.fromkeys(self.agents, 0)
         self._next_evaluated = 0
 
+    def seats(self, copy: int) -> tuple[str, ...]:
+        """Its owner."""
+        return (self._owner(copy),)
+
     def _owner(self, copy: int) -> str:
         return self.agents[copy % len(self.agents)]
 

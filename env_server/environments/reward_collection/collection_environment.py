@@ -13,8 +13,9 @@ from env_server.environments.episode_schedule import EvaluationSchedule, episode
 from env_server.environments.reward_collection.collection_physics import CollectionPhysics
 from env_server.environments.reward_collection.reward_sites import observation_layout
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 
 VISITED = "sites.visited"
 """figure: share of the sites where somebody was at least once in an episode"""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from protocols.runtime.seeds import Stream, generator
+from protocols.spaces.layout import Layout, ObservationField
 from protocols.spaces.reward_map import RewardMap
-from protocols.wire.messages import Layout, ObservationField
 
 WORLD = 10.0
 """the plane is [-WORLD, WORLD]^2"""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import Settings
 
 _REFERENCE_SITES = 10
@@ -14,6 +15,8 @@ _REFERENCE_SITES = 10
 class RewardCollectionOptions(Settings):
     """Agents that see only their own position collect reward at small sites of one bounded plane. All agents of the run play together."""
 
+    kind: Literal["reward_collection"] = "reward_collection"
+    """the registered name"""
     variant: Literal["reference", "far"] = "reference"
     """reference: sites in a grid, worth 0.1, 0.5, 1, 0.1, ... in turn; far: one site worth 1 in a corner, two worth 0.1 near the start"""
     sites: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -41,3 +44,6 @@ class RewardCollectionOptions(Settings):
     def grid_sites(self) -> int:
         """Number of sites of the reference layout."""
         return self.sites if self.sites is not None else _REFERENCE_SITES
+
+
+register("environment", "reward_collection", RewardCollectionOptions, "env_server.environments.reward_collection.collection_factory:create")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
 from protocols.runtime.errors import UsageError
+from protocols.runtime.suggestions import hint
 
 if TYPE_CHECKING:
     from orchestrator.results.run_directories import Run
@@ -66,8 +66,6 @@ def fault(
 
     heal ends the fault with that ID, by hand or of the schedule; without an ID all of them, and what the schedule still had in store.
     """
-    from protocols.runtime.errors import UsageError
-
     settings = options(context)
     found = settings.find(run)
     given = words or []
@@ -220,8 +218,7 @@ def fault_of(kind: str, words: Sequence[str], extras: FaultOptions = FaultOption
 def unknown(kind: str) -> str:
     """The error text for an unknown kind."""
     names = [*KINDS, *OTHERS]
-    near = get_close_matches(kind, names, 1, 0.5)
-    return f'"{kind}" is no fault; ' + (f'did you mean "{near[0]}"?' if near else f"it is one of {', '.join(names)}")
+    return f'"{kind}" is no fault; ' + hint(kind, names, f"it is one of {', '.join(names)}")
 
 
 def _only(takes: Sequence[str], kind: str, extras: FaultOptions) -> FaultOptions:

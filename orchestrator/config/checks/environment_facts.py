@@ -1,4 +1,4 @@
-"""What a configuration check asks of the environments: do these settings make one, has it goals, and what is there to see."""
+"""Facts about an environment that configuration rules need: whether it can be made, its goals, and what is observed."""
 
 from __future__ import annotations
 
@@ -12,50 +12,57 @@ from orchestrator.config.parsing.yaml_tree import Path
 from protocols.runtime.settings_types import Settings
 
 if TYPE_CHECKING:
-    from protocols.wire.messages import Layout
+    from protocols.spaces.layout import Layout
 
 Edges = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class ObservationFacts:
-    """What an agent sees: a picture, or so many numbers whose least and largest values are known, and others (angles count as neither)."""
+    """What an agent observes: an image, or so many numbers with known bounds, and so many without (angles count as neither)."""
 
     picture: bool
     bounded: int
     unbounded: int
     cells: bool = False
-    """whether it sees a grid of cells"""
+    """whether a grid of cells is observed"""
     whole: bool = False
-    """whether it sees the whole grid"""
+    """whether the whole grid is observed"""
+    discrete_actions: bool = True
 
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """Number of goals, 0 for an environment without, and what each agent sees."""
+    """Number of goals, 0 for an environment without, and what each agent observes."""
 
     goals: int
     sights: Mapping[str, ObservationFacts]
+    single_player: bool = False
+    """whether every copy is played by one agent, alone"""
 
 
 class CheckEnvironment(Protocol):
-    """The questions; `installed_environments` answers them, tests may give other answers."""
+    """Source of these facts: `installed_environments`, or a fixed answer in tests."""
 
     def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
         """The settings class of `environment.options`, for environments that have one."""
         ...
 
     def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-        """(path, message) of everything that keeps these agents from playing it; asked when the options fit their class."""
+        """(path, message) of everything that keeps these agents from playing it; called when the options fit their class."""
+        ...
+
+    def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
+        """The key of `environment.options` that sets the environment's number of agents, for environments that have one."""
         ...
 
     def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
-        """What agents will meet; asked when there are no problems."""
+        """Goals and observations; called when there are no problems."""
         ...
 
 
 class _Installed:
-    """Answers by making one copy, as the environment server will make many."""
+    """Facts from one copy, made as the environment server makes them."""
 
     def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
         from env_server.environments.registry import options_class
@@ -63,7 +70,7 @@ class _Installed:
         return options_class(settings.id)
 
     def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-        from env_server.environments import registry
+        import env_server.environments.registry as registry
 
         try:
             return [(tuple(problem.path), problem.message) for problem in registry.problems(settings, agents, edges)]
@@ -71,11 +78,17 @@ class _Installed:
             return [(("environment", "id"), f"{settings.id} cannot be made: {type(error).__name__}: {error}")]
 
     def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
-        from env_server.environments import registry
+        import env_server.environments.registry as registry
 
         described = registry.describe(settings, agents, edges)
         sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
-        return EnvironmentFacts(described.goal_space.count if described.goal_space is not None else 0, sights)
+        goals = described.goal_space.count if described.goal_space is not None else 0
+        return EnvironmentFacts(goals, sights, registry.is_single_player(settings))
+
+    def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
+        from env_server.environments.registry import agent_count_option
+
+        return agent_count_option(settings)
 
 
 def _sight(layout: Layout) -> ObservationFacts:
@@ -83,9 +96,10 @@ def _sight(layout: Layout) -> ObservationFacts:
     bounded = sum(field.size for field in layout.fields if field.unit != "radian" and field.low < field.high)
     unbounded = prod(layout.shape) - bounded - angles
     grid = layout.grid
-    return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, grid is not None and grid.width > 0)
+    whole = grid is not None and grid.width > 0
+    return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, whole, bool(layout.actions))
 
 
 def installed_environments() -> CheckEnvironment:
-    """The environments of this installation; imported only when asked."""
+    """The environments of this installation, imported at first use."""
     return _Installed()

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.checks.settings_shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
-from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, place, plain, renamed
 from protocols.runtime.component_registry import kinds
 from protocols.runtime.settings_types import Settings
+from protocols.runtime.suggestions import nearest
 
 Model = TypeVar("Model", bound=Settings)
 _MOST_ROUNDS = 40
@@ -116,7 +117,7 @@ def _data_path(error: ErrorDetails, data: Any, root: type[Settings]) -> Path:
             if isinstance(data, list) and isinstance(part, int) and part < len(data)
             else None
         )
-    if error["type"] == "union_tag_invalid":
+    if error["type"] == "union_tag_invalid" and not isinstance(data, str):  # a text is the name of the kind itself
         path.append("kind")
     return tuple(path)
 
@@ -125,7 +126,6 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
     error = errors[0]
     kind = error["type"]
     holder = _at(data, path[:-1])
-    around = shape_at(root, path[:-1], data) if path else None
     suggestion: str | None = None
     at_key = False
     if kind == "extra_forbidden":
@@ -134,11 +134,13 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         text = "unknown key" if suggestion else f"unknown key; {_elsewhere(path, root) or 'here may stand ' + (', '.join(keys) or 'none')}"
         at_key = True
     elif kind == "union_tag_invalid":
-        choices = kinds(around.room) if around is not None and around.room is not None else []
-        value = holder.get("kind") if isinstance(holder, dict) else None
+        value = _at(data, path)
+        component = path[:-1] if isinstance(holder, dict) else path
+        here = shape_at(root, component, data)
+        choices = kinds(here.room) if here is not None and here.room is not None else []
         text = f"{shown(value)} is not one of {', '.join(choices)}"
         suggestion = nearest(str(value), choices)
-        result.broken.add(path[:-1])
+        result.broken.add(component)
     elif kind == "union_tag_not_found":
         here = shape_at(root, path, data)
         text = f'the key "kind" is missing; it is one of {", ".join(kinds(here.room)) if here is not None and here.room else ""}'

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.config.checks.settings_shape import default_at, nearest_keys, shape_at
-from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_text
 from orchestrator.config.parsing.yaml_tree import List, Location, Map, Node, Path, Scalar, changed, find, format_path, plain, planted
 from protocols.runtime.settings_types import Settings
+from protocols.runtime.suggestions import nearest
 
 _DEFAULT = Location("default")
 

@@ -1,14 +1,12 @@
-"""Rules of the environment: whether it can be played, its goals and what is said about them, and what there is to see."""
+"""Rules of the environment: whether it can be made, its goals, and what is observed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.world_models.gp.settings import GaussianProcessSettings
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.parsing.yaml_tree import Path
-from orchestrator.config.rules.rule_registry import Rules, agents_of, placed, playable, seeing
+from orchestrator.config.rules.rule_registry import Rules, agents_of, kinds_with, placed, playable, seeing
 from protocols.topology.unfit_topology import UnfitTopology
 
 RULES = Rules()
@@ -25,44 +23,21 @@ def _environment(subject: RuleContext) -> Iterator[Finding]:
 def _goals(subject: RuleContext) -> Iterator[Finding]:
     configuration = subject.configuration
     if not playable(subject):
-        return  # an environment that cannot be made cannot be asked for its goals
-    goals = subject.facts.goals
-    exchange = configuration.exchange
+        return  # an environment that cannot be made has no known goals
+    goals, exchange = subject.facts.goals, configuration.exchange
     for _, top, settings in placed(subject):
-        if goals == 0 and settings.goals is not None:
-            yield Finding((*top, "goals"), f"{configuration.environment.id} has no goals; write goals: null")
         if goals > 0 and settings.goals is None:
-            yield Finding(
-                (*top, "goals"),
-                f"{configuration.environment.id} has {goals} goals, and nobody chooses them; write goals: {{kind: uniform}}",
-            )
-        if settings.goals is not None and settings.goals.needs_traces and exchange.hindsight is None:
-            text = f"{settings.goals.kind} learns from what the partners tell after an episode, and exchange.hindsight is null"
+            text = f"{configuration.environment.id} has {goals} goals, and no goal source chooses among them"
+            yield Finding((*top, "goals"), f"{text}; write goals: {{kind: uniform}}")
+        if settings.goals is not None and "needs_traces" in settings.goals.capabilities and exchange.hindsight is None:
+            text = f"{settings.goals.kind} learns from the traces of partners after an episode, and exchange.hindsight is null"
             yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")
         if goals > 0 and settings.world_model is not None and settings.world_model.imagination is not None:
-            text = "imagined transitions that are kept know no goals; write null, which imagines goals anew for every batch"
+            text = "imagined transitions that are kept have no goals; write null, which imagines goals anew for every batch"
             yield Finding((*top, "world_model", "imagination"), text)
-    for part in ("negotiation", "hindsight"):
-        wanted = getattr(exchange, part)
-        if wanted is not None and goals == 0 and not getattr(wanted, "swaps_teacher_goals", False):
-            yield Finding(
-                ("exchange", part), f"needs an environment with goals, and {configuration.environment.id} has none; write {part}: null"
-            )
-    if configuration.environment.supervisor is not None:
-        if goals == 0:
-            yield Finding(("environment", "supervisor"), f"{configuration.environment.id} has no goals to give; write supervisor: null")
-        elif exchange.negotiation is not None:
-            yield Finding(
-                ("environment", "supervisor"),
-                "gives the agents their goals, and exchange.negotiation lets them agree on others; write null for one of them",
-            )
-    game = exchange.negotiation
-    if isinstance(game, CoordinationGameSettings) and goals > 0 and game.messages < 1.4 * goals:
-        best = -(-14 * goals // 10)
-        fewer = f"fewer than the {goals} goals" if game.messages < goals else f"less than 1.4 times the {goals} goals"
-        yield Finding(
-            ("exchange", "negotiation", "messages"), f"{game.messages} is {fewer}, and learns slowly; write {best} or more", None, "warning"
-        )
+    if configuration.environment.supervisor is not None and goals > 0 and exchange.negotiation is not None:
+        text = "gives the agents their goals, and exchange.negotiation lets them agree on others; write null for one of them"
+        yield Finding(("environment", "supervisor"), text)
 
 
 @reads("agents", "exchange.hindsight")
@@ -71,58 +46,54 @@ def _abilities(subject: RuleContext) -> Iterator[Finding]:
     if hindsight is None:
         return
     for name, settings in agents_of(subject).items():
-        lacks = {"probabilities", "surprise"} - set(settings.learner.capabilities)
-        who = f"{settings.learner.kind} of {name} can't"
+        learner = settings.learner
+        lacks = {"probabilities", "td_errors"} - set(learner.capabilities)
         if hindsight.partner == "corrected" and "probabilities" in lacks:
-            text = f"corrected needs learners that can say how likely an action is, and {who}; write consistent"
-            yield Finding(("exchange", "hindsight", "partner"), text)
+            text = f"corrected needs action probabilities, which {learner.kind} of {name} does not provide"
+            yield Finding(("exchange", "hindsight", "partner"), f"{text}; write consistent, or {_learners('probabilities')}")
         if hindsight.segments is not None and lacks:
-            text = f"needs learners that can say how wrong they are and how likely an action is, and {who}; write segments: null"
-            yield Finding(("exchange", "hindsight", "segments"), text)
+            text = f"needs temporal-difference errors and action probabilities, which {learner.kind} of {name} does not provide"
+            yield Finding(
+                ("exchange", "hindsight", "segments"), f"{text}; write segments: null, or {_learners('probabilities', 'td_errors')}"
+            )
 
 
-@reads("environment", "exchange.negotiation", "clock", "tick")
+def _learners(*capabilities: str) -> str:
+    return f"choose learner {kinds_with('learner', *capabilities)}"
+
+
+@reads("environment", "exchange.negotiation", "clock", "tick", "network.topology", "agents.count")
 def _negotiation(subject: RuleContext) -> Iterator[Finding]:
-    """Keys that nobody reads, and deadlines within which nothing can be agreed on."""
+    """Keys without effect, and deadlines within which no agreement is possible."""
     configuration = subject.configuration
-    game, where = configuration.exchange.negotiation, ("exchange", "negotiation")
-    if game is None:
+    negotiation, where = configuration.exchange.negotiation, ("exchange", "negotiation")
+    if negotiation is None:
         return
-    if isinstance(game, CoordinationGameSettings):
-        for key in ("batch", "epochs", "parts"):
-            if game.update != "forgetting" and getattr(game, key) != CoordinationGameSettings.model_fields[key].default:
-                yield Finding((*where, key), f"is read only with update: forgetting, and update is {game.update}", None, "warning")
-        if game.update == "forgetting" and game.parts > game.batch:
-            text = f"a batch of {game.batch} episodes can't be cut into {game.parts} parts; write {game.batch} or fewer"
-            yield Finding((*where, "parts"), text, None, "warning")
-    patience, tick = configuration.environment.goal_deadline, configuration.tick
-    if configuration.clock == "logical" and game.deadline < 2 * tick:
-        text = f"a proposal and its answer take two ticks of {1000 * tick:g}ms, so that nothing is ever agreed on; write that or more"
+    for key, text in negotiation.advice(subject.facts.goals if playable(subject) else 0):
+        yield Finding((*where, key), text, None, "warning")
+    longest_wait, tick = configuration.environment.goal_deadline, configuration.tick
+    if configuration.clock == "logical" and negotiation.deadline < 2 * tick:
+        text = f"a proposal and its answer take two ticks of {1000 * tick:g}ms, so that no agreement is possible; write that or more"
         yield Finding((*where, "deadline"), text)
-    elif game.deadline > patience and not game.swaps_teacher_goals:
-        text = (
-            f"is longer than an idle copy waits for goals (environment.goal_deadline, {patience:g}s), which are drawn for its members then"
-        )
+    elif negotiation.deadline > longest_wait and "episode_goals" in negotiation.capabilities:
+        text = f"is longer than an idle copy waits for goals (environment.goal_deadline, {longest_wait:g}s) before it draws them itself"
         yield Finding((*where, "deadline"), f"{text}; write less, or raise goal_deadline", None, "warning")
 
 
 @reads("environment", "agents", "network.topology")
 def _sights(subject: RuleContext) -> Iterator[Finding]:
-    """Parts of an agent that must know between what values it sees things."""
+    """Components that need the bounds of the observation."""
     environment = subject.configuration.environment.id
     for top, settings, sight in seeing(subject):
         model = settings.world_model
         if settings.frequencies and not sight.bounded:
-            yield Finding((*top, "frequencies"), f"{environment} tells no bounds of what it shows; write 0")
+            yield Finding((*top, "frequencies"), f"{environment} has no observed numbers with bounds; write 0")
         if model is None:
             continue
         inside: Path = (*top, "world_model")
         if model.imagination is not None and model.imagination.uniform_start_ratio > 0 and (sight.unbounded or sight.picture):
-            text = f"{environment} does not tell the bounds of all that it shows; write 0"
+            text = f"{environment} does not give the bounds of all observed numbers; write 0"
             yield Finding((*inside, "imagination", "uniform_start_ratio"), text)
-        if isinstance(model, GaussianProcessSettings):
-            if sight.picture:
-                yield Finding((*inside, "kind"), f"{model.kind} can't predict pictures, as {environment} shows them; write ensemble")
-            elif sight.unbounded and model.bounds is None:
-                text = f"{environment} does not tell between what values all lies that it shows; write their bounds: [[-1, 1]], say"
-                yield Finding((*inside, "bounds"), text)
+        if model.needs_bounds and sight.unbounded and not sight.picture:
+            text = f"{environment} does not give the bounds of all observed numbers; write their bounds, for example [[-1, 1]]"
+            yield Finding((*inside, "bounds"), text)

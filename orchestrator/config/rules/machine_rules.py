@@ -37,10 +37,10 @@ def _bind(subject: RuleContext) -> Iterator[Finding]:
 
 @reads("network.transport", "launch.engine")
 def _transport(subject: RuleContext) -> Iterator[Finding]:
-    network, engine = subject.configuration.network, subject.configuration.launch.engine
-    if network.transport == "ipc" and engine != "local":
+    network, launch = subject.configuration.network, subject.configuration.launch
+    if network.transport == "ipc" and not launch.one_machine:
         yield Finding(
-            ("network", "transport"), f"Unix-domain sockets end at this machine, and launch.engine is {engine}; write auto or tcp"
+            ("network", "transport"), f"Unix-domain sockets end at this machine, and launch.engine is {launch.engine}; write auto or tcp"
         )
     elif network.transport == "ipc" and not ipc_works():
         text = "this machine has no Unix-domain sockets without files (Linux has them); write auto or tcp"
@@ -52,7 +52,7 @@ def _control_port(subject: RuleContext) -> Iterator[Finding]:
     network = subject.configuration.network
     if network.control_port == 0 or any(True for _ in _bind(subject)):
         return
-    if network.bind == "auto" and subject.configuration.launch.engine != "local":
+    if network.bind == "auto" and not subject.configuration.launch.one_machine:
         return  # the engine knows the address
     address = "127.0.0.1" if network.bind == "auto" else network.bind
     where: Path = ("network", "control_port")
@@ -73,7 +73,7 @@ def _control_port(subject: RuleContext) -> Iterator[Finding]:
 
 @reads("agents.count", "launch.resources", "launch.engine")
 def _resources(subject: RuleContext) -> Iterator[Finding]:
-    if subject.configuration.launch.engine != "local":
+    if not subject.configuration.launch.one_machine:
         return  # the machines are known when the engine has them
     nodes, machine = node_requests(subject.configuration), subject.machine
     cores, memory = sum(node.cores for node in nodes), sum(node.memory for node in nodes)

@@ -1,4 +1,4 @@
-"""What the rules of all rooms share: how one says which keys it reads, the agents it looks at, and names in its findings."""
+"""Shared by all rules: the keys that a rule reads, the agents that it checks, and the names in its findings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from agent_node.settings.agent import AgentSettings
 from orchestrator.config.checks.cross_checks import Finding, Rule, RuleContext, agent_checked
 from orchestrator.config.checks.environment_facts import ObservationFacts
-from orchestrator.config.parsing.problems import nearest
 from orchestrator.config.parsing.yaml_tree import Path
+from protocols.runtime.component_registry import component, kinds
+from protocols.runtime.settings_types import ComponentSettings
+from protocols.runtime.suggestions import nearest
 from protocols.topology.unfit_topology import UnfitTopology
 
 _Check = Callable[[RuleContext], Iterator[Finding]]
@@ -19,7 +21,7 @@ class Rules(list[Rule]):
     """The rules of one file, in its order."""
 
     def reads(self, *paths: str) -> Callable[[_Check], _Check]:
-        """Make the function one of these rules; `paths` are the keys it reads."""
+        """Decorator that adds a rule; `paths` are the keys it reads."""
 
         def add(check: _Check) -> _Check:
             self.append(Rule(paths, check))
@@ -39,26 +41,37 @@ def agents_of(subject: RuleContext) -> dict[str, AgentSettings]:
 
 
 def placed(subject: RuleContext) -> Iterator[tuple[str, Path, AgentSettings]]:
-    """Name and settings of `agents_of`, and where these are to be mended: `agents.overrides.NAME`, or `agents` for the common ones."""
+    """Name and settings of `agents_of`, and the path at which to change them: `agents.overrides.NAME`, or `agents` for the common ones."""
     overrides = subject.configuration.agents.overrides
     for name, settings in agents_of(subject).items():
         yield name, ("agents", "overrides", name) if name in overrides else ("agents",), settings
 
 
+def components_of(settings: AgentSettings) -> dict[str, ComponentSettings]:
+    """The components of an agent by their keys, without those that are null."""
+    return {key: part for key in type(settings).model_fields if isinstance(part := getattr(settings, key), ComponentSettings)}
+
+
+def kinds_with(room: str, *capabilities: str) -> str:
+    """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` where there is none."""
+    able = [kind for kind in kinds(room) if set(capabilities) <= set(getattr(component(room, kind).settings, "capabilities", ()))]
+    return " or ".join(filter(None, (", ".join(able[:-1]), *able[-1:]))) or "another one"
+
+
 def playable(subject: RuleContext) -> bool:
-    """Whether the environment can be made at all, and asked for its goals and for what it shows (`subject.facts`)."""
+    """Whether the environment can be made, so that `subject.facts` has its goals and observations."""
     return not isinstance(subject.graph, UnfitTopology) and not subject.environment
 
 
 def seeing(subject: RuleContext) -> Iterator[tuple[Path, AgentSettings, ObservationFacts]]:
-    """As `placed`, with what each agent sees; nothing where the environment is not `playable`."""
+    """As `placed`, with what each agent observes; nothing where the environment is not `playable`."""
     if playable(subject):
         for name, top, settings in placed(subject):
             yield top, settings, subject.facts.sights[name]
 
 
 def meant(name: str, names: Sequence[str]) -> str | None:
-    """The nearest name, except for agents that are well spelt but not there: agent-7 is no misspelling of agent-3."""
+    """The nearest name, except for well-spelt names of agents that do not exist: agent-7 is no misspelling of agent-3."""
     return None if re.fullmatch(r"agent-\d+", name) else nearest(name, names)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.rules.rule_registry import Rules, meant
 from protocols.faults.schedule.fault_schedule import ends_of
-from protocols.faults.settings.fault_checks import KINDS_OF_MESSAGES, FaultRuleContext, check
+from protocols.faults.settings.fault_checks import FaultRuleContext, check
 from protocols.faults.settings.logical_clock_checks import unsupported_under_logical_clock
+from protocols.wire.message_registry import message_kinds
 
 RULES = Rules()
 reads = RULES.reads
@@ -40,8 +41,19 @@ def _faults(subject: RuleContext) -> Iterator[Finding]:
     ends = ends_of({"time": until.time, "steps": until.steps, "episodes": until.episodes})
     run = FaultRuleContext(agents, ends, configuration.exchange.consensus is not None)
     for fault in check(configuration.faults, configuration.network.links, run):
-        choices = sorted(KINDS_OF_MESSAGES) if "types" in fault.path else run.nodes
+        choices = sorted(message_kinds()) if "types" in fault.path else run.nodes
         yield Finding(fault.path, fault.text, None if fault.name is None else meant(fault.name, choices))
+
+
+@reads("metrics.sinks")
+def _sinks(subject: RuleContext) -> Iterator[Finding]:
+    kinds = [sink.kind for sink in subject.configuration.metrics.sinks]
+    for index, sink in enumerate(subject.configuration.metrics.sinks):
+        if missing := sink.missing():
+            text = f"{sink.kind} needs the package {' and '.join(missing)}, which is not installed: pip install '{sink.install}'"
+            yield Finding(("metrics", "sinks", index), text)
+        if sink.kind in kinds[:index]:
+            yield Finding(("metrics", "sinks", index), f"{sink.kind} is listed twice")
 
 
 @reads("clock", "faults", "network.links")

@@ -138,7 +138,7 @@ class Measure(Settings):
     """One figure that every cell is asked for."""
 
     metric: Annotated[str, Field(min_length=1)]
-    """name of the figure (docs/metrics.md); with node: summary a dotted path of summary.json, in which a part may be a pattern
+    """name of the figure (docs/reference/metrics.md); with node: summary a dotted path of summary.json, in which a part may be a pattern
     (nodes.agent-*.restarts); of a simulation a figure of its outcome"""
     name: Annotated[str, Field(pattern=r"^[^,\n]+$")] | None = None
     """what it is called in tables; null: as the metric"""
@@ -293,7 +293,7 @@ class ExperimentDesign(Settings):
         return "rounds" if self.with_ == "simulate" else counted_in(measure.metric)
 
     def tolerated(self) -> NumericFactor | None:
-        """The amounts between which the tolerance of `compare` lies; None where none is requested. `ValueError` where labels are no amounts."""
+        """The amounts that enclose the tolerance of `compare`; None where none is requested. `ValueError` where labels are no amounts."""
         if self.compare is None or self.compare.tolerance is None:
             return None
         if len(self.compare.baseline) != 1:

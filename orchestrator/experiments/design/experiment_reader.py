@@ -14,12 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.loader import in_order
 from orchestrator.config.parsing.file_kinds import taken_for_experiment
-from orchestrator.config.parsing.problems import Problem, Problems, nearest
+from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
 from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Path, Scalar, changed, find, format_path, place
 from orchestrator.config.resolved_configuration import flow
+from orchestrator.config.shipped_configurations import locate
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, Factor, Label
 from protocols.runtime.errors import SchemaError
+from protocols.runtime.suggestions import nearest
 
 VERSION = 1
 MOST_CELLS = 100_000
@@ -71,6 +73,7 @@ def read(path: FilePath, small: bool = False) -> ExperimentFile:
 def examine(path: FilePath, small: bool = False) -> tuple[ExperimentFile | None, list[Problem]]:
     """The file with its mistakes replaced by what may stand there, and all problems, in order; None where nothing could be made of it.
     `Problems` for a file of another kind, `SchemaError` as of `read`."""
+    path = locate(path)
     try:
         tree, source, problems = read_file(path, str(path))
     except UnreadableYaml as unreadable:
@@ -288,7 +291,7 @@ def _groups(design: ExperimentDesign) -> Iterator[Broken]:
                 yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
             for name, label in expected.relative_to.items():
                 if name in design.factors and name not in expected.where:
-                    rule = f"where doesn't name the {name} that is compared with {label}: the runs of all would be one group; name one there"
+                    rule = f"where doesn't name the {name} that is compared with {label}: all runs would be one group; name one there"
                     yield ("expect", number, "relative_to", name), rule, None, False
 
 

@@ -12,12 +12,13 @@ from dataclasses import fields
 from fnmatch import fnmatchcase
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.config.parsing.problems import Problem, nearest
+from orchestrator.config.parsing.problems import Problem
 from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
 from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome
 from orchestrator.results import metric_names as figure_names
+from protocols.runtime.suggestions import nearest
 
 _NO_FIGURES = {"topology", "mode", "curve", "notes", "lost", "episodes"}
 _SUMMARY = ["exit_code", "seed", "wall_seconds", "training_seconds", "episodes", "steps", "server_cpu_seconds"]
@@ -62,7 +63,7 @@ def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str
     known = figure_names.is_known_of_faults if of_faults else figure_names.is_known
     if not known(name, agents):
         meant = figure_names.likely(name, of_faults)
-        yield "metric", f"docs/metrics.md has no metric {name}; in cells where no node writes it, it is missing", meant
+        yield "metric", f"docs/reference/metrics.md has no metric {name}; in cells where no node writes it, it is missing", meant
 
 
 def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:

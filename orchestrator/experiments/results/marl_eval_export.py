@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -15,6 +14,7 @@ from orchestrator.results import run_directories as runs
 from orchestrator.results.statistics.curve_statistics import at_steps
 from orchestrator.results.statistics.runs_table import RunRow, RunsTable, describe
 from protocols.runtime.errors import UsageError
+from protocols.runtime.suggestions import hint
 
 _TASK = "factors beside the algorithm"
 """no name that a factor has"""
@@ -93,8 +93,7 @@ def _why_no_curve(results: ExperimentResults, wanted: Sequence[str]) -> str:
 
 def _named(option: str, asked: str, known: Sequence[str]) -> str:
     if asked not in known:
-        near = difflib.get_close_matches(asked, known, 1)
-        meant = f' (did you mean "{near[0]}"?)' if near else ""
+        meant = f" ({meant})" if (meant := hint(asked, known)) else ""
         raise UsageError(f"{option} {asked}: there is {', '.join(known) or 'none'}{meant}")
     return asked
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import inf, isfinite
 from pathlib import Path
@@ -25,6 +24,7 @@ from orchestrator.results.metric_series import ENVIRONMENT, RUN, MetricPoint, No
 from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.curve_statistics import at_steps, common_steps
 from orchestrator.results.statistics.runs_table import Curve, Floats, RunRow
+from protocols.runtime.suggestions import hint
 
 _SIMULATED_CURVES = ("disagreement", "error")
 _UNTIL_AGREED = ("rounds", "seconds")
@@ -64,9 +64,8 @@ class MeasuredRun:
     def _of(self, measure: Measure) -> NodeSeries:
         by_node = self.recorded.series.get(measure.metric, {})
         if not by_node:
-            near = get_close_matches(measure.metric, self.recorded.series, 1)
-            hint = f"; there is {near[0]}" if near else ""
-            raise NotMeasured(f"no node has written {measure.metric}{hint}")
+            meant = hint(measure.metric, self.recorded.series)
+            raise NotMeasured(f"no node has written {measure.metric}" + (f"; {meant}" if meant else ""))
         if measure.node is None:
             first = next((node for node in (ENVIRONMENT, RUN) if node in by_node), None)
             return {first: by_node[first]} if first is not None else by_node
@@ -79,8 +78,7 @@ class MeasuredRun:
         recorded = self.recorded
         metrics = recorded.verdict.get("figures") or (recorded.summary.get("faults") or {}).get("figures") or {}
         if metric not in metrics:
-            near = get_close_matches(metric, metrics, 1)
-            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; there is {near[0]}" if near else ""))
+            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; {meant}" if (meant := hint(metric, metrics)) else ""))
         value = metrics[metric]
         return inf if value in (None, "never") else float(value)
 

@@ -22,7 +22,7 @@ from orchestrator.config.loader import Loaded, load
 from orchestrator.config.rules import RULES
 from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome, SimulationRequest
 from protocols.averaging.averager import Averager
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
 from protocols.conversations.membership.membership import MembershipTimeouts
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import RecordedPast
@@ -112,7 +112,7 @@ class Simulation:
         return ceil(log(self.request.tolerance) / log(rho)) if 0 < rho < 1 else None
 
     def run(self, report: Callable[[PopulationPoint], None] = lambda point: None) -> SimulationOutcome:
-        """Until all agree and all episodes are played, the rounds are over, or no agent runs or will return. `report` is called on the way."""
+        """Until all agree and all episodes are played, the rounds are over, or no agent runs or will return. `report`: progress."""
         population, director, request = self.population, self.director, self.request
         limit = request.rounds or max(LEAST_ROUNDS, SLACK * (self.predicted or 0))
         begun = reported = time.monotonic()

@@ -1,8 +1,8 @@
 """One cell under way: a run of processes, or a simulation in a process of its own.
 
-A player is given a directory in whatever state a former process left it, and brings the cell to its end from there. Runs are on the leash of
-this process: when it is gone, however it ended, their run servers stop them in order within seconds, with checkpoints. A run that still
-is under way is waited for, one that was interrupted goes on, one that never began begins. Simulations end with this process, and begin anew.
+A cell runner takes a directory in whatever state a former process left it, and brings the cell to its end. Runs are on the leash of this
+process: when it is gone, however it ended, their run servers stop them in order within seconds, with checkpoints. It waits for a run under
+way, continues an interrupted one, and begins one that never began. Simulations end with this process, and begin anew.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from orchestrator.cli.runs.up import failure_tail
 from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import write_json
+from orchestrator.results.run_logs import failure_tail
 from orchestrator.run_server.run_client import RunClient
 from orchestrator.run_server.run_start import prepare_resume, prepare_run, start_detached
 from protocols.runtime.errors import ExitCode, MurmurationError

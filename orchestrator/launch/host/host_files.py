@@ -17,11 +17,12 @@ import numpy as np
 from orchestrator.launch.engine import Invitation
 from protocols.conversations.conversation import Array
 from protocols.conversations.file_mirroring.file_copy import FileCopy
+from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
 from protocols.conversations.file_mirroring.file_mirror import FileMirror
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.transport import Transport
-from protocols.wire.messages import FileAsk, FileGone, FileHave, FilePiece, Message
+from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
 

@@ -32,27 +32,16 @@ from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
 from orchestrator.launch.host.host_resources import PERIOD, UsageMeter
 from orchestrator.launch.host.node_processes import NodeProcesses
 from orchestrator.launch.process_control import MARK
+from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
+from protocols.conversations.node_processes.node_process_messages import NodeEndedAck, SignalNode, StartNode, StopNode
 from protocols.runtime import logs
 from protocols.runtime.errors import ExitCode, MurmurationError
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, read_token
 from protocols.transport import Identity, Transport, TransportOptions
-from protocols.wire.messages import (
-    Bye,
-    Command,
-    CommandAck,
-    Heartbeat,
-    HeartbeatAck,
-    Hello,
-    Message,
-    NodeEndedAck,
-    Refuse,
-    SignalNode,
-    StartNode,
-    StopNode,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +104,7 @@ class Host:
         hello = Hello(
             role="host",
             token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
-            schema=schema_hash(),
+            schema=schema_hash("host"),
             pid=os.getpid(),
             host=socket.gethostname(),
             features=[] if self._files is None else [APART],

@@ -22,11 +22,12 @@ from orchestrator.launch.host import node_child as child
 from orchestrator.launch.host import warm_parent as preload
 from orchestrator.launch.host.host_files import HOME_WAIT, HostFiles
 from orchestrator.launch.host.host_resources import least_used, visible_gpus
+from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeStarted, StartNode
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Transport
-from protocols.wire.messages import Message, NodeEnded, NodeStarted, StartNode
+from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class NodeProcesses:
             carrier=invitation.carrier,
             bind=invitation.bind,
             advertise=invitation.advertise,
+            plugins=invitation.plugins,
             server_key=invitation.server_key,
             keys=keys,
         )

@@ -25,8 +25,8 @@ _HEADS = {
     "config": "The resolved configuration of the run, and for each host its invitation: whom it belongs to and where the run server is.",
     "storage": "The volume of the run directory, which outlives the run. With host pods all pods share it: the storage class must offer "
     "ReadWriteMany then.",
-    "secret": "The token by which hosts and run server authenticate each other. Any process that reads it can join the run: keep this file out of version "
-    "control, and delete it with the run.",
+    "secret": "The token by which hosts and run server authenticate each other. Any process that reads it can join the run: keep this file "
+    "out of version control, and delete it with the run.",
     "service": "Headless: no address of its own, it only gives names to pods, from their start on.",
     "run-server": "Leads the run. A pod that follows another one goes on from the checkpoints of the run, if the run directory is still "
     "there. Exit codes 1 to 6 and 20 are final; after any other a new pod is made.",

@@ -124,10 +124,10 @@ def versions() -> dict[str, str]:
     """Of what must be the same on both sides, and of what helps to compare them. `ImportError` where this package is not there."""
     from importlib import metadata
 
-    from protocols.wire.messages import schema_hash
+    from protocols.wire.message_registry import schema_hash
 
     try:
-        own = metadata.version("murmuration")
+        own = metadata.version("murmuration-rl")
     except metadata.PackageNotFoundError:
         own = "unknown"
-    return {"murmuration": own, "messages": schema_hash()[:12], "python": sys.version.split()[0]}
+    return {"murmuration": own, "messages": schema_hash("host")[:12], "python": sys.version.split()[0]}

@@ -27,7 +27,7 @@ from orchestrator.launch.ray.ray_actor import versions
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import RUN_SERVER
 
-INSTALL = "pip install 'murmuration[ray]'"
+INSTALL = "pip install 'murmuration-rl[ray]'"
 _CONNECT = 14.0
 """seconds for Ray's driver to be there"""
 _GIVE_BACK = 6.0
@@ -111,7 +111,7 @@ class RayEngine:
         return host
 
     def poll(self, host: HostHandle) -> HostState:
-        """As the actor, or Ray in its place, has reported last. Without a driver nothing is known about hosts that were up: the run server's own
+        """As the actor, or Ray for it, has reported last. Without a driver nothing is known of hosts that were up: the run server's own
         heartbeat judges."""
         self._read_events()
         if not isinstance(host, RayHost):

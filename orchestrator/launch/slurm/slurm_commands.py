@@ -48,7 +48,7 @@ def missing() -> list[str]:
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without the variables of an allocation around it: each such variable is an option to Slurm's commands. It is not
+    """This process's environment without the variables of an allocation around it: each is an option to Slurm's commands. It is not
     marked as a run's either, so that `orchestrate down` does not end a command that it has called itself."""
     kept = {name: value for name, value in os.environ.items() if (not name.startswith("SLURM_") or name in _KEPT) and name != MARK}
     return {**kept, **(more or {})}

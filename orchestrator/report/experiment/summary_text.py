@@ -136,7 +136,8 @@ def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
         return []
     ratio = compare.test == "ratio"
     # A ratio that is no positive number is no distance.
-    others = {        one.group.label: one.contrast
+    others = {
+        one.group.label: one.contrast
         for one in main.groups
         if one.contrast is not None
         and one.contrast.value is not None

@@ -24,7 +24,7 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
     "paths_from", "critical", "spectral_gap", "contraction", "rounds", "exact", "rate_is"}`.
 
     Of a changing graph edges, degrees and paths are those of all rounds together. `degree` counts receivers. `messages` sent in a round
-    (mean) if every agent writes to all receivers. `paths_from`: agents whose shortest paths were measured. `critical`: agents whose loss cuts
+    (mean) if each agent writes to all receivers. `paths_from`: agents with measured shortest paths. `critical`: agents whose loss cuts
     others off (None: not examined). `rounds` until the disagreement is a millionth, `exact` until it is none (None: never).
     """
     n, union = len(graph.agents), graph.union

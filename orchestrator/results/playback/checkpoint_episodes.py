@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments import registry
+import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
 from orchestrator.results.playback.video import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
@@ -81,6 +81,7 @@ class CheckpointPlayback:
                 self._check_pictures(settings.id)
             self._space = getattr(self._environment, "goal_space", None)
             party = int(getattr(self._environment, "episode_members", 0))
+            import_module("torch").set_num_threads(1)  # one row at a time: more threads only wait for each other
             module, _, kind = PLAYER.partition(":")
             make = cast(Callable[..., PlaybackPolicy], getattr(import_module(module), kind))
             plain = configuration.model_dump(mode="json")

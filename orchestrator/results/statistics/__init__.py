@@ -1,4 +1,4 @@
-"""Statistics of experiments: what several runs say, and how surely.
+"""Statistics of experiments.
 
 Pure functions of numpy arrays; nothing here reads a file or knows what a run is. Rows go into a `Table`, a table gives a `Sample` (one
 figure of several runs) or `Runs` (their curves), and everything else makes of these an `Estimate`: a value, an interval, and the number of

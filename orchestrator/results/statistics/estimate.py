@@ -30,7 +30,8 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """`value`: None without any run. `interval`: None where there are too few runs for one, or it can't be computed; then `points` are    shown. `n`: runs behind it, `missing`: runs of the group without a figure, each with the reason."""
+    """`value`: None without any run. `interval`: None where there are too few runs for one, or it can't be computed; then `points` are
+    shown. `n`: runs behind it, `missing`: runs of the group without a figure, each with the reason."""
 
     value: float | None
     interval: tuple[float, float] | None

@@ -74,7 +74,7 @@ def tolerance(
 
 
 def _amount(at: Floats, scores: Floats, weights: Floats, share: float, higher: bool) -> Floats:
-    """For each column of `figures`, `[amounts, repeats]`, the amount at which the share is lost; nan where the first is not positive."""
+    """For each column of `scores`, `[amounts, repeats]`, the amount at which the share is lost; nan where the first is not positive."""
     line = monotone(scores if higher else -scores, weights) * (1.0 if higher else -1.0)
     first = line[0]
     lost = (first - line) * (1.0 if higher else -1.0) - share * first
@@ -89,7 +89,7 @@ def _amount(at: Floats, scores: Floats, weights: Floats, share: float, higher: b
 
 
 def monotone(scores: Floats, weights: Floats) -> Floats:
-    """The falling sequence nearest to each column of `figures`, `[amounts, repeats]`, in weighted least squares."""
+    """The falling sequence nearest to each column of `scores`, `[amounts, repeats]`, in weighted least squares."""
     amounts = len(scores)
     totals = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores * weights[:, None], axis=0)])
     sums = np.concatenate([[0.0], np.cumsum(weights)])

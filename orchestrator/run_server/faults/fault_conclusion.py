@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from protocols.faults.node_faults.scheduled_faults import schedule_of
 from protocols.faults.schedule.fault_schedule import ScheduledEvent
 from protocols.faults.settings import FaultExpectation, FaultsSettings, MembershipFault, ProcessFault
 from protocols.runtime.errors import ExitCode
+from protocols.runtime.suggestions import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ def judge(expectations: Sequence[FaultExpectation], metrics: Mapping[str, float]
         measured = metrics.get(expected.metric)
         passed = measured is not None and OPERATORS[expected.op](measured, expected.value)
         hint = ""
-        if measured is None and (near := get_close_matches(expected.metric, metrics, 1)):
-            hint = f" (measured is {near[0]})"
+        if measured is None and (near := nearest(expected.metric, metrics)):
+            hint = f" (measured is {near})"
         judged.append(JudgedExpectation(expected.metric, expected.op, expected.value, measured, passed, hint))
     return judged
 

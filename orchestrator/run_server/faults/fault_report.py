@@ -1,6 +1,6 @@
 """What faults did to a run, read from its files: when they were noticed, how long recovery took, what was lost meanwhile.
 
-Metrics (all times in seconds, virtual ones under the logical clock; `docs/metrics.md` lists them for `faults.expect`):
+Metrics (all times in seconds, virtual ones under the logical clock; `docs/reference/metrics.md` lists them for `faults.expect`):
 
 - detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
   logical clock;

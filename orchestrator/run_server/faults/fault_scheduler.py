@@ -141,7 +141,7 @@ class FaultScheduler:
         return self._reached(now)
 
     def on(self) -> list[dict[str, Any]]:
-        """What lasts now, by hand or by the schedule: see `fault_view.lasting`."""
+        """What lasts now, by hand or by the schedule: see `fault_plan.lasting`."""
         return lasting(self.entries, self._paused.held, {node: (why, self._returns.get(node)) for node, why in self._away.items()})
 
     def release(self, node: str, now: float) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import floor
 from typing import Any
@@ -28,7 +27,9 @@ from orchestrator.run_server.hosts.restart_supervision import RestartDecision
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
 from orchestrator.run_server.lead.ordered_stop import OrderedStop, StopTimeouts
 from orchestrator.run_server.lead.status_snapshot import RunView
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MemberState
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.faults.link_effects.run_links import schedule_of
 from protocols.faults.schedule.fault_schedule import ends_of
 from protocols.faults.schedule.run_moments import RunPosition
@@ -36,8 +37,8 @@ from protocols.faults.settings import FaultEvent
 from protocols.faults.settings.fault_checks import FaultRuleContext, check_asked
 from protocols.runtime.errors import ConfigurationError, MurmurationError, ResourceError, UsageError
 from protocols.runtime.settings_types import format_duration
+from protocols.runtime.suggestions import hint
 from protocols.transport import Transport
-from protocols.wire.messages import FaultRequest, Refuse, RestartRequest
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +110,8 @@ class ManualFaults:
         there = list(self._view.membership.members)
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in there):
-                near = get_close_matches(pattern, there, 1, 0.6)
-                hint = f'did you mean "{near[0]}"?' if near and not pattern.startswith("agent-") else f"they are {', '.join(there[:40])}"
-                raise UsageError(f'"{pattern}" matches no node: {hint}')
+                cure = hint(pattern, [] if pattern.startswith("agent-") else there, f"they are {', '.join(there[:40])}")
+                raise UsageError(f'"{pattern}" matches no node: {cure}')
         return [name for name in there if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
     def tick(self, now: float) -> None:

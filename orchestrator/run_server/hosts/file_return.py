@@ -10,8 +10,9 @@ import numpy as np
 from orchestrator.launch.host.host_files import NOT_OURS
 from protocols.conversations.conversation import Array, Send
 from protocols.conversations.file_mirroring.file_copy import FileCopy
+from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
 from protocols.conversations.file_mirroring.file_mirror import FileMirror
-from protocols.wire.messages import FileAsk, FileGone, FileHave, FilePiece, Message
+from protocols.wire.messages import Message
 
 
 class FileReturn:

@@ -110,7 +110,7 @@ class Supervisor:
             self._nodes[node].due = now
 
     def asked(self, node: str, now: float) -> None:
-        """A user requests the start of a node that has no process: it is due, whatever was decided. One that was given up begins with no failures
+        """A user starts a node that has no process: it is due, whatever was decided. One that was given up begins with no failures
         on its record."""
         record = self._nodes[node]
         if record.gone is not None:

@@ -116,8 +116,8 @@ class RunHosts:
         return lost
 
     def end(self, now: float) -> None:
-        """End hosts that received the stop command and did not: after `patience` the engine asks them, after 5 s more it kills them. Hosts that are
-        lost bring nothing home, so that is not waited for."""
+        """End hosts that received the stop command and did not: after `patience` the engine asks them, 5 s later it kills them. Lost
+        hosts return no files, so that is not waited for."""
         if self._end_step == 0:
             self._end_step, self._end_due = 1, now + self.patience
             for name, record in self.records.items():

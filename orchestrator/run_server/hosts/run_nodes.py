@@ -17,8 +17,9 @@ from orchestrator.run_server.hosts.node_commands import RETRY
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.membership.membership import MemberState
+from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeStarted, SignalNode, StartNode, StopNode
 from protocols.transport import Transport
-from protocols.wire.messages import NodeEnded, NodeStarted, Role, SignalNode, StartNode, StopNode
+from protocols.wire.messages import Role
 
 ENVIRONMENT = "env-0"
 UP = (MemberState.ALIVE, MemberState.STUCK, MemberState.SUSPECT)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from orchestrator.launch.process_control import exists
-from protocols.wire.messages import StatusRequest
+from protocols.conversations.client_requests.client_messages import StatusRequest
 
 _KNOWN = 256
 _SILENCE = 5.0

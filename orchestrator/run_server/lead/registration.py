@@ -18,29 +18,13 @@ from orchestrator.run_server.hosts.run_hosts import PATIENCE, RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
 from orchestrator.run_server.lead.attached_clients import AttachedClients
 from orchestrator.run_server.lead.status_snapshot import RunView, snapshot_json
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
+from protocols.conversations.control.control_messages import CommandAck, Event, EventAck, Heartbeat, HeartbeatAck, Metrics
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
+from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeEndedAck, NodeStarted
 from protocols.runtime.errors import ExitCode
 from protocols.transport import ReceivedMessage, Transport
-from protocols.wire.messages import (
-    Bye,
-    CommandAck,
-    Event,
-    EventAck,
-    FaultRequest,
-    Heartbeat,
-    HeartbeatAck,
-    Hello,
-    Message,
-    Metrics,
-    NodeEnded,
-    NodeEndedAck,
-    NodeStarted,
-    Refuse,
-    RestartRequest,
-    Status,
-    StatusRequest,
-    StopRequest,
-    Welcome,
-)
+from protocols.wire.messages import Message
 
 logger = logging.getLogger(__name__)
 

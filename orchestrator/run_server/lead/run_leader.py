@@ -30,9 +30,9 @@ from orchestrator.run_server.lead.ordered_stop import OrderedStop
 from orchestrator.run_server.lead.registration import Registration
 from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.membership.membership import MembershipChange, MemberState
+from protocols.conversations.node_processes.node_process_messages import NodeEnded
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Transport
-from protocols.wire.messages import NodeEnded
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +176,8 @@ class RunLeader:
         if self.phase == Phase.HOSTS or not self._hosts.living:
             return ""
         if self.view.configuration.clock == "logical":
-            directory = self.view.files.directory.name
-            return (
-                f"Under the logical clock the run can't continue without its nodes; from the last checkpoint: orchestrate up --resume {directory}"
-            )
+            cure = f"orchestrate up --resume {self.view.files.directory.name}"
+            return f"Under the logical clock the run can't continue without its nodes; from the last checkpoint: {cure}"
         if not self.view.configuration.launch.placement.relocate:
             return "launch.placement.relocate is false"
         try:

@@ -26,6 +26,7 @@ from math import inf
 import numpy as np
 
 from protocols.averaging.averager import LIGHT, Averager, Neighbourhood, RoundClosed
+from protocols.averaging.averaging_messages import Leave, Share
 from protocols.averaging.push_sum.in_flight_update import InFlightUpdate
 from protocols.averaging.push_sum.isolation_policy import IsolationPolicy
 from protocols.averaging.push_sum.push_sum_edges import FOUND, JUMP, OFFERS, PushSumEdge
@@ -34,7 +35,7 @@ from protocols.averaging.round_deadline import LEAST, RoundDeadline
 from protocols.averaging.vector_arithmetic import Accumulator, Vector, finite
 from protocols.conversations.conversation import Array
 from protocols.runtime.errors import BadMessage, InvariantError
-from protocols.wire.messages import Leave, Message, Share
+from protocols.wire.messages import Message
 
 FARTHEST = 10_000_000
 """rounds that a neighbour may be ahead of what is known of it"""

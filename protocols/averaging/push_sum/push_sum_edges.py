@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from protocols.averaging.averaging_messages import Share
 from protocols.averaging.vector_arithmetic import Vector, finite
 from protocols.conversations.conversation import Array
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Share
 
 JUMP = 64
 """offers that can't be in flight over one edge: more than the largest window"""

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from protocols.averaging.averaging_messages import Share
 from protocols.averaging.push_sum.push_sum_edges import SILENT, OutgoingMass, PushSumEdge
 from protocols.averaging.vector_arithmetic import Accumulator, EdgeTransfer, Vector
 from protocols.conversations.conversation import Array, Send
-from protocols.wire.messages import Share
 
 AGAIN = 4
 """rounds until an unacknowledged offer is repeated over an edge that the graph does not use meanwhile"""

@@ -25,9 +25,10 @@ from math import inf
 
 import numpy as np
 
+from protocols.conversations.contract_net.contract_net_messages import GoalAward, GoalBid, GoalCall, GoalReply, GoalReport
 from protocols.conversations.conversation import Array, EdgeConversation, Send, column
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import GoalAward, GoalBid, GoalCall, GoalReply, GoalReport, Message
+from protocols.wire.messages import Message
 
 _FRAMES: dict[type[Message], dict[str, str]] = {
     GoalCall: {"number": "i8", "copy": "i4", "episode": "i8", "goal": "i4"},
@@ -124,6 +125,8 @@ class _Award:
 
 class ContractNet(EdgeConversation[ContractNetEvent]):
     """One agent's side. `neighbours`: who is asked; `deadline`: seconds that bids, and then the answer to an award, are waited for."""
+
+    message_types = (GoalCall, GoalBid, GoalAward, GoalReply, GoalReport)
 
     def __init__(self, name: str, neighbours: Collection[str], deadline: float) -> None:
         super().__init__()

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array, Conversation, Send, column
+from protocols.conversations.experience.segment_messages import Segment
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Layout, Message, Segment
+from protocols.spaces.layout import Layout
+from protocols.wire.messages import Message
 
 STEPS_PER_MESSAGE = 512
 """most steps in one message; longer segments are cut"""
@@ -153,6 +155,8 @@ def _require(holds: NDArray[np.bool_], broken: str) -> None:
 
 class SegmentExchange(Conversation[SegmentsReceived]):
     """Tells segments, and hears those of the others. `waiting`: most messages to one peer that are not yet on their way."""
+
+    message_types = (Segment,)
 
     def __init__(self, limits: SegmentLimits, digest: str, waiting: int = MESSAGES_WAITING) -> None:
         super().__init__()

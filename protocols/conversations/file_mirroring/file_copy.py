@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from protocols.conversations.conversation import Array, Conversation, Send, column
+from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
 from protocols.conversations.file_mirroring.file_mirror import GROWING, PIECE, digest
 from protocols.faults.node_faults.disk import disk
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import FileAsk, FileGone, FileHave, FilePiece, Message
+from protocols.wire.messages import Message
 
 
 @dataclass

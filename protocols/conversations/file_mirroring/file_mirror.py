@@ -20,9 +20,10 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from protocols.conversations.conversation import ROWS, Array, Conversation, Send
+from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
 from protocols.conversations.retries import RetryAttempt, RetryTimer
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import FileAsk, FileGone, FileHave, FilePiece, Message, is_file_path
+from protocols.wire.messages import Message, is_file_path
 
 GROWING = (".jsonl", ".log", ".csv")
 PIECE = ROWS

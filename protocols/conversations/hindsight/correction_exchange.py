@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array, column, episodes
 from protocols.conversations.hindsight.episode_exchange import EpisodeExchange
+from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Correction, CorrectionAck
 
 LARGEST_RATIO = 2.0
 STEPS_PER_MESSAGE = 65536
@@ -76,6 +76,7 @@ class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
     """Corrections of one agent's episodes. `finished` is told as soon as all traces of an episode are there."""
 
     name = "correction"
+    message_types = (Correction, CorrectionAck)
     message_type = Correction
     acknowledgement_type = CorrectionAck
 

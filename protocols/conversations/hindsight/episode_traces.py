@@ -1,7 +1,7 @@
 """What a member tells of an episode it played, and how that travels.
 
 A trace is small: instead of the bits `achieved[T + 1, L]` (row 0 is the state at the start, row t the one after step t) it carries the
-intervals in which each landmark was touched; from its own and the others' each member rebuilds what was touched jointly.
+intervals in which each feature was touched; from its own and the others' each member rebuilds what was touched jointly.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from protocols.runtime.errors import BadMessage
 
 Bits = NDArray[np.uint8]
 Interval = tuple[int, int, int]
-"""first row, last row + 1, landmark"""
+"""first row, last row + 1, feature"""
 
 
 def intervals(achieved: Bits) -> list[Interval]:
-    """Runs of ones in the columns of `achieved[T + 1, L]` as (first row, last row + 1, landmark), by landmark and time."""
+    """Runs of ones in the columns of `achieved[T + 1, L]` as (first row, last row + 1, feature), by feature and time."""
     padded = np.zeros((achieved.shape[1], achieved.shape[0] + 2), np.int8)
     padded[:, 1:-1] = (achieved != 0).T
     change = np.diff(padded, axis=1)
-    landmark, first = np.nonzero(change == 1)
+    feature, first = np.nonzero(change == 1)
     _, last = np.nonzero(change == -1)
-    return list(zip(first.tolist(), last.tolist(), landmark.tolist(), strict=True))
+    return list(zip(first.tolist(), last.tolist(), feature.tolist(), strict=True))
 
 
-def touches(touched: Iterable[Interval], length: int, landmarks: int) -> Bits:
-    """The inverse: bits `[length + 1, landmarks]` with ones in the intervals. `ValueError` for an interval that does not fit."""
-    achieved = np.zeros((length + 1, landmarks), np.uint8)
-    for first, last, landmark in touched:
-        if not (0 <= first < last <= length + 1 and 0 <= landmark < landmarks):
-            raise ValueError(f"interval {(first, last, landmark)} does not fit into {length + 1} rows of {landmarks} landmarks")
-        achieved[first:last, landmark] = 1
+def touches(touched: Iterable[Interval], length: int, features: int) -> Bits:
+    """The inverse: bits `[length + 1, features]` with ones in the intervals. `ValueError` for an interval that does not fit."""
+    achieved = np.zeros((length + 1, features), np.uint8)
+    for first, last, feature in touched:
+        if not (0 <= first < last <= length + 1 and 0 <= feature < features):
+            raise ValueError(f"interval {(first, last, feature)} does not fit into {length + 1} rows of {features} features")
+        achieved[first:last, feature] = 1
     return achieved
 
 
@@ -88,16 +88,16 @@ def encode_traces(traces: Sequence[EpisodeTrace]) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class TraceLimits:
-    """What a trace may hold: goals in [0, goals), landmarks in [0, landmarks), episodes of at most `longest` steps."""
+    """What a trace may hold: goals in [0, goals), features in [0, features), episodes of at most `longest` steps."""
 
     goals: int
-    landmarks: int
+    features: int
     longest: int = 65536
 
 
 def decode_traces(arrays: Mapping[str, Array], limits: TraceLimits) -> list[EpisodeTrace]:
     """Traces of the frames of a `Trace` message. Raises `BadMessage` for whatever breaks the format or `limits`: intervals must be
-    within their episode and those of one landmark must neither overlap nor touch."""
+    within their episode and those of one feature must neither overlap nor touch."""
     numbers = episodes(arrays)
     n = len(numbers)
     names = {"goal": "i4", "message": "i4", "role": "u1", "reward": "f4", "stop": "i4", "length": "i4"}
@@ -111,17 +111,17 @@ def decode_traces(arrays: Mapping[str, Array], limits: TraceLimits) -> list[Epis
     _require(np.isfinite(reward), "a reward that is not finite")
     _require((length >= 0) & (length <= limits.longest), f"a length outside of [0, {limits.longest}]")
     _require((stop >= 0) & (stop <= length), "a last step outside of its episode")
-    rows, first, last, landmark = touch.T.astype(np.int64)
+    rows, first, last, feature = touch.T.astype(np.int64)
     _require((rows >= 0) & (rows < n), f"an interval of a row outside of [0, {n})")
     _require((first >= 0) & (first < last), "an interval that ends before it begins")
     _require(last <= length[rows] + 1, "an interval outside of its episode")
-    _require((landmark >= 0) & (landmark < limits.landmarks), f"a landmark outside of [0, {limits.landmarks})")
-    order = np.lexsort((first, landmark, rows))
-    rows, first, last, landmark = rows[order], first[order], last[order], landmark[order]
-    same = (rows[1:] == rows[:-1]) & (landmark[1:] == landmark[:-1])
-    _require(~same | (first[1:] > last[:-1]), "intervals of one landmark that overlap or touch")
+    _require((feature >= 0) & (feature < limits.features), f"a feature outside of [0, {limits.features})")
+    order = np.lexsort((first, feature, rows))
+    rows, first, last, feature = rows[order], first[order], last[order], feature[order]
+    same = (rows[1:] == rows[:-1]) & (feature[1:] == feature[:-1])
+    _require(~same | (first[1:] > last[:-1]), "intervals of one feature that overlap or touch")
     touched: list[list[Interval]] = [[] for _ in range(n)]
-    for row, *interval in zip(rows.tolist(), first.tolist(), last.tolist(), landmark.tolist(), strict=True):
+    for row, *interval in zip(rows.tolist(), first.tolist(), last.tolist(), feature.tolist(), strict=True):
         touched[row].append((interval[0], interval[1], interval[2]))
     fields = zip(
         numbers.tolist(), goal.tolist(), message.tolist(), role.tolist(), reward.tolist(), stop.tolist(), length.tolist(), strict=True

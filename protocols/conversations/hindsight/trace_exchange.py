@@ -21,7 +21,7 @@ from protocols.conversations.hindsight.episode_traces import (
     joint,
     touches,
 )
-from protocols.wire.messages import Trace, TraceAck
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
 
 __all__ = [
     "EpisodeTrace",
@@ -41,6 +41,7 @@ class TraceExchange(EpisodeExchange[EpisodeTrace]):
     """Traces of all finished episodes of one agent. `deadline` and `limit` as in `EpisodeExchange`."""
 
     name = "trace"
+    message_types = (Trace, TraceAck)
     message_type = Trace
     acknowledgement_type = TraceAck
 

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from protocols.wire.messages import Role, Roster, RosterEntry
+from protocols.conversations.membership.membership_messages import Roster, RosterEntry
+from protocols.wire.messages import Role
 
 
 class MemberState(StrEnum):

@@ -1,9 +1,1 @@
-"""Conversations before an episode, in which its members agree on what they will try."""
-
-from protocols.conversations.negotiation.proposals import Negotiation, NegotiationSettled, ProposalReceived
-
-__all__ = [
-    "Negotiation",
-    "NegotiationSettled",
-    "ProposalReceived",
-]
+"""Negotiation before an episode: its members agree on a message, from which each chooses its goal."""

@@ -24,9 +24,10 @@ from math import inf
 import numpy as np
 
 from protocols.conversations.conversation import Array, Conversation, Send, column, episodes
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Message, Propose, ProposeAck
+from protocols.wire.messages import Message
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Negotiation(Conversation[ProposalReceived | NegotiationSettled]):
     `deadline`: seconds from `lead` or `follow` to giving up. `vocabulary`: proposals must be in [0, vocabulary). `limit`: most episodes
     remembered, and most early proposals kept per sender; the oldest leave first (an unsettled one settles false).
     """
+
+    message_types = (Propose, ProposeAck)
 
     def __init__(self, random: np.random.Generator, deadline: float = 1.0, vocabulary: int = 65536, limit: int = 4096) -> None:
         super().__init__()

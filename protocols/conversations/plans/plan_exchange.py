@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocols.conversations.conversation import Array, EdgeConversation, Send
+from protocols.conversations.plans.plan_messages import Plan
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Message, Plan
+from protocols.wire.messages import Message
 
 MOST_STEPS = 4096
 
@@ -29,6 +30,8 @@ class NeighbourPlan:
 class PlanExchange(EdgeConversation[None]):
     """One agent's side. `neighbours`: who is told; `size`, `action_size`: components of an observation and an action; `layout`: digest of
     what agents see and do, since a plan means nothing to those who see something else."""
+
+    message_types = (Plan,)
 
     def __init__(self, name: str, neighbours: Collection[str], layout: str, size: int, action_size: int, discrete: bool) -> None:
         super().__init__()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path as FilePath
-from typing import get_args
 
 from protocols.faults.link_effects.link_trace import FILE
 from protocols.faults.schedule.partitions import SMALLEST_RING
@@ -30,10 +29,9 @@ from protocols.faults.settings import (
 )
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.node_start import RUN_SERVER
-from protocols.wire.messages import AnyMessage
+from protocols.wire.message_registry import message_kinds
 
 Path = tuple[str | int, ...]
-KINDS_OF_MESSAGES = frozenset(kind.__name__.lower() for kind in get_args(AnyMessage))
 _LETHAL = ("kill", "term", "exit", "oom")
 _NEEDS = {
     "constant": ("mean",), "uniform": ("min", "max"), "normal": ("mean", "jitter"), "lognormal": ("mean", "jitter"),
@@ -148,9 +146,9 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
         for glob in globs:
             yield from _known(glob, (*where, key), run.nodes)
     for index, kind in enumerate(rule.types):
-        if kind not in KINDS_OF_MESSAGES:
+        if kind not in message_kinds():
             yield FaultRuleViolation(
-                (*where, "types", index), f'"{kind}" is no type of message; write one of docs/messages.md in small letters', kind
+                (*where, "types", index), f'"{kind}" is no type of message; write one of docs/reference/messages.md in small letters', kind
             )
     heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
     if heard == {RUN_SERVER}:

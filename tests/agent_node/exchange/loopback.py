@@ -21,11 +21,11 @@ from env_server.environments.landmarks.landmarks_environment import VectorLandma
 from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.goals.goal_offers import GoalOffers
 from protocols.averaging.averager import FixedNeighbourhood
+from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.clock import LogicalClock
 from protocols.runtime.telemetry import TimeShares
 from protocols.transport import Identity, Transport
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Joined
 
 OPTIONS = LandmarksOptions(room=170, horizon=60, sight=300, margin=20)
 TICK = 0.05

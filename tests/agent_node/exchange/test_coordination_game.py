@@ -7,11 +7,11 @@ from agent_node.exchange.negotiation.coordination_game import CoordinationGame, 
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
 from agent_node.goals.uniform.uniform_goals import UniformGoals
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 
 def play(
-    space: GoalSpace, seed: int, batches: int, size: int, update: str = "inhibition", deaf: bool = False, skill: float = 1.0
+    space: FeatureSets, seed: int, batches: int, size: int, update: str = "inhibition", deaf: bool = False, skill: float = 1.0
 ) -> tuple[float, float, CoordinationGame]:
     """Perfect skills (or success with probability `skill`): individual goals always pay, cooperative ones when both hold them.
     Returns alignment and return of the last batch, the latter as a share of what its leaders' goals can pay both."""
@@ -40,7 +40,7 @@ def play(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_inhibition_aligns_in_every_seed(seed: int) -> None:
-    alignment, returned, game = play(GoalSpace(3), seed, 60, 240)
+    alignment, returned, game = play(FeatureSets(3), seed, 60, 240)
     assert alignment >= 0.95
     assert returned >= 0.98
     assert convention_accuracy(game.table, game.table) == 1.0
@@ -49,16 +49,16 @@ def test_inhibition_aligns_in_every_seed(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("landmarks", "size", "least"), [(3, 240, 0.85), (6, 120, 0.80)])
 def test_forgetting_aligns_in_every_seed(landmarks: int, size: int, least: float, seed: int) -> None:
-    assert play(GoalSpace(landmarks), seed, 60, size, "forgetting")[0] >= least
+    assert play(FeatureSets(landmarks), seed, 60, size, "forgetting")[0] >= least
 
 
 def test_inhibition_aligns_with_six_landmarks() -> None:
-    played = [play(GoalSpace(6), seed, 100, 120) for seed in range(5)]
+    played = [play(FeatureSets(6), seed, 100, 120) for seed in range(5)]
     assert min(alignment for alignment, _, _ in played) >= 0.95 and min(returned for _, returned, _ in played) >= 0.98
 
 
 def test_without_forgetting_or_inhibition_synonyms_stay() -> None:
-    assert np.mean([play(GoalSpace(6), seed, 100, 120, "visited_cell")[0] for seed in range(5)]) < 0.6
+    assert np.mean([play(FeatureSets(6), seed, 100, 120, "visited_cell")[0] for seed in range(5)]) < 0.6
 
 
 def test_forgetting_by_hand() -> None:
@@ -76,11 +76,11 @@ def test_forgetting_by_hand() -> None:
 
 
 def test_inhibition_aligns_with_unreliable_skills() -> None:
-    assert play(GoalSpace(3), 0, 80, 240, skill=0.5)[0] >= 0.9
+    assert play(FeatureSets(3), 0, 80, 240, skill=0.5)[0] >= 0.9
 
 
 def test_without_the_message_there_is_no_alignment() -> None:
-    alignment, returned, _ = play(GoalSpace(3), 0, 60, 240, deaf=True)
+    alignment, returned, _ = play(FeatureSets(3), 0, 60, 240, deaf=True)
     assert alignment < 0.2
     assert returned < 0.6
 

@@ -20,9 +20,9 @@ from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.conversation import Send
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Layout
 
 LAYOUT = Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0])
 EXPERIENCE = ExperienceSettings(transitions=10_000)
@@ -104,7 +104,7 @@ def test_batches_take_own_and_imported_transitions_as_from_one_buffer() -> None:
     theirs = {float(reward) for reward in told.reward} - {float(reward) for reward in own.reward}
     share = np.mean([float(reward) in theirs for _ in range(20) for reward in b.components.batch(400).reward])
     assert abs(share - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 8000)
-    assert b.sharing.metrics() == {"buffer.imported": 1200, "experience.imported": 1200, "experience.told": 800}
+    assert b.sharing.metrics() == {"buffer.imported": 1200, "experience.imported": 1200, "experience.sent": 800}
 
 
 def test_what_was_taken_already_or_comes_from_nobody_known_is_left() -> None:
@@ -155,7 +155,7 @@ def test_where_nothing_could_be_learnt_from_it_it_is_refused() -> None:
     place = FixedNeighbourhood(MappingProxyType({"b": 0.3}))
     for learner, layout, says in (
         (PPOSettings(), LAYOUT, "replay buffer"),
-        (SACSettings(), Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0], goals=GoalSpace(3).info()), "without goals"),
+        (SACSettings(), Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0], goals=FeatureSets(3).info()), "without goals"),
     ):
         goals = {} if layout.goals is not None else {"goals": None}
         settings = AgentSettings.model_validate({"learner": learner, **goals})

@@ -12,8 +12,8 @@ from agent_node.contracts import GoalOutcome
 from agent_node.exchange.goal_swap.goal_swap import GoalSwap
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
 from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
+from protocols.conversations.contract_net.contract_net_messages import GoalAward, GoalReply
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import GoalAward, GoalReply
 from tests.agent_node.grid_worlds import DONE, FIRST, LONGEST, MEMBER, grid, number
 from tests.agent_node.intrinsic.test_amigo_teacher import force, teacher, tick
 

@@ -27,12 +27,12 @@ from agent_node.session.observation_features import Features
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import Loopback
 from tests.agent_node.exchange.test_exchanges import deliver
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 FEATURES = Features(Layout(shape=[2], actions=[3, 2]), 2)
 INTERFACE = FEATURES.policy_spec(3)
 A, B = "agent-0", "agent-1"

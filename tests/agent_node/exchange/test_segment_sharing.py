@@ -22,9 +22,10 @@ from agent_node.session.observation_features import Features
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send
+from protocols.conversations.experience.segment_messages import Segment
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout, Segment
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 from tests.agent_node.exchange.loopback import OPTIONS, Loopback
 
 A, B = "agent-0", "agent-1"
@@ -75,7 +76,7 @@ def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rul
             beside = mine[episode.number].achieved
             assert episode.achieved is not None and beside is not None
             goal = int(sample.goal[i])
-            reached = SPACE.reached(episode.achieved, beside[:, None])[:, goal]
+            reached = SPACE.achieved(episode.achieved, beside[:, None])[:, goal]
             assert sample.reward[i] == (SPACE.rewards[goal] if reached[t + 1] else 0) and sample.terminated[i] == reached[t + 1]
             if sample.relabelled[i]:
                 assert reached[t + 1 : episode.steps + 1].any() and not reached[t]
@@ -87,7 +88,7 @@ def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(played: Make) ->
     run = played(SegmentSettings(rare_goal_share=0.02), 300)
     for name in (A, B):
         steps = sum(episode.steps for episode in run.finished[name])
-        assert 0.04 < sharing(run, name).counters["told"] / steps < 0.2
+        assert 0.04 < sharing(run, name).counters["sent"] / steps < 0.2
         assert sharing(run, name).counters["imported"] > 0
     steps = sum(episode.steps for one in (A, B) for episode in run.finished[one])
     whole = steps * 4 * (run.environment.layout(A).shape[0] + 3)
@@ -129,8 +130,8 @@ def test_rare_goals_bring_whole_episodes(played: Make) -> None:
     assert len(whole) > 3 and len(whole) > 0.6 * len(first)
 
 
-def small() -> tuple[Features, GoalSpace]:
-    return Features(Layout(shape=[2], actions=[3, 2]), 2), GoalSpace(3)
+def small() -> tuple[Features, FeatureSets]:
+    return Features(Layout(shape=[2], actions=[3, 2]), 2), FeatureSets(3)
 
 
 def lived(number: int, goal: int, touched: str, seed: int) -> Episode:
@@ -153,7 +154,7 @@ class Pair:
     def __init__(self, changes: dict[str, Any] | None = None, layouts: tuple[Layout, Layout] | None = None) -> None:
         layouts = layouts or (Layout(shape=[2], actions=[3, 2]), Layout(shape=[2], actions=[3, 2]))
         settings = HindsightSettings(segments=SegmentSettings(rare_goal_share=1.0, **(changes or {})))
-        space = GoalSpace(3)
+        space = FeatureSets(3)
         self.regions, self.sides = {}, {}
         self.told: list[Send] = []
         for seed, (name, layout) in enumerate(zip((A, B), layouts, strict=True)):

@@ -13,13 +13,14 @@ from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.exchange.statistics.settings import StatisticsSettings
 from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
 from protocols.averaging.averager import FixedNeighbourhood
+from protocols.conversations.membership.membership_messages import RosterEntry
 from protocols.simulation import Network, NodeScript
 from protocols.simulation.simulated_network import Take
 from protocols.statistics.ledger import Ledger
 from protocols.transport import Identity, Transport
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Message, RosterEntry
-from tests.simulation.drawn_links import DrawnLinks
+from protocols.wire.messages import Message
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 SIZE = 6
 

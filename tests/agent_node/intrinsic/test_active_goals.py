@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from agent_node.intrinsic.amigo.active_goals import ActiveGoals, GoalTick
 from agent_node.intrinsic.amigo.cell_goal_rules import changed, occupied
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 from tests.agent_node.grid_worlds import BALL, DONE, FIRST, KEY, MEMBER, door, grid, number
 
 CLOSED, OPEN = door(1), door(0)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from agent_node.contracts import Frame, TeacherOutput
 from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
 from agent_node.intrinsic.amigo.settings import AmigoTeacherSettings, ThresholdSettings, WindowSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Flag
 from tests.agent_node.grid_worlds import DONE, FIRST, LONGEST, MEMBER, grid, number, observation, policy_spec, rollout
 
 ENTRY = {"snapshot": 60, "goal": 0, "log_probability": -3.0, "duration": 10, "reached": True, "reward": 0.0}

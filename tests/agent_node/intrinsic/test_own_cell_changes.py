@@ -17,8 +17,8 @@ from agent_node.session.observation_features import Features
 from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
 from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.grid_space import AGENT, WALL
-from protocols.wire.messages import Flag
 from tests.agent_node.grid_worlds import BALL, FIRST, HEIGHT, KEY, MEMBER, WIDTH, door, grid, number
 
 RIGHT, DOWN, LEFT, UP = range(4)

@@ -30,7 +30,7 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Period
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 WITHOUT = pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
 DEVICES = ["auto", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"))]
@@ -80,11 +80,12 @@ def batch(name: str, seed: int) -> Batch:
     def floats(*size: int) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal((*shape, *size)).astype(np.float32))
 
+    memory = {"memory": floats(32)} if "lstm_layers" in LEARNERS[name][0] else {}
     action = np.stack([random.integers(0, n, shape) for n in (3, 2)], axis=-1) if policy_spec.actions else random.uniform(0, 1, (*shape, 2))
     return Batch(
         floats(3), floats(2), torch.from_numpy(action if policy_spec.actions else action.astype(np.float32)), floats(), floats(3),
         torch.zeros(shape), torch.ones(shape), torch.zeros(shape), torch.zeros(shape) if rollout else None,
-        {"log_probability": -1 - floats().abs(), **({"memory": floats(32)} if "lstm_layers" in LEARNERS[name][0] else {})} if rollout else {},
+        {"log_probability": -1 - floats().abs(), **memory} if rollout else {},
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
+from protocols.spaces.discrete_goals import DiscreteGoals
 
 M, FIRST, TERM, TRUNC, PARKED, OVER = (
     int(f) for f in (Flag.MEMBER, Flag.MEMBER | Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED, Flag.PARKED, Flag.OVER)
@@ -14,7 +15,7 @@ class Driver:
     """Feeds a recorder of two copies; observation, action and touch of a tick carry its number."""
 
     def __init__(self, extras: bool = False) -> None:
-        self.recorder = EpisodeRecorder(2, 1, np.float32, 1, True, landmarks=2)
+        self.recorder = EpisodeRecorder(2, 1, np.float32, 1, True, space=DiscreteGoals(2))
         self.clock = 0
         self.extras = extras
 

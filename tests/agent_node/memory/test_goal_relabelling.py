@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from agent_node.exchange.hindsight.settings import Strategy
 from agent_node.memory.replay.goal_relabelling import Mark, agreed_goal, draw_goals, eligible_goals, marks, rarity, reached_goals
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 STRATEGIES: tuple[Strategy, ...] = ("own_individual", "future", "final", "episode", "joint", "peer_goal", "near_miss")
 NEEDS_TRACES = ("joint", "peer_goal", "near_miss")
 NOBODY = np.full((1, 1), -1, np.int32)
 
 
-def pays(space: GoalSpace, goal: int, own: np.ndarray, other: np.ndarray) -> bool:
+def pays(space: FeatureSets, goal: int, own: np.ndarray, other: np.ndarray) -> bool:
     """The reward rule, written out for two bodies: sets of landmarks instead of bits."""
     wanted = set(space.sets[goal])
     mine, theirs = set(np.flatnonzero(own)), set(np.flatnonzero(other))
@@ -27,7 +27,7 @@ def pays(space: GoalSpace, goal: int, own: np.ndarray, other: np.ndarray) -> boo
 
 @pytest.mark.parametrize("scheme", ["consistent", "original"])
 def test_reached_is_the_truth_table(scheme: str) -> None:
-    space = GoalSpace(3, scheme=scheme)  # type: ignore[arg-type]
+    space = FeatureSets(3, scheme=scheme)  # type: ignore[arg-type]
     touches = [np.zeros(3, np.uint8), *np.eye(3, dtype=np.uint8)]
     own = np.array([a for a, _ in product(touches, touches)])
     other = np.array([b for _, b in product(touches, touches)])
@@ -37,7 +37,7 @@ def test_reached_is_the_truth_table(scheme: str) -> None:
 
 
 def test_cooperative_goals_need_known_partners_at_the_same_step() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     own = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.uint8)
     assert not reached_goals(space, own, None)[:, space.cooperative].any(), "not from the own touch, nor from a union over time"
     both = np.array([[1, 1, 0]], np.uint8)
@@ -49,13 +49,13 @@ def test_cooperative_goals_need_known_partners_at_the_same_step() -> None:
     np.testing.assert_array_equal(np.argwhere(reached_goals(space, own, beside)[:, 3:]), [[1, space.index((0, 1)) - 3]])
 
 
-def offered(strategy: Strategy, space: GoalSpace, own: np.ndarray, other: np.ndarray | None, peer: int = -1) -> np.ndarray:
+def offered(strategy: Strategy, space: FeatureSets, own: np.ndarray, other: np.ndarray | None, peer: int = -1) -> np.ndarray:
     """Which goals a strategy offers at each step, `[T + 1, |G|]`."""
     found = marks(space, own, None if other is None else other[:, None])
     return eligible_goals([strategy], space, found, np.full((len(own), 1), peer, np.int32)) > 0
 
 
-def plainly(strategy: Strategy, space: GoalSpace, own: np.ndarray, other: np.ndarray, peer: int, t: int, goal: int) -> bool:
+def plainly(strategy: Strategy, space: FeatureSets, own: np.ndarray, other: np.ndarray, peer: int, t: int, goal: int) -> bool:
     """The definition of each strategy, step by step."""
     steps, wanted = range(len(own)), set(space.sets[goal])
     hits = [k for k in steps if pays(space, goal, own[k], other[k])]
@@ -90,7 +90,7 @@ LANDMARK = st.sampled_from([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
 def test_each_strategy_offers_what_its_definition_says(
     touches: list[tuple[tuple[int, ...], tuple[int, ...]]], peer: int, strategy: Strategy, scheme: str
 ) -> None:
-    space = GoalSpace(3, scheme=scheme)  # type: ignore[arg-type]
+    space = FeatureSets(3, scheme=scheme)  # type: ignore[arg-type]
     own, other = np.array(touches, np.uint8).transpose(1, 0, 2)
     found = offered(strategy, space, own, other, peer)
     for t, goal in product(range(len(own)), range(space.count)):
@@ -129,12 +129,12 @@ BY_HAND: list[tuple[Strategy, str, str, list[str]]] = [
 
 @pytest.mark.parametrize(("strategy", "own", "other", "expected"), BY_HAND)
 def test_by_hand(strategy: Strategy, own: str, other: str, expected: list[str]) -> None:
-    assert lines(offered(strategy, GoalSpace(3), *played(own, other))) == expected
+    assert lines(offered(strategy, FeatureSets(3), *played(own, other))) == expected
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_without_traces_only_individual_goals_of_the_own_body_are_offered(strategy: Strategy) -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     own, _ = played(".0.1.", ".122.")
     found = offered(strategy, space, own, None)
     assert not found[:, space.cooperative].any()
@@ -142,14 +142,14 @@ def test_without_traces_only_individual_goals_of_the_own_body_are_offered(strate
 
 
 def test_a_third_landmark_touched_besides_is_neither_success_nor_near_miss() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     own, others = np.array([[0, 0, 0], [1, 0, 0]], np.uint8), np.array([[[0, 0, 0]] * 2, [[0, 1, 0], [0, 0, 1]]], np.uint8)
     found = marks(space, own, others)[:, space.index((0, 1))]
     assert not (found & (Mark.REACHED | Mark.LATER | Mark.NEAR)).any()
 
 
 def test_strategies_share_evenly_and_draws_follow_the_probabilities() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     found = np.array([[Mark.LATER, Mark.LATER, 0, Mark.LATER, 0, 0]], np.uint8)
     probability = eligible_goals(["future", "joint", "peer_goal"], space, found, np.array([[5]], np.int32))
     np.testing.assert_allclose(probability[0], [1 / 6, 1 / 6, 0, 1 / 6 + 1 / 2, 0, 0], rtol=1e-6)
@@ -160,7 +160,7 @@ def test_strategies_share_evenly_and_draws_follow_the_probabilities() -> None:
 
 
 def test_rare_goals_weigh_more_within_their_strategy() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     found = np.array([[Mark.LATER, Mark.LATER, 0, Mark.LATER, 0, 0]], np.uint8)
     weight = rarity(np.array([9, 1, 0, 0, 7, 7]))
     probability = eligible_goals(["future", "joint"], space, found, NOBODY, weight)
@@ -168,7 +168,7 @@ def test_rare_goals_weigh_more_within_their_strategy() -> None:
 
 
 def test_where_members_agree_no_other_cooperative_goal_is_taken() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     found = np.full((2, 6), Mark.LATER | Mark.NEAR, np.uint8)
     peers = np.array([[4], [4]], np.int32)
     for strategy in STRATEGIES:
@@ -179,7 +179,7 @@ def test_where_members_agree_no_other_cooperative_goal_is_taken() -> None:
 
 @given(st.lists(st.tuples(LANDMARK, LANDMARK, LANDMARK), min_size=2, max_size=10), st.integers(0, 2**62), st.data())
 def test_members_agree_on_a_goal_whoever_computes_it(touches: list[tuple[tuple[int, ...], ...]], episode: int, data: st.DataObject) -> None:
-    space, bodies = GoalSpace(3), np.array(touches, np.uint8)
+    space, bodies = FeatureSets(3), np.array(touches, np.uint8)
     stops = [data.draw(st.integers(1, len(touches) - 1)) for _ in range(3)]
     agreed = agreed_goal(space, episode, bodies, stops)
     order = data.draw(st.permutations(range(3)))
@@ -194,7 +194,7 @@ def test_members_agree_on_a_goal_whoever_computes_it(touches: list[tuple[tuple[i
 
 
 def test_agreement_spreads_over_the_goals() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     bodies = np.stack(played(".0.11", ".1222"), axis=1)  # {0,1}, {2}, {1,2} twice
     agreed = [agreed_goal(space, episode, bodies, [4, 4]) for episode in range(400)]
     assert set(agreed) == {3, 5} and 140 < agreed.count(3) < 260

@@ -10,10 +10,10 @@ from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 FEATURES = Features(Layout(shape=[2], actions=[3, 3]), 3)
 STRATEGIES = ("own_individual", "future", "final", "episode", "joint", "peer_goal")
 """those that give successes"""
@@ -25,7 +25,7 @@ def episode(number: int, steps: int, joint: bool = True, seed: int = 0) -> Episo
     touches = np.concatenate([np.zeros((5, 3), np.uint8), np.eye(3, dtype=np.uint8)])
     own, other = touches[random.integers(0, 8, (2, steps + 3))]
     goal, peer = random.integers(0, SPACE.count, 2).tolist()
-    hits = np.flatnonzero(SPACE.reached(own, other[:, None])[1:, goal])
+    hits = np.flatnonzero(SPACE.achieved(own, other[:, None])[1:, goal])
     own_steps = min(steps, int(hits[0]) + 1) if len(hits) else steps
     reward = np.zeros(own_steps, np.float32)
     terminated = len(hits) > 0 and own_steps == int(hits[0]) + 1
@@ -82,7 +82,7 @@ def test_relabelled_transitions_are_paid_by_the_reward_rule(strategies: tuple[st
         one, goal = episodes[number], int(sample.goal[i])
         assert one.achieved is not None
         others = one.others if one.others is not None else np.zeros((len(one.achieved), 0, 3), np.uint8)
-        reached = SPACE.reached(one.achieved, others)[: one.steps + 1, goal]
+        reached = SPACE.achieved(one.achieved, others)[: one.steps + 1, goal]
         assert joint or not SPACE.cooperative[goal], "a cooperative goal needs the partner's trace"
         assert not reached[t] and reached[t + 1 :].any()
         if strategies[0] in ("final", "episode") and len(strategies) == 1:
@@ -108,7 +108,7 @@ def reached_in(episodes: list[Episode]) -> list[int]:
     counts = [0] * SPACE.count
     for one in episodes:
         assert one.achieved is not None and one.others is not None
-        reached = SPACE.reached(one.achieved, one.others)[1 : one.steps + 1].any(axis=0)
+        reached = SPACE.achieved(one.achieved, one.others)[1 : one.steps + 1].any(axis=0)
         counts = [count + int(hit) for count, hit in zip(counts, reached, strict=True)]
     return counts
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from agent_node.contracts import PolicyOutput
 from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 PLAYS = int(Flag.MEMBER)
 K = 3

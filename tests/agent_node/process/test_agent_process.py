@@ -18,9 +18,12 @@ from agent_node.process.agent_process import ENVIRONMENT, AgentNode
 from env_server.environments.landmarks.body_physics import observation_layout
 from env_server.environments.landmarks.settings import LandmarksOptions
 from orchestrator.config.configuration import Configuration
+from protocols.conversations.control.control_messages import Command
+from protocols.conversations.membership.membership_messages import Hello, Refuse, Roster, RosterEntry, Welcome
+from protocols.conversations.stepping.stepping_messages import Flag, Joined, Observation, Offer
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, ReceivedMessage, Transport
-from protocols.wire.messages import Command, Flag, Hello, Joined, Message, Observation, Offer, Refuse, Roster, RosterEntry, Welcome
+from protocols.wire.messages import Message
 
 MEMBERS = ["agent-0", "agent-1", "agent-2"]
 COPIES = 2

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from agent_node.session.observation_features import Features, HistoryStack, wrap
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Flag, Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 LAYOUT = Layout(shape=[3], fields=[ObservationField("distance", 0, 2), ObservationField("bearing", 2, 1, "radian")], actions=[3, 3])
 

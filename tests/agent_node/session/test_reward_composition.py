@@ -14,9 +14,10 @@ from agent_node.session.session_components import SessionComponents
 from agent_node.session.training import create_trainer
 from agent_node.settings.agent import AgentSettings, ShapingSettings
 from agent_node.settings.exchange import ExchangeSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.telemetry import TimeShares
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 from tests.agent_node.grid_worlds import DONE, FIRST, MEMBER, features, layout, random_observations
 
 COPIES = 3

@@ -18,10 +18,10 @@ from agent_node.session import checkpoints
 from agent_node.session.session_components import SessionComponents
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout
 
-SPACE = GoalSpace(3)
+SPACE = FeatureSets(3)
 LAYOUT = Layout(shape=[8], actions=[3, 3], goals=SPACE.info())
 
 

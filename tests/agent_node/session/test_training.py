@@ -17,7 +17,7 @@ from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.ensemble.settings import EnsembleSettings
 from agent_node.world_models.settings import ImaginationSettings
 from protocols.runtime.telemetry import TimeShares
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 
 @pytest.mark.parametrize(("held_out", "transitions"), [(0.05, 20000), (0.05, 1000), (0.0, 20000)])

@@ -15,12 +15,12 @@ from agent_node.world_models.ensemble.ensemble import Ensemble
 from agent_node.world_models.ensemble.normalizer import Normalizer
 from agent_node.world_models.ensemble.settings import EnsembleSettings
 from agent_node.world_models.imagination.pooled_imagination import PooledImagination, reach_probability
-from protocols.spaces.goal_space import GoalSpace
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.layout import Layout, ObservationField
 
 LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], actions=[3])
 FEATURES = Features(LAYOUT, 2)
-SPACE = GoalSpace(2)
+SPACE = FeatureSets(2)
 SETTINGS = EnsembleSettings(hidden=[32], members=3, learning_starts=10, batch_size=64, learning_rate=3e-3)
 
 
@@ -179,7 +179,7 @@ def test_a_normalizer_without_rows_changes_nothing() -> None:
 
 
 def test_joint_touch_decides_every_goal_of_the_consistent_scheme() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     eye = np.eye(3, dtype=np.uint8)
     for mine in (0, 1, 2, None):
         for theirs in (0, 1, 2, None):
@@ -187,11 +187,11 @@ def test_joint_touch_decides_every_goal_of_the_consistent_scheme() -> None:
             other = np.zeros(3, np.uint8) if theirs is None else eye[theirs]
             goals = np.arange(space.count)
             touched = np.tile((own | other).astype(np.float32), (space.count, 1))
-            np.testing.assert_array_equal(reach_probability(space, touched, goals), space.reached(own, other[None]))
+            np.testing.assert_array_equal(reach_probability(space, touched, goals), space.achieved(own, other[None]))
 
 
 def test_reach_probability_is_the_mean_over_touches() -> None:
-    space, random = GoalSpace(3), np.random.default_rng(0)
+    space, random = FeatureSets(3), np.random.default_rng(0)
     p = random.random(3)
     touched = (random.random((40_000, 3)) < p).astype(np.float32)
     for goal in range(space.count):
@@ -227,7 +227,7 @@ def test_imagined_transitions_follow_model_and_rule(pair: tuple[Ensemble, Replay
 
 def test_the_original_scheme_imagines_cooperative_goals_only(pair: tuple[Ensemble, ReplayBuffer]) -> None:
     model, _ = pair
-    space = GoalSpace(2, scheme="original")
+    space = FeatureSets(2, scheme="original")
     buffer = ReplayBuffer(1000, FEATURES, space)
     buffer.add(walk(1))
     learner = DoubleDQN(DoubleDQNSettings(hidden=[16]), PolicySpec((FEATURES.width,), 2, (3,)), 4, 0)

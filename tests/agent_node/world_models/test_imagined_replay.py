@@ -17,7 +17,7 @@ from agent_node.world_models.imagination.imagined_replay import ImaginedReplay
 from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism, Thompson
 from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, ThompsonSettings
 from agent_node.world_models.settings import ImaginationSettings
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], low=[-1.0], high=[1.0])
 

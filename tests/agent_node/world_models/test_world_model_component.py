@@ -17,8 +17,8 @@ from agent_node.world_models.gp.settings import GPSettings
 from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, OptimismSettings
 from agent_node.world_models.settings import ImaginationSettings
 from protocols.runtime.telemetry import TimeShares
+from protocols.spaces.layout import Layout
 from protocols.spaces.reward_map import RewardMap
-from protocols.wire.messages import Layout
 
 LAYOUT = Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0])
 

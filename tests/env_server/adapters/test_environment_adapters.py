@@ -15,8 +15,9 @@ from env_server.adapters.space_translation import translate
 from env_server.environments.landmarks import parallel_env
 from env_server.environments.registry import create
 from env_server.settings import EnvironmentSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Flag, Layout
+from protocols.spaces.layout import Layout
 from tests.env_server.environments.flag_rules import FlagRules
 
 

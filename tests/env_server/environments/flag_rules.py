@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from env_server.environments.environment_contracts import EpisodeRecord, TickResult, VectorEnvironment
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 
 class FlagRules:

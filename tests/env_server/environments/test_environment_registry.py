@@ -10,8 +10,9 @@ from pettingzoo.test import parallel_api_test
 from ruamel.yaml import YAML
 
 from env_server.adapters.parallel_adapter import ParallelCopies
+from env_server.environments.environment_problems import EnvironmentProblem
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
-from env_server.environments.registry import EnvironmentProblem, create, describe, problems
+from env_server.environments.registry import create, describe, problems
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
 from env_server.settings import EnvironmentSettings
 from orchestrator.config.configuration import Configuration
@@ -31,24 +32,24 @@ def names(count: int) -> list[str]:
 @pytest.mark.parametrize(
     ("identifier", "options", "count", "path", "texts"),
     [
-        ("landmark", {}, 2, "environment.id", ["did you mean landmarks?"]),
+        ("landmark", {}, 2, "environment.id", ['did you mean "landmarks"?']),
         ("simple_spread_v3", {}, 2, "environment.id", ["package:module"]),
-        ("landmarks", {"rom": 200}, 2, "environment.options.rom", ["did you mean room?"]),
+        ("landmarks", {"rom": 200}, 2, "environment.options.rom", ['did you mean "room"?']),
         ("landmarks", {"landmarks": 1}, 2, "environment.options.landmarks", ["greater than or equal to 2"]),
-        ("reward_colection", {}, 2, "environment.id", ["did you mean reward_collection?"]),
-        ("reward_collection", {"exclusiv": True}, 2, "environment.options.exclusiv", ["did you mean exclusive?"]),
+        ("reward_colection", {}, 2, "environment.id", ['did you mean "reward_collection"?']),
+        ("reward_collection", {"exclusiv": True}, 2, "environment.options.exclusiv", ['did you mean "exclusive"?']),
         ("reward_collection", {"variant": "far", "sites": 4}, 2, "environment.options", ["leave sites out"]),
         ("landmarks", {"members": 3}, 2, "environment.options.members", ["3 agents", "agents.count is 2"]),
         ("landmarks", {"room": 100}, 2, "environment.options", ["enlarge room"]),
-        ("mpe2:simple_spread_v2", {}, 3, "environment.id", ["did you mean simple_spread_v3"]),
+        ("mpe2:simple_spread_v2", {}, 3, "environment.id", ['did you mean "simple_spread_v3"']),
         ("mpe:simple_spread_v3", {}, 3, "environment.id", ["no package mpe here", "mpe2"]),
         ("mpe2:simple_spread_v3", {}, 4, "agents.count", ["has 3 agents", "agents.count is 4", "environment.options"]),
-        ("mpe2:simple_spread_v3", {"max_cycle": 5}, 3, "environment.options.max_cycle", ["did you mean max_cycles?"]),
+        ("mpe2:simple_spread_v3", {"max_cycle": 5}, 3, "environment.options.max_cycle", ['did you mean "max_cycles"?']),
         ("pettingzoo.butterfly:knights_v10", {}, 4, "environment.id", ["has no environment knights_v10"]),
         ("pettingzoo.atari:pong_v3", {}, 2, "environment.id", ["pip install 'pettingzoo[atari]'"]),
         ("protocols.runtime:seeds", {}, 2, "environment.id", ["no PettingZoo environment"]),
         ("mpe2:../x", {}, 2, "environment.id", ["package:module"]),
-        ("gymnasium:CartPol-v1", {}, 1, "environment.id", ["did you mean CartPole-v1"]),
+        ("gymnasium:CartPol-v1", {}, 1, "environment.id", ['did you mean "CartPole-v1"']),
         ("gymnasium:CartPole-v1", {}, 2, "agents.count", ["has 1 agents", "set agents.count to 1"]),
         ("gymnasium:CartPole-v1", {"lenght": 1}, 1, "environment.options", ["lenght"]),
         ("gymnasium:Blackjack-v1", {}, 1, "environment.id", ["FlattenObservation"]),

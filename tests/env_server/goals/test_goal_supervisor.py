@@ -10,7 +10,7 @@ from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.goals.goal_supervisor import GoalSupervisor, chance_alignment, supervised_share
 from env_server.metrics.episode_statistics import EpisodeStatistics
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 AGENTS = tuple(f"agent-{i}" for i in range(4))
 
@@ -25,22 +25,22 @@ AGENTS = tuple(f"agent-{i}" for i in range(4))
     ],
 )
 def test_the_published_shares(landmarks: int, smallest: int, shares: dict[float, float]) -> None:
-    space = GoalSpace(landmarks, smallest=smallest)
+    space = FeatureSets(landmarks, smallest=smallest)
     for alignment, share in shares.items():
         assert supervised_share(space, 2, alignment) == pytest.approx(share, abs=5e-4 if smallest == 2 else 5e-6)
 
 
 def test_what_chance_aligns() -> None:
-    assert chance_alignment(GoalSpace(3), 2) == pytest.approx(1 / 9)
-    assert chance_alignment(GoalSpace(6), 2) == pytest.approx(0.037, abs=5e-4)
-    assert supervised_share(GoalSpace(3), 2, chance_alignment(GoalSpace(3), 2)) == pytest.approx(0.0, abs=1e-12)
+    assert chance_alignment(FeatureSets(3), 2) == pytest.approx(1 / 9)
+    assert chance_alignment(FeatureSets(6), 2) == pytest.approx(0.037, abs=5e-4)
+    assert supervised_share(FeatureSets(3), 2, chance_alignment(FeatureSets(3), 2)) == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(ConfigurationError, match=r"less than the 0\.111"):
-        supervised_share(GoalSpace(3), 2, 0.1)
+        supervised_share(FeatureSets(3), 2, 0.1)
 
 
 @pytest.mark.parametrize(("landmarks", "members", "alignment"), [(3, 2, 0.5), (6, 2, 0.75), (3, 3, 0.5), (3, 4, 0.3), (3, 2, 1.0)])
 def test_as_many_episodes_are_aligned(landmarks: int, members: int, alignment: float) -> None:
-    space, random = GoalSpace(landmarks), np.random.default_rng(0)
+    space, random = FeatureSets(landmarks), np.random.default_rng(0)
     supervisor = GoalSupervisor(space, members, alignment)
     aligned = []
     for episode in range(8000):
@@ -52,7 +52,7 @@ def test_as_many_episodes_are_aligned(landmarks: int, members: int, alignment: f
 
 
 def test_goals_depend_on_seed_and_episode_alone_and_are_uniform() -> None:
-    one, other = (GoalSupervisor(GoalSpace(3), 2, 1.0) for _ in range(2))
+    one, other = (GoalSupervisor(FeatureSets(3), 2, 1.0) for _ in range(2))
     drawn = [one.goal(0, episode) for episode in range(3000)]
     assert drawn[::-1] == [other.goal(0, episode) for episode in reversed(range(3000))]
     assert drawn != [one.goal(1, episode) for episode in range(3000)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, TickResult
 from env_server.metrics.episode_counters import EpisodeCounters
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 
 BOTH = ("a", "b")
 M = int(Flag.MEMBER)

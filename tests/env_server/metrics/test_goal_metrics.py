@@ -9,9 +9,9 @@ import pytest
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.metrics import goal_metrics as goal_metrics
 from env_server.metrics.episode_statistics import assigned_goal_metrics
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
-SPACE = GoalSpace(3)  # goals {0} {1} {2} {0,1} {0,2} {1,2}
+SPACE = FeatureSets(3)  # goals {0} {1} {2} {0,1} {0,2} {1,2}
 
 
 def record(goal: int, reward: float, touched: tuple[tuple[int, ...], ...] = ((), ()), members: str = "ab") -> EpisodeRecord:
@@ -23,13 +23,13 @@ def record(goal: int, reward: float, touched: tuple[tuple[int, ...], ...] = ((),
     [(3, 1, 2.0), (3, 2, 1.5), (3, 4, 1.25), (3, 8, 1.125), (6, 1, 2.0), (6, 2, 1.714), (6, 4, 1.571), (6, 8, 1.5)],
 )
 def test_the_published_best_returns(landmarks: int, premium: float, best: float) -> None:
-    space = GoalSpace(landmarks, premium=premium)
+    space = FeatureSets(landmarks, premium=premium)
     assert space.best_return() == pytest.approx(best, abs=5e-4)
     assert space.best_return(3) == pytest.approx(1.5 * best, abs=1e-3)
 
 
 def test_cooperative_goals_alone_pay_one_each() -> None:
-    assert GoalSpace(6, smallest=2).best_return() == 2.0
+    assert FeatureSets(6, smallest=2).best_return() == 2.0
 
 
 def test_returns_over_goals_and_over_episodes() -> None:
@@ -50,7 +50,7 @@ def test_a_goal_is_mastered_from_nine_of_ten() -> None:
     eight = [record(1, 0.5)] * 8 + [record(1, 0.0)] * 2
     success = goal_metrics.success_by_goal(nine + eight)
     assert success == {0: 0.9, 1: 0.8}
-    assert goal_metrics.diversity(success, GoalSpace(2, largest=1)) == 0.5
+    assert goal_metrics.diversity(success, FeatureSets(2, largest=1)) == 0.5
     assert goal_metrics.diversity(success, SPACE) is None
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from env_server.serving.action_checks import checked_action, checked_restart
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Layout
+from protocols.spaces.layout import Layout
 
 DISCRETE = Layout(shape=[2], actions=[3, 2])
 CONTINUOUS = Layout(shape=[2], low=[-1.0, 0.0], high=[1.0, 0.5])

@@ -18,11 +18,13 @@ from env_server.serving.environment_server import EPISODES
 from env_server.serving.server_counters import ServerCounters
 from env_server.serving.server_main import environment_server
 from orchestrator.config.configuration import Configuration
+from protocols.conversations.control.control_messages import Command
+from protocols.conversations.membership.membership_messages import Hello, Welcome
+from protocols.conversations.stepping.stepping_messages import Join, Offer
 from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.fault_log import read
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import Command, Hello, Join, Offer, Welcome
 
 SETTINGS = {
     "version": 1,

@@ -267,10 +267,10 @@ def test_two_runs_at_once_do_not_mix_and_speak_json(up: Up, runs: Path) -> None:
 
 TWENTY = """
 import os, sys
-from orchestrator import cli, names
-from orchestrator.run_server import detached
+from orchestrator.cli import app
+from orchestrator.run_server import run_start
 from tests.orchestrator.cli.small_up import Popen
-detached.subprocess.Popen = Popen
+run_start.subprocess.Popen = Popen
 begin, go = os.pipe()
 children = []
 for _ in range(20):
@@ -278,7 +278,7 @@ for _ in range(20):
     if child == 0:
         os.close(go)
         os.read(begin, 1)  # until all are there
-        cli.main(sys.argv[1:])
+        app.main(sys.argv[1:])
     children.append(child)
 os.close(go)
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from orchestrator.run_server.run_client import RunClient, Unreachable
+from protocols.conversations.client_requests.client_messages import Status, StatusRequest, StopRequest
+from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
 from protocols.runtime.errors import AuthenticationError, ExitCode
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import Hello, Message, Refuse, Status, StatusRequest, StopRequest, Welcome
+from protocols.wire.messages import Message
 
 Answer = Callable[[Message], tuple[Message, dict[str, object]] | None]
 

@@ -24,8 +24,8 @@ from orchestrator.config.resolved_configuration import canonical_json
 from orchestrator.results.playback import video
 from orchestrator.results.playback.checkpoint_episodes import FIRST_EPISODE
 from orchestrator.results.playback.video import VideoWriter, padded
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ExitCode
-from protocols.wire.messages import Flag
 from tests.orchestrator.cli.conftest import CONFIG, REPOSITORY
 
 GRID = REPOSITORY / "configs" / "environments" / "minigrid.yaml"
@@ -251,7 +251,7 @@ def test_without_the_encoder_the_cure_is_told_before_anything_is_played(
 ) -> None:
     monkeypatch.setattr("orchestrator.results.playback.video.find_spec", lambda name: None)
     code, text = play("grid", "--video", tmp_path / "film.mp4", fails=True)
-    assert code == ExitCode.RESOURCES and "pip install 'murmuration[video]'" in text and "film.gif" in text
+    assert code == ExitCode.RESOURCES and "pip install 'murmuration-rl[video]'" in text and "film.gif" in text
     play("grid", "-n", 1, "--video", tmp_path / "film.gif")
 
 

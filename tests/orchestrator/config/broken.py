@@ -181,7 +181,7 @@ CASES = [
     _case(
         "unknown key like nothing else",
         START + PLACE + "supervision:\n  «zzz: 3\n",
-        M("supervision.zzz", "unknown key; here may stand min_agents, first, max"),
+        M("supervision.zzz", "unknown key; here may stand min_agents, restart_delay, max_restart_delay"),
     ),
     _case(
         "wrong types",
@@ -224,7 +224,7 @@ CASES = [
         M("environment.late_action", '"repaet" is not one of repeat, noop, random', "repeat"),
         M("launch.engine", '"rey" is not one of local, ray, slurm, ssh', "ray"),
         M("launch.threads", '"fast" is not a whole number, and is not auto'),
-        M("metrics.sinks[1]", '"tensorbord" is not one of csv, tensorboard', "tensorboard"),
+        M("metrics.sinks[1]", '"tensorbord" is not one of csv, mlflow, parquet, tensorboard, wandb', "tensorboard"),
     ),
     _case(
         "missing keys",
@@ -331,7 +331,7 @@ CASES = [
         START
         + PLACE
         + "agents: {count: 6}\nexchange: {consensus: {mode: «clip, num_byzantine: 1, groups: [critic], every: {updates: 50}}}\n",
-        M("exchange.consensus.mode", '"clip" with liars: 1 needs degree >= 3, but agent-0 has degree 2 in this ring'),
+        M("exchange.consensus.mode", '"clip" with num_byzantine: 1 needs degree >= 3, but agent-0 has degree 2 in this ring'),
     ),
     _case(
         "gossip that needs both directions",

@@ -87,7 +87,7 @@ def test_arguments(write: Any) -> None:
     assert agent_settings(configuration, "agent-1").learner.learning_rate == 1e-3
     assert configuration.agents.world_model is not None
     assert configuration.agents.world_model.model_dump()["hidden"] == [7]
-    assert configuration.metrics.sinks == ["csv"]
+    assert [sink.kind for sink in configuration.metrics.sinks] == ["csv"]
     assert configuration.environment.options == {"landmarks": 4}
     assert (configuration.until.time, configuration.agents.learner.model_dump()["batch_size"]) == (120.0, 32)
 
@@ -250,8 +250,8 @@ def test_problems_are_configuration_errors(write: Any) -> None:
 
 def test_checking_a_configuration_needs_no_torch() -> None:
     code = (
-        "import sys\nimport orchestrator.config\nfirst = sorted({'torch', 'numpy', 'networkx', 'zmq'} & set(sys.modules))\n"
-        f"orchestrator.config.load({str(MAIN)!r})\nprint(first, 'torch' in sys.modules)"
+        "import sys\nimport orchestrator.config.loader\nfirst = sorted({'torch', 'numpy', 'networkx', 'zmq'} & set(sys.modules))\n"
+        f"orchestrator.config.loader.load({str(MAIN)!r})\nprint(first, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[] False"

@@ -24,11 +24,11 @@ from tests.orchestrator.experiments.small import PLAYED, REPOSITORY, SIMULATED, 
 _WRITER = """
 import sys
 from pathlib import Path
-from orchestrator.experiments.running.experiment_store import Lock, Planned, Store
+from orchestrator.experiments.running.experiment_store import Lock, PlannedCell, Store
 directory = Path(sys.argv[1])
 lock = Lock(directory)
 store = Store(directory, create=True)
-cells = [(Planned(f"cell-{n}", {"a": str(n)}, n, "orchestrate up"), "code") for n in range(50)]
+cells = [(PlannedCell(f"cell-{n}", {"a": str(n)}, n, "orchestrate up"), "code") for n in range(50)]
 store.set_plan(cells, design={"whole": True})
 for turn in range(10**6):
     n = turn % 50

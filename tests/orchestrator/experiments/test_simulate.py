@@ -12,11 +12,12 @@ import pytest
 from orchestrator.experiments.running.averaging_simulation import Simulation, configured
 from orchestrator.experiments.running.simulation_outcome import SimulationOutcome, SimulationRequest
 from orchestrator.report.charts import disagreement_chart as disagreement
+from protocols.averaging.averaging_messages import Average, Compressed
 from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.runtime.errors import ExitCode
 from protocols.simulation import SimulatedConnection
 from protocols.simulation.simulated_averaging import PopulationPoint
-from protocols.wire.messages import Average, Compressed, Message
+from protocols.wire.messages import Message
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate, orchestrate, runs  # noqa: F401
 
 BAD = "network.links=[{id: bad, delay: {dist: uniform, min: 10ms, max: 50ms}, loss: 0.2, duplicate: {p: 0.1}}]"

@@ -210,7 +210,7 @@ def test_a_metric_that_a_run_lacks(home: Path) -> None:
     other = similar(home, "second", lambda config: config.update(seed=9))
     done = orchestrate(home, "compare", "real", "second", "--metric", "eval.own.retrun")
     assert done.returncode == 2
-    assert 'real, second have no figure "eval.own.retrun"; did you mean eval.own.return' in done.stderr
+    assert 'real, second have no metric "eval.own.retrun"; did you mean "eval.own.return"' in done.stderr
     with pytest.raises(UsageError, match="at least two different runs"):
         compare([home / "runs" / "real", home / "runs" / "real"])
     (home / "runs" / "empty").mkdir()

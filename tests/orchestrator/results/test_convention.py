@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from orchestrator.run_server.metrics.simultaneous_reports import PENDING_REPORTS, ConventionTracker
+from protocols.conversations.control.control_messages import Metrics
 from protocols.conversations.negotiation.signalling_convention import accuracy, leading_choices, reading_choices
-from protocols.wire.messages import Metrics
 
 Choices = tuple[np.ndarray, np.ndarray]
 

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.run_server.metrics.disagreement_tracker import PENDING_ROUNDS, DisagreementTracker, ModelTracker
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from protocols.averaging.projection_sketch import Projection
+from protocols.conversations.control.control_messages import Metrics
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
-from protocols.wire.messages import Metrics
 
 
 def pair(before: float, after: float) -> np.ndarray:

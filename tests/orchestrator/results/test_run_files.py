@@ -17,9 +17,9 @@ from orchestrator.launch.process_control import MARK, ProcessRecord, exists, ide
 from orchestrator.results.run_directories import lock_held
 from orchestrator.results.run_files import KEPT_EVENTS, EventLog, RunFiles, RunLock, append_line, read_lines, write_json
 from orchestrator.run_server.lead.attached_clients import AttachedClients
+from protocols.conversations.client_requests.client_messages import StatusRequest
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, ResourceError, UsageError
 from protocols.runtime.node_start import read_token
-from protocols.wire.messages import StatusRequest
 
 SLEEPER = "import sys; print('up', flush=True); sys.stdin.read()"
 

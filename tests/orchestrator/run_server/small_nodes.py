@@ -15,23 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, Heartbeat, Metrics
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, Welcome
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
-from protocols.wire.messages import (
-    Bye,
-    Command,
-    CommandAck,
-    Event,
-    EventAck,
-    Heartbeat,
-    Hello,
-    Metrics,
-    Refuse,
-    Roster,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
 
 logger = logging.getLogger(__name__)
 STEPS = 5

@@ -19,9 +19,11 @@ from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_files import RunLock
 from orchestrator.run_server.run_client import RunClient
 from orchestrator.run_server.run_start import start_detached
+from protocols.conversations.client_requests.client_messages import StatusRequest
+from protocols.conversations.membership.membership_messages import Hello, Refuse
 from protocols.runtime.errors import ExitCode, MurmurationError, ResourceError
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import Hello, Refuse, StatusRequest, schema_hash
+from protocols.wire.message_registry import schema_hash
 from tests.orchestrator.run_server.cluster import ROOT, Cluster, eventually, starting
 
 pytestmark = pytest.mark.cluster

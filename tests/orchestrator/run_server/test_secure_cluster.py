@@ -17,10 +17,11 @@ import pytest
 
 from orchestrator.results.run_files import CLIENT_KEYS, KEYS
 from orchestrator.run_server.run_client import RunClient
+from protocols.conversations.client_requests.client_messages import StopRequest
+from protocols.conversations.membership.membership_messages import Hello
 from protocols.runtime.errors import AuthenticationError
 from protocols.runtime.key_pairs import KeyPair, read_pair
 from protocols.transport import Identity, Transport, TransportOptions
-from protocols.wire.messages import Hello, StopRequest
 from tests.orchestrator.run_server.cluster import ROOT, Cluster, eventually
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from orchestrator.run_server.hosts.node_commands import RETRY, Admission, NodeCommands
 from orchestrator.run_server.lead.ordered_stop import OrderedStop, StopTimeouts
+from protocols.conversations.membership.membership_messages import Hello
 from protocols.runtime.errors import ExitCode
-from protocols.wire.messages import Hello, schema_hash
+from protocols.wire.message_registry import schema_hash
 
 STAGES = [["agent-0", "agent-1"], ["env-0"]]
 ALL = {"agent-0", "agent-1", "env-0"}

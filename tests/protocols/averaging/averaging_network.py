@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.averaging import Averager, FixedNeighbourhood, PushSum, RoundClosed
+from protocols.averaging.averager import Averager, FixedNeighbourhood, RoundClosed
+from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.averaging.push_sum.push_sum_edges import IncomingMass, OutgoingMass, PushSumEdge
 
 LAYOUT = "layout"

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from protocols.averaging import ChocoAveraging, FixedNeighbourhood, TopK, disagreement
-from protocols.averaging.compressors import Compressor
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.choco import ChocoAveraging
+from protocols.averaging.compressors import Compressor, TopK
+from protocols.averaging.projection_sketch import disagreement
 from protocols.conversations.conversation import Send
 from protocols.topology import TopologySettings, edges, mixing_weights
 from tests.protocols.network import Link, Network

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from protocols.averaging import FixedNeighbourhood, PushSum
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.transport import Identity, Transport
 
 NODES = 8

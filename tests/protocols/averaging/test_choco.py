@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols.averaging import FixedNeighbourhood, Quantise, SynchronousAveraging, TopK, disagreement
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Average, Compressed, Replica, ReplicaRequest
 from protocols.averaging.choco import digest
-from protocols.averaging.compressors import Compressor
-from protocols.wire.messages import Average, Compressed, Replica, ReplicaRequest
+from protocols.averaging.compressors import Compressor, Quantise, TopK
+from protocols.averaging.projection_sketch import disagreement
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from tests.protocols.averaging.choco_groups import LAYOUT, Group, choco_group, machine, relative, weights_of
 from tests.protocols.network import Link
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.averaging import FixedNeighbourhood, Quantise, TopK, disagreement
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Compressed, Replica, ReplicaRequest
 from protocols.averaging.choco import digest
-from protocols.averaging.compressors import usual_step
-from protocols.wire.messages import Compressed, Replica, ReplicaRequest
+from protocols.averaging.compressors import Quantise, TopK, usual_step
+from protocols.averaging.projection_sketch import disagreement
 from tests.protocols.averaging.choco_groups import LAYOUT, Bag, Group, Recording, machine, pair, play, weights_of
 from tests.protocols.network import Link
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols.averaging import Projection, disagreement
+from protocols.averaging.projection_sketch import Projection, disagreement
 
 
 def test_sketches_are_linear() -> None:

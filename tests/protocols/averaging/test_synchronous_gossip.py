@@ -8,9 +8,12 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from protocols.averaging import FixedNeighbourhood, RoundClosed, SynchronousAveraging, disagreement
+from protocols.averaging.averager import FixedNeighbourhood, RoundClosed
+from protocols.averaging.averaging_messages import Average
+from protocols.averaging.projection_sketch import disagreement
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.topology import TopologySettings, build, contraction, metropolis_weights
-from protocols.wire.messages import Average, Join
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"

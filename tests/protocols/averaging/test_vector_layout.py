@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from protocols.averaging import VectorLayout
+from protocols.averaging.vector_layout import VectorLayout
 
 SHAPES = st.dictionaries(
     st.text(min_size=1, max_size=5), st.lists(array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), max_size=4), max_size=4

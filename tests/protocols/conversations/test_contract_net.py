@@ -17,9 +17,9 @@ from protocols.conversations.contract_net.contract_net import (
     GoalTask,
     ReportReceived,
 )
+from protocols.conversations.contract_net.contract_net_messages import GoalAward, GoalBid, GoalCall, GoalReport
 from protocols.conversations.conversation import Send
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import GoalAward, GoalBid, GoalCall, GoalReport
 
 DEADLINE = 1.0
 

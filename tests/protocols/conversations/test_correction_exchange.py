@@ -18,9 +18,9 @@ from protocols.conversations.hindsight.correction_exchange import (
     encode_corrections,
 )
 from protocols.conversations.hindsight.episode_exchange import ExchangeComplete, ExchangeIncomplete
+from protocols.conversations.hindsight.hindsight_messages import Correction, Trace
 from protocols.runtime.errors import BadMessage
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Correction, Trace
 from tests.protocols.network import Link, Network
 
 GOALS = 6

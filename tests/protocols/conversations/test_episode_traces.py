@@ -19,11 +19,11 @@ from protocols.conversations.hindsight.episode_traces import (
     joint,
     touches,
 )
+from protocols.conversations.hindsight.hindsight_messages import Trace
 from protocols.runtime.errors import BadMessage
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Trace
 
-LIMITS = TraceLimits(goals=6, landmarks=3, longest=100)
+LIMITS = TraceLimits(goals=6, features=3, longest=100)
 BITS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12), elements=st.integers(0, 1))
 
 

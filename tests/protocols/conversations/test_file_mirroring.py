@@ -11,8 +11,9 @@ import pytest
 
 from protocols.conversations.conversation import Send
 from protocols.conversations.file_mirroring.file_copy import FileCopy
+from protocols.conversations.file_mirroring.file_messages import FileGone, FilePiece
 from protocols.conversations.file_mirroring.file_mirror import MOST_RESTARTS, PIECE, FileMirror
-from protocols.wire.messages import FileGone, FilePiece, is_file_path
+from protocols.wire.messages import is_file_path
 
 
 def everything(root: Path) -> dict[str, bytes]:

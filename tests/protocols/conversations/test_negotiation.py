@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from protocols.conversations.conversation import Send
-from protocols.conversations.negotiation import Negotiation, NegotiationSettled, ProposalReceived
-from protocols.wire.messages import Propose, ProposeAck, Trace
+from protocols.conversations.hindsight.hindsight_messages import Trace
+from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.negotiation.proposals import Negotiation, NegotiationSettled, ProposalReceived
 from tests.protocols.network import Link, Network
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from protocols.conversations.plans.plan_exchange import MOST_STEPS, PlanExchange
+from protocols.conversations.plans.plan_messages import Plan
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Plan
 
 
 def side(name: str, neighbours: list[str], layout: str = "plane") -> PlanExchange:

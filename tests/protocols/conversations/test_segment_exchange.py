@@ -20,9 +20,11 @@ from protocols.conversations.experience.segment_exchange import (
     encode_segments,
     layout_digest,
 )
+from protocols.conversations.experience.segment_messages import Segment
+from protocols.conversations.hindsight.hindsight_messages import Trace
 from protocols.runtime.errors import BadMessage
+from protocols.spaces.layout import FeatureSetsInfo, Layout
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import GoalSpaceInfo, Layout, Segment, Trace
 
 WITHOUT_GOALS = SegmentLimits(size=3, dtype=np.float32, actions=(), width=2, goals=0)
 LIMITS = SegmentLimits(size=4, dtype=np.float32, actions=(3, 2), width=2, goals=6, longest=5000)
@@ -169,8 +171,8 @@ def test_what_another_layout_means_is_counted_and_left() -> None:
 
 def test_a_layout_differs_by_anything_that_gives_its_numbers_a_meaning() -> None:
     layouts = [
-        Layout(shape=[4], actions=[3, 2], goals=GoalSpaceInfo(landmarks=3, largest=2, premium=2.0, scheme="consistent", smallest=1)),
-        Layout(shape=[4], actions=[3, 2], goals=GoalSpaceInfo(landmarks=3, largest=2, premium=2.0, scheme="original", smallest=1)),
+        Layout(shape=[4], actions=[3, 2], goals=FeatureSetsInfo(features=3, largest=2, premium=2.0, scheme="consistent", smallest=1)),
+        Layout(shape=[4], actions=[3, 2], goals=FeatureSetsInfo(features=3, largest=2, premium=2.0, scheme="original", smallest=1)),
         Layout(shape=[4], actions=[2, 3]),
         Layout(shape=[5], actions=[3, 2]),
     ]

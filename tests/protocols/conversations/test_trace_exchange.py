@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from protocols.conversations.hindsight.episode_traces import encode_traces
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
 from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, ExchangeComplete, ExchangeIncomplete, TraceExchange, TraceLimits
-from protocols.wire.messages import Propose, Trace, TraceAck
+from protocols.conversations.negotiation.proposal_messages import Propose
 from tests.protocols.network import Link, Network
 
-LIMITS = TraceLimits(goals=6, landmarks=3, longest=100)
+LIMITS = TraceLimits(goals=6, features=3, longest=100)
 
 
 def exchange(seed: int = 0, **options: int) -> TraceExchange:

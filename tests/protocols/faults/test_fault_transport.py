@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.negotiation.proposal_messages import Propose
 from protocols.faults.link_effects.faulty_links import FaultyLinks, LinkOutcome
 from protocols.faults.link_effects.link_trace import LinkTraceWriter, read_lines
 from protocols.faults.link_effects.message_damage import damaged
@@ -19,7 +21,6 @@ from protocols.faults.settings import FaultsSettings
 from protocols.runtime.errors import BadMessage
 from protocols.transport import Identity, Transport
 from protocols.wire import codec
-from protocols.wire.messages import Average, Propose
 
 AGENTS = ["agent-0", "agent-1"]
 COUNT = 300

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def child(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", f"from protocols.faults import process\n{code}"],
+        [sys.executable, "-c", f"from protocols.faults.node_faults import process_faults as process\n{code}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 

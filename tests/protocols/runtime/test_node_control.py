@@ -14,27 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, Heartbeat, Metrics
+from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
 from protocols.runtime.errors import AuthenticationError, ExitCode, ResourceError, SchemaError
 from protocols.runtime.node_control import NodeControl
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.telemetry import NAMES_PER_MESSAGE, Telemetry, TimeShares
 from protocols.transport import Identity, ReceivedMessage, Transport
-from protocols.wire.messages import (
-    Bye,
-    Command,
-    CommandAck,
-    Event,
-    EventAck,
-    Heartbeat,
-    Hello,
-    Message,
-    Metrics,
-    Refuse,
-    Roster,
-    RosterEntry,
-    Welcome,
-    schema_hash,
-)
+from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Message
 
 PATIENCE = 10.0
 CONFIGURATION = {"supervision": {"heartbeat": "20ms"}, "answer": 42}

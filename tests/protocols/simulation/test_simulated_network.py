@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.averaging.averaging_messages import Average
 from protocols.conversations.conversation import Array, Send
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.simulation import Calendar, Network, Node, NodeScript, PerfectLinks
 from protocols.simulation.simulated_links import DrawnOutcome
 from protocols.simulation.simulated_network import Take
-from protocols.wire.messages import Average, Join, Message
-from tests.simulation.drawn_links import DrawnLinks
+from protocols.wire.messages import Message
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 
 class Echo(NodeScript):

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from protocols.conversations.stepping.stepping_messages import Joined
+from protocols.spaces.layout import Layout, RewardMapInfo
 from protocols.spaces.reward_map import RewardMap
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Joined, Layout, RewardMapInfo
 
 GRID = RewardMap(((-2.0, 0.0), (2.0, 0.0), (2.4, 0.3)), (0.1, 1.0, 0.5), 0.5, (-10, -10), (10, 10))
 COORDINATE = st.floats(-3, 3, allow_nan=False).map(lambda x: round(x, 1))

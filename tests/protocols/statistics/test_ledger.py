@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from protocols.conversations.conversation import Send
 from protocols.statistics.ledger import MOST_ORIGINS, Ledger
 from protocols.statistics.ledger_entries import LedgerVersion, make_entry
+from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
 from protocols.statistics.statistics_consensus import IncompatibleStatistics, NewerEpoch
 from protocols.wire.codec import encode
-from protocols.wire.messages import LedgerDigest, LedgerEntry, LedgerPull
 from tests.protocols.network import Link, Network
 from tests.protocols.statistics.ledgers import RING, SIZE, assert_equal, deliver, ledger, payload, settle
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from protocols.statistics.ledger_messages import LedgerEntry, LedgerPull
 from protocols.statistics.statistics_consensus import EarlierStatisticsFound
-from protocols.wire.messages import LedgerEntry, LedgerPull
 from tests.protocols.statistics.ledgers import RING, assert_equal, deliver, ledger, payload, settle
 
 

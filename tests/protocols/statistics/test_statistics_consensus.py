@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Average, Leave, Share
 from protocols.statistics.averaged_statistics import AveragedStatistics
 from protocols.statistics.push_sum_statistics import PushSumStatistics
 from protocols.statistics.statistics_consensus import IncompatibleStatistics
 from protocols.statistics.statistics_epochs import layout_of
-from protocols.wire.messages import Average, Leave, Share
 from tests.protocols.statistics.statistics_worlds import SIZE, Ticks, graph_of, ledgers, summed, vectors
 
 WORLDS = [("ring", 4), ("cycles", 16)]

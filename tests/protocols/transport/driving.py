@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from protocols.conversations.membership.membership_messages import Bye
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.node_start import ipc_works
 from protocols.transport import ReceivedMessage, Transport
-from protocols.wire.messages import Bye, Join
 
 PATIENCE = 10.0
 needs_ipc = pytest.mark.skipif(not ipc_works(), reason="no Unix-domain sockets without files")

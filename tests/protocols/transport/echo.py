@@ -11,8 +11,8 @@ import resource
 import select
 import sys
 
+from protocols.conversations.membership.membership_messages import Bye
 from protocols.runtime.key_pairs import KeyPair
-from protocols.wire.messages import Bye
 from tests.protocols.transport.strangers import transport
 
 

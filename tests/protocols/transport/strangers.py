@@ -8,10 +8,12 @@ from typing import Any
 
 import zmq
 
+from protocols.conversations.membership.membership_messages import RosterEntry
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.key_pairs import KeyPair
 from protocols.transport import Identity, Transport, TransportOptions
 from protocols.wire import codec
-from protocols.wire.messages import Join, Role, RosterEntry
+from protocols.wire.messages import Role
 from tests.protocols.transport.driving import RUN
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from protocols.conversations.stepping.stepping_messages import Join, Observation
 from protocols.runtime.errors import Backpressure
 from protocols.transport import ReceivedMessage, Transport
-from protocols.wire.messages import Join, Observation
 from tests.protocols.transport.driving import PATIENCE, bye, collect, numbers, pair, until
 
 

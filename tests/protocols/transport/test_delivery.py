@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import zmq
 
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.control.control_messages import Event, Heartbeat
+from protocols.conversations.membership.membership_messages import Roster
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.node_start import Carrier
 from protocols.transport import Transport
 from protocols.wire import codec
-from protocols.wire.messages import Average, Event, Heartbeat, Join, Roster
 from tests.protocols.transport.driving import PATIENCE, RUN, bye, collect, needs_ipc, numbers, pair, until
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.errors import ResourceError
 from protocols.transport import ReceivedMessage, Transport
-from protocols.wire.messages import Join
 from tests.protocols.transport.driving import PATIENCE, bye, collect, numbers, pair, until
 
 

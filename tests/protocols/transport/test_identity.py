@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import zmq
 
+from protocols.conversations.stepping.stepping_messages import Join, Observation
 from protocols.transport import GuardOptions, Transport
 from protocols.wire import codec
-from protocols.wire.messages import Join, Observation
 from tests.protocols.transport.driving import RUN, bye, collect, numbers, pair, until
 
 

@@ -12,13 +12,15 @@ from contextlib import ExitStack, closing
 import pytest
 import zmq
 
+from protocols.conversations.lockstep.lockstep_messages import Marker
+from protocols.conversations.membership.membership_messages import Bye, Hello, Roster, Welcome
+from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.errors import AuthenticationError
 from protocols.runtime.key_pairs import KeyPair
 from protocols.transport import Identity, Transport, TransportOptions, zap
 from protocols.transport.handshakes import ATTEMPTS
 from protocols.transport.sockets import open_socket
 from protocols.transport.zap import GRACE
-from protocols.wire.messages import Bye, Hello, Join, Marker, Roster, Welcome
 from tests.protocols.transport.driving import RUN, bye, collect, needs_ipc, numbers, until
 from tests.protocols.transport.strangers import join, raw, roster, transport
 

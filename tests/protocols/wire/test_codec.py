@@ -15,9 +15,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from protocols.averaging.averaging_messages import Average
+from protocols.conversations.control.control_messages import Event, Heartbeat
+from protocols.conversations.stepping.stepping_messages import Act, Join
 from protocols.runtime.errors import BadMessage
 from protocols.wire.codec import MessageLimits, decode, encode
-from protocols.wire.messages import Act, Average, Event, Heartbeat, Join
 from tests.protocols.wire.bodies import TYPES, Pairs, messages, raw
 
 

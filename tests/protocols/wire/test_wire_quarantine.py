@@ -8,8 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from protocols.conversations.client_requests.client_messages import StopRequest
+from protocols.conversations.control.control_messages import Heartbeat
+from protocols.conversations.membership.membership_messages import Hello
+from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.stepping.stepping_messages import Observation
 from protocols.runtime.errors import BadMessage
-from protocols.wire.messages import Heartbeat, Hello, Observation, Propose, StopRequest
 from tests.protocols.wire.wire_gate import Gate, entry, ring
 
 

@@ -16,7 +16,7 @@ from agent_node.world_models.gp.gp_statistics import InvalidStatistics
 from agent_node.world_models.gp.settings import ExactGPSettings, GPSettings
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Layout, ObservationField
+from protocols.spaces.layout import Layout, ObservationField
 
 PLANE = Features(Layout(shape=[2], fields=[ObservationField("position", 0, 2)], low=[-1.0, -1.0], high=[1.0, 1.0]), 1)
 SETTINGS = GPSettings(bounds=[(-10, 10)], features=96, refresh=100, learning_starts=300, noise_variance=1e-3)

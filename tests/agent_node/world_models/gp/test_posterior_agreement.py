@@ -13,10 +13,10 @@ from agent_node.world_models.gp.gp_statistics import Statistics
 from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
 from agent_node.world_models.gp.settings import GPSettings
 from protocols.averaging.averager import FixedNeighbourhood
+from protocols.spaces.layout import Layout
 from protocols.statistics.averaged_statistics import AveragedStatistics
 from protocols.statistics.ledger import Ledger
 from protocols.wire.codec import decode, encode
-from protocols.wire.messages import Layout
 from tests.agent_node.world_models.gp.gp_worlds import LENGTHSCALES, PLANE, THETA, moves
 from tests.agent_node.world_models.gp.test_gp_model import walk
 from tests.protocols.statistics.test_statistics_consensus import Ticks, graph_of

@@ -12,19 +12,19 @@ from env_server.environments.landmarks.body_physics import TOP_SPEED, Bodies, ob
 from env_server.environments.landmarks.landmarks_rules import step_outcome
 from env_server.environments.landmarks.room_geometry import RADIUS, build, smallest_gap
 from env_server.environments.landmarks.settings import LandmarksOptions
-from protocols.spaces.goal_space import GoalSpace
+from protocols.spaces.feature_sets import FeatureSets
 
 
-def touch(space: GoalSpace, *bodies: int | None) -> np.ndarray:
+def touch(space: FeatureSets, *bodies: int | None) -> np.ndarray:
     """`[1, M, L]`: body m touches landmark bodies[m], or none."""
-    touched = np.zeros((1, len(bodies), space.landmarks), np.uint8)
+    touched = np.zeros((1, len(bodies), space.features), np.uint8)
     for body, landmark in enumerate(bodies):
         if landmark is not None:
             touched[0, body, landmark] = 1
     return touched
 
 
-def rewards(space: GoalSpace, goals: list[tuple[int, ...]], *bodies: int | None, active: tuple[bool, ...] = (True, True)) -> list[float]:
+def rewards(space: FeatureSets, goals: list[tuple[int, ...]], *bodies: int | None, active: tuple[bool, ...] = (True, True)) -> list[float]:
     numbers = np.array([[space.index(goal) for goal in goals]])
     verdict = step_outcome(space, touch(space, *bodies), numbers, np.array([active]), np.array([1]), 250)
     assert (verdict.terminated == (verdict.reward > 0)).all()
@@ -33,32 +33,32 @@ def rewards(space: GoalSpace, goals: list[tuple[int, ...]], *bodies: int | None,
 
 @pytest.mark.parametrize("landmarks", [3, 6])
 def test_cooperative_goals_need_both_landmarks_and_no_third(landmarks: int) -> None:
-    space = GoalSpace(landmarks)
+    space = FeatureSets(landmarks)
     assert rewards(space, [(0, 1), (0, 1)], 0, 1) == [1, 1]
     assert rewards(space, [(0, 1), (0, 1)], 1, 0) == [1, 1]
     assert rewards(space, [(0, 1), (0, 1)], 0, 0) == [0, 0]
     assert rewards(space, [(0, 1), (0, 1)], 0, None) == [0, 0]
     assert rewards(space, [(0, 1), (0, 1)], 0, 2) == [0, 0]
-    assert rewards(GoalSpace(3, largest=2), [(0, 1)] * 3, 0, 1, 2, active=(True,) * 3) == [0, 0, 0]
+    assert rewards(FeatureSets(3, largest=2), [(0, 1)] * 3, 0, 1, 2, active=(True,) * 3) == [0, 0, 0]
 
 
 def test_a_compatible_pair_teaches_cooperative_goals() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     assert rewards(space, [(0,), (0, 1)], 0, 1) == [0.5, 1]
     assert rewards(space, [(0,), (0, 1)], 0, 1, active=(False, True)) == [0, 1], "a parked body counts for its partner"
 
 
 def test_an_individual_goal_counts_for_either_body_unless_original() -> None:
-    assert rewards(GoalSpace(3), [(0,), (2,)], None, 0) == [0.5, 0]
-    assert rewards(GoalSpace(3, premium=4), [(0,), (2,)], 2, 0) == [0.25, 0.25]
-    original = GoalSpace(3, scheme="original")
+    assert rewards(FeatureSets(3), [(0,), (2,)], None, 0) == [0.5, 0]
+    assert rewards(FeatureSets(3, premium=4), [(0,), (2,)], 2, 0) == [0.25, 0.25]
+    original = FeatureSets(3, scheme="original")
     assert rewards(original, [(0,), (2,)], 2, 0) == [0, 0]
     assert rewards(original, [(0,), (2,)], 0, 2) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("scheme", ["consistent", "original"])
 def test_every_touch_and_goal_agrees_with_the_rule_in_words(scheme: str) -> None:
-    space = GoalSpace(3, scheme=scheme)
+    space = FeatureSets(3, scheme=scheme)
     for first, second in product([None, 0, 1, 2], repeat=2):
         for one, two in product(space.sets, repeat=2):
             expected = []
@@ -86,7 +86,7 @@ def test_best_return_of_a_pair(landmarks: int, best: dict[int, float]) -> None:
 
 
 def test_the_horizon_truncates_only_who_has_not_reached_its_goal() -> None:
-    space = GoalSpace(3)
+    space = FeatureSets(3)
     verdict = step_outcome(space, touch(space, 0, None), np.array([[0, 1]]), np.array([[True, True]]), np.array([250]), 250)
     assert verdict.terminated.tolist() == [[True, False]] and verdict.truncated.tolist() == [[False, True]]
 

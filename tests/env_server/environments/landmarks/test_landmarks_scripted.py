@@ -9,7 +9,7 @@ from env_server.environments.environment_contracts import EpisodeRecord, TickRes
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.metrics.goal_metrics import specialization
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 from tests.env_server.environments.landmarks.landmark_walkers import walk
 
 AGENTS = ("agent-0", "agent-1")

@@ -13,8 +13,8 @@ from env_server.environments.episode_schedule import Pairing, lead
 from env_server.environments.landmarks import parallel_env
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.messages import Flag
 from tests.env_server.environments.flag_rules import FlagRules
 
 AGENTS = tuple(f"agent-{i}" for i in range(4))

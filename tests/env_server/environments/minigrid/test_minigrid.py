@@ -11,15 +11,17 @@ import pytest
 from minigrid.wrappers import FullyObsWrapper
 
 from env_server.environments.environment_contracts import AgentBatch, RestartableEnvironment, TickResult
+from env_server.environments.environment_problems import EnvironmentProblem
 from env_server.environments.episode_schedule import episode_generator
 from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
 from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
-from env_server.environments.registry import EnvironmentProblem, create, describe, problems
+from env_server.environments.registry import create, describe, problems
 from env_server.settings import EnvironmentSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
 from protocols.spaces.grid_space import Grids
-from protocols.wire.messages import Flag, GridInfo
+from protocols.spaces.layout import GridInfo
 from tests.env_server.environments.flag_rules import FlagRules
 
 CORRIDOR = "MiniGrid-KeyCorridorS3R1-v0"
@@ -260,10 +262,10 @@ def test_pictures() -> None:
 @pytest.mark.parametrize(
     ("settings", "path", "words"),
     [
-        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), "did you mean MiniGrid-KeyCorridorS3R1-v0"),
+        ({"id": "minigrid:MiniGrid-KeyCoridorS3R1-v0"}, ("environment", "id"), 'did you mean "MiniGrid-KeyCorridorS3R1-v0"'),
         ({"id": "minigrid:CartPole-v1"}, ("environment", "id"), "write gymnasium:CartPole-v1"),
         ({"options": {"view": "all"}}, ("environment", "options", "view"), "full"),
-        ({"options": {"views": "full"}}, ("environment", "options", "views"), "did you mean view?"),
+        ({"options": {"views": "full"}}, ("environment", "options", "views"), 'did you mean "view"?'),
         ({"options": {"arguments": {"colour": 3}}}, ("environment", "options", "arguments"), "colour"),
         ({"copies": 2}, ("environment", "copies"), "at least 3"),
     ],
@@ -278,6 +280,6 @@ def test_what_cannot_be_played_says_why(settings: dict[str, Any], path: tuple[st
 
 def test_without_the_package_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minigrid", None)
-    monkeypatch.setattr("env_server.environments.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("env_server.environments.minigrid.grid_factory.find_spec", lambda name: None)
     (found,) = problems(EnvironmentSettings(id=f"minigrid:{CORRIDOR}"), ONE)
     assert found.path == ("environment", "id") and "pip install minigrid" in found.message

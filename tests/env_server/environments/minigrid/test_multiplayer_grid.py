@@ -13,8 +13,9 @@ from env_server.environments.minigrid.settings import MiniGridOptions
 from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from env_server.environments.registry import create, describe, is_single_player, problems
 from env_server.settings import EnvironmentSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.grid_space import AGENT, Grids
-from protocols.wire.messages import Flag, GridInfo
+from protocols.spaces.layout import GridInfo
 from tests.env_server.environments.flag_rules import FlagRules
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)

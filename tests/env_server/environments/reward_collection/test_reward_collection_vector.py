@@ -10,7 +10,7 @@ from env_server.environments.reward_collection.collection_environment import Vec
 from env_server.environments.reward_collection.reward_sites import reward_map
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from env_server.metrics.episode_statistics import EpisodeStatistics
-from protocols.wire.messages import Flag
+from protocols.conversations.stepping.stepping_messages import Flag
 from tests.env_server.environments.flag_rules import FlagRules
 
 AGENTS = tuple(f"agent-{i}" for i in range(5))

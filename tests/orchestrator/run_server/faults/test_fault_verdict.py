@@ -101,7 +101,8 @@ def test_interruptions_of_the_run_do_not_count(directory: Path, killed: bool) ->
     write(directory / "events.jsonl", [events[0], *ends, *goes_on, *late])
     merge_logs(directory)
     done = report(directory, {"crash": 3.0}, {})
-    assert done.fault_metrics == pytest.approx(whole.fault_metrics, abs=1e-3) and done.unavailable == pytest.approx(whole.unavailable, abs=1e-3)
+    assert done.fault_metrics == pytest.approx(whole.fault_metrics, abs=1e-3)
+    assert done.unavailable == pytest.approx(whole.unavailable, abs=1e-3)
     assert [(record.begin, record.end) for record in done.faults] == [
         (record.begin + gap, None if record.end is None else record.end + gap) for record in whole.faults
     ]

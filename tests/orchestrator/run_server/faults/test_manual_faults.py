@@ -20,14 +20,15 @@ from orchestrator.run_server.hosts.restart_supervision import RestartOutcome, Re
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import RunNodes
 from orchestrator.run_server.run_server import _make_view
+from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MembershipTimeouts
+from protocols.conversations.membership.membership_messages import Refuse
 from protocols.faults.link_effects.replayed_links import ReplayedLinks
 from protocols.faults.node_faults.fault_log import FaultLog
 from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultEvent
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Identity, Transport
-from protocols.wire.messages import FaultRequest, Refuse, RestartRequest
 
 BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 CUT = {"id": "by-hand-1", "at": {"time": "12500ms"}, "for": "10s", "partition": {"groups": [["agent-0"], ["agent-1"]]}}
@@ -52,7 +53,8 @@ def test_a_restart_by_hand_costs_nothing_of_the_budget() -> None:
 
 def test_who_was_given_up_may_be_asked_back_with_a_clean_record() -> None:
     rules = supervisor()
-    assert rules.ended("agent-1", -9, 0.0).outcome == RestartOutcome.RESTART and rules.ended("agent-1", -9, 1.0).outcome == RestartOutcome.LOST
+    assert rules.ended("agent-1", -9, 0.0).outcome == RestartOutcome.RESTART
+    assert rules.ended("agent-1", -9, 1.0).outcome == RestartOutcome.LOST
     rules.asked("agent-1", 2.0)
     assert rules.due(2.0) == ["agent-1"] and rules.verdict() is None
     again = rules.ended("agent-1", -9, 3.0)
@@ -106,9 +108,9 @@ def test_a_repeated_run_repeats_what_was_done_by_hand(tmp_path: Path) -> None:
     assert free_id({entry.id for entry in (cut, kill)}) == "by-hand-3"
     changes = [json.loads(line) for line in (directory / "nodes/agent-0/faults.jsonl").read_text().splitlines()]
     links = ReplayedLinks(compile_schedule(configuration.faults, [], configuration.agent_names()), 0, "agent-0", changes)
-    lost = [not links.fate("agent-1", "peer", "average", seq, 100, 0.0).copies for seq in range(1, 9)]
+    lost = [not links.link_outcome("agent-1", "peer", "average", seq, 100, 0.0).copies for seq in range(1, 9)]
     assert lost == [False] * 4 + [True] * 2 + [False] * 2, "at the same messages"
-    assert links.fate("agent-2", "peer", "average", 5, 100, 0.0).copies == (0.0,)
+    assert links.link_outcome("agent-2", "peer", "average", 5, 100, 0.0).copies == (0.0,)
 
 
 def test_an_event_by_hand_may_stand_in_a_configuration() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from protocols.averaging import FixedNeighbourhood, PushSum
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Share
+from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.conversations.conversation import Send
-from protocols.wire.messages import Share
 from tests.protocols.averaging.averaging_network import LAYOUT, AveragingNetwork
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols.averaging import FixedNeighbourhood, PushSum
-from protocols.averaging.push_sum.push_sum import COARSE_SUM, POOR
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Average, Share
+from protocols.averaging.push_sum.push_sum import COARSE_SUM, POOR, PushSum
 from protocols.averaging.push_sum.push_sum_edges import SILENT, OutgoingMass
 from protocols.averaging.push_sum.push_sum_offers import AGAIN
 from protocols.runtime.errors import InvariantError
-from protocols.wire.messages import Average, Share
 from tests.protocols.averaging.averaging_network import LAYOUT
 from tests.protocols.averaging.push_sum.push_sum_nodes import node, offer, only, share, tell
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols.averaging import PushSum, SynchronousAveraging, disagreement
 from protocols.averaging.averager import LIGHT
+from protocols.averaging.projection_sketch import disagreement
 from protocols.averaging.push_sum.in_flight_update import InFlightUpdate
+from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.averaging.push_sum.push_sum_edges import SILENT
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from tests.protocols.averaging.averaging_network import LAYOUT, AveragingNetwork, Ledger, ring
 from tests.protocols.averaging.push_sum.push_sum_nodes import begun, error, node, only, share, start, tell
 

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.averaging import FixedNeighbourhood, PushSum, SynchronousAveraging, disagreement
+from protocols.averaging.averager import FixedNeighbourhood
+from protocols.averaging.averaging_messages import Share
+from protocols.averaging.projection_sketch import disagreement
+from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.averaging.vector_arithmetic import BLOCK
 from protocols.conversations.conversation import Send
-from protocols.wire.messages import Share
 from tests.protocols.averaging.averaging_network import LAYOUT, AveragingNetwork, Ledger, ring
 from tests.protocols.averaging.push_sum.push_sum_nodes import begun, error, start
 

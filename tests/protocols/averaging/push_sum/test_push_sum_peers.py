@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from protocols.averaging.averager import LIGHT
+from protocols.averaging.averaging_messages import Share
 from protocols.averaging.push_sum.isolation_policy import ISOLATION_LIMIT
-from protocols.wire.messages import Share
 from tests.protocols.averaging.push_sum.push_sum_nodes import node, offer, share, tell
 
 

@@ -1,0 +1,203 @@
+"""Environments by import path: PettingZoo (`package:module`), Gymnasium (`gymnasium:ID`), a user's own (`package.module:factory`)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import Parameter, signature
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from env_server.environments.environment_problems import EnvironmentProblem, OptionProblem
+from env_server.environments.pictures_in_memory import draw_in_memory
+from env_server.settings import EnvironmentSettings
+from protocols.runtime.errors import ConfigurationError
+from protocols.runtime.suggestions import hint
+
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
+_MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+PACKAGES = {
+    "mpe2": "pip install mpe2",
+    "pettingzoo.butterfly": "pip install 'pettingzoo[butterfly]'",
+    "pettingzoo.sisl": "pip install 'pettingzoo[sisl]'",
+    "pettingzoo.classic": "pip install 'pettingzoo[classic]'",
+    "pettingzoo.atari": "pip install 'pettingzoo[atari]'",
+    "gymnasium": "pip install gymnasium",
+    "minigrid": "pip install minigrid",
+}
+"""known packages of environments, and how to install them"""
+_GYMNASIUM = "gymnasium"
+Maker = Callable[[], Any]
+
+
+def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:
+    """A function that makes one environment with the Parallel API. `known`: names of vectorised environments, to suggest.
+
+    `package:name` is the module `package.name` with `parallel_env` or `env`, as PettingZoo has them, or else the attribute `name` of the
+    module `package`: a class or function that returns a Parallel, AEC or Gymnasium environment for the keyword arguments
+    `environment.options`. `package.module` without a colon is a module with `parallel_env` or `env`. `EnvironmentProblem` says what fails.
+    """
+    draw_in_memory()
+    package, colon, name = settings.id.partition(":")
+    if package == _GYMNASIUM:
+        return _gymnasium(settings, name)
+    if not _MODULE.match(package) or (colon and not _MODULE.match(name)):
+        raise unknown(settings.id, "write package:module, for example mpe2:simple_spread_v3, or package.module:factory")
+    place = str(Path.cwd())
+    if place not in sys.path:
+        sys.path.append(place)
+    if not colon:
+        module = _module(package)
+        if module is None:
+            text = nearest(settings.id, [*known, *PACKAGES]) or (
+                f"; ids are {', '.join(known)}, package:module, gymnasium:ID, minigrid:ID or package.module:factory"
+            )
+            raise unknown(settings.id, f"unknown environment{text}")
+        return _from_module(settings, module)
+    return _pettingzoo(settings, package, name)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the nearest known names, or nothing."""
+    found = hint(name, sorted(known), count=3)
+    return f"; {found}" if found else ""
+
+
+def unknown(identifier: str, detail: str) -> EnvironmentProblem:
+    """The id names no environment."""
+    return EnvironmentProblem(OptionProblem(("environment", "id"), f"{identifier!r}: {detail}"))
+
+
+def _module(name: str) -> ModuleType | None:
+    """The module of that name; None where there is none."""
+    try:
+        return import_module(name) if find_spec(name) is not None else None
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            return None
+        raise unknown(name, f"it needs the package {error.name}, which is missing: install it") from error
+
+
+def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
+    import gymnasium
+
+    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+
+    if name not in gymnasium.registry and ":" not in name:
+        raise unknown(settings.id, f"Gymnasium has no environment {name}{nearest(name, gymnasium.registry)}")
+
+    def make() -> Any:
+        try:
+            return SingleAgentParallel(gymnasium.make(name, disable_env_checker=True, **settings.options))
+        except TypeError as error:
+            raise _wrong_options(settings, error, []) from error
+        except (gymnasium.error.Error, ImportError) as error:
+            raise unknown(settings.id, str(error)) from error
+
+    return make
+
+
+def _pettingzoo(settings: EnvironmentSettings, package: str, name: str) -> Maker:
+    cure = PACKAGES.get(package, "install the package that provides it, or start from the directory that contains it")
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        text = f"there is no package {package} here: {cure}{'' if package in PACKAGES else nearest(package, PACKAGES)}"
+        raise unknown(settings.id, text)
+    known = [entry.name for entry in iter_modules(found.submodule_search_locations or []) if "_v" in entry.name]
+    try:
+        return _from_module(settings, import_module(f"{package}.{name}"))
+    except ModuleNotFoundError as error:
+        if error.name not in (f"{package}.{name}", package):
+            raise unknown(settings.id, f"it needs the package {error.name}, which is missing: {cure}") from error
+        factory = getattr(import_module(package), name, None)
+        if not callable(factory):
+            kind = "environment" if known else "environment or factory"
+            raise unknown(settings.id, f"{package} has no {kind} {name}{nearest(name, known)}") from error
+        return _made_by(settings, factory, factory)
+    except EnvironmentProblem:
+        raise
+    except (ImportError, AttributeError) as error:
+        # Deprecated versions name their successor in an error of their own.
+        raise unknown(settings.id, f"{error}{nearest(name, known)}") from error
+
+
+def _from_module(settings: EnvironmentSettings, module: ModuleType) -> Maker:
+    factory = getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    if factory is None:
+        raise unknown(settings.id, f"{module.__name__} has neither parallel_env nor env: it is no PettingZoo environment")
+    return _made_by(settings, factory, getattr(module, "raw_env", None) or factory)
+
+
+def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed: Any) -> Maker:
+    """`signed` has the signature that says which options there are."""
+
+    def make() -> Any:
+        try:
+            return _parallel(settings, factory(**settings.options))
+        except TypeError as error:
+            raise _wrong_options(settings, error, _accepted(signed)) from error
+        except EnvironmentProblem:
+            raise
+        except ConfigurationError as error:
+            raise unknown(settings.id, str(error)) from error
+        except (ValueError, AssertionError) as error:
+            raise EnvironmentProblem(OptionProblem(("environment", "options"), f"{settings.id} refuses its options: {error}")) from error
+
+    return make
+
+
+def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
+    """The same with the Parallel API."""
+    from env_server.adapters.aec_adapter import parallel_from_aec
+    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+
+    if hasattr(made, "agent_iter"):
+        return parallel_from_aec(made)
+    if hasattr(made, "possible_agents"):
+        return made
+    if hasattr(made, "reset") and hasattr(made, "step") and hasattr(made, "action_space"):
+        return SingleAgentParallel(made)
+    text = f"it makes a {type(made).__name__}, which is neither a PettingZoo environment (Parallel or AEC) nor a Gymnasium one"
+    raise unknown(settings.id, text)
+
+
+def agent_count_option(settings: EnvironmentSettings) -> str | None:
+    """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
+    package, _, name = settings.id.partition(":")
+    if not name or package == "gymnasium":
+        return None
+    try:
+        module = import_module(f"{package}.{name}")
+    except ImportError:
+        return None
+    factory = getattr(module, "raw_env", None) or getattr(module, "parallel_env", None) or getattr(module, "env", None)
+    return next((key for key in _COUNT_OPTIONS if factory is not None and key in _accepted(factory)), None)
+
+
+def _accepted(factory: Any) -> list[str]:
+    """Names of a factory's keyword arguments."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in signature(factory).parameters.values() if parameter.kind in kinds]
+
+
+def _wrong_options(settings: EnvironmentSettings, error: TypeError, accepted: list[str]) -> EnvironmentProblem:
+    strange = [name for name in settings.options if accepted and name not in accepted]
+    if strange:
+        return EnvironmentProblem(
+            *(
+                OptionProblem(
+                    ("environment", "options", name),
+                    f"{settings.id} has no such option{nearest(name, accepted)}; it has {', '.join(accepted)}",
+                )
+                for name in strange
+            )
+        )
+    return EnvironmentProblem(OptionProblem(("environment", "options"), f"{settings.id} refuses its options: {error}"))

@@ -1,0 +1,11 @@
+"""Makes the environment `reward_collection` from its settings."""
+
+from __future__ import annotations
+
+from env_server.environments.environment_factory import EnvironmentContext
+from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
+
+
+def create(context: EnvironmentContext) -> VectorRewardCollection:
+    """All copies of it."""
+    return VectorRewardCollection(context.options, context.agents, context.copies, context.seed)

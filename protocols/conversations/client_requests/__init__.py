@@ -1,0 +1,1 @@
+"""Requests of command lines to the run server."""

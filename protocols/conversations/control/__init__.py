@@ -1,0 +1,1 @@
+"""Control of nodes and hosts by the run server: heartbeats, commands, events, metrics."""

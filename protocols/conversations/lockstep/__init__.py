@@ -1,0 +1,1 @@
+"""Barrier of the logical clock."""

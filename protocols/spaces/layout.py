@@ -1,0 +1,100 @@
+"""Description of observations, actions, goals and rewards, which the environment server sends to an agent in `Joined`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocols.wire.messages import Count
+
+
+class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Part of an observation vector: components `start` to `start + size`. Fields in radians are circular. Components lie between `low` and
+    `high`; equal ones mean that nobody knows bounds."""
+
+    name: Annotated[str, Meta(max_length=64)]
+    start: Count
+    size: Count
+    unit: Literal["", "radian"] = ""
+    low: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
+    high: Annotated[float, Meta(ge=-1e12, le=1e12)] = 0.0
+
+
+class FeatureSetsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="feature_sets"):
+    """Parameters of `protocols.spaces.feature_sets.FeatureSets`."""
+
+    features: Annotated[int, Meta(ge=1, le=64)]
+    largest: Annotated[int, Meta(ge=1, le=8)] = 2
+    premium: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
+    scheme: Literal["consistent", "original"] = "consistent"
+    smallest: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class DiscreteGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="discrete"):
+    """Parameters of `protocols.spaces.discrete_goals.DiscreteGoals`."""
+
+    count: Annotated[int, Meta(ge=1, le=4096)]
+    rule: Literal["own", "any", "exclusive"] = "own"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+class VectorGoalsInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="vector"):
+    """Parameters of `protocols.spaces.vector_goals.VectorGoals`; `low` and `high` have one entry for each component."""
+
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(min_length=1, max_length=256)]
+    threshold: Annotated[float, Meta(ge=0, le=1e12)] = 0.05
+    rule: Annotated[str, Meta(max_length=256)] = ""
+    arguments: Annotated[str, Meta(max_length=4096)] = "{}"
+    reward: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    ends: bool = True
+    mixed: bool = False
+
+
+GoalSpaceInfo = FeatureSetsInfo | DiscreteGoalsInfo | VectorGoalsInfo
+"""Parameters of a goal space: all that two parties must agree on to exchange goals."""
+
+
+class RewardMapInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Parameters of `protocols.spaces.reward_map.RewardMap`: where in a plane reward is paid. Site j is (`x[j]`, `y[j]`), worth
+    `value[j]`."""
+
+    x: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    y: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    value: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)]
+    radius: Annotated[float, Meta(gt=0, le=1e12)]
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=2)]
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=2)]
+    action_cost: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    exclusive: bool = False
+
+
+class GridInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Parameters of `protocols.spaces.grid_space.Grids`: which grids an observation vector holds. First the egocentric one of side
+    `partial`, then the
+    whole one of `width` times `height` cells; 0 where it holds no such grid. With `crowd`, the whole one is there twice, first with the
+    bodies of all agents, last with one's own alone."""
+
+    width: Annotated[int, Meta(ge=0, le=1024)] = 0
+    height: Annotated[int, Meta(ge=0, le=1024)] = 0
+    partial: Annotated[int, Meta(ge=0, le=255)] = 0
+    longest: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    crowd: bool = False
+
+
+class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What an agent sees and does: its observation array, its actions, the goals it may hold, and where it is paid, if it may know."""
+
+    shape: Annotated[list[Count], Meta(max_length=4)]
+    dtype: Literal["f4", "u1"] = "f4"
+    fields: Annotated[list[ObservationField], Meta(max_length=256)] = []
+    actions: Annotated[list[Annotated[int, Meta(ge=1, le=2**20)]], Meta(max_length=64)] = []
+    low: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
+    high: Annotated[list[Annotated[float, Meta(ge=-1e12, le=1e12)]], Meta(max_length=256)] = []
+    goals: GoalSpaceInfo | None = None
+    reward_map: RewardMapInfo | None = None
+    grid: GridInfo | None = None
