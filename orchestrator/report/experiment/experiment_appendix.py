@@ -93,7 +93,7 @@ def cost(analysis: ExperimentAnalysis) -> dict[str, float]:
 
 
 def distinct_versions(analysis: ExperimentAnalysis) -> list[tuple[dict[str, Any], int]]:
-    """What `versions.json` of the cells say, without the code, and how many have it."""
+    """What `versions.json` of the cells contain, without the code, and how many have it."""
     found: dict[str, tuple[dict[str, Any], int]] = {}
     for cell in analysis.results.cells:
         versions = runs.read_json(cell.directory / "versions.json") if cell.directory is not None else {}

@@ -168,7 +168,7 @@ def _value_alone(found: Estimate) -> str:
 
 def by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> dict[str, dict[str, Estimate]]:
     """For each factor with several labels, the measure at each label: the mean of the interquartile means of those combinations of the
-    others that have runs at all of its labels: else what differs might be the combinations. Factors without such combinations are left
+    others with runs of every label: else what differs might be the combinations. Factors without such combinations are left
     out."""
     found: dict[str, dict[str, Estimate]] = {}
     for factor, labels in analysis.factors.items():
