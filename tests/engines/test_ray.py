@@ -91,7 +91,7 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
     eventually("the host and its nodes are gone", lambda: not host.is_running() and not psutil.pid_exists(pid), 5)
     eventually(f"{moving} is back", lambda: (n := run.node(moving)).get("incarnation") == 2 and n["state"] == "alive", 40)
     (lost,) = run.events("host.lost")
-    assert "Ray says: " in lost["text"]
+    assert "Ray reports: " in lost["text"]
     run.process.terminate()
     assert run.ended(60) == ExitCode.INTERRUPTED
     run.assert_nothing_left()
