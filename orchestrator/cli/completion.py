@@ -19,16 +19,17 @@ def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
     return [run.name for run in runs.all_runs(folder) if run.name.startswith(incomplete)]
 
 
-def complete_overrides(context: typer.Context, args: list[str], incomplete: str) -> list[str]:
+def complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
     """Keys of the configuration as `key.path=`, for the components that the file chooses; after the sign the values that the key may have.
 
-    Where the shell splits words at `=` (bash), the key stands before it in `args`, and `incomplete` is the value alone.
+    Where the shell splits words at `=` (bash), `incomplete` is the value alone, and key and sign are earlier words.
     """
-    file = context.params.get("config")
+    file, given = context.params.get("config") or context.params.get("what"), list(context.params.get("overrides") or [])
     chosen = _contents(Path(str(file))) if file is not None else {}
-    if (args and args[-1] == "=") or incomplete == "=":
-        key = args[-2] if args[-1] == "=" else args[-1]
-        return [value for value in _values(key, chosen) if value.startswith(incomplete.removeprefix("="))]
+    if incomplete == "=" and given:
+        return _values(given[-1], chosen)
+    if given[-1:] == ["="] and len(given) > 1:
+        return [value for value in _values(given[-2], chosen) if value.startswith(incomplete)]
     key, sign, start = incomplete.partition("=")
     if sign:
         return [f"{key}={value}" for value in _values(key, chosen) if value.startswith(start)]
@@ -83,4 +84,13 @@ def _values(key: str, chosen: dict[str, Any]) -> list[str]:
         return kinds(around.room)
     if shape is None:
         return []
-    return [*map(str, shape.choices), *(["null"] if shape.nullable else [])]
+    owner = around.settings(_inside(chosen, path[:-1]).get("kind")) if around is not None else None
+    field = owner.by_key().get(path[-1]) if owner is not None else None
+    truth = ["true", "false"] if field is not None and field.annotation is bool else []
+    return [*map(str, shape.choices), *truth, *(["null"] if shape.nullable else [])]
+
+
+def _inside(data: Any, path: tuple[str, ...]) -> dict[str, Any]:
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
