@@ -14,7 +14,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import process_commands as server
 from orchestrator.cli.command_options import GlobalOptions, examples, print_error
-from orchestrator.cli.configurations import doctor, init, topology, validate
+from orchestrator.cli.configurations import doctor, init, migrate, topology, validate
 from orchestrator.cli.configurations import export_kubernetes as export
 from orchestrator.cli.experiments import experiment, simulate, sweep
 from orchestrator.cli.results import compare, report, show
@@ -58,6 +58,7 @@ def _global(
 _COMMANDS = (
     up,
     validate,
+    migrate,
     show,
     topology,
     simulate,
