@@ -1,7 +1,7 @@
 """Averaging between real processes, without anything that is learnt: a ring of agents, each with a transport and an averaging machine.
 
-`Ring` starts one process per agent and plays their run server: it says who is there, notices deaths, starts successors. Each process writes
-one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
+`Ring` starts one process per agent and acts as their run server: it sends the roster, detects deaths and starts successors. Each process
+writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.rule_settings import AveragingRuleSettings, rule_settings
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.node_faults.byzantine_sender import ByzantineSender
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
@@ -44,10 +45,15 @@ class Options:
     mode: str = "pushsum"
     deadline: float = 2.0
     window: int = 4
-    offers: str = "float64"
+    offer_dtype: str = "float64"
     num_byzantine: int = 0
     period: float = 0.02
     """least time from one round to the next: the work that an agent does between them"""
+
+    @property
+    def rule(self) -> AveragingRuleSettings:
+        """Settings of the averaging rule."""
+        return rule_settings(self.mode, vars(self))
 
 
 class Ring:
@@ -96,7 +102,7 @@ class Ring:
         log.close()
 
     def announce(self, alive: list[str]) -> None:
-        """Tell everybody who is there."""
+        """Send the roster to all."""
         roster = {name: [self.incarnations[name], self._endpoint(name).read_text()] for name in alive}
         path = self.directory / "roster.json"
         path.with_suffix(".tmp").write_text(json.dumps({"began": self.began, "alive": roster}))
@@ -260,11 +266,11 @@ class Agent:
         return [self.names[own - 1], self.names[(own + 1) % len(self.names)]]
 
     def flush(self) -> None:
-        """Send what the machine has to say, as it is or as a liar has it."""
+        """Send the messages of the machine, or those of a Byzantine sender."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
-            self.transport.try_send("peer", told.dst, told.message, told.arrays)
+            sent = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
+            self.transport.try_send("peer", sent.dst, sent.message, sent.arrays)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python benchmarks/simulation.py --quick    shows that it works, not how fast
 
 Seconds are of the processor as well as of the clock: on a machine that does other things the two differ. The unit of small arrays is
-the time of one subtraction of four numbers in numpy, of which a message costs a dozen: it tells how fast the machine is at this moment.
+the time of one subtraction of four numbers in numpy, of which a message costs a dozen: it measures the current speed of the machine.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import sys
 import time
 import timeit
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from measuring import machine, median, table
 
-from agent_node.exchange.averaging.settings import ConsensusSettings
 from orchestrator.config.parsing.problems import Problems
 from orchestrator.experiments.running.averaging_simulation import Simulation, configured
 from orchestrator.experiments.running.simulation_outcome import SimulationRequest
+from protocols.averaging.rule_settings import ROOM
+from protocols.runtime.component_registry import kinds
 
 CONFIG = Path(__file__).parent.parent / "configs" / "4agents_ring.yaml"
 REGULAR = "network.topology={kind: random_regular, degree: 4}"
 JITTER = "network.links=[{id: wan, delay: {dist: uniform, min: 10ms, max: 50ms}}]"
 LOSSY = "network.links=[{id: wan, delay: {dist: uniform, min: 10ms, max: 50ms}, loss: 0.1}]"
-MODES = [mode for mode in get_args(ConsensusSettings.model_fields["mode"].annotation) if mode != "none"]
+MODES = kinds(ROOM)
 LOSSES = (0.0, 0.1, 0.3)
 ROUNDS = 400
 
@@ -74,8 +75,8 @@ def large(agents: int) -> str:
         found = made.run()
         spent = time.process_time() - begun
         mean = f"{found.error:.1e}"
-        figures = [f"{found.rounds:.0f}", f"{found.predicted}", f"{found.events:,}", f"{spent:.0f}", f"{found.real:.0f}", f"{built:.0f}"]
-        rows.append([mode, *figures, mean, f"{before:.2f}"])
+        metrics = [f"{found.rounds:.0f}", f"{found.predicted}", f"{found.events:,}", f"{spent:.0f}", f"{found.real:.0f}", f"{built:.0f}"]
+        rows.append([mode, *metrics, mean, f"{before:.2f}"])
     head = ["mode", "rounds", "predicted", "messages", "processor s", "clock s", "to build s", "error of the mean", "a - b in us"]
     return table(head, rows)
 

@@ -1,3 +1,8 @@
 """The only part that a user starts: it checks the configuration, leads the run, and shows what came of it."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("murmuration-rl")
+except PackageNotFoundError:  # a checkout on PYTHONPATH that is not installed
+    __version__ = "unknown"

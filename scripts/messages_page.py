@@ -1,10 +1,10 @@
-"""Writes `docs/messages.md`: every message with its way, its fields and their limits, and the codes of refusal, from the code itself.
+"""Write `docs/reference/messages.md` from the code: every message with its routes, fields and limits, and the codes of refused messages.
 
-    python scripts/messages_page.py          write it
-    python scripts/messages_page.py --check  only say whether it is current (exit 1 if not)
+    python scripts/messages_page.py          write the page
+    python scripts/messages_page.py --check  check that it is current (exit 1 if not)
 
-What a message means is its docstring in `protocols/wire/messages.py`, who may say it is in `protocols/wire/routes.py`. Fields whose name
-says it all need no words; others have theirs here.
+The docstring of a message describes it; the registration of its conversation defines its routes. `MEANING` describes fields whose
+name is not enough.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 from msgspec import inspect as mi
@@ -20,15 +19,13 @@ from msgspec import inspect as mi
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from protocols.wire.routes import ROUTES  # noqa: E402
-
-
 from protocols.runtime.errors import CODES  # noqa: E402
 from protocols.wire.codec import SMALL, MessageLimits  # noqa: E402
 from protocols.wire.guard_sources import GuardOptions  # noqa: E402
+from protocols.wire.message_registry import message_types, routes  # noqa: E402
 from protocols.wire.messages import Message  # noqa: E402
 
-PAGE = ROOT / "docs" / "messages.md"
+PAGE = ROOT / "docs" / "reference" / "messages.md"
 CHANNELS = {
     "ctl": "Control: run server with nodes, hosts and command lines",
     "tele": "Figures: nodes to the run server",
@@ -44,53 +41,53 @@ MEANING = {
     "inc": "incarnation of the sender: one more at every start of its process",
     "seq": "counts the messages from src to dst on this channel, from 1; each counts once",
     "rid": "id of a request, equal in its repetitions and in its answer",
-    "ts": "the sender's clock, seconds since 1970: only for people",
-    "at": "logical clock: the tick at which the message counts as arrived",
+    "ts": "clock of the sender, seconds since 1970; for reading only",
+    "at": "logical clock: the tick of delivery",
     "frames": "the arrays that follow: name `n`, dtype `d`, shape `s`",
-    "token": "the run's secret; proves who belongs to it",
-    "schema": "hash of all messages; different ones do not talk",
-    "endpoint": "where the node listens",
+    "token": "the secret of the run, which proves that the sender belongs to it",
+    "schema": "digest of all messages; a process with another one is refused",
+    "endpoint": "address on which the node listens",
     "features": "optional abilities",
     "digest": "of the configuration",
     "directory": "of the run",
     "version": "a higher one replaces a lower one",
-    "phase": "what it is doing",
+    "phase": "current activity",
     "idle": "seconds since it made progress",
-    "depth": "messages that wait for it",
-    "memory": "bytes resident",
+    "depth": "messages in its inbox",
+    "memory": "resident bytes",
     "tick": "lock-step exchanges of this agent with this server so far",
     "after": "number of the newest event that the client has",
     "leash": "end the run when this command line is gone",
     "round": "of averaging",
     "layout": "digest of the names, shapes and order of what is averaged",
-    "members": "names, to which the frames of an `Offer` refer by index",
+    "members": "names; the frames of an `Offer` contain indices of this list",
     "copies": "K, environment copies in one message",
     "threads": "computing threads of the process",
     "steps": "training steps of all copies so far",
     "episodes": "finished training episodes so far",
-    "Joined.layout": "what it sees and does",
-    "RewardMapInfo.radius": "a site pays whoever is nearer than this",
+    "Joined.layout": "observations and actions",
+    "RewardMapInfo.radius": "distance below which a site pays",
     "RewardMapInfo.low": "least coordinates of the plane",
     "RewardMapInfo.high": "greatest coordinates of the plane",
-    "RewardMapInfo.action_cost": "price of one unit of |action|",
+    "RewardMapInfo.action_cost": "cost of one unit of abs(action)",
     "RewardMapInfo.exclusive": "agents on one site share its value",
     "GridInfo.longest": "steps after which an episode is cut off, at the latest",
     "GridInfo.width": "columns of the whole grid",
     "GridInfo.height": "rows of the whole grid",
     "GridInfo.partial": "side of the egocentric grid, in cells",
-    "GridInfo.crowd": "whether the same whole grid with everybody in it comes first",
-    "Segment.layout": "digest of what the sender sees, does and may want",
+    "GridInfo.crowd": "whether the whole grid with all agents in it comes first",
+    "Segment.layout": "digest of observations, actions and goals of the sender",
     "Segment.version": "updates of the sender's policy",
-    "Plan.layout": "digest of what the sender sees and does",
-    "Plan.number": "of the sender's plans in this life, from 1 on",
+    "Plan.layout": "digest of observations and actions of the sender",
+    "Plan.number": "counts the plans of this incarnation of the sender, from 1",
     "Trace.version": "of the sender's table",
     "Propose.version": "of the proposer's table",
-    "basis": "identity of the basis in which the statistics are sums; others are never added",
+    "basis": "identity of the basis of the statistics; only equal ones are added",
     "epoch": "number of the epoch of that basis",
-    "origins": "whose statistics",
-    "origin": "whose statistics",
-    "LedgerEntry.incarnation": "life of the origin",
-    "LedgerEntry.count": "how often the origin has published",
+    "origins": "agents that published the statistics",
+    "origin": "agents that published the statistics",
+    "LedgerEntry.incarnation": "incarnation of the origin",
+    "LedgerEntry.count": "number of publications of the origin",
     "LedgerEntry.seal": "hash of origin, version, basis, epoch and payload: BLAKE2b of 64 bits, without the lowest",
     "LedgerPull.request": "number of the request",
 }
@@ -180,22 +177,23 @@ def _intro() -> list[str]:
     return [
         "# Messages",
         "",
-        "Every message of the system, as it is on the wire. Written by `scripts/messages_page.py` from `protocols/wire/messages.py` and",
-        "`protocols/wire/routes.py`: change those, then `make docs`.",
+        "Every message of the system, as it is on the wire. Written by `scripts/messages_page.py` from the conversations that register in",
+        "`protocols/wire/message_registry.py`: change a conversation, then `make docs`.",
         "",
         "A message is a header and frames. The header is one MessagePack map, whose key `t` names the type (the message's name in small",
-        "letters); unknown types, unknown fields and keys that come twice are refused. Arrays travel as raw frames, little endian, C",
-        f"order: those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; larger ones in a frame of",
-        "their own.",
+        "letters); unknown types, unknown fields and repeated keys are refused. Arrays are sent as raw frames, little endian, C order:",
+        f"those below {SMALL // 1024} KiB together in the first frame, each at a multiple of 8 bytes; each larger one in its own frame.",
         "",
         f"Limits: {limits.frames} arrays, header {limits.header // 1024} KiB, frame {limits.frame // 2**20} MiB, message "
         f"{limits.total // 2**20} MiB, rank 8; all floats finite. From one source {guard.messages:,.0f} messages and "
         f"{guard.bytes / 2**30:g} GiB a second;",
-        f"{guard.bad} bad messages within {guard.window:g} s, a tenth of all or more: not heard for {guard.quarantine:g} s, doubled each "
+        f"{guard.bad} bad messages within {guard.window:g} s, a tenth of all or more: ignored for {guard.quarantine:g} s, doubled each "
         f"time up to {guard.longest / 60:g} min.",
         "",
         "Delivery: **AM1** at most once · **EO** effectively once (repeated until answered, and its effect does not repeat) · **LW**",
         "latest wins · **BE** best effort.",
+        "",
+        "A plugin adds messages by the same registration; this page lists those of the package itself.",
         "",
     ]
 
@@ -206,7 +204,7 @@ def page() -> str:
     lines += [
         "## In every header",
         "",
-        "The transport fills these in. What is left out has its default.",
+        "The transport sets these. A field that is left out has its default.",
         "",
         *_fields(Message, own_only=False),
     ]
@@ -215,13 +213,13 @@ def page() -> str:
     shown: set[type[Message]] = set()
     for channel, title in CHANNELS.items():
         lines += [f"## {title}", "", f"Channel `{channel}`.", ""]
-        for kind in get_args(AnyMessage):
-            ways = [way for way in ROUTES if way.channel == channel and kind in way.types]
-            if not ways:
+        for kind in message_types():
+            found = [one for one in routes() if one.channel == channel and kind in one.types]
+            if not found:
                 continue
             lines.append(f"### {kind.__name__}")
             lines.append("")
-            lines += [f"*{_roles(way.senders)} → {_roles(way.receivers)}*" for way in ways] + [""]
+            lines += [f"*{_roles(one.senders)} → {_roles(one.receivers)}*" for one in found] + [""]
             if kind in shown:
                 lines += [f"As [above](#{kind.__name__.lower()}).", ""]
                 continue
@@ -235,8 +233,8 @@ def page() -> str:
     lines += [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
     lines += [
         "",
-        "`rx.dup` counts messages whose number had come already, `rx.quarantined` those that were not read, `rx.quarantines` how often a",
-        "source was put into quarantine.",
+        "`rx.dup` counts messages whose number was received before, `rx.quarantined` those that were not read, `rx.quarantines` how often",
+        "a source was put into quarantine.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -246,7 +244,7 @@ def main() -> int:
     text = page()
     if "--check" in sys.argv[1:]:
         current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
-        print("docs/messages.md is current" if current else "docs/messages.md is out of date: python scripts/messages_page.py")
+        print(f"docs/reference/messages.md is {'current' if current else 'out of date: python scripts/messages_page.py'}")
         return 0 if current else 1
     PAGE.write_text(text, encoding="utf-8")
     return 0

@@ -5,7 +5,7 @@ Steps: virtual environment, torch, everything else from pyproject.toml under con
 holds a digest of pyproject.toml, constraints.txt, this script and the interpreter, and which extras are installed: when nothing has
 changed, a second call ends at once.
 
-torch comes from the first place that has it, so that nobody downloads gigabytes of GPU libraries for a machine without a GPU:
+torch comes from the first place that has it, so that no GPU libraries are downloaded for a machine without a GPU:
 (a) it is there already; (b) a folder of wheels that pip is configured with; (c) on Linux without an NVIDIA device, the PyTorch project's
 index of CPU builds (TORCH_INDEX_URL names another); (d) the default index.
 """
@@ -56,7 +56,7 @@ def digest(contents: list[bytes], interpreter: str) -> str:
 
 
 def is_current(stamp: str | None, expected: str, extras: set[str]) -> bool:
-    """Whether the text of a stamp says that this environment, with at least these extras, is there."""
+    """Whether a stamp describes this environment with at least these extras."""
     try:
         found = json.loads(stamp or "null")
         return bool(found["digest"] == expected) and extras <= set(found["extras"])
@@ -120,7 +120,7 @@ class Environment:
         return done.stdout.strip() or None
 
     def install(self, arguments: list[str], quiet: bool = False) -> bool:
-        """`pip install`; whether it succeeded. `quiet` hides what it says, for attempts that may fail."""
+        """`pip install`; whether it succeeded. `quiet` hides its output, for attempts that may fail."""
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *arguments]
         output = subprocess.DEVNULL if quiet else None
         return subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode == 0

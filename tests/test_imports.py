@@ -17,14 +17,18 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.run_server.metrics.sinks.settings import ROOM, SinkSettings
+from protocols.runtime.component_registry import component, kinds
+
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
+PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator", "murmuration")
 
 ALLOWED = {
     "protocols": set(),
     "env_server": {"protocols"},
     "agent_node": {"protocols"},
     "orchestrator": {"protocols"},
+    "murmuration": {"protocols", "orchestrator", "env_server"},
 }
 
 
@@ -134,9 +138,11 @@ def test_third_parties_that_we_import_are_declared() -> None:
         for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     }
     declared.add("pydantic-core")  # the compiled half of pydantic, of the same project and version
+    sinks = [component(ROOM, kind).settings for kind in kinds(ROOM)]
+    checked_before_use = {package for settings in sinks if issubclass(settings, SinkSettings) for package in settings.packages}
     distributions = packages_distributions()
     for module, path in MODULES.items():
-        for name in {name.split(".")[0] for name in imported(path)} - set(PACKAGES) - set(sys.stdlib_module_names):
+        for name in {name.split(".")[0] for name in imported(path)} - set(PACKAGES) - set(sys.stdlib_module_names) - checked_before_use:
             owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [])}
             assert owners & declared, f"{module} imports {name}: declare {', '.join(owners) or name} in pyproject.toml"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from agent_node.session import checkpoints
@@ -24,9 +23,10 @@ Array = NDArray[Any]
 
 
 class PolicyPlayer:
-    """The parts of an agent, put together as in a run and filled from `checkpoint`; `facts` tell what had come of it when that was made.
+    """The components of an agent, built as in a run and loaded from `checkpoint`; `facts` are the agent's counters in it.
 
-    `greedy`: the likeliest actions, as far as its learner knows any, with `Flag.EVALUATION` in every row; else actions as in training.
+    `greedy`: the most likely actions, where the learner has them, with `Flag.EVALUATION` in every row; else actions as in training. It may
+    be changed between two calls of `act`.
     """
 
     def __init__(
@@ -40,9 +40,8 @@ class PolicyPlayer:
         party: int = 0,
         copies: int = 1,
     ) -> None:
-        torch.set_num_threads(1)  # one row at a time: more threads only wait for one another
         self.name = name
-        self._greedy = greedy
+        self.greedy = greedy
         held = checkpoints.read(checkpoint)
         settings = _without_restarts(settings_of(name, configuration))
         exchange = ExchangeSettings.model_validate(configuration["exchange"])
@@ -78,7 +77,7 @@ class PolicyPlayer:
         goal: Array | None = None,
     ) -> Array:
         """Actions `[K, A]` for what the environment tells this agent after a tick."""
-        if self._greedy:
+        if self.greedy:
             flags = flags | np.where(flags & Flag.MEMBER, np.uint16(Flag.EVALUATION), np.uint16(0)).astype(np.uint16)
         seen: dict[str, Array] = {"observation": observation, "reward": reward, "flags": flags, "episode": episode}
         if achieved is not None and goal is not None:

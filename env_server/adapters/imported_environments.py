@@ -19,6 +19,7 @@ from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.suggestions import hint
 
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 PACKAGES = {
     "mpe2": "pip install mpe2",
@@ -170,11 +171,13 @@ def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
     raise unknown(settings.id, text)
 
 
-def count_option(settings: EnvironmentSettings) -> str | None:
+def agent_count_option(settings: EnvironmentSettings) -> str | None:
     """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
     package, _, name = settings.id.partition(":")
+    if not name or package == "gymnasium":
+        return None
     try:
-        module = import_module(f"{package}.{name}") if name else None
+        module = import_module(f"{package}.{name}")
     except ImportError:
         return None
     factory = getattr(module, "raw_env", None) or getattr(module, "parallel_env", None) or getattr(module, "env", None)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from env_server.adapters.goal_dictionaries import GoalDictionaries, has_goals
-from env_server.adapters.imported_environments import Maker, maker
+from env_server.adapters.imported_environments import Maker, agent_count_option, maker
 from env_server.adapters.parallel_adapter import AgentCountError, ParallelCopies
 from env_server.environments.environment_contracts import VectorEnvironment
 from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory
@@ -48,6 +48,10 @@ class ImportedFactory(EnvironmentFactory):
     def is_single_player(self, context: EnvironmentContext) -> bool:
         """Gymnasium environments are."""
         return context.settings.id.startswith(GYMNASIUM)
+
+    def agent_count_option(self, context: EnvironmentContext) -> str | None:
+        """The keyword argument with one of the usual names."""
+        return agent_count_option(context.settings)
 
     def drawn(self, settings: EnvironmentSettings) -> EnvironmentSettings:
         """With `render_mode: rgb_array`."""

@@ -72,6 +72,10 @@ class EnvironmentFactory:
         """Whether every copy is played by one agent, whichever others take part in the run."""
         return False
 
+    def agent_count_option(self, context: EnvironmentContext) -> str | None:
+        """The option that sets the environment's number of agents, if there is one."""
+        return None
+
     def drawn(self, settings: EnvironmentSettings) -> EnvironmentSettings:
         """The same settings, such that `render` works."""
         return settings

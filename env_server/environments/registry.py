@@ -46,10 +46,8 @@ def is_single_player(settings: EnvironmentSettings) -> bool:
 
 
 def agent_count_option(settings: EnvironmentSettings) -> str | None:
-    """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
-    from env_server.adapters.imported_environments import count_option
-
-    return count_option(settings) if options_class(settings.id) is None and not settings.id.startswith("gymnasium:") else None
+    """The option that sets the environment's number of agents; None where it has none."""
+    return _factory(settings).agent_count_option(_context(settings, (), None, 0))
 
 
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:

@@ -14,7 +14,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import process_commands as server
 from orchestrator.cli.command_options import GlobalOptions, examples, print_error
-from orchestrator.cli.configurations import doctor, init, topology, validate
+from orchestrator.cli.configurations import doctor, init, migrate, topology, validate
 from orchestrator.cli.configurations import export_kubernetes as export
 from orchestrator.cli.experiments import experiment, simulate, sweep
 from orchestrator.cli.results import compare, report, show
@@ -58,6 +58,7 @@ def _global(
 _COMMANDS = (
     up,
     validate,
+    migrate,
     show,
     topology,
     simulate,
@@ -83,7 +84,7 @@ for _commands in _COMMANDS:
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
-    """Global options may stand uniform_start_ratio: they are moved before the command. What follows `--` stays where it is."""
+    """Move global options, which may stand anywhere, before the command. What follows `--` stays where it is."""
     front: list[str] = []
     rest: list[str] = []
     waiting = list(arguments)

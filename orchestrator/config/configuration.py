@@ -10,6 +10,8 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from orchestrator.launch.launch_settings import LaunchSettings
+from orchestrator.run_server.metrics.sinks.settings import ROOM as SINKS
+from orchestrator.run_server.metrics.sinks.settings import CsvSettings, SinkSettings, TensorBoardSettings
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.runtime.component_registry import Registered
 from protocols.runtime.settings_types import Duration, NodeName, Settings
@@ -108,15 +110,17 @@ class MetricsSettings(Settings):
 
     every: Annotated[Duration, Field(gt=0)] = 2.0
     """time between two rows of figures of a node"""
-    sinks: list[Literal["csv", "tensorboard"]] = ["csv", "tensorboard"]
-    """besides the nodes' own files: csv (metrics.csv at the end), tensorboard (event files)"""
+    sinks: list[Annotated[SinkSettings, Registered(SINKS, by_name=True)]] = [CsvSettings(), TensorBoardSettings()]
+    """besides the nodes' own files: csv, parquet, tensorboard, wandb, mlflow; a name, or {kind: NAME} with the keys of that sink"""
 
 
 class Configuration(Settings):
     """A run."""
 
-    version: Literal[1]
+    version: Literal[2] = 2
     """version of this format"""
+    plugins: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=200)]] = []
+    """modules to import first, which register components; found in the working directory, beside this file, or installed"""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "run"
     """runs are called NAME-two-words-number"""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0

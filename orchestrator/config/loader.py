@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from orchestrator.config.checks.cross_checks import Rule, run_checks
+from orchestrator.config.checks.cross_checks import Rule, RuleContext, run_checks
 from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
-from orchestrator.config.checks.field_checks import validate
+from orchestrator.config.checks.field_checks import Validated, validate
+from orchestrator.config.checks.inapplicable_features import adjusted, agent_count_adjustments, feature_adjustments, without_foreign_options
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.key_names import VERSION, accepted_names
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, planted
-from orchestrator.config.resolved_configuration import digest, origins_of
+from orchestrator.config.parsing.yaml_tree import List, Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
+from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
+from orchestrator.config.shipped_configurations import find_shipped, locate
+from protocols.runtime.component_registry import load_plugins
 from protocols.runtime.errors import SchemaError
 from protocols.runtime.override_merging import replaces_component
 
-VERSION = 1
-"""the version of the format that this program reads"""
+DICTIONARY = FilePath("dictionary")
+"""stands for the file where a configuration is given as a dictionary; what it extends is looked for from the working directory"""
 LONGEST_CHAIN = 16
 """files that extend one another"""
 
-_STAND_INS = {"version": 1, "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
+_STAND_INS = {"until": {"episodes": 1}, "environment": {"id": "landmarks"}}
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,16 @@ class Loaded:
     """SHA-256 of everything that can change results"""
     path: FilePath
     warnings: list[Problem] = field(default_factory=list)
+    """warnings, and notices of features that were switched off"""
+
+    @property
+    def notices(self) -> list[str]:
+        """One line for each feature that was switched off because it does not apply."""
+        return [problem.message for problem in self.warnings if problem.severity == "notice"]
 
 
 def load(
-    path: FilePath | str,
+    given: FilePath | str | Mapping[str, Any],
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] = {},
     *,
@@ -62,12 +73,13 @@ def load(
     """Read, join and check a configuration: models' defaults < files it extends < the file < `overrides` < `flags`.
 
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
-    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `machine` and `environments` are what the
-    checks measure against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend`
-    changes what they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4)
-    where all is right, and messages would leave this machine in the open.
+    at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `given` is a file, the name of a shipped
+    configuration (`odmar/far`), or the contents of a file as a dictionary. `machine` and `environments` are what the checks measure
+    against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend` changes what
+    they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4) where all is
+    right, and messages would leave this machine in the open.
     """
-    path = FilePath(path)
+    path = DICTIONARY if isinstance(given, Mapping) else locate(FilePath(given))
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
     problems: list[Problem] = []
     parsed = []
@@ -77,11 +89,16 @@ def load(
         except OverrideRefused as refused:
             problems.append(refused.problem)
     try:
-        tree, source = read_chain(path, problems)
+        tree, source = read_chain(path, problems, given if isinstance(given, Mapping) else None)
     except UnreadableYaml as unreadable:
         raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
     if (mistaken := taken_for_configuration(tree, str(path))) is not None:
         raise Problems(subject, [mistaken])
+    _load_plugins([find(tree, ("plugins",)), *(one.value for one in parsed if one.parts == ("plugins",))])
+    for override in parsed:
+        if override.parts == ("environment", "id"):
+            tree, dropped = without_foreign_options(tree, plain(override.value))
+            problems += dropped
     for override in parsed:
         try:
             tree = apply(tree, override, Configuration)
@@ -90,26 +107,51 @@ def load(
     for name, value in flags.items():
         if value is not None:
             location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
-            given = planted(value, location)
-            tree = changed(tree, tuple(name.split(".")), location, lambda _, given=given: given)  # type: ignore[misc]
-    _refuse_newer(tree)
+            flag = planted(value, location)
+            tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
+    tree, outdated = _of_this_version(tree)
+    problems += outdated
+    tree, doubled = accepted_names(tree, Configuration)
+    problems += doubled
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        validated.model = amend(validated.model)
-        problems += run_checks(rules, validated.model, validated.tree, validated.broken, machine, environments)
+        context = RuleContext(amend(validated.model), machine or MachineResources.here(), environments())
+        if rules is RULES:
+            validated, context, notices = _switch_off(validated, context)
+            problems += notices
+        problems += run_checks(rules, context, validated.tree, validated.broken)
+        validated.model = context.configuration
     errors = [problem for problem in problems if problem.severity == "error"]
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
     check_security(configuration)
-    return Loaded(configuration, origins_of(configuration, tree), source, digest(configuration), path, in_order(problems))
+    return Loaded(configuration, origins_of(configuration, validated.tree), source, digest(configuration), path, in_order(problems))
 
 
-def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
+def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tuple[Validated[Configuration], RuleContext, list[Problem]]:
+    """The configuration with features switched off that do not apply, and a notice of each. Nothing changes while a section that decides
+    about them is broken."""
+    notices: list[Problem] = []
+    if any(path[:1] in (("environment",), ("agents",), ("exchange",), ("network",)) for path in validated.broken):
+        return validated, context, notices
+    for stage in (agent_count_adjustments, feature_adjustments):
+        if not (found := stage(context, validated.tree)):
+            continue
+        notices += [one.notice(validated.tree) for one in found if one.text]
+        again = validate(adjusted(validated.tree, found), Configuration, _STAND_INS)
+        if again.model is None or len(again.problems) > len(validated.problems):
+            return validated, context, [*notices, *again.problems]
+        validated, context = again, context.updated(again.model)
+    return validated, context, notices
+
+
+def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, Any] | None = None) -> tuple[Node, str]:
     """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
 
-    Maps are merged key by key, lists and components of another kind replaced. `UnreadableYaml` for what cannot be read at all.
+    `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced.
+    `UnreadableYaml` for what cannot be read at all.
     """
     trees: list[Map] = []
     text = ""
@@ -118,7 +160,7 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
     named_at: Location | None = None
     while here is not None:
         try:
-            tree, this_text, mistakes = read_file(here, str(here))
+            tree, this_text, mistakes = read_file(here, str(here)) if contents is None or seen else _read_dictionary(contents)
         except UnreadableYaml as unreadable:
             if named_at is not None and not here.exists():
                 raise UnreadableYaml([*problems, Problem(str(named_at), "extends", f"there is no file {here}")]) from unreadable
@@ -131,8 +173,18 @@ def read_chain(path: FilePath, problems: list[Problem]) -> tuple[Node, str]:
         here, named_at = _extended(entry, here, seen, problems)
     merged: Node = trees[-1]
     for tree in reversed(trees[:-1]):
+        identifier = find(tree, ("environment", "id"))
+        merged, dropped = without_foreign_options(merged, plain(identifier) if identifier is not None else None)
+        problems += dropped
         merged = merge(merged, tree)
     return merged, text
+
+
+def _read_dictionary(contents: Mapping[str, Any]) -> tuple[Map, str, list[Problem]]:
+    """As `read_file`, of values that were given by a program: its tree, and its text as YAML."""
+    location = Location(str(DICTIONARY))
+    tree = Map(location, {key: MapEntry(location, planted(value, location)) for key, value in contents.items()})
+    return tree, "".join(f"{key}: {flow(value)}\n" for key, value in contents.items()), []
 
 
 def _extended(
@@ -146,6 +198,8 @@ def _extended(
         problems.append(Problem(str(place), "extends", "is not the name of a file; write for example extends: base.yaml"))
         return None, None
     base = _short(here.parent / value)
+    if not base.exists() and (shipped := find_shipped(value)) is not None:
+        base = shipped
     if base.resolve() in seen:
         problems.append(Problem(str(place), "extends", f"goes in a circle: {base} is already part of this chain"))
         return None, None
@@ -174,13 +228,36 @@ def merge(base: Node, over: Node) -> Node:
     return Map(over.location, entries)
 
 
-def _refuse_newer(tree: Node) -> None:
+def _load_plugins(given: Sequence[Node | None]) -> None:
+    """Import the modules of `plugins`: installed ones, or those in the working directory or in that of the file that names them. This comes
+    before everything that needs the registered components. Processes of the run find the modules by PYTHONPATH."""
+    items = [item for node in given if node is not None for item in (node.items if isinstance(node, List) else (node,))]
+    modules = [(item.value, item.location) for item in items if isinstance(item, Scalar) and isinstance(item.value, str)]
+    if not modules:
+        return
+    beside = (str(FilePath(location.source).resolve().parent) for _, location in modules if location.line)
+    places = list(dict.fromkeys([str(FilePath.cwd()), *beside]))
+    sys.path += [place for place in places if place not in sys.path]
+    known = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*known, *(place for place in places if place not in known)])
+    load_plugins([module for module, _ in modules])
+
+
+def _of_this_version(tree: Node) -> tuple[Node, list[Problem]]:
+    """The tree as one of this version, and the problem of an earlier one. `SchemaError` for a later one."""
     version = find(tree, ("version",))
-    if isinstance(version, Scalar) and type(version.value) is int and version.value > VERSION:
+    if not isinstance(version, Scalar) or type(version.value) is not int:
+        return tree, []
+    if version.value > VERSION:
         raise SchemaError(
             f"{version.location}  version: {version.value} is newer than this program reads ({VERSION}); update it, "
             f"or write the configuration for version {VERSION}"
         )
+    if version.value != 1:
+        return tree, []
+    text = f"1 is an earlier format; run: orchestrate migrate {version.location.source} --write"
+    tree = changed(tree, ("version",), version.location, lambda _: Scalar(version.location, VERSION))
+    return tree, [Problem(str(version.location), "version", text)]
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.config.checks.settings_shape import shape_at
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.yaml_tree import Location, Map, Node, Path, find, format_path, planted
-from protocols.runtime.component_registry import kinds
+from protocols.runtime.component_registry import kinds, load_plugins
 from protocols.runtime.settings_types import Settings
 
 WIDTH = 140
@@ -34,6 +34,13 @@ OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
     ("supervision", "keep_checkpoints"),
 )
 """what may differ between two runs that should come to the same: names, addresses, and how much is written down"""
+
+
+def recorded(text: str | bytes) -> Configuration:
+    """The configuration of a run, from the JSON in its directory; its plugins are imported first."""
+    plugins = json.loads(text).get("plugins", ())
+    load_plugins(plugins)
+    return Configuration.model_validate_json(text)
 
 
 def plain_configuration(configuration: Settings) -> dict[str, Any]:
@@ -76,10 +83,11 @@ def _value_paths(node: Node, path: Path = ()) -> Iterator[Path]:
         yield path
 
 
-def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | None = None) -> str:
+def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | None = None, notices: Sequence[str] = ()) -> str:
     """Every key, as YAML that loads back to the same configuration. Beside each key stands its meaning; with `origins`, where its value
-    was written."""
+    was written. `notices` are comments above."""
     lines = ["# yaml-language-server: $schema=schema.json"] if origins is None else []
+    lines += [f"# {notice}" for notice in notices]
     for index, (key, value) in enumerate(plain_configuration(configuration).items()):
         if index and isinstance(value, dict):
             lines.append("")

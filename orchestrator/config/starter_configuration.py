@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from orchestrator.config.shipped_configurations import shipped_configurations, shipped_folder
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 from protocols.runtime.suggestions import hint
 
@@ -17,24 +18,12 @@ _EXTENDS = re.compile(r"^extends:", re.MULTILINE)
 _RUN_NAME = r"[a-z0-9][a-z0-9_-]{0,40}"
 
 
-def shipped() -> Path:
-    """The folder of the configurations that come with the system: beside its packages, else `configs` here. `ResourceError` where there is
-    none."""
-    for folder in (Path(__file__).resolve().parents[2] / "configs", Path("configs")):
-        if (folder / "4agents_ring.yaml").is_file():
-            return folder
-    raise ResourceError("the configurations that come with the system are not here; give --like the path of one")
-
-
 def base_of(like: str) -> Path:
     """The configuration of that name (`odmar/far`) or path. `UsageError` names the nearest."""
     given = Path(like)
     if given.suffix in (".yaml", ".yml") and given.is_file():
         return given
-    folder = shipped()
-    names = {
-        str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.yaml")) if "experiments" not in path.parts
-    }
+    names = {name: path for name, path in shipped_configurations().items() if not name.startswith("experiments/")}
     name = like.removesuffix(".yaml").removeprefix("configs/")
     if name in names:
         return names[name]
@@ -73,7 +62,7 @@ def starter_text(base: Path, target: Path) -> str:
 
 
 def _schema_line(base: Path, target: Path) -> str:
-    for folder in (*base.resolve().parents, shipped()):
+    for folder in (*base.resolve().parents, shipped_folder()):
         if (folder / "schema.json").is_file():
             return f"# yaml-language-server: $schema={os.path.relpath(folder / 'schema.json', target.resolve().parent)}\n"
     return ""

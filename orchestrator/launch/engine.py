@@ -53,6 +53,8 @@ class Invitation:
     """address that they bind to, where that is TCP; "": the one by which the host reaches the run server"""
     advertise: str = ""
     """address by which others know the host's machine; "": the bound one, or where that is any (0.0.0.0) as for `bind`"""
+    plugins: tuple[str, ...] = ()
+    """modules of third parties that nodes import"""
     server_key: str = ""
     """the run server's public key: the host makes a pair of its own and one for each node, and says its public key (`announcement`) before
     anything else on standard output; "": nothing is encrypted"""
@@ -66,7 +68,8 @@ class Invitation:
         """Read it back; `UsageError` when it is none."""
         try:
             fields = json.loads(text)
-            return Invitation(**{**fields, "preload": tuple(fields["preload"])})
+            lists = {name: tuple(fields[name]) for name in ("preload", "plugins")}
+            return Invitation(**{**fields, **lists})
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"no invitation on standard input ({error}); hosts are started by a run server, not by hand") from None
 

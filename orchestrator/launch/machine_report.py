@@ -58,7 +58,7 @@ def _engines() -> MachineCheck:
     try:
         ray = f"ray {metadata.version('ray')}"
     except metadata.PackageNotFoundError:
-        ray = "ray (not installed: pip install 'murmuration[ray]')"
+        ray = "ray (not installed: pip install 'murmuration-rl[ray]')"
     ssh = "ssh" if shutil.which("ssh") else "ssh (not installed: OpenSSH's client)"
     return MachineCheck("ok", "engines", f"local, {ray}, {_slurm()}, {ssh}")
 
@@ -79,10 +79,10 @@ def _python() -> MachineCheck:
 
 def _packages() -> MachineCheck:
     try:
-        required = metadata.requires("murmuration") or []
-        own = metadata.version("murmuration")
+        required = metadata.requires("murmuration-rl") or []
+        own = metadata.version("murmuration-rl")
     except metadata.PackageNotFoundError:
-        return MachineCheck("bad", "packages", "murmuration is not installed in this environment", "pip install -e .")
+        return MachineCheck("bad", "packages", "murmuration-rl is not installed in this environment", "pip install -e .")
     found, missing = [], []
     for requirement in required:
         if "extra ==" in requirement:

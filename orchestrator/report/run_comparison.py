@@ -12,21 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from orchestrator.config.resolved_configuration import OUTSIDE_DIGEST
-from orchestrator.results import run_directories as runs
-from orchestrator.results.recorded_results import fault_figures
-from orchestrator.results.run_summary import ENVIRONMENT, EVALUATION, GOAL, RUN, MetricPoint, read_series
+from orchestrator.results.metric_series import EVALUATION, GOAL
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.bootstrap import estimate
 from orchestrator.results.statistics.estimate import Estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 from protocols.runtime.errors import UsageError
 from protocols.runtime.suggestions import hint
 
-FINAL = 0.1
-"""share of a run, counted from its end, of which a figure is the mean"""
 _BESIDES = (("seed",), *OUTSIDE_DIGEST)
 _USUAL = (
     "return", "return.normalised", "success.individual", "success.cooperative", "aligned", "length", "convention.accuracy",
@@ -86,7 +82,7 @@ def compare(directories: Sequence[Path], metric: str | None = None) -> RunCompar
     sides: dict[str, list[Path]] = {}
     configurations: dict[str, dict[str, Any]] = {}
     for directory in unique:
-        configuration = runs.read_json(directory / "config.json")
+        configuration = RecordedRun(directory).configuration
         if not configuration:
             raise UsageError(f"{directory.name} has no config.json: it is no run, or its start failed; leave it out")
         rest = without(configuration, _BESIDES)
@@ -105,8 +101,9 @@ def compare(directories: Sequence[Path], metric: str | None = None) -> RunCompar
 
 
 def _side(members: Sequence[Path]) -> ComparedRuns:
-    seeds = tuple(runs.read_json(directory / "config.json").get("seed") for directory in members)
-    codes = tuple(str(runs.read_json(directory / "run.json").get("code_version") or "unknown") for directory in members)
+    recorded = [RecordedRun(directory) for directory in members]
+    seeds = tuple(run.configuration.get("seed") for run in recorded)
+    codes = tuple(str(run.record.get("code_version") or "unknown") for run in recorded)
     name = members[0].name + (f" +{len(members) - 1}" if len(members) > 1 else "")
     return ComparedRuns(name, tuple(directory.name for directory in members), seeds, codes)
 
@@ -148,9 +145,10 @@ def _named(value: Any) -> Any:
 
 def figures_of(directory: Path) -> dict[str, float]:
     """All figures of a run: those that its nodes wrote, those of its faults, and what it cost."""
-    found = {name: value for name, nodes in sorted(read_series(directory).items()) if (value := final(name, nodes)) is not None}
-    summary = runs.read_json(directory / "summary.json")
-    for name, value in fault_figures(directory).items():
+    recorded = RecordedRun(directory)
+    found = {name: value for name in sorted(recorded.series) if (value := recorded.final(name)) is not None}
+    summary = recorded.summary
+    for name, value in recorded.fault_metrics.items():
         if value is not None:
             found.setdefault(name, value)
     for name in ("episodes", "steps", "training_seconds", "wall_seconds"):
@@ -163,22 +161,6 @@ def figures_of(directory: Path) -> dict[str, float]:
     if links:
         found["peer.bytes"] = float(sum(link.get("sent_bytes") or 0 for link in links))
     return found
-
-
-def final(name: str, nodes: Mapping[str, list[MetricPoint]]) -> float | None:
-    """A figure at the end of a run."""
-    first = next((node for node in (ENVIRONMENT, RUN) if nodes.get(node)), None)
-    chosen = [nodes[first]] if first is not None else [points for points in nodes.values() if points]
-    values = [_final(name, points) for points in chosen]
-    return fmean(values) if values else None
-
-
-def _final(name: str, points: Sequence[MetricPoint]) -> float:
-    if name.startswith(EVALUATION):
-        return points[-1].value
-    last = max(point.step for point in points)
-    inside = [point.value for point in points if point.step > (1 - FINAL) * last]
-    return fmean(inside or [points[-1].value])
 
 
 def usual(figures: Mapping[str, float]) -> list[str]:

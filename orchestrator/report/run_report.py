@@ -17,8 +17,9 @@ from orchestrator.report.run_sections import (
     traffic_section,
 )
 from orchestrator.results import run_directories as runs
-from orchestrator.results.run_files import read_lines
-from orchestrator.results.run_summary import MetricCurve, RunSummary, read_series, summarize
+from orchestrator.results.metric_series import MetricCurve
+from orchestrator.results.recorded_run import RecordedRun
+from orchestrator.results.run_summary import RunSummary, summarize
 from orchestrator.terminal.snapshot_figures import count
 
 _TAIL = 40
@@ -29,20 +30,20 @@ _SHOWN = ("return.normalised", "return", "aligned", "success.cooperative", "succ
 
 def document(directory: Path) -> Document:
     """All that there is to say, in order."""
-    summary, series = summarize(directory), read_series(directory)
-    config = runs.read_json(directory / "config.json")
+    recorded = RecordedRun(directory)
+    summary, config = summarize(recorded), recorded.configuration
     versions = runs.read_json(directory / "versions.json")
     sections = [
-        learning_section(summary, series),
-        disagreement_section(summary, series, directory),
-        faults_section(summary, series, directory),
+        learning_section(summary, recorded),
+        disagreement_section(summary, recorded),
+        faults_section(recorded),
         _verdict(summary),
-        traffic_section(directory),
+        traffic_section(recorded),
         time_section(summary),
         nodes_section(summary),
         _configuration(directory, config),
-        _events(directory, summary),
-        _repeat(directory, summary, versions),
+        _events(recorded, summary),
+        _repeat(recorded, summary, versions),
     ]
     data = {"summary": summary.to_dict(), "config": config, "versions": versions}
     kept = [section for section, _ in sections if section is not None]
@@ -186,28 +187,28 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _events(directory: Path, summary: RunSummary) -> Part:
+def _events(recorded: RecordedRun, summary: RunSummary) -> Part:
     """Warnings and what ended the run; the end of the logs where it failed."""
-    events = [event for event in read_lines(directory / "events.jsonl") if event.get("severity") in ("warning", "error")]
+    events = [event for event in recorded.events if event.get("severity") in ("warning", "error")]
     blocks: list[Block] = []
     if events:
         rows = [(str(event.get("t")), str(event.get("node")), str(event.get("text"))) for event in events[-_TAIL:]]
         title = "Warnings and errors" + (f", the newest {_TAIL} of {count(len(events))}" if len(events) > _TAIL else "")
         blocks.append(DocumentTable(title, ["time", "node", "what"], rows, text=3))
     if summary.state in ("FAILED", "LOST"):
-        for path in sorted(directory.glob("nodes/*/log.txt")):
+        for path in sorted(recorded.directory.glob("nodes/*/log.txt")):
             tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
             if tail:
                 blocks.append(Fold(f"End of the log of {path.parent.name}", [Listing("\n".join(tail))]))
     return (Section("Events", blocks) if blocks else None), {"events": events[-_TAIL:]}
 
 
-def _repeat(directory: Path, summary: RunSummary, versions: dict[str, Any]) -> Part:
+def _repeat(recorded: RecordedRun, summary: RunSummary, versions: dict[str, Any]) -> Part:
     try:
-        command = (directory / "command.txt").read_text(encoding="utf-8").strip()
+        command = (recorded.directory / "command.txt").read_text(encoding="utf-8").strip()
     except OSError:
         command = str(summary.verdict.get("repeat") or "")
-    record = runs.read_json(directory / "run.json")
+    record = recorded.record
     blocks: list[Block] = [Listing(command, "sh")] if command else []
     digest = record.get("config_digest")
     blocks.append(

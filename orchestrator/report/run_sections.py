@@ -3,28 +3,27 @@ taken from."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from orchestrator.report.charts.experiment_charts import Axis
-from orchestrator.report.charts.fault_charts import FaultPanel, fault_spans, shares, timelines
+from orchestrator.report.charts.fault_charts import FaultPanel, FaultSpan, fault_spans, shares, timelines
 from orchestrator.report.charts.line_panels import line_panels
 from orchestrator.report.charts.run_charts import STEPS, learning_panels
 from orchestrator.report.experiment.experiment_tables import links_table, table_of_lines
 from orchestrator.report.number_format import NOTHING, alone, duration, figure, form, size
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
-from orchestrator.results.recorded_results import RecordedFault, disagreement, fault_figures, faults, of_run, traffic
-from orchestrator.results.run_summary import ENVIRONMENT, MetricCurve, RunSummary, Series
-from orchestrator.results.training_time import is_logical, over_time, training_time
+from orchestrator.results.metric_series import MetricCurve
+from orchestrator.results.recorded_run import RecordedFault, RecordedRun
+from orchestrator.results.run_summary import RunSummary
 
 Part = tuple[Section | None, dict[str, Any]]
 _SPEED = "steps_per_second"
 
 
-def learning_section(summary: RunSummary, series: Series) -> Part:
+def learning_section(summary: RunSummary, recorded: RecordedRun) -> Part:
     """Curves of training and of evaluations, and both in a table."""
     blocks: list[Block] = []
-    if panels := learning_panels(series):
+    if panels := learning_panels(recorded.series):
         blocks.append(Plot(line_panels("learning", f"Learning over {STEPS}", panels, STEPS)))
     for title, curves, prefix in (("Training", summary.training, ""), ("Evaluation", summary.evaluation, "eval.")):
         if curves:
@@ -48,15 +47,13 @@ def _curves_table(title: str, curves: list[MetricCurve], prefix: str) -> Documen
     return DocumentTable(title, ["figure", "first", "best", "last", "best at episode", "points"], rows)
 
 
-def disagreement_section(summary: RunSummary, series: Series, directory: Path) -> Part:
+def disagreement_section(summary: RunSummary, recorded: RecordedRun) -> Part:
     """How far the agents are from each other, with the time of faults shaded."""
-    name, points = disagreement(series)
-    if not points:
-        return None, {}
-    curve, here = over_time(points, training_time(directory)), faults(directory)
+    name, points = recorded.disagreement
+    curve, here = recorded.over_time(points), recorded.faults
     if curve is None:
         return None, {}
-    time = f"{'virtual seconds' if is_logical(directory) else 'seconds'} of training"
+    time = f"{recorded.seconds} of training"
     last = max(curve.end, *(fault.end or 0.0 for fault in here)) if here else curve.end
     panel = FaultPanel({name: curve}, [fault.window(last) for fault in here])
     title = f"{name} over time" + ("; faults shaded" if here else "")
@@ -70,18 +67,16 @@ def disagreement_section(summary: RunSummary, series: Series, directory: Path) -
     return Section("Disagreement", blocks), {"disagreement": [curve.steps.tolist(), curve.values.tolist()]}
 
 
-def faults_section(summary: RunSummary, series: Series, directory: Path) -> Part:
+def faults_section(recorded: RecordedRun) -> Part:
     """When faults were there, when the run had recovered, and what it did meanwhile."""
-    found = faults(directory)
+    found, logical, seconds = recorded.faults, recorded.logical, recorded.seconds
     if not found:
         return None, {}
-    logical = is_logical(directory)
-    seconds = "virtual seconds" if logical else "seconds"
-    speed = over_time(of_run({_SPEED: series.get(_SPEED, {})}, _SPEED), training_time(directory))
+    speed = recorded.over_time(recorded.points(_SPEED))
     ends = [fault.end + (fault.recovery or 0.0) for fault in found if fault.end is not None]
     last = max([*ends, *([speed.end] if speed is not None else []), *(fault.begin for fault in found)]) or 1.0
     title = f"Faults over {seconds} of training, and until the run had recovered (mark; hatched: not before the end)"
-    shown = [fault.fault_span for fault in found]
+    shown = [_span(fault) for fault in found]
     drawn = fault_spans("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
     rows: list[list[Words]] = []
     shape = form(value for fault in found for value in fault.rates.values())
@@ -97,13 +92,18 @@ def faults_section(summary: RunSummary, series: Series, directory: Path) -> Part
         Plot(drawn),
         DocumentTable("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
     ]
-    if figures := fault_figures(directory):
+    if figures := recorded.fault_metrics:
         values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
         table = DocumentTable("", ["figure", "value"], [(Code(name), value) for name, value in values])
         blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
     spans = [[fault.name, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.rates)] for fault in found]
     spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
     return Section("Faults", blocks), {"faults": spans}
+
+
+def _span(fault: RecordedFault) -> FaultSpan:
+    recovered = None if fault.end is None or fault.recovery is None else fault.end + fault.recovery
+    return FaultSpan(fault.name, fault.begin, fault.end, recovered)
 
 
 def _said(found: list[RecordedFault]) -> str:
@@ -114,9 +114,9 @@ def _said(found: list[RecordedFault]) -> str:
     return "; ".join(parts)
 
 
-def traffic_section(directory: Path) -> Part:
+def traffic_section(recorded: RecordedRun) -> Part:
     """What each node sent on each link."""
-    found = traffic(directory)
+    found = recorded.traffic
     if not found:
         return None, {}
     blocks: list[Block] = [links_table("Sent between agents", [found], ["peer"])] if any(key[1] == "peer" for key in found) else []
@@ -162,6 +162,3 @@ def nodes_section(summary: RunSummary) -> Part:
         rows = [[node, *(f"{counters.get(kind, 0):,}" for kind in kinds)] for node, counters in summary.wire.items()]
         blocks.append(DocumentTable("Messages refused, dropped or repeated", ["node", *kinds], rows))
     return (Section("Nodes", blocks) if blocks else None), {"restarts": {node: summary.restarts.get(node, 0) for node in summary.resources}}
-
-
-__all__ = ["ENVIRONMENT", "disagreement_section", "faults_section", "learning_section", "nodes_section", "time_section", "traffic_section"]

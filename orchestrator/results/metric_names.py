@@ -1,4 +1,4 @@
-"""The names of the figures that nodes write, as docs/metrics.md lists them (a test holds that), and what their steps count.
+"""The names of the figures that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
 
 Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
 a name that is not known here deserves a warning, and no more.
@@ -41,9 +41,9 @@ AGENTS = (
     "statistics.mass", "statistics.epoch", "plans.sent", "plans.received",
     "goal_swap.called", "goal_swap.bids", "goal_swap.awarded", "goal_swap.exchanged", "goal_swap.reports", "goal_swap.active",
     "hindsight.complete", "hindsight.incomplete", "buffer.imported",
-    "segments.told", "segments.imported", "segments.layout_differs", "segments.not_of_its_trace", "segments.not_member",
+    "segments.sent", "segments.imported", "segments.layout_differs", "segments.not_of_its_trace", "segments.not_member",
     "segments.outgrown", "segments.other_role", "segments.unlikely", "segments.duplicate", "segments.without_trace",
-    "experience.told", "experience.imported", "experience.duplicate", "experience.not_neighbour", "experience.layout_differs",
+    "experience.sent", "experience.imported", "experience.duplicate", "experience.not_neighbour", "experience.layout_differs",
     "experience.dropped",
     "consensus.round", "statistics.round", "consensus.rounds", "consensus.missing", "consensus.mass", "round.duration", "round.quorum",
     "messages_per_second", "peers", "peers.alive",

@@ -1,7 +1,7 @@
 """The files of a run directory that the run server writes: state, lock, control address, events, incarnations, processes.
 
 A file that is replaced is whole or absent (temporary file beside it, then an atomic rename); a file that grows gets one `write` per
-line, and its readers cut at the last newline. See `docs/architecture.md` for the list.
+line, and its readers cut at the last newline. See `docs/reference/run_directory.md` for the list.
 """
 
 from __future__ import annotations
@@ -48,11 +48,6 @@ def write_json(path: Path, value: Any, private: bool = False) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def figure_files(directory: Path) -> list[Path]:
-    """The files of a run in which its nodes write figures: `metrics.jsonl` and `usage.jsonl` of each."""
-    return sorted(path for name in ("metrics.jsonl", "usage.jsonl") for path in directory.glob(f"nodes/*/{name}"))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator.results import run_directories
+from orchestrator.results.run_files import read_lines
 from protocols.runtime.logs import LogLine, parse
 
 Keep = Callable[["LogEntry"], bool]
@@ -195,3 +197,23 @@ class Follower:
         """Give all files back."""
         for tail in self._tails.values():
             tail.close()
+
+
+def failure_tail(directory: Path, lines: int = 12) -> str:
+    """Where a run failed: the last log lines of the node that its reason or its newest error event names, or of the run server."""
+    sources = {path.parent.name: path for path in directory.glob("nodes/*/log.txt")}
+    culprit = ""
+    for event in read_lines(directory / "events.jsonl"):
+        if event.get("severity") == "error" and str(event.get("node")) in sources:
+            culprit = str(event["node"])
+            break
+    reason = run_directories.read(directory).reason
+    named = next((node for node in sorted(sources, reverse=True) if node in reason), culprit)
+    path = sources.get(named, directory / "server.log")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    if not text:
+        return ""
+    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)])

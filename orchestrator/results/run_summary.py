@@ -1,65 +1,24 @@
-"""What came of a run, read from its directory alone: evaluation, world models, consensus, where the time went, links, restarts.
-
-Everything is computed from the nodes' own `metrics.jsonl` and the run's `summary.json`, `events.jsonl` and `config.json`; what a run did
-not measure is left out.
-"""
+"""The results of a run in figures: training, evaluation, world models, consensus, time, links, restarts. Unmeasured ones are absent."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orchestrator.results import run_directories as runs
-from orchestrator.results.run_files import figure_files, read_lines
-from orchestrator.results.time_shares import PREFIX, time_shares
+from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, GOAL, RUN, MetricCurve, NodeSeries, Series, mean_curve, pooled
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.terminal import snapshot_figures as figures
 
-EVALUATION = "eval."
-"""beginning of the names of figures of greedy episodes"""
 SUMS = "statistics."
-GOAL = ".goal."
-"""between the name of a figure of one goal and the goal's landmarks: `eval.own.success.goal.0-2`"""
-ENVIRONMENT, RUN = "env-0", "run"
 TRAINING = ("return.normalised", "success.individual", "success.cooperative", "aligned", "negotiated", "goals.pursued_entropy", "length")
-"""figures of training that are shown, of the environment server"""
-_NO_WORK = ("wait", "other")
-BINS = 20
-"""values of a figure of training that are shown"""
+"""training metrics of the environment server that are shown"""
 _DETAILS = (".length", ".return", ".return.normalised", ".published")
-"""endings of the names of figures that are left to `show` when a run has ended"""
-LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
-
-
-@dataclass(frozen=True)
-class MetricPoint:
-    """One measured value of one node."""
-
-    time: float
-    step: int
-    episode: int
-    value: float
-
-
-Series = dict[str, dict[str, list[MetricPoint]]]
-"""metric name -> node -> points in order of writing"""
-
-
-@dataclass(frozen=True)
-class MetricCurve:
-    """A metric over a run: mean over the nodes that measured it, at the first, best and last time."""
-
-    name: str
-    first: float
-    best: float
-    last: float
-    best_episode: int
-    points: int
-    values: list[float] = field(default_factory=list, repr=False)
-    best_step: int = 0
+"""endings of the names of metrics that only `show` prints"""
 
 
 @dataclass(frozen=True)
@@ -120,107 +79,57 @@ class RunSummary:
         return asdict(self)
 
 
-def read_series(directory: Path) -> Series:
-    """All metrics of all nodes."""
-    series: Series = defaultdict(lambda: defaultdict(list))
-    for path in figure_files(directory):
-        node = path.parent.name
-        for line in read_lines(path):
-            value = line.get("value")
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                point = MetricPoint(float(line.get("t") or 0), int(line.get("step") or 0), int(line.get("episode") or 0), float(value))
-                series[str(line.get("name"))][node].append(point)
-    return series
-
-
-def curve(name: str, nodes: dict[str, list[MetricPoint]]) -> MetricCurve:
-    """Mean over nodes of their k-th values: an evaluation or report is the same k at all of them; shorter ones stop early."""
-    length = max(len(points) for points in nodes.values())
-    values, episodes, steps = [], [], []
-    for k in range(length):
-        there = [points[k] for points in nodes.values() if k < len(points)]
-        values.append(sum(p.value for p in there) / len(there))
-        episodes.append(max(p.episode for p in there))
-        steps.append(max(p.step for p in there))
-    pick = min if any(word in name for word in LOWER_IS_BETTER) else max
-    best = values.index(pick(values))
-    return MetricCurve(name, values[0], values[best], values[-1], episodes[best], length, values, steps[best])
-
-
-def summarize(directory: Path) -> RunSummary:
-    """Read a run directory."""
-    run = runs.read(directory)
-    series = read_series(directory)
-    config = runs.read_json(directory / "config.json")
-    stored = runs.read_json(directory / "summary.json")
-    started = run.record.get("started")
-    summary = RunSummary(run.name, str(directory), run.state, run.exit_code, run.reason, started, run.elapsed, config.get("seed"))
+def summarize(recorded: RecordedRun) -> RunSummary:
+    """The summary of a run, finished or not."""
+    run, series, stored = runs.read(recorded.directory), recorded.series, recorded.summary
+    started, seed = run.record.get("started"), recorded.configuration.get("seed")
+    summary = RunSummary(run.name, str(run.directory), run.state, run.exit_code, run.reason, started, run.elapsed, seed)
     summary.training = _training(series)
-    evaluation = {name: dict(nodes) for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)}
-    summary.evaluation = [curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
+    evaluation = {name: nodes for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)}
+    summary.evaluation = [mean_curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
     summary.goals = _goals({name: nodes for name, nodes in evaluation.items() if GOAL in name})
-    summary.world_model = [curve(name, dict(nodes)) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
+    summary.world_model = [mean_curve(name, nodes) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
     for name, nodes in sorted(series.items()):
-        if name.startswith(SUMS):
-            for node, points in nodes.items():
-                if node != RUN:
-                    summary.sums.setdefault(node, {})[name.removeprefix(SUMS)] = points[-1].value
-    _consensus(summary, series, config, stored)
-    _time(summary, series, directory)
-    _resources(summary, stored)
+        for node, points in nodes.items() if name.startswith(SUMS) else ():
+            if node != RUN:
+                summary.sums.setdefault(node, {})[name.removeprefix(SUMS)] = points[-1].value
+    _consensus(summary, series, recorded.configuration, stored)
+    summary.time = recorded.time_shares
+    if recorded.slowest is not None:
+        share, node, part = recorded.slowest
+        summary.slowest = f"{part} at {node} ({100 * share:.0f} %)"
+    for name, record in (stored.get("nodes") or {}).items():
+        usage = record.get("usage") if isinstance(record, dict) else None
+        if isinstance(usage, dict):
+            summary.resources[name] = {key: float(value) for key, value in usage.items() if isinstance(value, (int, float))}
     summary.wire = {node: dict(counters) for node, counters in (stored.get("wire") or {}).items()}
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
     summary.faults = stored.get("faults") or {}
-    summary.verdict = runs.read_json(directory / "verdict.json")
-    for path in sorted(directory.glob("nodes/*/incarnations.jsonl")):
-        if (count := sum(1 for _ in read_lines(path))) > 1:
-            summary.restarts[path.parent.name] = count - 1
+    summary.verdict = recorded.verdict
+    summary.restarts = {node: len(lines) - 1 for node, lines in recorded.incarnations.items() if len(lines) > 1}
     return summary
 
 
 def _training(series: Series) -> list[MetricCurve]:
-    """Training as the environment server saw it (raw returns where there is no best one), pooled; then the run's own figure."""
+    """Metrics of the environment server (raw returns where there are no normalised ones), pooled; then the accuracy of the convention."""
     normalised = ENVIRONMENT in series.get("return.normalised", {})
     names = TRAINING if normalised else ("return", *TRAINING)
-    found = [curve(name, {ENVIRONMENT: pooled(series, name)}) for name in names if ENVIRONMENT in series.get(name, {})]
+    found = [mean_curve(name, {ENVIRONMENT: pooled(series, name)}) for name in names if ENVIRONMENT in series.get(name, {})]
     if RUN in series.get("convention.accuracy", {}):
-        found.append(curve("convention.accuracy", {RUN: series["convention.accuracy"][RUN]}))
+        found.append(mean_curve("convention.accuracy", {RUN: series["convention.accuracy"][RUN]}))
     return found
 
 
-def pooled(series: Series, name: str, most: int = BINS) -> list[MetricPoint]:
-    """A figure of training over at most `most` bins of equally many episodes, at the end of each.
-
-    What the environment server writes are means over windows of time, some of two episodes and some of a thousand: a bin is the mean of
-    whole windows, weighted by the episodes that they are means over (`episodes.whole`; in runs of versions that did not write it, by all
-    that ended, those that lost a member among them).
-    """
-    windows = series.get(name, {}).get(ENVIRONMENT, [])
-    counts = [series.get(count, {}).get(ENVIRONMENT, []) for count in ("episodes", "episodes.whole")]
-    episodes = {point.time: point.value for points in counts for point in points}
-    weights = [max(1.0, episodes.get(point.time, 1.0)) for point in windows]
-    left = sum(weights)
-    enough = left / most * (1 - 1e-9)
-    bins, total, held = [], 0.0, 0.0
-    for point, weight in zip(windows, weights, strict=True):
-        total, held, left = total + weight * point.value, held + weight, left - weight
-        if point is windows[-1] or (held >= enough and left >= enough):  # what is left over belongs to the last bin
-            bins.append(replace(point, value=total / held))
-            total = held = 0.0
-    return bins
-
-
-def _goals(figures_of_goals: dict[str, dict[str, list[MetricPoint]]]) -> list[GoalResult]:
-    """Newest values of each goal, by number of landmarks, then in order; those of an evaluation in which nobody held it are older."""
+def _goals(metrics_of_goals: dict[str, NodeSeries]) -> list[GoalResult]:
+    """Newest values of each goal, by number of landmarks, then in order."""
     columns = {"eval.aligned.success": "given", "eval.own.success": "own", "eval.own.agreed": "agreed"}
     rows: dict[tuple[int, ...], dict[str, float]] = defaultdict(dict)
-    for name, nodes in figures_of_goals.items():
-        figure, _, label = name.partition(GOAL)
+    for name, nodes in metrics_of_goals.items():
+        metric, _, label = name.partition(GOAL)
         landmarks = label.split("-")
-        if figure in columns and all(part.isdigit() for part in landmarks):
-            rows[tuple(map(int, landmarks))][columns[figure]] = max(
-                (points[-1] for points in nodes.values()), key=lambda point: point.time
-            ).value
+        if metric in columns and all(part.isdigit() for part in landmarks):
+            newest = max((points[-1] for points in nodes.values()), key=lambda point: point.time)
+            rows[tuple(map(int, landmarks))][columns[metric]] = newest.value
     ordered = sorted(rows.items(), key=lambda row: (len(row[0]), row[0]))
     return [GoalResult("{" + ",".join(map(str, landmarks)) + "}", **values) for landmarks, values in ordered]
 
@@ -239,7 +148,7 @@ def _consensus(summary: RunSummary, series: Series, config: dict[str, Any], stor
     name = f"{summary.averaged}.disagreement"
     nodes = series.get(name, {})
     if nodes:
-        summary.disagreement = curve(name, {"run": nodes["run"]} if "run" in nodes else dict(nodes))
+        summary.disagreement = mean_curve(name, {RUN: nodes[RUN]} if RUN in nodes else nodes)
 
 
 def _predicted(config: dict[str, Any]) -> float | None:
@@ -258,31 +167,6 @@ def _predicted(config: dict[str, Any]) -> float | None:
         return None
 
 
-def _time(summary: RunSummary, series: Series, directory: Path) -> None:
-    """Share of each part in the time of a node, by its metrics `time.PART`; the slowest part is the largest share of any node, waiting left
-    out."""
-    shares: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
-    for name, nodes in sorted(series.items()):
-        if name.startswith(PREFIX):
-            for node, points in nodes.items():
-                shares[node][name.removeprefix(PREFIX)] = [(point.time, point.value) for point in points]
-    for node, parts in sorted(shares.items()):
-        if (found := time_shares(directory / "nodes" / node, parts)) is not None:
-            summary.time[node] = found
-    busy = [(share, node, part) for node, parts in summary.time.items() for part, share in parts.items() if part not in _NO_WORK]
-    if busy:
-        share, node, part = max(busy)
-        summary.slowest = f"{part} at {node} ({100 * share:.0f} %)"
-
-
-def _resources(summary: RunSummary, stored: dict[str, Any]) -> None:
-    """What `summary.json` says of the use of processors and memory."""
-    for name, node in (stored.get("nodes") or {}).items():
-        usage = node.get("usage") if isinstance(node, dict) else None
-        if isinstance(usage, dict):
-            summary.resources[name] = {key: float(v) for key, v in usage.items() if isinstance(v, (int, float))}
-
-
 def curve_text(c: MetricCurve) -> str:
     """`0.12 -> 0.83 (best 0.85)`."""
     form = figures.decimal if abs(c.last) >= 0.01 or c.last == 0 else figures.small
@@ -292,7 +176,7 @@ def curve_text(c: MetricCurve) -> str:
 
 def after_run(directory: Path) -> str:
     """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
-    summary = summarize(directory)
+    summary = summarize(RecordedRun(directory))
     told = [c for c in summary.training if c.name == "convention.accuracy"]
     told += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
     lines = [f"{c.name:<34} {curve_text(c)}" for c in (*told, *summary.world_model)]
@@ -312,7 +196,8 @@ def after_run(directory: Path) -> str:
     lines.append(f"{'look further':<34} orchestrate show {summary.run}")
     lines += [f"{'':<34} {path}" for path in sorted((directory / "plots").glob("*.svg"))]
     if (directory / "tensorboard").is_dir():
-        lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}")
+        cure = "" if find_spec("tensorboard") is not None else "   (first: pip install 'murmuration-rl[tensorboard]')"
+        lines.append(f"{'':<34} tensorboard --logdir {directory / 'tensorboard'}{cure}")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 _PACKAGES = ("torch", "numpy", "pyzmq", "msgspec", "pydantic", "gymnasium", "pettingzoo", "mpe2", "networkx", "scipy", "safetensors")
 _GIT_TIMEOUT = 30.0
 _ROOT = Path(__file__).resolve().parents[2]
-_FOLDERS = ("agent_node", "env_server", "orchestrator", "protocols")
+_FOLDERS = ("agent_node", "env_server", "murmuration", "orchestrator", "protocols")
 """of the package; what else lies about in a checkout (experiments, runs) is no code"""
 _CODE = (".py", ".yaml", ".yml")
 
@@ -40,7 +40,7 @@ def code_version() -> str:
     """The version of the package; in a checkout with the commit, and `+dirty.HASH` of what differs from it when anything does: the
     difference of tracked files, and the contents of new files of code. Where git doesn't answer, `unknown+files.HASH` of all code: equal
     to no commit, and to itself only while no file changes."""
-    version = _version("murmuration") or "unknown"
+    version = _version("murmuration-rl") or "unknown"
     if not (_ROOT / ".git").exists():
         return version
     commit, difference = _git("rev-parse", "--short=12", "HEAD"), _git("diff", "HEAD")
@@ -65,7 +65,7 @@ def _hash(start: bytes, files: Sequence[Path]) -> str:
 def versions() -> dict[str, Any]:
     """The contents of `versions.json`."""
     return {
-        "murmuration": _version("murmuration"),
+        "murmuration": _version("murmuration-rl"),
         "code": code_version(),
         "python": sys.version.split()[0],
         "implementation": platform.python_implementation(),

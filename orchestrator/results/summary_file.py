@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.results.run_files import figure_files, read_lines
-from orchestrator.results.time_shares import PREFIX, time_shares
+from orchestrator.results.metric_series import RUN
+from orchestrator.results.recorded_run import RecordedRun
 from protocols.runtime.traffic_files import read_links, read_wire
 from protocols.topology.communication_graph import make_graph
 from protocols.topology.mixing_rates import rates
 
-_IDLE = ("wait", "other")
 _EVALUATION = ("eval.", "evaluation.")
 _LAST_SHARE = 10
 
@@ -25,10 +24,11 @@ def summarize(
     directory: Path, configuration: Configuration, run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """`run` are facts of the whole run, `nodes` those of each node that its files don't tell (restarts, state)."""
-    points: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for path in figure_files(directory):
-        points.setdefault(path.parent.name, {}).update(_read(path))
-    rows = {node: {name: [value for _, value in series] for name, series in figures.items()} for node, figures in points.items()}
+    recorded = RecordedRun(directory)
+    rows: dict[str, dict[str, list[float]]] = defaultdict(dict)
+    for metric, by_node in recorded.series.items():
+        for name, points in by_node.items():
+            rows[name][metric] = [point.value for point in points]
     usage = _usage(directory)
     result: dict[str, Any] = {**run, "nodes": {}, "evaluation": {}}
     for name in sorted({*nodes, *rows}):
@@ -37,20 +37,16 @@ def summarize(
             **nodes.get(name, {}),
             "metrics": {metric: _final(values) for metric, values in figures.items()},
             "usage": usage.get(name),
-            "time": _time(directory / "nodes" / name, points.get(name, {})),
+            "time": recorded.time_shares.get(name),
         }
-        evaluation = {metric: [values[0], values[-1]] for metric, values in figures.items() if metric.startswith(_EVALUATION) and values}
-        for metric, (first, last) in evaluation.items():
-            result["evaluation"][metric] = {"first": first, "last": last}
-    result["disagreement"] = _disagreement(configuration, rows.get("run", {}))
+        for metric, values in figures.items():
+            if metric.startswith(_EVALUATION):
+                result["evaluation"][metric] = {"first": values[0], "last": values[-1]}
+    result["disagreement"] = _disagreement(configuration, rows.get(RUN, {}))
     result["links"] = link_table(directory)
     result["wire"] = wire_table(directory)
-    result["slowest"] = _slowest(result["nodes"])
+    result["slowest"] = dict(zip(("share", "node", "part"), recorded.slowest, strict=True)) if recorded.slowest is not None else None
     return result
-
-
-def _time(node: Path, figures: Mapping[str, list[tuple[float, float]]]) -> dict[str, float] | None:
-    return time_shares(node, {name.removeprefix(PREFIX): points for name, points in figures.items() if name.startswith(PREFIX)})
 
 
 def link_table(directory: Path) -> list[dict[str, Any]]:
@@ -65,16 +61,6 @@ def wire_table(directory: Path) -> dict[str, dict[str, int]]:
 
 def _homes(directory: Path) -> list[Path]:
     return sorted(path for path in (directory / "nodes").glob("*") if path.is_dir())
-
-
-def _read(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """(time, value) by name."""
-    values: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for line in read_lines(path):
-        name, value = line.get("name"), line.get("value")
-        if isinstance(name, str) and isinstance(value, (int, float)) and not isinstance(value, bool):
-            values[name].append((float(line.get("t") or 0), float(value)))
-    return values
 
 
 def _final(values: list[float]) -> dict[str, float | int]:
@@ -116,17 +102,3 @@ def _disagreement(configuration: Configuration, figures: Mapping[str, list[float
         "contraction_predicted": predicted,
         "ratio": median / predicted if predicted > 1e-9 else None,
     }
-
-
-def _slowest(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The activity in which a node spends the largest share of its time; waiting does not count."""
-    found = [
-        (share, name, part)
-        for name, node in nodes.items()
-        for part, share in (node.get("time") or {}).items()
-        if part not in _IDLE and share > 0
-    ]
-    if not found:
-        return None
-    share, name, part = max(found)
-    return {"node": name, "part": part, "share": share}

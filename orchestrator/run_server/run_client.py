@@ -41,7 +41,7 @@ _SLICE = 0.25
 """seconds after which a waiting client looks whether there is still somebody to answer"""
 
 Snapshot = dict[str, Any]
-"""What the run server says of the run; its keys are listed in `docs/architecture.md`"""
+"""What the run server says of the run; its keys are listed in `docs/reference/run_directory.md`"""
 
 
 class Unreachable(ResourceError):
@@ -82,7 +82,7 @@ class RunClient:
         self._transport.close(linger=0.1)
 
     def _hello(self, timeout: float) -> None:
-        hello = Hello(role="client", token=self._token, schema=schema_hash(), pid=os.getpid(), host=socket.gethostname())
+        hello = Hello(role="client", token=self._token, schema=schema_hash("client"), pid=os.getpid(), host=socket.gethostname())
         hello.rid = secrets.token_hex(8)
         self._request(hello, Welcome, timeout)
 

@@ -62,7 +62,7 @@ def prepare_run(loaded: Loaded, runs_dir: Path, name: str | None, command: str) 
     from orchestrator.run_server.run_names import create_run_directory
 
     directory = create_run_directory(runs_dir, loaded.configuration.name, name)
-    (directory / "config.yaml").write_text(resolved_yaml(loaded.configuration), encoding="utf-8")
+    (directory / "config.yaml").write_text(resolved_yaml(loaded.configuration, notices=loaded.notices), encoding="utf-8")
     (directory / "config.origin.yaml").write_text(loaded.source, encoding="utf-8")
     (directory / "command.txt").write_text(command + "\n", encoding="utf-8")
     # The run server starts from this one: it comes last.

@@ -1,8 +1,8 @@
 """The run server: one process that leads one run from its directory alone, and outlives the terminal that started it.
 
 `main(directory)` is that process (`detached.start_detached` starts it). The directory holds `config.json`; all
-else is written here (see `docs/architecture.md`). Whatever happens, when it ends no process of the run is left, `run.json` says how the
-run ended, and only then the lock is let go.
+else is written here (see `docs/reference/run_directory.md`). When it ends, no process of the run is left and `run.json` contains how
+the run ended; only then the lock is released.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.config.resolved_configuration import digest
+from orchestrator.config.resolved_configuration import digest, recorded
 from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
 from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation
@@ -36,14 +36,15 @@ from orchestrator.run_server.hosts.node_commands import Admission
 from orchestrator.run_server.hosts.restart_supervision import RestartPolicy, Supervisor
 from orchestrator.run_server.hosts.run_hosts import RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT
-from orchestrator.run_server.lead.run_closing import sum_up
+from orchestrator.run_server.lead.run_closing import sink_context, sum_up
 from orchestrator.run_server.lead.run_leader import RunLeader, RunOutcome
 from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.lead.run_resumption import go_back
 from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
+from orchestrator.run_server.metrics.sinks.live_sinks import live_sinks
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
-from protocols.faults.link_effects.run_links import schedule_of
+from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.runtime import logs
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
@@ -146,7 +147,7 @@ class _Server:
         """Sockets first, then `control.json`, then hosts: a busy port leaves nothing behind."""
         files = self._files
         try:
-            configuration = Configuration.model_validate_json(self._configuration_json)
+            configuration = recorded(self._configuration_json)
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
@@ -167,7 +168,7 @@ class _Server:
             token = secrets.token_hex(32)
             transport.guard.require(token)
             logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
-        if schedule_of(configuration.model_dump(mode="json")).damages:
+        if run_schedule(configuration.model_dump(mode="json")).damages:
             transport.guard.expect_damage()
         view = _make_view(files, configuration, self._started)
         if int(files.state["segment"]) > 1:
@@ -205,6 +206,7 @@ class _Server:
             bind=bound if engine_name == "local" else "",
             advertise=network.advertise if engine_name == "local" else "",
             server_key="" if keys is None else keys.public,
+            plugins=tuple(configuration.plugins),
             roles=dict(self._roles),
             preload=tuple(self._preload),
         )
@@ -246,11 +248,11 @@ class _Server:
             logger.warning("%s", text)
             if self._leader is not None:
                 self._leader.view.events.record("warning", "host.left", text)
+        if self._leader is not None:
+            self._leader.view.collector.close()  # before the sweep: a sink may have a process of its own
         killed = sweep(self._files.directory)
         if killed:
             logger.warning("swept %d processes that were left", len(killed))
-        if self._leader is not None:
-            self._leader.view.collector.close()
         if self._transport is not None:
             self._transport.close(linger=0.5)
 
@@ -297,13 +299,14 @@ def _make_view(files: RunFiles, configuration: Configuration, started: float) ->
     policy = RestartPolicy(supervision.restart_delay, supervision.max_restart_delay, supervision.max_restarts, supervision.restart_window)
     random = generator(configuration.seed, RUN_SERVER, Stream.TRANSPORT)
     events = EventLog(files.directory)
+    sinks = live_sinks(configuration.metrics.sinks, sink_context(files, configuration))
     return RunView(
         files,
         configuration,
         graph,
         Membership(MembershipTimeouts(supervision.suspect, configuration.dead_after, supervision.stuck)),
         Supervisor(policy, roles, graph, supervision.min_agents, random),
-        MetricsCollector(files.directory, configuration.metrics.sinks, lambda text: _warn(events, text)),
+        MetricsCollector(files.directory, sinks, lambda text: _warn(events, text)),
         RunProgress(configuration.until, float(files.state.get("trained") or 0.0)),
         events,
         started,

@@ -18,7 +18,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from protocols.runtime.errors import ConfigurationError
@@ -162,15 +163,26 @@ def create(room: str, settings: Any) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Registered:
-    """Annotation of a settings field that takes any component of a room: `Annotated[Settings, Registered("learner")]`."""
+    """Annotation of a settings field that takes any component of a room: `Annotated[Settings, Registered("learner")]`.
+
+    With `by_name` the name of a kind alone stands for that component with its defaults.
+    """
 
     room: str
+    by_name: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {kind: handler.generate_schema(component(self.room, kind).settings) for kind in kinds(self.room)}
         if not choices:
             return core_schema.no_info_after_validator_function(self._refuse, handler(source))
-        return core_schema.tagged_union_schema(choices, discriminator="kind")
+        union = core_schema.tagged_union_schema(choices, discriminator="kind")
+        if not self.by_name:
+            return union
+        return core_schema.no_info_before_validator_function(lambda given: {"kind": given} if isinstance(given, str) else given, union)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler(schema)
+        return {"anyOf": [{"enum": kinds(self.room)}, written]} if self.by_name else written
 
     def _refuse(self, settings: Any) -> Any:
         raise ValueError(f"no {self.room} of kind {settings.kind} is known: no package registers any; list its module under plugins")

@@ -66,6 +66,8 @@ class NodeStart:
     """address that it is bound to, where it is TCP"""
     advertise: str = ""
     """address by which others know this machine; "": the bound one"""
+    plugins: tuple[str, ...] = ()
+    """modules of third parties, imported before anything else of the node"""
     server_key: str = ""
     """the run server's public key; "": nothing is encrypted"""
     keys: KeyPair | None = field(default=None, repr=False)

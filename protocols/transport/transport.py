@@ -38,7 +38,7 @@ _HANDOVER = 10.0
 
 
 class Transport:
-    """Sockets, queues and the communication thread of one process; see `docs/architecture.md` for the calls in a table."""
+    """Sockets, queues and the communication thread of one process."""
 
     def __init__(self, identity: Identity, options: TransportOptions | None = None) -> None:
         self.identity = identity

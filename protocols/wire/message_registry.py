@@ -85,11 +85,14 @@ def register_conversation(name: str, *routes: Route, newest_only: Iterable[type[
     """Add a conversation. `ConfigurationError` for a name or message tag that another conversation has, a type that is not a `Message`,
     a field without bounds, or a third party's message on the channel `ctl`."""
     entry = RegisteredConversation(name, routes, tuple(newest_only), corruption)
+    third_party = not all(kind.__module__.startswith(BUILTIN) for kind in entry.types)
+    if third_party:
+        load_builtin_conversations()
     if _conversations.get(name) == entry:
         return
     if name in _conversations:
         raise ConfigurationError(f"a conversation named {name!r} is registered already; choose another name")
-    if not all(kind.__module__.startswith(BUILTIN) for kind in entry.types):
+    if third_party:
         _check(entry)
     _conversations[name] = entry
     for clear in _caches:
@@ -98,7 +101,6 @@ def register_conversation(name: str, *routes: Route, newest_only: Iterable[type[
 
 def _check(entry: RegisteredConversation) -> None:
     """The rules for messages of other packages; a test checks our own."""
-    load_builtin_conversations()
     taken = {_tag(kind): kind for other in _conversations.values() for kind in other.types}
     for one in entry.routes:
         for kind in one.types:
@@ -139,6 +141,12 @@ def conversations() -> tuple[RegisteredConversation, ...]:
 
 
 @_derived
+def routes() -> tuple[Route, ...]:
+    """The routes of all conversations."""
+    return tuple(one for conversation in conversations() for one in conversation.routes)
+
+
+@_derived
 def message_types() -> tuple[type[Message], ...]:
     """All messages, in the order of their conversations."""
     return tuple(dict.fromkeys(kind for conversation in conversations() for kind in conversation.types))
@@ -157,10 +165,11 @@ def message_decoder() -> msgspec.msgpack.Decoder[Message]:
 
 
 @_derived
-def schema_hash(third_parties: bool = True) -> str:
-    """Digest of all messages, compared when a process joins a run. Hosts and command lines exchange no messages of third parties, and
-    compare the digest without these."""
-    return schema_digest(_union(kind for kind in message_types() if third_parties or kind.__module__.startswith(BUILTIN)))
+def schema_hash(role: Role = "agent") -> str:
+    """Digest of all messages, compared when a process of that role joins a run. Hosts and command lines exchange no messages of third
+    parties, and compare the digest without these."""
+    own = role in ("host", "client")
+    return schema_digest(_union(kind for kind in message_types() if not own or kind.__module__.startswith(BUILTIN)))
 
 
 def _union(kinds: Iterable[type[Message]]) -> Any:
@@ -184,7 +193,7 @@ def corruptions() -> Mapping[type[Message], str]:
 def accepted(receiver: Role, channel: Channel) -> Mapping[type[Message], frozenset[Role]]:
     """What a node of that role accepts on a channel: message type -> roles of its senders."""
     found: dict[type[Message], frozenset[Role]] = {}
-    for one in (one for conversation in conversations() for one in conversation.routes):
+    for one in routes():
         if one.channel == channel and receiver in one.receivers:
             for kind in one.types:
                 found[kind] = found.get(kind, frozenset()) | one.senders

@@ -34,7 +34,7 @@ _START = 90.0
 
 def why_no_ray() -> str:
     """Why no cluster can be started; "" where one can."""
-    return "" if importlib.util.find_spec("ray") else "Ray is not installed: pip install 'murmuration[ray]'"
+    return "" if importlib.util.find_spec("ray") else "Ray is not installed: pip install 'murmuration-rl[ray]'"
 
 
 class RayCluster:

@@ -54,7 +54,7 @@ def start(cluster: RayCluster, tmp_path: Path) -> Iterator[Any]:
 def configuration(address: str, **launch: Any) -> Configuration:
     return Configuration.model_validate(
         {
-            "version": 1,
+            "version": 2,
             "until": {"time": "50s"},
             "environment": {"id": "landmarks"},
             "agents": {"count": 4},
@@ -178,7 +178,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ray", None)
     engine = make_engine("ray", tmp_path)
     (problem,) = engine.problems(configuration("auto"))
-    assert "pip install 'murmuration[ray]'" in problem
+    assert "pip install 'murmuration-rl[ray]'" in problem
     assert engine.release() == []
 
 

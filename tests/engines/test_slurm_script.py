@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(330)]
 
 @pytest.mark.slow
 def test_ones_own_script_is_stopped_before_its_time_is_over_and_resumed_by_another(slurm: SlurmCluster, tmp_path: Path) -> None:
-    """The script of `docs/hosts.md`, with a limit of two minutes: Slurm itself sends the signal."""
+    """The script of `docs/howto/hosts.md`, with a limit of two minutes: Slurm itself sends the signal."""
     slurm.repair()
     small = [change for change in SMALL if not change.startswith("until")]
     changes = [*small, "launch.engine=slurm", "launch.hosts=2", "launch.placement.policy=spread"]

@@ -41,7 +41,7 @@ def test_corrections_and_segments_between_processes_bit_for_bit(tmp_path: Path) 
             agent = f"agent-{i}"
             assert metrics(directory, agent, "hindsight.complete")[-1] > 20
             assert metrics(directory, agent, "hindsight.incomplete")[-1] == 0
-            assert max(metrics(directory, agent, "segments.told")) > 0 and max(metrics(directory, agent, "segments.imported")) > 0
+            assert max(metrics(directory, agent, "segments.sent")) > 0 and max(metrics(directory, agent, "segments.imported")) > 0
             assert not metrics(directory, agent, "segments.layout_differs") and metrics(directory, agent, "updates")[-1] > 10
         assert processes_of(directory) == []
         found.append(digest(directory))

@@ -14,7 +14,7 @@ from agent_node.contracts import Array, Component, State, arrays, tensors
 from agent_node.exchange.averaging.settings import ConsensusSettings
 from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.averaging.averager import Neighbourhood
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
 from protocols.averaging.projection_sketch import Projection
 from protocols.averaging.vector_layout import VectorLayout
 from protocols.runtime.errors import ConfigurationError

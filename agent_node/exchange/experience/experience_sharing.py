@@ -75,7 +75,7 @@ class ExperienceSharing(Component):
         pieces = self._pieces(episode)
         for neighbour in self._neighbourhood.receivers(episode.number):
             self.machine.share_segments(pieces, neighbour, version)
-            self.counters["told"] += episode.steps
+            self.counters["sent"] += episode.steps
 
     def attach(self) -> None:
         """Add the episodes that have arrived to the imported transitions."""

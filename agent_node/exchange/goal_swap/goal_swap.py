@@ -135,7 +135,7 @@ class GoalSwap(Component):
     def _shared(self, task: GoalTask) -> bool:
         """Whether that goal can be bid on: it is one of an episode that both play, in which an own goal is in force."""
         row = task.copy
-        known = row < len(self._own) and task.goal < len(self._encodings) - 1
+        known = row < len(self._own) and task.goal < self._encodings.shape[0] - 1
         return known and bool(self._own[row] >= 0) and task.episode == self._episode[row]
 
     def _places(self, events: Sequence[ContractNetEvent]) -> Iterator[Place]:
@@ -151,7 +151,7 @@ class GoalSwap(Component):
 
     def _goal(self, bid: Bid) -> int:
         """The goal of a bid; none (-1) where there is no such goal."""
-        return bid.goal if bid.goal < len(self._encodings) - 1 else -1
+        return bid.goal if bid.goal < self._encodings.shape[0] - 1 else -1
 
     def _goal_values(self, features: Array, events: Sequence[ContractNetEvent]) -> dict[Place, float]:
         """V(s, g) at all places of which the events ask, in one pass through the network."""

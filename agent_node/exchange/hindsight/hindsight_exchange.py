@@ -19,7 +19,8 @@ from agent_node.session.roles import GOAL_NEGOTIATION
 from agent_node.session.session_context import SessionContext
 from protocols.conversations.conversation import Conversation
 from protocols.conversations.hindsight.correction_exchange import CorrectionExchange
-from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, ExchangeComplete, TraceExchange, TraceLimits, intervals, touches
+from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
+from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits, intervals, touches
 from protocols.spaces.goal_space import DiscreteSpace
 
 

@@ -103,7 +103,7 @@ class SegmentSharing:
         for member in known.members:
             if member != self._name and segments:
                 self.machine.share_segments(segments, member, version)
-                self.counters["told"] += int(chosen.sum())
+                self.counters["sent"] += int(chosen.sum())
         if episode.achieved is not None:
             self._stood += episode.achieved.any(axis=0)
         self._known[episode.number] = known

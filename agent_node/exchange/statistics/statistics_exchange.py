@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 class StatisticsExchange(Component):
     """One agent's side: it publishes the statistics of `shared`, and has it rest on the sum over all as far as that is known. `machine` is
-    the conversation with the neighbours; what it computes is in `docs/statistics.md`.
+    the conversation with the neighbours; what it computes is in `docs/explanation/statistics.md`.
 
     `shared` is restored from a checkpoint, if there is one, before this is made. `members`: all agents that may have statistics; `random`:
     jitter of repetitions.

@@ -106,7 +106,7 @@ class PointReach(ParallelEnv[str, Observation, Floats]):  # type: ignore[misc]
             return None
         picture = np.full((PIXELS, PIXELS, 3), 255, np.uint8)
         for places, colour, half in ((self._goal, (170, 170, 170), 6), (self._position, (40, 60, 120), 4)):
-            for x, y in ((np.array([1, -1]) * places + 1) / 2 * (PIXELS - 1)):
+            for x, y in (np.array([1, -1]) * places + 1) / 2 * (PIXELS - 1):
                 row, column = int(y), int(x)
                 picture[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1] = colour
         return picture
@@ -117,4 +117,5 @@ class PointReach(ParallelEnv[str, Observation, Floats]):  # type: ignore[misc]
 
 def compute_reward(achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float32]:
     """1 where `achieved[n, 2]` is within `DISTANCE` of `desired[n, 2]`, else 0, `[n]`."""
-    return (np.linalg.norm(achieved - desired, axis=-1) <= DISTANCE).astype(np.float32)
+    reward: NDArray[np.float32] = (np.linalg.norm(achieved - desired, axis=-1) <= DISTANCE).astype(np.float32)
+    return reward

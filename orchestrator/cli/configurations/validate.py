@@ -24,7 +24,7 @@ def validate(
     show: Annotated[
         bool, typer.Option("--print", help="Print the resolved configuration, each line with where its value was written.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings and notices count as errors.")] = False,
 ) -> None:
     """Check everything that can be checked without starting anything; exit 0, or 3 with every mistake named at once."""
     from orchestrator.config import loader as configuration_loader
@@ -57,7 +57,7 @@ def validate(
     if loaded.warnings:
         print_error("\n".join(configuration_problems.lines(loaded.warnings, indent="")))
     if show:
-        print_text(resolved_configuration.resolved_yaml(loaded.configuration, loaded.origins))
+        print_text(resolved_configuration.resolved_yaml(loaded.configuration, loaded.origins, loaded.notices))
     elif settings.verbosity >= 0:
         print_text(f"{config} is right ({configuration_problems.counted(loaded.warnings) if loaded.warnings else 'no warnings'})")
 

@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.cli.command_options import examples, options
 from orchestrator.cli.experiments.experiment import DIRECTORY, play
+from orchestrator.config.shipped_configurations import locate
 from protocols.runtime.errors import UsageError
 
 EPILOG = examples(
@@ -49,6 +50,7 @@ def sweep(
     from orchestrator.experiments.design import sweep_design as sweeping
     from orchestrator.experiments.design.experiment_design import NAME
 
+    config = locate(config)
     chosen = name or sweeping.default_name(config, values)
     directory = experiments_dir / chosen
     measured = metric or (["rounds"] if simulate else ["return"])

@@ -32,7 +32,8 @@ def compare(
     context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Names or directories, at least two.", show_default=False)],
     metric: Annotated[
-        str | None, typer.Option("--metric", metavar="NAME", help="Compare this figure alone (docs/metrics.md).", show_default=False)
+        str | None,
+        typer.Option("--metric", metavar="NAME", help="Compare this metric alone (docs/reference/metrics.md).", show_default=False),
     ] = None,
 ) -> None:
     """Lay runs side by side: configuration keys that differ, then results that differ.

@@ -64,9 +64,10 @@ def show(
         drawn = draw(settings.find(what).directory)
         print_text("".join(f"{path}\n" for path in drawn) or "nothing was measured yet that could be drawn\n")
         return
+    from orchestrator.results.recorded_run import RecordedRun
     from orchestrator.results.run_summary import summarize
 
-    summary = summarize(settings.find(what).directory)
+    summary = summarize(RecordedRun(settings.find(what).directory))
     if settings.json or form is Format.JSON:
         print_json(summary.to_dict())
     else:
@@ -92,7 +93,8 @@ def _print(console: Console, summary: RunSummary) -> None:
     from rich.text import Text
 
     from orchestrator.cli.results.show_faults import print_faults
-    from orchestrator.results.run_summary import BINS, curve_text, taken_a_refresh, time_text
+    from orchestrator.results.metric_series import BINS
+    from orchestrator.results.run_summary import curve_text, taken_a_refresh, time_text
     from orchestrator.terminal import snapshot_figures as figures
 
     def table(title: str, *headings: str) -> Table:

@@ -141,6 +141,7 @@ def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float
 
 def _ended(settings: GlobalOptions, outcome: WatchOutcome, view: ProgressView, detach: bool) -> None:
     """The last words on a run: the log of what failed, the summary, and how it ended."""
+    from orchestrator.results.run_logs import failure_tail
     from orchestrator.results.run_summary import after_run
     from orchestrator.terminal.run_view import outcome_text
 
@@ -166,26 +167,3 @@ def _started(settings: GlobalOptions, outcome: WatchOutcome, watcher: Watcher) -
         print_text(
             f"{name}  {up_nodes}/{all_nodes} up after {after}        logs: orchestrate logs -f {name}      stop: orchestrate down {name}"
         )
-
-
-def failure_tail(directory: Path, lines: int = 12) -> str:
-    """Where a run failed: the last log lines of the node that its reason or its newest error event names, or of the run server."""
-    from orchestrator.results import run_directories as runs
-    from orchestrator.results.run_files import read_lines
-
-    sources = {path.parent.name: path for path in directory.glob("nodes/*/log.txt")}
-    culprit = ""
-    for event in read_lines(directory / "events.jsonl"):
-        if event.get("severity") == "error" and str(event.get("node")) in sources:
-            culprit = str(event["node"])
-            break
-    reason = runs.read(directory).reason
-    named = next((node for node in sorted(sources, reverse=True) if node in reason), culprit)
-    path = sources.get(named, directory / "server.log")
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    except OSError:
-        return ""
-    if not text:
-        return ""
-    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)])

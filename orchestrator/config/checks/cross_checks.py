@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent_node.settings.agent import AgentSettings
-from orchestrator.config.checks.environment_facts import CheckEnvironment, EnvironmentFacts, installed_environments
+from orchestrator.config.checks.environment_facts import CheckEnvironment, EnvironmentFacts
 from orchestrator.config.checks.field_checks import Validated, validate
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass
 class RuleContext:
-    """What checks look at."""
+    """The subject of rules: a configuration, this machine, and the environments."""
 
     configuration: Configuration
     machine: MachineResources
@@ -57,12 +57,12 @@ class RuleContext:
 
     @property
     def edges(self) -> list[tuple[str, str]]:
-        """Of the communication graph, whatever their direction; none where there is no graph."""
+        """Edges of the communication graph without their directions; none where there is no graph."""
         return [] if isinstance(self.graph, UnfitTopology) else self.graph.neighbours
 
     @cached_property
     def environment(self) -> list[Finding]:
-        """What keeps the agents from playing the environment."""
+        """Why the environment cannot be made for these agents; empty where it can."""
         settings, names = self.configuration.environment, self.configuration.agent_names()
         typed = self.environments.options(settings)
         if typed is not None:
@@ -76,8 +76,23 @@ class RuleContext:
 
     @cached_property
     def facts(self) -> EnvironmentFacts:
-        """What agents meet in an environment without problems."""
+        """Goals and observations of an environment without problems."""
         return self.environments.facts(self.configuration.environment, self.configuration.agent_names(), self.edges)
+
+    def updated(self, configuration: Configuration) -> RuleContext:
+        """The same for another configuration; what was computed is kept where it depends on nothing that differs."""
+        new = RuleContext(configuration, self.machine, self.environments)
+        if _inputs(configuration) == _inputs(self.configuration):
+            for name in ("graph", "environment", "facts"):
+                if name in vars(self):
+                    vars(new)[name] = vars(self)[name]
+        return new
+
+
+def _inputs(configuration: Configuration) -> object:
+    """Everything that the graph and the environment depend on."""
+    environment = configuration.environment.model_copy(update={"supervisor": None})
+    return environment, configuration.network.topology, configuration.agents.count, configuration.seed
 
 
 @dataclass(frozen=True)
@@ -88,16 +103,8 @@ class Rule:
     check: Callable[[RuleContext], Iterator[Finding]]
 
 
-def run_checks(
-    rules: Iterable[Rule],
-    configuration: Configuration,
-    tree: Node,
-    broken: set[Path],
-    machine: MachineResources | None = None,
-    environments: Callable[[], CheckEnvironment] = installed_environments,
-) -> list[Problem]:
+def run_checks(rules: Iterable[Rule], subject: RuleContext, tree: Node, broken: set[Path]) -> list[Problem]:
     """All findings of the rules that read nothing broken."""
-    subject = RuleContext(configuration, machine or MachineResources.here(), environments())
     problems = []
     for rule in rules:
         if not any(_overlap(tuple(path.split(".")), other) for path in rule.paths for other in broken):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from protocols.runtime.errors import ConfigurationError
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "notice"]
+"""error: nothing is started; warning: probably not what is meant; notice: a feature that does not apply was switched off"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Problem:
 
 
 class Problems(ConfigurationError):
-    """Everything that is wrong with a configuration; nothing was started. `exit_code` is 3."""
+    """All problems of a configuration; nothing was started. `exit_code` is 3."""
 
     def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
         super().__init__(subject)
@@ -38,7 +39,7 @@ class Problems(ConfigurationError):
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that are no mere warnings."""
+        """The problems that prevent a start."""
         return [problem for problem in self.problems if problem.severity == "error"]
 
     def __str__(self) -> str:
@@ -48,9 +49,8 @@ class Problems(ConfigurationError):
 def counted(problems: Iterable[Problem]) -> str:
     """`2 errors`, `1 error, 3 warnings`."""
     severities = [problem.severity for problem in problems]
-    errors, warnings = severities.count("error"), severities.count("warning")
-    parts = [_number(errors, "error")] if errors or not warnings else []
-    return ", ".join(parts + ([_number(warnings, "warning")] if warnings else []))
+    counts = {severity: severities.count(severity) for severity in get_args(Severity)}
+    return ", ".join(_number(count, noun) for noun, count in counts.items() if count or (noun == "error" and not severities))
 
 
 def _number(count: int, noun: str) -> str:
@@ -58,8 +58,9 @@ def _number(count: int, noun: str) -> str:
 
 
 def lines(problems: Sequence[Problem], indent: str = "  ") -> list[str]:
-    """One line a problem: the place, padded to the widest, then the message; warnings say so."""
+    """One line a problem: the place, padded to the widest, then the severity of warnings and notices, then the message."""
     width = max((len(problem.place) for problem in problems), default=0)
+    severities = ("" if problem.severity == "error" else f"{problem.severity}: " for problem in problems)
     return [
-        f"{indent}{problem.place:<{width}}  {'warning: ' if problem.severity == 'warning' else ''}{problem.message}" for problem in problems
+        f"{indent}{problem.place:<{width}}  {severity}{problem.message}" for problem, severity in zip(problems, severities, strict=True)
     ]

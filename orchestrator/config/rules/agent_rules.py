@@ -26,7 +26,7 @@ def _overrides(subject: RuleContext) -> Iterator[Finding]:
             continue
         checked = agent_checked(configuration, name)
         for problem, path in zip(checked.problems, checked.paths, strict=True):
-            unknown = problem.text.startswith("unknown key")
+            unknown = problem.text.startswith(("unknown key", "this key is now"))
             yield Finding((*where, *path), problem.text, problem.suggestion, key=unknown)
 
 
@@ -115,7 +115,9 @@ def _statistics(subject: RuleContext) -> Iterator[Finding]:
         grid = model is not None and model.imagination is not None and model.imagination.reward == "learned"
         if model is None or not ("additive_statistics" in model.capabilities or grid):
             what = f"the world model of {name}, {model.kind}, has no additive statistics" if model else f"{name} has no world model"
-            yield Finding(where, f"{what}; write null, or choose agents.world_model.kind {kinds_with('world_model', 'additive_statistics')}")
+            yield Finding(
+                where, f"{what}; write null, or choose agents.world_model.kind {kinds_with('world_model', 'additive_statistics')}"
+            )
             break
     for name, settings in agents_of(subject).items():
         if settings.world_model is not None and (key := settings.world_model.shrinking_statistics):

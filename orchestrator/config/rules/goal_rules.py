@@ -53,7 +53,9 @@ def _abilities(subject: RuleContext) -> Iterator[Finding]:
             yield Finding(("exchange", "hindsight", "partner"), f"{text}; write consistent, or {_learners('probabilities')}")
         if hindsight.segments is not None and lacks:
             text = f"needs temporal-difference errors and action probabilities, which {learner.kind} of {name} does not provide"
-            yield Finding(("exchange", "hindsight", "segments"), f"{text}; write segments: null, or {_learners('probabilities', 'td_errors')}")
+            yield Finding(
+                ("exchange", "hindsight", "segments"), f"{text}; write segments: null, or {_learners('probabilities', 'td_errors')}"
+            )
 
 
 def _learners(*capabilities: str) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.rules.rule_registry import Rules, meant, some
+from protocols.averaging.rule_settings import rules_with
 from protocols.faults.schedule.fault_schedule import cut_of
 from protocols.faults.schedule.partitions import PartitionCut
 from protocols.topology.unfit_topology import UnfitTopology
@@ -14,7 +15,7 @@ from protocols.topology.unfit_topology import UnfitTopology
 RULES = Rules()
 reads = RULES.reads
 _ROUNDS = 16
-"""rounds of a changing graph that are looked at"""
+"""rounds of a changing graph that are checked"""
 
 
 @reads("agents.count", "network.topology")
@@ -29,17 +30,17 @@ def _topology(subject: RuleContext) -> Iterator[Finding]:
     parts = graph.parts()
     if len(parts) > 1:
         text = " | ".join(some(part) for part in parts)
-        yield Finding(where, f"the graph falls into {len(parts)} parts that can never agree: {text}; add edges between them")
+        yield Finding(where, f"the graph is not connected, so that its {len(parts)} parts can never agree: {text}; add edges between them")
         return
-    deaf, mute = graph.cut_off()
-    for lost, what in ((deaf, "is never told anything that {} knows"), (mute, "can tell {} nothing")):
+    unreached, unheard = graph.cut_off()
+    for lost, what in ((unreached, "receives nothing from {}"), (unheard, "cannot send to {}")):
         if lost:
-            yield Finding(where, f"{some(lost)} {what.format(agents[0])}: its directed edges lead one way only; add edges back")
+            yield Finding(where, f"{some(lost)} {what.format(agents[0])}, directly or through others; add edges back")
 
 
 @reads("agents.count", "network.topology", "faults")
 def _sides(subject: RuleContext) -> Iterator[Finding]:
-    """Sides are drawn from all agents, not along the graph's edges: a ring in halves is mostly a ring in more parts."""
+    """Sides are drawn from all agents, not along the graph's edges: a partition of a ring in halves usually leaves more than two parts."""
     configuration, graph = subject.configuration, subject.graph
     if configuration.faults is None or isinstance(graph, UnfitTopology):
         return
@@ -53,7 +54,7 @@ def _sides(subject: RuleContext) -> Iterator[Finding]:
         parts = graph.parts(partial(_parted, sides))
         if len(parts) > len(set(sides.group.values())):
             left = " | ".join(some(part) for part in parts)
-            text = f"drawn are {sides.text()}, which leaves {left} of this {configuration.network.topology.kind}"
+            text = f"the sides are {sides.text()}, which leaves {left} of this {configuration.network.topology.kind}"
             where = ("faults", "events", index, "partition", "shape")
             yield Finding(where, f"{text}; to cut between neighbours name the sides in groups", None, "warning")
 
@@ -67,21 +68,19 @@ def _mixing(subject: RuleContext) -> Iterator[Finding]:
     consensus, graph = subject.configuration.exchange.consensus, subject.graph
     if consensus is None or isinstance(graph, UnfitTopology):
         return
-    mode: str = consensus.mode
-    if graph.directed and "directed" not in rule_capabilities(mode):
-        yield Finding(("exchange", "consensus", "mode"), f'"{mode}" needs an undirected graph; use {_rules_with("directed")}')
+    if graph.directed and "directed" not in consensus.rule.capabilities:
+        rules = " or ".join(rules_with("directed"))
+        yield Finding(("exchange", "consensus", "mode"), f'"{consensus.mode}" needs an undirected graph; use {rules}')
 
 
 @reads("agents.count", "network.topology", "exchange.consensus")
-def _liars(subject: RuleContext) -> Iterator[Finding]:
+def _least_degree(subject: RuleContext) -> Iterator[Finding]:
     consensus, graph = subject.configuration.exchange.consensus, subject.graph
     if consensus is None or isinstance(graph, UnfitTopology) or graph.directed or subject.configuration.agents.count == 1:
         return
-    from protocols.averaging.robust_averaging import RULES, min_neighbours
-
-    if consensus.mode not in RULES:
+    if "robust" not in consensus.rule.capabilities:
         return
-    needed = min_neighbours(consensus.mode, consensus.num_byzantine)
+    needed = consensus.rule.min_neighbours
     degrees = {agent: min(len(graph.senders(agent, round)) for round in range(_ROUNDS)) for agent in subject.configuration.agent_names()}
     agent = min(degrees, key=lambda name: degrees[name])
     if degrees[agent] < needed:
@@ -89,15 +88,15 @@ def _liars(subject: RuleContext) -> Iterator[Finding]:
         needs = f'"{consensus.mode}" with num_byzantine: {consensus.num_byzantine} needs degree >= {needed}'
         text = f"{needs}, but {agent} has degree {degrees[agent]} {where}"
         cure = "add edges" if consensus.num_byzantine == 0 else "add edges (complete has most), or lower num_byzantine"
-        yield Finding(("exchange", "consensus", "mode"), f"{text}: it would keep its own model for ever; {cure}")
+        yield Finding(("exchange", "consensus", "mode"), f"{text}: it would never change its model; {cure}")
 
 
 @reads("exchange.consensus")
 def _step(subject: RuleContext) -> Iterator[Finding]:
     consensus = subject.configuration.exchange.consensus
-    if consensus is None or consensus.mode != "choco" or consensus.step_size is None:
+    if consensus is None or consensus.step_size is None or "needs_step_size" not in consensus.rule.capabilities:
         return
-    from protocols.averaging.averaging_modes import create_compressor
+    from protocols.averaging.averaging_rules import create_compressor
     from protocols.averaging.compressors import largest_step
 
     largest = largest_step(create_compressor(consensus.compression))

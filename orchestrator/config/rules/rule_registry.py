@@ -55,7 +55,7 @@ def components_of(settings: AgentSettings) -> dict[str, ComponentSettings]:
 def kinds_with(room: str, *capabilities: str) -> str:
     """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` where there is none."""
     able = [kind for kind in kinds(room) if set(capabilities) <= set(getattr(component(room, kind).settings, "capabilities", ()))]
-    return " or ".join(able) or "another one"
+    return " or ".join(filter(None, (", ".join(able[:-1]), *able[-1:]))) or "another one"
 
 
 def playable(subject: RuleContext) -> bool:

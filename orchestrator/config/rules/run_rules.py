@@ -45,6 +45,17 @@ def _faults(subject: RuleContext) -> Iterator[Finding]:
         yield Finding(fault.path, fault.text, None if fault.name is None else meant(fault.name, choices))
 
 
+@reads("metrics.sinks")
+def _sinks(subject: RuleContext) -> Iterator[Finding]:
+    kinds = [sink.kind for sink in subject.configuration.metrics.sinks]
+    for index, sink in enumerate(subject.configuration.metrics.sinks):
+        if missing := sink.missing():
+            text = f"{sink.kind} needs the package {' and '.join(missing)}, which is not installed: pip install '{sink.install}'"
+            yield Finding(("metrics", "sinks", index), text)
+        if sink.kind in kinds[:index]:
+            yield Finding(("metrics", "sinks", index), f"{sink.kind} is listed twice")
+
+
 @reads("clock", "faults", "network.links")
 def _clock(subject: RuleContext) -> Iterator[Finding]:
     configuration = subject.configuration

@@ -137,7 +137,7 @@ class Measure(Settings):
     """One figure that every cell is asked for."""
 
     metric: Annotated[str, Field(min_length=1)]
-    """name of the figure (docs/metrics.md); with node: summary a dotted path of summary.json, in which a part may be a pattern
+    """name of the figure (docs/reference/metrics.md); with node: summary a dotted path of summary.json, in which a part may be a pattern
     (nodes.agent-*.restarts); of a simulation a figure of its outcome"""
     name: Annotated[str, Field(pattern=r"^[^,\n]+$")] | None = None
     """what it is called in tables; null: as the metric"""

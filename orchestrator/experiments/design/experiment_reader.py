@@ -18,6 +18,7 @@ from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
 from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Path, Scalar, changed, find, format_path, place
 from orchestrator.config.resolved_configuration import flow
+from orchestrator.config.shipped_configurations import locate
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, Factor, Label
 from protocols.runtime.errors import SchemaError
 from protocols.runtime.suggestions import nearest
@@ -72,6 +73,7 @@ def read(path: FilePath, small: bool = False) -> ExperimentFile:
 def examine(path: FilePath, small: bool = False) -> tuple[ExperimentFile | None, list[Problem]]:
     """The file with its mistakes replaced by what may stand there, and all problems, in order; None where nothing could be made of it.
     `Problems` for what is no such file at all, `SchemaError` as of `read`."""
+    path = locate(path)
     try:
         tree, source, problems = read_file(path, str(path))
     except UnreadableYaml as unreadable:

@@ -63,7 +63,7 @@ def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str
     known = figure_names.is_known_of_faults if of_faults else figure_names.is_known
     if not known(name, agents):
         meant = figure_names.likely(name, of_faults)
-        yield "metric", f"docs/metrics.md has no figure {name}; cells in which nobody writes it have none", meant
+        yield "metric", f"docs/reference/metrics.md has no figure {name}; cells in which nobody writes it have none", meant
 
 
 def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:

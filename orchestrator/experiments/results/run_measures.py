@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf, isfinite
 from pathlib import Path
@@ -20,16 +20,12 @@ from typing import Any
 import numpy as np
 
 from orchestrator.experiments.design.experiment_design import Measure
-from orchestrator.results.run_directories import read_json
-from orchestrator.results.run_files import read_lines
-from orchestrator.results.run_summary import MetricPoint
+from orchestrator.results.metric_series import ENVIRONMENT, RUN, MetricPoint, NodeSeries, without_lost_segments
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.curve_statistics import at_steps, common_steps
 from orchestrator.results.statistics.runs_table import Curve, Floats, RunRow
-from orchestrator.results.training_time import TrainingTime, end_of_training, over_time, training_time
 from protocols.runtime.suggestions import hint
 
-_FIRST = ("env-0", "run")
-"""whose figure it is where several nodes have one of that name, and the file doesn't say"""
 _SIMULATED_CURVES = ("disagreement", "error")
 _UNTIL_AGREED = ("rounds", "seconds")
 """figures of a simulation that are of the moment at which they agreed"""
@@ -40,89 +36,56 @@ class NotMeasured(Exception):
     """The run has no such figure; the text says what is missing."""
 
 
-@dataclass
-class RunFigures:
-    """The figures of one finished run; files are read once, whatever is asked of them."""
+@dataclass(frozen=True)
+class MeasuredRun:
+    """The measures of one finished run. `by_time`: curves over seconds of training instead of steps."""
 
-    directory: Path
-    wanted: frozenset[str]
-    """names of figures that will be asked for"""
+    recorded: RecordedRun
     by_time: bool = False
-    """curves over seconds of training, in the place of steps"""
-    _curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
-    _timed: dict[str, dict[str, Curve | None]] = field(default_factory=dict, repr=False)
-    _names: set[str] = field(default_factory=set, repr=False)
-    _summary: dict[str, Any] | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, directory: Path, measures: Sequence[Measure], by_time: bool = False) -> RunFigures:
-        """Read what these measures need."""
-        found = cls(directory, frozenset(measure.metric for measure in measures), by_time)
-        time, over = (training_time(directory), end_of_training(directory)) if by_time else (None, inf)
-        for path in sorted(directory.glob("nodes/*/metrics.jsonl")) + sorted(directory.glob("nodes/*/usage.jsonl")):
-            found._read(path, time, over)
-        return found
-
-    def _read(self, path: Path, training: TrainingTime | None, over: float) -> None:
-        points: dict[str, list[MetricPoint]] = {}
-        for line in read_lines(path):
-            name, step, value, time = line.get("name"), line.get("step"), line.get("value"), line.get("t")
-            if isinstance(name, str):
-                self._names.add(name)
-            if name in self.wanted and isinstance(step, (int, float)) and isinstance(value, (int, float)) and isfinite(value):
-                kept = points.setdefault(str(name), [])
-                while kept and kept[-1].step > step:
-                    kept.pop()
-                kept.append(MetricPoint(float(time or 0.0), int(step), int(line.get("episode") or 0), float(value)))
-        for name, kept in points.items():
-            # Of one step the last value counts; over time all do: a run that stands still writes, too.
-            values = {point.step: point.value for point in kept}
-            curve = Curve(np.array(list(values), float), np.array(list(values.values())))
-            self._curves.setdefault(name, {})[path.parent.name] = curve
-            self._timed.setdefault(name, {})[path.parent.name] = None if training is None else over_time(kept, training, over)
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """`summary.json`."""
-        if self._summary is None:
-            self._summary = read_json(self.directory / "summary.json")
-        return self._summary
 
     def value(self, measure: Measure) -> tuple[float, Curve | None]:
         """The figure, and its curve where it has one. `NotMeasured` when there is none."""
         if measure.node == "summary":
-            return number_at(self.summary, measure.metric, measure.of), None
+            return number_at(self.recorded.summary, measure.metric, measure.of), None
         if measure.node == "faults":
             return self._fault(measure.metric), None
-        curves = self._of(measure)
-        value = float(np.mean([part_of(curve, measure) for curve in curves.values()]))
-        drawn: list[Curve | None] = [*curves.values()]
+        # Of one step the last value counts; over time all do: a run without progress writes values, too.
+        kept = [without_lost_segments(points) for points in self._of(measure).values()]
+        curves = [_over_steps(points) for points in kept]
+        value = float(np.mean([part_of(curve, measure) for curve in curves]))
+        drawn: list[Curve | None] = [*curves]
         if self.by_time:
-            drawn = [self._timed[measure.metric][node] for node in curves]
+            drawn = [self.recorded.over_time(points, self.recorded.end_of_training) for points in kept]
         known = [curve for curve in drawn if curve is not None]
         if len(known) < len(drawn):
             return value, None
         return value, known[0] if len(known) == 1 else _mean(known, thin=not self.by_time)
 
-    def _of(self, measure: Measure) -> dict[str, Curve]:
-        by_node = self._curves.get(measure.metric, {})
+    def _of(self, measure: Measure) -> NodeSeries:
+        by_node = self.recorded.series.get(measure.metric, {})
         if not by_node:
-            meant = hint(measure.metric, self._names)
+            meant = hint(measure.metric, self.recorded.series)
             raise NotMeasured(f"no node has written {measure.metric}" + (f"; {meant}" if meant else ""))
         if measure.node is None:
-            first = next((node for node in _FIRST if node in by_node), None)
+            first = next((node for node in (ENVIRONMENT, RUN) if node in by_node), None)
             return {first: by_node[first]} if first is not None else by_node
-        chosen = {node: curve for node, curve in by_node.items() if fnmatchcase(node, measure.node)}
+        chosen = {node: points for node, points in by_node.items() if fnmatchcase(node, measure.node)}
         if not chosen:
             raise NotMeasured(f"{measure.node} has not written {measure.metric}; {', '.join(by_node)} has")
         return chosen
 
     def _fault(self, metric: str) -> float:
-        figures = read_json(self.directory / "verdict.json").get("figures") or (self.summary.get("faults") or {}).get("figures") or {}
+        recorded = self.recorded
+        figures = recorded.verdict.get("figures") or (recorded.summary.get("faults") or {}).get("figures") or {}
         if metric not in figures:
             raise NotMeasured(f"the report of the faults has no {metric}" + (f"; {meant}" if (meant := hint(metric, figures)) else ""))
         value = figures[metric]
         return inf if value in (None, "never") else float(value)
+
+
+def _over_steps(points: Sequence[MetricPoint]) -> Curve:
+    values = {point.step: point.value for point in points}
+    return Curve(np.array(list(values), float), np.array(list(values.values())))
 
 
 def number_at(record: Mapping[str, Any], path: str, of: str = "mean") -> float:
@@ -172,11 +135,12 @@ def rows(
     """One row for each measure of a finished cell; a figure that is not there is a row with its reason."""
     if not (directory / "summary.json").is_file():
         return failed_rows(measures, factors, seed, f"its directory {directory} is gone, or has no summary.json")
-    figures = RunFigures.of(directory, measures, by_time)
+    recorded = RecordedRun(directory)
+    run = MeasuredRun(recorded, by_time)
     found = []
     for measure in measures:
         try:
-            value, curve = simulated_value(figures.summary, measure) if simulated else figures.value(measure)
+            value, curve = simulated_value(recorded.summary, measure) if simulated else run.value(measure)
             found.append(RunRow(dict(factors), seed, measure.title, value, curve))
         except NotMeasured as missing:
             found.append(RunRow(dict(factors), seed, measure.title, failure=str(missing)))

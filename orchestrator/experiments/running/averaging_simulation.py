@@ -22,7 +22,7 @@ from orchestrator.config.loader import Loaded, load
 from orchestrator.config.rules import RULES
 from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome, SimulationRequest
 from protocols.averaging.averager import Averager
-from protocols.averaging.averaging_modes import create_averager
+from protocols.averaging.averaging_rules import create_averager
 from protocols.conversations.membership.membership import MembershipTimeouts
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import RecordedPast

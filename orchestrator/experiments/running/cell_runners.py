@@ -19,12 +19,12 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from orchestrator.cli.runs.up import failure_tail
 from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.launch.engine_registry import clean_up
 from orchestrator.launch.leftover_processes import MARK, sweep
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import write_json
+from orchestrator.results.run_logs import failure_tail
 from orchestrator.run_server.detached_server import start_detached
 from orchestrator.run_server.run_client import RunClient
 from orchestrator.run_server.run_preparation import prepare_resume, prepare_run

@@ -104,7 +104,7 @@ class Host:
         hello = Hello(
             role="host",
             token=read_token(Path(invitation.token_file)) if invitation.token_file else "",
-            schema=schema_hash(),
+            schema=schema_hash("host"),
             pid=os.getpid(),
             host=socket.gethostname(),
             features=[] if self._files is None else [APART],

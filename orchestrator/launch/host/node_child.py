@@ -17,6 +17,7 @@ from orchestrator.launch.host import gpus
 from orchestrator.launch.host import warm_parent as preload
 from orchestrator.launch.process_control import die_with_parent
 from protocols.runtime import logs
+from protocols.runtime.component_registry import load_plugins
 from protocols.runtime.errors import ExitCode, MurmurationError
 from protocols.runtime.node_start import NodeStart
 from protocols.runtime.seeds import Stream, integer
@@ -72,6 +73,7 @@ def _call(entry: str, start: NodeStart) -> int:
     try:
         _limit_threads(start.threads)
         _seed_globals(start)
+        load_plugins(start.plugins)
         module, _, function = entry.partition(":")
         result = getattr(importlib.import_module(module), function)(start)
         return int(result or ExitCode.OK)

@@ -127,6 +127,7 @@ class NodeProcesses:
             carrier=invitation.carrier,
             bind=invitation.bind,
             advertise=invitation.advertise,
+            plugins=invitation.plugins,
             server_key=invitation.server_key,
             keys=keys,
         )

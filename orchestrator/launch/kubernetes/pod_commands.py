@@ -76,5 +76,6 @@ def invitations(configuration: Configuration, run: str, server: str, hosts: int)
         seed=configuration.seed,
         heartbeat=configuration.supervision.heartbeat,
         orphan=configuration.supervision.orphan,
+        plugins=tuple(configuration.plugins),
     )
     return {f"{host_name(number)}.json": replace(common, host=host_name(number)).to_json() + "\n" for number in range(hosts)}

@@ -127,7 +127,7 @@ def versions() -> dict[str, str]:
     from protocols.wire.message_registry import schema_hash
 
     try:
-        own = metadata.version("murmuration")
+        own = metadata.version("murmuration-rl")
     except metadata.PackageNotFoundError:
         own = "unknown"
-    return {"murmuration": own, "messages": schema_hash()[:12], "python": sys.version.split()[0]}
+    return {"murmuration": own, "messages": schema_hash("host")[:12], "python": sys.version.split()[0]}

@@ -27,7 +27,7 @@ from orchestrator.launch.ray.ray_bundles import Bundle, bundles
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import RUN_SERVER
 
-INSTALL = "pip install 'murmuration[ray]'"
+INSTALL = "pip install 'murmuration-rl[ray]'"
 _CONNECT = 14.0
 """seconds for Ray's driver to be there"""
 _GIVE_BACK = 6.0

@@ -15,7 +15,7 @@ from orchestrator.launch.placement import natural
 from orchestrator.report.charts import coordination_table_chart as coordination_tables
 from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, Point, line_panels
 from orchestrator.results import run_directories as runs
-from orchestrator.results.run_summary import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
+from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
 from orchestrator.terminal import snapshot_figures as figures
 from protocols.runtime.atomic_files import write_whole
 

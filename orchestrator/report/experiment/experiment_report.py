@@ -16,10 +16,10 @@ from orchestrator.report.experiment.summary_text import EVEN, answer, by_factor
 from orchestrator.report.experiment.tolerance_section import tolerances_section
 from orchestrator.report.number_format import alone, counted, figure, form
 from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.statistics.bootstrap import REPEATS
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, plain
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
-from orchestrator.results.training_time import is_logical
 
 _ROWS = 60
 """rows of a figure with one row a group, at most"""
@@ -61,7 +61,7 @@ def steps_name(analysis: ExperimentAnalysis, measured: MeasureResult) -> str:
     """What the horizontal axis of a measure's curves is."""
     design = analysis.results.design
     if design.curves_over == "time":
-        logical = any(cell.directory is not None and is_logical(cell.directory) for cell in analysis.results.cells)
+        logical = any(cell.directory is not None and RecordedRun(cell.directory).logical for cell in analysis.results.cells)
         return "virtual seconds" if logical else "seconds"
     return design.axis_of(measured.measure)
 

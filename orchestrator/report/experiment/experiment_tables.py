@@ -10,7 +10,7 @@ from orchestrator.report.charts.fault_charts import FaultPanel
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
 from orchestrator.report.number_format import NOTHING, alone, figure, form, interval, size
 from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
-from orchestrator.results.recorded_results import COUNTS, Link
+from orchestrator.results.recorded_run import COUNTS, Link
 from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
 from orchestrator.results.statistics.fault_bands import FaultEffect
 

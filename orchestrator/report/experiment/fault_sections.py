@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.experiments.design.experiment_design import Measure
-from orchestrator.experiments.results.run_measures import NotMeasured, RunFigures
+from orchestrator.experiments.results.run_measures import MeasuredRun, NotMeasured
 from orchestrator.report.charts.experiment_charts import PANELS, Axis
 from orchestrator.report.charts.fault_charts import FaultPanel, timelines
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, Group
@@ -22,11 +22,9 @@ from orchestrator.report.experiment.experiment_tables import (
     traffic_table,
 )
 from orchestrator.report.report_document import Block, Fold, Paragraph, Plot, Section
-from orchestrator.results.recorded_results import Link, disagreement, faults, traffic
-from orchestrator.results.run_summary import read_series
+from orchestrator.results.recorded_run import Link, RecordedRun
 from orchestrator.results.statistics.fault_bands import FaultEffect, FaultWindow, around
 from orchestrator.results.statistics.runs_table import Curve, RunCurves
-from orchestrator.results.training_time import is_logical, over_time, training_time
 from orchestrator.run_server.faults.fault_report import BEFORE
 
 SPEED = Measure(metric="steps_per_second")
@@ -39,15 +37,16 @@ def faults_section(analysis: ExperimentAnalysis) -> tuple[Section | None, dict[s
     panels: dict[str, FaultPanel] = {}
     curves: dict[str, dict[str, dict[str, Curve]]] = {}
     windows: dict[str, dict[str, list[FaultWindow]]] = {}
-    figure_name, logical = "", False
+    figure_name, seconds = "", "seconds"
     for group in analysis.groups:
         for directory in _directories(group):
-            if not (here := faults(directory)):
+            recorded = RecordedRun(directory)
+            if not (here := recorded.faults):
                 continue
-            logical = is_logical(directory)
-            measured = _measured(analysis, directory)
-            figure, points = disagreement(read_series(directory))
-            far = over_time(points, training_time(directory))
+            seconds = recorded.seconds
+            measured = _measured(analysis, recorded)
+            figure, points = recorded.disagreement
+            far = recorded.over_time(points)
             last = max((curve.end for curve in (*measured.values(), far) if curve is not None), default=0.0)
             spans = [fault.window(last) for fault in here]
             windows.setdefault(group.label, {})[directory.name] = spans
@@ -58,7 +57,6 @@ def faults_section(analysis: ExperimentAnalysis) -> tuple[Section | None, dict[s
                 panels[group.label] = FaultPanel({"one run": far}, spans)
     if not windows:
         return None, {}
-    seconds = "virtual seconds" if logical else "seconds"
     blocks: list[Block] = []
     data: dict[str, Any] = {"before": BEFORE, "windows": {label: _spans(spans) for label, spans in windows.items()}}
     if panels:
@@ -103,10 +101,10 @@ def _measures(analysis: ExperimentAnalysis) -> dict[str, Measure]:
     return own if SPEED.title in own else {**own, SPEED.title: SPEED}
 
 
-def _measured(analysis: ExperimentAnalysis, directory: Path) -> dict[str, Curve]:
+def _measured(analysis: ExperimentAnalysis, recorded: RecordedRun) -> dict[str, Curve]:
     """Over time, by title, what has a curve, of the nodes that the measure names."""
     measures = _measures(analysis)
-    figures = RunFigures.of(directory, list(measures.values()), by_time=True)
+    figures = MeasuredRun(recorded, by_time=True)
     found = {}
     for title, measure in measures.items():
         with suppress(NotMeasured):
@@ -134,7 +132,7 @@ def links_section(analysis: ExperimentAnalysis) -> tuple[Section | None, dict[st
     """What went over the links: in all for each group and channel, and link by link; and what the numbers are taken from."""
     found: dict[str, list[dict[Link, dict[str, float]]]] = {}
     for group in analysis.groups:
-        links = [counts for directory in _directories(group) if (counts := traffic(directory))]
+        links = [counts for directory in _directories(group) if (counts := RecordedRun(directory).traffic)]
         if links:
             found[group.label] = links
     if not found:

@@ -81,6 +81,7 @@ class CheckpointPlayback:
                 self._check_pictures(settings.id)
             self._space = getattr(self._environment, "goal_space", None)
             party = int(getattr(self._environment, "episode_members", 0))
+            import_module("torch").set_num_threads(1)  # one row at a time: more threads only wait for each other
             module, _, kind = PLAYER.partition(":")
             make = cast(Callable[..., PlaybackPolicy], getattr(import_module(module), kind))
             plain = configuration.model_dump(mode="json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.resolved_configuration import recorded
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import RunFiles
 from protocols.runtime.errors import ConfigurationError, UsageError
@@ -53,7 +54,7 @@ def find(runs_dir: Path, what: str | None, agent: str | None) -> CheckpointSourc
     else:
         directory = _run(runs_dir, what, path)
     try:
-        configuration = Configuration.model_validate_json(RunFiles(directory).configuration_json())
+        configuration = recorded(RunFiles(directory).configuration_json())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -30,7 +30,7 @@ def check(path: Path) -> None:
         raise UsageError(f"--video {path}: {path.parent} is no folder that can be written to; make it first, or choose another")
     if path.suffix.lower() == ".mp4" and find_spec("imageio_ffmpeg") is None:
         raise ResourceError(
-            f"--video {path}: mp4 needs the package imageio-ffmpeg: pip install 'murmuration[video]'; or write --video {path.stem}.gif"
+            f"--video {path}: mp4 needs the package imageio-ffmpeg: pip install 'murmuration-rl[video]'; or write --video {path.stem}.gif"
         )
 
 

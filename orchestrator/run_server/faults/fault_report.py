@@ -1,6 +1,6 @@
 """What faults did to a run, read from its files: when they were noticed, how long recovery took, what was lost meanwhile.
 
-Figures (all times in seconds, virtual ones under the logical clock; `docs/metrics.md` lists them for `faults.expect`):
+Figures (all times in seconds, virtual ones under the logical clock; `docs/reference/metrics.md` lists them for `faults.expect`):
 
 - detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
   logical clock;
@@ -24,8 +24,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.run_files import figure_files, read_lines
-from orchestrator.results.training_time import TrainingTime, training_time
+from orchestrator.results.metric_series import ENVIRONMENT, RUN
+from orchestrator.results.recorded_run import RecordedRun
+from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.faults.fault_records import (
     FaultRecord,
     away_of,
@@ -43,6 +44,8 @@ RECOVERED = 0.9
 BEFORE = 10.0
 """seconds before a fault and after its end over which rates are compared"""
 
+NodeValues = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
+"""(node, metric) -> (time, value) in order of writing"""
 Rate = list[tuple[float, float, float]]
 """windows (begin, end, events per second)"""
 
@@ -82,19 +85,24 @@ def report(
     """`restart_after`: seconds by fault id, None where the return itself ends it.
     `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
     `virtual`: ids of the faults of a run under the logical clock, without rules of its links, None under the wall clock."""
-    time = training_time(directory)  # interruptions of the run don't count, until the figures are made
-    series = _series(directory, time)
+    recorded = RecordedRun(directory)
+    time = recorded.training_time  # interruptions of the run don't count, until the figures are made
+    series: NodeValues = {
+        (node, name): [(time.without_gaps(point.time), point.value) for point in points]
+        for name, nodes in recorded.series.items()
+        for node, points in nodes.items()
+    }
     rounds = _rounds(series)
     lines = list(read_lines(directory / FILE))
     if virtual is not None:
-        steps = _increases(series.get(("env-0", "steps"), []))
+        steps = _increases(series.get((ENVIRONMENT, "steps"), []))
         stopped = max((end for _, end, _ in steps), default=0.0)
         records = sorted([*records_of(lines, restart_after), *links_of(lines, virtual)], key=lambda record: record.begin)
         end_by_return(records, _own_figures(series, stopped))
         away = planned_absences(records, stopped)
     else:
-        steps = _rate(series.get(("env-0", "steps_per_second"), []), counts=False)
-        events = [{**event, "t": time.without_gaps(unix(event["t"]))} for event in read_lines(directory / "events.jsonl") if "t" in event]
+        steps = _rate(series.get((ENVIRONMENT, "steps_per_second"), []), counts=False)
+        events = [{**event, "t": time.without_gaps(unix(event["t"]))} for event in recorded.events if "t" in event]
         stopped = max((event["t"] for event in events if event.get("code") == "run.stopping"), default=inf)
         records = records_of([{**line, "t": time.without_gaps(float(line["t"]))} for line in lines if "t" in line], restart_after)
         end_by_return(records, _came_alive(events))
@@ -122,7 +130,7 @@ def _came_alive(events: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     return times
 
 
-def _own_figures(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]], stopped: float) -> dict[str, list[float]]:
+def _own_figures(series: NodeValues, stopped: float) -> dict[str, list[float]]:
     """By node, the virtual times of its figures, which it writes again at most `metrics.every` after its return. Times of day, which
     figures of the machine have, are beyond the end of the run."""
     times: dict[str, set[float]] = defaultdict(set)
@@ -147,16 +155,6 @@ def _recovery(
 # --- rates --------------------------------------------------------------------------------------------------------------------------
 
 
-def _series(directory: Path, time: TrainingTime) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for path in figure_files(directory):
-        for line in read_lines(path):
-            value = line.get("value")
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                series[path.parent.name, str(line.get("name"))].append((time.without_gaps(float(line.get("t") or 0)), float(value)))
-    return dict(series)
-
-
 def _rate(points: Sequence[tuple[float, float]], counts: bool) -> Rate:
     """Windows from the points at their ends; `counts`: values are events of the window, else they are rates already."""
     return [(a, b, value / (b - a) if counts else value) for (a, _), (b, value) in pairwise(points) if b > a]
@@ -167,7 +165,7 @@ def _increases(points: Sequence[tuple[float, float]]) -> Rate:
     return [(a, b, (after - before) / (b - a)) for (a, before), (b, after) in pairwise(points) if b > a and after >= before]
 
 
-def _rounds(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Rate:
+def _rounds(series: NodeValues) -> Rate:
     windows = [w for (_, name), points in series.items() if name == "consensus.rounds" for w in _rate(points, counts=True)]
     return sorted(windows)
 
@@ -185,9 +183,7 @@ def _around(rate: Rate, begin: float, end: float) -> dict[str, float]:
 # --- figures ------------------------------------------------------------------------------------------------------------------------
 
 
-def _figures(
-    records: Sequence[FaultRecord], unavailable: Mapping[str, float], series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]
-) -> dict[str, float]:
+def _figures(records: Sequence[FaultRecord], unavailable: Mapping[str, float], series: NodeValues) -> dict[str, float]:
     figures: dict[str, float] = {"faults.count": float(len(records))}
     detections = [record.detection for record in records if record.detection is not None]
     recoveries = [inf if record.recovery is None else record.recovery for record in records]
@@ -201,10 +197,10 @@ def _figures(
             if there:
                 figures[f"{name}.{part}"] = statistics.fmean(there)
     finals = {
-        "consensus.error": ("run", "consensus.disagreement"),
-        "alignment.final": ("env-0", "eval.own.aligned"),
-        "episodes.substituted": ("env-0", "episodes.substituted"),
-        "episodes.discarded": ("env-0", "episodes.peer_lost"),
+        "consensus.error": (RUN, "consensus.disagreement"),
+        "alignment.final": (ENVIRONMENT, "eval.own.aligned"),
+        "episodes.substituted": (ENVIRONMENT, "episodes.substituted"),
+        "episodes.discarded": (ENVIRONMENT, "episodes.peer_lost"),
     }
     for figure, key in finals.items():
         if series.get(key):
@@ -214,7 +210,7 @@ def _figures(
     return figures
 
 
-def _metrics(series: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> dict[str, float]:
+def _metrics(series: NodeValues) -> dict[str, float]:
     figures: dict[str, float] = {}
     by_name: dict[str, list[Sequence[tuple[float, float]]]] = defaultdict(list)
     for (_, name), points in series.items():

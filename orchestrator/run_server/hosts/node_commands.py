@@ -20,7 +20,6 @@ class Admission:
 
     def __init__(self, token: str) -> None:
         self._token = token
-        self._schema = schema_hash()
 
     def judge(self, hello: Hello) -> Refuse | None:
         """A refusal with its code and the cure, or None: admitted."""
@@ -28,11 +27,12 @@ class Admission:
             return Refuse(
                 code=ExitCode.AUTHENTICATION, text="the token is not that of this run; it is in control.json of the run's directory"
             )
-        if hello.schema != self._schema:
+        expected = schema_hash(hello.role)
+        if hello.schema != expected:
             return Refuse(
                 code=ExitCode.SCHEMA,
-                text=f"messages differ: schema {hello.schema[:12] or 'unnamed'} here, {self._schema[:12]} at the run server; "
-                "install the same version of murmuration everywhere",
+                text=f"messages differ: schema {hello.schema[:12] or 'unnamed'} here, {expected[:12]} at the run server; "
+                "install the same version of murmuration, and of the plugins, everywhere",
             )
         return None
 

@@ -6,12 +6,13 @@ import logging
 import time
 from datetime import UTC, datetime
 
+from orchestrator.config.configuration import Configuration
 from orchestrator.report.charts.run_charts import draw
-from orchestrator.results.run_files import write_json
+from orchestrator.results.run_files import RunFiles, write_json
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.lead.run_leader import RunOutcome
 from orchestrator.run_server.lead.status_snapshot import RunView
-from orchestrator.run_server.metrics.metrics_sinks import write_metrics_csv
+from orchestrator.run_server.metrics.sinks.live_sinks import SinkContext, export_tables
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.runtime.traffic_files import write_wire
 from protocols.transport import Transport
@@ -24,9 +25,8 @@ def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> N
     has counted."""
     directory = view.files.directory
     try:
-        started = datetime.fromisoformat(str(view.files.state["first_started"])).astimezone(UTC).timestamp()
-        if "csv" in view.configuration.metrics.sinks:
-            write_metrics_csv(directory, started, view.configuration.clock == "logical")
+        for kind, reason in export_tables(view.configuration.metrics.sinks, sink_context(view.files, view.configuration)).items():
+            view.events.record("warning", "metrics.sink", f"the sink {kind} failed: {reason}")
         if transport is not None:
             (directory / "nodes" / RUN_SERVER).mkdir(parents=True, exist_ok=True)
             write_wire(directory / "nodes" / RUN_SERVER, transport)
@@ -39,6 +39,12 @@ def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> N
     except Exception as error:
         logger.exception("the plots failed")
         view.events.record("warning", "run.plots", f"the plots failed: {error}; try again: orchestrate show {directory.name} --plots")
+
+
+def sink_context(files: RunFiles, configuration: Configuration) -> SinkContext:
+    """The run as sinks see it."""
+    started = datetime.fromisoformat(str(files.state["first_started"])).astimezone(UTC).timestamp()
+    return SinkContext(files.directory, configuration.model_dump(mode="json"), started)
 
 
 def _run(view: RunView, outcome: RunOutcome) -> dict[str, object]:

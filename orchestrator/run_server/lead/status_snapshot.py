@@ -1,4 +1,4 @@
-"""The state of a run as one JSON object: what `Status` carries and the live table shows. Its keys are listed in `docs/architecture.md`."""
+"""The state of a run as one JSON object: carried by `Status`, shown by the live table. Keys: `docs/reference/run_directory.md`."""
 
 from __future__ import annotations
 

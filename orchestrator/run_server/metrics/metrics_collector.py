@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
 from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
-from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink
+from orchestrator.run_server.metrics.sinks.live_sinks import MetricRow, SinkThread
 from protocols.conversations.control.control_messages import Metrics
 
 logger = logging.getLogger(__name__)
@@ -38,16 +38,16 @@ _NAMES = 1024
 
 
 class MetricsCollector:
-    """The newest metrics of all nodes. `warn` is told, once each, what goes wrong."""
+    """The newest metrics of all nodes, passed on to `sinks`. `warn` is called once for each kind of failure."""
 
-    def __init__(self, directory: Path, sinks: Collection[str], warn: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, sinks: Sequence[SinkThread], warn: Callable[[str], None]) -> None:
         self.newest: dict[str, dict[str, float]] = {}
         self.history: dict[str, dict[str, deque[float]]] = {}
         self.steps: dict[str, int] = {}
         self.episodes: dict[str, int] = {}
         self._warn = warn
         self._warned: set[str] = set()
-        self._tensorboard = TensorBoardSink(directory / "tensorboard") if "tensorboard" in sinks else None
+        self._sinks = sinks
         self._disagreement = {name: DisagreementTracker() for name in AVERAGED}
         self._models = ModelTracker()
         self._convention = ConventionTracker()
@@ -127,18 +127,18 @@ class MetricsCollector:
         self._take(RUN_NODE, step, time.time(), figures)
 
     def check(self) -> None:
-        """Report a sink that failed or dropped rows, once."""
-        sink = self._tensorboard
-        if sink is not None and sink.failure is not None:
-            self._warn_once(sink.name, f"the sink {sink.name} is switched off: {sink.failure}")
-        elif sink is not None and sink.dropped:
-            self._warn_once(f"{sink.name}.dropped", f"the sink {sink.name} is too slow and has dropped rows; metrics.jsonl has them all")
+        """Report sinks that failed or dropped rows, each once."""
+        for sink in self._sinks:
+            if sink.failure is not None:
+                self._warn_once(sink.name, f"the sink {sink.name} is switched off: {sink.failure}")
+            elif sink.dropped:
+                self._warn_once(f"{sink.name}.dropped", f"the sink {sink.name} is too slow and dropped rows; metrics.jsonl has them all")
 
     def close(self) -> None:
         """Let the sinks finish. May be called twice."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self.check()
+        for sink in self._sinks:
+            sink.close()
+        self.check()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -151,8 +151,8 @@ class MetricsCollector:
                 newest[name] = value
                 history.setdefault(name, deque(maxlen=HISTORY)).append(value)
         self.steps[node] = max(step, self.steps.get(node, 0))
-        if self._tensorboard is not None:
-            self._tensorboard.write(MetricRow(node, t, step, dict(figures)))
+        for sink in self._sinks:
+            sink.write(MetricRow(node, t, step, dict(figures)))
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned:

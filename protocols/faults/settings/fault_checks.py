@@ -148,7 +148,7 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
     for index, kind in enumerate(rule.types):
         if kind not in message_kinds():
             yield FaultRuleViolation(
-                (*where, "types", index), f'"{kind}" is no type of message; write one of docs/messages.md in small letters', kind
+                (*where, "types", index), f'"{kind}" is no type of message; write one of docs/reference/messages.md in small letters', kind
             )
     heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
     if heard == {RUN_SERVER}:

@@ -10,7 +10,7 @@ import torch
 
 from agent_node.contracts import PolicySpec
 from agent_node.exchange.averaging.parameter_averaging import SKETCH_SEED, ParameterAveraging, ProgressCounts, RoundReport
-from agent_node.exchange.averaging.settings import CompressionSettings, ConsensusSettings
+from agent_node.exchange.averaging.settings import ConsensusSettings
 from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
 from agent_node.exchange.hindsight.settings import HindsightSettings
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame
@@ -27,7 +27,8 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.choco import ChocoAveraging
 from protocols.averaging.projection_sketch import Projection
 from protocols.averaging.push_sum.push_sum import PushSum
-from protocols.averaging.robust_averaging import RULES, RobustAveraging
+from protocols.averaging.robust_averaging import VectorRuleAveraging
+from protocols.averaging.rule_settings import CompressionSettings, rules_with
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.conversations.conversation import Conversation
 from protocols.conversations.negotiation.proposals import Negotiation
@@ -39,6 +40,8 @@ from protocols.topology import TopologySettings, build, metropolis_weights
 
 SPACE = FeatureSets(3)
 MEMBERS = ["agent-0", "agent-1"]
+
+ROBUST = rules_with("robust")
 
 
 def deliver(machines: dict[str, Conversation[Any]], now: float = 0.0) -> None:
@@ -287,7 +290,12 @@ def test_lost_vectors_hold_nobody_up_until_the_deadline() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("pushsum", PushSum), ("mh", SynchronousAveraging), ("choco", ChocoAveraging), *((rule, RobustAveraging) for rule in RULES)],
+    [
+        ("pushsum", PushSum),
+        ("mh", SynchronousAveraging),
+        ("choco", ChocoAveraging),
+        *((rule, VectorRuleAveraging) for rule in ROBUST),
+    ],
 )
 def test_the_mode_decides_what_averages(mode: Any, kind: type) -> None:
     settings = ConsensusSettings(mode=mode, groups=["critic"], compression=CompressionSettings(kind="quantise", bits=8), step_size=0.5)

@@ -105,7 +105,7 @@ def test_batches_take_own_and_imported_transitions_as_from_one_buffer() -> None:
     theirs = {float(reward) for reward in told.reward} - {float(reward) for reward in own.reward}
     share = np.mean([float(reward) in theirs for _ in range(20) for reward in BatchSampler(b.components).batch(400).reward])
     assert abs(share - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 8000)
-    assert b.sharing.metrics() == {"buffer.imported": 1200, "experience.imported": 1200, "experience.told": 800}
+    assert b.sharing.metrics() == {"buffer.imported": 1200, "experience.imported": 1200, "experience.sent": 800}
 
 
 def test_what_was_taken_already_or_comes_from_nobody_known_is_left() -> None:

@@ -90,7 +90,7 @@ def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(played: Make) ->
     run = played(SegmentSettings(rare_goal_share=0.02), 300)
     for name in (A, B):
         steps = sum(episode.steps for episode in run.finished[name])
-        assert 0.04 < sharing(run, name).counters["told"] / steps < 0.2
+        assert 0.04 < sharing(run, name).counters["sent"] / steps < 0.2
         assert sharing(run, name).counters["imported"] > 0
     steps = sum(episode.steps for one in (A, B) for episode in run.finished[one])
     whole = steps * 4 * (run.environment.layout(A).shape[0] + 3)

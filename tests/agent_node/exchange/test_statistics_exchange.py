@@ -21,7 +21,7 @@ from protocols.statistics.ledger import Ledger
 from protocols.transport import Identity, Transport
 from protocols.wire.codec import decode, encode
 from protocols.wire.messages import Message
-from tests.simulation.drawn_links import DrawnLinks
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 SIZE = 6
 

@@ -30,7 +30,7 @@ MEMBERS = ["agent-0", "agent-1", "agent-2"]
 COPIES = 2
 LAYOUT = observation_layout(LandmarksOptions())
 SETTINGS = {
-    "version": 1,
+    "version": 2,
     "until": {"time": "1min"},
     "environment": {"id": "landmarks", "copies": COPIES},
     "agents": {"count": 3, "learner": {"kind": "double_dqn", "hidden": [8]}},

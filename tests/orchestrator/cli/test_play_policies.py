@@ -252,7 +252,7 @@ def test_without_the_encoder_the_cure_is_told_before_anything_is_played(
 ) -> None:
     monkeypatch.setattr("orchestrator.results.playback.video.find_spec", lambda name: None)
     code, text = play("grid", "--video", tmp_path / "film.mp4", fails=True)
-    assert code == ExitCode.RESOURCES and "pip install 'murmuration[video]'" in text and "film.gif" in text
+    assert code == ExitCode.RESOURCES and "pip install 'murmuration-rl[video]'" in text and "film.gif" in text
     play("grid", "-n", 1, "--video", tmp_path / "film.gif")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.run_summary import after_run, curve_text, summarize
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate
 
@@ -62,7 +63,7 @@ def run(runs: Path) -> Path:
 
 
 def test_figures(run: Path) -> None:
-    summary = summarize(run)
+    summary = summarize(RecordedRun(run))
     evaluation = {c.name: c for c in summary.evaluation}
     individual = evaluation["eval.own.success.individual"]
     assert (individual.first, individual.best, individual.last, individual.best_episode) == (0.25, 0.75, 0.5, 100)
@@ -105,7 +106,7 @@ def test_sums_of_statistics_that_are_averaged(run: Path, orchestrate: Orchestrat
     rows = row("run", "statistics.contraction", 0.25, 0.5, 0.125)[1] + row("run", "statistics.disagreement", 0.5, 1e-9)[1]
     with (run / "nodes" / "run" / "metrics.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in rows)
-    summary = summarize(run)
+    summary = summarize(RecordedRun(run))
     assert (summary.averaged, summary.contraction_measured) == ("statistics", 0.25)
     assert summary.disagreement is not None and summary.disagreement.last == 1e-9
     assert "statistics contraction a round 0.250 (predicted 0.333)" in " ".join(after_run(run).split())
@@ -113,7 +114,7 @@ def test_sums_of_statistics_that_are_averaged(run: Path, orchestrate: Orchestrat
     assert text[text.index("statistics") + 2] == "disagreement: 5.0e-01 -> 1.0e-09"
     configuration["exchange"]["statistics"]["mode"] = "ledger"
     (run / "config.json").write_text(json.dumps(configuration))
-    assert summarize(run).contraction_measured is None, "a ledger has no rounds"
+    assert summarize(RecordedRun(run)).contraction_measured is None, "a ledger has no rounds"
 
 
 def test_tables_and_json(run: Path, orchestrate: Orchestrate) -> None:

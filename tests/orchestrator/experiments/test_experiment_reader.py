@@ -23,7 +23,7 @@ from tests.orchestrator.experiments.small import PLAYED, REPOSITORY, SIMULATED, 
 
 EXPERIMENTS = REPOSITORY / "configs" / "experiments"
 GOOD = f"""\
-version: 1
+version: 2
 name: delays
 base: {REPOSITORY}/configs/4agents_ring.yaml
 set: {{until: {{steps: 5000}}, metrics.sinks: []}}
@@ -294,7 +294,7 @@ def test_designs_are_stored_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_file_of_the_documentation_is_right(tmp_path: Path) -> None:
-    block = (REPOSITORY / "docs" / "experiments.md").read_text().split("```yaml\n")[1].split("```")[0]
+    block = (REPOSITORY / "docs" / "howto" / "experiments.md").read_text().split("```yaml\n")[1].split("```")[0]
     path = tmp_path / "delay_sweep.yaml"
     path.write_text(
         block.replace("../4agents_ring.yaml", str(REPOSITORY / "configs" / "4agents_ring.yaml")).replace("seeds: 0..4", "seeds: 0")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.experiments.design.experiment_design import Measure
-from orchestrator.experiments.results.run_measures import NotMeasured, RunFigures, number_at, rows, simulated_value
+from orchestrator.experiments.results.run_measures import NotMeasured, number_at, rows, simulated_value
 from orchestrator.results.statistics.runs_table import RunRow
 
 
@@ -124,12 +124,6 @@ def test_what_is_not_there_is_a_row_with_its_reason(run: Path, measure: dict[str
 def test_a_run_without_a_summary_has_no_figures(run: Path) -> None:
     (run / "summary.json").unlink()
     assert "no summary.json" in row(run, metric="return").failure
-
-
-def test_only_what_is_wanted_is_kept(run: Path) -> None:
-    figures = RunFigures.of(run, [Measure.model_validate({"metric": "return"})])
-    with pytest.raises(NotMeasured, match="loss"):
-        figures.value(Measure.model_validate({"metric": "loss"}))
 
 
 def test_a_simulation() -> None:

@@ -15,7 +15,7 @@ from orchestrator.report.charts import coordination_table_chart as coordination_
 from orchestrator.report.charts.chart_style import Picture
 from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, line_panels, thinned
 from orchestrator.report.charts.run_charts import draw, learning_panels, read_tables
-from orchestrator.results.run_summary import BINS, MetricPoint, Series, pooled
+from orchestrator.results.metric_series import BINS, MetricPoint, Series, pooled
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = np.array([[0.0, 0.0, 0.5, 0.0], [0.0, 0.25, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]])

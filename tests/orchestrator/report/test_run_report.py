@@ -15,8 +15,7 @@ import pytest
 
 from orchestrator.report import report, run_report
 from orchestrator.report.run_comparison import ABSENT, compare, differing
-from orchestrator.results.recorded_results import faults, traffic
-from orchestrator.results.training_time import training_time
+from orchestrator.results.recorded_run import RecordedRun
 from protocols.runtime.errors import UsageError
 from tests.orchestrator.report.material import design, results
 from tests.orchestrator.report.report_reading import data_of, page_of, unfounded
@@ -110,10 +109,10 @@ def test_the_page_of_a_run_needs_nothing_else(page: Path) -> None:
 @pytest.mark.cluster
 def test_faults_and_traffic_are_those_of_the_run(home: Path, page: Path) -> None:
     directory = home / "runs" / "real"
-    found = {fault.name: fault for fault in faults(directory)}
+    found = {fault.name: fault for fault in RecordedRun(directory).faults}
     cut = found["cut"]
     assert cut.end is not None and 0.9 < cut.begin < 3.0 and 0.5 < cut.end - cut.begin < 2.0
-    links, stored = traffic(directory), json.loads((directory / "summary.json").read_text())
+    links, stored = RecordedRun(directory).traffic, json.loads((directory / "summary.json").read_text())
     assert sum(counts["bytes"] for counts in links.values()) == sum(link["sent_bytes"] for link in stored["links"])
     assert sum(counts.get("lost", 0.0) for counts in links.values()) == sum(counts.get("tx.lost", 0) for counts in stored["wire"].values())
     drawing = ElementTree.parse(home / "out" / "figures" / "disagreement.svg")
@@ -136,17 +135,17 @@ def test_what_faults_and_links_did_to_the_runs_of_an_experiment(home: Path, tmp_
     cut = next(row for row in rows if row[1] == "cut")
     assert cut[7] == "1", "one directory is one run"
     speeds = [
-        (training_time(directory).of(line["t"]), line["value"])
+        (RecordedRun(directory).training_time.of(line["t"]), line["value"])
         for line in map(json.loads, (directory / "nodes" / "env-0" / "usage.jsonl").read_text().splitlines())
         if line["name"] == "steps_per_second"
     ]
-    window = next(fault for fault in faults(directory) if fault.name == "cut")
+    window = next(fault for fault in RecordedRun(directory).faults if fault.name == "cut")
     assert window.end is not None
     during = [speed for time, speed in speeds if window.begin <= time < window.end]
     assert float(cut[3].replace(",", "")) == pytest.approx(sum(during) / len(during), rel=0.01)
     peer = next(row for row in rows if row[1] == "peer")
     assert float(peer[2].replace(",", "")) == sum(
-        counts["messages"] for (_, channel, _), counts in traffic(directory).items() if channel == "peer"
+        counts["messages"] for (_, channel, _), counts in RecordedRun(directory).traffic.items() if channel == "peer"
     )
     assert "delay=0ms, topology=complete" not in text[text.index("## Around faults") : text.index("## Failures")], "it has no finished run"
 

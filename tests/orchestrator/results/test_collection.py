@@ -1,21 +1,16 @@
-"""Metrics on their way into the live table, the event files, the CSV and the summary."""
+"""Metrics on their way into the live table and the summary."""
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.metrics.metrics_collector import HISTORY, MetricsCollector
-from orchestrator.run_server.metrics.metrics_sinks import MetricRow, TensorBoardSink, write_metrics_csv
 from protocols.conversations.control.control_messages import Metrics
 
 
@@ -25,9 +20,9 @@ def metrics(step: int, **values: float) -> tuple[Metrics, dict[str, np.ndarray]]
     return message, {"values": np.array(list(values.values()))}
 
 
-def test_newest_history_and_event_files(tmp_path: Path) -> None:
+def test_newest_values_and_history(tmp_path: Path) -> None:
     warnings: list[str] = []
-    collector = MetricsCollector(tmp_path, ["tensorboard"], warnings.append)
+    collector = MetricsCollector(tmp_path, [], warnings.append)
     for step in range(HISTORY + 10):
         collector.receive("agent-0", *metrics(step, **{"return": step / 2, "loss.critic": 1.0}), ["agent-0"])
     assert collector.newest["agent-0"] == {"return": (HISTORY + 9) / 2, "loss.critic": 1.0}
@@ -36,11 +31,6 @@ def test_newest_history_and_event_files(tmp_path: Path) -> None:
     collector.close()
     collector.close()
     assert warnings == []
-    # An independent reader finds every value under its name, step and time.
-    reader = EventAccumulator(str(tmp_path / "tensorboard" / "agent-0"))
-    reader.Reload()
-    scalars = reader.Scalars("return")
-    assert [(s.step, s.value, s.wall_time) for s in scalars] == [(k, k / 2, 1000.0 + k) for k in range(HISTORY + 10)]
 
 
 def test_broken_metrics_are_dropped_and_said_once(tmp_path: Path) -> None:
@@ -102,37 +92,6 @@ def test_disagreement_of_sums_is_a_share_of_their_length(tmp_path: Path) -> None
     assert ("consensus.disagreement", 1) in {(line["name"], line["step"]) for line in lines}
 
 
-def test_a_sink_that_fails_is_switched_off_with_one_warning(tmp_path: Path) -> None:
-    (tmp_path / "tensorboard").write_text("a file where a folder should be")
-    warnings: list[str] = []
-    collector = MetricsCollector(tmp_path, ["tensorboard"], warnings.append)
-    for step in range(100):
-        collector.receive("agent-0", *metrics(step, loss=1.0), [])
-    collector.close()
-    collector.check()
-    assert len(warnings) == 1 and "tensorboard is switched off" in warnings[0]
-    assert collector.newest["agent-0"]["loss"] == 1.0, "the rest goes on"
-
-
-def test_a_slow_sink_never_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.run_server.metrics.metrics_sinks._QUEUE", 8)
-    monkeypatch.setattr(TensorBoardSink, "_run", lambda self: None)  # a thread that takes nothing
-    sink = TensorBoardSink(tmp_path)
-    for step in range(20):
-        sink.write(MetricRow("a", 0.0, step, {"x": 1.0}))
-    assert sink.dropped == 12
-
-
-def test_the_sink_does_not_load_torch(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from orchestrator.run_server.metrics.metrics_sinks import Row, TensorBoardSink\n"
-        "sink = TensorBoardSink(Path(sys.argv[1])); sink.write(Row('a', 1.0, 1, {'x': 1.0})); sink.close()\n"
-        "assert sink.failure is None, sink.failure\nassert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
-    assert list((tmp_path / "a").iterdir())
-
-
 def write_rows(directory: Path, node: str, rows: list[tuple[float, str, float]], torn: str = "") -> None:
     folder = directory / "nodes" / node
     folder.mkdir(parents=True)
@@ -140,51 +99,9 @@ def write_rows(directory: Path, node: str, rows: list[tuple[float, str, float]],
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n" + torn)
 
 
-def test_csv_is_in_order_of_time_and_cuts_torn_lines(tmp_path: Path) -> None:
-    write_rows(tmp_path, "agent-0", [(100.5, "return", 0.1), (102.0, "return", 0.3)], torn='{"t": 103.0, "step": 1')
-    write_rows(tmp_path, "env-0", [(101.0, "steps", 5.0)])
-    (tmp_path / "nodes" / "env-0" / "metrics.jsonl").open("a").write("not json\n[1]\n")
-    assert write_metrics_csv(tmp_path, 100.0) == 3
-    with (tmp_path / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(r["t"], r["node"], r["name"], float(r["value"])) for r in rows] == [
-        ("0.500", "agent-0", "return", 0.1),
-        ("1.000", "env-0", "steps", 5.0),
-        ("2.000", "agent-0", "return", 0.3),
-    ]
-    assert rows[0]["wall_time"] == "1970-01-01T00:01:40.500Z" and rows[0]["episode"] == "2"
-
-
-def test_a_csv_of_the_logical_clock_has_virtual_times(tmp_path: Path) -> None:
-    write_rows(tmp_path, "agent-0", [(0.01, "return", 0.1), (0.03, "return", 0.3)])
-    write_rows(tmp_path, "run", [(0.02, "consensus.disagreement", 5.0)])
-    (tmp_path / "nodes" / "agent-0" / "usage.jsonl").write_text(
-        json.dumps({"t": 1.7e9 + 5, "step": 10, "episode": 2, "name": "steps_per_second", "value": 9.0}) + "\n"
-    )
-    assert write_metrics_csv(tmp_path, 1.7e9, virtual=True) == 4
-    with (tmp_path / "metrics.csv").open() as file:
-        rows = [(row["t"], row["wall_time"], row["node"]) for row in csv.DictReader(file)]
-    assert rows == [
-        ("0.010", "", "agent-0"),
-        ("0.020", "", "run"),
-        ("0.030", "", "agent-0"),
-        ("5.000", "2023-11-14T22:13:25.000Z", "agent-0"),
-    ]
-
-
-def test_a_csv_of_a_run_that_an_earlier_version_began(tmp_path: Path) -> None:
-    """It stamped the figures of node `run` with the time of day."""
-    write_rows(tmp_path, "agent-0", [(0.01, "return", 0.1)])
-    write_rows(tmp_path, "run", [(1.7e9 + 3, "consensus.disagreement", 5.0), (0.02, "consensus.disagreement", 4.0)])
-    assert write_metrics_csv(tmp_path, 1.7e9, virtual=True) == 3
-    with (tmp_path / "metrics.csv").open() as file:
-        rows = [(row["t"], row["node"], float(row["value"])) for row in csv.DictReader(file)]
-    assert rows == [("0.010", "agent-0", 0.1), ("0.020", "run", 4.0), ("3.000", "run", 5.0)]
-
-
 def test_summary(tmp_path: Path) -> None:
     configuration = Configuration.model_validate(
-        {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": {}}}
+        {"version": 2, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": {}}}
     )
     agent = [(float(t), "return", t / 100) for t in range(100)]
     agent += [(t, f"time.{part}", share) for t in (1.0, 2.0) for part, share in (("act", 0.1), ("learn", 0.3), ("wait", 0.4))]
@@ -217,7 +134,7 @@ def test_summary(tmp_path: Path) -> None:
 
 
 def test_the_summary_tells_of_sums_where_no_parameters_are_averaged(tmp_path: Path) -> None:
-    given = {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": None}}
+    given = {"version": 2, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": None}}
     write_rows(tmp_path, "run", [(1.0, "statistics.contraction", c) for c in (0.3, 0.1, 0.3)] + [(1.0, "statistics.disagreement", 0.5)])
     found = summarize(tmp_path, Configuration.model_validate(given), {"exit_code": 0}, {})["disagreement"]
     assert (found["of"], found["contraction_median"], found["last"]) == ("statistics", 0.3, 0.5)

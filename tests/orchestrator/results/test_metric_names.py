@@ -1,4 +1,4 @@
-"""The names that the program knows are those of docs/metrics.md, section by section."""
+"""The names that the program knows are those of docs/reference/metrics.md, section by section."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVALUATED = re.compile(r"`(eval\.\w+)\.\*`")
 
 def told(section: str) -> dict[str, str]:
     """First column of the tables of a section -> second column."""
-    text = (DOCS / "metrics.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    text = (DOCS / "reference" / "metrics.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split(" | ", 1) for line in text.splitlines() if line.startswith("| `")]
     return {first.strip(): second for first, second in rows}
 
@@ -56,9 +56,8 @@ def test_every_known_name_is_documented(section: str) -> None:
             documented += [f"{group[1]}.{name}" for name in re.findall(r"`([^`]+)`", text)]
             # "the same" as of the evaluation before it
             documented += [name.replace("eval.own", group[1]) for name in documented if name.startswith("eval.own.")]
-    documented += [
-        f"{part}.{name}" for part in ("segments", "experience") for name in re.findall(r"(\w+)`", (DOCS / "hindsight.md").read_text())
-    ]
+    hindsight = (DOCS / "explanation" / "hindsight.md").read_text()
+    documented += [f"{part}.{name}" for part in ("segments", "experience") for name in re.findall(r"(\w+)`", hindsight)]
     for name in SECTIONS[section]:
         assert any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in documented), name
 
@@ -82,7 +81,7 @@ def test_the_nearest_name(written: str, meant: str) -> None:
 
 
 def test_what_steps_count() -> None:
-    # docs/metrics.md says of each such figure that its step is the round.
+    # docs/reference/metrics.md says of each such figure that its step is the round.
     assert {name for name in figure_names.EVERY if counted_in(name) == "rounds"} == set(RUN) - {
         "convention.accuracy",
         "models.disagreement",

@@ -14,15 +14,17 @@ from hypothesis.extra.numpy import arrays
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.averaging_messages import Average
 from protocols.averaging.byzantine_attacks import ATTACKS, AttackContext, apply_attack, draws
-from protocols.averaging.robust_averaging import LONGEST, RULES, RobustAveraging, min_neighbours
+from protocols.averaging.robust_averaging import LONGEST, VectorRuleAveraging
+from protocols.averaging.rule_settings import ROOM, rule_settings, rules_with
 from protocols.averaging.synchronous_gossip import SynchronousAveraging, Vector
 from protocols.conversations.conversation import Send
+from protocols.runtime.component_registry import component
 from protocols.runtime.errors import BadMessage
 from protocols.topology import TopologySettings, edges, mixing_weights
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"
-RULE = pytest.mark.parametrize("rule", RULES)
+RULE = pytest.mark.parametrize("rule", rules_with("robust"))
 PLAUSIBLE = ("sign_flip", "scale", "noise", "constant", "alie", "ipm", "dissensus", "two_faced")
 """attacks with finite vectors of the right shape"""
 WHOLE = st.integers(-50, 50).map(float)
@@ -41,8 +43,12 @@ def inputs(draw: st.DrawFn, elements: st.SearchStrategy[float] = WHOLE) -> tuple
     return own, others, weights / max(1.0, weights.sum()), num_byzantine
 
 
+def update(rule: str, own: np.ndarray, others: np.ndarray, weights: np.ndarray, num_byzantine: int) -> np.ndarray:
+    return np.asarray(component(ROOM, rule).load()(own, others, weights, rule_settings(rule, {"num_byzantine": num_byzantine})))
+
+
 def result(rule: str, own: np.ndarray, others: np.ndarray, weights: np.ndarray, num_byzantine: int) -> np.ndarray:
-    return own + RULES[rule](others - own, weights, num_byzantine)
+    return own + update(rule, own, others, weights, num_byzantine)
 
 
 @RULE
@@ -98,18 +104,18 @@ def test_trim_and_median_stay_among_the_honest(rule: str, given: Any, data: st.D
 
 def test_rules_by_hand() -> None:
     differences = np.array([[1.0, 0.0], [0.0, 2.0], [2.0, 0.0], [100.0, 0.0]])
-    weights = np.full(4, 0.25)
+    weights, own = np.full(4, 0.25), np.zeros(2)
     tau = np.sqrt((1 + 4 + 4) / 3)
-    assert RULES["clip"](differences, weights, 1) == pytest.approx([0.25 * (1 + 2 * tau / 2 + tau), 0.25 * tau])
-    assert RULES["trim"](differences, weights, 1) == pytest.approx([1.0, 0.0])
-    assert RULES["median"](differences, weights, 1) == pytest.approx([1.0, 0.0])
+    assert update("clip", own, differences, weights, 1) == pytest.approx([0.25 * (1 + 2 * tau / 2 + tau), 0.25 * tau])
+    assert update("trim", own, differences, weights, 1) == pytest.approx([1.0, 0.0])
+    assert update("median", own, differences, weights, 1) == pytest.approx([1.0, 0.0])
     # Squared distances to the n - b - 2 = 2 nearest: 1 + 4 of the own, 1 + 1 of the first neighbour, 4 + 5, 1 + 4, far.
-    assert RULES["krum"](differences, weights, 1).tolist() == [1.0, 0.0]
+    assert update("krum", own, differences, weights, 1).tolist() == [1.0, 0.0]
     square = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
-    assert RULES["geomedian"](square, weights[:3], 0) == pytest.approx([1.0, 1.0])
+    assert update("geomedian", own, square, weights[:3], 0) == pytest.approx([1.0, 1.0])
     # Most inputs at one point: it is that point.
     triangle = np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)], [0.5, np.sqrt(0.75) / 3], [0.5, np.sqrt(0.75) / 3]])
-    assert RULES["geomedian"](triangle, weights, 0) == pytest.approx(triangle[3], abs=1e-5), (
+    assert update("geomedian", own, triangle, weights, 0) == pytest.approx(triangle[3], abs=1e-5), (
         "with most inputs at one point it is that point"
     )
 
@@ -117,11 +123,15 @@ def test_rules_by_hand() -> None:
 # --- one agent ------------------------------------------------------------------------------------------------------------------------
 
 
-def agent(rule: str, num_byzantine: int, neighbours: str = "bcd", size: int = 2) -> RobustAveraging:
-    return RobustAveraging(FixedNeighbourhood(dict.fromkeys(neighbours, 1.0 / (len(neighbours) + 1))), LAYOUT, size, rule, num_byzantine)
+def averaging(place: FixedNeighbourhood, size: int, rule: str, num_byzantine: int) -> VectorRuleAveraging:
+    return VectorRuleAveraging(place, LAYOUT, size, component(ROOM, rule).load(), rule_settings(rule, {"num_byzantine": num_byzantine}))
 
 
-def tell(machine: RobustAveraging, number: int, **vectors: Sequence[float]) -> None:
+def agent(rule: str, num_byzantine: int, neighbours: str = "bcd", size: int = 2) -> VectorRuleAveraging:
+    return averaging(FixedNeighbourhood(dict.fromkeys(neighbours, 1.0 / (len(neighbours) + 1))), size, rule, num_byzantine)
+
+
+def tell(machine: VectorRuleAveraging, number: int, **vectors: Sequence[float]) -> None:
     for src, vector in vectors.items():
         machine.receive(src, Average(round=number, layout=LAYOUT), {"vector": np.array(vector, np.float32)}, 0.0)
 
@@ -140,7 +150,7 @@ def test_what_is_too_long_is_refused_and_counted() -> None:
 
 @RULE
 def test_with_too_few_the_own_value_is_kept(rule: str) -> None:
-    needed = min_neighbours(rule, 1)
+    needed = rule_settings(rule, {"num_byzantine": 1}).min_neighbours
     for count in (needed - 1, needed):
         names = "bcdef"[:count]
         a = agent(rule, 1, names)
@@ -178,9 +188,9 @@ def test_one_liar_takes_nobody_into_the_future() -> None:
 
 
 def test_what_can_not_be_built() -> None:
-    with pytest.raises(ValueError, match="no robust rule: they are clip"):
+    with pytest.raises(KeyError, match="average"):
         agent("average", 1)
-    with pytest.raises(ValueError, match="not 0 or more"):
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
         agent("clip", -1)
 
 
@@ -296,7 +306,7 @@ class Society:
             if rule == "mean":
                 nodes[name] = SynchronousAveraging(around, LAYOUT, size)
             else:
-                nodes[name] = RobustAveraging(around, LAYOUT, size, rule, 2)
+                nodes[name] = averaging(around, size, rule, 2)
         self.network = Network(nodes, link, random)
         self.network.on_event = self._averaged
         self.closed = dict.fromkeys(names, -1)

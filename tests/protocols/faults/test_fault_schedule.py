@@ -262,7 +262,8 @@ def test_the_nemesis_draws_kinds_by_their_weights() -> None:
     drawn = compiled(ends={"time": 200_000}, random={"every": "1s", "duration": "1ms"}).random_events(7000.0)
     assert 6990 <= len(drawn) <= 7000
     kinds = [e.kind if e.node_fault is None else type(e.node_fault).__name__ + getattr(e.node_fault, "action", "") for e in drawn]
-    for kind, share in (("partition", 2 / 7), ("link", 2 / 7), ("Processkill", 1 / 7), ("Processpause", 1 / 7), ("Straggler", 1 / 7)):
+    shares = {"partition": 2 / 7, "link": 2 / 7, "ProcessFaultkill": 1 / 7, "ProcessFaultpause": 1 / 7, "Straggler": 1 / 7}
+    for kind, share in shares.items():
         assert abs(kinds.count(kind) / len(drawn) - share) < 3 * (share * (1 - share) / len(drawn)) ** 0.5
 
 

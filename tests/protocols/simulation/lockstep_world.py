@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from protocols.simulation import Network
-from tests.simulation.drawn_links import DrawnLinks
-from tests.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
+from tests.protocols.simulation.drawn_links import DrawnLinks
+from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
 
 FAULTY = 10.0
 """seconds of faults; the rest heals"""

@@ -14,7 +14,7 @@ from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.simulation import Network
 from protocols.simulation.simulated_episodes import EpisodeDirector, PeerScript
 from protocols.simulation.simulated_membership import SimulatedMembership
-from tests.simulation.drawn_links import DrawnLinks
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 FAULTY_EVENTS = 5000
 EPISODES_AFTER = 100

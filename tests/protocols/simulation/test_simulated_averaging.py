@@ -16,7 +16,7 @@ from protocols.simulation.simulated_averaging import Population, names
 from protocols.topology import TopologySettings
 from protocols.topology.communication_graph import Graph, make_graph
 from protocols.topology.settings import RandomRegularSettings
-from tests.simulation.drawn_links import DrawnLinks
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 SIZE = 4
 

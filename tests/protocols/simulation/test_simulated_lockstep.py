@@ -14,8 +14,8 @@ from protocols.conversations.stepping.stepping import StepClient, StepServer
 from protocols.conversations.stepping.stepping_messages import Act, Observation
 from protocols.simulation import Network, Node
 from protocols.wire.messages import Message
+from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from tests.protocols.simulation.lockstep_world import World, catch
-from tests.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 
 BLOCK = 100
 

@@ -16,7 +16,7 @@ from protocols.simulation import Calendar, Network, Node, NodeScript, PerfectLin
 from protocols.simulation.simulated_links import DrawnOutcome
 from protocols.simulation.simulated_network import Take
 from protocols.wire.messages import Message
-from tests.simulation.drawn_links import DrawnLinks
+from tests.protocols.simulation.drawn_links import DrawnLinks
 
 
 class Echo(NodeScript):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from msgspec import inspect as mi
 
-
+from protocols.wire.message_registry import message_types
 from protocols.wire.messages import FILE_PATH, Message
 
-TYPES: tuple[type[Message], ...] = get_args(AnyMessage)
+TYPES = message_types()
 
 TRANSPORT = {"v", "frames", "crc"}
 DTYPES = [np.dtype(name) for name in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8", "?")]

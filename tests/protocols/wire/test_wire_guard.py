@@ -10,7 +10,6 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocols.wire.routes import ROUTES, takes
 
 from protocols.averaging.averaging_messages import Average
 from protocols.conversations.client_requests.client_messages import Status, StopRequest
@@ -21,6 +20,7 @@ from protocols.conversations.node_processes.node_process_messages import NodeEnd
 from protocols.conversations.stepping.stepping_messages import Act, Join, Observation
 from protocols.runtime.errors import BadMessage
 from protocols.wire.guard_sources import GuardOptions, MessageSender, MessageSource
+from protocols.wire.message_registry import accepted, routes
 from protocols.wire.messages import Channel, Message, Role
 from tests.protocols.wire.bodies import TYPES, plainest
 from tests.protocols.wire.wire_gate import RUN, Gate, entry, ring
@@ -166,12 +166,12 @@ def test_jumps_and_gaps_take_no_memory() -> None:
     assert not MessageSender("agent-1", 1).fresh(0)
 
 
-# --- ways -------------------------------------------------------------------------------------------------------------------------
+# --- routes -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_message_has_its_way() -> None:
-    missing = {kind.__name__ for kind in set(TYPES) - {kind for way in ROUTES for kind in way.types}}
-    assert not missing, f"protocols/wire/routes.py must say who sends, and who takes: {sorted(missing)}"
+    missing = {kind.__name__ for kind in set(TYPES) - {kind for way in routes() for kind in way.types}}
+    assert not missing, f"no route for: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("role", get_args(Role))
@@ -184,12 +184,14 @@ def test_everything_else_is_refused(role: Role, channel: Channel) -> None:
             gate.guard.require("secret")
             message = plainest(kind)
             code = gate.put(channel, b"a", message, src="other")
-            allowed = any(w.channel == channel and sender in w.senders and role in w.receivers and kind in w.types for w in ROUTES)
+            allowed = any(w.channel == channel and sender in w.senders and role in w.receivers and kind in w.types for w in routes())
             assert code == (None if allowed else "E_AUTH"), (kind, sender)
-    assert set(takes(role, channel)) == {kind for way in ROUTES if way.channel == channel and role in way.receivers for kind in way.types}
+    assert set(accepted(role, channel)) == {
+        kind for way in routes() if way.channel == channel and role in way.receivers for kind in way.types
+    }
 
 
 def test_options_are_plain_numbers() -> None:
     assert all(isinstance(value, (int, float)) and value > 0 for value in asdict(GuardOptions()).values())
     assert MessageSource("peer", b"a", False).quarantine == 0.0
-    assert Join not in takes("agent", "peer")
+    assert Join not in accepted("agent", "peer")

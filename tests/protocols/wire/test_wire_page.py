@@ -1,4 +1,4 @@
-"""`docs/messages.md` says what the code does."""
+"""`docs/reference/messages.md` says what the code does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_page_is_current() -> None:
 
 
 def test_the_page_has_every_message_and_every_code_that_the_code_raises() -> None:
-    page = (ROOT / "docs" / "messages.md").read_text()
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text()
     assert all(f"### {kind.__name__}\n" in page for kind in TYPES)
     raised = {
         code

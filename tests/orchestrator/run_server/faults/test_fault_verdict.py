@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.results.training_time import training_time
+from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.run_server.faults.fault_conclusion import absence, scheduled
 from orchestrator.run_server.faults.fault_report import merge_logs, report
 from orchestrator.run_server.faults.fault_verdict import judge, verdict
@@ -106,7 +106,7 @@ def test_interruptions_of_the_run_do_not_count(directory: Path, killed: bool) ->
     assert [(record.begin, record.end) for record in done.faults] == [
         (record.begin + gap, None if record.end is None else record.end + gap) for record in whole.faults
     ]
-    time = training_time(directory)
+    time = RecordedRun(directory).training_time
     assert [round(time.of(T + t), 3) for t in (0.0, 5.0, 6.0, 900.0, 1005.0, 1010.0)] == [0.0, 5.0, 5.0, 5.0, 5.0, 10.0]
 
 
@@ -159,7 +159,7 @@ def test_a_return_under_the_logical_clock_is_seen_by_the_agents_own_figures(tmp_
     assert report(tmp_path, {"gone": None}, {}, ["gone"]).unavailable == {"agent-1": 20.0}
 
 
-SMALL = {"version": 1, "until": {"time": "5min"}, "environment": {"id": "landmarks"}, "agents": {"count": 2}}
+SMALL = {"version": 2, "until": {"time": "5min"}, "environment": {"id": "landmarks"}, "agents": {"count": 2}}
 
 
 def test_faults_that_are_drawn_are_known_with_their_lengths() -> None:

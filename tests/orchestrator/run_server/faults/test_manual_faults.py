@@ -30,7 +30,7 @@ from protocols.faults.settings import FaultEvent
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Identity, Transport
 
-BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
+BASE: dict[str, Any] = {"version": 2, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 CUT = {"id": "by-hand-1", "at": {"time": "12500ms"}, "for": "10s", "partition": {"groups": [["agent-0"], ["agent-1"]]}}
 KILL = {"id": "by-hand-2", "at": {"time": "20s"}, "process": {"target": "agent-2", "action": "kill", "restart_after": "1s"}}
 
@@ -107,9 +107,9 @@ def test_a_repeated_run_repeats_what_was_done_by_hand(tmp_path: Path) -> None:
     assert free_id({entry.id for entry in (cut, kill)}) == "by-hand-3"
     changes = [json.loads(line) for line in (directory / "nodes/agent-0/faults.jsonl").read_text().splitlines()]
     links = ReplayedLinks(compile_schedule(configuration.faults, [], configuration.agent_names()), 0, "agent-0", changes)
-    lost = [not links.fate("agent-1", "peer", "average", seq, 100, 0.0).copies for seq in range(1, 9)]
+    lost = [not links.link_outcome("agent-1", "peer", "average", seq, 100, 0.0).copies for seq in range(1, 9)]
     assert lost == [False] * 4 + [True] * 2 + [False] * 2, "at the same messages"
-    assert links.fate("agent-2", "peer", "average", 5, 100, 0.0).copies == (0.0,)
+    assert links.link_outcome("agent-2", "peer", "average", 5, 100, 0.0).copies == (0.0,)
 
 
 def test_an_event_by_hand_may_stand_in_a_configuration() -> None:

@@ -1,0 +1,167 @@
+"""Features that do not apply to the environment or to the number of agents are switched off, with one notice each.
+
+A configuration started with another `environment.id`, or with one agent, keeps running without hand-written nulls. Contradictions that no
+such change explains (a teacher for a learner that cannot use it) stay errors of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent_node.settings.agent import AgentSettings
+from orchestrator.config.checks.cross_checks import RuleContext
+from orchestrator.config.configuration import Configuration
+from orchestrator.config.parsing.command_line_overrides import materialised
+from orchestrator.config.parsing.problems import Problem
+from orchestrator.config.parsing.yaml_tree import List, Location, Map, Node, Path, Scalar, changed, find, format_path, place, plain, planted
+from orchestrator.config.rules.rule_registry import components_of, placed, playable
+from protocols.topology.unfit_topology import UnfitTopology
+
+ADJUSTED = Location("does not apply")
+"""the origin of adjusted values"""
+_OF_AN_ENVIRONMENT = ("options", "goals")
+"""keys of the section `environment` that suit one environment only"""
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """A value that replaces the configured one, and why; without `text` no notice is given, since nothing was configured there."""
+
+    path: Path
+    value: Any
+    text: str
+
+    def notice(self, tree: Node) -> Problem:
+        """The notice, at the place where the value was configured."""
+        return Problem(str(place(tree, self.path)), format_path(self.path), self.text, None, "notice")
+
+
+def adjusted(tree: Node, adjustments: Sequence[Adjustment]) -> Node:
+    """A copy of the tree with the adjusted values."""
+    for one in adjustments:
+        for length in range(1, len(one.path)):
+            tree = materialised(tree, one.path[:length], Configuration)
+        tree = changed(tree, one.path, ADJUSTED, lambda _, value=one.value: planted(value, ADJUSTED))  # type: ignore[misc]
+    return tree
+
+
+def without_foreign_options(base: Node, identifier: object) -> tuple[Node, list[Problem]]:
+    """`base` without the options of its environment, where `identifier` is to replace `environment.id` and names one with other options."""
+    from env_server.environments.registry import options_class
+
+    old = find(base, ("environment", "id"))
+    if not (isinstance(old, Scalar) and isinstance(old.value, str) and isinstance(identifier, str)) or old.value == identifier:
+        return base, []
+    if (options := options_class(old.value)) is not None and options is options_class(identifier):
+        return base, []
+    notices = []
+    for key in _OF_AN_ENVIRONMENT:
+        path: Path = ("environment", key)
+        given = find(base, path)
+        if isinstance(given, (Map, List)) and plain(given):
+            text = f"dropped: written for {old.value}, and environment.id is {identifier}"
+            notices.append(Problem(str(place(base, path)), format_path(path), text, None, "notice"))
+            base = changed(base, path, ADJUSTED, lambda _: None)
+    return base, notices
+
+
+def agent_count_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment]:
+    """The environment's own number of agents follows `agents.count`, where the environment has an option for it that is not given."""
+    if isinstance(subject.graph, UnfitTopology) or not any(finding.path == ("agents", "count") for finding in subject.environment):
+        return []
+    settings, count = subject.configuration.environment, subject.configuration.agents.count
+    option = subject.environments.agent_count_option(settings)
+    if option is None or option in settings.options:
+        return []
+    return [Adjustment(("environment", "options", option), count, f"set to {count}, the number of agents (agents.count)")]
+
+
+def feature_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment]:
+    """Everything that is switched off, each key once."""
+    found: dict[Path, Adjustment] = {}
+    for one in _all(subject, tree):
+        found.setdefault(one.path, one)
+    return list(found.values())
+
+
+def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    if subject.configuration.agents.count == 1:
+        yield from _for_one_agent(subject)
+    if playable(subject):
+        if subject.facts.goals == 0:
+            yield from _without_goals(subject, tree)
+        yield from _images(subject, tree)
+    yield from _default_groups(subject, tree)
+
+
+def _for_one_agent(subject: RuleContext) -> Iterator[Adjustment]:
+    for key in ("consensus", "statistics", "plans", "experience", "negotiation"):
+        if getattr(subject.configuration.exchange, key) is not None:
+            yield Adjustment(("exchange", key), None, "switched off: there is no other agent (agents.count is 1)")
+
+
+def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    environment, exchange = subject.configuration.environment, subject.configuration.exchange
+    reason = f"switched off: {environment.id} has no goals; environment.goals adds them"
+    for _, top, settings in placed(subject):
+        if settings.goals is not None and _own(subject, top, "goals"):
+            yield Adjustment((*top, "goals"), None, reason if find(tree, (*top, "goals")) is not None else "")
+        for key in settings.learner.goal_defaults:
+            written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
+            if not written and getattr(settings.learner, key) is not None and _own(subject, top, "learner"):
+                yield Adjustment((*top, "learner", key), None, "")
+    if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
+        yield Adjustment(("exchange", "negotiation"), None, reason)
+    if exchange.hindsight is not None:
+        yield Adjustment(("exchange", "hindsight"), None, reason)
+    if environment.supervisor is not None:
+        yield Adjustment(("environment", "supervisor"), None, reason)
+
+
+def _images(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """World models that predict vectors only, where images are observed, and what depends on them."""
+    configuration, off = subject.configuration, []
+    for name, top, settings in placed(subject):
+        model = settings.world_model
+        if model is None or "vector_observations" not in model.capabilities or not subject.facts.sights[name].picture:
+            continue
+        off.append(model)
+        if _own(subject, top, "world_model"):
+            text = f"switched off: {model.kind} predicts vectors, and {configuration.environment.id} shows images"
+            yield Adjustment((*top, "world_model"), None, text)
+        if settings.optimism is not None and _own(subject, top, "optimism"):
+            yield Adjustment((*top, "optimism"), None, "switched off: it needs a world model")
+    if not off:
+        return
+    for key in ("statistics", "plans"):
+        if getattr(configuration.exchange, key) is not None:
+            yield Adjustment(("exchange", key), None, "switched off: the world model is switched off")
+    lost = {group for model in off for group in model.groups}
+    consensus = configuration.exchange.consensus
+    if consensus is not None and lost & set(consensus.groups):
+        kept = [group for group in consensus.groups if group not in lost]
+        path: Path = ("exchange", "consensus", "groups") if kept else ("exchange", "consensus")
+        yield Adjustment(path, kept or None, f"{', '.join(sorted(lost))} switched off: the world model is switched off")
+
+
+def _default_groups(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """The default list of averaged groups, without those that no agent has."""
+    consensus, path = subject.configuration.exchange.consensus, ("exchange", "consensus", "groups")
+    if consensus is None or find(tree, path) is not None:
+        return
+    there = {group for _, _, settings in placed(subject) for group in _groups(settings)}
+    kept = [group for group in consensus.groups if group in there]
+    if kept and kept != consensus.groups:
+        yield Adjustment(path, kept, "")
+
+
+def _groups(settings: AgentSettings) -> Iterator[str]:
+    for component in components_of(settings).values():
+        yield from component.groups
+
+
+def _own(subject: RuleContext, top: Path, key: str) -> bool:
+    """Whether a key is to be changed at `top`: always for the settings of all agents, and for an agent that overrides it."""
+    return top == ("agents",) or key in subject.configuration.agents.overrides[str(top[-1])]

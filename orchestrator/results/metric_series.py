@@ -1,0 +1,138 @@
+"""Metrics of a run over time, as its nodes wrote them, and what is computed from them: means over nodes, bins, final values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+
+from orchestrator.results.run_files import read_lines
+
+EVALUATION = "eval."
+"""prefix of metrics of greedy episodes"""
+GOAL = ".goal."
+"""between the name of a metric of one goal and the goal's landmarks: `eval.own.success.goal.0-2`"""
+ENVIRONMENT, RUN = "env-0", "run"
+"""nodes whose value of a metric is that of the run: the environment server, and the run server"""
+BINS = 20
+"""values of a training metric that are shown"""
+FINAL = 0.1
+"""share of a run, counted from its end, over which final values are means"""
+LOWER_IS_BETTER = ("error", "loss", "disagreement", "length")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One measured value of one node."""
+
+    time: float
+    step: int
+    episode: int
+    value: float
+
+
+NodeSeries = Mapping[str, Sequence[MetricPoint]]
+"""node -> points in order of writing"""
+Series = dict[str, dict[str, list[MetricPoint]]]
+"""metric name -> node -> points in order of writing"""
+
+
+@dataclass(frozen=True)
+class MetricCurve:
+    """A metric over a run: mean over the nodes that measured it, at the first, best and last time."""
+
+    name: str
+    first: float
+    best: float
+    last: float
+    best_episode: int
+    points: int
+    values: list[float] = field(default_factory=list, repr=False)
+    best_step: int = 0
+
+
+def metric_files(directory: Path) -> list[Path]:
+    """The files of a run in which its nodes write metrics: `metrics.jsonl` and `usage.jsonl` of each."""
+    return sorted(path for name in ("metrics.jsonl", "usage.jsonl") for path in directory.glob(f"nodes/*/{name}"))
+
+
+def read_points(path: Path) -> Iterator[tuple[str, MetricPoint]]:
+    """Name and point of each line of a file of metrics, in order of writing; lines without a finite value are left out."""
+    for line in read_lines(path):
+        name, value = line.get("name"), line.get("value")
+        if isinstance(name, str) and isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
+            yield name, MetricPoint(float(line.get("t") or 0), int(line.get("step") or 0), int(line.get("episode") or 0), float(value))
+
+
+def read_series(directory: Path) -> Series:
+    """All metrics of all nodes of a run."""
+    series: Series = defaultdict(lambda: defaultdict(list))
+    for path in metric_files(directory):
+        for name, point in read_points(path):
+            series[name][path.parent.name].append(point)
+    return series
+
+
+def mean_curve(name: str, nodes: NodeSeries) -> MetricCurve:
+    """Mean over nodes of their k-th values: the k-th evaluation or report is the same one at all nodes; shorter series stop early."""
+    length = max(len(points) for points in nodes.values())
+    columns = [[points[k] for points in nodes.values() if k < len(points)] for k in range(length)]
+    values = [sum(point.value for point in column) / len(column) for column in columns]
+    pick = min if any(word in name for word in LOWER_IS_BETTER) else max
+    best = values.index(pick(values))
+    episode, step = max(point.episode for point in columns[best]), max(point.step for point in columns[best])
+    return MetricCurve(name, values[0], values[best], values[-1], episode, length, values, step)
+
+
+def pooled(series: Series, name: str, most: int = BINS) -> list[MetricPoint]:
+    """A training metric over at most `most` bins of equally many episodes, at the end of each.
+
+    What the environment server writes are means over windows of time, some of two episodes and some of a thousand. A bin is the mean of
+    whole windows, weighted by the number of episodes in each (`episodes.whole`; in runs of versions that did not write it, `episodes`).
+    """
+    windows = series.get(name, {}).get(ENVIRONMENT, [])
+    counts = [series.get(count, {}).get(ENVIRONMENT, []) for count in ("episodes", "episodes.whole")]
+    episodes = {point.time: point.value for points in counts for point in points}
+    weights = [max(1.0, episodes.get(point.time, 1.0)) for point in windows]
+    left = sum(weights)
+    enough = left / most * (1 - 1e-9)
+    bins, total, held = [], 0.0, 0.0
+    for point, weight in zip(windows, weights, strict=True):
+        total, held, left = total + weight * point.value, held + weight, left - weight
+        if point is windows[-1] or (held >= enough and left >= enough):  # the rest belongs to the last bin
+            bins.append(replace(point, value=total / held))
+            total = held = 0.0
+    return bins
+
+
+def run_points(nodes: NodeSeries) -> Sequence[MetricPoint]:
+    """The values of a metric for the run as a whole: those of the environment server, the run server, or the first agent that has any."""
+    return next((nodes[node] for node in (ENVIRONMENT, RUN, *sorted(nodes)) if nodes.get(node)), [])
+
+
+def without_lost_segments(points: Sequence[MetricPoint]) -> list[MetricPoint]:
+    """The points without those that a node wrote and lost: where steps decrease, it continued from a checkpoint."""
+    kept: list[MetricPoint] = []
+    for point in points:
+        while kept and kept[-1].step > point.step:
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+def final_value(name: str, nodes: NodeSeries, share: float = FINAL) -> float | None:
+    """A metric at the end of a run: the mean of the points with step > (1 - share) * last step, and of an evaluation the last point. The
+    value is that of the environment server or the run server, else the mean over the agents; None without any."""
+    first = next((node for node in (ENVIRONMENT, RUN) if nodes.get(node)), None)
+    chosen = [nodes[first]] if first is not None else [points for points in nodes.values() if points]
+    return fmean(_final(name, points, share) for points in chosen) if chosen else None
+
+
+def _final(name: str, points: Sequence[MetricPoint], share: float) -> float:
+    if name.startswith(EVALUATION):
+        return points[-1].value
+    last = max(point.step for point in points)
+    return fmean([point.value for point in points if point.step > (1 - share) * last] or [points[-1].value])

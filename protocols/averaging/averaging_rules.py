@@ -1,0 +1,100 @@
+"""The state machine of an averaging rule, from its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocols.averaging.averager import Averager, Neighbourhood
+from protocols.averaging.choco import ChocoAveraging
+from protocols.averaging.compressors import Compressor, Quantise, TopK
+from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.robust_averaging import VectorRuleAveraging
+from protocols.averaging.rule_settings import (
+    ROOM,
+    AveragingRuleSettings,
+    ChocoRule,
+    CompressionSettings,
+    GossipRule,
+    PushSumRule,
+    VectorRuleSettings,
+)
+from protocols.averaging.synchronous_gossip import SynchronousAveraging
+from protocols.runtime.component_registry import create
+from protocols.runtime.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class AveragingContext:
+    """What a rule is created for, besides its settings."""
+
+    neighbourhood: Neighbourhood
+    layout: str
+    """digest of names, shapes and order of the averaged parameters"""
+    size: int
+    """length d of the vector"""
+    deadline: float
+    """seconds after which a round closes without the neighbours that are missing"""
+    incarnation: int
+    """incarnation of this agent (0: there is only one)"""
+    rejoin: bool
+    """whether the neighbours have continued averaging without this agent"""
+    seed: int
+    """seed of random draws, for example of a compressor"""
+
+
+class AveragingOptions(Protocol):
+    """What `create_averager` reads of `exchange.consensus`."""
+
+    @property
+    def rule(self) -> AveragingRuleSettings:
+        """Settings of the rule."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """Longest wait of a round in seconds."""
+        ...
+
+
+def create_averager(
+    options: AveragingOptions,
+    neighbourhood: Neighbourhood,
+    layout: str,
+    size: int,
+    incarnation: int = 0,
+    rejoin: bool = False,
+    seed: int = 0,
+) -> Averager:
+    """The machine of a rule; arguments as in `AveragingContext`. `ConfigurationError` where a third party's rule creates none."""
+    rule = options.rule
+    implementation = create(ROOM, rule)
+    if isinstance(rule, VectorRuleSettings):
+        return VectorRuleAveraging(neighbourhood, layout, size, implementation, rule, options.deadline)
+    machine = implementation(rule, AveragingContext(neighbourhood, layout, size, options.deadline, incarnation, rejoin, seed))
+    if not isinstance(machine, Averager):
+        text = "return a protocols.averaging.averager.Averager, or derive the settings of a function on vectors from VectorRuleSettings"
+        raise ConfigurationError(f"averaging rule {rule.kind!r} created a {type(machine).__name__}; {text}")
+    return machine
+
+
+def push_sum(rule: PushSumRule, context: AveragingContext) -> PushSum:
+    """`PushSum`."""
+    place = (context.neighbourhood, context.layout, context.size, context.deadline)
+    return PushSum(*place, rule.window, rule.offer_dtype, context.incarnation, context.rejoin)
+
+
+def gossip(rule: GossipRule, context: AveragingContext) -> SynchronousAveraging:
+    """`SynchronousAveraging`."""
+    return SynchronousAveraging(context.neighbourhood, context.layout, context.size, context.deadline)
+
+
+def choco(rule: ChocoRule, context: AveragingContext) -> ChocoAveraging:
+    """`ChocoAveraging`."""
+    compressor = create_compressor(rule.compression)
+    return ChocoAveraging(context.neighbourhood, context.layout, context.size, compressor, rule.step_size, context.seed, context.deadline)
+
+
+def create_compressor(settings: CompressionSettings) -> Compressor:
+    """The compressor of these settings."""
+    return TopK(settings.share) if settings.kind == "top_k" else Quantise(settings.bits)
