@@ -59,7 +59,7 @@ CASES = [
     _case(
         "keys that belong elsewhere",
         START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
-        M("goals", "its place is agents.goals"),
+        M("goals", "its place is environment.goals or agents.goals"),
         M("agents.supervisor", "its place is environment.supervisor"),
     ),
     _case(
