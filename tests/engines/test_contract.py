@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostPhase, Invitation
-from orchestrator.launch.engine_registry import clean_up, make_engine
+from orchestrator.launch.engine import HostPhase, Invitation, clean_up, make_engine
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ExitCode
 from protocols.runtime.key_pairs import KeyPair

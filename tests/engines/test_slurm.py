@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.engine import make_engine
 from orchestrator.launch.slurm.slurm_allocation import NOTE
 from protocols.runtime.errors import ExitCode
 from tests.engines.site import Host
@@ -143,7 +143,7 @@ def test_a_node_that_slurm_gives_up_is_lost_at_once_with_its_reason(slurm: Slurm
     moving = [node for node, name in placed.items() if name == "h2"]
     eventually("its nodes move", lambda: all(cluster.node(name)["incarnation"] == 2 for name in moving), 20)
     (event,) = cluster.events("host.lost")
-    assert "Slurm says: Node failure on h2" in event["text"] and "agent-" in event["text"]
+    assert "Slurm reports: Node failure on h2" in event["text"] and "agent-" in event["text"]
     cluster.process.terminate()
     assert cluster.ended(30) == ExitCode.INTERRUPTED
     nothing_left(slurm, cluster)

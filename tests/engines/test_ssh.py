@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import load
-from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.engine import clean_up
 from orchestrator.launch.ssh.remote_task import HOST_MODULE, answer, sources_digest
 from orchestrator.launch.ssh.ssh_calls import SshMachine, quoted
 from orchestrator.launch.ssh.ssh_engine import SshEngine
@@ -123,7 +123,7 @@ def test_a_host_that_was_killed_is_missed_long_before_its_silence_tells_and_link
         for name in (name for name, machine in where.items() if machine == dying):
             back(cluster, name, 2)
         (lost,) = cluster.events("host.lost")
-        assert "its process is gone, and nobody has heard how it ended" in lost["text"]
+        assert "its process is gone, and its exit code is unknown" in lost["text"]
         cluster.process.terminate()
         assert cluster.ended(60) == ExitCode.INTERRUPTED
         nothing_left(engine, cluster)

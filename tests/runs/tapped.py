@@ -26,7 +26,7 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from protocols.conversations.control.control_messages import Event, Metrics
 from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
 from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck

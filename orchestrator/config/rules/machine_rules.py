@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.rules.rule_registry import Rules, meant, span
-from orchestrator.launch.launch_settings import host_names
 from orchestrator.launch.placement import node_requests
 from protocols.runtime.node_start import ipc_works
 from protocols.runtime.settings_types import format_size
@@ -123,7 +122,7 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
 def _places(subject: RuleContext) -> Iterator[Finding]:
     """Pins to hosts that there are not, where all are known before anything starts."""
     launch = subject.configuration.launch
-    names = host_names(launch) if subject.machine.hosts is None else list(subject.machine.hosts)
+    names = launch.host_names() if subject.machine.hosts is None else list(subject.machine.hosts)
     if names is None:
         return
     labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.engine == "ssh" else set()

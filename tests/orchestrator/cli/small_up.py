@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.app import main
-from orchestrator.run_server import detached_server as detached
+from orchestrator.run_server import run_start as detached
 
 
 class Popen(subprocess.Popen[bytes]):

@@ -100,7 +100,7 @@ def test_a_client_that_was_forgotten_says_hello_again(peer: Peer, runs: Path) ->
         if isinstance(message, Hello):
             hellos.append(message)
             return Welcome(), {}
-        return (Status(), {"state": "RUNNING"}) if len(hellos) > 1 else (Refuse(code=ExitCode.AUTHENTICATION, text="say hello"), {})
+        return (Status(), {"state": "RUNNING"}) if len(hellos) > 1 else (Refuse(code=ExitCode.AUTHENTICATION, text="send Hello"), {})
 
     peer.answer = answer
     with RunClient(runs / "night") as client:

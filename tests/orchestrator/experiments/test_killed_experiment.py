@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.experiments.results.experiment_results import load
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from tests.orchestrator.experiments.small import PLAYED, orchestrate, start, written
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(400)]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from orchestrator.run_server.run_client import RunClient
 
 ROOT = Path(__file__).resolve().parents[3]

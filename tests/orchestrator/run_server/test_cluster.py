@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_files import RunLock
-from orchestrator.run_server.detached_server import start_detached
 from orchestrator.run_server.run_client import RunClient
+from orchestrator.run_server.run_start import start_detached
 from protocols.conversations.client_requests.client_messages import StatusRequest
 from protocols.conversations.membership.membership_messages import Hello, Refuse
 from protocols.runtime.errors import ExitCode, MurmurationError, ResourceError

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.loader import load
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_directories import read
 from tests.orchestrator.cli.conftest import CONFIG, REPOSITORY, command, environment
 from tests.orchestrator.cli.terminal import Terminal
@@ -159,7 +159,7 @@ def test_clean_removes_by_age_and_state_and_nothing_else(runs: Path, several: di
     rows = objects(orchestrate(runs, "clean", "--older", "30d", "--dry-run", "--json"))
     assert {(row["run"], row["removed"]) for row in rows} == {("old", False), ("stopped", False)} and left(runs) == everything
     assert all(5000 < row["bytes"] < 6000 for row in rows)
-    for arguments, says in (("--older 30d", "nobody can be asked here"), ("", "say which"), ("--older 30x -y", "is not a time")):
+    for arguments, says in (("--older 30d", "no terminal for the question"), ("", "which runs?"), ("--older 30x -y", "is not a time")):
         done = orchestrate(runs, "clean", *arguments.split())
         assert done.returncode == 2 and says in done.stderr and left(runs) == everything
     done = orchestrate(runs, "clean", "--older", "30d", "--stopped", "-y")
