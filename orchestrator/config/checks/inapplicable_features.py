@@ -90,8 +90,10 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     if subject.configuration.agents.count == 1:
         yield from _for_one_agent(subject)
     if playable(subject):
-        if subject.facts.goals == 0:
+        if not subject.facts.has_goals:
             yield from _without_goals(subject, tree)
+        elif subject.facts.goals == 0:
+            yield from _without_discrete_goals(subject)
         yield from _images(subject, tree)
     yield from _default_groups(subject, tree)
 
@@ -112,10 +114,16 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
             written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
             if not written and getattr(settings.learner, key) is not None and _own(subject, top, "learner"):
                 yield Adjustment((*top, "learner", key), None, "")
-    if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
-        yield Adjustment(("exchange", "negotiation"), None, reason)
     if exchange.hindsight is not None:
         yield Adjustment(("exchange", "hindsight"), None, reason)
+    yield from _without_discrete_goals(subject, reason)
+
+
+def _without_discrete_goals(subject: RuleContext, reason: str = "") -> Iterator[Adjustment]:
+    environment, exchange = subject.configuration.environment, subject.configuration.exchange
+    reason = reason or f"switched off: the goals of {environment.id} are vectors, and it needs goals with numbers"
+    if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
+        yield Adjustment(("exchange", "negotiation"), None, reason)
     if environment.supervisor is not None:
         yield Adjustment(("environment", "supervisor"), None, reason)
 

@@ -19,7 +19,7 @@ from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments.environment_contracts import TickResult
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
-from env_server.goals.goal_offers import GoalOffers
+from env_server.goals.goal_assignment import GoalOffers
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.clock import LogicalClock
