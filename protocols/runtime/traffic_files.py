@@ -1,8 +1,8 @@
 """Traffic of a node by link, written with every row of its metrics and at its end.
 
-Counters are of one process, and a process that is killed writes nothing more. So each incarnation of a node has files of its own (`links.json` the
-first, `links.2.json` the second, ...; `wire.json` likewise), and a reader adds them up: only what an incarnation sent between its last row
-of metrics and being killed is missing.
+Counters are of one process, and a process that is killed writes nothing more. So each incarnation of a node has files of its own
+(`links.json` the first, `links.2.json` the second, ...; `wire.json` likewise), and a reader adds them up: only what an incarnation sent
+between its last row of metrics and being killed is missing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _OF_A_LINK = ("channel", "peer")
 
 
 def write_links(directory: Path, transport: Transport) -> None:
-    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and `wire.json`.
-    `OSError` where the disk is full; what was written before stays."""
+    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and
+    `wire.json`. `OSError` where the disk is full; what was written before stays."""
     rows = [{"channel": channel, "peer": peer, **asdict(link)} for (channel, peer), link in sorted(transport.link_counters.items())]
     _write(directory, _LINKS, transport, rows)
     write_wire(directory, transport)

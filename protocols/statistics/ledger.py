@@ -15,8 +15,8 @@ A new incarnation publishes above all earlier ones. The last publication of an e
 neighbours: if that is more than it has from a checkpoint, it is pulled back and handed over (`EarlierStatisticsFound`). To withdraw an
 origin is a version too, with nothing in it; one that turns out to live publishes above it.
 
-Entries are relayed. The seal shows damage, `validate` refuses vectors that cannot be statistics; a relay that falsifies an entry with a correct seal
-is not detected.
+Entries are relayed. The seal shows damage, `validate` refuses vectors that cannot be statistics; a relay that falsifies an entry with a
+correct seal is not detected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a ledger holds of one origin: a version and a vector, sealed by the origin so that no relay changes them unnoticed.
 
-Versions are ordered by (incarnation, count, seal). Incarnation and count decide which is newer; the seal only breaks the tie of two different
-payloads under one number, which an honest origin never makes, so that even then all agents keep the same one.
+Versions are ordered by (incarnation, count, seal). Incarnation and count decide which is newer; the seal only breaks the tie of two
+different payloads under one number, which an honest origin never makes, so that even then all agents keep the same one.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class LedgerDigest(Message):
 
 
 class LedgerPull(Message):
-    """Agent -> neighbour, repeated until `LedgerEntry` comes: a request for the entries of these origins. EO; answered by one `LedgerEntry` for
-    each origin that the receiver has. `request` rises, so that repetitions by the network are not answered twice."""
+    """Agent -> neighbour, repeated until `LedgerEntry` comes: a request for the entries of these origins. EO; answered by one `LedgerEntry`
+    for each origin that the receiver has. `request` rises, so that repetitions by the network are not answered twice."""
 
     basis: Digest
     epoch: Count

@@ -1,7 +1,9 @@
-"""One agent's copy of the statistics of all agents: a state-based replicated data type (Shapiro et al. 2011), merged by the greater version.
+"""One agent's copy of the statistics of all agents: a state-based replicated data type (Shapiro et al. 2011), merged by the greater
+version.
 
 origin -> (version, payload). Entries come in any order, any number of times: only a greater version replaces what is there, so that all
-agents that have received the same versions have the same state, and their totals are equal bit for bit (the sum is taken in the order of the names).
+agents that have received the same versions have the same state, and their totals are equal bit for bit (the sum is taken in the order of
+the names).
 
 The own entry has one writer with many incarnations: a new one publishes above all known publications of the earlier ones. Their last
 publication, if the present state does not contain it, is news (`is_former`).

@@ -72,7 +72,8 @@ class PullRequests:
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def claimed(self, src: str, claims: dict[str, LedgerVersion], now: float) -> None:
-        """A neighbour reports its versions. Entries requested from others without an answer are requested from it at once; the rest by `seek`."""
+        """A neighbour reports its versions. Entries requested from others without an answer are requested from it at once; the rest by
+        `seek`."""
         self.claims[src] = claims
         self._wanted.update(origin for origin, version in claims.items() if self._lacks(origin, version))
         for origin, pull in self._pulls.items():  # it is here sooner if this one has it too, and the question or its answer was lost

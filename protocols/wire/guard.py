@@ -215,7 +215,8 @@ class Guard:
         return None
 
     def refuse(self, source: MessageSource, error: BadMessage, now: float) -> str:
-        """Count a bad message, log it at most once in a while, and put its source into quarantine when there are too many. Returns its code."""
+        """Count a bad message, log it at most once in a while, and put its source into quarantine when there are too many. Returns its
+        code."""
         code, options = self._count(source, error, now), self.options
         if code == "E_KEY":
             source.foreign += 1

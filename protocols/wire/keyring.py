@@ -39,7 +39,8 @@ class KeyOwner:
 
 
 class Keyring:
-    """The allow-list of one process. `role` None: of a process without a part in a run (benchmarks), which admits the keys given to `admit`."""
+    """The allow-list of one process. `role` None: of a process without a part in a run (benchmarks), which admits the keys given to
+    `admit`."""
 
     def __init__(self, role: Role | None) -> None:
         self._role = role
