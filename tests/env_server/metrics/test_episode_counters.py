@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, TickResult
-from env_server.metrics.episode_counters import EpisodeCounters
+from env_server.metrics.episode_statistics import EpisodeCounters
 from protocols.conversations.stepping.stepping_messages import Flag
 
 BOTH = ("a", "b")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.serving.environment_server import EPISODES
-from env_server.serving.server_counters import ServerCounters
 from env_server.serving.server_main import environment_server
+from env_server.serving.server_state import ServerCounters
 from orchestrator.config.configuration import Configuration
 from protocols.conversations.control.control_messages import Command
 from protocols.conversations.membership.membership_messages import Hello, Welcome
