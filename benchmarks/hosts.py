@@ -76,7 +76,7 @@ def running(engine: Ssh, directory: Path, name: str, base: str, **settings: Any)
     """The configuration with these settings on the engine's hosts, from when all nodes are up."""
     config = directory / f"{name}.yaml"
     launch = {**engine.launch(), "placement": SPREAD}
-    YAML().dump({"version": 1, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
+    YAML().dump({"version": 2, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
     words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(directory), "up", "--plain", str(config), "--name", name]
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -50,3 +50,8 @@ def generator(seed: int, node: str, stream: Stream, epoch: int = 0) -> np.random
 def integer(seed: int, node: str, stream: Stream, epoch: int = 0) -> int:
     """A 63-bit integer of a stream, to seed a generator that takes one number (torch, PettingZoo)."""
     return int(sequence(seed, node, stream, epoch).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def named_generator(seed: int, node: str, name: str, epoch: int = 0) -> np.random.Generator:
+    """NumPy generator of a stream that is not in the table, by any name: spawn key (crc32(node), 2^32 + crc32(name), epoch)."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(crc32(node.encode()), 2**32 + crc32(name.encode()), epoch)))

@@ -26,7 +26,7 @@ SLURM = {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
 
 @pytest.fixture
 def make(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Callable[..., SlurmEngine]]:
-    """Makes engines that have asked for what `launch` says."""
+    """Makes engines that have requested what `launch` specifies."""
     slurm.repair()
     engines: list[SlurmEngine] = []
 
@@ -43,7 +43,7 @@ def make(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Callable[..., SlurmEng
 
 
 def configuration(**launch: Any) -> Configuration:
-    settings = {"version": 1, "environment": {"id": "landmarks"}, "agents": {"count": 3}, "until": {"time": "1s"}}
+    settings = {"version": 2, "environment": {"id": "landmarks"}, "agents": {"count": 3}, "until": {"time": "1s"}}
     return Configuration.model_validate({**settings, "launch": {**SLURM, **launch}})
 
 

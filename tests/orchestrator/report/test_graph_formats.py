@@ -1,4 +1,4 @@
-"""Pictures show every edge, and say the right facts."""
+"""Pictures show every edge and the right facts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from protocols.topology.communication_graph import make_graph
 def configuration(kind: str = "ring", count: int = 4, **changes: Any) -> Configuration:
     return Configuration.model_validate(
         {
-            "version": 1,
+            "version": 2,
             "name": "ring",
             "until": {"episodes": 2500, "time": "6min"},
             "environment": {"id": "landmarks"},
