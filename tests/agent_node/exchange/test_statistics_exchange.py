@@ -125,7 +125,7 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
     world = InProcess(count, StatisticsSettings(mode=mode, min_transitions=100, every="50ms"))  # type: ignore[arg-type]
     try:
         world.run(0.5)
-        assert not any(side.total().vector.any() for side in world.sides.values()), "nobody has seen anything"
+        assert not any(side.total().vector.any() for side in world.sides.values()), "no agent has data"
         for model in world.models.values():
             model.see(99)
         world.run(0.5)
@@ -199,7 +199,7 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         count, told = reborn.statistics(), world.sides["agent-1"].metrics()["statistics.published"]
         reborn.see(99)
         world.run(1.0)
-        assert world.sides["agent-1"].metrics()["statistics.published"] == told, "99 beyond what the former life has told are too few"
+        assert world.sides["agent-1"].metrics()["statistics.published"] == told, "99 more than published before are too few"
         reborn.see(21)
         world.run(1.0)
         for side in world.sides.values():

@@ -137,7 +137,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ("expect:", "compare: {baseline: {delay: 0ms, liars: none}, tolerance: 5%}\nexpect:", "the amount of one factor"),
         ("small: {", "small: {factor.delay: 3, ", "unknown key"),
         ("seeds: 0..2", "cells: [{delay: 0ms}]", "gives no label of liars"),
-        ("seeds: 0..2", "cells: [{delay: 0ms, liars: nobody}]", "nobody is no value of liars"),
+        ("seeds: 0..2", "cells: [{delay: 0ms, liars: many}]", "many is no value of liars"),
         ("metric: return, over", "metric: return, node: agent-9, over", "no cell has a node agent-9"),
         ("metric: return, over", "metric: experience.x, name: return, node: summary, over", "a summary.json has no experience"),
     ],
@@ -233,7 +233,7 @@ def test_mistakes_of_cells_come_with_those_of_the_file_where_it_is_understood(tm
     assert said == ["untl", "measure[1].highr"]
     with pytest.raises(Problems) as caught:
         read_and_make(file(tmp_path, text.replace("base:", "bsae:")))
-    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of which base there is no telling"
+    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of an unknown base"
     assert len(read_and_make(file(tmp_path, links(GOOD)))[1].cells) == 12
 
 

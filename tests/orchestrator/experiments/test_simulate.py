@@ -58,7 +58,7 @@ def test_faults_of_the_schedule_happen_and_the_rest_is_named() -> None:
     assert found.agreed and found.died == 1 and found.lost["lost.split"] > 0
     assert any("slow" in note for note in found.notes) and not any("split" in note for note in found.notes)
     assert found.episodes is not None and found.episodes.complete < 12
-    assert found.seconds > 4.0, "nobody agrees over a cut"
+    assert found.seconds > 4.0, "no agreement over a cut"
 
 
 def test_events_that_are_never_reached_are_named() -> None:

@@ -158,7 +158,7 @@ def test_the_page_needs_nothing_else(partial: Path) -> None:
     assert page.scripts == ["application/json"]
     assert "default-src 'none'" in page.policy and "script" not in page.policy
     assert page.unresolved() == []
-    assert len(page.ids) == len(set(page.ids)), "no identifier twice, with all figures in one page"
+    assert len(page.ids) == len(set(page.ids)), "no identifier twice, with all plots in one page"
     assert page.drawings == page.described > 5
 
 

@@ -40,7 +40,7 @@ def test_a_node_joins() -> None:
     (entry,) = membership.roster().entries
     assert (entry.name, entry.state, entry.endpoint, entry.inc) == ("a", "alive", "tcp://a", 1)
     version = membership.version
-    assert membership.hello("a", 1, "tcp://a", 3.0), "it may say hello again"
+    assert membership.hello("a", 1, "tcp://a", 3.0), "it may send hello again"
     assert membership.version == version and membership.changes() == []
     assert membership.hello("a", 1, "tcp://b", 3.0) and membership.version > version, "a new endpoint is news"
 
@@ -77,7 +77,7 @@ def test_the_dead_return_with_a_new_incarnation_only() -> None:
         membership.expect("a", "agent", 1, 1.0)
     membership.expect("a", "agent", 2, 1.0)
     assert not membership.hello("a", 1, "tcp://a", 1.0), "the old incarnation stays out"
-    assert not membership.hello("a", 3, "tcp://a", 1.0), "so does one that nobody started"
+    assert not membership.hello("a", 3, "tcp://a", 1.0), "so does one that was not started"
     assert membership.hello("a", 2, "tcp://a2", 1.0)
     assert not membership.ended("a", 1, False, "late news"), "late news of the old one change nothing"
     assert membership["a"].state == MemberState.ALIVE and membership["a"].incarnation == 2
@@ -97,7 +97,7 @@ def test_life_without_progress_is_stuck() -> None:
         membership.tick(now)
     assert membership["a"].state == MemberState.STUCK
     membership.sign_of_life("a", 1, now, (7, 0))
-    assert membership["a"].state == MemberState.STUCK, "life alone is no progress"
+    assert membership["a"].state == MemberState.STUCK, "heartbeats alone are no progress"
     membership.sign_of_life("a", 1, now, (8, 0))
     assert membership["a"].state == MemberState.ALIVE
 

@@ -92,7 +92,7 @@ def test_answers_are_kept_for_two_ticks() -> None:
     assert server.receive("a", 5, act(0)) == "repeat"
     assert server.answer("a", 5) == "answer 6"
     assert server.answer("a", 4) == "answer 5"
-    assert server.answer("a", 1) == "answer 6", "whoever is further behind gets the newest"
+    assert server.answer("a", 1) == "answer 6", "an agent that is further behind gets the newest"
     assert len(server._answers["a"]) == ANSWERS
     server.leave("a")
     assert server.answer("a", 5) is None

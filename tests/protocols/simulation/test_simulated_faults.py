@@ -14,7 +14,7 @@ from protocols.simulation.simulated_faults import ScheduledLinks, SimulatedDeath
 
 AGENTS = ["agent-0", "agent-1"]
 FIRST = 0.5
-"""seconds until a restart of which nothing else says when"""
+"""seconds until a restart without another time"""
 
 
 def compiled(event: dict[str, Any], rounds: float | None = None) -> FaultSchedule:

@@ -114,7 +114,7 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     network.run(7.6)
     successor.say("b", 6)
     network.run(20.0)
-    assert [number for _, _, number in new.heard] == [4, 6], "the later life was heard first, so 5 came too late"
+    assert [number for _, _, number in new.heard] == [4, 6], "the later incarnation arrived first, so 5 came too late"
     assert network.counters["lost.stale"] == 1
 
 
