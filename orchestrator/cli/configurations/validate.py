@@ -67,11 +67,12 @@ def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiment files.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, by which editors complete and check them."""
-    from orchestrator.config.configuration_schema import schema_text
-    from orchestrator.experiments.design.experiment_schema import schema_text as of_experiments
+    from orchestrator.config.configuration import Configuration
+    from orchestrator.config.json_schema import schema_of, schema_text
+    from orchestrator.experiments.design.experiment_design import ExperimentDesign
     from protocols.runtime.errors import ResourceError
 
-    text = of_experiments() if experiment else schema_text()
+    text = schema_text(schema_of(ExperimentDesign if experiment else Configuration))
     if write is None:
         print_text(text)
         return
