@@ -59,7 +59,7 @@ CASES = [
     _case(
         "keys that belong elsewhere",
         START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
-        M("goals", "its place is agents.goals"),
+        M("goals", "its place is environment.goals or agents.goals"),
         M("agents.supervisor", "its place is environment.supervisor"),
     ),
     _case(
@@ -507,7 +507,7 @@ CASES = [
     _case(
         "nobody to reach by ssh",
         START + PLACE + "launch: «{engine: ssh}\n",
-        M("launch.ssh.hosts", "nobody to start anything on"),
+        M("launch.ssh.hosts", "the engine ssh needs machines; list them"),
     ),
     _case(
         "an option of ssh in the place of a machine",
