@@ -12,7 +12,7 @@ NEGOTIATED = "  negotiation: {kind: coordination_game}\n"
 
 @dataclass(frozen=True)
 class Mistake:
-    """What must be said of one mistake."""
+    """Expected message of one mistake."""
 
     path: str
     says: str
