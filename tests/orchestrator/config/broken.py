@@ -507,7 +507,7 @@ CASES = [
     _case(
         "ssh without hosts",
         START + PLACE + "launch: «{engine: ssh}\n",
-        M("launch.ssh.hosts", "nobody to start anything on"),
+        M("launch.ssh.hosts", "the engine ssh needs machines; list them"),
     ),
     _case(
         "an option of ssh in the place of a machine",
