@@ -19,6 +19,7 @@ from typing import Any
 
 from agent_node.process.agent_process import AgentNode
 from agent_node.process.real_time_agent import RealTimeAgent
+from agent_node.session.roles import GOAL_NEGOTIATION
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.real_time_server import RealTimeServer
 from orchestrator.launch.engine import PRELOAD
@@ -164,7 +165,7 @@ class _Twice:
         entry = node.control.roster.get(src)
         if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
             return  # an earlier incarnation, or one that is over: the guard handles it
-        if isinstance(again.message, Offer) and not node.session.exchanges.goals._agreements.keys() >= set(
+        if isinstance(again.message, Offer) and not node.session.components[GOAL_NEGOTIATION]._agreements.keys() >= set(
             again.arrays["episode"].tolist()
         ):
             return  # an agent drops agreements when the episode is over

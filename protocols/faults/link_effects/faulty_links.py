@@ -2,7 +2,7 @@
 
     links = Links(schedule, seed, own)          # one in each process
     links.progress(time=..., step=..., episode=..., round=...)      # how far the run is: rules are switched on and off by it
-    fate = links.fate(dst, channel, kind, seq, size, now)           # for each message, in the order of sending
+    outcome = links.link_outcome(dst, channel, kind, seq, size, now)           # for each message, in the order of sending
 
 Whoever drives it gives the fate its meaning: the transport holds messages back in real time (`clock: wall`), the lockstep of the agents
 turns delays into ticks (`clock: logical`), the simulator into virtual time.

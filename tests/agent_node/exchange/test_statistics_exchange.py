@@ -230,7 +230,7 @@ class Agent(NodeScript):
         self._next = 0.0
 
     def takes(self) -> Mapping[type[Message], Take]:
-        return {Message: self.side.machine.receive}
+        return dict.fromkeys(self.side.machine.message_types, self.side.machine.receive)
 
     def turn(self, now: float) -> None:
         if self._next <= now < self.until:
