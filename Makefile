@@ -11,7 +11,7 @@ BENCH ?= remote_stepping averaging threads footprint
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help up test test-runs test-slow test-engines lint format docs site bench setup constraints clean-env
+.PHONY: help up test test-runs test-slow test-engines test-wheel lint format docs site bench setup constraints clean-env
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-runs  the longer tests of whole runs; CI runs them too"
 	@echo "make test-slow  the slow tests only"
 	@echo "make test-engines  tests of launch engines on several hosts; without root, ssh, Slurm or Ray those that need it are skipped"
+	@echo "make test-wheel  build the wheel, install it into an empty environment, and run the commands of README.md there"
 	@echo "make lint       ruff, mypy, and the words of scripts/word_list.toml"
 	@echo "make format     let ruff format and sort imports"
 	@echo "make docs       write docs/reference/messages.md from the code"
@@ -46,6 +47,10 @@ test-slow:
 test-engines:
 	@$(PYTHON) scripts/setup_env.py --extras test,ray || $(PYTHON) scripts/setup_env.py --extras test
 	$(PYTEST) -m "engines and not slow" tests/engines $(PYTEST_ARGS)
+
+test-wheel:
+	@$(PYTHON) scripts/setup_env.py --extras test
+	$(BIN)/python scripts/check_wheel.py
 
 lint:
 	@$(PYTHON) scripts/setup_env.py --extras dev

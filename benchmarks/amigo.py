@@ -4,10 +4,10 @@
     python benchmarks/amigo.py corridor --seeds 0 1 2      # one experiment
     python benchmarks/amigo.py larger --seeds 0            # 100 million frames: interrupt it when you like, and go on by the same command
     python benchmarks/amigo.py --list                      # the experiments, their runs, and which of them are there
-    python benchmarks/amigo.py --missing                   # only runs whose figures are not in docs/results/amigo.csv
-    python benchmarks/amigo.py --report                    # the document anew, from the runs that are there and from earlier figures
+    python benchmarks/amigo.py --missing                   # only runs whose metrics are not in docs/results/amigo.csv
+    python benchmarks/amigo.py --report                    # the document anew, from the runs that are there and from earlier metrics
 
-Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept in
+Runs that are there are not made again, interrupted ones go on where they were. Metrics of finished runs are kept in
 docs/results/amigo.csv, so that the document needs no run directories.
 """
 
@@ -120,7 +120,7 @@ PANELS = (
 
 def marks(rows: dict[str, Curve], agents: dict[str, Curve]) -> dict[str, Curve]:
     """When the mean return of the last 100 episodes was 0.9 for the first time (left out where it never was), how much it was at best, and
-    at last; and the teacher's figures in the first and the last fifth of the time before (of the whole run where it never was)."""
+    at last; and the teacher's metrics in the first and the last fifth of the time before (of the whole run where it never was)."""
     recent = rows.get(RECENT, [])
     if not recent:
         return {}
@@ -141,9 +141,9 @@ def marks(rows: dict[str, Curve], agents: dict[str, Curve]) -> dict[str, Curve]:
     return found
 
 
-def picture(figures: dict[Key, dict[str, Curve]]) -> None:
+def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
     """The page's picture."""
-    draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand frames")
+    draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand frames")
 
 
 REPORT = Report(DOCUMENT, ("return",), ("eval.own.return",), TEACHER + LENDING, marks)

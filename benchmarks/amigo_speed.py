@@ -27,7 +27,7 @@ DEADLINE = 300.0
 
 
 def config_file(name: str) -> Path:
-    """Where a configuration of configs/amigo lies."""
+    """Path of a configuration of configs/amigo."""
     return REPOSITORY / "configs" / "amigo" / f"{name}.yaml"
 
 
@@ -72,7 +72,7 @@ def measure(config: str, seconds: float) -> tuple[float, float, dict[str, float]
         end, last, after = look(directory, first)
         shares: dict[str, float] = {}
         used = [row for row in rows(directory, "agent-0", "usage.jsonl") if str(row["name"]).startswith("time.")]
-        windows = len({row["t"] for row in used})  # a share that is not there is none: of many windows most are without an update
+        windows = len({row["t"] for row in used})  # a missing share counts as 0: most windows contain no update
         for row in used:
             shares[str(row["name"])] = shares.get(str(row["name"]), 0.0) + row["value"] / windows
     frames = last - first

@@ -38,7 +38,7 @@ def neighbours(index: int) -> tuple[int, int]:
 
 
 def node(index: int, size: int, carrier: Carrier, orders: Any, left: Any, right: Any) -> None:
-    """One process of the ring: says where it listens, hears where the others do, then does what it is told until told None."""
+    """One process of the ring: sends its endpoint, receives those of the others, then executes orders until None."""
     transport = Transport(Identity("benchmark", f"agent-{index}"))
     try:
         orders.send(transport.bind("peer", carrier=carrier))
@@ -83,7 +83,7 @@ def average(transport: Transport, machines: dict[str, Averager], kind: str, x: A
             if time.monotonic() > deadline:
                 raise TimeoutError("a round does not end")
             for received in transport.receive(0.05):
-                # A neighbour may have begun what comes next: its layout says which.
+                # A neighbour may have begun the next measurement: its layout identifies it.
                 machines[received.message.layout].receive(received.src, received.message, received.arrays, time.monotonic())
             machine.tick(time.monotonic())
         if events[0].missing and dtype == np.float32:

@@ -26,28 +26,28 @@ from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import Carrier, ipc_works
 from protocols.transport import Identity, Transport, TransportOptions
 
-WAYS = ("open", "curve")
+MODES = ("open", "curve")
 BARE_TIMEOUT = 10_000
 """milliseconds for one message between bare sockets"""
 
 
 def node(index: int, size: int, carrier: Carrier, orders: Any) -> None:
-    """One process of the ring: says where it listens and its public key, hears the others', then averages as told until told None."""
+    """One process of the ring: sends its endpoint and public key, receives those of the others, then averages by order until None."""
     own = KeyPair.make()
     transports = {
-        way: Transport(Identity("benchmark", f"agent-{index}"), TransportOptions(keys=own if way == "curve" else None)) for way in WAYS
+        way: Transport(Identity("benchmark", f"agent-{index}"), TransportOptions(keys=own if way == "curve" else None)) for way in MODES
     }
     try:
-        orders.send(({way: transports[way].bind("peer", carrier=carrier) for way in WAYS}, own.public))
+        orders.send(({way: transports[way].bind("peer", carrier=carrier) for way in MODES}, own.public))
         others = orders.recv()
         names = [f"agent-{i}" for i in neighbours(index)]
         for i, name in zip(neighbours(index), names, strict=True):
             endpoints, key = others[i]
             transports["curve"].guard.admit(key, name, "agent")
-            for way in WAYS:
+            for way in MODES:
                 transports[way].connect("peer", name, endpoints[way], key)
         place = FixedNeighbourhood(dict.fromkeys(names, WEIGHT))
-        machines: dict[str, Averager] = {way: SynchronousAveraging(place, way, size, DEADLINE) for way in WAYS}
+        machines: dict[str, Averager] = {way: SynchronousAveraging(place, way, size, DEADLINE) for way in MODES}
         x = np.random.default_rng(index).normal(size=size).astype(np.float32)
         while (order := orders.recv()) is not None:
             way, rounds = order
@@ -67,7 +67,7 @@ def measure(size: int, repeats: int, rounds: int, carrier: Carrier) -> Spent:
     pipes = [order for order, _ in orders]
     with running(processes):
         introduce(pipes)
-        return in_turns(pipes, lambda repeat: WAYS if repeat % 2 else WAYS[::-1], repeats, rounds)
+        return in_turns(pipes, lambda repeat: MODES if repeat % 2 else MODES[::-1], repeats, rounds)
 
 
 def bare(size: int, messages: int, secret: bool) -> float:
@@ -114,7 +114,7 @@ def main() -> None:
         for carrier in options.carrier:
             spent = measure(size, repeats, rounds, carrier)
             ratios = [secret / plain for secret, plain in zip(spent.rate["curve"], spent.rate["open"], strict=True)]
-            for way in WAYS:
+            for way in MODES:
                 share = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})" if way == "curve" else "1"
                 rows.append([f"{size:,}", carrier, way, str(rounds), median(spent.rate[way], 0), share, median(spent.cpu[way])])
     for size in options.sizes:

@@ -3,9 +3,9 @@
     python benchmarks/dec_imsap.py                             # everything: about a day on two cores; can be interrupted at any time
     python benchmarks/dec_imsap.py methods --seeds 0 1 2       # one experiment
     python benchmarks/dec_imsap.py --list                      # the experiments, their runs, and which of them are there
-    python benchmarks/dec_imsap.py --report                    # the document anew, from the runs that are there and from earlier figures
+    python benchmarks/dec_imsap.py --report                    # the document anew, from the runs that are there and from earlier metrics
 
-Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept in
+Runs that are there are not made again, interrupted ones go on where they were. Metrics of finished runs are kept in
 docs/results/dec_imsap.csv, so that the document needs no run directories.
 """
 
@@ -154,9 +154,9 @@ PANELS = (
 )
 
 
-def picture(figures: dict[Key, dict[str, Curve]]) -> None:
+def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
     """The page's picture."""
-    draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e6, "million training steps")
+    draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e6, "million training steps")
 
 
 STUDY = Study("dec_imsap", REPOSITORY / "configs" / "dec_imsap", Report(DOCUMENT, TRAINING, EVALUATIONS), EXPERIMENTS, picture)

@@ -56,7 +56,7 @@ def look(directory: Path, agents: list[str], when: str) -> None:
 
 
 def wait_for(what: str, seconds: float, directory: Path, agents: list[str]) -> datetime:
-    """Time at which the last of the agents said hello."""
+    """Time at which the hello of the last agent arrived."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         alive = {event["node"]: event["t"] for event in events(directory) if event["code"] == "node.alive"}

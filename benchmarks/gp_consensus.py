@@ -1,9 +1,9 @@
-"""How fast agents come to one Gaussian process by averaging, and whether that is what the graph's spectrum says: the runs of
+"""How fast agents come to one Gaussian process by averaging, and whether the graph's spectrum predicts it: the runs of
 docs/results/gp_consensus.md.
 
     python benchmarks/gp_consensus.py                            # four graphs x 5 seeds, each a real run of six processes; ten minutes
     python benchmarks/gp_consensus.py star --seeds 0             # one graph
-    python benchmarks/gp_consensus.py --report                   # only the document, from the figures that are kept
+    python benchmarks/gp_consensus.py --report                   # only the document, from the metrics that are kept
 
 Each run is configs/odmar/gp_consensus_demo.yaml with another `network.topology` and seed. Runs that are there are not made again.
 """
@@ -61,7 +61,7 @@ def _done(directory: Path) -> bool:
 
 
 def measured(directory: Path) -> dict[str, report.Curve]:
-    """What the agents told while they averaged (`disagreement`, `nearest`)."""
+    """What the agents reported while they averaged (`disagreement`, `nearest`)."""
     found: dict[str, dict[int, float]] = {}
     for line in (directory / "nodes" / "run" / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -74,7 +74,7 @@ def measured(directory: Path) -> dict[str, report.Curve]:
 
 def predictions(directory: Path, kind: str) -> report.Curve:
     """Largest difference, over agents, places and actions, between the mean that an agent predicts after k rounds and that of the model of
-    everybody's data, in units of a step. From the sums that each agent has published, which W^k mixes; `RuntimeError` unless all rounds of
+    all data, in units of a step. From the sums that each agent has published, which W^k mixes; `RuntimeError` unless all rounds of
     that give what the agents ended with."""
     states = [_state(directory, name) for name in NAMES]
     own = np.array([state["statistics/machine/own"] for state in states])
@@ -97,9 +97,9 @@ def predictions(directory: Path, kind: str) -> report.Curve:
     exact, curve = mean(total), []
     for k in report.PREDICTED:
         mixing = np.linalg.matrix_power(weights, k)
-        # An agent multiplies its average by the number of agents it has heard of.
-        heard = np.count_nonzero(mixing > 0, axis=1)
-        curve.append((k, max(float(np.abs(mean(n * row @ own) - exact).max()) for n, row in zip(heard, mixing, strict=True))))
+        # An agent multiplies its average by the number of agents in it.
+        origins = np.count_nonzero(mixing > 0, axis=1)
+        curve.append((k, max(float(np.abs(mean(n * row @ own) - exact).max()) for n, row in zip(origins, mixing, strict=True))))
     return curve
 
 
@@ -120,12 +120,12 @@ def _model(configuration: dict[str, Any]) -> tuple[GPModel, torch.Tensor]:
 
 
 def document() -> None:
-    """Tables and picture anew from the figures that are kept."""
-    figures = report.read()
-    tables = {"rates": report.rates_table(figures), "predictions": report.prediction_table(figures)}
+    """Tables and picture anew from the metrics that are kept."""
+    metrics = report.read()
+    tables = {"rates": report.rates_table(metrics), "predictions": report.prediction_table(metrics)}
     report.write(tables)
     print("\n\n".join(tables.values()))
-    report.draw(figures)
+    report.draw(metrics)
 
 
 def main() -> None:

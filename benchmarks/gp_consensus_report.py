@@ -1,8 +1,8 @@
-"""Figures of the distributed Gaussian process, kept in one file, and what is made of them: slopes, a table and a picture.
+"""Metrics of the distributed Gaussian process, kept in one file, and what is made of them: slopes, a table and a picture.
 
 `docs/results/gp_consensus.csv` has a line for each figure: graph, seed, round, name, value. `disagreement` is the run's figure
 `statistics.disagreement` (before the first round: round 0), `nearest` that of the agent nearest to the total, `prediction` how far the
-agents' predictions are from those of the model of everybody's data.
+agents' predictions are from those of the model of all data.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Curve = list[tuple[int, float]]
 """rounds and values"""
 
 
-# --- what the spectrum says -------------------------------------------------------------------------------------------------------------
+# --- the prediction of the spectrum ------------------------------------------------------------------------------------------------------
 
 
 def graph_of(kind: str) -> Graph:
@@ -66,7 +66,7 @@ def rounds_to(rate: float) -> int:
 
 
 def slope(curve: Sequence[tuple[int, float]]) -> float | None:
-    """d ln(disagreement) / d round by least squares over the rounds in which it lies within `FITTED`, shares of the first; None where
+    """d ln(disagreement) / d round by least squares over the rounds in which it is within `FITTED`, shares of the first; None where
     there are fewer than five."""
     start = curve[0][1]
     points = [(number, log(value)) for number, value in curve if FITTED[1] * start < value <= FITTED[0] * start]
@@ -79,7 +79,7 @@ def reached(curve: Sequence[tuple[int, float]]) -> int | None:
 
 
 def read() -> dict[Key, dict[str, Curve]]:
-    """All figures that are kept."""
+    """All metrics that are kept."""
     found: dict[Key, dict[str, Curve]] = {}
     if FIGURES.exists():
         with FIGURES.open(newline="") as file:
@@ -90,13 +90,13 @@ def read() -> dict[Key, dict[str, Curve]]:
 
 
 def keep(kind: str, seed: int, curves: Mapping[str, Curve]) -> None:
-    """Take the figures of a run into the file, in the place of those of an earlier one."""
-    figures = read()
-    figures[kind, seed] = dict(curves)
+    """Take the metrics of a run into the file, in the place of those of an earlier one."""
+    metrics = read()
+    metrics[kind, seed] = dict(curves)
     with FIGURES.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["graph", "seed", "round", "name", "value"])
-        for (graph, number), named in sorted(figures.items()):
+        for (graph, number), named in sorted(metrics.items()):
             for name, curve in sorted(named.items()):
                 lines.writerows([graph, number, round_, name, f"{value:.5g}"] for round_, value in curve)
 
@@ -115,21 +115,21 @@ def spread(values: Sequence[float], form: str) -> str:
     return middle if low == high else f"{middle} ({low}..{high})"
 
 
-def of_graph(figures: Mapping[Key, dict[str, Curve]], kind: str, name: str) -> list[Curve]:
+def of_graph(metrics: Mapping[Key, dict[str, Curve]], kind: str, name: str) -> list[Curve]:
     """One figure's curves of all seeds."""
-    return [curves[name] for (graph, _), curves in sorted(figures.items()) if graph == kind and name in curves]
+    return [curves[name] for (graph, _), curves in sorted(metrics.items()) if graph == kind and name in curves]
 
 
-def rates_table(figures: Mapping[Key, dict[str, Curve]]) -> str:
-    """What the spectrum says and what was measured, a line for each graph."""
+def rates_table(metrics: Mapping[Key, dict[str, Curve]]) -> str:
+    """Prediction of the spectrum and measurement, a line for each graph."""
     rows = []
     for kind in COLOURS:
-        curves, rho = of_graph(figures, kind, "disagreement"), slem(kind)
+        curves, rho = of_graph(metrics, kind, "disagreement"), slem(kind)
         if not curves:
             continue
         slopes = [found for curve in curves if (found := slope(curve)) is not None]
         rounds = [found for curve in curves if (found := reached(curve)) is not None]
-        after = [dict(curve)[1] for curve in of_graph(figures, kind, "nearest")]
+        after = [dict(curve)[1] for curve in of_graph(metrics, kind, "nearest")]
         rest = [dict(curve)[1] for curve in curves]
         rows.append([
             kind, str(len(curves)), f"{rho:.4f}", f"{log(rho):.4f}" if rho else "-",
@@ -143,11 +143,11 @@ def rates_table(figures: Mapping[Key, dict[str, Curve]]) -> str:
     return table(head, rows)
 
 
-def prediction_table(figures: Mapping[Key, dict[str, Curve]]) -> str:
+def prediction_table(metrics: Mapping[Key, dict[str, Curve]]) -> str:
     """How far predictions are from those of the model of all data."""
     rows = []
     for kind in COLOURS:
-        curves = [dict(curve) for curve in of_graph(figures, kind, "prediction")]
+        curves = [dict(curve) for curve in of_graph(metrics, kind, "prediction")]
         if curves:
             rows.append([kind, *(f"{statistics.median([curve[k] for curve in curves]):.1e}" for k in PREDICTED)])
     return table(["graph", "round 0", *map(str, PREDICTED[1:])], rows)
@@ -164,12 +164,12 @@ def write(tables: Mapping[str, str]) -> None:
     DOCUMENT.write_text(text)
 
 
-def draw(figures: Mapping[Key, dict[str, Curve]], picture: Path = PICTURE) -> None:
+def draw(metrics: Mapping[Key, dict[str, Curve]], picture: Path = PICTURE) -> None:
     """Disagreement over rounds: the median over seeds and their range, and the slope that the spectrum predicts, dotted."""
     title = f"Sums of a Gaussian process averaged by {AGENTS} agents"
     with drawing(4.2) as (figure, (axis,)):
         for kind, colour in COLOURS.items():
-            curves = of_graph(figures, kind, "disagreement")
+            curves = of_graph(metrics, kind, "disagreement")
             if not curves:
                 continue
             length = min(map(len, curves))

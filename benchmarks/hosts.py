@@ -39,7 +39,7 @@ SPREAD = {"policy": "spread", "pins": {"env-0": "h1"}}
 
 
 class Run:
-    """A run that goes on, as its directory tells it."""
+    """A running run, read from its directory."""
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
         self.directory, self.process = directory, process
@@ -60,7 +60,7 @@ class Run:
 
         return eventually(what, there, within)
 
-    def figures(self, node: str, name: str) -> list[tuple[float, float]]:
+    def metrics(self, node: str, name: str) -> list[tuple[float, float]]:
         """(Unix time, value) of all rows of a node's figure."""
         path = self.directory / "nodes" / node / "metrics.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
@@ -76,7 +76,7 @@ def running(engine: Ssh, directory: Path, name: str, base: str, **settings: Any)
     """The configuration with these settings on the engine's hosts, from when all nodes are up."""
     config = directory / f"{name}.yaml"
     launch = {**engine.launch(), "placement": SPREAD}
-    YAML().dump({"version": 1, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
+    YAML().dump({"version": 2, "extends": str(REPOSITORY / "configs" / base), "launch": launch, **settings}, config)
     words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(directory), "up", "--plain", str(config), "--name", name]
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -108,16 +108,16 @@ def cut(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
     settings = {"clock": "wall", "seed": repeat, "until": {"time": "75s"}, "exchange": {"statistics": averaging}}
     with running(engine, directory, f"cut-{repeat}", "odmar/gp_consensus_demo.yaml", **settings) as run:
         away = where(run, "h2")
-        run.wait("agents have begun to average", lambda: run.figures("run", "statistics.disagreement"), 60)
+        run.wait("agents have begun to average", lambda: run.metrics("run", "statistics.disagreement"), 60)
         began = time.time()
-        steps = run.figures("env-0", "steps")
+        steps = run.metrics("env-0", "steps")
         engine.hosts["h2"].cut()
         eventually("ten seconds have passed", lambda: time.time() > began + CUT, CUT + 5)
         engine.hosts["h2"].heal()
         healed = time.time()
         code = run.end()
-        apart = run.figures("run", "statistics.disagreement")
-        during = [value for t, value in run.figures("env-0", "steps") if began < t < healed]
+        apart = run.metrics("run", "statistics.disagreement")
+        during = [value for t, value in run.metrics("env-0", "steps") if began < t < healed]
         return {
             "exit code": code,
             "hosts and nodes declared dead": len(run.events("node.dead", "host.lost")),
@@ -153,7 +153,7 @@ def gone(engine: Ssh, directory: Path, repeat: int) -> dict[str, float]:
 
 
 def updates(run: Run, name: str) -> list[Path]:
-    """Checkpoints that have come home."""
+    """Checkpoints copied to the run directory."""
     return list((run.directory / "nodes" / name / "checkpoints").glob("*"))
 
 

@@ -37,9 +37,7 @@ def main() -> None:
     for name, section in CASES.items():
         links = FaultyLinks(compile_schedule(FaultsSettings.model_validate(section), [], AGENTS), 1, "agent-0")
         link_outcome = links.link_outcome
-        print(
-            f"fate, {name:<28} {best(lambda link_outcome=link_outcome: link_outcome('agent-1', 'peer', 'average', 7, 1000, 0.0)):8.0f} ns"
-        )
+        print(f"{name:<28} {best(lambda link_outcome=link_outcome: link_outcome('agent-1', 'peer', 'average', 7, 1000, 0.0)):8.0f} ns")
     progress = links.progress
     print(f"progress, nothing due {'':<18} {best(lambda: progress(1.0, 5, 3)):8.0f} ns")
 

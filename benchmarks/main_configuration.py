@@ -4,7 +4,7 @@
     python benchmarks/main_configuration.py --seeds 0 --set until.steps=20000
 
 Runs that are there already and ended well are not run again, so that it can be interrupted. Intervals are the least and the greatest of
-the seeds. Beside the learning figures: the world model's held-out error, the contraction of disagreement, memory and start-up.
+the seeds. Beside the learning metrics: the world model's held-out error, the contraction of disagreement, memory and start-up.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def machine() -> str:
-    """Cores, processor and versions: figures mean nothing without them."""
+    """Cores, processor and versions: numbers are meaningless without them."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -3,10 +3,10 @@
     python benchmarks/odmar.py                             # everything: hours on two cores; can be interrupted at any time
     python benchmarks/odmar.py reference --seeds 0 1 2     # one experiment
     python benchmarks/odmar.py --list                      # the experiments, their runs, and which of them are there
-    python benchmarks/odmar.py --missing                   # only runs whose figures are not in docs/results/odmar.csv
-    python benchmarks/odmar.py --report                    # the document anew, from the runs that are there and from earlier figures
+    python benchmarks/odmar.py --missing                   # only runs whose metrics are not in docs/results/odmar.csv
+    python benchmarks/odmar.py --report                    # the document anew, from the runs that are there and from earlier metrics
 
-Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept in
+Runs that are there are not made again, interrupted ones go on where they were. Metrics of finished runs are kept in
 docs/results/odmar.csv, so that the document needs no run directories.
 """
 
@@ -119,9 +119,9 @@ def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
     return {SHARE: [(steps, value / most) for steps, value in curves.get(EVALUATION, [])]}
 
 
-def picture(figures: dict[Key, dict[str, Curve]]) -> None:
+def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
     """The page's picture."""
-    draw(figures, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand training steps")
+    draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand training steps")
 
 
 REPORT = Report(DOCUMENT, ("return", "sites.visited"), (EVALUATION, "eval.own.sites.visited"))

@@ -1,9 +1,9 @@
-"""What optimism and the sharing of statistics are worth on a track whose only reward is far away (`track.py` says which), without networks.
+"""What optimism and the sharing of statistics are worth on a track whose only reward is far away (defined in `track.py`), without networks.
 
     python benchmarks/optimism_track.py            # 5 seeds a cell, some minutes on one core
     python benchmarks/optimism_track.py --quick    # 2 seeds
 
-Three tables: one agent under each kind of optimism; four agents, whose statistics are shared through ledgers or not at all; and how the
+Three tables: one agent under each kind of optimism; four agents, whose statistics are shared through ledgers or not shared; and how the
 first hangs on the settings of the world model.
 """
 

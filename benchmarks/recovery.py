@@ -47,7 +47,7 @@ def death(directory: Path, agents: int, period: float) -> None:
 
 
 def straggler(directory: Path, agents: int, period: float, factor: float) -> None:
-    """Make one slow for 8 s and print everybody's rate."""
+    """Slow down one agent for 8 s and print the rate of all."""
     event: dict[str, Any] = {"id": "slow", "at": {"time": "4s"}, "for": "8s", "straggler": {"target": "agent-1", "factor": factor}}
     with Ring(directory, agents, Options(period=period), {"events": [event]}) as ring:
         wait("the straggler is over", lambda: time.time() > ring.began + 15.0, 60)

@@ -91,7 +91,7 @@ def _random(name: str) -> np.random.Generator:
 
 
 def step_bare(copies: int, pipe: Any) -> None:
-    """The comparison's process: for every number of seconds that it is told, (steps, wall seconds, CPU seconds)."""
+    """The comparison's process: for every number of seconds that it receives, (steps, wall seconds, CPU seconds)."""
     from env_server.environments import registry
     from env_server.settings import EnvironmentSettings
 
@@ -114,7 +114,7 @@ def step_bare(copies: int, pipe: Any) -> None:
 
 
 @dataclass
-class Figures:
+class Measurements:
     """What was measured, one value per repeat. Rates per second of wall time, CPU in ms per joint step."""
 
     remote_rate: list[float] = field(default_factory=list)
@@ -154,11 +154,11 @@ class RunServer:
         raise TimeoutError(f"no {wanted.__name__} within {DEADLINE:g} s")
 
     def command(self, number: int, op: Any) -> None:
-        """Tell the environment server what to do."""
+        """Send a command to the environment server."""
         self.transport.send("ctl", "env-0", Command(id=number, op=op))
 
 
-def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figures:
+def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Measurements:
     """Remote and bare stepping of `copies` copies in turns."""
     context = mp.get_context("spawn")
     run_server = RunServer(copies)
@@ -172,7 +172,7 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
     server = context.Process(target=serve, args=(start,))
     bare = context.Process(target=step_bare, args=(copies, other))
     processes = [server, bare]
-    figures = Figures()
+    metrics = Measurements()
     try:
         server.start()
         bare.start()
@@ -187,7 +187,7 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
         run_server.command(1, "start")
         _wait(lambda: pipe.poll(0.05), "the bare environment is not ready")
         pipe.recv()
-        running.value = 1  # whoever has joined plays, else the server would wait for its first act before it lets others in
+        running.value = 1  # joined agents act; otherwise the server would wait for the first action before it admits others
         _wait(lambda: all(tick.value >= 0 for tick in ticks), "the agents have not joined")
         running.value = 0
         for repeat in range(repeats + 1):
@@ -200,11 +200,11 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
             running.value = 0
             time.sleep(0.05)
             if repeat:  # the first one warms up
-                figures.bare_rate.append(steps / wall)
-                figures.bare_cpu.append(1000 * cpu / steps)
-                figures.remote_rate.append(rate)
-                figures.server_cpu.append(server_cpu)
-                figures.clients_cpu.append(clients_cpu)
+                metrics.bare_rate.append(steps / wall)
+                metrics.bare_cpu.append(1000 * cpu / steps)
+                metrics.remote_rate.append(rate)
+                metrics.server_cpu.append(server_cpu)
+                metrics.clients_cpu.append(clients_cpu)
         pipe.send(None)
         stopped.value = 1
         run_server.command(2, "stop")
@@ -217,7 +217,7 @@ def measure(copies: int, repeats: int, seconds: float, directory: Path) -> Figur
                     process.kill()
                     process.join()
         run_server.transport.close()
-    return figures
+    return metrics
 
 
 def _window(server: Any, clients: list[Any], tick: Any, seconds: float) -> tuple[float, float, float]:
@@ -255,19 +255,19 @@ def main() -> None:
     rows = []
     for copies in options.copies:
         with tempfile.TemporaryDirectory(prefix="remote-stepping-") as directory:
-            figures = measure(copies, repeats, seconds, Path(directory))
-        both = [a + b for a, b in zip(figures.server_cpu, figures.clients_cpu, strict=True)]
+            metrics = measure(copies, repeats, seconds, Path(directory))
+        both = [a + b for a, b in zip(metrics.server_cpu, metrics.clients_cpu, strict=True)]
         rows.append(
             [
                 str(copies),
-                median(figures.remote_rate, 0),
-                f"{copies * statistics.median(figures.remote_rate):,.0f}",
-                median(figures.bare_rate, 0),
-                median(figures.ratio),
-                median(figures.server_cpu),
-                median(figures.clients_cpu),
+                median(metrics.remote_rate, 0),
+                f"{copies * statistics.median(metrics.remote_rate):,.0f}",
+                median(metrics.bare_rate, 0),
+                median(metrics.ratio),
+                median(metrics.server_cpu),
+                median(metrics.clients_cpu),
                 f"{statistics.median(both):.2f}",
-                median(figures.bare_cpu),
+                median(metrics.bare_cpu),
             ]
         )
     head = ["K", "remote steps/s", "x K", "bare steps/s", "remote/bare", "server CPU", "clients CPU", "all CPU", "bare CPU"]

@@ -1,7 +1,7 @@
 """Averaging between real processes, without anything that is learnt: a ring of agents, each with a transport and an averaging machine.
 
-`Ring` starts one process per agent and plays their run server: it says who is there, notices deaths, starts successors. Each process writes
-one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
+`Ring` starts one process per agent and acts as their run server: it sends the roster, detects deaths and starts successors. Each process
+writes one line per round into `NAME.INCARNATION.jsonl`: {"t", "round", "took", "w", "z", "counters"} with z the first numbers of its model.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Ring:
         log.close()
 
     def announce(self, alive: list[str]) -> None:
-        """Tell everybody who is there."""
+        """Send the roster to all."""
         roster = {name: [self.incarnations[name], self._endpoint(name).read_text()] for name in alive}
         path = self.directory / "roster.json"
         path.with_suffix(".tmp").write_text(json.dumps({"began": self.began, "alive": roster}))
@@ -266,11 +266,11 @@ class Agent:
         return [self.names[own - 1], self.names[(own + 1) % len(self.names)]]
 
     def flush(self) -> None:
-        """Send what the machine has to say, as it is or as a liar has it."""
+        """Send the messages of the machine, or those of a Byzantine sender."""
         self.executor.advance(round=self.machine.round)
         for send in self.machine.outgoing():
-            told = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
-            self.transport.try_send("peer", told.dst, told.message, told.arrays)
+            sent = self.byzantine.corrupt(send, self.executor.byzantine_attacks)
+            self.transport.try_send("peer", sent.dst, sent.message, sent.arrays)
 
 
 if __name__ == "__main__":

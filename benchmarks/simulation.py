@@ -5,7 +5,7 @@
     python benchmarks/simulation.py --quick    shows that it works, not how fast
 
 Seconds are of the processor as well as of the clock: on a machine that does other things the two differ. The unit of small arrays is
-the time of one subtraction of four numbers in numpy, of which a message costs a dozen: it tells how fast the machine is at this moment.
+the time of one subtraction of four numbers in numpy, of which a message costs a dozen: it measures the current speed of the machine.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def large(agents: int) -> str:
         found = made.run()
         spent = time.process_time() - begun
         mean = f"{found.error:.1e}"
-        figures = [f"{found.rounds:.0f}", f"{found.predicted}", f"{found.events:,}", f"{spent:.0f}", f"{found.real:.0f}", f"{built:.0f}"]
-        rows.append([mode, *figures, mean, f"{before:.2f}"])
+        metrics = [f"{found.rounds:.0f}", f"{found.predicted}", f"{found.events:,}", f"{spent:.0f}", f"{found.real:.0f}", f"{built:.0f}"]
+        rows.append([mode, *metrics, mean, f"{before:.2f}"])
     head = ["mode", "rounds", "predicted", "messages", "processor s", "clock s", "to build s", "error of the mean", "a - b in us"]
     return table(head, rows)
 

@@ -1,6 +1,6 @@
 """Learning experiments as real runs with several seeds: what a study is, how its runs are made, and its command line.
 
-Runs that are there are not made again, interrupted ones go on where they were. Figures of finished runs are kept beside the study's
+Runs that are there are not made again, interrupted ones go on where they were. Metrics of finished runs are kept beside the study's
 document, so that the document needs no run directories.
 """
 
@@ -44,13 +44,13 @@ class Experiment:
     compared: str
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     open_ended: bool = False
-    """its runs are longer than anybody waits for: made only where it is named; what there is of an interrupted one is reported too"""
+    """its runs are very long: made only where it is named; interrupted ones are reported too"""
 
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and the page that tells of them. `configs`: where the configurations are; `draw`: makes its picture; `derive`: more
-    figures of a run, from those that are kept."""
+    """Experiments and their page. `configs`: where the configurations are; `draw`: makes its picture; `derive`: more
+    metrics of a run, from those that are kept."""
 
     name: str
     configs: Path
@@ -60,7 +60,7 @@ class Study:
     derive: Callable[[Key, dict[str, Curve]], dict[str, Curve]] = lambda key, curves: {}
 
     def directory_of(self, runs: Path, experiment: Experiment, method: Method, seed: int) -> Path:
-        """Where a run lies."""
+        """Directory of a run."""
         words = "".join(letter if letter.isalnum() else " " for letter in method.name).split()
         return runs / "-".join([experiment.name, *words, str(seed)]).lower()
 
@@ -86,21 +86,21 @@ class Study:
         return code == ExitCode.OK
 
     def document(self) -> None:
-        """Tables and picture anew from the figures that are kept."""
-        figures = self.report.read()
-        for key, curves in figures.items():
+        """Tables and picture anew from the metrics that are kept."""
+        metrics = self.report.read()
+        for key, curves in metrics.items():
             curves |= self.derive(key, curves)
         tables: dict[str, list[str]] = {}
         for experiment in self.experiments:
             order = [method.name for method in experiment.methods]
-            if not any(key[0] == experiment.name for key in figures):
+            if not any(key[0] == experiment.name for key in metrics):
                 tables[experiment.name] = [f"No runs yet: `python benchmarks/{self.name}.py {experiment.name}`."]
                 continue
-            lines = [line for columns in experiment.columns for line in [*rows_of(experiment.name, order, columns, figures), ""]]
-            compared = differences(final(figures, experiment.name, experiment.compared))
+            lines = [line for columns in experiment.columns for line in [*rows_of(experiment.name, order, columns, metrics), ""]]
+            compared = differences(final(metrics, experiment.name, experiment.compared))
             tables[experiment.name] = [*lines, compared] if compared else lines[:-1]
         self.report.write(tables)
-        self.draw(figures)
+        self.draw(metrics)
 
     def main(self, description: str) -> None:
         """Make what is missing, then the document."""
@@ -110,8 +110,8 @@ class Study:
         parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these lines of the tables, by their names")
         parser.add_argument("--seeds", type=int, nargs="+", help="in the place of each experiment's own")
         parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / self.name, help="where the runs are kept")
-        parser.add_argument("--list", action="store_true", help="say which runs there are, and make none")
-        parser.add_argument("--missing", action="store_true", help="make only runs whose figures are not kept yet")
+        parser.add_argument("--list", action="store_true", help="list the runs, and make none")
+        parser.add_argument("--missing", action="store_true", help="make only runs whose metrics are not kept yet")
         parser.add_argument("--report", action="store_true", help="only write the document")
         arguments = parser.parse_args()
         if strange := [name for name in arguments.experiments if name not in names]:
@@ -159,7 +159,7 @@ def _ended(words: list[str]) -> int:
 
 
 def state(directory: Path) -> str:
-    """`DONE`, or another state of the run; `MISSING` if there is none."""
+    """`DONE`, or another state of the run; `MISSING` without a run."""
     try:
         return str(json.loads((directory / "run.json").read_text())["state"])
     except OSError:

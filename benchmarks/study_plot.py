@@ -26,24 +26,24 @@ class Panel:
 
 
 def draw(
-    figures: dict[Key, dict[str, Curve]], picture: Path, panels: Sequence[Panel], colours: Mapping[str, str], unit: float, what: str
+    metrics: dict[Key, dict[str, Curve]], picture: Path, panels: Sequence[Panel], colours: Mapping[str, str], unit: float, what: str
 ) -> None:
-    """Draw the panels of the experiments that have figures; steps in multiples of `unit`, which the axis calls `what`."""
-    shown = [panel for panel in panels if any(key[0] == panel.experiment for key in figures)]
+    """Draw the panels of the experiments that have metrics; steps in multiples of `unit`, which the axis calls `what`."""
+    shown = [panel for panel in panels if any(key[0] == panel.experiment for key in metrics)]
     with drawing(2.9 * max(1, -(-len(shown) // 2)), len(shown), 2, width=10) as (figure, axes):
         for axis, panel in zip(axes, shown, strict=True):
-            _panel(axis, figures, panel, colours, unit)
+            _panel(axis, metrics, panel, colours, unit)
             axis.set(title=panel.title, ylabel=panel.label, xlabel=what)
             if panel.limits is not None:
                 axis.set(ylim=panel.limits)
-    methods = ", ".join(dict.fromkeys(method for _, method, *_ in figures))
+    methods = ", ".join(dict.fromkeys(method for _, method, *_ in metrics))
     picture.write_text(Picture(picture.stem, picture.stem, f"{'; '.join(panel.title for panel in shown)}: {methods}.", figure).svg)
 
 
-def _panel(axis: Any, figures: dict[Key, dict[str, Curve]], panel: Panel, colours: Mapping[str, str], unit: float) -> None:
+def _panel(axis: Any, metrics: dict[Key, dict[str, Curve]], panel: Panel, colours: Mapping[str, str], unit: float) -> None:
     name = panel.figure
-    for method in [method for method in colours if any(key[:2] == (panel.experiment, method) for key in figures)]:
-        curves = [found[name] for key, found in sorted(figures.items()) if key[:2] == (panel.experiment, method) and found.get(name)]
+    for method in [method for method in colours if any(key[:2] == (panel.experiment, method) for key in metrics)]:
+        curves = [found[name] for key, found in sorted(metrics.items()) if key[:2] == (panel.experiment, method) and found.get(name)]
         if not curves:
             continue
         steps, values = _common(curves)

@@ -1,7 +1,7 @@
-"""Figures of learning experiments, kept in one file, and what is made of them: tables with intervals.
+"""Metrics of learning experiments, kept in one file, and what is made of them: tables with intervals.
 
 The file beside a document, `docs/results/NAME.csv`, has a line for each figure: experiment, method, seed, steps, name, value. Names that
-begin with `eval.` are evaluations at that step; others are training figures, each the mean over a twentieth of the run, weighted by
+begin with `eval.` are evaluations at that step; others are training metrics, each the mean over a twentieth of the run, weighted by
 episodes. The tables of `docs/results/NAME.md` stand between two comments that name the experiment, and are written anew from the file.
 """
 
@@ -22,7 +22,7 @@ from orchestrator.results.statistics.estimate import estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 
 PARTS = 20
-"""of a run: training figures are means over them"""
+"""of a run: training metrics are means over them"""
 NOTHING = "–"
 """in a cell: there is no such figure"""
 Key = tuple[str, str, int]
@@ -37,16 +37,16 @@ def _lines(node: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-# --- the file of figures ----------------------------------------------------------------------------------------------------------------
+# --- the file of metrics ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Report:
-    """A document with its file of figures.
+    """A document with its file of metrics.
 
-    `training`: names of figures of training episodes that are kept; `evaluations`: of others; `agents`: of figures that agents write, kept
+    `training`: names of metrics of training episodes that are kept; `evaluations`: of others; `agents`: of metrics that agents write, kept
     as means over all agents; `marks`: what else is made of a run, by name, from all that the environment server has written, and from what
-    the agents have written of these figures.
+    the agents have written of these metrics.
     """
 
     document: Path
@@ -57,11 +57,11 @@ class Report:
 
     @property
     def file(self) -> Path:
-        """Where the figures are."""
+        """Where the metrics are."""
         return self.document.with_suffix(".csv")
 
     def read(self) -> dict[Key, dict[str, Curve]]:
-        """All figures that are kept."""
+        """All metrics that are kept."""
         found: dict[Key, dict[str, Curve]] = {}
         if self.file.exists():
             with self.file.open(newline="") as file:
@@ -71,15 +71,15 @@ class Report:
         return found
 
     def keep(self, experiment: str, method: str, seed: int, directory: Path) -> None:
-        """Take the figures of a finished run into the file, in the place of those of an earlier one."""
-        figures = self.read()
-        figures[experiment, method, seed] = self.summarise(directory)
+        """Take the metrics of a finished run into the file, in the place of those of an earlier one."""
+        metrics = self.read()
+        metrics[experiment, method, seed] = self.summarise(directory)
         self.file.parent.mkdir(exist_ok=True)
         with self.file.open("w", newline="") as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(["experiment", "method", "seed", "steps", "name", "value"])
-            for key in sorted(figures):
-                for name, curve in sorted(figures[key].items()):
+            for key in sorted(metrics):
+                for name, curve in sorted(metrics[key].items()):
                     lines.writerows([*key, steps, name, f"{value:.4g}"] for steps, value in curve)
 
     def summarise(self, directory: Path) -> dict[str, Curve]:
@@ -92,8 +92,8 @@ class Report:
             when.append((row["t"], row["step"]))
         episodes = dict(rows.get("episodes", []))
         end = min(int(json.loads((directory / "config.json").read_text())["until"]["steps"]), max(steps for _, steps in when))
-        told = self._told_by_agents(directory, when)
-        curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows, told)
+        reported = self._of_agents(directory, when)
+        curves = {name: curve for name, curve in rows.items() if name in self.evaluations} | self.marks(rows, reported)
         for name in self.training:
             parts: dict[int, list[tuple[float, float]]] = {}
             for steps, value in rows.get(name, []):
@@ -103,16 +103,16 @@ class Report:
                 for part, windows in sorted(parts.items())
                 if part > 1 and sum(count for _, count in windows)
             ]
-        return curves | {name: _means(curve, end) for name, curve in told.items()}
+        return curves | {name: _means(curve, end) for name, curve in reported.items()}
 
-    def _told_by_agents(self, directory: Path, when: Curve) -> dict[str, Curve]:
+    def _of_agents(self, directory: Path, when: Curve) -> dict[str, Curve]:
         """The lines of all agents. They count steps of their own: here it is what the environment had played by then."""
-        told: dict[str, Curve] = {}
+        reported: dict[str, Curve] = {}
         for node in sorted((directory / "nodes").glob("agent-*")) if self.agents else ():
             for row in _lines(node):
                 if row["name"] in self.agents:
-                    told.setdefault(row["name"], []).append((int(np.interp(row["t"], *zip(*when, strict=True))), row["value"]))
-        return told
+                    reported.setdefault(row["name"], []).append((int(np.interp(row["t"], *zip(*when, strict=True))), row["value"]))
+        return reported
 
     def write(self, tables: dict[str, list[str]]) -> None:
         """Put each table into the document, between the two comments with its name; `ValueError` where they are missing."""
@@ -146,10 +146,10 @@ def cell(values: Sequence[float], form: str) -> str:
     return f"{found.value:{form}}" + (f" [{found.interval[0]:{form}}, {found.interval[1]:{form}}]" if found.interval else "")
 
 
-def final(figures: dict[Key, dict[str, Curve]], experiment: str, name: str) -> dict[str, list[float]]:
+def final(metrics: dict[Key, dict[str, Curve]], experiment: str, name: str) -> dict[str, list[float]]:
     """The last values of a figure, by method."""
     found: dict[str, list[float]] = {}
-    for (one, method, _), curves in sorted(figures.items()):
+    for (one, method, _), curves in sorted(metrics.items()):
         if one == experiment and curves.get(name):
             found.setdefault(method, []).append(curves[name][-1][1])
     return found
@@ -169,12 +169,12 @@ def differences(values: dict[str, list[float]]) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------------------------------
 
 
-def rows_of(experiment: str, order: Sequence[str], columns: dict[str, tuple[str, str]], figures: dict[Key, dict[str, Curve]]) -> list[str]:
-    """Lines of a Markdown table: methods by figures (title: name, form)."""
-    found = {title: final(figures, experiment, name) for title, (name, _) in columns.items()}
+def rows_of(experiment: str, order: Sequence[str], columns: dict[str, tuple[str, str]], metrics: dict[Key, dict[str, Curve]]) -> list[str]:
+    """Lines of a Markdown table: methods by metrics (title: name, form)."""
+    found = {title: final(metrics, experiment, name) for title, (name, _) in columns.items()}
     lines = ["| method | seeds | steps | " + " | ".join(columns) + " |", "|---" * (len(columns) + 3) + "|"]
     for method in order:
-        steps = [_steps(curves) for (one, name, _), curves in figures.items() if (one, name) == (experiment, method)]
+        steps = [_steps(curves) for (one, name, _), curves in metrics.items() if (one, name) == (experiment, method)]
         if steps:
             cells = [cell(found[title].get(method, []), form) for title, (_, form) in columns.items()]
             if set(cells) == {NOTHING}:
@@ -185,6 +185,6 @@ def rows_of(experiment: str, order: Sequence[str], columns: dict[str, tuple[str,
 
 
 def _steps(curves: dict[str, Curve]) -> int:
-    """Until where a run has figures of training, or any."""
+    """Until where a run has metrics of training, or any."""
     training = [curve[-1][0] for name, curve in curves.items() if curve and not name.startswith("eval.")]
     return max(training or [curve[-1][0] for curve in curves.values() if curve])

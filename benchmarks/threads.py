@@ -60,7 +60,9 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     import torch
 
     from agent_node.session.acting import Actor
-    from agent_node.session.session_components import SessionComponents
+    from agent_node.session.agent_components import AgentComponents
+    from agent_node.session.roles import LEARNER, REPLAY
+    from agent_node.session.training_batches import BatchSampler
     from env_server.environments import registry
     from orchestrator.config.loader import load
 
@@ -69,11 +71,11 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     agents = ["agent-0", "agent-1"]
     environment = registry.create(configuration.environment, agents, None, seed)
     layout = environment.layout("agent-0")
-    parts = SessionComponents.build(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
+    parts = AgentComponents(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
     actor = Actor(parts, configuration.environment.copies)
     outcome = environment.reset(seed)
     actions = {agent: np.zeros((configuration.environment.copies, 2), np.int32) for agent in agents}
-    while len(parts.buffer) < 5000:
+    while len(parts[REPLAY]) < 5000:
         for offer in environment.offers():  # type: ignore[attr-defined]
             for agent in offer.members:
                 environment.set_goal(offer.episode, agent, offer.episode % 6, False)  # type: ignore[attr-defined]
@@ -83,12 +85,12 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
                   "applied": actions["agent-0"], "achieved": batch.achieved, "goal": batch.goal}  # fmt: skip
         actions["agent-0"], episodes = actor.observe(frames, True)
         for episode in episodes:
-            parts.buffer.add(episode)
+            parts[REPLAY].add(episode)
     size = configuration.agents.learner.batch_size  # type: ignore[attr-defined]
     ready.wait(120)
     updates, start = 0, time.perf_counter()
     while time.perf_counter() < start + seconds:
-        parts.learner.learn(parts.batch(size))
+        parts[LEARNER].learn(BatchSampler(parts).batch(size))
         updates += 1
     rates.put(updates / (time.perf_counter() - start))
 

@@ -6,11 +6,11 @@ and leads to
 
     x' = clip(x + a (0.8 + 0.2 sin x), -10, 10)
 
-Agents know reward, cost and walls. What actions do they learn by the world model `gp`, whose prior mean is that nothing ever moves. Before
-each episode an agent plans in its model by value iteration on a grid of 161 places under its optimism; between two episodes it absorbs what
-it has lived through. A greedy one pays for moving only where it already knows a way to the reward, and so stays where it is.
+Reward, cost and walls are given. The effect of actions is learnt by the world model `gp`, whose prior mean is no motion. Before each
+episode an agent plans in its model by value iteration on a grid of 161 places under its optimism; between two episodes it absorbs its
+transitions. A greedy agent moves only if its model already contains a path to the reward, so it stays where it is.
 
-Nothing is random but which of equally good actions is taken, and when the ledgers speak: seeds are for that.
+Random are only the choice among equally good actions and the times of the ledgers' messages: seeds select these.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ LINE = Features(Layout(shape=[1], low=[-1.0], high=[1.0]), 1)
 def settings_of(place: float = 0.12, action: float = 1.2, **changes: object) -> GPSettings:
     """Of the world model: length-scales of place (1.2 on the track, a fifth of sin x's period) and action, in half-widths of their ranges.
 
-    The box reaches three length-scales beyond the ranges, and 256 features fill it: variance that the features lack is a luck that no datum
-    ever takes away, and a hallucinating agent would count on it for good. Without linear part, whose prior variance grows with |a|: the
+    The box reaches three length-scales beyond the ranges, and 256 features fill it: variance that the features lack is never
+    reduced by data, and a hallucinating agent would exploit it permanently. Without linear part, whose prior variance grows with |a|: the
     thresholds of the bonus are then those of the plain kernel. Kernel parameters stay as given, since the first data, of agents that have
     not dared to move, would teach that nothing moves.
     """
@@ -73,7 +73,7 @@ def settings_of(place: float = 0.12, action: float = 1.2, **changes: object) -> 
 
 
 def move(places: Floats, actions: Floats) -> Floats:
-    """x': what no agent is told."""
+    """x': unknown to the agents."""
     return np.clip(places + actions * (0.8 + 0.2 * np.sin(places)), -END, END)
 
 
@@ -88,9 +88,9 @@ def paid(places: Floats) -> Floats:
 def look_back(reached: Floats, bonus: Floats, cost: float) -> Floats:
     """Value iteration: Q_t(x, a), `[40, places, actions]`, of all steps from t on, linear in between the places:
 
-        Q_t(x, a) = r(x) - cost |a| + bonus(x, a) + max over luck and b of Q_t+1(x', b),    Q_40 = 0
+        Q_t(x, a) = r(x) - cost |a| + bonus(x, a) + max over eta and b of Q_t+1(x', b),    Q_40 = 0
 
-    `reached[places, actions, lucks]`: x', within the walls; `bonus[places, actions]`.
+    `reached[places, actions, etas]`: x', within the walls; `bonus[places, actions]`.
     """
     reward = paid(PLACES)[:, None] - cost * np.abs(ACTIONS) + bonus
     position = (reached + END) / (PLACES[1] - PLACES[0])
@@ -105,7 +105,7 @@ def look_back(reached: Floats, bonus: Floats, cost: float) -> Floats:
 
 
 def best(start: float, cost: float = COST) -> float:
-    """What can be earned from there by one who knows the track."""
+    """Best return from there with the true dynamics."""
     reached = move(PLACES[:, None], ACTIONS[None, :])[:, :, None]
     table = look_back(reached, np.zeros((len(PLACES), len(ACTIONS))), cost)
     return float(np.interp(start, PLACES, table[0].max(axis=1)))
@@ -119,7 +119,7 @@ def optimism_of(kind: str, strength: float) -> Optimism | None:
 
 
 def plan(model: GPModel, optimism: Optimism | None, cost: float) -> Floats:
-    """Values, as in `look_back`, of the best that the optimism promises in this model. Luck leads no further than the walls."""
+    """Values, as in `look_back`, of the best that the optimism promises in this model. eta leads no further than the walls."""
     shape = len(PLACES), len(ACTIONS)
     state = np.repeat(PLACES, len(ACTIONS)).astype(np.float32)[:, None, None]
     action = np.tile(ACTIONS, len(PLACES)).astype(np.float32)[:, None]
@@ -127,9 +127,9 @@ def plan(model: GPModel, optimism: Optimism | None, cost: float) -> Floats:
     bonus, following = np.zeros(shape), [prediction.observation]
     if optimism is not None:
         bonus = optimism.bonus(prediction.epistemic, np.zeros(len(prediction.epistemic), np.float32), 0).astype(np.float64).reshape(shape)
-        lucks = np.linspace(-1, 1, LUCKS) if optimism.hallucinated else np.zeros(1)
+        etas = np.linspace(-1, 1, LUCKS) if optimism.hallucinated else np.zeros(1)
         size = len(state), optimism.hallucinated
-        following = [optimism.predict_next(prediction, np.full(size, eta, np.float32)) for eta in lucks]
+        following = [optimism.predict_next(prediction, np.full(size, eta, np.float32)) for eta in etas]
     reached = np.concatenate(following, axis=1).astype(np.float64).reshape(*shape, -1)
     return look_back(np.clip(reached, -END, END), bonus, cost)
 

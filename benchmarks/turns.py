@@ -1,4 +1,4 @@
-"""Processes that do the same thing in several ways by turns, as they are told over pipes: so that all ways meet the same load."""
+"""Processes that execute the same task in several modes by turns, by orders over pipes, so that all modes have the same load."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def running(processes: Sequence[BaseProcess]) -> Iterator[None]:
 
 
 def receive(pipe: Connection) -> Any:
-    """What the process at the other end says; `TimeoutError` where it says nothing."""
+    """What the process at the other end sends; `TimeoutError` if it sends nothing."""
     if not pipe.poll(PATIENCE):
         raise TimeoutError("a process does not answer")
     return pipe.recv()
 
 
 def introduce(pipes: Sequence[Connection]) -> None:
-    """Tell everybody what everybody has said."""
+    """Send all answers to all processes."""
     said = [receive(pipe) for pipe in pipes]
     for pipe in pipes:
         pipe.send(said)
 
 
 def in_turns(pipes: Sequence[Connection], ways: Callable[[int], Sequence[str]], repeats: int, rounds: int) -> Spent:
-    """Order (way, rounds) of all, way after way as `ways(repeat)` says; each answers with its wall and CPU seconds. Then they are told to
-    end (None). The first repeat, which connects and warms up, does not count."""
+    """Order (mode, rounds) of all, in the order of `ways(repeat)`; each answers with its wall and CPU seconds. Then they receive the
+    order to end (None). The first repeat, which connects and warms up, does not count."""
     names = ways(1)
     spent = Spent({way: [] for way in names}, {way: [] for way in names})
     for repeat in range(repeats + 1):

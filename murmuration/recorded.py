@@ -48,7 +48,7 @@ class Run:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
-        """run directory; docs/architecture.md lists its files"""
+        """run directory; `docs/reference/run_directory.md` lists its files"""
         self._recorded = RecordedRun(self.directory)
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of the run (docs/exit_codes.md); None while it goes on."""
+        """Exit code of the run (`docs/reference/exit_codes/index.md`); None while it runs."""
         return run_directories.read(self.directory).exit_code
 
     @property
@@ -92,7 +92,7 @@ class Run:
     def metrics(self) -> pandas.DataFrame:
         """All metrics of all nodes, one row per value, in order of time.
 
-        Columns: `node` (`agent-0`, ..., `env-0` for the environment server, `run` for the run as a whole), `name` (docs/metrics.md), `time`
+        Columns: `node` (`agent-0`, ..., `env-0` for the environment server, `run` for the run as a whole), `name` (metric), `time`
         (seconds since training began; under `clock: logical` virtual seconds, and NaN for metrics of the machine), `step` (environment
         steps; rounds for metrics of averaging), `episode` (episodes of the node so far), `value`.
         """

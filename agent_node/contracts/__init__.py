@@ -1,48 +1,49 @@
-"""Contracts of an agent's parts, a file a kind of part. A part is replaced in the YAML; whoever fulfils its contract fits."""
+"""Contracts of an agent's components, one file for each kind of component. A third party's component derives from one of these classes."""
 
 from __future__ import annotations
 
-from agent_node.contracts.additive_contracts import AdditiveStatistics, AdditiveWorldModel
+from agent_node.contracts.component import Component, ObservedTick, State, arrays, tensors, with_prefix
 from agent_node.contracts.goal_source_contract import GoalSource
-from agent_node.contracts.intrinsic_contracts import (
-    Frame,
-    GoalOutcome,
-    IntrinsicReward,
-    SwappingTeacher,
-    Teacher,
-    TeacherOutput,
-    TransitionBatch,
-)
-from agent_node.contracts.learner_contracts import ActionProbabilities, GoalValues, Learner, TDErrors
+from agent_node.contracts.intrinsic_contracts import Frame, GoalOutcome, IntrinsicReward, Teacher, TeacherOutput, TransitionBatch
+from agent_node.contracts.learner_contracts import Learner
+from agent_node.contracts.negotiation_contract import EpisodeNegotiation
 from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput, PolicySpec
-from agent_node.contracts.world_model_contracts import ModelData, PlanAwareModel, Predict, Prediction, SampleableModel, WorldModel
+from agent_node.contracts.world_model_contracts import (
+    AdditiveStatistics,
+    AdditiveWorldModel,
+    ModelData,
+    Predict,
+    Prediction,
+    WorldModel,
+)
 from protocols.spaces.layout import Layout
 
 __all__ = [
-    "ActionProbabilities",
     "AdditiveStatistics",
     "AdditiveWorldModel",
     "Array",
     "Batch",
+    "Component",
+    "EpisodeNegotiation",
     "Frame",
     "GoalOutcome",
     "GoalSource",
-    "GoalValues",
     "IntrinsicReward",
     "Layout",
     "Learner",
     "Metrics",
     "ModelData",
-    "PlanAwareModel",
+    "ObservedTick",
     "PolicyOutput",
     "PolicySpec",
     "Predict",
     "Prediction",
-    "SampleableModel",
-    "SwappingTeacher",
-    "TDErrors",
+    "State",
     "Teacher",
     "TeacherOutput",
     "TransitionBatch",
     "WorldModel",
+    "arrays",
+    "tensors",
+    "with_prefix",
 ]

@@ -1,39 +1,32 @@
-"""Contract of goal sources: the goals that an agent sets itself before an episode."""
+"""Contract of goal sources, which draw the goals of an agent's episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from agent_node.contracts.component import Component
 from agent_node.contracts.training_data import Array
 from protocols.spaces.goal_space import Goal
 
 
-class GoalSource(Protocol):
-    """Proposes the goals that an agent sets itself."""
+class GoalSource(Component, ABC):
+    """Proposes the goals of an agent. Constructor: `(settings, goals)`, with `goals` the number |G| of discrete goals, or the `GoalSpace`
+    of vector goals."""
 
+    @abstractmethod
     def propose(self, random: np.random.Generator) -> Goal:
-        """A goal: its number, or the components of a vector goal."""
-        ...
+        """A goal: its index, or the components of a vector goal."""
 
     def update(self, goal: Any, reward: float) -> None:
-        """Told the agent's own reward in a training episode with that goal."""
-        ...
+        """A training episode with that goal ended with this sum of own rewards."""
 
     def completed(self, goal: Any, reward: float, partner_goals: Sequence[int]) -> None:
-        """Told later of the same episode what the other members pursued, if all of their traces have come."""
-        ...
+        """The traces of all other members of the same episode arrived: the goals that they pursued."""
 
+    @abstractmethod
     def probabilities(self) -> Array:
         """`[|G|]`, sums to 1; empty for vector goals."""
-        ...
-
-    def state(self) -> dict[str, Array]:
-        """Everything a restart needs, as arrays."""
-        ...
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restore; `ValueError` with the name of what does not fit."""
-        ...

@@ -1,15 +1,15 @@
-"""Contracts of what motivates a policy beside the environment's reward: curiosity, and teachers, told of every tick."""
+"""Contracts of intrinsic rewards and of teachers, which observe every tick."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from agent_node.contracts.component import Component
 from agent_node.contracts.training_data import Array, Batch, Metrics
 
 
@@ -23,35 +23,27 @@ class TransitionBatch:
     """`[n, F]` features"""
     next_observation: Array
     next_raw: Array
-    """`[n, D]` what was seen after the step, as it came from the environment"""
+    """`[n, D]` the observation after the step, as it came from the environment"""
     raw: Array
     begins: NDArray[np.bool_]
     """`[n]`: an episode began with `observation`"""
 
 
-class IntrinsicReward(Protocol):
-    """Pays an agent for what is new to it."""
+class IntrinsicReward(Component, ABC):
+    """Rewards an agent for what is new to it. Constructor: `(settings, policy_spec, copies, seed)`."""
 
+    @abstractmethod
     def reward(self, transitions: TransitionBatch) -> NDArray[np.float32]:
-        """What each step is worth beside the environment's reward, `[n]`. Called once for every tick's steps, in order of time."""
-        ...
+        """Intrinsic reward of each step, `[n]`. Called once for the steps of each tick, in order of time."""
 
+    @abstractmethod
     def learn(self, batch: Batch) -> Metrics:
-        """Get used to what a rollout `[T, K, ...]` has shown. Metrics: of this, and means over the steps since the last one."""
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Everything a restart needs: flat names to tensors."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore; `ValueError` with the name of what does not fit."""
-        ...
+        """Learn from a rollout `[T, K, ...]`. Metrics: of this update, and means over the steps since the last one."""
 
 
 @dataclass
 class Frame:
-    """What K copies show at one tick."""
+    """Observations of K copies at one tick."""
 
     raw: Array
     """`[K, D]` as it comes from the environment"""
@@ -64,47 +56,16 @@ class Frame:
 
 @dataclass
 class TeacherOutput:
-    """What a teacher makes of a tick."""
+    """Goals and rewards of a tick."""
 
     goals: NDArray[np.int64]
     """`[K]` the goals in force from here on; -1 where there are none"""
     reward: NDArray[np.float32]
-    """`[K]` what the policy is paid for the step that led here"""
+    """`[K]` intrinsic reward of the step that led here"""
     late: NDArray[np.float32]
-    """`[K]` what it is paid for the step before that: the last one of an episode may be judged by how the next one begins"""
+    """`[K]` intrinsic reward of the step before that: the last step of an episode may be judged by how the next episode begins"""
     restart: NDArray[np.bool_] | None = None
-    """`[K]` copies whose episode is to end here, and the next one to begin; None where that is nowhere"""
-
-
-class Teacher(Protocol):
-    """Sets a policy goals while an episode goes on, pays it for reaching them, and learns which ones to set."""
-
-    goal_length: int
-    """length of the encoding of a goal, one-hot: goals are 0 ... length - 1"""
-
-    def observed(self, frame: Frame) -> TeacherOutput:
-        """A tick: which goals have been reached, and which ones are in force now."""
-        ...
-
-    def learn(self, batch: Batch) -> Metrics:
-        """Learn from the goals that have ended, if there are enough; told of every rollout that the policy learns from."""
-        ...
-
-    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`teacher`: parameters to average."""
-        ...
-
-    def averaged(self) -> None:
-        """Told after the live parameters were changed from outside."""
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Everything a restart needs: flat names to tensors."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore; `ValueError` with the name of what does not fit."""
-        ...
+    """`[K]` copies whose episode is to end here, and the next one to begin; None: no copy"""
 
 
 class GoalOutcome(NamedTuple):
@@ -115,27 +76,44 @@ class GoalOutcome(NamedTuple):
     reward: float
 
 
-@runtime_checkable
-class SwappingTeacher(Protocol):
-    """A teacher whose goals neighbours may pursue, while the own policy pursues theirs. Its goals have numbers, each its own."""
+class Teacher(Component, ABC):
+    """Sets the goals of a policy during an episode, rewards it for reaching them, and learns which goals to set.
+
+    Constructor: `(settings, grids, copies, seed, initial)`, with `grids` the `Grids` that the environment shows or None, `seed` for the
+    drawn goals and `initial` for the first parameters.
+    """
+
+    goal_length: int
+    """length of the one-hot encoding of a goal: goals are 0 ... length - 1"""
+
+    @abstractmethod
+    def step(self, frame: Frame) -> TeacherOutput:
+        """A tick: which goals were reached, and which ones are in force now."""
+
+    @abstractmethod
+    def learn(self, batch: Batch) -> Metrics:
+        """Learn from the goals that have ended, if there are enough. `batch`: the rollout that the policy learns from."""
+
+    # --- optional: capability "swappable_goals" -------------------------------------------------------------------------------------
+    # Neighbours may pursue the teacher's goals while the own policy pursues theirs. Each own goal has a number.
 
     def swappable(self) -> NDArray[np.int64]:
-        """`[K]` numbers of the own goals in force; -1 where there is none, or one that was borrowed, or in evaluations."""
-        ...
+        """`[K]` numbers of the own goals in force; -1 where there is none, in evaluations, and where a neighbour's goal is pursued."""
+        raise NotImplementedError("this teacher declares no swappable_goals")
 
     def current_goals(self) -> NDArray[np.int64]:
         """`[K]` goals in force."""
-        ...
+        raise NotImplementedError("this teacher declares no swappable_goals")
 
     def swap_in(self, row: int, goal: int, given: int) -> None:
-        """From the next tick on, the policy pursues `goal` in that row and somebody else the own goal `given`, unless the episode is
-        over by then."""
-        ...
+        """From the next tick on, the policy pursues `goal` in that row and a neighbour the own goal `given`, unless the episode is over
+        by then."""
+        raise NotImplementedError("this teacher declares no swappable_goals")
 
     def finished_swaps(self) -> list[tuple[int, GoalOutcome]]:
-        """Borrowed goals that have ended since the last call, by row; of a duration of 0 where the episode was over before."""
-        ...
+        """Neighbours' goals that ended since the last call, by row; with duration 0 where the episode was over before."""
+        raise NotImplementedError("this teacher declares no swappable_goals")
 
     def swap_ended(self, number: int, outcome: GoalOutcome) -> None:
-        """What became of an own goal that was given away: to be learnt from."""
-        ...
+        """Outcome of an own goal that a neighbour pursued: the teacher learns from it."""
+        raise NotImplementedError("this teacher declares no swappable_goals")

@@ -1,75 +1,48 @@
-"""Contracts of learners: what improves the policy, and what some of them can do besides."""
+"""Contract of learners, which improve a policy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from agent_node.contracts.component import Component
 from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput
 
 
-class Learner(Protocol):
-    """Improves a goal-conditioned policy from batches; knows no process, message or file."""
+class Learner(Component, ABC):
+    """Improves a goal-conditioned policy from batches.
 
-    wants: Literal["replay", "rollout"]
-    """replay: random transitions of any age; rollout: each transition once, in order, soon after it happened"""
+    Constructor: `(settings, policy_spec, copies, seed, initial)`, with `policy_spec` a `PolicySpec`, `copies` the number K of environment
+    copies, `seed` for exploration and `initial` for the first parameters. `capabilities` contains "replay" (random transitions of any
+    age) or "rollout" (each transition once, in order, soon after it happened).
+    """
 
+    @abstractmethod
     def act(
         self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
     ) -> PolicyOutput:
-        """Actions for n of the K copies: `observations[n, ...]`, `goals[n, goal]`, `rows[n]` the copies' numbers (recurrent learners
-        keep their state by row, and reset it where `first`). `rows` None: states that belong to no copy (imagined ones); nothing is
-        kept. `explore` false means greedy and must change no state that explores."""
-        ...
+        """Actions for n of the K copies: `observations[n, ...]`, `goals[n, goal]`, `rows[n]` the numbers of the copies (recurrent learners
+        keep their state by row, and reset it where `first`). `rows` None: the observations belong to no copy (imagined states), and no
+        state is kept. `explore` false: greedy actions; the state of the exploration must not change."""
 
+    @abstractmethod
     def learn(self, batch: Batch) -> Metrics:
         """Learn from one batch: one gradient update from replay, all epochs of a rollout."""
-        ...
 
-    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """Named parameters in a fixed order, for averaging: `policy`, `critic`. Tensors are the live ones."""
-        ...
-
-    def averaged(self) -> None:
-        """Told after the live parameters were changed from outside."""
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Everything a restart needs: flat names to tensors (networks, targets, optimiser moments, temperatures, counters)."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore; `ValueError` with the name of what does not fit."""
-        ...
-
-
-@runtime_checkable
-class ActionProbabilities(Protocol):
-    """A learner that can say how likely it is to act in a way (`capabilities` of its settings: `probabilities`)."""
+    # --- optional, declared in `capabilities` ---------------------------------------------------------------------------------------
 
     def log_probability(self, observations: Array, goals: Array, actions: Array) -> NDArray[np.float32]:
-        """ln pi(a | o, g), `[n]`, of `actions[n, A]` for `observations[n, ...]`, `goals[n, goal]`, by the policy that explores. Finite:
-        what it would never do has the least probability that the learner tells apart."""
-        ...
-
-
-@runtime_checkable
-class TDErrors(Protocol):
-    """A learner that can say how wrong it is about transitions (`capabilities` of its settings: `td_errors`)."""
+        """Capability "probabilities": ln pi(a | o, g), `[n]`, of `actions[n, A]` for `observations[n, ...]`, `goals[n, goal]` under
+        the exploring policy. Finite: impossible actions have the smallest probability that the learner distinguishes."""
+        raise NotImplementedError("this learner declares no probabilities")
 
     def td_errors(self, batch: Batch) -> NDArray[np.float32]:
-        """Absolute one-step temporal-difference error of each, `[B]`; learns nothing and changes nothing."""
-        ...
-
-
-@runtime_checkable
-class GoalValues(Protocol):
-    """A learner that can say what a goal is worth to it (`capabilities` of its settings: `values`)."""
+        """Capability "td_errors": absolute one-step temporal-difference error of each transition, `[B]`. Changes no state."""
+        raise NotImplementedError("this learner declares no td_errors")
 
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
-        """V(s, g) `[n]` of features `[n, F]` and goal encodings `[n, L]`: the discounted return that its policy expects."""
-        ...
+        """Capability "values": V(s, g), `[n]`, of features `[n, F]` and goal encodings `[n, L]`: the expected discounted return of
+        the policy."""
+        raise NotImplementedError("this learner declares no values")

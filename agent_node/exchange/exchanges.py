@@ -1,182 +1,137 @@
-"""All that one agent exchanges with its neighbours: what the configuration asks for is made here, and kept together."""
+"""The exchanges of an agent: what the configuration asks for is constructed here, in the order in which messages are sent.
+
+Exchanges are constructed after the learning components were restored: sums of statistics start from the restored model, averaging from the
+restored parameters. Third parties register exchanges in the room "exchange": the constructor takes the settings, and conversations start in
+`joined`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agent_node.contracts import GoalValues, SwappingTeacher
+from agent_node.contracts import Component
 from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging
 from agent_node.exchange.experience.experience_sharing import ExperienceSharing
-from agent_node.exchange.goal_swap.goal_swap import GoalSwap
 from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
 from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
-from agent_node.exchange.negotiation.settings import NegotiationSettings
-from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.exchange.plans.plan_sharing import PlanSharing
 from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
-from agent_node.session.agent_spec import AgentSpec
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.roles import (
+    AVERAGING,
+    EXPERIENCE,
+    GOAL_NEGOTIATION,
+    GOAL_SOURCE,
+    GOAL_SWAP,
+    HINDSIGHT,
+    IMPORTED_REPLAY,
+    LEARNER,
+    NEGOTIATION,
+    PLANS,
+    REPLAY,
+    STATISTICS,
+    WORLD_MODEL,
+)
+from agent_node.session.session_context import SessionContext
 from protocols.conversations.negotiation.proposals import Negotiation
-from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
-from protocols.runtime.seeds import Stream, generator, integer
+from protocols.runtime.seeds import Stream
 from protocols.spaces.goal_space import DiscreteSpace
 
-Arrays = dict[str, NDArray[Any]]
-_INCARNATION_BITS = 40
-"""bits for the numbers of one life's goals"""
+
+def join_exchanges(context: SessionContext) -> tuple[str, ...]:
+    """Construct the exchanges of an agent, add them to its components, and let them join; their roles. An exchange is constructed where the
+    configuration asks for it, and where the agent has what it needs (neighbours, goals, a world model)."""
+    before = set(context.components.roles)
+    for name, build in _BUILDERS:
+        _join(context, name, build(context))
+    for index, settings in enumerate(context.agent_spec.exchange.components):
+        _join(context, f"exchange.{index}.{settings.kind}", create("exchange", settings)(settings))
+    return tuple(name for name in context.components.roles if name not in before)
 
 
-class Exchanges:
-    """One agent's exchanges, each None unless the configuration asks for it and there is somebody to talk with.
+def _join(context: SessionContext, name: str, exchange: Component | None) -> None:
+    if exchange is not None:
+        context.components.add(name, exchange)
+        exchange.joined(context)
 
-    `components` have been restored from the checkpoint, if there is one: sums of statistics begin with what the agent has. `stream_epoch`:
-    of the streams of random numbers that no checkpoint keeps.
-    """
 
-    def __init__(
-        self,
-        agent_spec: AgentSpec,
-        joined: Joined,
-        components: SessionComponents,
-        neighbours: PeerConversations,
-        stream_epoch: int,
-        now: float,
-    ) -> None:
-        self.goals: GoalNegotiation | None = None
-        self.hindsight: HindsightExchange | None = None
-        self.experience: ExperienceSharing | None = None
-        self.averaging: ParameterAveraging | None = None
-        self.statistics: StatisticsExchange | None = None
-        self.plans: PlanSharing | None = None
-        self.goal_swap: GoalSwap | None = None
-        self._random = generator(agent_spec.seed, agent_spec.name, Stream.TRANSPORT, stream_epoch)
-        if components.space is not None and components.source is not None:
-            self._talk_of_episodes(agent_spec, components, neighbours, max(4096, 4 * joined.copies), now)
-        settings, neighbourhood = agent_spec.exchange, agent_spec.neighbourhood
-        if settings.experience is not None:
-            self.experience = ExperienceSharing(settings.experience, components.features, components.imported, neighbourhood)
-            neighbours.add(self.experience.machine, now)
-        if not neighbourhood.all_neighbours:
-            return
-        if settings.consensus is not None:
-            seed = integer(agent_spec.seed, agent_spec.name, Stream.COMPRESSION, stream_epoch)
-            self.averaging = ParameterAveraging(
-                settings.consensus,
-                neighbourhood,
-                components.learner,
-                components.model,
-                agent_spec.incarnation,
-                agent_spec.rejoin,
-                seed=seed,
-                teacher=components.teacher,
-            )
-            neighbours.add(self.averaging.machine, now)
-        if settings.statistics is not None and components.world is not None and components.world.shared is not None:
-            try:
-                self.statistics = StatisticsExchange(
-                    settings.statistics,
-                    components.world.shared,
-                    agent_spec.name,
-                    joined.members,
-                    neighbourhood,
-                    self._random,
-                    agent_spec.incarnation,
-                )
-            except ValueError as error:
-                text = f"exchange.statistics: {error}; or have less to add: agents.world_model.features, or larger cells of rewards"
-                raise ConfigurationError(text) from None
-            neighbours.add(self.statistics.machine, now)
-        if settings.plans is not None and components.world is not None:
-            self.plans = PlanSharing(settings.plans, agent_spec.name, components.world, components.features, neighbourhood)
-            neighbours.add(self.plans.machine, now)
-        negotiation = settings.negotiation
-        if negotiation is not None and "teacher_goals" in negotiation.capabilities:
-            self.goal_swap = self._goal_swap(negotiation, agent_spec, components)
-            neighbours.add(self.goal_swap.machine, now)
+def _goal_negotiation(context: SessionContext) -> GoalNegotiation | None:
+    source, table, settings = context.get(GOAL_SOURCE), context.get(NEGOTIATION), context.agent_spec.exchange.negotiation
+    if source is None:
+        return None
+    remembered, machine = context.episodes_remembered, None
+    if table is not None and settings is not None:
+        machine = Negotiation(context.retries, settings.deadline, table.vocabulary, remembered)
+    return GoalNegotiation(context.name, context.agent_spec.seed, source, table, machine, 2 * remembered)
 
-    @staticmethod
-    def _goal_swap(settings: NegotiationSettings, agent_spec: AgentSpec, components: SessionComponents) -> GoalSwap:
-        """Goals that change hands; `ConfigurationError` where there are none, or nobody who knows what they are worth."""
-        teacher, learner = components.teacher, components.learner
-        if teacher is None or not isinstance(teacher, SwappingTeacher):
-            raise ConfigurationError(f"exchange.negotiation: {settings.kind} is about goals of a teacher, and agents.teacher sets none")
-        if not isinstance(learner, GoalValues):
-            raise ConfigurationError(f"exchange.negotiation: {settings.kind} asks what a goal is worth, which this learner can't say")
-        first = agent_spec.incarnation << _INCARNATION_BITS
-        make = create("negotiation", settings)
-        goal_swap: GoalSwap = make(
-            settings, agent_spec.name, agent_spec.neighbourhood.all_neighbours, teacher, learner, components.encodings, first
+
+def _hindsight(context: SessionContext) -> HindsightExchange | None:
+    settings, space = context.agent_spec.exchange.hindsight, context.goal_space
+    if settings is None or not isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
+        return None
+    return HindsightExchange(
+        settings,
+        space,
+        context.get(REPLAY),
+        context.retries,
+        context.episodes_remembered,
+        context.components[LEARNER],
+        context.features,
+        context.name,
+        context.get(IMPORTED_REPLAY),
+    )
+
+
+def _experience(context: SessionContext) -> ExperienceSharing | None:
+    settings = context.agent_spec.exchange.experience
+    if settings is None:
+        return None
+    return ExperienceSharing(settings, context.features, context.get(IMPORTED_REPLAY), context.neighbourhood)
+
+
+def _averaging(context: SessionContext) -> ParameterAveraging | None:
+    settings, spec = context.agent_spec.exchange.consensus, context.agent_spec
+    if settings is None or not context.neighbourhood.all_neighbours:
+        return None
+    seed = context.components.own_seed(Stream.COMPRESSION, context.components.stream_epoch)
+    return ParameterAveraging(settings, context.neighbourhood, context.components, spec.incarnation, spec.rejoin, seed)
+
+
+def _statistics(context: SessionContext) -> StatisticsExchange | None:
+    settings, world, spec = context.agent_spec.exchange.statistics, context.get(WORLD_MODEL), context.agent_spec
+    if settings is None or world is None or world.shared is None or not context.neighbourhood.all_neighbours:
+        return None
+    try:
+        return StatisticsExchange(
+            settings, world.shared, spec.name, context.members, context.neighbourhood, context.retries, spec.incarnation
         )
-        return goal_swap
+    except ValueError as error:
+        text = f"exchange.statistics: {error}; or add less: fewer agents.world_model.features, or larger cells of rewards"
+        raise ConfigurationError(text) from None
 
-    def _talk_of_episodes(
-        self, agent_spec: AgentSpec, components: SessionComponents, neighbours: PeerConversations, remembered: int, now: float
-    ) -> None:
-        """Goals before an episode, traces after it; as many episodes as `remembered` are kept in mind."""
-        settings, space, game = agent_spec.exchange, components.space, components.game
-        if space is None or components.source is None:
-            return
-        negotiation = None
-        if settings.negotiation is not None and game is not None:
-            negotiation = Negotiation(self._random, settings.negotiation.deadline, game.settings.messages, remembered)
-            neighbours.add(negotiation, now)
-        self.goals = GoalNegotiation(agent_spec.name, agent_spec.seed, components.source, game, negotiation, 2 * remembered)
-        if settings.hindsight is not None and isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
-            self.hindsight = HindsightExchange(
-                settings.hindsight,
-                space,
-                components.buffer,
-                self._random,
-                remembered,
-                components.learner,
-                components.features,
-                agent_spec.name,
-                components.imported,
-            )
-            for machine in self.hindsight.machines:
-                neighbours.add(machine, now)
 
-    def before_learning(self, now: float) -> None:
-        """What the world model is to know before it learns: everybody's statistics, and where the neighbours are going."""
-        if self.statistics is not None:
-            self.statistics.consider(now)
-        if self.plans is not None:
-            self.plans.consider(now)
+def _plans(context: SessionContext) -> PlanSharing | None:
+    settings, world = context.agent_spec.exchange.plans, context.get(WORLD_MODEL)
+    if settings is None or world is None or not context.neighbourhood.all_neighbours:
+        return None
+    return PlanSharing(settings, context.name, world, context.features, context.neighbourhood)
 
-    def metrics(self) -> dict[str, float]:
-        """Of all of them since the last call."""
-        values: dict[str, float] = {}
-        if self.averaging is not None:
-            values["consensus.mass"] = self.averaging.machine.mass
-        for exchange in (self.goals, self.hindsight, self.statistics, self.plans, self.experience, self.goal_swap):
-            if exchange is not None:
-                values |= exchange.metrics()
-        return values
 
-    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+def _goal_swap(context: SessionContext) -> Component | None:
+    settings = context.agent_spec.exchange.negotiation
+    if settings is None or "teacher_goals" not in settings.capabilities or not context.neighbourhood.all_neighbours:
+        return None
+    swap: Component = create("negotiation", settings)(settings)
+    return swap
 
-    def state(self) -> Arrays:
-        """What goes on where a checkpoint ended. Averaging is part of it between two rounds."""
-        state: Arrays = {}
-        if self.averaging is not None and not self.averaging.machine.open:
-            state |= {f"averaging/{name}": np.array(array) for name, array in self.averaging.machine.state().items()}
-        if self.statistics is not None:
-            state |= {f"statistics/{name}": np.array(array) for name, array in self.statistics.state().items()}
-        return state
 
-    def load_state(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
-        """Restore; `together`: everybody goes on from this checkpoint. `ValueError` for what does not fit."""
-
-        def part(prefix: str) -> Arrays:
-            return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-
-        if together and self.averaging is not None:
-            self.averaging.machine.load_state(part("averaging/"))
-        if self.statistics is not None:
-            self.statistics.load_state(part("statistics/"), together)
+_BUILDERS: Iterable[tuple[str, Callable[[SessionContext], Component | None]]] = (
+    (GOAL_NEGOTIATION.name, _goal_negotiation),
+    (HINDSIGHT.name, _hindsight),
+    (EXPERIENCE.name, _experience),
+    (AVERAGING.name, _averaging),
+    (STATISTICS.name, _statistics),
+    (PLANS.name, _plans),
+    (GOAL_SWAP.name, _goal_swap),
+)

@@ -46,6 +46,8 @@ class Episode:
     """1: it led the negotiation"""
     message: int = -1
     negotiated: bool = False
+    partners: tuple[str, ...] | None = None
+    """names of the other members, where their agreement about goals is known"""
     evaluation: bool = False
     peer_lost: bool = False
     substituted: NDArray[np.bool_] | None = None

@@ -201,7 +201,7 @@ class AgentNode(ABC):
         elif message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()
-        session.learn(arrays, episodes, train=not over)
+        session.learn(arrays, episodes, action, train=not over)
         progress = self.control.progress
         progress.ticks, progress.updates, progress.episodes = self.stepping.tick, session.trainer.updates, self.metrics.episodes
 

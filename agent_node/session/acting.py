@@ -10,8 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from agent_node.contracts import PolicyOutput
 from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.observation_features import HistoryStack
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.roles import LEARNER, REPLAY, REWARDS, ROLLOUT
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import BadMessage
 
@@ -21,15 +22,20 @@ Array = NDArray[Any]
 class Actor:
     """Plays K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
 
-    def __init__(self, components: SessionComponents, copies: int) -> None:
+    def __init__(self, components: AgentComponents, copies: int) -> None:
         features = components.features
         self._components = components
+        self._learner, self._rewards, self._rollout = components[LEARNER], components.get(REWARDS), components.get(ROLLOUT)
+        self._records_extras = components.get(REPLAY) is not None
+        """only replay buffers store episodes with their extras, which may be large"""
         self._copies = copies
         self._history = HistoryStack(copies, features)
         self._recorder = self._new_recorder()
         self._encodings = components.encodings
         self._extras: dict[str, NDArray[np.float32]] = {}
         self._goals: NDArray[np.int64] | None = None
+        self.features: Array | None = None
+        """`[K, F]` of the newest observations; None before the first"""
         self.restart: NDArray[np.bool_] | None = None
         """`[K]` episodes that the agent ends at the newest tick; None where there are none"""
 
@@ -44,8 +50,8 @@ class Actor:
 
     def observe(self, arrays: Mapping[str, Array], continuous: bool, answer: bool = True) -> tuple[Array, list[Episode]]:
         """Take the frames of an `Observation`; without `continuous` ticks were missed, and running episodes are dropped. Returns the
-        actions `[K, A]` to send, and the episodes that ended. Without `answer` nobody gets the actions: they are zeros, if that spares
-        the learner the work."""
+        actions `[K, A]` to send, and the episodes that ended. Without `answer` the actions are not sent: they may be zeros, which
+        saves the learner's work."""
         observation = self._checked(arrays)
         flags = arrays["flags"]
         raw = self._components.features.flatten(observation)
@@ -54,7 +60,7 @@ class Actor:
             self._recorder = self._new_recorder()
             self._extras = {}
         stack = self._history.push(raw, flags)
-        features = self._components.features.encode(stack)
+        features = self.features = self._components.features.encode(stack)
         own, flags = self._compose_reward(raw, features, arrays["reward"], flags, continuous)
         episodes = self._recorder.tick(
             raw, arrays["reward"], flags, arrays["episode"], arrays["applied"], arrays.get("achieved"),
@@ -65,17 +71,17 @@ class Actor:
     def _compose_reward(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
     ) -> tuple[NDArray[np.int64] | None, NDArray[np.uint16]]:
-        """Tell those who learn from rollouts what was seen and what it was worth; the goals `[K]` that a teacher has set, if there is
-        one, and the flags with the ends that it has."""
-        motivation, rollouts, goals = self._components.motivation, self._components.rollouts, None
-        if motivation is not None:
-            composed = motivation.observed(raw, features, reward, flags, continuous)
+        """Compose the rewards and add them to the rollout; the goals `[K]` of the teacher, if there is one, and the flags, with the ends of
+        episodes that it has set."""
+        rollouts, goals = self._rollout, None
+        if self._rewards is not None:
+            composed = self._rewards.compose(raw, features, reward, flags, continuous)
             reward, goals, flags = composed.reward, composed.goals, composed.flags
             self._goals, self.restart = goals, composed.restart
             if rollouts is not None and composed.late is not None:
                 rollouts.amend(composed.late)
         if rollouts is not None:
-            rollouts.observed(features, reward, flags, continuous, goals)
+            rollouts.add(features, reward, flags, continuous, goals)
         return goals, flags
 
     def _act(self, features: Array, flags: NDArray[np.uint16], goal: Array | None, answer: bool) -> Array:
@@ -84,23 +90,23 @@ class Actor:
         playing = ((flags & Flag.MEMBER) != 0) & ((flags & (Flag.PARKED | Flag.TERMINATED | Flag.TRUNCATED | Flag.OVER)) == 0)
         evaluating = (flags & Flag.EVALUATION) != 0
         self._extras = {}
-        if not answer and self._components.rollouts is None:
-            return actions  # learners from rollouts note each step, and may have a memory
+        if not answer and self._rollout is None:
+            return actions  # learners from rollouts record each step, and may be recurrent
         for rows, explore in ((np.flatnonzero(playing & ~evaluating), True), (np.flatnonzero(playing & evaluating), False)):
             wanted = np.full(len(rows), -1) if goal is None else goal[rows]
             first = (flags[rows] & Flag.FIRST) != 0
             choice = PolicyOutput(actions[rows])
             if len(rows):
-                choice = self._components.learner.act(features[rows], self._encodings[wanted], rows, first, explore)
+                choice = self._learner.act(features[rows], self._encodings[wanted], rows, first, explore)
                 actions[rows] = choice.actions
                 self._keep(rows, choice)
-            if explore and self._components.rollouts is not None:
-                self._components.rollouts.acted(rows, wanted, choice, first)
+            if explore and self._rollout is not None:
+                self._rollout.acted(rows, wanted, choice, first)
         return actions
 
     def _keep(self, rows: NDArray[np.int64], choice: PolicyOutput) -> None:
-        if self._components.buffer is None:
-            return  # nobody remembers episodes, and what a learner with rollouts notes may be large
+        if not self._records_extras:
+            return
         for name, values in choice.extras.items():
             if name not in self._extras:
                 self._extras[name] = np.zeros((self._copies, *values.shape[1:]), np.float32)

@@ -1,4 +1,4 @@
-"""What an agent does once it has joined an environment: it acts, learns, and talks with its neighbours about goals, traces and models."""
+"""One agent from the moment it has joined an environment: it drives the components and counts their progress."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from agent_node.exchange.averaging.parameter_averaging import ProgressCounts, RoundReport
-from agent_node.exchange.exchanges import Exchanges
+from agent_node.contracts import ObservedTick
+from agent_node.exchange.averaging.parameter_averaging import RoundReport
+from agent_node.exchange.exchanges import join_exchanges
 from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.memory.episode_recorder import Episode
 from agent_node.session import checkpoints
 from agent_node.session.acting import Actor
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.agent_metrics import AgentMetrics
 from agent_node.session.agent_spec import AgentSpec
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, STATISTICS
+from agent_node.session.session_context import SessionContext
 from agent_node.session.training import create_trainer
 from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.clock import Clock
@@ -29,7 +31,7 @@ from protocols.statistics.statistics_consensus import MixingRoundClosed
 
 
 class AgentSession:
-    """One agent's parts at work in one environment, from `Joined` on."""
+    """The components of one agent in one environment, from `Joined` on (lifecycle: `agent_node.contracts.component`)."""
 
     def __init__(
         self,
@@ -42,31 +44,30 @@ class AgentSession:
         checkpoint: checkpoints.Checkpoint | None = None,
         resumed: bool = False,
     ) -> None:
-        exchange = agent_spec.exchange
-        stream_epoch = 0 if checkpoint is None else int(checkpoint.manifest["step"]) + 1
-        self.members = list(joined.members)
-        self.components = SessionComponents.build(
-            agent_spec.settings, exchange, joined.layout, joined.copies, agent_spec.name, agent_spec.seed, stream_epoch, joined.party
+        epoch = 0 if checkpoint is None else int(checkpoint.manifest["step"]) + 1
+        self.components = AgentComponents(
+            agent_spec.settings, agent_spec.exchange, joined.layout, joined.copies, agent_spec.name, agent_spec.seed, epoch, joined.party
         )
         self.trainer = create_trainer(self.components, shares)
-        self._name = agent_spec.name
-        self._metrics = metrics
-        self._shares = shares
-        self._clock = clock
-        self._neighbours = neighbours
+        self._context = SessionContext(agent_spec, self.components, list(joined.members), neighbours, clock, resumed)
+        self._name, self._metrics, self._shares, self._clock, self._neighbours = agent_spec.name, metrics, shares, clock, neighbours
         self._actor = Actor(self.components, joined.copies)
         if checkpoint is not None:
             self._load(checkpoint)
-        self.exchanges = Exchanges(agent_spec, joined, self.components, neighbours, stream_epoch, clock.now())
+        for component in self.components:
+            component.joined(self._context)
+        exchanges = join_exchanges(self._context)
         if checkpoint is not None:
             with self._fitting():
-                self.exchanges.load_state({name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}, resumed)
+                self.components.load_roles(checkpoint.tensors, exchanges)
+        self._goals, self._averaging = self.components.get(GOAL_NEGOTIATION), self.components.get(AVERAGING)
+        self._statistics = self.components.get(STATISTICS)
 
     # --- a tick -------------------------------------------------------------------------------------------------------------------
 
     def act(self, arrays: Mapping[str, NDArray[Any]], continuous: bool, answer: bool = True) -> tuple[NDArray[Any], list[Episode]]:
         """Actions `[K, A]` for the frames of an `Observation`, and the own episodes that ended with it. Without `answer` the actions are
-        sent to nobody."""
+        not sent."""
         with self._shares.spent("act"):
             return self._actor.observe(arrays, continuous, answer)
 
@@ -75,104 +76,80 @@ class AgentSession:
         """`[K]` episodes that the agent ends with its newest actions; None where there are none."""
         return self._actor.restart
 
-    def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode], train: bool = True) -> None:
-        """What follows from a tick once its actions are on their way: episodes are remembered and told of, and with `train` the learner
-        learns."""
+    def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode], actions: NDArray[Any], train: bool = True) -> None:
+        """The rest of a tick after its `actions` were sent: components handle ended episodes and the observation, and with `train` the
+        learner is updated."""
         self._metrics.observed(arrays)
-        goal_swap, motivation = self.exchanges.goal_swap, self.components.motivation
-        if goal_swap is not None and motivation is not None and motivation.features is not None:
-            goal_swap.consider(motivation.features, arrays["episode"], self._clock.now())
+        self._count_progress()
         for episode in episodes:
-            self._finished(episode)
+            self.components.episode_ended(episode)
+            self._metrics.finished(episode, self.components.space)
         with self._shares.spent("exchange"):
-            self.exchanges.before_learning(self._clock.now())
-        if train and (self.exchanges.averaging is None or not self.exchanges.averaging.mass_too_low):
+            tick = self._tick(arrays, actions)
+            for component in self.components:
+                component.observed(tick)
+        if train and not any(component.pauses_learning for component in self.components):
             self.trainer.tick()
 
-    def _finished(self, episode: Episode) -> None:
-        goals, hindsight, experience = self.exchanges.goals, self.exchanges.hindsight, self.exchanges.experience
-        agreement = goals.agreement(episode.number) if goals is not None else None
-        if agreement is not None:
-            episode.message, episode.role = agreement.message, int(agreement.leader == self._name)
-            episode.negotiated = agreement.negotiated
-        self._metrics.finished(episode, self.components.space)
-        if goals is not None:
-            learn = self.trainer.on and not (episode.evaluation or episode.peer_lost)
-            goals.finished(episode.number, episode.goal, episode.total_reward, learn)
-        if episode.evaluation:
-            return
-        self.components.remember(episode)
-        if experience is not None:
-            experience.finished(episode, self.trainer.updates)
-        if hindsight is not None and agreement is not None and not episode.peer_lost:
-            hindsight.finished(episode, agreement.others, self._clock.now())
+    def _tick(self, arrays: Mapping[str, NDArray[Any]], actions: NDArray[Any]) -> ObservedTick:
+        features = self._actor.features
+        if features is None:
+            raise ValueError("a tick is learnt from after its actions were chosen")
+        return ObservedTick(features, actions, arrays["reward"], arrays["flags"], arrays["episode"], self._clock.now())
+
+    def _count_progress(self) -> None:
+        progress = self._context.progress
+        progress.updates, progress.episodes, progress.learning = self.trainer.updates, self._metrics.episodes, self.trainer.on
 
     # --- conversations ------------------------------------------------------------------------------------------------------------
 
     def offered(self, offers: Mapping[str, NDArray[Any]], now: float) -> None:
         """Take the frames of an `Offer`."""
-        if self.exchanges.goals is not None:
-            self.exchanges.goals.offered(dict(offers), self.members, now)
+        if self._goals is not None:
+            self._goals.offered(dict(offers), self._context.members, now)
 
     def converse(self, ticks: int, now: float) -> tuple[dict[str, NDArray[Any]] | None, list[RoundReport]]:
-        """Let the conversations act on what they have heard and say what they have to say. Returns the frames of a `Goals` message for
-        the environment server, if any were decided, and the averaging rounds that closed. What the neighbours are to be told stays with
-        `PeerConversations`."""
-        exchanges = self.exchanges
-        goals, hindsight, experience, averaging = exchanges.goals, exchanges.hindsight, exchanges.experience, exchanges.averaging
+        """Let the conversations process their deadlines and events. Returns the frames of a `Goals` message for the environment server, if
+        any were decided, and the averaging rounds that closed. Messages to neighbours remain in `PeerConversations`."""
         with self._shares.spent("exchange"):
             self._neighbours.tick(now)
-            answers = None
-            if goals is not None:
-                goals.settle()
-                answers = goals.answers()
-            if hindsight is not None and goals is not None:
-                for completed in hindsight.attach(now, self.trainer.updates):
-                    goals.completed(completed.episode, completed.partner_goals)
-            if experience is not None:
-                experience.attach()
-            reports: list[RoundReport] = []
-            if averaging is not None and self.trainer.on:
-                averaging.consider(ProgressCounts(self.trainer.updates, self._metrics.episodes, ticks, now), now)
-                reports = averaging.apply()
-                for report in reports:
-                    self._metrics.averaged(report)
-        return answers, reports
+            self._count_progress()
+            self._context.progress.ticks = ticks
+            for component in self.components:
+                component.tick(now)
+            return None if self._goals is None else self._goals.answers(), self._reports()
+
+    def _reports(self) -> list[RoundReport]:
+        reports = [] if self._averaging is None else self._averaging.take_reports()
+        for report in reports:
+            self._metrics.averaged(report)
+        return reports
 
     def mixed(self) -> list[MixingRoundClosed]:
-        """Rounds of averaging statistics that have closed since the last call, as far as the run's figures are made of them."""
-        return [] if self.exchanges.statistics is None else self.exchanges.statistics.mixed()
+        """Rounds of averaged statistics that have closed since the last call and from which the run's metrics are computed."""
+        return [] if self._statistics is None else self._statistics.mixed()
 
     def frames(self) -> dict[str, NDArray[Any]]:
-        """What the run server puts beside that of the other agents of the same moment."""
-        goals, averaging = self.exchanges.goals, self.exchanges.averaging
-        return ({} if goals is None else goals.choices()) | ({} if averaging is None else averaging.models())
+        """Arrays that the run server combines with those of the other agents."""
+        return {name: array for component in self.components for name, array in component.shared_arrays().items()}
 
     def metrics(self) -> dict[str, float]:
-        """Figures of the parts since the last call."""
-        values = self.trainer.take_metrics()
-        if self.components.buffer is not None:
-            values["buffer.transitions"] = float(len(self.components.buffer))
-        values["updates"] = float(self.trainer.updates)
-        return values | self.exchanges.metrics()
+        """Metrics of the components since the last call."""
+        return self.trainer.take_metrics() | {"updates": float(self.trainer.updates)} | self.components.metrics()
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def settle(self) -> list[RoundReport]:
-        """Everybody makes a checkpoint: what can be brought to an end is; the averaging rounds that this closes."""
+        """All agents write a checkpoint: finish what is in progress; the averaging rounds that this closes."""
         now = self._clock.now()
-        if self.exchanges.statistics is not None:
-            self.exchanges.statistics.settle(now)
-        reports = [] if self.exchanges.averaging is None else self.exchanges.averaging.settle(now)
-        for report in reports:
-            self._metrics.averaged(report)
-        return reports
+        for component in self.components:
+            component.settle(now)
+        return self._reports()
 
     def save(self, directory: Path, step: int, keep: int, more: Mapping[str, Any]) -> None:
         """Write a checkpoint of that number; `more` goes into its manifest."""
         with self._shares.spent("checkpoint"):
             tensors, manifest = self.components.state()
-            tensors |= {name: torch.from_numpy(array) for name, array in self.exchanges.state().items()}
             manifest |= {
                 "node": self._name,
                 "updates": self.trainer.updates,
@@ -184,7 +161,7 @@ class AgentSession:
             checkpoints.write(directory, step, tensors, manifest, keep)
 
     def _load(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """What the agent has learnt, from a checkpoint; `ResourceError` for one that can't be used."""
+        """Restore the learning components and the counts; `ResourceError` for a checkpoint of another configuration."""
         manifest = checkpoint.manifest
         with self._fitting():
             self.components.load(checkpoint.tensors, manifest)

@@ -24,7 +24,7 @@ from protocols.runtime.atomic_files import force_names, sweep_orphans, write_who
 from protocols.runtime.errors import ResourceError
 
 logger = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 
 
 def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:

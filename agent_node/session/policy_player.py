@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from agent_node.session import checkpoints
 from agent_node.session.acting import Actor
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.agent_spec import settings_of
-from agent_node.session.session_components import SessionComponents
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag
@@ -46,7 +46,8 @@ class PolicyPlayer:
         settings = _without_restarts(settings_of(name, configuration))
         exchange = ExchangeSettings.model_validate(configuration["exchange"])
         try:
-            components = SessionComponents.build(_with_mode_actions(settings), exchange, layout, copies, name, seed, party=max(2, party))
+            played = _with_mode_actions(settings) if greedy else settings
+            components = AgentComponents(played, exchange, layout, copies, name, seed, party=max(2, party))
             components.load(held.tensors, held.manifest)
         except (ValueError, KeyError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error

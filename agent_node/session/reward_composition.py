@@ -1,22 +1,20 @@
-"""What a policy is paid, and by whom: the environment, its teacher, its curiosity; and the goals that a teacher sets it.
+"""The reward of a policy, composed of the environment's and the intrinsic ones, and the goals that a teacher sets.
 
     r = clip(r_e + r_i, -clip, clip) + bonus [r_e > 0]       (with `agents.shaping`; without it r_e + r_i)
 
-r_e is the environment's reward, r_i the sum of what teacher and curiosity pay.
+r_e is the environment's reward, r_i the sum of the rewards of teacher and curiosity.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Frame, IntrinsicReward, Metrics, Teacher, TransitionBatch
-from agent_node.settings.agent import AgentSettings, ShapingSettings
+from agent_node.contracts import Array, Batch, Component, Frame, IntrinsicReward, Metrics, Teacher, TransitionBatch
+from agent_node.settings.agent import ShapingSettings
 from protocols.conversations.stepping.stepping_messages import Flag
 
 _MEMBER, _FIRST = int(Flag.MEMBER), int(Flag.FIRST)
@@ -27,22 +25,22 @@ _UNKNOWN = int(Flag.FIRST | Flag.PARKED | Flag.EVALUATION)
 
 @dataclass
 class ComposedReward:
-    """What a tick means to the policy."""
+    """Rewards, goals and flags of a tick for the policy."""
 
     reward: NDArray[np.float32]
     """`[K]` for the step that led here"""
     late: NDArray[np.float32] | None
-    """`[K]` to be added to the reward of the step before that; None where there is nothing"""
+    """`[K]` to be added to the reward of the step before that; None where it is zero"""
     goals: NDArray[np.int64] | None
     """`[K]` in force from here on; None without a teacher"""
     flags: NDArray[np.uint16]
     """`[K]` those of the environment, and in episodes that the teacher ends here those of an end"""
     restart: NDArray[np.bool_] | None
-    """`[K]` episodes that the teacher ends here; None where there are none"""
+    """`[K]` episodes that the teacher ends here; None: none"""
 
 
-class RewardComposition:
-    """Teacher and curiosity of K copies, and the reward that is made of theirs and the environment's."""
+class RewardComposition(Component):
+    """Composes the rewards of K copies. The trainer calls `learn` with each rollout."""
 
     def __init__(self, teacher: Teacher | None, curiosity: IntrinsicReward | None, shaping: ShapingSettings | None, copies: int) -> None:
         self.teacher, self.curiosity, self.shaping = teacher, curiosity, shaping
@@ -51,29 +49,24 @@ class RewardComposition:
         self._intrinsic = np.zeros(copies, np.float32)
         self._paid = 0.0
         self._steps = 0
-        self._metrics: dict[str, list[float]] = defaultdict(list)
+        self._values: dict[str, list[float]] = defaultdict(list)
 
     @property
     def features(self) -> Array | None:
-        """`[K, F]` of what was seen last."""
+        """`[K, F]` of the newest observations."""
         return None if self._seen is None else self._seen[1]
 
-    @staticmethod
-    def needed(settings: AgentSettings) -> bool:
-        """Whether these settings ask for anything but the environment's reward as it is."""
-        return settings.teacher is not None or settings.curiosity is not None or settings.shaping is not None
-
-    def observed(
+    def compose(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
     ) -> ComposedReward:
-        """A tick: `raw[K, D]` and `features[K, F]` of what is seen now, reward and flags `[K]` of the step that led here."""
+        """A tick: `raw[K, D]` and `features[K, F]` of the newest observations, reward and flags `[K]` of the step that led here."""
         steps = self._trained(flags, continuous)
         intrinsic = np.zeros(len(flags), np.float32)
         goals: NDArray[np.int64] | None = None
         late: NDArray[np.float32] | None = None
         restart: NDArray[np.bool_] | None = None
         if self.teacher is not None:
-            teacher_output = self.teacher.observed(Frame(raw, reward, flags, continuous))
+            teacher_output = self.teacher.step(Frame(raw, reward, flags, continuous))
             intrinsic += teacher_output.reward
             goals, restart = teacher_output.goals, teacher_output.restart
             if teacher_output.late.any():
@@ -110,30 +103,18 @@ class RewardComposition:
         return (total + self.shaping.bonus * (extrinsic > 0)).astype(np.float32)
 
     def learn(self, batch: Batch) -> None:
-        """What belongs to an update of the policy with this rollout."""
+        """Update teacher and curiosity with the rollout that the policy learns from."""
         for prefix, part in (("teacher", self.teacher), ("curiosity", self.curiosity)):
             if part is not None:
                 for name, value in part.learn(batch).items():
-                    self._metrics[f"{prefix}.{name}"].append(value)
+                    self._values[f"{prefix}.{name}"].append(value)
 
-    def take_metrics(self) -> Metrics:
+    def metrics(self) -> Metrics:
         """Means since the last call: `intrinsic` (r_i of a step), `teacher.*`, `curiosity.*`."""
         values: Metrics = {}
         if self.teacher is not None or self.curiosity is not None:
             values["intrinsic"] = self._paid / max(1, self._steps)
         self._paid, self._steps = 0.0, 0
-        means = {name: float(np.mean(metrics)) for name, metrics in self._metrics.items()}
-        self._metrics.clear()
+        means = {name: float(np.mean(found)) for name, found in self._values.items()}
+        self._values.clear()
         return values | means
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Tensors by name: `teacher/...`, `curiosity/...`."""
-        parts = (("teacher", self.teacher), ("curiosity", self.curiosity))
-        return {f"{name}/{key}": tensor for name, part in parts if part is not None for key, tensor in part.state_dict().items()}
-
-    def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state` gave; `ValueError` with the name of what does not fit."""
-        for name, part in (("teacher", self.teacher), ("curiosity", self.curiosity)):
-            if part is not None:
-                prefix = f"{name}/"
-                part.load_state_dict({key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)})

@@ -1,18 +1,22 @@
-"""From sampled transitions to the tensors that a learner takes."""
+"""From sampled transitions to the batches of a learner."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Batch
-from agent_node.memory.replay.replay_buffer import TransitionSample
+from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSample
 from agent_node.memory.rollout.rollout_buffer import Rollout
 from agent_node.session.observation_features import Features
+from agent_node.session.roles import IMPORTED_REPLAY, REPLAY, WORLD_MODEL
 from protocols.spaces.goal_space import GoalSpace
+
+if TYPE_CHECKING:
+    from agent_node.session.agent_components import AgentComponents
 
 
 class VectorEncodings:
@@ -60,6 +64,51 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
         imagined=torch.from_numpy(dreamt),
         extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
     )
+
+
+class BatchSampler:
+    """Batches of own, imported and imagined transitions of an agent with a replay buffer."""
+
+    def __init__(self, components: AgentComponents) -> None:
+        self._replay, self._imported = components[REPLAY], components.get(IMPORTED_REPLAY)
+        self._world = components.get(WORLD_MODEL)
+        self._hindsight = components.exchange.hindsight
+        self._random = components.random["buffer"]
+        self._features, self._encodings = components.features, components.encodings
+
+    def batch(self, size: int) -> Batch:
+        """`size` transitions, a share of them relabelled, and a share of them imagined."""
+        world, num_imagined = self._world, 0
+        if world is not None and world.imagines:
+            num_imagined = round(size * world.settings.imagined_ratio)
+        samples = self._samples(size - num_imagined) if num_imagined < size else []
+        if world is not None:
+            for sample in samples:
+                world.add_optimistic_prediction(sample)
+            if num_imagined:
+                samples.append(world.imagined(num_imagined))
+        imagined = [False] * (len(samples) - bool(num_imagined)) + [True] * bool(num_imagined)
+        return make_batch(samples, imagined, self._features, self._encodings)
+
+    def _samples(self, size: int) -> list[TransitionSample]:
+        """Own and imported transitions, a share of them relabelled where the environment has goals. Imported episodes are drawn as if all
+        transitions were in one buffer; imported segments have at most `max_imported_ratio`."""
+        own, imported, hindsight, random = self._replay, self._imported, self._hindsight, self._random
+        num_imported = 0
+        if imported is not None and len(imported):
+            share = len(imported) / (len(imported) + len(own))
+            if hindsight is None:
+                num_imported = int(random.binomial(size, share))
+            elif hindsight.segments is not None:
+                num_imported = int(size * min(hindsight.segments.max_imported_ratio, share))
+        counts: list[tuple[ReplayBuffer | None, int]] = [(own, size - num_imported), (imported, num_imported)]
+        parts = [(buffer, count) for buffer, count in counts if buffer is not None and count]
+        if hindsight is None:
+            return [buffer.sample(count, random) for buffer, count in parts]
+        return [
+            buffer.sample(count, random, hindsight.share, hindsight.strategies, hindsight.weighting, hindsight.partner)
+            for buffer, count in parts
+        ]
 
 
 def rollout_batch(rollout: Rollout, features: Features, encodings: GoalEncodings) -> Batch:

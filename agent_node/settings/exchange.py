@@ -12,7 +12,7 @@ from agent_node.exchange.plans.settings import PlanSettings
 from agent_node.exchange.statistics.settings import StatisticsSettings
 from agent_node.settings.builtin_components import register_builtin_components
 from protocols.runtime.component_registry import Registered
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings, Settings
 
 register_builtin_components()
 
@@ -30,5 +30,7 @@ class ExchangeSettings(Settings):
     """averaging of models; null: independent agents"""
     statistics: StatisticsSettings | None = None
     """sums of the statistics of additive models; null: everybody's model is its own"""
+    components: list[Annotated[ComponentSettings, Registered("exchange")]] = []
+    """exchanges of other packages, by the kinds that they register in the room exchange"""
     plans: PlanSettings | None = None
     """where each is going to look, so that the others look elsewhere; null: nobody tells"""

@@ -33,6 +33,8 @@ PACKAGES = {
 """known packages of environments, and how to install them"""
 _GYMNASIUM = "gymnasium"
 Maker = Callable[[], Any]
+_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
+"""usual names of the option that sets the number of agents"""
 
 
 def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from env_server.environments import registry
 from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
-from env_server.goals.goal_assignment import GoalAssignment
-from env_server.goals.goal_offers import GoalOffers
+from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_counters import EpisodeCounters
 from env_server.serving.action_checks import checked_action, checked_restart
 from env_server.serving.late_actions import LateActions

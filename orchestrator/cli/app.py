@@ -13,7 +13,7 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli.command_options import GlobalOptions, app, print_error
-from orchestrator.cli.configurations import doctor, export, topology, validate  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.configurations import doctor, export, migrate, topology, validate  # noqa: F401 - they add themselves to `app`
 from orchestrator.cli.experiments import experiment, simulate, sweep  # noqa: F401 - they add themselves to `app`
 from orchestrator.cli.results import compare, play_policies, report, show  # noqa: F401 - they add themselves to `app`
 from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up  # noqa: F401 - they add themselves to `app`
@@ -22,7 +22,7 @@ from protocols.runtime.errors import ExitCode, MurmurationError
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
-    "up", "validate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps", "attach", "logs",
+    "up", "validate", "schema", "migrate", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps", "attach", "logs",
     "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""

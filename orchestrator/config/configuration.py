@@ -117,9 +117,9 @@ class MetricsSettings(Settings):
 class Configuration(Settings):
     """A run."""
 
-    version: Literal[1]
+    version: Literal[2] = 2
     """version of this format"""
-    plugins: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)]] = []
+    plugins: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=200)]] = []
     """modules to import first, which register components; found in the working directory, beside this file, or installed"""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] = "run"
     """runs are called NAME-two-words-number"""

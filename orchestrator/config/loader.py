@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -15,26 +16,26 @@ from orchestrator.config.checks.field_checks import Validated, validate
 from orchestrator.config.checks.inapplicable_features import adjusted, agent_count_adjustments, feature_adjustments, without_foreign_options
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.key_names import VERSION, accepted_names
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
+from orchestrator.config.parsing.yaml_tree import List, Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
 from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
 from orchestrator.config.security_check import check_security
 from orchestrator.config.shipped_configurations import find_shipped, locate
+from protocols.runtime.component_registry import load_plugins
 from protocols.runtime.errors import SchemaError
 from protocols.runtime.override_merging import replaces_component
 
-VERSION = 1
-"""the version of the format that this program reads"""
 DICTIONARY = FilePath("dictionary")
 """stands for the file where a configuration is given as a dictionary; what it extends is looked for from the working directory"""
 LONGEST_CHAIN = 16
 """files that extend one another"""
 
-_STAND_INS = {"version": 1, "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
+_STAND_INS = {"until": {"episodes": 1}, "environment": {"id": "landmarks"}}
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def load(
         raise Problems(subject, in_order([*unreadable.problems, *problems])) from unreadable
     if (mistaken := taken_for_configuration(tree, str(path))) is not None:
         raise Problems(subject, [mistaken])
+    _load_plugins([find(tree, ("plugins",)), *(one.value for one in parsed if one.parts == ("plugins",))])
     for override in parsed:
         if override.parts == ("environment", "id"):
             tree, dropped = without_foreign_options(tree, plain(override.value))
@@ -107,7 +109,10 @@ def load(
             location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
             flag = planted(value, location)
             tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
-    _refuse_newer(tree)
+    tree, outdated = _of_this_version(tree)
+    problems += outdated
+    tree, doubled = accepted_names(tree, Configuration)
+    problems += doubled
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
@@ -136,9 +141,8 @@ def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tu
             continue
         notices += [one.notice(validated.tree) for one in found if one.text]
         again = validate(adjusted(validated.tree, found), Configuration, _STAND_INS)
-        if again.model is None:
-            return validated, context, notices
-        again.broken |= validated.broken
+        if again.model is None or len(again.problems) > len(validated.problems):
+            return validated, context, [*notices, *again.problems]
         validated, context = again, context.updated(again.model)
     return validated, context, notices
 
@@ -224,13 +228,36 @@ def merge(base: Node, over: Node) -> Node:
     return Map(over.location, entries)
 
 
-def _refuse_newer(tree: Node) -> None:
+def _load_plugins(given: Sequence[Node | None]) -> None:
+    """Import the modules of `plugins`: installed ones, or those in the working directory or in that of the file that names them. This comes
+    before everything that needs the registered components. Processes of the run find the modules by PYTHONPATH."""
+    items = [item for node in given if node is not None for item in (node.items if isinstance(node, List) else (node,))]
+    modules = [(item.value, item.location) for item in items if isinstance(item, Scalar) and isinstance(item.value, str)]
+    if not modules:
+        return
+    beside = (str(FilePath(location.source).resolve().parent) for _, location in modules if location.line)
+    places = list(dict.fromkeys([str(FilePath.cwd()), *beside]))
+    sys.path += [place for place in places if place not in sys.path]
+    known = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*known, *(place for place in places if place not in known)])
+    load_plugins([module for module, _ in modules])
+
+
+def _of_this_version(tree: Node) -> tuple[Node, list[Problem]]:
+    """The tree as one of this version, and the problem of an earlier one. `SchemaError` for a later one."""
     version = find(tree, ("version",))
-    if isinstance(version, Scalar) and type(version.value) is int and version.value > VERSION:
+    if not isinstance(version, Scalar) or type(version.value) is not int:
+        return tree, []
+    if version.value > VERSION:
         raise SchemaError(
             f"{version.location}  version: {version.value} is newer than this program reads ({VERSION}); update it, "
             f"or write the configuration for version {VERSION}"
         )
+    if version.value != 1:
+        return tree, []
+    text = f"1 is an earlier format; run: orchestrate migrate {version.location.source} --write"
+    tree = changed(tree, ("version",), version.location, lambda _: Scalar(version.location, VERSION))
+    return tree, [Problem(str(version.location), "version", text)]
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:

@@ -43,7 +43,7 @@ from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from orchestrator.run_server.metrics.sinks.live_sinks import live_sinks
 from orchestrator.run_server.run_start import START_TIMEOUT
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
-from protocols.faults.link_effects.run_links import schedule_of
+from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.runtime import logs
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
@@ -167,7 +167,7 @@ class _Server:
             token = secrets.token_hex(32)
             transport.guard.require(token)
             logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
-        if schedule_of(configuration.model_dump(mode="json")).damages:
+        if run_schedule(configuration.model_dump(mode="json")).damages:
             transport.guard.expect_damage()
         view = _make_view(files, configuration, self._started)
         if int(files.state["segment"]) > 1:

@@ -173,6 +173,8 @@ class Registered:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {kind: handler.generate_schema(component(self.room, kind).settings) for kind in kinds(self.room)}
+        if not choices:
+            return core_schema.no_info_after_validator_function(self._refuse, handler(source))
         union = core_schema.tagged_union_schema(choices, discriminator="kind")
         if not self.by_name:
             return union
@@ -181,6 +183,9 @@ class Registered:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler(schema)
         return {"anyOf": [{"enum": kinds(self.room)}, written]} if self.by_name else written
+
+    def _refuse(self, settings: Any) -> Any:
+        raise ValueError(f"no {self.room} of kind {settings.kind} is known: no package registers any; list its module under plugins")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every stream of random numbers of a run, derived from its one seed.
+"""Streams of random numbers, all derived from the seed of the run.
 
 A stream is `SeedSequence(seed, spawn_key=(crc32(node name), stream number))`: adding a node or a stream never changes the numbers of
 another.
@@ -35,18 +35,23 @@ class Stream(IntEnum):
     TURNS = 17
 
 
-def sequence(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.SeedSequence:
-    """Seed sequence of one stream of one node. `life`: where the node went on from, so that what it draws after a restart does not repeat
-    what it drew before (0: from the start)."""
+def sequence(seed: int, node: str, stream: Stream, epoch: int = 0) -> np.random.SeedSequence:
+    """Seed sequence of one stream of one node. `epoch`: a number of the checkpoint from which the node continues, so that the draws after a
+    restart do not repeat those before it (0: from the start)."""
     key = (crc32(node.encode()), int(stream))
-    return np.random.SeedSequence(seed, spawn_key=(*key, life) if life else key)
+    return np.random.SeedSequence(seed, spawn_key=(*key, epoch) if epoch else key)
 
 
-def generator(seed: int, node: str, stream: Stream, life: int = 0) -> np.random.Generator:
+def generator(seed: int, node: str, stream: Stream, epoch: int = 0) -> np.random.Generator:
     """NumPy generator of one stream of one node."""
-    return np.random.default_rng(sequence(seed, node, stream, life))
+    return np.random.default_rng(sequence(seed, node, stream, epoch))
 
 
-def integer(seed: int, node: str, stream: Stream, life: int = 0) -> int:
+def integer(seed: int, node: str, stream: Stream, epoch: int = 0) -> int:
     """A 63-bit integer of a stream, to seed a generator that takes one number (torch, PettingZoo)."""
-    return int(sequence(seed, node, stream, life).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(sequence(seed, node, stream, epoch).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def named_generator(seed: int, node: str, name: str, epoch: int = 0) -> np.random.Generator:
+    """NumPy generator of a stream that is not in the table, by any name: spawn key (crc32(node), 2^32 + crc32(name), epoch)."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(crc32(node.encode()), 2**32 + crc32(name.encode()), epoch)))

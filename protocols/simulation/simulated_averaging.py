@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
 from protocols.averaging.push_sum.push_sum import PushSum
-from protocols.simulation.simulated_network import Network, NodeScript, Take
-from protocols.wire.messages import Message
+from protocols.simulation.simulated_network import Network, NodeScript
 
 IDLE = 0.01
 """seconds until an agent whom nobody answers begins its next round"""
@@ -34,10 +33,6 @@ class AveragingScript(NodeScript):
         self._every = every
         self._closed = closed
         self._next = -inf
-
-    def takes(self) -> Mapping[type[Message], Take]:
-        """Whatever the mode sends."""
-        return {Message: self.machine.receive}
 
     def turn(self, now: float) -> None:
         """Apply what has closed and begin what is due."""

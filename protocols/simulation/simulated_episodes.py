@@ -7,7 +7,7 @@ came to. Its own words are not lost, only late: real servers repeat their offers
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
-from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceLimits
-from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
-from protocols.conversations.hindsight.trace_exchange import ExchangeComplete, TraceExchange
-from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
+from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits
 from protocols.conversations.negotiation.proposals import Negotiation, ProposalReceived
 from protocols.simulation.simulated_averaging import AveragingScript
-from protocols.simulation.simulated_network import Network, Take
-from protocols.wire.messages import Message
+from protocols.simulation.simulated_network import Network
 
 GOALS, FEATURES, LENGTH = 16, 4, 20
 """goals that traces may name, features, and steps of an episode"""
@@ -51,11 +48,6 @@ class PeerScript(AveragingScript):
         self.conversations = (machine, self.negotiation, self.traces)
         self._director = director
         self._messages: dict[int, int] = {}
-
-    def takes(self) -> Mapping[type[Message], Take]:
-        """Everything that peers say."""
-        negotiation, traces = self.negotiation.receive, self.traces.receive
-        return {**super().takes(), Propose: negotiation, ProposeAck: negotiation, Trace: traces, TraceAck: traces}
 
     def offered(self, episode: int, members: Sequence[str], message: int, now: float) -> None:
         """An episode to come, its leader first. The leader's `message` is known to it alone."""

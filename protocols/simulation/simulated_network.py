@@ -38,9 +38,9 @@ class NodeScript(ABC):
         self.network = network
         self.node = node
 
-    @abstractmethod
     def takes(self) -> Mapping[type[Message], Take]:
-        """Who takes messages of which type; `Message` stands for all others."""
+        """Which function receives messages of which type: by default the conversations those of their `message_types`."""
+        return {kind: conversation.receive for conversation in self.conversations for kind in conversation.message_types}
 
     @abstractmethod
     def turn(self, now: float) -> None:
@@ -222,11 +222,8 @@ class Network:
                 continue
             take = node.takes.get(type(message))
             if take is None:
-                take = node.takes.get(Message)
-                if take is None:
-                    self.counters["lost.untaken"] += 1
-                    continue
-                node.takes[type(message)] = take
+                self.counters["lost.untaken"] += 1
+                continue
             taken += 1
             self.arriving = route
             take(src.name, message, arrays, now)

@@ -85,11 +85,14 @@ def register_conversation(name: str, *routes: Route, newest_only: Iterable[type[
     """Add a conversation. `ConfigurationError` for a name or message tag that another conversation has, a type that is not a `Message`,
     a field without bounds, or a third party's message on the channel `ctl`."""
     entry = RegisteredConversation(name, routes, tuple(newest_only), corruption)
+    third_party = not all(kind.__module__.startswith(BUILTIN) for kind in entry.types)
+    if third_party:
+        load_builtin_conversations()
     if _conversations.get(name) == entry:
         return
     if name in _conversations:
         raise ConfigurationError(f"a conversation named {name!r} is registered already; choose another name")
-    if not all(kind.__module__.startswith(BUILTIN) for kind in entry.types):
+    if third_party:
         _check(entry)
     _conversations[name] = entry
     for clear in _caches:
@@ -98,7 +101,6 @@ def register_conversation(name: str, *routes: Route, newest_only: Iterable[type[
 
 def _check(entry: RegisteredConversation) -> None:
     """The rules for messages of other packages; a test checks our own."""
-    load_builtin_conversations()
     taken = {_tag(kind): kind for other in _conversations.values() for kind in other.types}
     for one in entry.routes:
         for kind in one.types:

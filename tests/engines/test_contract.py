@@ -143,7 +143,7 @@ def test_a_machine_that_dies_is_replaced_by_the_other(engine: EngineUnderTest, s
 
 def test_hosts_are_released_before_anybody_answers_them_and_twice(engine: EngineUnderTest, tmp_path: Path) -> None:
     configuration = Configuration.model_validate(
-        {"version": 1, "environment": {"id": "landmarks"}, "agents": {"count": 2}, "until": {"time": "9s"}, "launch": engine.launch()}
+        {"version": 2, "environment": {"id": "landmarks"}, "agents": {"count": 2}, "until": {"time": "9s"}, "launch": engine.launch()}
     )
     write_json(tmp_path / "run.json", {"name": tmp_path.name})
     made = make_engine(engine.name, tmp_path)

@@ -52,7 +52,7 @@ def start(cluster: RayCluster, tmp_path: Path) -> Iterator[Any]:
 def configuration(address: str, **launch: Any) -> Configuration:
     return Configuration.model_validate(
         {
-            "version": 1,
+            "version": 2,
             "until": {"time": "50s"},
             "environment": {"id": "landmarks"},
             "agents": {"count": 4},

@@ -43,7 +43,7 @@ def make(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Callable[..., SlurmEng
 
 
 def configuration(**launch: Any) -> Configuration:
-    settings = {"version": 1, "environment": {"id": "landmarks"}, "agents": {"count": 3}, "until": {"time": "1s"}}
+    settings = {"version": 2, "environment": {"id": "landmarks"}, "agents": {"count": 3}, "until": {"time": "1s"}}
     return Configuration.model_validate({**settings, "launch": {**SLURM, **launch}})
 
 

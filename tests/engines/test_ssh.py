@@ -45,7 +45,7 @@ def start(engine: Ssh, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 
 def configuration(launch: dict[str, Any]) -> Configuration:
     return Configuration.model_validate(
-        {"version": 1, "environment": {"id": "landmarks"}, "agents": {"count": 2}, "until": {"time": "9s"}, "launch": launch}
+        {"version": 2, "environment": {"id": "landmarks"}, "agents": {"count": 2}, "until": {"time": "9s"}, "launch": launch}
     )
 
 
@@ -183,7 +183,7 @@ def test_an_interpreter_is_one_word_for_the_shell_there_with_its_home(path: str,
 
 def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "howto" / "hosts.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    (tmp_path / "it.yaml").write_text(f"version: 1\nenvironment: {{id: landmarks}}\nagents: {{count: 2}}\nuntil: {{time: 9s}}\n{text}")
+    (tmp_path / "it.yaml").write_text(f"version: 2\nenvironment: {{id: landmarks}}\nagents: {{count: 2}}\nuntil: {{time: 9s}}\n{text}")
     launch = load(tmp_path / "it.yaml").configuration.launch
     assert launch.engine == "ssh" and [host.name for host in launch.ssh.hosts] == ["box-a", "box-b"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent_node.session.acting import Actor
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.training import create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
@@ -30,7 +30,7 @@ def played(name: str, view: Any, settings: dict[str, Any], frames: int) -> Itera
     environment = VectorMiniGrid(name, MiniGridOptions(view=view), ["agent-0"], COPIES, 0)
     outcome = environment.reset(0)
     given = AgentSettings.model_validate({"learner": STUDENT, "goals": None, "shaping": {}, **settings})
-    components = SessionComponents.build(given, ExchangeSettings(), environment.layout("agent-0"), COPIES, "agent-0", 0)
+    components = AgentComponents(given, ExchangeSettings(), environment.layout("agent-0"), COPIES, "agent-0", 0)
     actor, trainer = Actor(components, COPIES), create_trainer(components, TimeShares())
     returns: list[float] = []
     applied = np.zeros((COPIES, 1), np.int32)
@@ -42,7 +42,7 @@ def played(name: str, view: Any, settings: dict[str, Any], frames: int) -> Itera
         trainer.tick()
         outcome = environment.step({"agent-0": applied})
         if tick % (2000 // COPIES) == 2000 // COPIES - 1:
-            yield float(np.mean(returns[-50:])) if returns else 0.0, trainer.take_metrics()
+            yield float(np.mean(returns[-50:])) if returns else 0.0, trainer.take_metrics() | components.metrics()
 
 
 @pytest.mark.parametrize("view", ["full", "both"])

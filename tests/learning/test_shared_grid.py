@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agent_node.session.acting import Actor
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.training import Trainer, create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
@@ -29,12 +29,12 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str, tuple[SessionComponents, Trainer, float]]:
+def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str, tuple[AgentComponents, Trainer, float]]:
     """Agents that play and learn for some ticks: parts, trainer, and the sum of all that was earned in whole episodes, by their names."""
     settings = AgentSettings.model_validate(GIVEN | changes)
     agents = {}
     for agent in environment.agents:
-        components = SessionComponents.build(settings, ExchangeSettings(), environment.layout(agent), COPIES, agent, 0)
+        components = AgentComponents(settings, ExchangeSettings(), environment.layout(agent), COPIES, agent, 0)
         agents[agent] = (components, Actor(components, COPIES), create_trainer(components, TimeShares()))
     outcome, applied = environment.reset(0), dict.fromkeys(environment.agents, np.zeros((COPIES, 1), np.int32))
     earned = dict.fromkeys(environment.agents, 0.0)
@@ -70,7 +70,7 @@ def test_several_agents_play_and_learn_together(view: Any, reward: Any) -> None:
     found = live(SharedMiniGrid("MiniGrid-Empty-5x5-v0", options, names, COPIES, 1), 120, **changes)
     earned = [total for _, _, total in found.values()]
     assert max(earned) > 0 and (len({round(total, 4) for total in earned}) == 1) == (reward == "team")
-    figures = [trainer.take_metrics() for _, trainer, _ in found.values()]
+    figures = [trainer.take_metrics() | components.metrics() for components, trainer, _ in found.values()]
     for values in figures:
         assert values["learner.entropy"] > 0 and values["curiosity.novelty"] > 0
         assert view == "partial" or 0 <= values["teacher.reached"] < 1

@@ -193,7 +193,7 @@ def _agent_state(node: AgentNode) -> dict[str, bytes]:
 def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
     state = {"control": _control(node), **_state("stepping", node.stepping), "lives": pickle.dumps(sorted(node._incarnations.items()))}
     if node.goal_assignment is not None:
-        state["goals"] = pickle.dumps({agent: sorted(offers) for agent, offers in node.goal_assignment._goal_offers._open.items()})
+        state["goals"] = pickle.dumps(node.goal_assignment.offers.unanswered)
     return state
 
 

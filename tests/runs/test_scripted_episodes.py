@@ -111,7 +111,7 @@ def tell(played: Played) -> dict[str, ReplayBuffer]:
 
 def rebuilt(buffer: ReplayBuffer) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """By episode: joint touch `[T + 1, L]` over the own part, and which goals may be relabelled with at its steps, `[T + 1, |G|]`."""
-    state = buffer.state()
+    state = buffer.state_dict()
     return {number: (state["joint"][a:b], (state["marks"][a:b] & Mark.LATER) != 0) for a, b, number in state["episodes"].tolist()}
 
 

@@ -1,8 +1,8 @@
-"""Consensus on named parameter groups: when a round begins, and what it does to the live parameters."""
+"""Averaging of named parameter groups: when a round begins, and what it does to the live parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Learner, Teacher, WorldModel
+from agent_node.contracts import Array, Component, State, arrays, tensors
 from agent_node.exchange.averaging.settings import ConsensusSettings
+from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.averaging.averager import Neighbourhood
 from protocols.averaging.averaging_rules import create_averager
 from protocols.averaging.projection_sketch import Projection
@@ -21,14 +22,14 @@ from protocols.runtime.errors import ConfigurationError
 SKETCH_EVERY = 5
 """rounds between two reports of the disagreement"""
 LIGHT_EVERY = 0.05
-"""least seconds between the rounds of an agent that waits for its model"""
+"""least seconds between the rounds of an agent that pauses learning"""
 SKETCH_SEED = 20221111
-"""seed of the projection, the same for everybody"""
+"""seed of the projection, equal at all agents"""
 
 
 @dataclass(frozen=True)
 class ProgressCounts:
-    """What periods are counted in."""
+    """Counts in which the period of rounds is given."""
 
     updates: int
     episodes: int
@@ -49,37 +50,35 @@ class RoundReport:
 
     @property
     def common_round(self) -> int:
-        """The number by which its sketch is put beside those of others, who may have skipped some: that of the first of the five."""
+        """The number under which its sketch is compared with those of agents that skipped rounds: that of the first of the five."""
         return self.round // SKETCH_EVERY * SKETCH_EVERY
 
 
-class ParameterAveraging:
-    """Averages one agent's groups with its neighbours.
+class ParameterAveraging(Component):
+    """Averages the groups that `components` declare with the neighbours.
 
-    A round begins when the period is over, or, in modes with common rounds, when a neighbour has begun it: whoever is first takes the
-    others along, so that agents that were restarted or run at another pace stay in step; but never while one is open, which ends as its
-    pacing says. The agent goes on learning while a round is open; its result is added to whatever the parameters have become. An agent that
-    is `mass_too_low` has not got its model yet: it must not learn, and its rounds follow each other until it has.
+    A round begins when the period is over, or, in modes with common rounds, when a neighbour has begun it, so that agents that were
+    restarted or run at another pace stay in the same round; but never while a round is open, which ends by its own deadline. The agent
+    continues to learn while a round is open; the change that the round computed is added to the parameters of that moment. While
+    `pauses_learning`, the agent has not received enough of the common model: it must not learn, and its rounds follow each other.
     """
 
     def __init__(
         self,
         settings: ConsensusSettings,
         neighbourhood: Neighbourhood,
-        learner: Learner,
-        model: WorldModel | None,
+        components: Iterable[Component],
         incarnation: int = 0,
         rejoin: bool = False,
         seed: int = 0,
-        teacher: Teacher | None = None,
     ) -> None:
         self.settings = settings
-        self._parts = [part for part in (learner, model, teacher) if part is not None]
-        there = {name: tensors for part in self._parts for name, tensors in part.parameter_groups().items()}
-        absent = [name for name in settings.groups if name not in there]
+        self._components = list(components)
+        groups = self._groups()
+        absent = [name for name in settings.groups if name not in groups]
         if absent:
-            raise ConfigurationError(f"exchange.consensus.groups: no component has {', '.join(absent)}; there are {', '.join(there)}")
-        self._tensors: dict[str, list[torch.Tensor]] = {name: list(there[name]) for name in settings.groups}
+            raise ConfigurationError(f"exchange.consensus.groups: no component has {', '.join(absent)}; there are {', '.join(groups)}")
+        self._tensors: dict[str, list[torch.Tensor]] = {name: list(groups[name]) for name in settings.groups}
         self.layout = VectorLayout.of(self._arrays())
         self.machine = create_averager(settings, neighbourhood, self.layout.digest, self.layout.size, incarnation, rejoin, seed)
         self._projection = Projection(SKETCH_SEED)
@@ -90,58 +89,98 @@ class ParameterAveraging:
         self._due: float | None = None
         self._reports: list[RoundReport] = []
         self._own: NDArray[np.float32] | None = None
+        self._progress, self._resumed = SessionProgress(), False
+
+    def _groups(self) -> dict[str, list[torch.Tensor]]:
+        """Live tensors by group; `ConfigurationError` where two components have a group of the same name."""
+        groups: dict[str, list[torch.Tensor]] = {}
+        for component in self._components:
+            for name, live in component.parameter_groups().items():
+                if name in groups:
+                    raise ConfigurationError(f"exchange.consensus.groups: two components have a group {name}; rename one of them")
+                groups[name] = live
+        return groups
+
+    # --- lifecycle ------------------------------------------------------------------------------------------------------------------
+
+    def joined(self, context: SessionContext) -> None:
+        """Average with the neighbours."""
+        self._progress, self._resumed = context.progress, context.resumed
+        context.converse(self.machine)
+
+    def tick(self, now: float) -> None:
+        """Apply closed rounds, and begin the next one if it is time; nothing once training is over."""
+        progress = self._progress
+        if progress.learning:
+            self.consider(ProgressCounts(progress.updates, progress.episodes, progress.ticks, now), now)
+            self.apply()
+
+    @property
+    def pauses_learning(self) -> bool:
+        """Whether the agent has too little mass of the common model to learn with it."""
+        return not self.machine.ready
+
+    def settle(self, now: float) -> None:
+        """Close an open round at once."""
+        self.machine.close(now)
+        self.apply()
+
+    def take_reports(self) -> list[RoundReport]:
+        """Closed rounds whose changes were applied since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def metrics(self) -> dict[str, float]:
+        """`consensus.mass`: the share of the common model that the agent holds."""
+        return {"consensus.mass": self.machine.mass}
+
+    def shared_arrays(self) -> dict[str, Array]:
+        """`models[s]`: the own parameters, projected, from which the run server computes the disagreement of the agents."""
+        return {"models": self._projection.sketch(self.layout.pack(self._arrays()))}
+
+    def state_dict(self) -> State:
+        """The machine's state between two rounds; empty while a round is open."""
+        return {} if self.machine.open else tensors({name: np.array(array) for name, array in self.machine.state().items()})
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore where all agents go on from the same checkpoint; an agent that rejoins alone starts with the state of its neighbours."""
+        if self._resumed:
+            self.machine.load_state(arrays(state))
+
+    # --- rounds ---------------------------------------------------------------------------------------------------------------------
 
     def consider(self, counts: ProgressCounts, now: float) -> None:
         """Begin a round if it is time."""
-        self._take()
+        self.apply()
         if self._last is None:
             self._last = counts
         machine = self.machine
         pulled = machine.newest_round > machine.round
-        needed = self._over(self._last, counts) or (self.mass_too_low and now >= self._began + LIGHT_EVERY)
+        needed = self._over(self._last, counts) or (self.pauses_learning and now >= self._began + LIGHT_EVERY)
         if machine.open:
-            # Also when a neighbour has begun the next one: to close this without those who are slower would not keep the mean.
+            # Also when a neighbour has begun the next one: closing this one without the slower neighbours would not keep the mean.
             if needed and self._due is None:
                 self._due = now
             return
         if not (pulled or needed):
             return
         if machine.round >= 0:
-            # What the agent needed for a period by itself, without having to wait for the end of a round: so long a round may last.
-            machine.has_leisure(0.0 if self.mass_too_low else (now if self._due is None else self._due) - self._began)
+            # A round may last as long as the agent's own period, without the wait for the end of a round.
+            machine.has_leisure(0.0 if self.pauses_learning else (now if self._due is None else self._due) - self._began)
         self._last, self._began, self._due = counts, now, None
         self._former = machine.round
         number = machine.newest_round if pulled else machine.next_round
         self._own = self.layout.pack(self._arrays())
         machine.begin(number, self._own, now)
 
-    @property
-    def mass_too_low(self) -> bool:
-        """Whether it has too little of the common model to learn with."""
-        return not self.machine.ready
-
-    def apply(self) -> list[RoundReport]:
-        """Add what closed rounds have brought to the live parameters."""
-        self._take()
-        reports, self._reports = self._reports, []
-        return reports
-
-    def settle(self, now: float) -> list[RoundReport]:
-        """Close an open round at once, so that nothing is under way."""
-        self.machine.close(now)
-        return self.apply()
-
-    def models(self) -> dict[str, NDArray[Any]]:
-        """The frame from which the run server tells how far the agents' models are apart now: `models[s]`, the own parameters projected."""
-        return {"models": self._projection.sketch(self.layout.pack(self._arrays()))}
-
-    def _take(self) -> None:
+    def apply(self) -> None:
+        """Add the changes of closed rounds to the live parameters."""
         for event in self.machine.events():
-            for tensors, arrays in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):
-                for tensor, array in zip(tensors, arrays, strict=True):
-                    tensor.data += torch.from_numpy(array).to(tensor)
-            for part in self._parts:
-                part.averaged()
+            for live, changes in zip(self._tensors.values(), self.layout.unpack(event.delta).values(), strict=True):
+                for tensor, change in zip(live, changes, strict=True):
+                    tensor.data += torch.from_numpy(change).to(tensor)
+            for component in self._components:
+                component.averaged()
             sketch = None
             # Numbers may skip some: then the first round of each five has the sketch.
             first = event.round // SKETCH_EVERY > self._former // SKETCH_EVERY
@@ -159,4 +198,4 @@ class ParameterAveraging:
         return False
 
     def _arrays(self) -> dict[str, Sequence[NDArray[Any]]]:
-        return {name: [tensor.detach().cpu().numpy() for tensor in tensors] for name, tensors in self._tensors.items()}
+        return {name: [tensor.detach().cpu().numpy() for tensor in live] for name, live in self._tensors.items()}

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
+from agent_node.contracts import Component, Metrics
 from agent_node.exchange.experience.settings import ExperienceSettings
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
+from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.experience.segment_exchange import (
     STEPS_PER_MESSAGE,
@@ -31,7 +33,7 @@ REMEMBERED = 4096
 """pieces of episodes whose repetition is recognised"""
 
 
-class ExperienceSharing:
+class ExperienceSharing(Component):
     """One agent's side. `imported` is where the neighbours' transitions go, and `neighbourhood` its place in the graph.
     `ConfigurationError` in environments with goals, where what a step is worth depends on what was wanted, and where there is no
     `imported`, since the learner does not learn from memory."""
@@ -48,25 +50,40 @@ class ExperienceSharing:
         # More than the receiver keeps need not wait for it.
         self.machine = SegmentExchange(limits, layout_digest(layout), -(-settings.transitions // STEPS_PER_MESSAGE))
         self.counters: Counter[str] = Counter()
+        self._progress = SessionProgress()
         self._history = features.history
         self._imported = imported
         self._neighbourhood = neighbourhood
         self._taken: OrderedDict[tuple[str, int, int], None] = OrderedDict()
 
+    def joined(self, context: SessionContext) -> None:
+        """Exchange episodes with the neighbours."""
+        self._progress = context.progress
+        context.converse(self.machine)
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Send a training episode to the neighbours."""
+        if not episode.evaluation:
+            self.finished(episode, self._progress.updates)
+
+    def tick(self, now: float) -> None:
+        """Import what has arrived."""
+        self.attach()
+
     def finished(self, episode: Episode, version: int) -> None:
-        """An own training episode is over: tell it to the neighbours. `version`: updates of the own policy."""
+        """Send an own training episode to the neighbours. `version`: updates of the own policy."""
         pieces = self._pieces(episode)
         for neighbour in self._neighbourhood.receivers(episode.number):
             self.machine.share_segments(pieces, neighbour, version)
             self.counters["sent"] += episode.steps
 
     def attach(self) -> None:
-        """Take what has come."""
+        """Add the episodes that have arrived to the imported transitions."""
         for event in self.machine.events():
             for segment in event.segments:
                 self._import(event.src, segment)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """`buffer.imported`: transitions of the neighbours in the buffer; `experience.*`: steps told (to each neighbour) and imported,
         pieces refused by reason, since the start."""
         counts = self.counters + self.machine.counters

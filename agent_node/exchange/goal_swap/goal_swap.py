@@ -15,8 +15,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, GoalOutcome, GoalValues, SwappingTeacher
+from agent_node.contracts import Array, Component, GoalOutcome, Learner, Metrics, ObservedTick, Teacher
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
+from agent_node.session.roles import LEARNER, TEACHER
+from agent_node.session.session_context import SessionContext
+from agent_node.session.training_batches import GoalEncodings
 from protocols.conversations.contract_net.contract_net import (
     AwardAnswered,
     AwardReceived,
@@ -28,29 +31,49 @@ from protocols.conversations.contract_net.contract_net import (
     GoalTask,
     ReportReceived,
 )
+from protocols.runtime.errors import ConfigurationError
 
+_INCARNATION_BITS = 40
+"""bits for the numbers of the goals of one incarnation"""
 KEPT = 16
 """times K: calls of others, and own goals away, that are kept in mind; the oldest are forgotten"""
 Place = tuple[int, int]
 """a copy, and a goal there"""
 
 
-class GoalSwap:
-    """One agent's side; `machine` is the conversation. `encodings[|G| + 1, L]`: goals as the policy sees them. `first`: what the own goals
-    are numbered from, so that those of another life have other numbers."""
+class GoalSwap(Component):
+    """Negotiation `contract_net`; `machine` is the conversation. It starts in `joined`, which raises `ConfigurationError` for a teacher
+    without "swappable_goals" or a learner without "values"."""
 
-    def __init__(
+    machine: ContractNet
+
+    def __init__(self, settings: ContractNetSettings) -> None:
+        self.settings = settings
+
+    def joined(self, context: SessionContext) -> None:
+        """Negotiate with the neighbours about the goals of the own teacher."""
+        kind, teacher, learner = self.settings.kind, context.get(TEACHER), context.components[LEARNER]
+        if teacher is None or "swappable_goals" not in teacher.capabilities:
+            raise ConfigurationError(f"exchange.negotiation: {kind} exchanges goals of a teacher, and agents.teacher sets none")
+        if "values" not in learner.capabilities:
+            raise ConfigurationError(f"exchange.negotiation: {kind} compares the values of goals, which this learner does not estimate")
+        first = context.agent_spec.incarnation << _INCARNATION_BITS
+        self.start(context.name, context.neighbourhood.all_neighbours, teacher, learner, context.encodings, first)
+        context.converse(self.machine)
+
+    def start(
         self,
-        settings: ContractNetSettings,
         name: str,
         neighbours: Collection[str],
-        teacher: SwappingTeacher,
-        learner: GoalValues,
-        encodings: NDArray[np.float32],
+        teacher: Teacher,
+        learner: Learner,
+        encodings: GoalEncodings,
         first: int,
     ) -> None:
-        self.machine = ContractNet(name, neighbours, settings.deadline)
-        self._margin = settings.margin
+        """`encodings[|G| + 1, L]`: goals as the policy sees them. `first`: number of the first own goal, so that goals of another
+        incarnation have other numbers."""
+        self.machine = ContractNet(name, neighbours, self.settings.deadline)
+        self._margin = self.settings.margin
         self._teacher, self._learner = teacher, learner
         self._encodings = encodings
         self._first = first
@@ -64,6 +87,10 @@ class GoalSwap:
         """by copy: whose goal is pursued there, and its number"""
         self._swapped_out: dict[int, str] = {}
         """own goals that are away, and who has them"""
+
+    def observed(self, tick: ObservedTick) -> None:
+        """After the own actions of a tick."""
+        self.consider(tick.features, tick.episode, tick.now)
 
     def consider(self, features: Array, episode: NDArray[np.int64], now: float) -> None:
         """A tick, after the own actions: `features[K, F]` of what is seen, and the episodes `[K]` that are played."""
@@ -107,7 +134,7 @@ class GoalSwap:
     def _shared(self, task: GoalTask) -> bool:
         """Whether that goal can be bid on: it is one of an episode that both play, in which an own goal is in force."""
         row = task.copy
-        known = row < len(self._own) and task.goal < len(self._encodings) - 1
+        known = row < len(self._own) and task.goal < self._encodings.shape[0] - 1
         return known and bool(self._own[row] >= 0) and task.episode == self._episode[row]
 
     def _places(self, events: Sequence[ContractNetEvent]) -> Iterator[Place]:
@@ -123,7 +150,7 @@ class GoalSwap:
 
     def _goal(self, bid: Bid) -> int:
         """The goal of a bid; none (-1) where there is no such goal."""
-        return bid.goal if bid.goal < len(self._encodings) - 1 else -1
+        return bid.goal if bid.goal < self._encodings.shape[0] - 1 else -1
 
     def _goal_values(self, features: Array, events: Sequence[ContractNetEvent]) -> dict[Place, float]:
         """V(s, g) at all places of which the events ask, in one pass through the network."""
@@ -165,7 +192,7 @@ class GoalSwap:
         self._swapped_in[row] = other, number
         self._swapped_out[own] = other
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """`goal_swap.called`, `goal_swap.bids`, `goal_swap.awarded`, `goal_swap.exchanged` (of those awarded), `goal_swap.reports`: since
         the start of the process; `goal_swap.active`: copies in which a neighbour's goal is pursued now."""
         counters = self.machine.counters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent_node.contracts import Learner
+from agent_node.contracts import Component, Learner, Metrics
 from agent_node.exchange.hindsight.partner_corrections import PartnerCorrections
 from agent_node.exchange.hindsight.segment_sharing import SegmentSharing, TracedEpisode
 from agent_node.exchange.hindsight.settings import HindsightSettings
@@ -15,9 +15,12 @@ from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.goal_relabelling import agreed_goal
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
+from agent_node.session.roles import GOAL_NEGOTIATION
+from agent_node.session.session_context import SessionContext
 from protocols.conversations.conversation import Conversation
 from protocols.conversations.hindsight.correction_exchange import CorrectionExchange
-from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, ExchangeComplete, TraceExchange, TraceLimits, intervals, touches
+from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
+from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits, intervals, touches
 from protocols.spaces.goal_space import DiscreteSpace
 
 
@@ -29,7 +32,7 @@ class CompletedEpisode:
     partner_goals: tuple[int, ...]
 
 
-class HindsightExchange:
+class HindsightExchange(Component):
     """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched. Without a buffer nothing is
     relearnt, but the partners are told as ever, and what they pursued is known. `learner` and `features` are needed where settings ask for
     more than traces."""
@@ -61,6 +64,28 @@ class HindsightExchange:
         if settings.segments is not None and learner is not None and features is not None:
             self.segments = SegmentSharing(settings.segments, name, learner, features, space, imported)
         self._name = name
+        self._context: SessionContext | None = None
+
+    def joined(self, context: SessionContext) -> None:
+        """Exchange traces with the members of episodes."""
+        self._context = context
+        for machine in self.machines:
+            context.converse(machine)
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Exchange the traces of a training episode that all members have played to its end."""
+        known = episode.partners is not None and not episode.evaluation and not episode.peer_lost
+        if known and self._context is not None:
+            self.finished(episode, episode.partners or (), self._context.clock.now())
+
+    def tick(self, now: float) -> None:
+        """Complete episodes whose traces have arrived, and pass the partners' goals to the goal source."""
+        if self._context is None:
+            return
+        negotiation = self._context.get(GOAL_NEGOTIATION)
+        for completed in self.attach(now, self._context.progress.updates):
+            if negotiation is not None:
+                negotiation.completed(completed.episode, completed.partner_goals)
 
     @property
     def machines(self) -> list[Conversation[Any]]:
@@ -103,7 +128,7 @@ class HindsightExchange:
             self.segments.attach()
         return completed
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """`hindsight.complete`, `hindsight.incomplete`: episodes whose traces all came, or not, since the start; `segments.*`: steps told
         and taken, segments refused by reason."""
         values = {"hindsight.complete": float(self.complete), "hindsight.incomplete": float(self.incomplete)}

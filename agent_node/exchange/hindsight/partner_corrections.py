@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import ActionProbabilities, Learner
+from agent_node.contracts import Learner
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
@@ -36,7 +36,7 @@ class PartnerCorrections:
         buffer: ReplayBuffer | None,
         machine: CorrectionExchange,
     ) -> None:
-        if not isinstance(learner, ActionProbabilities):
+        if "probabilities" not in learner.capabilities:
             raise ConfigurationError(
                 "exchange.hindsight.partner: corrected needs learners that can say how likely an action is, and this one can't; "
                 "write consistent"

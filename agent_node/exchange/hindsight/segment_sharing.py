@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import ActionProbabilities, Array, Batch, Learner, TDErrors
+from agent_node.contracts import Array, Batch, Learner
 from agent_node.exchange.hindsight.settings import SegmentSettings
 from agent_node.memory.episode_recorder import Episode, histories
 from agent_node.memory.replay.goal_relabelling import Mark, Marks, marks
@@ -66,16 +66,15 @@ class SegmentSharing:
         space: DiscreteSpace,
         imported: ReplayBuffer | None,
     ) -> None:
-        if not isinstance(learner, TDErrors) or not isinstance(learner, ActionProbabilities):
-            raise ConfigurationError("exchange.hindsight.segments needs a learner that knows surprise and probabilities; write null")
+        if not {"td_errors", "probabilities"} <= set(learner.capabilities):
+            raise ConfigurationError("exchange.hindsight.segments needs a learner with td_errors and probabilities; write null")
         layout = features.layout
         limits = SegmentLimits(features.size, features.dtype, tuple(layout.actions), features.action_size, space.count)
         self.machine = SegmentExchange(limits, layout_digest(layout))
         self.counters: Counter[str] = Counter()
         self._settings = settings
         self._name = name
-        self._surprise: TDErrors = learner
-        self._probabilities: ActionProbabilities = learner
+        self._learner = learner
         self._features = features
         self._space = space
         self._encodings = goal_encodings(space)
@@ -116,7 +115,7 @@ class SegmentSharing:
 
     def _chosen(self, episode: Episode, own: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which steps to tell, `[T]`: all of an episode that reached a rare goal, else those of great error."""
-        error = self._surprise.td_errors(self._batch(episode))
+        error = self._learner.td_errors(self._batch(episode))
         chosen = np.zeros(episode.steps, bool)
         if len(self._errors) >= min(LEAST_ERRORS, self._settings.window):
             chosen = error > np.quantile(np.array(self._errors), 1 - self._settings.share)
@@ -158,7 +157,7 @@ class SegmentSharing:
         """ln pi(a | o, g) of the own policy, `[T]`, for raw `observation[T + 1, D]`."""
         features = self._features.encode(histories(observation, self._features.history)[:-1])
         goals = np.repeat(self._encodings[goal][None], len(action), axis=0)
-        return np.minimum(self._probabilities.log_probability(features, goals, action), 0 if self._features.discrete else np.inf)
+        return np.minimum(self._learner.log_probability(features, goals, action), 0 if self._features.discrete else np.inf)
 
     # --- taking -------------------------------------------------------------------------------------------------------------------
 

@@ -16,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from agent_node.contracts import Array, EpisodeNegotiation, Metrics, State, arrays, tensors
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from protocols.conversations.negotiation.signalling_convention import accuracy, leading_choices, reading_choices
 
 Table = NDArray[np.float64]
 
 
-class CoordinationGame:
+class CoordinationGame(EpisodeNegotiation):
     """Negotiation `coordination_game` over `goals` goals: one agent's table."""
 
     def __init__(self, settings: CoordinationGameSettings, goals: int, seed: int = 0) -> None:
@@ -33,6 +35,11 @@ class CoordinationGame:
         self._batch: list[tuple[int, int, float]] = []
         self._seed = seed
         self._batches = 0
+
+    @property
+    def vocabulary(self) -> int:
+        """|M|."""
+        return self.settings.messages
 
     def lead(self, goal: int, random: np.random.Generator, greedy: bool = False) -> int:
         """The message to send for a goal."""
@@ -75,23 +82,32 @@ class CoordinationGame:
                 np.add.at(count, cells, 1)
                 self.table += rate * (total / np.maximum(count, 1) - self.table)
 
-    def state(self) -> dict[str, Table]:
-        """Everything, as arrays: the table, and for `forgetting` the records `[n, 3]` of the batch to come and the number of those over."""
-        batch = np.array(self._batch, np.float64).reshape(len(self._batch), 3)
-        return {"table": self.table.copy(), "batch": batch, "batches": np.array([float(self._batches)])}
+    def metrics(self) -> Metrics:
+        """`negotiation.self_consistency`: accuracy between the own leading and reading choices (`convention_accuracy` of one table)."""
+        return {"negotiation.self_consistency": convention_accuracy(self.table, self.table)}
 
-    def load_state(self, state: Mapping[str, Table]) -> None:
+    def shared_arrays(self) -> dict[str, Array]:
+        """`leading[|G|]` and `reading[|M|]` (`protocols.conversations.negotiation.signalling_convention`)."""
+        return {"leading": leading_choices(self.table), "reading": reading_choices(self.table)}
+
+    def state_dict(self) -> State:
+        """The table, and for `forgetting` the records `[n, 3]` of the next batch and the number of completed batches."""
+        batch = np.array(self._batch, np.float64).reshape(len(self._batch), 3)
+        return tensors({"table": self.table.copy(), "batch": batch, "batches": np.array([float(self._batches)])})
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what is missing or has another shape."""
+        found = arrays(state)
         for name, shape in (("table", self.table.shape), ("batch", (None, 3)), ("batches", (1,))):
-            if name not in state:
+            if name not in found:
                 raise ValueError(f"coordination game: the checkpoint has no {name}")
-            found = state[name].shape
-            if len(found) != len(shape) or any(own not in (None, size) for own, size in zip(shape, found, strict=True)):
+            given = found[name].shape
+            if len(given) != len(shape) or any(own not in (None, size) for own, size in zip(shape, given, strict=True)):
                 wanted = ", ".join("n" if size is None else str(size) for size in shape)
-                raise ValueError(f"coordination game: {name} has shape {list(found)} in the checkpoint and [{wanted}] here")
-        self.table = state["table"].copy()
-        self._batch = [(int(goal), int(message), float(reward)) for goal, message, reward in state["batch"].tolist()]
-        self._batches = int(state["batches"][0])
+                raise ValueError(f"coordination game: {name} has shape {list(given)} in the checkpoint and [{wanted}] here")
+        self.table = found["table"].copy()
+        self._batch = [(int(goal), int(message), float(reward)) for goal, message, reward in found["batch"].tolist()]
+        self._batches = int(found["batches"][0])
 
     def _choose(self, values: Table, random: np.random.Generator, greedy: bool) -> int:
         if greedy:

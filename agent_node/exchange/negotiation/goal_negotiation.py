@@ -1,7 +1,8 @@
-"""Before an episode: which goal the agent takes, by itself or by agreement with the other members.
+"""Goals of the agent's episodes, drawn by itself or negotiated with the other members before the episode begins.
 
-For each offered episode the leader draws a goal from its own source and, with a negotiation, one message for it; the others read their goal
-from the message. Where no agreement comes about in time each goes on with a goal of its own, and the episode counts as not negotiated.
+For each offered episode the leader draws a goal from its own source and, with a negotiation, one message for it; the others derive their
+goal from the message. Without an agreement before the deadline each member draws a goal of its own, and the episode counts as not
+negotiated.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import GoalSource
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame, convention_accuracy
+from agent_node.contracts import Component, EpisodeNegotiation, GoalSource, Metrics
+from agent_node.memory.episode_recorder import Episode
+from agent_node.session.session_context import SessionContext, SessionProgress
 from protocols.conversations.conversation import column, episodes
 from protocols.conversations.negotiation.proposals import Negotiation, NegotiationSettled, ProposalReceived
-from protocols.conversations.negotiation.signalling_convention import leading_choices, reading_choices
 from protocols.runtime.errors import BadMessage
 from protocols.runtime.seeds import Stream
 from protocols.spaces.goal_space import NO_GOAL, Goal
@@ -27,7 +28,7 @@ from protocols.spaces.goal_space import NO_GOAL, Goal
 
 @dataclass
 class EpisodeAgreement:
-    """What the agent knows of one episode to come or running."""
+    """State of one offered or running episode."""
 
     episode: int
     others: tuple[str, ...]
@@ -39,21 +40,21 @@ class EpisodeAgreement:
     decided: bool = False
 
 
-class GoalNegotiation:
-    """Answers offers with goals. `game` and `negotiation` are both there or both None (each for itself). `remembered`: agreements kept;
-    the oldest leave first."""
+class GoalNegotiation(Component):
+    """Answers offers with goals. `table` and `negotiation` are given both or not at all (each agent draws its own goals). `remembered`:
+    number of agreements kept; the oldest are dropped first."""
 
     def __init__(
         self,
         name: str,
         seed: int,
         source: GoalSource,
-        game: CoordinationGame | None,
+        table: EpisodeNegotiation | None,
         negotiation: Negotiation | None,
         remembered: int = 8192,
     ) -> None:
         self.source = source
-        self.game = game
+        self.table = table
         self.negotiation = negotiation
         self._name = name
         self._remembered = remembered
@@ -61,6 +62,26 @@ class GoalNegotiation:
         self._agreements: OrderedDict[int, EpisodeAgreement] = OrderedDict()
         self._answers: dict[int, EpisodeAgreement] = {}
         self._outcomes: OrderedDict[int, tuple[Goal, float]] = OrderedDict()
+        self._progress = SessionProgress()
+
+    def joined(self, context: SessionContext) -> None:
+        """Negotiate with the members of episodes."""
+        self._progress = context.progress
+        if self.negotiation is not None:
+            context.converse(self.negotiation)
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Complete the episode with its agreement, and learn from its outcome."""
+        agreement = self.agreement(episode.number)
+        if agreement is not None:
+            episode.message, episode.role = agreement.message, int(agreement.leader == self._name)
+            episode.negotiated, episode.partners = agreement.negotiated, agreement.others
+        learn = self._progress.learning and not (episode.evaluation or episode.peer_lost)
+        self.finished(episode.number, episode.goal, episode.total_reward, learn)
+
+    def tick(self, now: float) -> None:
+        """Decide the goals that the negotiation has settled."""
+        self.settle_goals()
 
     def offered(self, offers: dict[str, NDArray[Any]], members: list[str], now: float) -> None:
         """Take the frames of an `Offer`; `members` are the names its indices mean. Episodes that are known are answered again. `BadMessage`
@@ -98,15 +119,15 @@ class GoalNegotiation:
     def _lead(self, agreement: EpisodeAgreement, now: float) -> None:
         random = self._random(agreement.episode)
         agreement.goal = self.source.propose(random)
-        if self.game is None or self.negotiation is None or not isinstance(agreement.goal, int):
+        if self.table is None or self.negotiation is None or not isinstance(agreement.goal, int):
             self._decide(agreement)
             return
-        agreement.message = self.game.lead(agreement.goal, random)
+        agreement.message = self.table.lead(agreement.goal, random)
         self.negotiation.lead(agreement.episode, agreement.others, agreement.message, now)
 
-    def settle(self) -> None:
-        """Turn what the negotiation has come to into decisions."""
-        if self.negotiation is None or self.game is None:
+    def settle_goals(self) -> None:
+        """Decide the goals that the negotiation has settled."""
+        if self.negotiation is None or self.table is None:
             return
         for event in self.negotiation.events():
             agreement = self._agreements.get(event.episode)
@@ -114,7 +135,7 @@ class GoalNegotiation:
                 continue
             if isinstance(event, ProposalReceived):
                 agreement.message = event.message
-                agreement.goal = self.game.follow(event.message, self._random(event.episode))
+                agreement.goal = self.table.follow(event.message, self._random(event.episode))
             elif isinstance(event, NegotiationSettled):
                 agreement.negotiated = event.negotiated
                 if agreement.goal == NO_GOAL:
@@ -134,12 +155,12 @@ class GoalNegotiation:
         }
 
     def agreement(self, episode: int) -> EpisodeAgreement | None:
-        """What is known of an episode; None after a restart or for very old ones."""
+        """State of an episode; None after a restart and for very old episodes."""
         return self._agreements.get(episode)
 
     def finished(self, episode: int, goal: Goal, reward: float, learn: bool) -> None:
-        """An episode is over: the source hears its outcome, and the table, if it was negotiated. Evaluations (`learn` false) teach none,
-        nor do episodes whose `goal` is another than agreed on, because the environment server did not wait for it any longer."""
+        """An episode ended: update the source, and the table if it was negotiated. Evaluations (`learn` false) are not learnt from, nor are
+        episodes whose `goal` differs from the agreement, because the environment server no longer waited for it."""
         agreement = self._agreements.pop(episode, None)
         if self.negotiation is not None:
             self.negotiation.forget(episode)
@@ -149,34 +170,23 @@ class GoalNegotiation:
         self._outcomes[episode] = agreement.goal, reward
         if len(self._outcomes) > self._remembered:
             self._outcomes.popitem(last=False)
-        if self.game is not None and agreement.negotiated and isinstance(agreement.goal, int):
-            self.game.update([(agreement.goal, agreement.message, reward)])
+        if self.table is not None and agreement.negotiated and isinstance(agreement.goal, int):
+            self.table.update([(agreement.goal, agreement.message, reward)])
 
     def completed(self, episode: int, partner_goals: Sequence[int]) -> None:
-        """The other members' goals in an episode that is over are known: the source hears of them, if it was told the outcome.
-        The table never does: it learns from what was negotiated and earned, and not from hindsight."""
+        """The goals of the other members in an ended episode are known: pass them to the source, with the outcome. The table learns from
+        negotiated goals and their rewards alone, not from hindsight."""
         outcome = self._outcomes.pop(episode, None)
         if outcome is not None:
             self.source.completed(*outcome, partner_goals)
 
-    def metrics(self) -> dict[str, float]:
-        """`goals.entropy`: of the source's probabilities, as a share of ln |G|; `negotiation.self_consistency`: how far the agent would
-        understand itself, by `convention_accuracy` of its own table."""
+    def metrics(self) -> Metrics:
+        """`goals.entropy`: of the source's probabilities, as a share of ln |G|."""
         probabilities = self.source.probabilities()
         positive = probabilities[probabilities > 0]
-        values: dict[str, float] = {}
-        if len(probabilities):
-            values["goals.entropy"] = float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))
-        if self.game is not None:
-            values["negotiation.self_consistency"] = convention_accuracy(self.game.table, self.game.table)
-        return values
-
-    def choices(self) -> dict[str, NDArray[Any]]:
-        """Frames from which the run server tells how far agents understand each other: `leading[|G|]` and `reading[|M|]` (see
-        `protocols.conversations.negotiation.signalling_convention`); none without a game."""
-        if self.game is None:
+        if not len(probabilities):
             return {}
-        return {"leading": leading_choices(self.game.table), "reading": reading_choices(self.game.table)}
+        return {"goals.entropy": float(-(positive * np.log(positive)).sum() / np.log(max(2, len(probabilities))))}
 
     def _own_goal(self, agreement: EpisodeAgreement) -> None:
         agreement.goal = self.source.propose(self._random(agreement.episode))

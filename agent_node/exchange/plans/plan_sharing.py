@@ -1,17 +1,18 @@
-"""Agents that share a model would all explore the same places: each tells where it is going, and counts as known where its neighbours are.
+"""Exchange of planned trajectories, so that agents that share a model do not all explore the same places.
 
-What an agent plans is what its policy does in the world model, from where its newest episode began. What the neighbours plan is given to
-the model (`contracts.PlanAwareModel`), whose uncertainty falls there, and with it whatever optimism makes of it (the Kriging believer of
-parallel Bayesian optimisation; Ginsbourger et al. 2010).
+The plan of an agent is the trajectory of its policy in the world model from the start of its newest episode. The model is conditioned on
+the plans of the neighbours (`contracts.WorldModel.condition_on_plans`): its uncertainty falls there, and with it the bonus of optimism (the
+Kriging believer of parallel Bayesian optimisation; Ginsbourger et al. 2010).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from agent_node.contracts import PlanAwareModel, WorldModel
+from agent_node.contracts import Component, Metrics, ObservedTick
 from agent_node.exchange.plans.settings import PlanSettings
 from agent_node.session.observation_features import Features
+from agent_node.session.session_context import SessionContext
 from agent_node.world_models.imagination.world_model_component import WorldModelComponent
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.experience.segment_exchange import layout_digest
@@ -19,16 +20,15 @@ from protocols.conversations.plans.plan_exchange import NeighbourPlan, PlanExcha
 from protocols.runtime.errors import ConfigurationError
 
 
-class PlanSharing:
-    """One agent's side; `machine` is the conversation. `ConfigurationError` for a model that can't count what it has not seen."""
+class PlanSharing(Component):
+    """One agent's side; `machine` is the conversation. `ConfigurationError` for a model without the capability "plan_aware"."""
 
     def __init__(
         self, settings: PlanSettings, name: str, world: WorldModelComponent, features: Features, neighbourhood: Neighbourhood
     ) -> None:
-        model: WorldModel = world.model
-        if not isinstance(model, PlanAwareModel):
-            raise ConfigurationError("exchange.plans: this world model can't count what others are going to see; write null, or choose gp")
-        self._model = model
+        if "plan_aware" not in world.model.capabilities:
+            raise ConfigurationError("exchange.plans: this world model does not use the plans of others; write null, or choose gp")
+        self._model = world.model
         self._settings, self._world = settings, world
         self.machine = PlanExchange(
             name, neighbourhood.all_neighbours, layout_digest(features.layout), features.size, features.action_size, features.discrete
@@ -36,9 +36,16 @@ class PlanSharing:
         self._sent_plans = 0
         self._received_plans: list[NeighbourPlan] = []
 
+    def joined(self, context: SessionContext) -> None:
+        """Exchange plans with the neighbours."""
+        context.converse(self.machine)
+
+    def observed(self, tick: ObservedTick) -> None:
+        """Before the learning of a tick."""
+        self.consider(tick.now)
+
     def consider(self, now: float) -> None:
-        """Let the model count what the neighbours plan, and tell the own plan if the model has learnt since. To be called at every tick,
-        before the model learns."""
+        """Condition the model on the neighbours' newest plans, and send the own plan if the model was refreshed since the last one."""
         plans = self.machine.plans()
         if plans != self._received_plans:
             self._received_plans = plans
@@ -49,7 +56,7 @@ class PlanSharing:
             if steps is not None and np.isfinite(steps[0]).all():
                 self.machine.share_plan(steps[0][:, -1], steps[1], now)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """`plans.sent`, `plans.received`: since the start of the process."""
         counters = self.machine.counters
         return {"plans.sent": float(counters["told"]), "plans.received": float(counters["heard"])}

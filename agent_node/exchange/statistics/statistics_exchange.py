@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import AdditiveStatistics
+from agent_node.contracts import AdditiveStatistics, Component, ObservedTick, State, arrays, tensors, with_prefix
 from agent_node.exchange.statistics.settings import StatisticsSettings
+from agent_node.session.session_context import SessionContext
 from protocols.averaging.averager import Neighbourhood
 from protocols.statistics.ledger import Ledger
 from protocols.statistics.statistics_consensus import (
@@ -27,7 +29,7 @@ from protocols.statistics.statistics_modes import create_statistics
 logger = logging.getLogger(__name__)
 
 
-class StatisticsExchange:
+class StatisticsExchange(Component):
     """One agent's side: it publishes the statistics of `shared`, and has it rest on the sum over all as far as that is known. `machine` is
     the conversation with the neighbours; what it computes is in `docs/explanation/statistics.md`.
 
@@ -57,6 +59,16 @@ class StatisticsExchange:
         self._news = False
         self._mixed: list[MixingRoundClosed] = []
         self._publications = 0
+        self._resumed = False
+
+    def joined(self, context: SessionContext) -> None:
+        """Exchange statistics with the neighbours."""
+        self._resumed = context.resumed
+        context.converse(self.machine)
+
+    def observed(self, tick: ObservedTick) -> None:
+        """Before the learning of a tick."""
+        self.consider(tick.now)
 
     def consider(self, now: float) -> None:
         """Publish if there is enough that is new, hear what has happened, and rest on the newest sum. To be called at every tick, before
@@ -121,19 +133,23 @@ class StatisticsExchange:
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def settle(self, now: float) -> None:
-        """Everybody makes a checkpoint: what is under way ends."""
+        """Close an open round."""
         self.machine.settle(now)
         self._process_events()
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """What a checkpoint keeps besides the model."""
-        state = {f"machine/{name}": array for name, array in self.machine.state().items()}
+    def state_dict(self) -> State:
+        """The machine's state, and the statistics of former incarnations."""
+        machine = {f"machine/{name}": np.array(array) for name, array in self.machine.state().items()}
         began = np.append(self._began, self._began_transitions)
-        return state | {"recovered": self._recovered.copy(), "began": began}
+        return tensors(machine | {"recovered": self._recovered.copy(), "began": began})
 
-    def load_state(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
-        """Restore. `together`: all agents go on from this checkpoint; else only this one does, and what the others hold may be newer:
-        averages then begin anew from the own statistics. `ValueError` for what does not fit."""
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore after `joined`. Where only this agent goes on from its checkpoint, the others may hold newer statistics, and averages
+        start again from the own ones. `ValueError` for what does not fit."""
+        self.restore(arrays(state), self._resumed)
+
+    def restore(self, state: Mapping[str, NDArray[Any]], together: bool) -> None:
+        """As `load_state_dict`. `together`: all agents go on from the same checkpoint."""
         recovered = state.get("recovered")
         if recovered is None or recovered.shape != self._recovered.shape:
             raise ValueError(f"the checkpoint has no statistics of {self._recovered.size} numbers")
@@ -143,7 +159,7 @@ class StatisticsExchange:
             # The same life goes on: what a former one is found to have published, it has published before this beginning.
             self._began, self._began_transitions = np.array(began[:-1], np.float64), int(began[-1])
         if together or isinstance(self.machine, Ledger):
-            self.machine.load_state({name.removeprefix("machine/"): array for name, array in state.items() if name.startswith("machine/")})
+            self.machine.load_state(with_prefix("machine/", state))
         self._news = True
 
     # --- inside -------------------------------------------------------------------------------------------------------------------

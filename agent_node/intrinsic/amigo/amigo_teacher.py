@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Frame, GoalOutcome, Metrics, TeacherOutput
+from agent_node.contracts import Array, Batch, Frame, GoalOutcome, Metrics, Teacher, TeacherOutput
 from agent_node.intrinsic.amigo.active_goals import ActiveGoals, EndedGoals
 from agent_node.intrinsic.amigo.cell_goal_rules import RULES, OwnCellChanges
 from agent_node.intrinsic.amigo.goal_difficulty import Difficulty
@@ -42,7 +42,7 @@ SLOWEST = 0.9
 _QUEUE = ("snapshot", "goal", "log_probability", "duration", "reached", "reward")
 
 
-class AmigoTeacher:
+class AmigoTeacher(Teacher):
     """Teacher `amigo` of K copies. `seed`: goals drawn; `initial`: first parameters."""
 
     def __init__(self, settings: AmigoTeacherSettings, grids: Grids | None, copies: int, seed: int, initial: int) -> None:
@@ -80,18 +80,18 @@ class AmigoTeacher:
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
-    def observed(self, frame: Frame) -> TeacherOutput:
+    def step(self, frame: Frame) -> TeacherOutput:
         """A tick: which goals have been reached, and which ones are in force now."""
         cells = frame.raw[:, self.part.cells]
-        step = self.active_goals.tick(cells, frame.reward, frame.flags, frame.continuous)
+        ticked = self.active_goals.tick(cells, frame.reward, frame.flags, frame.continuous)
         paid = self._paid(self.active_goals.duration)
-        reward, late = np.where(step.reached, paid, 0), np.where(step.late, paid, 0)
-        self._remember(step.ended)
-        wanting = step.wanting
-        restart = self._restarting(step.reached, frame.flags)
+        reward, late = np.where(ticked.reached, paid, 0), np.where(ticked.late, paid, 0)
+        self._remember(ticked.ended)
+        wanting = ticked.wanting
+        restart = self._restarting(ticked.reached, frame.flags)
         if restart is not None:
             wanting = wanting[~restart[wanting]]
-        borrowing = self.goal_swap.apply(cells, frame.continuous & step.going_on)
+        borrowing = self.goal_swap.apply(cells, frame.continuous & ticked.going_on)
         if len(borrowing):
             wanting = np.setdiff1d(wanting, borrowing)
         if len(wanting):
@@ -209,9 +209,6 @@ class AmigoTeacher:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`teacher`: all weights."""
         return {"teacher": [self.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vector is the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Network, RMSProp's moments, the rule's counters, goals that wait to be learnt from."""

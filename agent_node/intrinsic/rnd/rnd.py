@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Batch, Metrics, PolicySpec, TransitionBatch
+from agent_node.contracts import Batch, IntrinsicReward, Metrics, PolicySpec, TransitionBatch
 from agent_node.intrinsic.rnd.novelty import Novelty
 from agent_node.intrinsic.rnd.settings import NoveltySettings
 
 
-class RND:
+class RND(IntrinsicReward):
     """Curiosity `rnd`."""
 
     def __init__(self, settings: NoveltySettings, policy_spec: PolicySpec, copies: int, seed: int) -> None:

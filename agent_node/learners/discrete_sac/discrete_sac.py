@@ -13,22 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.discrete_sac.settings import DiscreteSACSettings
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 
 
-class DiscreteSAC:
+class DiscreteSAC(Learner):
     """Learner `discrete_sac`; `rows` copies act at once."""
-
-    wants: Literal["replay", "rollout"] = "replay"
 
     def __init__(self, settings: DiscreteSACSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -133,9 +130,6 @@ class DiscreteSAC:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy`: actor and ln(alpha); `critic`: critics, then their targets."""
         return {"policy": [self.policy.vector, self.log_temperature], "critic": [self.critics.vector, self.targets.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vectors are the parameters."""
 
     def _live(self) -> dict[str, torch.Tensor]:
         return {

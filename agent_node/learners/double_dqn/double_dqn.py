@@ -11,22 +11,19 @@ mean; averaging both keeps every target the running mean of its own online netwo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.double_dqn.settings import DoubleDQNSettings
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import Adam, HeldExploration, JointAction, StackedMLP, explored, policy_inputs, restore
 
 
-class DoubleDQN:
+class DoubleDQN(Learner):
     """Learner `double_dqn`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
-
-    wants: Literal["replay", "rollout"] = "replay"
 
     def __init__(self, settings: DoubleDQNSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -100,9 +97,6 @@ class DoubleDQN:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`critic`: all weights of the online, then of the target network."""
         return {"critic": [self.online.vector, self.target.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vectors are the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Networks, Adam's moments and the number of updates."""

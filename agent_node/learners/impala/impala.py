@@ -15,13 +15,12 @@ Averaged with neighbours: `policy`, the network with both heads. RMSProp's mean 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.impala.settings import IMPALASettings
 from agent_node.learners.impala.vtrace import vtrace
 from agent_node.learners.library.action_distributions import head_of
@@ -31,10 +30,8 @@ from agent_node.learners.library.network_architectures import ActorCriticNetwork
 from agent_node.learners.library.rmsprop import RMSProp, remaining
 
 
-class IMPALA:
+class IMPALA(Learner):
     """Learner `impala`. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
-
-    wants: Literal["replay", "rollout"] = "rollout"
 
     def __init__(self, settings: IMPALASettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -131,9 +128,6 @@ class IMPALA:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy`: all weights."""
         return {"policy": [self.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vector is the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Network, RMSProp's moments, numbers of steps and updates."""

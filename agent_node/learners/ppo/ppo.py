@@ -17,13 +17,12 @@ Averaged with neighbours: `policy` and `critic`, the two networks. Adam's moment
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.library.action_distributions import head_of
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import Adam, policy_inputs, restore
@@ -34,10 +33,8 @@ from agent_node.learners.ppo.settings import PPOSettings
 _GREATEST_BETA = 100.0
 
 
-class PPO:
+class PPO(Learner):
     """Learner `ppo`. `seed`: exploration and minibatches; `initial`: first parameters (default: `seed` too)."""
-
-    wants: Literal["replay", "rollout"] = "rollout"
 
     def __init__(self, settings: PPOSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -183,9 +180,6 @@ class PPO:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`policy` and `critic`: all weights of each network."""
         return {"policy": [self.policy.vector], "critic": [self.value.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vectors are the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Networks, Adam's moments, beta, the numbers of updates and of steps learnt from."""

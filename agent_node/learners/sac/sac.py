@@ -13,13 +13,12 @@ Averaged with neighbours: `policy` and `critic` of all pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import policy_inputs
 from agent_node.learners.sac.settings import SACSettings
@@ -27,10 +26,8 @@ from agent_node.learners.sac.soft_actor_critic import SoftActorCritic
 from protocols.runtime.errors import ConfigurationError
 
 
-class SAC:
+class SAC(Learner):
     """Learner `sac`. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
-
-    wants: Literal["replay", "rollout"] = "replay"
 
     def __init__(self, settings: SACSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         if not policy_spec.low:
@@ -100,9 +97,6 @@ class SAC:
         if self.exploiter is not None:
             groups = {name: [*tensors, *self.exploiter.groups()[name]] for name, tensors in groups.items()}
         return groups
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vectors are the parameters."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Networks, temperatures, Adam's moments, counters."""

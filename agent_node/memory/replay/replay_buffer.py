@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, ModelData
+from agent_node.contracts import Array, Component, Metrics, ModelData, State, arrays, tensors
 from agent_node.exchange.hindsight.settings import PartnerCorrection, Strategy, TargetWeighting
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
@@ -46,7 +47,7 @@ class TransitionSample:
     """each `[n, ...]`: what a learner wants beside its transitions (`contracts.Batch.extras`)"""
 
 
-class ReplayBuffer:
+class ReplayBuffer(Component):
     """Own transitions of one agent, `rows` of them (final observations included)."""
 
     def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
@@ -108,11 +109,20 @@ class ReplayBuffer:
         """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
         return self._reached_in.copy()
 
+    def metrics(self) -> Metrics:
+        """`buffer.transitions`: transitions that may be sampled for training."""
+        return {"buffer.transitions": float(len(self))}
+
     # --- filling ------------------------------------------------------------------------------------------------------------------
 
     def is_held_out(self, number: int) -> bool:
         """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
         return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Add a training episode."""
+        if not episode.evaluation:
+            self.add(episode)
 
     def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
         """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
@@ -348,31 +358,32 @@ class ReplayBuffer:
 
     _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
 
-    def state(self) -> dict[str, Array]:
-        """Everything, as arrays."""
+    def state_dict(self) -> State:
+        """All transitions and the order of the episodes."""
         state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
         kept = [entry for entry in self._order if entry[2] in self._places]
         if self.vector is not None:
             state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
         state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
         state["cursor"] = np.array([self._cursor], np.int64)
-        return state
+        return tensors(state)
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
-        top = len(state["observation"])
+        found = arrays(state)
+        top = len(found["observation"])
         for name in self._SAVED:
             mine = getattr(self, f"_{name}")
-            if top > self.rows or state[name].shape[1:] != mine.shape[1:] or state[name].dtype != mine.dtype:
-                raise ValueError(f"replay buffer: {name} of the checkpoint is {state[name].dtype}{list(state[name].shape)}, "
+            if top > self.rows or found[name].shape[1:] != mine.shape[1:] or found[name].dtype != mine.dtype:
+                raise ValueError(f"replay buffer: {name} of the checkpoint is {found[name].dtype}{list(found[name].shape)}, "
                                  f"which does not fit {mine.dtype}{list(mine.shape)}")  # fmt: skip
-            mine[:top] = state[name]
+            mine[:top] = found[name]
             mine[top:] = 0
         if self.vector is not None:
             self.vector.achieved[:top], self.vector.end[:top] = state["achieved"], state["end"]
         self._top = top
-        self._cursor = int(state["cursor"][0])
-        self._order = deque((int(a), int(b), int(number)) for a, b, number in state["episodes"])
+        self._cursor = int(found["cursor"][0])
+        self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])
         self._places = {number: (first, last) for first, last, number in self._order}
         self._count = dict.fromkeys(self._count, 0)
         self._reached_in[:] = 0
@@ -380,3 +391,27 @@ class ReplayBuffer:
             self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
             if self.space is not None:
                 self._reached_in += self._reached_here(first)
+
+
+class ImportedReplay(ReplayBuffer):
+    """Transitions that other agents sent; the exchange that adds them reports their number. `saved`: whether checkpoints contain them."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, partners: int = 1, saved: bool = False) -> None:
+        super().__init__(rows, features, space, partners=partners)
+        self._saved_in_checkpoints = saved
+
+    def metrics(self) -> Metrics:
+        """None."""
+        return {}
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Own episodes are not added."""
+
+    def state_dict(self) -> State:
+        """All transitions, if they are saved."""
+        return super().state_dict() if self._saved_in_checkpoints else {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore, if they are saved."""
+        if self._saved_in_checkpoints:
+            super().load_state_dict(state)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, PolicyOutput
+from agent_node.contracts import Array, Component, PolicyOutput
 from protocols.conversations.stepping.stepping_messages import Flag
 
 LEAST_SHARE = 0.05
@@ -34,8 +34,8 @@ class Rollout:
     """each `[T, K, ...]`: what the learner noted beside its actions"""
 
 
-class RolloutBuffer:
-    """Collects `steps` ticks of `copies` copies: at every tick `observed`, then `acted`; `take` gives a rollout once it is whole.
+class RolloutBuffer(Component):
+    """Collects `steps` ticks of `copies` copies: at every tick `add`, then `acted`; `take` returns a rollout once it is complete.
 
     `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick.
     """
@@ -64,13 +64,13 @@ class RolloutBuffer:
         return self._at
 
     def amend(self, reward: NDArray[np.float32]) -> None:
-        """Before a tick is `observed`: `reward[K]` is to be added to that of the step that led to the tick before."""
+        """Before the `add` of a tick: `reward[K]` is to be added to that of the step that led to the tick before."""
         if self._at:
             self._reward[self._at - 1] += reward
         elif self._waits is not None:
             self._waits.reward[-1] += reward
 
-    def observed(
+    def add(
         self,
         features: NDArray[np.float32],
         reward: NDArray[np.float32],

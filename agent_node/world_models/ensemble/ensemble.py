@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
+from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction, WorldModel
 from agent_node.learners.library.devices import device_of
 from agent_node.learners.library.flat_networks import Adam, StackedMLP, restore
 from agent_node.session.observation_features import Features
@@ -34,7 +34,7 @@ TOUCH_WEIGHT = 5.0
 """Weight of the cross-entropy of touches: they are rare, and imagined rewards stand on them."""
 
 
-class Ensemble:
+class Ensemble(WorldModel):
     """World model `ensemble`. `achieved_size` is L in environments with goals and 0 elsewhere."""
 
     def __init__(self, settings: EnsembleSettings, features: Features, achieved_size: int, seed: int) -> None:
@@ -208,9 +208,6 @@ class Ensemble:
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
         """`world_model`: all members' weights, then the sums of inputs and changes, without which the weights mean nothing."""
         return {"world_model": [self.network.vector, self.inputs.vector, self.changes.vector]}
-
-    def averaged(self) -> None:
-        """Nothing follows from an average: the vectors are the parameters."""
 
     def _live(self) -> dict[str, torch.Tensor]:
         return {"network": self.network.vector, "inputs": self.inputs.vector, "changes": self.changes.vector}

@@ -18,7 +18,7 @@ import torch
 from gpytorch.constraints import Interval
 from gpytorch.utils.warnings import NumericalWarning
 
-from agent_node.contracts import Array, Metrics, ModelData, Prediction
+from agent_node.contracts import Array, Metrics, ModelData, Prediction, WorldModel
 from agent_node.learners.library.devices import device_of
 from agent_node.session.observation_features import Features
 from agent_node.world_models.gp.feature_basis import Box
@@ -172,7 +172,7 @@ class ExactRegression:
         return torch.cat(means), torch.cat(variances).clamp_min(0.0)
 
 
-class ExactGP:
+class ExactGP(WorldModel):
     """World model `exact_gp`: rests on the transitions of its newest fit."""
 
     def __init__(self, settings: ExactGPSettings, features: Features, achieved_size: int, seed: int) -> None:
@@ -241,13 +241,6 @@ class ExactGP:
     def error(self, data: ModelData) -> float:
         """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
         return self.transitions.error(data, self.predict(data.observation, data.action).observation)
-
-    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """None: it is nobody else's."""
-        return {}
-
-    def averaged(self) -> None:
-        """Nothing is averaged."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The transitions it rests on, kernel parameters and the number of fits."""

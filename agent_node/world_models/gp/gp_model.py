@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Metrics, ModelData, Predict, Prediction
+from agent_node.contracts import AdditiveWorldModel, Array, Metrics, ModelData, Predict, Prediction
 from agent_node.learners.library.devices import device_of
 from agent_node.session.observation_features import Features
 from agent_node.world_models.gp.feature_basis import Basis
@@ -39,18 +39,16 @@ def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscal
     return HilbertSpaceBasis(box, settings.features, transitions.lengthscales, linear, meaning, device)
 
 
-class GPModel:
-    """World model `gp`, a `WorldModel` and an `AdditiveWorldModel`. `achieved_size` and `seed` are the registry's; nothing here is random
-    before
-    `sample`, so that all agents of equal settings build the same basis."""
+class GPModel(AdditiveWorldModel):
+    """World model `gp`. `achieved_size` and `seed` belong to the constructor of every world model; nothing is random before `sample`, so
+    that all agents of equal settings build the same basis."""
 
     def __init__(self, settings: GPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
         self._scales = TransitionEncoder(settings, features, achieved_size)
         self.epoch = 0
         self._plans: list[torch.Tensor] = []
-        self.transitions = 0
-        """own ones absorbed so far"""
+        self._transitions = 0
         self._begin(self._scales.lengthscales)
 
     def _begin(self, lengthscales: list[float]) -> None:
@@ -92,6 +90,11 @@ class GPModel:
         return self.basis.basis_id
 
     @property
+    def transitions(self) -> int:
+        """Number of own transitions absorbed so far."""
+        return self._transitions
+
+    @property
     def due(self) -> bool:
         """Whether `refresh` transitions were absorbed since the last refit."""
         return self._absorbed >= self.settings.refresh
@@ -114,7 +117,7 @@ class GPModel:
         inputs, targets = self._scales.inputs(data.observation, data.action), self._scales.targets(data)
         self._own = own.absorbed(self.basis, inputs, self._scales.scaled_actions(data.action), targets)
         self._absorbed += n
-        self.transitions += n
+        self._transitions += n
 
     def statistics(self) -> NDArray[np.float64]:
         """The own sums (`Statistics.pack`)."""
@@ -227,21 +230,10 @@ class GPModel:
 
     # --- the rest of the contract -----------------------------------------------------------------------------------------------------
 
-    def fit(self, data: list[ModelData]) -> Metrics:
-        """Refit where that is due. Nothing is learnt from `data`: transitions drawn at random would count several times (`absorb`)."""
-        return self.refit() if self.due else {}
-
-    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """None: statistics are added, parameters are not averaged."""
-        return {}
-
-    def averaged(self) -> None:
-        """Nothing is averaged."""
-
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Own sums, the newest total, what predictions rest on, kernel parameters and counters."""
         identity = torch.frombuffer(bytearray.fromhex(self.basis_id), dtype=torch.uint8)
-        counters = [self.epoch, self.transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
+        counters = [self.epoch, self._transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
         state = {"basis_id": identity, "counters": torch.tensor(counters), "parameters": self.parameters.logarithms().cpu()}
         state["lengthscales"] = self._start.lengthscales.cpu()
         mean, spread, resting = self._resting
@@ -274,7 +266,7 @@ class GPModel:
             parts = {part: state[f"{name}/{part}"].clone().to(self.basis.device) for part in self._own.tensors()}
             return PersonalStatistics(sums(f"{name}/raw"), **parts, ratio=self._own.ratio)
 
-        self._own, self.transitions, self._absorbed, self._refits = personal("own"), transitions, absorbed, refits
+        self._own, self._transitions, self._absorbed, self._refits = personal("own"), transitions, absorbed, refits
         self._total, self._complete = sums("total") if total else None, bool(complete)
         mean = sums("mean")
         self._rest(mean, sums("spread") if "spread" in state else mean, personal("resting"))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Predict, Prediction, SampleableModel, WorldModel
+from agent_node.contracts import Array, Component, Predict, Prediction, WorldModel
 from agent_node.session.observation_features import Features
 from agent_node.world_models.imagination.reward_models import RewardFunction, RewardModel
 from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, ThompsonSettings
@@ -31,7 +31,7 @@ from protocols.runtime.errors import ConfigurationError
 Floats = NDArray[np.float32]
 
 
-class Optimism(ABC):
+class Optimism(Component, ABC):
     """What imagination makes of the world model: as defined here, its mean comes true and nothing is paid. `eta[n, H]`: the components of
     actions that are only hallucinated. Made from its settings, the features and a seed of the agent's own."""
 
@@ -87,7 +87,7 @@ class Thompson(Optimism):
 
     def transition_function(self, model: WorldModel, random: np.random.Generator) -> Predict:
         """A function drawn from the model. `ConfigurationError` for a model that knows none."""
-        if not isinstance(model, SampleableModel):
+        if "sampleable" not in model.capabilities:
             raise ConfigurationError(
                 "agents.optimism: thompson draws functions from the world model, and this one can't; choose gp or ensemble"
             )

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import AdditiveStatistics, AdditiveWorldModel, Array, Learner, ModelData, WorldModel
+from agent_node.contracts import (
+    AdditiveStatistics,
+    AdditiveWorldModel,
+    Array,
+    Component,
+    Learner,
+    ModelData,
+    State,
+    WorldModel,
+    arrays,
+    tensors,
+    with_prefix,
+)
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSample
 from agent_node.session.training_batches import goal_encodings
@@ -27,7 +40,7 @@ from protocols.spaces.reward_map import RewardMap
 Floats = NDArray[np.float32]
 
 
-class WorldModelComponent:
+class WorldModelComponent(Component):
     """One agent's world model at work. Without `optimism` the model's mean is believed, and only the reward is paid."""
 
     def __init__(
@@ -52,13 +65,17 @@ class WorldModelComponent:
         self._began: Array | None = None
         """`[1, H, D]`, where the newest episode began"""
         self._features = buffer.features
-        imagination = settings.imagination if learner.wants == "replay" else None
+        self.additive = cast(AdditiveWorldModel, model) if "additive_statistics" in settings.capabilities else None
+        """the model, where its statistics are additive"""
+        self._buffer = buffer
+        uses_replay = "replay" in learner.capabilities
+        imagination = settings.imagination if uses_replay else None
         self.grid = None if imagination is None else _reward_grid(imagination, layout)
-        parts: list[AdditiveStatistics] = [model] if isinstance(model, AdditiveWorldModel) else []
+        parts: list[AdditiveStatistics] = [] if self.additive is None else [self.additive]
         if self.grid is not None:
             parts.append(self.grid)
         self.shared = CombinedStatistics(parts) if parts else None
-        """what may be added up with other agents' """
+        """statistics that may be added to those of other agents"""
         self._imagination: PooledImagination | None = None
         self._kept: ImaginedReplay | None = None
         if imagination is not None:
@@ -66,13 +83,18 @@ class WorldModelComponent:
                 raise ConfigurationError("agents.world_model.imagination.uniform_start_ratio: the observations have no bounds; write 0")
             reward: RewardModel | None = self.grid or _known_reward(imagination, layout)
             self._kept = ImaginedReplay(imagination, model, learner, buffer, reward, optimism, seed)
-        elif learner.wants == "replay":
+        elif uses_replay:
             self._imagination = PooledImagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
 
     # --- real transitions -------------------------------------------------------------------------------------------------------------
 
-    def remember(self, episode: Episode, held_out: bool) -> None:
-        """An own training episode is over: additive parts take in each of its transitions once, unless it is held out."""
+    def episode_ended(self, episode: Episode) -> None:
+        """Absorb a training episode."""
+        if not episode.evaluation:
+            self.absorb(episode, self._buffer.is_held_out(episode.number))
+
+    def absorb(self, episode: Episode, held_out: bool) -> None:
+        """An own training episode ended: additive models and grids absorb each of its transitions once, unless it is held out."""
         self.steps += episode.steps
         stacked = episode.histories(self._features.history)
         self._began = stacked[:1].copy()
@@ -81,10 +103,10 @@ class WorldModelComponent:
         following = episode.observation[1:]
         if self.grid is not None:
             self.grid.absorb(following, episode.action, episode.reward)
-        if isinstance(self.model, AdditiveWorldModel):
+        if self.additive is not None:
             terminated = np.zeros(episode.steps, np.float32)
             terminated[-1] = episode.terminated
-            self.model.absorb(ModelData(stacked[:-1], episode.action, following, episode.reward, terminated))
+            self.additive.absorb(ModelData(stacked[:-1], episode.action, following, episode.reward, terminated))
 
     @property
     def due(self) -> bool:
@@ -145,24 +167,28 @@ class WorldModelComponent:
             extras=self._extras(found.epistemic, found.reward_std, found.eta, found.trusted),
         )  # fmt: skip
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------------------------
+    # --- parameters and checkpoints ---------------------------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """The model's tensors, the grid's, and the own steps. What was imagined is imagined anew."""
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """Those of the model."""
+        return self.model.parameter_groups()
+
+    def averaged(self) -> None:
+        """Passed on to the model."""
+        self.model.averaged()
+
+    def state_dict(self) -> State:
+        """The model's tensors, the grid's, and the own steps. Imagined transitions are computed again."""
         state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.grid is not None:
-            state |= {f"grid/{name}": torch.from_numpy(array) for name, array in self.grid.state().items()}
+            state |= {f"grid/{name}": tensor for name, tensor in tensors(self.grid.state()).items()}
         return state | {"steps": torch.tensor([self.steps])}
 
-    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
-
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-        self.model.load_state_dict(part("model/"))
+        self.model.load_state_dict(with_prefix("model/", state))
         if self.grid is not None:
-            self.grid.load_state({name: tensor.numpy() for name, tensor in part("grid/").items()})
+            self.grid.load_state(arrays(with_prefix("grid/", state)))
         if "steps" not in state:
             raise ValueError("the own steps are missing in the state")
         self.steps = int(state["steps"][0])

@@ -18,6 +18,7 @@ from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
 from protocols.spaces.feature_sets import FeatureSets
+from protocols.spaces.goal_space import Goal
 from protocols.spaces.layout import Layout
 
 
@@ -270,9 +271,9 @@ class VectorLandmarks:
         offers, self._offers = self._offers, []
         return offers
 
-    def set_goal(self, episode: int, agent: str, goal: int, negotiated: bool) -> None:
+    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
         """A member's goal for an episode to come; the first value wins, unknown episodes and strangers are ignored."""
-        if not 0 <= goal < self.goal_space.count:
+        if not isinstance(goal, int) or not 0 <= goal < self.goal_space.count:
             raise ValueError(f"{agent} chose goal {goal} of {self.goal_space.count}")
         planned = self._by_episode.get(episode)
         if planned is None or agent in planned.goals or agent not in planned.offer.members:

@@ -39,6 +39,13 @@ class EnvironmentFacts:
     sights: Mapping[str, ObservationFacts]
     single_player: bool = False
     """whether every copy is played by one agent, alone"""
+    vector_goals: bool = False
+    """whether goals are vectors, which have no number"""
+
+    @property
+    def has_goals(self) -> bool:
+        """Whether there are goals of either kind."""
+        return self.goals > 0 or self.vector_goals
 
 
 class CheckEnvironment(Protocol):
@@ -82,8 +89,9 @@ class _Installed:
 
         described = registry.describe(settings, agents, edges)
         sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
-        goals = described.goal_space.count if described.goal_space is not None else 0
-        return EnvironmentFacts(goals, sights, registry.is_single_player(settings))
+        space = described.goal_space
+        vector_goals = space is not None and bool(space.goal_shape)
+        return EnvironmentFacts(0 if space is None else space.count, sights, registry.is_single_player(settings), vector_goals)
 
     def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
         from env_server.environments.registry import agent_count_option

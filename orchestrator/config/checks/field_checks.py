@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.config.checks.settings_shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
+from orchestrator.config.key_names import present_key, present_value
 from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, place, plain, renamed
 from protocols.runtime.component_registry import kinds
@@ -67,7 +68,7 @@ def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Val
             if kind == "missing" and path in spelt_right:
                 continue
             touched.add(path)
-            right = nearest(str(path[-1]), _keys_around(path, before, root)) if kind == "extra_forbidden" else None
+            right = _meant_key(path, before, root) if kind == "extra_forbidden" else None
             holder = _at(data, path[:-1])
             if right is not None and isinstance(holder, dict) and path[-1] in holder and right not in holder:
                 holder[right] = holder.pop(path[-1])
@@ -130,8 +131,12 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
     at_key = False
     if kind == "extra_forbidden":
         keys = _keys_around(path, data, root)
-        suggestion = nearest(str(path[-1]), keys)
-        text = "unknown key" if suggestion else f"unknown key; {_elsewhere(path, root) or 'here may stand ' + (', '.join(keys) or 'none')}"
+        if (present := present_key(path, root)) in keys:
+            text = f"this key is now `{present}`; `orchestrate migrate` renames the keys of a file"
+        else:
+            suggestion = nearest(str(path[-1]), keys)
+            others = _elsewhere(path, root) or f"the keys here are {', '.join(keys) or 'none'}"
+            text = "unknown key" if suggestion else f"unknown key; {others}"
         at_key = True
     elif kind == "union_tag_invalid":
         value = _at(data, path)
@@ -154,6 +159,8 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
             suggestion = nearest(str(value), choices)
         if kind == "bool_type" and isinstance(value, str):
             suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
+        if kind == "literal_error" and (present_choice := present_value(path, value, root)) in choices:
+            suggestion = present_choice
         phrases = list(dict.fromkeys(_phrase(error, value, here, bool(path) and isinstance(path[-1], int)) for error in errors))
         text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
         if text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
@@ -171,6 +178,13 @@ def _elsewhere(path: Path, root: type[Settings]) -> str:
     """For a key that stands in one or two other places: where. Not for one that stands here with another `kind`."""
     places = places_of(root, str(path[-1]))
     return f"its place is {' or '.join(places)}" if 1 <= len(places) <= 2 and format_path(path) not in places else ""
+
+
+def _meant_key(path: Path, data: Any, root: type[Settings]) -> str | None:
+    """The present name of a key of an earlier version, or the nearest key."""
+    keys = _keys_around(path, data, root)
+    present = present_key(path, root)
+    return present if present in keys else nearest(str(path[-1]), keys)
 
 
 def _kinds(shape: Shape | None) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from agent_node.settings.agent import AgentSettings
 from orchestrator.config.checks.cross_checks import RuleContext
+from orchestrator.config.configuration import Configuration
+from orchestrator.config.parsing.command_line_overrides import materialised
 from orchestrator.config.parsing.problems import Problem
 from orchestrator.config.parsing.yaml_tree import List, Location, Map, Node, Path, Scalar, changed, find, format_path, place, plain, planted
 from orchestrator.config.rules.rule_registry import components_of, placed, playable
@@ -39,6 +41,8 @@ class Adjustment:
 def adjusted(tree: Node, adjustments: Sequence[Adjustment]) -> Node:
     """A copy of the tree with the adjusted values."""
     for one in adjustments:
+        for length in range(1, len(one.path)):
+            tree = materialised(tree, one.path[:length], Configuration)
         tree = changed(tree, one.path, ADJUSTED, lambda _, value=one.value: planted(value, ADJUSTED))  # type: ignore[misc]
     return tree
 
@@ -86,8 +90,10 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     if subject.configuration.agents.count == 1:
         yield from _for_one_agent(subject)
     if playable(subject):
-        if subject.facts.goals == 0:
+        if not subject.facts.has_goals:
             yield from _without_goals(subject, tree)
+        elif subject.facts.goals == 0:
+            yield from _without_discrete_goals(subject)
         yield from _images(subject, tree)
     yield from _default_groups(subject, tree)
 
@@ -107,12 +113,17 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
         for key in settings.learner.goal_defaults:
             written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
             if not written and getattr(settings.learner, key) is not None and _own(subject, top, "learner"):
-                text = f"switched off: its default suits goals, and {environment.id} has none; write the range of the returns, if known"
-                yield Adjustment((*top, "learner", key), None, text)
-    if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
-        yield Adjustment(("exchange", "negotiation"), None, reason)
+                yield Adjustment((*top, "learner", key), None, "")
     if exchange.hindsight is not None:
         yield Adjustment(("exchange", "hindsight"), None, reason)
+    yield from _without_discrete_goals(subject, reason)
+
+
+def _without_discrete_goals(subject: RuleContext, reason: str = "") -> Iterator[Adjustment]:
+    environment, exchange = subject.configuration.environment, subject.configuration.exchange
+    reason = reason or f"switched off: the goals of {environment.id} are vectors, and it needs goals with numbers"
+    if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
+        yield Adjustment(("exchange", "negotiation"), None, reason)
     if environment.supervisor is not None:
         yield Adjustment(("environment", "supervisor"), None, reason)
 

@@ -68,7 +68,7 @@ def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
         here = find(tree, path)
         path = (*path, int(part) if isinstance(here, List) and part.lstrip("-").isdigit() else part)
         if number < len(override.parts) - 1 or override.append:
-            tree = _materialised(tree, path, root)
+            tree = materialised(tree, path, root)
     shape = shape_at(root, path, plain(tree))
     around = shape_at(root, path[:-1], plain(tree))
     removes = isinstance(override.value, Scalar) and override.value.value is None and not override.append
@@ -105,7 +105,7 @@ def _droppable(path: Path, root: type[Settings], tree: Node) -> bool:
     return shape is not None and not shape.nullable and field is not None and not field.is_required()
 
 
-def _materialised(tree: Node, path: Path, root: type[Settings]) -> Node:
+def materialised(tree: Node, path: Path, root: type[Settings]) -> Node:
     """The tree with the default of a list, or the kind of a component, written out at `path` if nothing stands there."""
     if find(tree, path) is not None:
         return tree

@@ -64,7 +64,9 @@ def read_file(path: FilePath, shown: str) -> tuple[Map, str, list[Problem]]:
     tree, problems = read_text(text, shown)
     if not isinstance(tree, Map):
         shape = "is empty" if isinstance(tree, Scalar) and tree.value is None else "is not a map of keys"
-        raise UnreadableYaml([*problems, Problem(str(tree.location), "", f"the file {shape}; it starts with `version: 1`")])
+        raise UnreadableYaml(
+            [*problems, Problem(str(tree.location), "", f"the file {shape}; it needs keys, for example until: {{time: 5min}}")]
+        )
     return tree, text, problems
 
 

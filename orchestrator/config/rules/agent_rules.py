@@ -26,7 +26,7 @@ def _overrides(subject: RuleContext) -> Iterator[Finding]:
             continue
         checked = agent_checked(configuration, name)
         for problem, path in zip(checked.problems, checked.paths, strict=True):
-            unknown = problem.text.startswith("unknown key")
+            unknown = problem.text.startswith(("unknown key", "this key is now"))
             yield Finding((*where, *path), problem.text, problem.suggestion, key=unknown)
 
 

@@ -26,8 +26,8 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
         return  # an environment that cannot be made has no known goals
     goals, exchange = subject.facts.goals, configuration.exchange
     for _, top, settings in placed(subject):
-        if goals > 0 and settings.goals is None:
-            text = f"{configuration.environment.id} has {goals} goals, and no goal source chooses among them"
+        if subject.facts.has_goals and settings.goals is None:
+            text = f"{configuration.environment.id} has goals, and no goal source chooses them"
             yield Finding((*top, "goals"), f"{text}; write goals: {{kind: uniform}}")
         if settings.goals is not None and "needs_traces" in settings.goals.capabilities and exchange.hindsight is None:
             text = f"{settings.goals.kind} learns from the traces of partners after an episode, and exchange.hindsight is null"

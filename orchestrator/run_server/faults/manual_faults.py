@@ -30,7 +30,7 @@ from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MemberState
 from protocols.conversations.membership.membership_messages import Refuse
-from protocols.faults.link_effects.run_links import schedule_of
+from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.faults.schedule.fault_schedule import ends_of
 from protocols.faults.schedule.run_moments import RunPosition
 from protocols.faults.settings import FaultEvent
@@ -143,7 +143,7 @@ class ManualFaults:
             raise UsageError(f"nothing can break any more: {self._faults.closed}")
         configuration, reached = self._view.configuration, self._faults.reached(now)
         event = read_event(text, self._faults.next_id(), reached, configuration)
-        compiled = schedule_of(configuration.model_dump(mode="json")).compiled(event)
+        compiled = run_schedule(configuration.model_dump(mode="json")).compiled(event)
         if event.link is not None and event.link.corrupt is not None:
             self._transport.guard.expect_damage()
         asked = entry(compiled)

@@ -2,7 +2,7 @@
 
 `EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and says `ExchangeComplete` or, after
 a deadline, `ExchangeIncomplete`, once for each episode. What is told, and how it travels, is the business of its subclasses
-(`protocols.conversations.hindsight.trace_exchange.TraceExchange`,
+(`protocols.conversations.hindsight.episode_traces.TraceExchange`,
 `protocols.conversations.hindsight.correction_exchange.CorrectionExchange`).
 
 An acknowledgement means that the payload was taken, or is of no use any more. One that comes before the own episode has ended is kept,

@@ -1,7 +1,8 @@
-"""What a member tells of an episode it played, and how that travels.
+"""Traces: after an episode each member sends the others the goal that it pursued and the features that it touched.
 
-A trace is small: instead of the bits `achieved[T + 1, L]` (row 0 is the state at the start, row t the one after step t) it carries the
-intervals in which each feature was touched; from its own and the others' each member rebuilds what was touched jointly.
+A trace is small: instead of the bits `achieved[T + 1, L]` (row 0 is the state at the start, row t the one after step t) it has the
+intervals in which each feature was touched. From all traces each member computes what was touched jointly. `TraceExchange` sends the own
+traces and collects those of the other members (repetition, acknowledgement and deadlines: `episode_exchange`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.conversations.conversation import Array, column, episodes
+from protocols.conversations.hindsight.episode_exchange import EpisodeExchange
+from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
 from protocols.runtime.errors import BadMessage
 
 Bits = NDArray[np.uint8]
+TRACES_PER_MESSAGE = 1024
 Interval = tuple[int, int, int]
 """first row, last row + 1, feature"""
 
@@ -132,3 +136,26 @@ def decode_traces(arrays: Mapping[str, Array], limits: TraceLimits) -> list[Epis
 def _require(holds: NDArray[np.bool_], broken: str) -> None:
     if not holds.all():
         raise BadMessage("E_FRAME", broken)
+
+
+class TraceExchange(EpisodeExchange[EpisodeTrace]):
+    """Traces of all finished episodes of one agent. `deadline` and `limit` as in `EpisodeExchange`."""
+
+    name = "trace"
+    message_types = (Trace, TraceAck)
+    message_type = Trace
+    acknowledgement_type = TraceAck
+
+    def __init__(self, limits: TraceLimits, random: np.random.Generator, deadline: float = 5.0, limit: int = 4096) -> None:
+        super().__init__(random, deadline, limit)
+        self._limits = limits
+
+    def _pack(self, told: Sequence[EpisodeTrace]) -> list[dict[str, Array]]:
+        return [encode_traces(told[start : start + TRACES_PER_MESSAGE]) for start in range(0, len(told), TRACES_PER_MESSAGE)]
+
+    def _unpack(self, arrays: Mapping[str, Array]) -> list[EpisodeTrace]:
+        return decode_traces(arrays, self._limits)
+
+    def _mismatch(self, own: EpisodeTrace, other: EpisodeTrace) -> str:
+        # Members see the same episode end: one of the two is wrong, and joint touch cannot be built from them.
+        return "" if own.length == other.length else "length_differs"

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from protocols.faults.link_effects.run_links import inject_late, schedule_of
+from protocols.faults.link_effects.run_links import inject_late
+from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.faults.schedule.run_moments import RunPosition
 from protocols.faults.settings import FaultEvent
 
@@ -72,6 +73,6 @@ def carry_out(
             shim = inject_late(entrance.transport, entrance.start, entrance.configuration, order.reached.time)
         if order.event.link is not None and order.event.link.corrupt is not None:
             entrance.transport.guard.expect_damage()
-        event = schedule_of(entrance.configuration).compiled(order.event)
+        event = run_schedule(entrance.configuration).compiled(order.event)
         shim.begin(event, time.monotonic(), int(order.reached.step), int(order.reached.episode))
     return shim, rest

@@ -10,29 +10,14 @@ from typing import TYPE_CHECKING, Any
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import LinkTraceWriter, RecordedPast, read_past, recorded_changes
 from protocols.faults.link_effects.replayed_links import ReplayedLinks
-from protocols.faults.schedule.fault_schedule import LINK_KINDS, FaultSchedule, compile_schedule, ends_of
-from protocols.faults.settings import FaultsSettings, LinkRule
+from protocols.faults.node_faults.scheduled_faults import faults_of, run_schedule
+from protocols.faults.schedule.fault_schedule import LINK_KINDS, FaultSchedule
 from protocols.runtime.node_start import NodeStart
-from protocols.runtime.settings_types import parse_duration
 
 if TYPE_CHECKING:
     from protocols.faults.link_effects.link_shim import Shim
     from protocols.transport import Transport
     from protocols.transport.connections import Destination
-
-
-def faults_of(configuration: Mapping[str, Any]) -> FaultsSettings | None:
-    """The section `faults`, if there is one."""
-    given = configuration.get("faults")
-    return None if given is None else FaultsSettings.model_validate(given)
-
-
-def schedule_of(configuration: Mapping[str, Any]) -> FaultSchedule:
-    """The schedule of a run: equal in all of its processes."""
-    rules = [LinkRule.model_validate(rule) for rule in configuration["network"].get("links", ())]
-    until = {key: parse_duration(value) if key == "time" and value is not None else value for key, value in configuration["until"].items()}
-    agents = [f"agent-{number}" for number in range(int(configuration["agents"]["count"]))]
-    return compile_schedule(faults_of(configuration), rules, agents, ends_of(until))
 
 
 def links_of(
@@ -41,7 +26,7 @@ def links_of(
     """The links of node `own`, or None where nothing can happen to a message. `epoch` is the incarnation, or under the logical clock
     whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written; `late` says that the node
     hears only by and by how far the run is (under the logical clock it hears all at once)."""
-    schedule, faults = schedule_of(configuration), faults_of(configuration)
+    schedule, faults = run_schedule(configuration), faults_of(configuration)
     if faults is None and not schedule.events:
         return None
     seed = 0 if faults is None else faults.seed
@@ -80,7 +65,7 @@ def inject(
     links = links_of(configuration, start.node, start.incarnation, past, late=start.incarnation > 1)
     if links is None:
         return None
-    if schedule_of(configuration).damages:
+    if run_schedule(configuration).damages:
         transport.guard.expect_damage()
     origin = time.monotonic() - trained if training else None
     return transport.inject(links, recorder_of(configuration, start, wall=True), origin, trained)

@@ -19,7 +19,7 @@ from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments.environment_contracts import TickResult
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
-from env_server.goals.goal_offers import GoalOffers
+from env_server.goals.goal_assignment import GoalOffers
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.stepping.stepping_messages import Joined
 from protocols.runtime.clock import LogicalClock
@@ -78,7 +78,7 @@ class Loopback:
         }  # fmt: skip
         actions, episodes = self.session[name].act(arrays, not self._first)
         self.finished[name] += episodes
-        self.session[name].learn(arrays, episodes)
+        self.session[name].learn(arrays, episodes, actions)
         return actions
 
     def _talk(self, now: float) -> None:

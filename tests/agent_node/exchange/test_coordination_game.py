@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from agent_node.contracts import arrays, tensors
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame, convention_accuracy
 from agent_node.exchange.negotiation.settings import CoordinationGameSettings
 from agent_node.goals.uniform.settings import UniformGoalSettings
@@ -68,11 +69,11 @@ def test_forgetting_by_hand() -> None:
     game.update([(0, 0, 1.0), (0, 0, 0.0)])
     assert game.table[0, 1] == 0.8, "nothing is learnt before the batch is full"
     other = CoordinationGame(settings, 2)
-    other.load_state(game.state())
+    other.load_state_dict(game.state_dict())
     for one in (game, other):
         one.update([(1, 1, 1.0), (0, 1, 1.0)])
         np.testing.assert_allclose(one.table, [[0.375, 0.2], [0.0, 0.75]])
-        assert one.state()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state()["batches"] == [1.0]
+        assert one.state_dict()["batch"].tolist() == [[0.0, 1.0, 1.0]] and one.state_dict()["batches"].tolist() == [1.0]
 
 
 def test_inhibition_aligns_with_unreliable_skills() -> None:
@@ -118,7 +119,7 @@ def test_accuracy_of_a_pair_and_state() -> None:
     assert convention_accuracy(leader, follower) == pytest.approx(1 / 3)
     game, other = (CoordinationGame(CoordinationGameSettings(messages=3), 3) for _ in range(2))
     game.table[:] = leader
-    other.load_state(game.state())
+    other.load_state_dict(game.state_dict())
     np.testing.assert_array_equal(other.table, leader)
 
 
@@ -137,9 +138,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name_and_changes_nothing(c
     game = CoordinationGame(CoordinationGameSettings(messages=3), 3)
     game.update([(0, 1, 1.0)])
     before = game.table.copy()
-    state = {name: array for name, array in {**game.state(), **changes}.items() if array is not None}
+    state = {name: array for name, array in {**arrays(game.state_dict()), **changes}.items() if array is not None}
     with pytest.raises(ValueError, match=says):
-        game.load_state(state)
+        game.load_state_dict(tensors(state))
     np.testing.assert_array_equal(game.table, before)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agent_node.contracts import PolicySpec
-from agent_node.exchange.averaging.parameter_averaging import SKETCH_SEED, ParameterAveraging, ProgressCounts
+from agent_node.exchange.averaging.parameter_averaging import SKETCH_SEED, ParameterAveraging, ProgressCounts, RoundReport
 from agent_node.exchange.averaging.settings import ConsensusSettings
 from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
 from agent_node.exchange.hindsight.settings import HindsightSettings
@@ -77,7 +77,7 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
         side.offered(offer([7, 9]), MEMBERS, 0.0)
     deliver({name: side.negotiation for name, side in sides.items() if side.negotiation is not None})
     for side in sides.values():
-        side.settle()
+        side.settle_goals()
         answers = side.answers()
         assert answers is not None and sorted(answers["episode"].tolist()) == [7, 9] and answers["negotiated"].all()
         assert side.answers() is None
@@ -87,9 +87,11 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
     assert a is not None and b is not None and a.message == b.message and a.leader == "agent-0"
     sides["agent-0"].finished(7, a.goal, 1.0, learn=True)
     sides["agent-1"].finished(7, b.goal, 0.0, learn=False)
-    first, second = sides["agent-0"].game, sides["agent-1"].game
-    assert first is not None and first.table[a.goal, a.message] == pytest.approx(0.1) and np.count_nonzero(first.table) == 1
-    assert second is not None and not second.table.any(), "evaluations teach nothing"
+    first, second = sides["agent-0"].table, sides["agent-1"].table
+    assert (
+        isinstance(first, CoordinationGame) and first.table[a.goal, a.message] == pytest.approx(0.1) and np.count_nonzero(first.table) == 1
+    )
+    assert not second.table.any(), "evaluations teach nothing"
     late = sides["agent-1"].agreement(9)
     assert late is not None and late.negotiated
     sides["agent-1"].finished(9, (late.goal + 1) % SPACE.count, 1.0, learn=True)
@@ -103,16 +105,16 @@ def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
     for side in sides.values():
         assert side.negotiation is not None
         side.negotiation.outgoing()
-        side.settle()
+        side.settle_goals()
         assert side.answers() is None, "nothing is decided before the deadline"
         side.negotiation.tick(1.0)
-        side.settle()
+        side.settle_goals()
         answers = side.answers()
         assert answers is not None and answers["negotiated"].tolist() == [0] and 0 <= answers["goal"][0] < SPACE.count
         agreement = side.agreement(7)
         assert agreement is not None
         side.finished(7, agreement.goal, 1.0, learn=True)
-        assert side.game is not None and not side.game.table.any(), "what was not negotiated is not in the table"
+        assert isinstance(side.table, CoordinationGame) and not side.table.table.any(), "what was not negotiated is not in the table"
 
 
 def test_goals_do_not_depend_on_the_order_of_offers() -> None:
@@ -178,6 +180,12 @@ def learners(n: int) -> list[DoubleDQN]:
     return [DoubleDQN(DoubleDQNSettings(hidden=[8]), PolicySpec((3,), 2, (4,)), 1, seed) for seed in range(n)]
 
 
+def applied(side: ParameterAveraging) -> list[RoundReport]:
+    """Rounds that have closed and are applied now."""
+    side.apply()
+    return side.take_reports()
+
+
 def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     names = [f"agent-{i}" for i in range(4)]
     graph = build(TopologySettings(kind="path"), names)
@@ -187,7 +195,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     sides = {}
     for i, name in enumerate(names):
         weights = {peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}
-        sides[name] = ParameterAveraging(settings, FixedNeighbourhood(weights), agents[i], None)
+        sides[name] = ParameterAveraging(settings, FixedNeighbourhood(weights), [agents[i]])
     before = np.stack([agent.online.vector.detach().numpy().copy() for agent in agents])
     for side in sides.values():
         side.consider(ProgressCounts(0, 0, 0, 0.0), 0.0)
@@ -200,7 +208,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
             side.consider(ProgressCounts(3, 0, 0, 0.0), 0.0)  # pulled into the round by the neighbour, before the own period is over
     before[3] += 1.0
     agents[0].online.vector.data += 5.0  # learnt while the round was open: must survive it
-    reports = [side.apply() for side in sides.values()]
+    reports = [applied(side) for side in sides.values()]
     assert all(len(report) == 1 and report[0].round == 0 and report[0].missing == 0 for report in reports)
     after = np.stack([agent.online.vector.detach().numpy() for agent in agents])
     expected = mixing @ before
@@ -211,7 +219,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     agents[1].online.vector.data += 2.0  # learnt since: what is told of its model is what it is now
     for agent, side in zip(agents, sides.values(), strict=True):
         now = np.concatenate([agent.online.vector.detach().numpy(), agent.target.vector.detach().numpy()])
-        np.testing.assert_allclose(side.models()["models"], Projection(SKETCH_SEED).sketch(now), rtol=1e-5)
+        np.testing.assert_allclose(side.shared_arrays()["models"], Projection(SKETCH_SEED).sketch(now), rtol=1e-5)
     sides["agent-0"].consider(ProgressCounts(12, 0, 0, 0.0), 0.0)
     assert not sides["agent-0"].machine.open
 
@@ -227,7 +235,7 @@ def run_free(n: int, seconds: float, loss: float = 0.0) -> tuple[np.ndarray, lis
     settings = ConsensusSettings(mode="mh", groups=["critic"], every=Period(updates=10))
     sides = {
         name: ParameterAveraging(
-            settings, FixedNeighbourhood({peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}), agents[i], None
+            settings, FixedNeighbourhood({peer: float(mixing[i, names.index(peer)]) for peer in graph.neighbors(name)}), [agents[i]]
         )
         for i, name in enumerate(names)
     }
@@ -244,11 +252,11 @@ def run_free(n: int, seconds: float, loss: float = 0.0) -> tuple[np.ndarray, lis
         way = [item for item in way if item[0] > now]
         for i, (name, side) in enumerate(sides.items()):
             side.machine.tick(now)
-            reports = side.apply()
+            reports = applied(side)
             side.consider(ProgressCounts(int(paces[name] * now), 0, 0, now), now)
             # A round may close as it begins: the vector after each is wanted.
             before = agents[i].online.vector.detach().numpy().astype(np.float64)
-            for vector, closed in ((before, reports), (None, side.apply())):
+            for vector, closed in ((before, reports), (None, applied(side))):
                 assert len(closed) <= 1
                 for report in closed:
                     after = agents[i].online.vector.detach().numpy().astype(np.float64)
@@ -291,7 +299,7 @@ def test_lost_vectors_hold_nobody_up_until_the_deadline() -> None:
 )
 def test_the_mode_decides_what_averages(mode: Any, kind: type) -> None:
     settings = ConsensusSettings(mode=mode, groups=["critic"], compression=CompressionSettings(kind="quantise", bits=8), step_size=0.5)
-    machine = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.5}), learners(1)[0], None).machine
+    machine = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.5}), learners(1)).machine
     assert type(machine) is kind
     if isinstance(machine, ChocoAveraging):
         assert machine.step == 0.5
@@ -301,19 +309,19 @@ def test_who_returns_does_not_learn_before_it_has_the_model_of_its_neighbours() 
     agents = learners(2)
     settings = ConsensusSettings(groups=["critic"], every=Period(updates=10))
     assert settings.mode == "pushsum"
-    stayed = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.5}), agents[0], None, 1)
-    returned = ParameterAveraging(settings, FixedNeighbourhood({"a": 0.5}), agents[1], None, 2, rejoin=True)
+    stayed = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.5}), [agents[0]], 1)
+    returned = ParameterAveraging(settings, FixedNeighbourhood({"a": 0.5}), [agents[1]], 2, rejoin=True)
     sides = {"a": stayed, "b": returned}
     before = agents[0].online.vector.detach().numpy().copy()
     for now in range(2):
         for side in sides.values():
             side.consider(ProgressCounts(0, 0, 0, float(now)), float(now))
-    assert returned.mass_too_low and returned.machine.open, "it asks at once"
-    assert not stayed.mass_too_low and not stayed.machine.open
+    assert returned.pauses_learning and returned.machine.open, "it asks at once"
+    assert not stayed.pauses_learning and not stayed.machine.open
     stayed.consider(ProgressCounts(10, 0, 0, 2.0), 2.0)
     deliver({name: side.machine for name, side in sides.items()})
-    (report,) = returned.apply()
-    assert not returned.mass_too_low and report.used == 1 and report.missing == 0
+    (report,) = applied(returned)
+    assert not returned.pauses_learning and report.used == 1 and report.missing == 0
     assert agents[1].online.vector.detach().numpy() == pytest.approx(before, abs=1e-6)
     returned.consider(ProgressCounts(0, 0, 0, 4.0), 4.0)
     assert not returned.machine.open, "from now on by periods"
@@ -321,21 +329,21 @@ def test_who_returns_does_not_learn_before_it_has_the_model_of_its_neighbours() 
 
 def test_who_is_cut_off_goes_on_learning() -> None:
     settings = ConsensusSettings(groups=["critic"], every=Period(updates=10))
-    side = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.3, "c": 0.3}), learners(1)[0], None, 1)
+    side = ParameterAveraging(settings, FixedNeighbourhood({"b": 0.3, "c": 0.3}), learners(1), 1)
     for peer in "bc":
         side.machine.peer_alive(peer, 1, 0.0)
     for step in range(1, 20):
         side.machine.tick(5.0 * step)
         side.consider(ProgressCounts(10 * step, 0, 0, 5.0 * step), 5.0 * step)
-        side.apply()
+        applied(side)
         side.machine.outgoing()
-    assert side.machine.mass < 0.1 and not side.mass_too_low, "its mass is on its way, but its model is here"
+    assert side.machine.mass < 0.1 and not side.pauses_learning, "its mass is on its way, but its model is here"
 
 
 def test_rounds_that_fell_apart_stand_for_the_same_time_again() -> None:
     """Else the disagreement of a round would be that of agents at different times, once a split is healed."""
     settings = ConsensusSettings(groups=["critic"], every=Period(updates=10))
-    sides = {name: ParameterAveraging(settings, FixedNeighbourhood({peer: 0.5}), learners(1)[0], None, 1) for name, peer in ("ab", "ba")}
+    sides = {name: ParameterAveraging(settings, FixedNeighbourhood({peer: 0.5}), learners(1), 1) for name, peer in ("ab", "ba")}
     done = dict.fromkeys(sides, 0)
     sketched: dict[str, list[int]] = {name: [] for name in sides}
 
@@ -350,7 +358,7 @@ def test_rounds_that_fell_apart_stand_for_the_same_time_again() -> None:
         else:
             deliver({name: side.machine for name, side in sides.items()}, now)
         for name, side in sides.items():
-            sketched[name] += [report.round for report in side.apply() if report.sketch is not None]
+            sketched[name] += [report.round for report in applied(side) if report.sketch is not None]
 
     for step in range(120):
         play({"a": 10, "b": 4}, split=True, now=3.0 * step)
@@ -365,7 +373,7 @@ def test_rounds_that_fell_apart_stand_for_the_same_time_again() -> None:
 
 def test_a_slower_agent_says_how_far_it_is_in_each_five_rounds_that_it_takes_part_in() -> None:
     settings = ConsensusSettings(groups=["critic"], every=Period(updates=10))
-    sides = {name: ParameterAveraging(settings, FixedNeighbourhood({peer: 0.5}), learners(1)[0], None, 1) for name, peer in ("ab", "ba")}
+    sides = {name: ParameterAveraging(settings, FixedNeighbourhood({peer: 0.5}), learners(1), 1) for name, peer in ("ab", "ba")}
     keys: dict[str, list[int]] = {name: [] for name in sides}
     for step in range(1, 90):
         for name, side in sides.items():
@@ -373,11 +381,11 @@ def test_a_slower_agent_says_how_far_it_is_in_each_five_rounds_that_it_takes_par
             side.consider(ProgressCounts(10 * step if name == "a" else 10 * (step // 3), 0, 0, float(step)), float(step))
         deliver({name: side.machine for name, side in sides.items()}, float(step))
         for name, side in sides.items():
-            keys[name] += [report.common_round for report in side.apply() if report.sketch is not None]
+            keys[name] += [report.common_round for report in applied(side) if report.sketch is not None]
     assert keys["b"] and set(keys["b"]) <= set(keys["a"]) and len(keys["b"]) == len(set(keys["b"])) > 5
 
 
 def test_groups_that_nobody_has_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"policy.*critic"):
-        ParameterAveraging(ConsensusSettings(groups=["policy"]), FixedNeighbourhood({"b": 0.5}), learners(1)[0], None)
+        ParameterAveraging(ConsensusSettings(groups=["policy"]), FixedNeighbourhood({"b": 0.5}), learners(1))
     assert isinstance(learners(1)[0].online.vector, torch.Tensor)

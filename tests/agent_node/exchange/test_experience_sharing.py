@@ -14,7 +14,9 @@ from agent_node.learners.ppo.settings import PPOSettings
 from agent_node.learners.sac.settings import SACSettings
 from agent_node.memory.episode_recorder import Episode
 from agent_node.session import checkpoints
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
+from agent_node.session.roles import IMPORTED_REPLAY
+from agent_node.session.training_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import FixedNeighbourhood
@@ -35,21 +37,20 @@ class Agent:
     def __init__(self, name: str, history: int = 1, layout: Layout = LAYOUT) -> None:
         self.name = name
         settings = AgentSettings(learner=SACSettings(hidden=[8], random_steps=0), goals=None, history=history)
-        self.components = SessionComponents.build(settings, ExchangeSettings(experience=EXPERIENCE), layout, 2, name, 0)
+        self.components = AgentComponents(settings, ExchangeSettings(experience=EXPERIENCE), layout, 2, name, 0)
         place = FixedNeighbourhood(MappingProxyType(dict.fromkeys(PATH[name], 0.3)))
-        self.sharing = ExperienceSharing(EXPERIENCE, self.components.features, self.components.imported, place)
+        self.sharing = ExperienceSharing(EXPERIENCE, self.components.features, self.components.get(IMPORTED_REPLAY), place)
 
     @property
     def imported(self) -> int:
-        assert self.components.imported is not None
-        return len(self.components.imported)
+        return len(self.components[IMPORTED_REPLAY])
 
     def lives(self, number: int, steps: int, terminated: bool = False) -> Episode:
         """An episode of its own, like no other."""
         random = np.random.default_rng([ord(self.name), number])
         values = (random.standard_normal(shape).astype(np.float32) for shape in ((steps + 1, 2), (steps, 2), steps))
         episode = Episode(number, *values, terminated)
-        self.components.remember(episode)
+        self.components.episode_ended(episode)
         self.sharing.finished(episode, 1)
         return episode
 
@@ -78,9 +79,9 @@ def test_what_is_imported_was_lived_by_a_neighbour_and_every_step_of_it_comes_on
     lived = [a.lives(0, 25), a.lives(1, 1200, terminated=True), c.lives(2, 1, terminated=True), c.lives(3, 40)]
     talk(agents)
     assert a.imported == 0 and c.imported == 0, "nothing goes further than over one edge"
-    assert b.imported == sum(episode.steps for episode in lived) and b.components.imported is not None
+    assert b.imported == sum(episode.steps for episode in lived)
     known = {episode.observation[t].tobytes(): (episode, t) for episode in lived for t in range(episode.steps)}
-    sample = b.components.imported.sample(20_000, np.random.default_rng(0))
+    sample = b.components[IMPORTED_REPLAY].sample(20_000, np.random.default_rng(0))
     seen = set()
     for i in range(len(sample.reward)):
         episode, t = known[sample.observation[i, -1].tobytes()]
@@ -99,10 +100,10 @@ def test_what_is_imported_was_lived_by_a_neighbour_and_every_step_of_it_comes_on
 def test_batches_take_own_and_imported_transitions_as_from_one_buffer() -> None:
     agents = a, b, _ = path()
     own, told = b.lives(0, 400), a.lives(1, 1200)
-    assert b.components.batch(64).reward.numel() == 64
+    assert BatchSampler(b.components).batch(64).reward.numel() == 64
     talk(agents)
     theirs = {float(reward) for reward in told.reward} - {float(reward) for reward in own.reward}
-    share = np.mean([float(reward) in theirs for _ in range(20) for reward in b.components.batch(400).reward])
+    share = np.mean([float(reward) in theirs for _ in range(20) for reward in BatchSampler(b.components).batch(400).reward])
     assert abs(share - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 8000)
     assert b.sharing.metrics() == {"buffer.imported": 1200, "experience.imported": 1200, "experience.sent": 800}
 
@@ -126,10 +127,10 @@ def test_the_oldest_imported_leave_first() -> None:
     for number in range(30):
         a.lives(number, 500)
         talk(agents)
-    assert b.components.imported is not None and 9000 < b.imported <= 10_000
+    assert 9000 < b.imported <= 10_000
     newest = a.lives(30, 500)
     talk(agents)
-    sample = b.components.imported.sample(4000, np.random.default_rng(0))
+    sample = b.components[IMPORTED_REPLAY].sample(4000, np.random.default_rng(0))
     assert set(newest.reward[:50].tolist()) & set(sample.reward.tolist())
 
 
@@ -144,7 +145,7 @@ def test_imported_transitions_outlive_an_agent_and_more_join_them(tmp_path: Path
     after = Agent("b")
     after.components.load(found.tensors, found.manifest)
     assert after.imported == 300
-    np.testing.assert_array_equal(after.components.batch(64).reward, b.components.batch(64).reward)
+    np.testing.assert_array_equal(BatchSampler(after.components).batch(64).reward, BatchSampler(b.components).batch(64).reward)
     a.lives(2, 50)
     for _, send in talk(agents):
         after.hears("a", send)
@@ -159,6 +160,6 @@ def test_where_nothing_could_be_learnt_from_it_it_is_refused() -> None:
     ):
         goals = {} if layout.goals is not None else {"goals": None}
         settings = AgentSettings.model_validate({"learner": learner, **goals})
-        components = SessionComponents.build(settings, ExchangeSettings(experience=EXPERIENCE), layout, 2, "a", 0)
+        components = AgentComponents(settings, ExchangeSettings(experience=EXPERIENCE), layout, 2, "a", 0)
         with pytest.raises(ConfigurationError, match=says):
-            ExperienceSharing(EXPERIENCE, components.features, components.imported, place)
+            ExperienceSharing(EXPERIENCE, components.features, components.get(IMPORTED_REPLAY), place)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent_node.contracts import GoalOutcome
+from agent_node.contracts import Batch, GoalOutcome, Learner, Metrics, PolicyOutput
 from agent_node.exchange.goal_swap.goal_swap import GoalSwap
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
 from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
@@ -95,11 +95,17 @@ def test_an_own_goal_that_was_reached_in_time_is_learnt_from_once() -> None:
 # --- two agents -----------------------------------------------------------------------------------------------------------------------
 
 
-class Distance:
+class Distance(Learner):
     """A policy's values: how near the goal is to a place, in a world 5 cells wide and 4 high."""
 
     def __init__(self, place: tuple[int, int]) -> None:
         self.place = place
+
+    def act(self, *_: object) -> PolicyOutput:
+        raise NotImplementedError
+
+    def learn(self, batch: Batch) -> Metrics:
+        raise NotImplementedError
 
     def values(self, observations: NDArray[np.float32], goals: NDArray[np.float32]) -> NDArray[np.float32]:
         x, y = np.divmod(goals.argmax(axis=1), 4)
@@ -114,11 +120,9 @@ class Pair:
         self.teachers = {name: started(goal, places[name]) for name, goal in goals.items()}
         settings = ContractNetSettings(deadline="200ms", margin=margin)
         encodings = np.eye(21, 20, dtype=np.float32)
-        self.goal_swap = {
-            name: GoalSwap(settings, name, goals, one, Distance(places[name]), encodings, first=1000 * i)
-            for i, (name, one) in enumerate(self.teachers.items())
-        }
-        for name, goal_swap in self.goal_swap.items():
+        self.goal_swap = {name: GoalSwap(settings) for name in self.teachers}
+        for i, (name, goal_swap) in enumerate(self.goal_swap.items()):
+            goal_swap.start(name, goals, self.teachers[name], Distance(places[name]), encodings, first=1000 * i)
             for other in goals:
                 if other != name:
                     goal_swap.machine.peer_alive(other, 1, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.contracts import ActionProbabilities, Batch, Metrics, PolicyOutput, PolicySpec, TDErrors
+from agent_node.contracts import Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
 from agent_node.exchange.hindsight.settings import HindsightSettings
 from agent_node.exchange.negotiation.coordination_game import CoordinationGame
@@ -24,6 +24,7 @@ from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.goal_relabelling import agreed_goal
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
+from agent_node.session.roles import GOAL_NEGOTIATION, HINDSIGHT, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.runtime.errors import ConfigurationError
@@ -48,7 +49,7 @@ def learner(kind: str, seed: int = 0, rows: int = 64, policy_spec: PolicySpec = 
 @pytest.mark.parametrize(("kind", "exploration"), [("double_dqn", 0.3), ("discrete_sac", 0.0), ("discrete_sac", 0.4)])
 def test_probabilities_are_those_with_which_it_acts(kind: str, exploration: float) -> None:
     one = learner(kind, rows=2000, exploration=exploration, exploration_hold=(1, 1))
-    assert isinstance(one, ActionProbabilities) and isinstance(one, TDErrors)
+    assert {"probabilities", "td_errors"} <= set(one.capabilities)
     observation = np.tile(np.random.default_rng(0).standard_normal((1, *INTERFACE.observation)).astype(np.float32), (2000, 1))
     goal = np.tile(np.eye(3, dtype=np.float32)[:1], (2000, 1))
     everything = one.actions.table
@@ -212,7 +213,7 @@ def test_an_agent_without_a_buffer_tells_and_hears_as_ever() -> None:
     assert (buffer._ratio[:3] != 1).any(), "its partner's corrections came"
 
 
-class Mute:
+class Mute(Learner):
     """A learner that can act and nothing else."""
 
     def act(self, observations: Any, goals: Any, rows: Any, first: Any, explore: bool) -> PolicyOutput:
@@ -224,7 +225,7 @@ class Mute:
 
 def test_corrections_are_refused_where_the_learner_knows_no_probabilities() -> None:
     with pytest.raises(ConfigurationError, match="consistent"):
-        HindsightExchange(HindsightSettings(partner="corrected"), SPACE, None, np.random.default_rng(0), 10, Mute(), FEATURES)  # type: ignore[arg-type]
+        HindsightExchange(HindsightSettings(partner="corrected"), SPACE, None, np.random.default_rng(0), 10, Mute(), FEATURES)
 
 
 # --- whole agents ---------------------------------------------------------------------------------------------------------------------
@@ -264,10 +265,11 @@ def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
                     real[name].update([(episode.goal, episode.message, episode.total_reward)])
     for name in (A, B):
         session = run.session[name]
-        assert session.exchanges.goals is not None and session.exchanges.goals.game is not None and session.exchanges.hindsight is not None
-        np.testing.assert_array_equal(session.exchanges.goals.game.table, real[name].table)
+        game = session.components[NEGOTIATION]
+        assert isinstance(game, CoordinationGame) and session.components.get(HINDSIGHT) is not None
+        np.testing.assert_array_equal(game.table, real[name].table)
         assert real[name].table.any() and session.trainer.updates > 100
-        sample = session.components.buffer.sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
+        sample = session.components[REPLAY].sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
         paid = sample.relabelled & (sample.reward > 0)
         assert paid.sum() > 5, "hindsight had successes to offer, of which the table must not hear"
         assert (sample.weight is not None) and np.ptp(sample.weight) > 0
@@ -279,7 +281,7 @@ def test_joint_learning_progress_hears_of_every_episode_whose_trace_has_come(loo
     run.environment.evaluate(20, aligned=False)
     run.tick(300)
     for name, other in ((A, B), (B, A)):
-        source = run.session[name].exchanges.goals.source  # type: ignore[union-attr]
+        source = run.session[name].components[GOAL_NEGOTIATION].source
         assert isinstance(source, JointLearningProgress)
         goals = {episode.number: episode.goal for episode in run.finished[other]}
         reference = JointLearningProgress(JointLearningProgressSettings(window=10), SPACE.count)
@@ -287,7 +289,7 @@ def test_joint_learning_progress_hears_of_every_episode_whose_trace_has_come(loo
         assert len(training) < len(run.finished[name]), "evaluations were played, and do not count"
         for episode in training:
             reference.completed(episode.goal, episode.total_reward, [goals[episode.number]])
-        np.testing.assert_array_equal(source.state()["counts"], reference.state()["counts"])
+        np.testing.assert_array_equal(source.state_dict()["counts"], reference.state_dict()["counts"])
         np.testing.assert_array_equal(source.probabilities(), reference.probabilities())
         assert source.progress().any()
 
@@ -296,7 +298,7 @@ def test_a_source_that_hears_of_partners_stays_uniform_without_traces(loopback: 
     run = loopback(ExchangeSettings(hindsight=None))
     run.tick(150)
     for name in (A, B):
-        assert not run.session[name].exchanges.goals.source.probabilities().std()  # type: ignore[union-attr]
+        assert not run.session[name].components[GOAL_NEGOTIATION].source.probabilities().std()
 
 
 def test_a_monitor_finds_the_joint_touch_of_both_members_equal(loopback: Make) -> None:
@@ -311,7 +313,7 @@ def test_a_monitor_finds_the_joint_touch_of_both_members_equal(loopback: Make) -
         bodies = np.stack([one.achieved, theirs.achieved], axis=1)
         wanted = agreed_goal(SPACE, one.number, bodies, [one.steps, theirs.steps])
         for name in (A, B):
-            buffer = run.session[name].components.buffer
+            buffer = run.session[name].components[REPLAY]
             place = buffer._places[one.number]
             assert buffer._agreed[place[0]] == wanted
         agreed += wanted >= 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agent_node.contracts import Batch, Metrics, PolicyOutput
+from agent_node.contracts import Batch, Learner, Metrics, PolicyOutput
 from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
 from agent_node.exchange.hindsight.segment_sharing import SegmentSharing
 from agent_node.exchange.hindsight.settings import HindsightSettings, SegmentSettings
@@ -19,6 +19,8 @@ from agent_node.learners.double_dqn.settings import DoubleDQNSettings
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
+from agent_node.session.roles import HINDSIGHT, IMPORTED_REPLAY, REPLAY
+from agent_node.session.training_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send
@@ -54,7 +56,7 @@ def played() -> Make:
 
 
 def sharing(run: Loopback, name: str) -> SegmentSharing:
-    hindsight = run.session[name].exchanges.hindsight
+    hindsight = run.session[name].components.get(HINDSIGHT)
     assert hindsight is not None and hindsight.segments is not None
     return hindsight.segments
 
@@ -62,7 +64,7 @@ def sharing(run: Loopback, name: str) -> SegmentSharing:
 def test_what_is_imported_was_lived_by_the_partner_and_is_paid_by_the_reward_rule(played: Make) -> None:
     run = played(SegmentSettings(rare_goal_share=0.02), 300)
     for name, other in ((A, B), (B, A)):
-        region = run.session[name].components.imported
+        region = run.session[name].components.get(IMPORTED_REPLAY)
         assert region is not None and len(region) > 200 and region.joint_count == len(region)
         lived = {episode.observation[t].tobytes(): (episode, t) for episode in run.finished[other] for t in range(episode.steps)}
         mine = {episode.number: episode for episode in run.finished[name]}
@@ -100,7 +102,7 @@ def test_about_the_wanted_share_is_told_and_its_cost_is_bounded(played: Make) ->
 def test_switched_off_no_observation_leaves_an_agent(played: Make) -> None:
     run = played(None, 150)
     assert run.sent["Trace"] > 0 and run.sent["Segment"] == 0
-    assert all(run.session[name].components.imported is None for name in (A, B))
+    assert all(run.session[name].components.get(IMPORTED_REPLAY) is None for name in (A, B))
     assert not any("observation" in frames for name in (A, B) for _, _, frames in run.told[name])
 
 
@@ -109,11 +111,12 @@ def test_imported_steps_have_at_most_their_share_of_a_batch(played: Make, most: 
     run = played(SegmentSettings(share=1.0), 250)
     components = run.session[A].components
     segments = SegmentSettings(share=1.0, max_imported_ratio=most)
-    components = replace(components, exchange=ExchangeSettings(hindsight=HindsightSettings(segments=segments)))
-    region, own = components.imported, components.buffer
+    components = copy(components)
+    components.exchange = ExchangeSettings(hindsight=HindsightSettings(segments=segments))
+    region, own = components.get(IMPORTED_REPLAY), components.get(REPLAY)
     assert region is not None and own is not None and len(region) > 0.7 * len(own), "nearly as much as its own"
     theirs = {observation.tobytes() for episode in run.finished[B] for observation in components.features.encode(episode.histories(2))}
-    batch = components.batch(200)
+    batch = BatchSampler(components).batch(200)
     imported = sum(observation.numpy().tobytes() in theirs for observation in batch.observation)
     assert len(batch.reward) == 200 and (most - 0.1) * 200 <= imported <= most * 200
 
@@ -272,7 +275,7 @@ def test_actions_that_the_own_policy_would_hardly_take_may_be_left() -> None:
     assert easy.regions[A].episodes == 1 and strict.regions[A].episodes == 0 and strict.counters(A)["segments.unlikely"] == 1
 
 
-class Mute:
+class Mute(Learner):
     """A learner that can act and nothing else."""
 
     def act(self, observations: Any, goals: Any, rows: Any, first: Any, explore: bool) -> PolicyOutput:
@@ -286,4 +289,4 @@ def test_a_learner_that_knows_no_surprise_is_refused() -> None:
     features, space = small()
     settings = HindsightSettings(segments=SegmentSettings())
     with pytest.raises(ConfigurationError, match="segments"):
-        HindsightExchange(settings, space, None, np.random.default_rng(0), 10, Mute(), features, A)  # type: ignore[arg-type]
+        HindsightExchange(settings, space, None, np.random.default_rng(0), 10, Mute(), features, A)

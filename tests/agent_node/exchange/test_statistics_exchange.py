@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent_node.contracts import arrays
 from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.exchange.statistics.settings import StatisticsSettings
 from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
@@ -86,7 +87,7 @@ class InProcess:
     def start(self, name: str, incarnation: int = 1, state: Mapping[str, Any] | None = None) -> None:
         side = exchange(self.settings, self.models[name], name, self.names, incarnation)
         if state is not None:
-            side.load_state(state, together=False)
+            side.restore(state, together=False)
         others = sorted(ring(self.names)[name].all_neighbours)
         neighbours = PeerConversations(self.transports[name], name, others)
         self.sides[name], self.neighbours[name] = side, neighbours
@@ -174,7 +175,11 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         for model in world.models.values():
             model.see(100)
         world.run(1.0)
-        state, sums, seen = world.sides["agent-1"].state(), world.models["agent-1"].statistics(), world.models["agent-1"].transitions
+        state, sums, seen = (
+            arrays(world.sides["agent-1"].state_dict()),
+            world.models["agent-1"].statistics(),
+            world.models["agent-1"].transitions,
+        )
         world.models["agent-1"].see(200)
         world.run(1.0)
         before = world.sum()
@@ -207,7 +212,7 @@ def test_a_state_of_another_model_is_refused() -> None:
     names = ["agent-0", "agent-1"]
     side = exchange(StatisticsSettings(), CountingModel(0), "agent-0", names)
     with pytest.raises(ValueError, match="no statistics of 6 numbers"):
-        side.load_state({"recovered": np.zeros(3)}, together=True)
+        side.restore({"recovered": np.zeros(3)}, together=True)
 
 
 # --- the simulated network ----------------------------------------------------------------------------------------------------------

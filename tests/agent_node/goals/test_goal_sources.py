@@ -41,7 +41,7 @@ def test_probabilities_are_what_is_drawn_with_a_floor_and_outlive_a_restart(inde
     assert probabilities.min() >= 0.2 / GOALS - 1e-12
     drawn = np.bincount([source.propose(random) for _ in range(6000)], minlength=GOALS) / 6000
     np.testing.assert_allclose(drawn, probabilities, atol=0.03)
-    other.load_state(source.state())
+    other.load_state_dict(source.state_dict())
     np.testing.assert_array_equal(other.probabilities(), probabilities)
     for one in (source, other):
         one.update(2, 1.0)
@@ -114,4 +114,4 @@ def test_a_state_of_other_goals_is_refused(index: int) -> None:
         JointLearningProgress(JointLearningProgressSettings(window=10), 3),
     ][index - 1]
     with pytest.raises(ValueError, match=r"shape \[[39]"):
-        sources()[index].load_state(few.state())
+        sources()[index].load_state_dict(few.state_dict())

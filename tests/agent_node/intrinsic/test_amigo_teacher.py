@@ -25,7 +25,7 @@ def teacher(copies: int = 1, seed: int = 0, **changes: Any) -> AmigoTeacher:
 def tick(one: AmigoTeacher, *cells: NDArray[np.uint8], flags: int = MEMBER, reward: float = 0.0, continuous: bool = True) -> TeacherOutput:
     raw, copies = np.stack([observation(each) for each in cells]), len(cells)
     frame = Frame(raw, np.full(copies, reward, np.float32), np.full(copies, flags, np.uint16), continuous)
-    return one.observed(frame)
+    return one.step(frame)
 
 
 def force(one: AmigoTeacher, goal: tuple[int, int], cells: NDArray[np.uint8]) -> None:
@@ -96,7 +96,7 @@ def test_a_teacher_that_restarts_ends_the_episode_with_the_goal() -> None:
     )
     flags = np.array([MEMBER, MEMBER, DONE, MEMBER | int(Flag.EVALUATION)], np.uint16)
     raw = np.stack([observation(grid(place)) for place in ((2, 1), (1, 2), (2, 1), (2, 1))])
-    teacher_output = one.observed(Frame(raw, np.zeros(4, np.float32), flags, True))
+    teacher_output = one.step(Frame(raw, np.zeros(4, np.float32), flags, True))
     assert teacher_output.restart is not None and teacher_output.restart.tolist() == [True, False, False, False]
     assert teacher_output.reward.tolist() == pytest.approx([1 - 0.9 / LONGEST, 0, 1 - 0.9 / LONGEST, 1 - 0.9 / LONGEST])
     assert one.active_goals.goal[0] == number(2, 1) and not one.active_goals._live[0]

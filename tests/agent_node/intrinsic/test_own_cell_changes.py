@@ -149,7 +149,7 @@ def test_a_key_that_another_takes_reaches_ones_goal_only_if_anybodys_changes_cou
         for agent, both in judges.items():
             batch = outcome.agents[agent]
             frame = Frame(batch.observation, batch.reward, batch.flags, True)
-            paid[agent] = [bool(judge.observed(frame).reward[0] > 0) for judge in both]
+            paid[agent] = [bool(judge.step(frame).reward[0] > 0) for judge in both]
             for judge in both:
                 cells = batch.observation[:, judge.part.cells]
                 judge.active_goals.set(np.array([0]), cells, np.array([number(1, 4, 6)]), np.zeros(1, np.float32), np.array([False]))

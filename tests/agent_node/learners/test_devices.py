@@ -209,10 +209,7 @@ def test_averages_arrive_where_the_parameters_are(device: str) -> None:
     learners = [taught("double_dqn", device), learner("double_dqn", "cpu")]
     learners[1].learn(batch("double_dqn", 77))
     names = ["a", "b"]
-    each = [
-        ParameterAveraging(settings, FixedNeighbourhood({names[1 - i]: 0.5}), learners[i], None)  # type: ignore[arg-type]
-        for i in range(2)
-    ]
+    each = [ParameterAveraging(settings, FixedNeighbourhood({names[1 - i]: 0.5}), [learners[i]]) for i in range(2)]
     for averaging, other in zip(each, names[::-1], strict=True):
         averaging.machine.peer_alive(other, 0, 0.0)
     before = [one.parameter_groups()["critic"][0].detach().cpu().clone() for one in learners]
@@ -224,6 +221,7 @@ def test_averages_arrive_where_the_parameters_are(device: str) -> None:
             each[1 - i].machine.receive(names[i], send.message, send.arrays, 1.0)
     for averaging in each:
         averaging.machine.tick(1.0)
-        assert averaging.apply(), "the round is closed"
+        averaging.apply()
+        assert averaging.take_reports(), "the round is closed"
     for one in learners:
         torch.testing.assert_close(one.parameter_groups()["critic"][0].cpu(), (before[0] + before[1]) / 2)

@@ -98,7 +98,7 @@ def play(student: IMPALA, steps: int, copies: int, seed: int = 0) -> Batch:
         seen = features(random_observations(copies, seed + tick))
         change = random.random(copies) < 0.4
         goals = np.where(change, random.integers(0, GOALS, copies), goals)
-        buffer.observed(seen, random.random(copies).astype(np.float32), flags, True, goals)
+        buffer.add(seen, random.random(copies).astype(np.float32), flags, True, goals)
         rows = np.flatnonzero(flags != DONE)
         choice = student.act(seen[rows], encodings[goals[rows]], rows, flags[rows] == FIRST, True)
         buffer.acted(rows, goals[rows], choice, flags[rows] == FIRST)
@@ -195,7 +195,7 @@ def test_it_learns_to_balance_a_pole() -> None:
     flags, width = np.full(copies, FIRST, np.uint16), Features(layout(), 1)
     for _ in range(5000):
         seen = poles.state.astype(np.float32)
-        buffer.observed(seen, np.ones(copies, np.float32), flags, True)
+        buffer.add(seen, np.ones(copies, np.float32), flags, True)
         whole = buffer.take()
         if whole is not None:
             student.learn(rollout_batch(whole, width, encodings))

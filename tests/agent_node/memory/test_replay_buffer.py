@@ -119,7 +119,7 @@ def test_goals_that_are_rarely_reached_are_relearnt_more() -> None:
     assert len(kept) < 100
     assert buffer.reached_in.tolist() == reached_in(kept), "episodes that left are forgotten"
     other = ReplayBuffer(800, FEATURES, SPACE)
-    other.load_state(buffer.state())
+    other.load_state_dict(buffer.state_dict())
     assert other.reached_in.tolist() == buffer.reached_in.tolist()
     late, _ = filled(joint=False)
     for number in range(200):
@@ -195,8 +195,8 @@ def test_a_trace_that_comes_later_changes_what_can_be_relearnt() -> None:
         assert np.array_equal(full.observation, one.observation)
     whole, _ = filled()
     assert buffer.joint_count == len(buffer)
-    for name, array in whole.state().items():
-        np.testing.assert_array_equal(buffer.state()[name], array, err_msg=name)
+    for name, array in whole.state_dict().items():
+        np.testing.assert_array_equal(buffer.state_dict()[name], array, err_msg=name)
     assert not buffer.attach_joint(10_000, full.others, full.partner_goals)
     assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early tells nothing"
 
@@ -241,7 +241,7 @@ def test_model_data_has_the_joint_touch_after_the_step() -> None:
 def test_state_restores_the_buffer() -> None:
     buffer, _ = filled(count=400, rows=500, held_out=0.1)
     other = ReplayBuffer(500, FEATURES, SPACE, 0.1)
-    other.load_state(buffer.state())
+    other.load_state_dict(buffer.state_dict())
     assert (len(other), other.joint_count, other.held_out_count) == (len(buffer), buffer.joint_count, buffer.held_out_count)
     for both in (buffer, other):
         for number in range(400, 450):
@@ -250,7 +250,7 @@ def test_state_restores_the_buffer() -> None:
     np.testing.assert_array_equal(one.observation, two.observation)
     np.testing.assert_array_equal(one.goal, two.goal)
     with pytest.raises(ValueError, match="observation"):
-        ReplayBuffer(500, Features(Layout(shape=[4], actions=[2]), 1), SPACE).load_state(buffer.state())
+        ReplayBuffer(500, Features(Layout(shape=[4], actions=[2]), 1), SPACE).load_state_dict(buffer.state_dict())
 
 
 def test_misuse_is_named() -> None:

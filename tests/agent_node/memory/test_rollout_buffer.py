@@ -21,7 +21,7 @@ class Ticks:
     def __call__(self, flags: list[int], acts: list[int], first: list[int] | None = None, continuous: bool = True) -> None:
         """What is observed after the last actions, then in which copies the agent acts (action: the tick's number)."""
         features = np.full((K, 1), self.tick, np.float32)
-        self.buffer.observed(features, np.full(K, 10 * self.tick, np.float32), np.array(flags, np.uint16), continuous)
+        self.buffer.add(features, np.full(K, 10 * self.tick, np.float32), np.array(flags, np.uint16), continuous)
         rows = np.array(acts, np.int64)
         choice = PolicyOutput(np.full((len(acts), 2), self.tick, np.int32), {"log_probability": np.full(len(acts), -self.tick, np.float32)})
         self.buffer.acted(rows, rows + 5, choice, np.isin(rows, first or []))
@@ -89,13 +89,13 @@ def test_goals_in_force_are_kept_for_every_tick_and_stay_where_nobody_acts() -> 
     seen, reward, flags = np.zeros((2, 1), np.float32), np.zeros(2, np.float32), np.full(2, PLAYS, np.uint16)
     both = np.arange(2)
     for goals in ([3, 4], [5, 4], [6, 7]):
-        buffer.observed(seen, reward, flags, True, np.array(goals))
+        buffer.add(seen, reward, flags, True, np.array(goals))
         buffer.acted(both, np.array(goals), PolicyOutput(np.zeros((2, 1), np.int32)), np.zeros(2, bool))
     whole = buffer.take()
     assert whole is not None and whole.goal.tolist() == [[3, 4], [5, 4], [6, 7]]
-    buffer.observed(seen, reward, flags, True)
+    buffer.add(seen, reward, flags, True)
     buffer.acted(both[:1], np.array([8]), PolicyOutput(np.zeros((1, 1), np.int32)), np.zeros(1, bool))
-    buffer.observed(seen, reward, flags, True)
+    buffer.add(seen, reward, flags, True)
     whole = buffer.take()
     assert whole is not None and whole.goal.tolist() == [[6, 7], [8, 7], [8, 7]], "without a teacher: of those who acted"
 
@@ -108,7 +108,7 @@ def test_what_becomes_known_late_belongs_to_the_step_before_the_last_tick() -> N
         for tick in range(8):
             if tick == 3:
                 buffer.amend(np.array([0.5], np.float32))
-            buffer.observed(np.zeros((1, 1), np.float32), np.array([tick], np.float32), np.array([PLAYS], np.uint16), True)
+            buffer.add(np.zeros((1, 1), np.float32), np.array([tick], np.float32), np.array([PLAYS], np.uint16), True)
             whole = buffer.take()
             rewards += [] if whole is None else whole.reward[:, 0].tolist()
             buffer.acted(np.array([0]), np.array([-1]), PolicyOutput(np.zeros((1, 1), np.int32)), np.zeros(1, bool))

@@ -15,6 +15,7 @@ import pytest
 
 from agent_node.process.agent_main import agent_node
 from agent_node.process.agent_process import ENVIRONMENT, AgentNode
+from agent_node.session.roles import AVERAGING, GOAL_NEGOTIATION, LEARNER
 from env_server.environments.landmarks.body_physics import observation_layout
 from env_server.environments.landmarks.settings import LandmarksOptions
 from orchestrator.config.configuration import Configuration
@@ -29,7 +30,7 @@ MEMBERS = ["agent-0", "agent-1", "agent-2"]
 COPIES = 2
 LAYOUT = observation_layout(LandmarksOptions())
 SETTINGS = {
-    "version": 1,
+    "version": 2,
     "until": {"time": "1min"},
     "environment": {"id": "landmarks", "copies": COPIES},
     "agents": {"count": 3, "learner": {"kind": "double_dqn", "hidden": [8]}},
@@ -140,7 +141,7 @@ def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(nod
     monkeypatch.setattr(
         node.session, "act", lambda arrays, continuous, answer: (seen.append(continuous), act(arrays, continuous, answer))[1]
     )
-    learner = node.session.components.learner
+    learner = node.session.components[LEARNER]
     choose = learner.act
     monkeypatch.setattr(learner, "act", lambda *known: (asked.append(node.stepping.tick), choose(*known))[1])
 
@@ -212,16 +213,17 @@ def test_malformed_offers_are_dropped_whole(node: AgentNode, changes: dict[str, 
     join(node)
     come(node, "env", ENVIRONMENT, Offer(), offer(**changes))
     assert node.transport.counters["rx.bad.E_FRAME"] == 1
-    assert node.session is not None and node.session.exchanges.goals is not None and node.session.exchanges.goals.agreement(4) is None
+    assert node.session is not None and node.session.components[GOAL_NEGOTIATION].agreement(4) is None
     come(node, "env", ENVIRONMENT, Offer(), offer())
-    assert node.session.exchanges.goals.agreement(5) is not None
+    assert node.session.components[GOAL_NEGOTIATION].agreement(5) is not None
 
 
 def test_averaging_waits_for_no_neighbour_that_is_not_there(node: AgentNode) -> None:
     join(node)
-    assert node.session is not None and node.session.exchanges.averaging is not None
-    machine = node.session.exchanges.averaging.machine
-    machine.begin(0, np.zeros(node.session.exchanges.averaging.layout.size, np.float32), 0.0)
+    assert node.session is not None
+    averaging = node.session.components[AVERAGING]
+    machine = averaging.machine
+    machine.begin(0, np.zeros(averaging.layout.size, np.float32), 0.0)
     assert [send.dst for send in machine.outgoing()] == ["agent-1"], "agent-2 is lost"
 
 

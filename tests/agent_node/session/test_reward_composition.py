@@ -7,11 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Batch, Frame, Metrics, TeacherOutput, TransitionBatch
+from agent_node.contracts import Batch, Frame, IntrinsicReward, Metrics, Teacher, TeacherOutput, TransitionBatch
 from agent_node.session.acting import Actor
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.reward_composition import RewardComposition
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.roles import REWARDS, ROLLOUT, TEACHER
 from agent_node.session.training import create_trainer
+from agent_node.session.training_batches import rollout_batch
 from agent_node.settings.agent import AgentSettings, ShapingSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag
@@ -24,7 +26,7 @@ COPIES = 3
 TRUNCATED = int(Flag.MEMBER | Flag.TRUNCATED | Flag.OVER)
 
 
-class Told:
+class Told(Teacher, IntrinsicReward):
     """Pays as it is told, and keeps what it was asked."""
 
     goal_length = 20
@@ -36,7 +38,7 @@ class Told:
         self.late = np.zeros(COPIES, np.float32)
         self.goals = np.zeros(COPIES, np.int64)
 
-    def observed(self, frame: Frame) -> TeacherOutput:
+    def step(self, frame: Frame) -> TeacherOutput:
         self.frames.append(frame)
         return TeacherOutput(self.goals, self.pays, self.late)
 
@@ -46,12 +48,6 @@ class Told:
 
     def learn(self, batch: Batch) -> Metrics:
         return {"loss": float(batch.weight.sum())}
-
-    def parameter_groups(self) -> dict[str, list[torch.Tensor]]:
-        return {}
-
-    def averaged(self) -> None:
-        pass
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"pays": torch.from_numpy(self.pays)}
@@ -71,7 +67,7 @@ class Ticks:
         self.number += 1
         rewards = np.broadcast_to(np.array(reward, np.float32), (COPIES,)).copy()
         flag = np.broadcast_to(np.array(flags, np.uint16), (COPIES,)).copy()
-        return self.motivation.observed(self.raw, features(self.raw), rewards, flag, continuous)
+        return self.motivation.compose(self.raw, features(self.raw), rewards, flag, continuous)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +120,7 @@ def test_curiosity_is_asked_about_the_agent_s_own_steps_in_training() -> None:
     assert len(told.transitions) == 2, "nobody knows what happened in between"
 
 
-def test_figures_are_means_and_state_is_that_of_the_parts() -> None:
+def test_metrics_are_means() -> None:
     teacher, curiosity = Told(), Told()
     motivation = RewardComposition(teacher, curiosity, None, COPIES)
     tick = Ticks(motivation)
@@ -134,11 +130,8 @@ def test_figures_are_means_and_state_is_that_of_the_parts() -> None:
     tick(MEMBER)
     for weight in (2.0, 4.0):
         motivation.learn(Batch(*[torch.full((1, 1), weight)] * 8))
-    assert motivation.take_metrics() == {"intrinsic": 0.5, "teacher.loss": 3.0, "curiosity.loss": 3.0}
-    assert motivation.take_metrics() == {"intrinsic": 0.0}
-    other = RewardComposition(Told(), Told(), None, COPIES)
-    other.load(motivation.state())
-    assert other.teacher is not None and other.teacher.state_dict()["pays"].tolist() == [0.5] * COPIES
+    assert motivation.metrics() == {"intrinsic": 0.5, "teacher.loss": 3.0, "curiosity.loss": 3.0}
+    assert motivation.metrics() == {"intrinsic": 0.0}
 
 
 SETTINGS: dict[str, Any] = {
@@ -150,12 +143,17 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def components(where: Layout | None = None, **changes: Any) -> SessionComponents:
+def components(where: Layout | None = None, **changes: Any) -> AgentComponents:
     settings = AgentSettings.model_validate(SETTINGS | changes)
-    return SessionComponents.build(settings, ExchangeSettings(), where or layout(), 8, "agent-0", 0)
+    return AgentComponents(settings, ExchangeSettings(), where or layout(), 8, "agent-0", 0)
 
 
-def live(built: SessionComponents, ticks: int, seed: int = 0) -> dict[str, float]:
+def rollout(built: AgentComponents) -> Batch | None:
+    found = built[ROLLOUT].take()
+    return None if found is None else rollout_batch(found, built.features, built.encodings)
+
+
+def live(built: AgentComponents, ticks: int, seed: int = 0) -> dict[str, float]:
     """An agent in copies that show random grids and end their episodes at random; the metrics of its learning."""
     random, actor, trainer = np.random.default_rng(seed), Actor(built, 8), create_trainer(built, TimeShares())
     flags, applied, episode = np.full(8, FIRST, np.uint16), np.zeros((8, 1), np.int32), np.arange(8)
@@ -170,7 +168,7 @@ def live(built: SessionComponents, ticks: int, seed: int = 0) -> dict[str, float
         episode = episode + 8 * over
         ending = np.where(random.random(8) < 0.5, DONE, TRUNCATED)
         flags = np.where(over, FIRST, np.where(random.random(8) < 0.1, ending, MEMBER)).astype(np.uint16)
-    return trainer.take_metrics()
+    return trainer.take_metrics() | built.metrics()
 
 
 @pytest.mark.parametrize("kind", ["impala", "ppo"])
@@ -188,14 +186,14 @@ def test_an_agent_learns_with_teacher_and_curiosity(kind: str, boundary: str) ->
         "curiosity.loss",
     } <= metrics.keys()
     assert metrics["teacher.reached"] > 0.5, "random grids change wherever one looks"
-    assert built.motivation is not None and built.rollouts is not None
+    assert built.get(REWARDS) is not None and built.get(ROLLOUT) is not None
 
 
 def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed() -> None:
     built = components(curiosity=None)
     actor, random = Actor(built, 8), np.random.default_rng(0)
-    teacher = built.teacher
-    assert teacher is not None and built.encodings.shape == (21, 20) and not built.encodings[-1].any()
+    teacher = built[TEACHER]
+    assert built.encodings.shape == (21, 20) and not built.encodings[-1].any()
     goals, flags = [], np.full(8, FIRST, np.uint16)
     for tick in range(10):
         arrays = {
@@ -205,7 +203,7 @@ def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed()
         actor.observe(arrays, tick > 0)
         goals.append(teacher.active_goals.goal.copy())  # type: ignore[attr-defined]
         flags = np.full(8, MEMBER, np.uint16)
-    batch = built.rollout()
+    batch = rollout(built)
     assert batch is not None and batch.next_goal is not None
     assert np.array_equal(batch.goal.argmax(dim=2).numpy(), np.stack(goals[:8]))
     assert np.array_equal(batch.next_goal.argmax(dim=2).numpy(), np.stack(goals[1:9]))
@@ -223,7 +221,7 @@ def test_a_learner_from_rollouts_acts_even_where_nobody_gets_its_actions() -> No
             "episode": np.arange(8), "applied": np.zeros((8, 1), np.int32),
         }  # fmt: skip
         actor.observe(arrays, tick > 0, answer=tick != 1)
-    batch = built.rollout()
+    batch = rollout(built)
     assert batch is not None and batch.weight.tolist() == [[1.0] * 8, [0.0] * 8, [1.0] * 8, [1.0] * 8]
 
 
@@ -239,7 +237,7 @@ def test_a_step_is_paid_for_what_the_next_episode_s_grid_shows(boundary: str, wa
             "episode": np.arange(8) + 8 * (tick > 1), "applied": np.zeros((8, 1), np.int32),
         }  # fmt: skip
         actor.observe(arrays, tick > 0)
-    batch = built.rollout()
+    batch = rollout(built)
     assert batch is not None and batch.weight.tolist() == [[1.0] * 8, [0.0] * 8]
     assert batch.reward[0].tolist() == pytest.approx([wanted] * 8)
 
@@ -267,7 +265,7 @@ def test_parts_that_do_not_fit_are_refused_with_the_cure() -> None:
 class Restarting(Told):
     """Ends the episode of the first copy at every tick."""
 
-    def observed(self, frame: Frame) -> TeacherOutput:
+    def step(self, frame: Frame) -> TeacherOutput:
         return TeacherOutput(self.goals, self.pays, self.late, np.array([True, False, False]))
 
 

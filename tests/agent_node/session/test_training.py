@@ -10,7 +10,8 @@ import pytest
 from agent_node.learners.double_dqn.settings import DoubleDQNSettings
 from agent_node.memory.episode_recorder import Episode
 from agent_node.memory.replay.settings import BufferSettings
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
+from agent_node.session.roles import REPLAY, WORLD_MODEL
 from agent_node.session.training import create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
@@ -25,13 +26,12 @@ def test_every_model_is_fitted_whatever_is_held_out(held_out: float, transitions
     model = EnsembleSettings(held_out=held_out, members=2, hidden=[8], batch_size=8, updates_per_tick=1.0)
     learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100, updates_per_tick=0.0)
     settings = AgentSettings(learner=learner, world_model=model, buffer=BufferSettings(transitions=transitions), goals=None)
-    components = SessionComponents.build(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
+    components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
     random = np.random.default_rng(0)
     for number in range(300):
         observation = random.standard_normal((61, 2)).astype(np.float32)
-        assert components.buffer is not None
-        components.buffer.add(Episode(number, observation, np.zeros((60, 1), np.int32), np.zeros(60, np.float32), False))
+        components[REPLAY].add(Episode(number, observation, np.zeros((60, 1), np.int32), np.zeros(60, np.float32), False))
         if trainer.fits == 0:
             trainer.tick()
     assert trainer.fits == 1
@@ -52,15 +52,14 @@ def test_a_model_that_was_never_trusted_is_told_of(learning_starts: int, share: 
     )
     learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=100)
     settings = AgentSettings(learner=learner, world_model=model, buffer=BufferSettings(transitions=2000), goals=None)
-    components = SessionComponents.build(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
+    components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
     random = np.random.default_rng(0)
     for number in range(20):
         observation = random.standard_normal((61, 2)).astype(np.float32)
-        assert components.buffer is not None and components.world is not None
         episode = Episode(number, observation, np.zeros((60, 1), np.int32), np.zeros(60, np.float32), False)
-        components.buffer.add(episode)
-        components.world.remember(episode, held_out=False)
+        components[REPLAY].add(episode)
+        components[WORLD_MODEL].absorb(episode, held_out=False)
         trainer.tick()
     assert trainer.updates > 5
     assert bool(trainer.imagination_unused_reason) == (share == 0)

@@ -151,6 +151,8 @@ def test_what_is_not_known_of_rewards_is_promised_too_until_it_is_known() -> Non
 
 def test_thompson_promises_one_map_of_rewards_until_the_next_refresh() -> None:
     class Sure(Straight):
+        capabilities = ("sampleable",)
+
         def draw(self, random: np.random.Generator) -> Predict:
             return self.predict
 

@@ -8,8 +8,10 @@ import pytest
 from agent_node.contracts import Batch
 from agent_node.learners.sac.settings import SACSettings
 from agent_node.memory.episode_recorder import Episode
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
+from agent_node.session.roles import WORLD_MODEL
 from agent_node.session.training import create_trainer
+from agent_node.session.training_batches import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.ensemble.settings import EnsembleSettings
@@ -23,7 +25,7 @@ from protocols.spaces.reward_map import RewardMap
 LAYOUT = Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0])
 
 
-def trained(optimism: OptimismSettings | None, **changes: Any) -> SessionComponents:
+def trained(optimism: OptimismSettings | None, **changes: Any) -> AgentComponents:
     """An agent whose position moves by its actions, after some episodes."""
     imagination = ImaginationSettings(**({"every": 200, "starts": 32, "horizon": (2, 2)} | changes))
     model = EnsembleSettings(
@@ -38,13 +40,13 @@ def trained(optimism: OptimismSettings | None, **changes: Any) -> SessionCompone
     )
     learner = SACSettings(hidden=[16], learning_starts=200, batch_size=64, random_steps=0, exploit=True)
     settings = AgentSettings(learner=learner, world_model=model, optimism=optimism, goals=None)
-    components = SessionComponents.build(settings, ExchangeSettings(), LAYOUT, 1, "agent-0", 0)
+    components = AgentComponents(settings, ExchangeSettings(), LAYOUT, 1, "agent-0", 0)
     trainer = create_trainer(components, TimeShares())
     random = np.random.default_rng(0)
     for number in range(60):
         action = random.uniform(-1, 1, (20, 2)).astype(np.float32)
         place = np.concatenate([np.zeros((1, 2)), action.cumsum(axis=0)]).astype(np.float32)
-        components.remember(Episode(number, place, action, place[1:, 0].copy(), False))
+        components.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
         trainer.tick()
     assert trainer.updates and trainer.fits
     return components
@@ -59,7 +61,7 @@ def halves(batch: Batch) -> tuple[Any, Any]:
 @pytest.mark.parametrize("optimism", [BonusSettings(weight=0.5, anneal_steps=100_000), HallucinationSettings(), None])
 def test_a_batch_is_real_and_imagined(optimism: OptimismSettings | None) -> None:
     components = trained(optimism)
-    batch = components.batch(64)
+    batch = BatchSampler(components).batch(64)
     dreamt, real = halves(batch)
     assert batch.terminated.sum() == 0
     assert np.ptp(batch.observation.numpy()[dreamt], axis=0).min() > 0
@@ -78,15 +80,14 @@ def test_a_batch_is_real_and_imagined(optimism: OptimismSettings | None) -> None
 def test_a_checkpoint_keeps_the_model_and_the_count_of_steps() -> None:
     components, other = trained(BonusSettings()), trained(BonusSettings())
     tensors, manifest = components.state()
-    assert components.world is not None and other.world is not None
-    other.world.steps = 0
+    other[WORLD_MODEL].steps = 0
     other.load(tensors, manifest)
-    assert other.world.steps == components.world.steps == 60 * 20
+    assert other[WORLD_MODEL].steps == components[WORLD_MODEL].steps == 60 * 20
     with pytest.raises(ValueError, match="own steps"):
-        other.load({name: tensor for name, tensor in tensors.items() if name != "world/steps"}, manifest)
+        other.load({name: tensor for name, tensor in tensors.items() if name != "world_model/steps"}, manifest)
 
 
-def additive() -> SessionComponents:
+def additive() -> AgentComponents:
     """As `trained`, with a Gaussian process."""
     imagination = ImaginationSettings(starts=32, horizon=(2, 2), reward="learned")
     model = GPSettings(
@@ -96,27 +97,27 @@ def additive() -> SessionComponents:
     layout = Layout(
         shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0], reward_map=RewardMap(((0, 0),), (1.0,), 0.5, (-20, -20), (20, 20), 0.0, False).info()
     )
-    return SessionComponents.build(settings, ExchangeSettings(), layout, 1, "agent-0", 0)
+    return AgentComponents(settings, ExchangeSettings(), layout, 1, "agent-0", 0)
 
 
-def walked(components: SessionComponents, episodes: int) -> None:
+def walked(components: AgentComponents, episodes: int) -> None:
     random = np.random.default_rng(episodes)
     for number in range(episodes):
         action = random.uniform(-1, 1, (20, 2)).astype(np.float32)
         place = np.concatenate([np.zeros((1, 2)), action.cumsum(axis=0)]).astype(np.float32)
-        components.remember(Episode(number, place, action, place[1:, 0].copy(), False))
+        components.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
 
 
 def test_after_a_restart_it_imagines_before_the_model_learns_again() -> None:
     components, again = additive(), additive()
     walked(components, 10)
     create_trainer(components, TimeShares()).tick()
-    assert components.world is not None and components.world.imagines
+    assert components[WORLD_MODEL].imagines
     tensors, manifest = components.state()
     again.load(tensors, manifest)
-    assert again.world is not None and again.world.needs_imagination and not again.world.imagines
+    assert again[WORLD_MODEL].needs_imagination and not again[WORLD_MODEL].imagines
     create_trainer(again, TimeShares()).tick()
-    assert again.world.imagines and not again.world.needs_imagination
+    assert again[WORLD_MODEL].imagines and not again[WORLD_MODEL].needs_imagination
 
 
 def test_a_total_that_is_no_sum_leaves_the_model_as_it_was() -> None:
@@ -125,14 +126,15 @@ def test_a_total_that_is_no_sum_leaves_the_model_as_it_was() -> None:
     walked(components, 10)
     trainer.tick()
     place, action = np.zeros((1, 1, 2), np.float32), np.ones((1, 2), np.float32)
-    assert components.world is not None and components.world.shared is not None and components.model is not None
-    before = components.model.predict(place, action)
-    components.world.shared.use(-1000 * components.world.shared.statistics(), complete=True)
+    shared = components[WORLD_MODEL].shared
+    assert shared is not None
+    before = components[WORLD_MODEL].model.predict(place, action)
+    shared.use(-1000 * shared.statistics(), complete=True)
     walked(components, 10)
     trainer.tick()
-    after = components.model.predict(place, action)
+    after = components[WORLD_MODEL].model.predict(place, action)
     assert np.array_equal(before.observation, after.observation) and trainer.take_metrics()["world_model.refused"] == 1
-    components.world.shared.use(components.world.shared.statistics(), complete=True)
+    shared.use(shared.statistics(), complete=True)
     walked(components, 10)
     trainer.tick()
-    assert components.model.predict(place, action).epistemic.mean() < before.epistemic.mean()
+    assert components[WORLD_MODEL].model.predict(place, action).epistemic.mean() < before.epistemic.mean()

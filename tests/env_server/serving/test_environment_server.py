@@ -27,7 +27,7 @@ from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, Transport
 
 SETTINGS = {
-    "version": 1,
+    "version": 2,
     "until": {"time": "1min"},
     "environment": {"id": "landmarks", "copies": 3, "options": {"members": 1, "largest": 1}},
     "agents": {"count": 1},

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from agent_node.session import checkpoints
+from agent_node.session.agent_components import AgentComponents
 from agent_node.session.agent_spec import settings_of
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.roles import LEARNER
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments import registry
 from orchestrator.cli.app import main
@@ -43,7 +44,7 @@ def make_run(directory: Path, config: Path, *overrides: str) -> Path:
     layouts = registry.describe(loaded.environment, names).layouts
     for name in names:
         exchange = ExchangeSettings.model_validate(plain["exchange"])
-        parts = SessionComponents.build(settings_of(name, plain), exchange, layouts[name], loaded.environment.copies, name, loaded.seed)
+        parts = AgentComponents(settings_of(name, plain), exchange, layouts[name], loaded.environment.copies, name, loaded.seed)
         tensors, manifest = parts.state()
         there = directory / "nodes" / name / "checkpoints"
         checkpoints.write(there, 7, tensors, {"updates": 7, "episodes": 3, "steps": 30, **manifest}, keep=2)
@@ -84,7 +85,7 @@ def test_the_policy_of_the_checkpoint_plays(runs: Path, play: Play) -> None:
     settings = settings_of("agent-1", plain)
     settings = settings.model_copy(update={"learner": settings.learner.model_copy(update={"evaluation": "mode"})})
     world = registry.create(loaded.environment.model_copy(update={"copies": 1}), ["agent-1"], seed=5)
-    parts = SessionComponents.build(settings, ExchangeSettings.model_validate(plain["exchange"]), world.layout("agent-1"), 1, "agent-1", 99)
+    parts = AgentComponents(settings, ExchangeSettings.model_validate(plain["exchange"]), world.layout("agent-1"), 1, "agent-1", 99)
     (manifest,) = (runs / "grid/nodes/agent-1/checkpoints").glob("*.json")
     held = checkpoints.read(manifest)
     parts.load(held.tensors, held.manifest)
@@ -94,7 +95,7 @@ def test_the_policy_of_the_checkpoint_plays(runs: Path, play: Play) -> None:
         seen = outcome.agents["agent-1"]
         first = (seen.flags & Flag.FIRST) != 0
         features = parts.features.encode(parts.features.flatten(seen.observation)[:, None])
-        outcome = world.step({"agent-1": parts.learner.act(features, np.zeros((1, 0), np.float32), np.arange(1), first, False).actions})
+        outcome = world.step({"agent-1": parts[LEARNER].act(features, np.zeros((1, 0), np.float32), np.arange(1), first, False).actions})
         expected += [(sum(record.rewards), record.lengths[0]) for record in world.finished()]
     told = play("grid", "--agent", "agent-1", "--seed", 5, "-n", 3, "--json")
     assert [(e["return"], e["length"]) for e in told["episodes"]] == expected

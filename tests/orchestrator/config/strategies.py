@@ -8,10 +8,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from agent_node.exchange.hindsight.settings import HindsightSettings
+from agent_node.world_models.gp.settings import GPSettings
 from orchestrator.config.configuration import Until
 from protocols.runtime.component_registry import Registered, component, kinds
 from protocols.runtime.settings_types import (
@@ -59,6 +60,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
     """Required keys, and any of the others; of those that exclude each other, the chosen one."""
     required, optional = {}, {}
     for name, field in model.by_key().items():
+        if name == "plugins":  # modules that exist
+            continue
         if issubclass(model, OneOf) and name in model.ONE_OF:
             if name == chosen:
                 required[name] = _field(field, False)
@@ -66,6 +69,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
             required[name] = _field(field)
         else:
             optional[name] = _field(field)
+    if model is GPSettings:
+        optional["features"] = st.integers(1, 2048).map(lambda half: 2 * half)
     if model is HindsightSettings:
         optional["strategies"] = st.lists(st.sampled_from(["own_individual", "future", "joint", "peer_goal"]), min_size=1, unique=True)
     return st.fixed_dictionaries(required, optional=optional)
@@ -107,6 +112,8 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
         return st.lists(settings(arguments[0]), min_size=least, max_size=max(least, 1))
     if origin is list:
         return st.lists(value(arguments[0]), min_size=least, max_size=max(least, min(most, 4)))
+    if origin is tuple and any(isinstance(part, AfterValidator) for part in extra):  # an interval
+        return st.lists(value(arguments[0]), min_size=2, max_size=2, unique=True).map(sorted)
     if origin is tuple:
         return st.tuples(*(value(part) for part in arguments)).map(list)
     if origin is dict:

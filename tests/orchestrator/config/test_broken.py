@@ -61,7 +61,7 @@ def test_all_mistakes_at_once(case: Broken, tmp_path: Path, monkeypatch: pytest.
 
 def test_the_text_is_as_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("x.yaml").write_text("version: 1\nuntil: {episodes: 3}\nenvironment: {id: landmarks}\n")
+    Path("x.yaml").write_text("version: 2\nuntil: {episodes: 3}\nenvironment: {id: landmarks}\n")
     with pytest.raises(Problems) as caught:
         load(Path("x.yaml"), ["agents.cuont=8", "network.topology.kind=rign"], machine=LARGE)
     assert str(caught.value) == (
@@ -74,8 +74,8 @@ def test_the_text_is_as_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_newer_version_ends_with_its_own_code(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
-    file.write_text("version: 2\nwhatever: 3\n")
-    with pytest.raises(SchemaError, match=r"x\.yaml:1:10  version: 2 is newer"):
+    file.write_text("version: 3\nwhatever: 3\n")
+    with pytest.raises(SchemaError, match=r"x\.yaml:1:10  version: 3 is newer"):
         load(file)
 
 
@@ -114,6 +114,6 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
     with pytest.raises(Problems, match="cannot be read"):
         load(tmp_path)
-    (tmp_path / "x.yaml").write_bytes(b"version: 1\nname: \xff\n")
+    (tmp_path / "x.yaml").write_bytes(b"version: 2\nname: \xff\n")
     with pytest.raises(Problems, match=r"x\.yaml:2:7  is not UTF-8"):
         load(tmp_path / "x.yaml")

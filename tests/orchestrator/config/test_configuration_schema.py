@@ -40,7 +40,7 @@ def test_shipped_configurations(file: Path) -> None:
 
 
 def test_the_schema_refuses_what_the_loader_refuses() -> None:
-    good: dict[str, Any] = {"version": 1, "until": {"time": "5s"}, "environment": {"id": "landmarks"}}
+    good: dict[str, Any] = {"version": 2, "until": {"time": "5s"}, "environment": {"id": "landmarks"}}
     assert mistakes(good) == []
     assert mistakes({**good, "cuont": 3}) == [""]
     assert mistakes({**good, "until": {"time": 5}}) == ["until.time"]
@@ -49,7 +49,7 @@ def test_the_schema_refuses_what_the_loader_refuses() -> None:
     assert mistakes({**good, "agents": {"learner": {"kind": "double_dqn", "temperature": 1}}}) == ["agents.learner"]
     assert mistakes({**good, "agents": {"count": 0}}) == ["agents.count"]
     assert mistakes({**good, "environment": {"id": "landmarks", "options": {"anything": [1, {"deep": None}]}}}) == []
-    assert mistakes({"version": 1}) == [""]
+    assert mistakes({"version": 2}) == [""]
     assert mistakes({"extends": "base.yaml"}) == []
 
 

@@ -18,7 +18,7 @@ from orchestrator.config.resolved_configuration import resolved_yaml
 from protocols.runtime.errors import ConfigurationError
 
 LARGE = MachineResources(cores=1e6, memory=2**60)
-SMALL = "version: 1\nuntil: {episodes: 3}\nenvironment: {id: landmarks}\n"
+SMALL = "version: 2\nuntil: {episodes: 3}\nenvironment: {id: landmarks}\n"
 MAIN = Path(__file__).parents[3] / "configs" / "4agents_ring.yaml"
 
 
@@ -171,7 +171,9 @@ def test_drawn_sides_that_fall_apart_are_a_warning(write: Any) -> None:
     split = "faults.events=[{id: split, at: {time: 1s}, partition: {shape: halves}}]"
     (warning,) = load(path, [split], machine=LARGE).warnings
     assert warning.path == "faults.events[0].partition.shape"
-    assert "drawn are agent-3 agent-1 | agent-0 agent-2, which leaves agent-0 | agent-1 | agent-2 | agent-3 of this ring" in warning.text
+    assert (
+        "the sides are agent-3 agent-1 | agent-0 agent-2, which leaves agent-0 | agent-1 | agent-2 | agent-3 of this ring" in warning.text
+    )
     assert load(path, [split, "network.topology.kind=complete"], machine=LARGE).warnings == []
     assert load(path, [split.replace("shape: halves", "groups: ['agent-[02]', 'agent-[13]']")], machine=LARGE).warnings == []
 
@@ -218,7 +220,7 @@ def test_unix_sockets_are_refused_where_there_are_none(write: Any, monkeypatch: 
 
 def test_other_environments(write: Any) -> None:
     path = write(
-        'version: 1\nuntil: {episodes: 3}\nenvironment: {id: "mpe2:simple_spread_v3", options: {N: 3}}\nagents: {count: 3, goals: null}\n'
+        'version: 2\nuntil: {episodes: 3}\nenvironment: {id: "mpe2:simple_spread_v3", options: {N: 3}}\nagents: {count: 3, goals: null}\n'
     )
     assert load(path, machine=LARGE).configuration.environment.options == {"N": 3}
     assert "environment" in message(path, "environment.id=mpe2:simple_spraed_v3")

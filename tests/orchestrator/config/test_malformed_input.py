@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config.checks.cross_checks import run_checks
+from orchestrator.config.checks.cross_checks import RuleContext, run_checks
 from orchestrator.config.checks.environment_facts import installed_environments
 from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.checks.machine_resources import MachineResources
@@ -22,7 +22,7 @@ from orchestrator.config.rules import RULES
 from tests.orchestrator.config import strategies
 
 LARGE = MachineResources(cores=1e6, memory=2**60)
-STAND_INS = {"version": 1, "until": {"episodes": 1}, "environment": {"id": "landmarks"}}
+STAND_INS = {"until": {"episodes": 1}, "environment": {"id": "landmarks"}}
 QUICK: dict[str, Any] = {"deadline": None, "derandomize": True, "phases": (Phase.generate,), "suppress_health_check": list(HealthCheck)}
 RUBBISH = st.one_of(
     st.none(),
@@ -65,7 +65,7 @@ def test_values_that_do_not_fit(data: dict[str, Any], draw: st.DataObject) -> No
     else:
         assert checked.problems == []
     if checked.model.agents.count <= 32:
-        for problem in run_checks(RULES, checked.model, checked.tree, checked.broken, LARGE, installed_environments):
+        for problem in run_checks(RULES, RuleContext(checked.model, LARGE, installed_environments()), checked.tree, checked.broken):
             assert problem.place.startswith("x.yaml:")
             assert problem.text
 

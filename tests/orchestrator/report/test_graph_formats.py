@@ -23,7 +23,7 @@ from protocols.topology.communication_graph import make_graph
 def configuration(kind: str = "ring", count: int = 4, **changes: Any) -> Configuration:
     return Configuration.model_validate(
         {
-            "version": 1,
+            "version": 2,
             "name": "ring",
             "until": {"episodes": 2500, "time": "6min"},
             "environment": {"id": "landmarks"},

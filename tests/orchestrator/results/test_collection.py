@@ -101,7 +101,7 @@ def write_rows(directory: Path, node: str, rows: list[tuple[float, str, float]],
 
 def test_summary(tmp_path: Path) -> None:
     configuration = Configuration.model_validate(
-        {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": {}}}
+        {"version": 2, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": {}}}
     )
     agent = [(float(t), "return", t / 100) for t in range(100)]
     agent += [(t, f"time.{part}", share) for t in (1.0, 2.0) for part, share in (("act", 0.1), ("learn", 0.3), ("wait", 0.4))]
@@ -134,7 +134,7 @@ def test_summary(tmp_path: Path) -> None:
 
 
 def test_the_summary_tells_of_sums_where_no_parameters_are_averaged(tmp_path: Path) -> None:
-    given = {"version": 1, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": None}}
+    given = {"version": 2, "until": {"time": "1s"}, "environment": {"id": "landmarks"}, "exchange": {"consensus": None}}
     write_rows(tmp_path, "run", [(1.0, "statistics.contraction", c) for c in (0.3, 0.1, 0.3)] + [(1.0, "statistics.disagreement", 0.5)])
     found = summarize(tmp_path, Configuration.model_validate(given), {"exit_code": 0}, {})["disagreement"]
     assert (found["of"], found["contraction_median"], found["last"]) == ("statistics", 0.3, 0.5)

@@ -59,7 +59,7 @@ class Cluster:
         settings.setdefault("metrics", {"sinks": ["csv"]})
         self.configuration = Configuration.model_validate(
             {
-                "version": 1,
+                "version": 2,
                 "environment": {"id": "landmarks"},
                 "agents": {"count": agents},
                 "supervision": supervision,

@@ -98,7 +98,7 @@ class Node:
             for received in self.transport.receive(0.3):
                 if isinstance(received.message, Welcome):
                     configuration = json.loads(bytes(received.arrays["config"].data))
-                    assert configuration["version"] == 1
+                    assert configuration["version"] == 2
                     welcome = True
                 elif isinstance(received.message, Refuse):
                     error = MurmurationError(received.message.text)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols.conversations.hindsight.episode_traces import encode_traces
+from protocols.conversations.hindsight.episode_exchange import ExchangeComplete, ExchangeIncomplete
+from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits, encode_traces
 from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
-from protocols.conversations.hindsight.trace_exchange import EpisodeTrace, ExchangeComplete, ExchangeIncomplete, TraceExchange, TraceLimits
 from protocols.conversations.negotiation.proposal_messages import Propose
 from tests.protocols.network import Link, Network
 

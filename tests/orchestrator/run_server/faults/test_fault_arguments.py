@@ -16,7 +16,7 @@ from protocols.faults.schedule.fault_timeline import FaultTimeline
 from protocols.faults.schedule.run_moments import RunMoment, RunPosition
 from protocols.runtime.errors import ConfigurationError, UsageError
 
-BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 4}}
+BASE: dict[str, Any] = {"version": 2, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 4}}
 CONFIGURATION = Configuration.model_validate(BASE)
 HERE = RunPosition(12.5, 400, 20, 7)
 

@@ -20,7 +20,7 @@ from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.run_server import _make_view
 from protocols.faults.node_faults.fault_log import FaultLog
 
-BASE: dict[str, Any] = {"version": 1, "until": {"time": "600s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
+BASE: dict[str, Any] = {"version": 2, "until": {"time": "600s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 KILL = {"id": "kill", "at": {"time": "100s"}, "process": {"target": "agent-0", "action": "kill", "restart_after": "1s"}}
 PAUSE = {"id": "pause", "at": {"time": "250s"}, "for": "100s", "process": {"target": "agent-1", "action": "pause"}}
 SPLIT = {"id": "split", "at": {"time": "290s"}, "for": "60s", "partition": {"groups": [["agent-0"], ["agent-1", "agent-2"]]}}

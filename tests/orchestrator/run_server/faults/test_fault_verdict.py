@@ -159,7 +159,7 @@ def test_a_return_under_the_logical_clock_is_seen_by_the_agents_own_figures(tmp_
     assert report(tmp_path, {"gone": None}, {}, ["gone"]).unavailable == {"agent-1": 20.0}
 
 
-SMALL = {"version": 1, "until": {"time": "5min"}, "environment": {"id": "landmarks"}, "agents": {"count": 2}}
+SMALL = {"version": 2, "until": {"time": "5min"}, "environment": {"id": "landmarks"}, "agents": {"count": 2}}
 
 
 def test_faults_that_are_drawn_are_known_with_their_lengths() -> None:

@@ -30,7 +30,7 @@ from protocols.faults.settings import FaultEvent
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Identity, Transport
 
-BASE: dict[str, Any] = {"version": 1, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
+BASE: dict[str, Any] = {"version": 2, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 3}}
 CUT = {"id": "by-hand-1", "at": {"time": "12500ms"}, "for": "10s", "partition": {"groups": [["agent-0"], ["agent-1"]]}}
 KILL = {"id": "by-hand-2", "at": {"time": "20s"}, "process": {"target": "agent-2", "action": "kill", "restart_after": "1s"}}
 

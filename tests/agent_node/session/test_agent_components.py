@@ -15,7 +15,8 @@ from agent_node.goals.settings import GoalSourceSettings
 from agent_node.learners.double_dqn.settings import DoubleDQNSettings
 from agent_node.memory.episode_recorder import Episode
 from agent_node.session import checkpoints
-from agent_node.session.session_components import SessionComponents
+from agent_node.session.agent_components import AgentComponents
+from agent_node.session.roles import GOAL_SOURCE, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.spaces.feature_sets import FeatureSets
@@ -25,21 +26,20 @@ SPACE = FeatureSets(3)
 LAYOUT = Layout(shape=[8], actions=[3, 3], goals=SPACE.info())
 
 
-def make(goals: GoalSourceSettings, update: str = "inhibition", stream_epoch: int = 0) -> SessionComponents:
+def make(goals: GoalSourceSettings, update: str = "inhibition", stream_epoch: int = 0) -> AgentComponents:
     settings = AgentSettings(learner=DoubleDQNSettings(hidden=[8]), goals=goals)
     game = CoordinationGameSettings.model_validate({"messages": 9, "update": update, "batch": 4})
-    return SessionComponents.build(settings, ExchangeSettings(negotiation=game), LAYOUT, 2, "agent-0", 0, stream_epoch)
+    return AgentComponents(settings, ExchangeSettings(negotiation=game), LAYOUT, 2, "agent-0", 0, stream_epoch)
 
 
-def teach(components: SessionComponents, seed: int = 0) -> None:
+def teach(components: AgentComponents, seed: int = 0) -> None:
     """Forty episodes, in which goal 4 pays more and more often."""
-    assert components.source is not None and components.game is not None
     random = np.random.default_rng(seed)
     for episode in range(40):
         goal = int(random.integers(SPACE.count))
         reward = float(goal != 4) if episode < 20 else 1.0
-        components.source.update(goal, reward)
-        components.game.update([(goal, int(random.integers(9)), reward)])
+        components[GOAL_SOURCE].update(goal, reward)
+        components[NEGOTIATION].update([(goal, int(random.integers(9)), reward)])
 
 
 @pytest.mark.parametrize("goals", [LearningProgressSettings(window=3), BanditGoalSettings()], ids=lambda goals: goals.kind)
@@ -47,25 +47,24 @@ def teach(components: SessionComponents, seed: int = 0) -> None:
 def test_what_goal_source_and_game_have_learnt_comes_back_from_the_disk(tmp_path: Path, goals: GoalSourceSettings, update: str) -> None:
     before, after = make(goals, update), make(goals, update, stream_epoch=8)
     teach(before)
-    assert before.source is not None and after.source is not None and before.game is not None and after.game is not None
     tensors, manifest = before.state()
     checkpoints.write(tmp_path, 7, tensors, manifest, 2)
     found = checkpoints.read_newest(tmp_path)
     assert found is not None
     uniform = np.full(SPACE.count, 1 / SPACE.count)
-    assert not np.allclose(before.source.probabilities(), uniform) and np.allclose(after.source.probabilities(), uniform)
+    assert not np.allclose(before[GOAL_SOURCE].probabilities(), uniform) and np.allclose(after[GOAL_SOURCE].probabilities(), uniform)
     after.load(found.tensors, found.manifest)
     for components in (before, after):
         teach(components, seed=1)  # what it learns from then on depends on all that it remembers
-    np.testing.assert_array_equal(after.source.probabilities(), before.source.probabilities())
-    np.testing.assert_array_equal(after.game.table, before.game.table)
+    np.testing.assert_array_equal(after[GOAL_SOURCE].probabilities(), before[GOAL_SOURCE].probabilities())
+    np.testing.assert_array_equal(after[NEGOTIATION].table, before[NEGOTIATION].table)
 
 
 def test_a_checkpoint_of_other_settings_is_refused() -> None:
     tensors, manifest = make(LearningProgressSettings(window=3)).state()
     with pytest.raises(ValueError, match="outcomes"):
         make(LearningProgressSettings(window=5)).load(tensors, manifest)
-    del tensors["game/batch"]
+    del tensors["negotiation/batch"]
     with pytest.raises(ValueError, match="coordination game: the checkpoint has no batch"):
         make(LearningProgressSettings(window=3)).load(tensors, manifest)
 
@@ -78,14 +77,14 @@ def test_the_goal_of_every_partner_may_be_relabelled_with() -> None:
     for party, expected in ((3, {second}), (2, set())):
         hindsight = HindsightSettings(strategies=["peer_goal"], share=1.0)
         settings = AgentSettings(learner=DoubleDQNSettings(hidden=[8]))
-        components = SessionComponents.build(settings, ExchangeSettings(hindsight=hindsight), LAYOUT, 2, "agent-0", 0, party=party)
+        components = AgentComponents(settings, ExchangeSettings(hindsight=hindsight), LAYOUT, 2, "agent-0", 0, party=party)
         episode = Episode(
             1, np.zeros((steps + 1, 8), np.float32), np.zeros((steps, 2), np.int32), np.zeros(steps, np.float32), False, goal=0
         )
         episode.achieved = own
-        components.buffer.add(episode)
-        assert components.buffer.attach_joint(1, others, [first, second])
-        sample = components.buffer.sample(32, components.random["buffer"], 1.0, hindsight.strategies)
+        components[REPLAY].add(episode)
+        assert components[REPLAY].attach_joint(1, others, [first, second])
+        sample = components[REPLAY].sample(32, components.random["buffer"], 1.0, hindsight.strategies)
         assert set(sample.goal[sample.relabelled].tolist()) == expected
         last = sample.relabelled & sample.terminated.astype(bool)
         assert last.any() == bool(expected) and (sample.reward[last] == 0.5).all()

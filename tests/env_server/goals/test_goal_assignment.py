@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from env_server.environments.environment_contracts import OfferedEpisode
-from env_server.goals.goal_offers import PATIENCE, GoalOffers
+from env_server.goals.goal_assignment import PATIENCE, GoalOffers
 from protocols.runtime.errors import BadMessage
 
 AGENTS = ["agent-0", "agent-1", "agent-2"]

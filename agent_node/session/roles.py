@@ -1,0 +1,67 @@
+"""Roles of an agent's components. A component finds others by role; components of third parties may add roles of their own.
+
+The name of a role is also the prefix of its tensors in checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from agent_node.contracts import Component
+
+if TYPE_CHECKING:
+    from agent_node.contracts import EpisodeNegotiation, GoalSource, IntrinsicReward, Learner, Teacher
+    from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging
+    from agent_node.exchange.experience.experience_sharing import ExperienceSharing
+    from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
+    from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
+    from agent_node.exchange.plans.plan_sharing import PlanSharing
+    from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
+    from agent_node.memory.replay.replay_buffer import ImportedReplay, ReplayBuffer
+    from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
+    from agent_node.session.reward_composition import RewardComposition
+    from agent_node.world_models.imagination.optimism import Optimism
+    from agent_node.world_models.imagination.world_model_component import WorldModelComponent
+
+Kind = TypeVar("Kind", bound=Component)
+
+
+@dataclass(frozen=True)
+class Role(Generic[Kind]):
+    """What a component is to the others."""
+
+    name: str
+
+
+GOAL_NEGOTIATION: Role[GoalNegotiation] = Role("goal_negotiation")
+TEACHER: Role[Teacher] = Role("teacher")
+OPTIMISM: Role[Optimism] = Role("optimism")
+LEARNER: Role[Learner] = Role("learner")
+REPLAY: Role[ReplayBuffer] = Role("replay")
+ROLLOUT: Role[RolloutBuffer] = Role("rollout")
+CURIOSITY: Role[IntrinsicReward] = Role("curiosity")
+REWARDS: Role[RewardComposition] = Role("rewards")
+WORLD_MODEL: Role[WorldModelComponent] = Role("world_model")
+GOAL_SOURCE: Role[GoalSource] = Role("goal_source")
+NEGOTIATION: Role[EpisodeNegotiation] = Role("negotiation")
+IMPORTED_REPLAY: Role[ImportedReplay] = Role("imported_replay")
+HINDSIGHT: Role[HindsightExchange] = Role("hindsight")
+EXPERIENCE: Role[ExperienceSharing] = Role("experience")
+AVERAGING: Role[ParameterAveraging] = Role("averaging")
+STATISTICS: Role[StatisticsExchange] = Role("statistics")
+PLANS: Role[PlanSharing] = Role("plans")
+GOAL_SWAP: Role[Component] = Role("goal_swap")
+
+ORDER: tuple[Role[Any], ...] = (
+    GOAL_NEGOTIATION, TEACHER, OPTIMISM, LEARNER, REPLAY, ROLLOUT, CURIOSITY, REWARDS, WORLD_MODEL, GOAL_SOURCE, NEGOTIATION,
+    IMPORTED_REPLAY, HINDSIGHT, EXPERIENCE, AVERAGING, STATISTICS, PLANS, GOAL_SWAP,
+)  # fmt: skip
+"""Order in which components are called. Goal negotiation is first because it completes an ended episode with its agreement. Other roles
+follow in the order in which they were added."""
+_RANK = {role.name: rank for rank, role in enumerate(ORDER)}
+
+
+def rank(name: str) -> int:
+    """Place of a role in `ORDER`; behind all others for roles that are not in it."""
+    return _RANK.get(name, len(_RANK))

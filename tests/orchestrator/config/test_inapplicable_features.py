@@ -1,0 +1,119 @@
+"""Features that do not apply are switched off, with one notice each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.checks.machine_resources import MachineResources
+from orchestrator.config.loader import Loaded, load
+from orchestrator.config.parsing.problems import Problems
+from orchestrator.config.resolved_configuration import resolved_yaml
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+MAIN = CONFIGS / "4agents_ring.yaml"
+LARGE = MachineResources(cores=1e6, memory=2**60, gpu=False)
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def made(text: str) -> Path:
+        path = tmp_path / "x.yaml"
+        path.write_text("until: {episodes: 3}\n" + text)
+        return path
+
+    return made
+
+
+def switched_off(loaded: Loaded) -> list[str]:
+    assert all(problem.severity == "notice" for problem in loaded.warnings), loaded.warnings
+    return [problem.path for problem in loaded.warnings]
+
+
+def test_the_main_configuration_with_an_environment_without_goals() -> None:
+    loaded = load(MAIN, ["environment.id=mpe2:simple_spread_v3", "until.time=20s"], machine=LARGE)
+    assert switched_off(loaded) == [
+        "environment.options.N", "environment.options", "agents.goals", "exchange.negotiation", "exchange.hindsight",
+    ]  # fmt: skip
+    configuration = loaded.configuration
+    assert configuration.environment.options == {"N": 4}
+    assert configuration.agents.goals is None
+    assert (configuration.exchange.negotiation, configuration.exchange.hindsight) == (None, None)
+    assert configuration.exchange.consensus is not None, "what applies stays"
+    assert configuration.agents.learner.model_dump()["value_range"] is None, "its default is the range of goals"
+    assert loaded.origins["exchange.negotiation"] == "does not apply"
+    assert "exchange.negotiation: switched off: mpe2:simple_spread_v3 has no goals; environment.goals adds them" in loaded.notices
+    assert all(f"# {notice}" in resolved_yaml(configuration, notices=loaded.notices) for notice in loaded.notices)
+
+
+def test_the_resolved_form_loads_to_the_same_without_notices(tmp_path: Path) -> None:
+    loaded = load(MAIN, ["environment.id=mpe2:simple_spread_v3"], machine=LARGE)
+    again = tmp_path / "config.yaml"
+    again.write_text(resolved_yaml(loaded.configuration, notices=loaded.notices))
+    other = load(again, machine=LARGE)
+    assert (other.configuration, other.digest, other.warnings) == (loaded.configuration, loaded.digest, [])
+
+
+def test_strict_turns_notices_into_errors() -> None:
+    with pytest.raises(Problems, match="5 notices"):
+        load(MAIN, ["environment.id=mpe2:simple_spread_v3"], machine=LARGE, strict=True)
+
+
+def test_defaults_are_switched_off_without_a_notice(write: Write) -> None:
+    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1'}\nagents: {count: 1}\n"), machine=LARGE)
+    assert loaded.warnings == []
+    assert loaded.configuration.agents.goals is None
+
+
+def test_goals_that_are_written_and_those_of_one_agent(write: Write) -> None:
+    text = "environment: {id: reward_collection}\nagents: {count: 2, learner: {kind: sac}, overrides: {agent-1: {goals: {kind: bandit}}}}\n"
+    loaded = load(write(text + "exchange: {hindsight: {}}\n"), machine=LARGE)
+    assert switched_off(loaded) == ["agents.overrides.agent-1.goals", "exchange.hindsight"]
+    assert loaded.configuration.agents.overrides == {"agent-1": {"goals": None}}
+
+
+def test_one_agent_exchanges_nothing(write: Write) -> None:
+    text = (
+        "environment: {id: reward_collection}\nagents: {count: 1, learner: {kind: sac}, world_model: {kind: gp, imagined_ratio: 0}}\n"
+        "exchange: {consensus: {groups: [policy]}, statistics: {}, plans: {}, experience: {}}\n"
+    )
+    loaded = load(write(text), machine=LARGE)
+    assert switched_off(loaded) == ["exchange.consensus", "exchange.statistics", "exchange.plans", "exchange.experience"]
+    assert not any(loaded.configuration.exchange.model_dump().values())
+
+
+def test_a_supervisor_of_goals_that_do_not_exist(write: Write) -> None:
+    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1', supervisor: {}}\nagents: {count: 1}\n"), machine=LARGE)
+    assert switched_off(loaded) == ["environment.supervisor"]
+
+
+def test_a_world_model_of_vectors_where_images_are_shown(write: Write) -> None:
+    text = (
+        "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\nagents: {count: 2, world_model: {kind: gp, imagined_ratio: 0}}\n"
+        "exchange: {statistics: {}, consensus: {groups: [critic]}}\n"
+    )
+    loaded = load(write(text), machine=LARGE)
+    assert switched_off(loaded) == ["agents.world_model", "exchange.statistics"]
+    assert loaded.configuration.agents.world_model is None
+
+
+def test_the_default_groups_are_those_that_the_agents_have(write: Write) -> None:
+    loaded = load(write("environment: {id: landmarks}\nexchange: {consensus: {}}\n"), machine=LARGE)
+    assert loaded.warnings == []
+    assert loaded.configuration.exchange.consensus is not None
+    assert loaded.configuration.exchange.consensus.groups == ["critic"]
+
+
+def test_options_of_another_environment_stay_in_the_base_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("until: {episodes: 3}\nenvironment: {id: landmarks, copies: 4, options: {room: 300}}\n")
+    path = tmp_path / "x.yaml"
+    path.write_text("extends: base.yaml\nenvironment: {id: reward_collection, options: {variant: far}}\nagents: {learner: {kind: sac}}\n")
+    loaded = load(path, machine=LARGE)
+    assert switched_off(loaded) == ["environment.options"]
+    assert (loaded.configuration.environment.options, loaded.configuration.environment.copies) == ({"variant": "far"}, 4)
+    same = load(path, ["environment.id=reward_collection"], machine=LARGE)
+    assert same.configuration == loaded.configuration
