@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from orchestrator.cli.app import app
-from orchestrator.config.configuration_schema import schema
+from orchestrator.config.json_schema import schema
 
 _UNITS = {"(us|ms|s": "duration", "([kMG]?B": "size", "[kmg]?bit": "rate"}
 

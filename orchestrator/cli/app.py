@@ -22,8 +22,8 @@ from protocols.runtime.errors import ExitCode, MurmurationError
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
-    "up", "validate", "schema", "migrate", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps", "attach", "logs",
-    "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+    "up", "validate", "schema", "migrate", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps",
+    "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""
 

@@ -166,9 +166,14 @@ class LaunchSettings(Settings):
         """All hosts are on the machine of the run server."""
         return ENGINES[self.engine].one_machine
 
+    @property
+    def lists_hosts(self) -> bool:
+        """The configuration lists its hosts."""
+        return ENGINES[self.engine].listed
+
     def host_names(self) -> list[str] | None:
         """Names of the hosts of a run, None where only the engine will know them."""
-        if ENGINES[self.engine].listed:
+        if self.lists_hosts:
             return [host.name for host in self.ssh.hosts]
         if not self.one_machine:
             return None
@@ -177,4 +182,4 @@ class LaunchSettings(Settings):
     @property
     def host_count(self) -> int:
         """Hosts of a run."""
-        return len(self.ssh.hosts) if ENGINES[self.engine].listed else self.hosts
+        return len(self.ssh.hosts) if self.lists_hosts else self.hosts

@@ -64,7 +64,7 @@ def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiment files.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, by which editors complete and check them."""
-    from orchestrator.config.configuration_schema import schema_text
+    from orchestrator.config.json_schema import schema_text
     from orchestrator.experiments.design.experiment_schema import schema_text as of_experiments
     from protocols.runtime.errors import ResourceError
 

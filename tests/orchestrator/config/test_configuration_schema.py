@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator.config.checks.machine_resources import MachineResources
-from orchestrator.config.configuration_schema import schema, schema_text
+from orchestrator.config.json_schema import schema, schema_text
 from orchestrator.config.loader import load
 
 CONFIGS = Path(__file__).parents[3] / "configs"
