@@ -22,7 +22,7 @@ from protocols.runtime.errors import ExitCode, MurmurationError
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
-    "up", "validate", "schema", "migrate", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps",
+    "up", "validate", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps",
     "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""

@@ -36,7 +36,10 @@ def examples(*lines: str) -> str:
 app = typer.Typer(
     name="orchestrate",
     help="Runs systems of agents, each a process of its own, from one YAML file.",
-    epilog=examples("orchestrate up configs/4agents_ring.yaml until.time=60s"),
+    epilog=examples(
+        "orchestrate up configs/4agents_ring.yaml until.time=60s",
+        "orchestrate --install-completion      (the shell then completes names of runs and configuration keys)",
+    ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

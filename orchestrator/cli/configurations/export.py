@@ -19,6 +19,7 @@ from orchestrator.cli.command_options import (
     print_problems,
     print_text,
 )
+from orchestrator.cli.completion import complete_overrides
 from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -42,7 +43,9 @@ def kubernetes(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
     image: Annotated[str, typer.Option("--image", help="Container image with this package in it.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files; NAME-kubernetes without it.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.completion import complete_overrides
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 
 EPILOG = examples(
@@ -25,7 +26,9 @@ _ROUNDS = 4
 def topology(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     agents: Annotated[
         int | None,
         typer.Option("--agents", min=1, max=_MOST, help="The same kind of graph for so many agents, be they more than can be run."),

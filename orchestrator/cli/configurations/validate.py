@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.completion import complete_overrides
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 
@@ -15,7 +16,9 @@ from protocols.runtime.errors import ExitCode, MurmurationError
 def validate(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     show: Annotated[
         bool, typer.Option("--print", help="Print the resolved configuration, each line with where its value was written.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,10 @@ _LONG = 40
 @app.command("compare", epilog=EPILOG)
 def compare(
     context: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Names or directories, at least two.", show_default=False)],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN ...", autocompletion=complete_runs, help="Names or directories, at least two.", show_default=False),
+    ],
     metric: Annotated[
         str | None,
         typer.Option("--metric", metavar="NAME", help="Compare this metric alone (docs/reference/metrics.md).", show_default=False),

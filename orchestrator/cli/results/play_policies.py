@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback, PlayedEpisode
@@ -25,7 +26,8 @@ EPILOG = examples(
 def test(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[RUN|CHECKPOINT]", help="A run, the newest without, or a checkpoint's file.")
+        str | None,
+        typer.Argument(metavar="[RUN|CHECKPOINT]", autocompletion=complete_runs, help="A run, the newest without, or a checkpoint's file."),
     ] = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, max=100_000, help="Episodes to play.")] = 10,
     seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Of the episodes; the run's without.")] = None,

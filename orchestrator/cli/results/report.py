@@ -18,6 +18,7 @@ from orchestrator.cli.command_options import (
     print_json,
     print_text,
 )
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -31,7 +32,13 @@ EPILOG = examples(
 def report(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[RUN | EXPERIMENT]", help="Name or directory; the newest run without.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[RUN | EXPERIMENT]",
+            autocompletion=complete_runs,
+            help="Name or directory; the newest run without.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; the directory of what it is about without.")

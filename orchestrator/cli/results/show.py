@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
+from orchestrator.cli.completion import complete_overrides, complete_runs
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ class Format(StrEnum):
 @app.command("show", epilog=EPILOG)
 def show(
     context: typer.Context,
-    what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for a CONFIG.")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG | RUN]", autocompletion=complete_runs, help="A YAML file, or a run; the newest run without."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, for a CONFIG.")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN has text and json.")] = Format.TEXT,
     plots: Annotated[bool, typer.Option("--plots", help="Draw the curves and tables of a RUN anew, as SVG, and print where.")] = False,
 ) -> None:

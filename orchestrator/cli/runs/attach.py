@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_text
+from orchestrator.cli.completion import complete_runs
 
 
 @app.command("attach", epilog=examples("orchestrate attach night"))
 def attach(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Name or directory of a run; the newest without.")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
 ) -> None:
     """Show a run while it goes on. The key d or Ctrl-C leaves it running; ends with the run's exit code when the run ends."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_text, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _KILL_WAIT = 10.0
 @app.command("down", epilog=examples("orchestrate down", "orchestrate down night -t 30s", "orchestrate down --all --now"))
 def down(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Name or directory of a run; the newest without.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="All runs of the folder.")] = False,
     grace: Annotated[str, typer.Option("--grace", "-t", help="Time for the ordered stop; after it at once.")] = "10s",
     now: Annotated[bool, typer.Option("--now", help="At once, without checkpoints.")] = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import UsageError
 from protocols.runtime.suggestions import hint
 
@@ -34,7 +35,9 @@ _EPILOG = examples(
 @app.command("fault", epilog=_EPILOG)
 def fault(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", autocompletion=complete_runs, help="Name or directory of a run.", show_default=False)
+    ],
     kind: Annotated[
         str,
         typer.Argument(

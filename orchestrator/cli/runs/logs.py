@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ _POLL = 0.2
 def logs(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN] [NODE ...]", help="A run (the newest without), then nodes: names or globs.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN] [NODE ...]", autocompletion=complete_runs, help="A run (the newest without), then nodes: names or globs."
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends; Ctrl-C leaves.")] = False,
     count: Annotated[int | None, typer.Option("--tail", "-n", min=0, help="Only the newest records.")] = None,

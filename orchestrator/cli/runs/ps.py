@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ _TAIL = 65536
 @app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))
 def ps(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the nodes of this run.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Show the nodes of this run.")] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Finished runs too.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second; Ctrl-C leaves.")] = False,
 ) -> None:

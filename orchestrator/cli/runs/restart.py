@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_error, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ExitCode
 
 _POLL = 0.1
@@ -19,7 +20,9 @@ _EPILOG = examples(
 @app.command("restart", epilog=_EPILOG)
 def restart(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", autocompletion=complete_runs, help="Name or directory of a run.", show_default=False)
+    ],
     nodes: Annotated[list[str], typer.Argument(metavar="NODE ...", help="Names of nodes, or patterns: 'agent-*'.", show_default=False)],
     cold: Annotated[bool, typer.Option("--cold", help="Without their checkpoints (which are kept aside).")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait until they are back; 0s: don't wait.")] = "60s",

@@ -19,6 +19,7 @@ from orchestrator.cli.command_options import (
     print_text,
     seconds,
 )
+from orchestrator.cli.completion import complete_overrides, complete_runs
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -44,14 +45,23 @@ def up(
     config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value ...]", help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list."),
+        typer.Argument(
+            metavar="[key=value ...]",
+            autocompletion=complete_overrides,
+            help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list.",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once every node is up; the run goes on by itself.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run; it must be new.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of all random numbers (the same as seed=).")] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped or interrupted, from its checkpoints."),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            autocompletion=complete_runs,
+            help="Go on with a run that was stopped or interrupted, from its checkpoints.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",

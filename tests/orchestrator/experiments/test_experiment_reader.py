@@ -23,7 +23,7 @@ from tests.orchestrator.experiments.small import PLAYED, REPOSITORY, SIMULATED, 
 
 EXPERIMENTS = REPOSITORY / "configs" / "experiments"
 GOOD = f"""\
-version: 2
+version: 1
 name: delays
 base: {REPOSITORY}/configs/4agents_ring.yaml
 set: {{until: {{steps: 5000}}, metrics.sinks: []}}
