@@ -1,4 +1,4 @@
-"""Shell completion of the names of runs and of configuration keys (`orchestrate --install-completion`)."""
+"""Shell completion of the names of runs and shipped configurations, and of configuration keys (`orchestrate --install-completion`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import typer
 
 from protocols.runtime.errors import MurmurationError
 
+CONFIG = "A YAML file, or the name of a shipped configuration."
+"""help of the argument that `complete_configurations` completes"""
+
 
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
     """Names of runs in the folder that `--runs-dir` gives, the newest first."""
@@ -17,6 +20,13 @@ def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
 
     folder = Path(str(context.find_root().params.get("runs_dir") or "runs"))
     return [run.name for run in runs.all_runs(folder) if run.name.startswith(incomplete)]
+
+
+def complete_configurations(incomplete: str) -> list[str]:
+    """Names of shipped configurations; where none fits, shells complete names of files."""
+    from orchestrator.config.shipped_configurations import shipped_configurations
+
+    return [name for name in shipped_configurations() if name.startswith(incomplete) and not name.startswith("experiments/")]
 
 
 def complete_overrides(context: typer.Context, incomplete: str) -> list[str]:
@@ -41,9 +51,10 @@ def _contents(file: Path) -> dict[str, Any]:
     from orchestrator.config.loader import read_chain
     from orchestrator.config.parsing.yaml_reader import UnreadableYaml
     from orchestrator.config.parsing.yaml_tree import plain
+    from orchestrator.config.shipped_configurations import locate
 
     try:
-        tree, _ = read_chain(file, [])
+        tree, _ = read_chain(locate(file), [])
     except (MurmurationError, UnreadableYaml, OSError):
         return {}
     data = plain(tree)

@@ -168,7 +168,7 @@ class LaunchSettings(Settings):
 
     @property
     def lists_hosts(self) -> bool:
-        """The configuration lists its hosts."""
+        """The configuration lists the hosts of the engine."""
         return ENGINES[self.engine].listed
 
     def host_names(self) -> list[str] | None:

@@ -132,7 +132,7 @@ def test_a_machine_that_dies_is_replaced_by_the_other(engine: EngineUnderTest, s
         cluster.process.terminate()
         assert cluster.ended(60) == ExitCode.INTERRUPTED
         nothing_left(engine, cluster)
-        # Whoever can't be reached is named, with the command that cleans it up; nothing is left of those that can.
+        # Unreachable machines are named, with the command that cleans them up; nothing is left of those that can be reached.
         for event in cluster.events("host.left"):
             assert dying in event["text"] and where["env-0"] not in event["text"].split("could not be reached")[0]
     finally:

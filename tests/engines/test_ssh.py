@@ -1,4 +1,4 @@
-"""What only the engine ssh does: it says beforehand what is wrong with a machine, and looks a second time where a channel broke."""
+"""Properties of the engine ssh alone: it reports errors of a machine beforehand, and checks a second time where a channel broke."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_machine_is_said_before_anything_starts(engine: Ssh
         "without": {**good, "python": script(tmp_path / "without", f"{sys.executable} -S -E")},
         "other": {**good, "python": script(tmp_path / "with-other", f"env PYTHONPATH={other} {sys.executable}")},
         "mute": {**good, "python": script(tmp_path / "mute", "sh -c 'sleep 1000'")},
-        "unknown": {**good, "ssh": engine.hosts["h1"].address},  # nobody vouches for its key under that name
+        "unknown": {**good, "ssh": engine.hosts["h1"].address},  # no entry vouches for its key under that name
         "nowhere": {**good, "ssh": "no-such-machine.invalid"},
         "cut": {**launch["ssh"]["hosts"][1]},
     }

@@ -1,4 +1,4 @@
-"""A real run in which every node hears earlier messages again, as bytes and behind the guard, before and after a restart."""
+"""A real run in which every node receives earlier messages again, as bytes and behind the guard, before and after a restart."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from orchestrator.cli.command_options import (
     print_problems,
     print_text,
 )
-from orchestrator.cli.completion import complete_overrides
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -41,7 +41,7 @@ _LONGEST = 40
 @exports.command("kubernetes", epilog=EPILOG)
 def kubernetes(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     image: Annotated[str, typer.Option("--image", help="Container image with this package in it.", show_default=False)],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
-from orchestrator.cli.completion import complete_overrides
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 
 @app.command("validate", epilog=examples("orchestrate validate configs/4agents_ring.yaml agents.count=8 --print"))
 def validate(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
     ] = None,
@@ -67,11 +67,12 @@ def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiment files.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, by which editors complete and check them."""
-    from orchestrator.config.json_schema import schema_text
-    from orchestrator.experiments.design.experiment_schema import schema_text as of_experiments
+    from orchestrator.config.configuration import Configuration
+    from orchestrator.config.json_schema import schema_of, schema_text
+    from orchestrator.experiments.design.experiment_design import ExperimentDesign
     from protocols.runtime.errors import ResourceError
 
-    text = of_experiments() if experiment else schema_text()
+    text = schema_text(schema_of(ExperimentDesign if experiment else Configuration))
     if write is None:
         print_text(text)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_problems, print_text
-from orchestrator.cli.completion import complete_overrides
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ExitCode, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ EPILOG = examples(
 @app.command("simulate", epilog=EPILOG)
 def simulate(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
     ] = None,

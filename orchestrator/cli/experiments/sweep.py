@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.command_options import app, examples, options
+from orchestrator.cli.completion import CONFIG, complete_configurations
 from orchestrator.cli.experiments.experiment import DIRECTORY, play
 from orchestrator.config.shipped_configurations import locate
 from protocols.runtime.errors import UsageError
@@ -25,7 +26,7 @@ EPILOG = examples(
 @app.command("sweep", epilog=EPILOG)
 def sweep(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (YAML).", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     values: Annotated[
         list[str],
         typer.Argument(metavar="key=a,b,c ...", help="Keys with their values; one value alone is set for all cells.", show_default=False),

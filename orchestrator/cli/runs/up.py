@@ -19,7 +19,7 @@ from orchestrator.cli.command_options import (
     print_text,
     seconds,
 )
-from orchestrator.cli.completion import complete_overrides, complete_runs
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides, complete_runs
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ _SLACK = 10.0
 @app.command("up", epilog=_EPILOG)
 def up(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", autocompletion=complete_configurations, help=f"{CONFIG} Not with --resume.", show_default=False),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(

@@ -54,7 +54,7 @@ class PlayedEpisode:
     success: float | None
     """whether it was solved, as far as the environment reports it; with goals the share of members that were rewarded"""
     goal: str = ""
-    """landmarks of the goal that all members were given"""
+    """the goal that all members were given, or those of all members where they cannot share one"""
 
 
 class CheckpointPlayback:
@@ -144,15 +144,27 @@ class CheckpointPlayback:
             return
         environment: Any = self._environment
         for offer in environment.offers():
-            for member in offer.members:
-                environment.set_goal(offer.episode, member, (offer.episode - FIRST_EPISODE) % self._space.count, False)
+            number = offer.episode - FIRST_EPISODE
+            random = np.random.default_rng((self.seed, number))
+            for place, member in enumerate(offer.members):
+                if self._space.count:
+                    goal = (number + (0 if self._space.common else place)) % self._space.count
+                else:
+                    goal = self._space.draw(random)
+                environment.set_goal(offer.episode, member, goal, False)
+
+    def _goal_text(self, record: Any) -> str:
+        space: Any = self._space
+        if not space.count:
+            return str(space.name(record.goals[0]))
+        return " ".join(space.label(goal) for goal in (record.goals[:1] if space.common else record.goals))
 
     def _played(self, record: Any) -> PlayedEpisode:
         rewards: Sequence[float] = record.rewards
         members: tuple[str, ...] = record.members
         success = record.metrics.get("success")
         if self._space is not None:
-            success = float(np.mean([reward > 0 for reward in rewards]))
-        goal = self._space.label(record.goals[0]) if self._space is not None and record.goals else ""
+            success = float(np.mean(record.reached or [reward > 0 for reward in rewards]))
+        goal = self._goal_text(record) if self._space is not None and record.goals else ""
         total = sum(rewards) if self.agent is None else rewards[members.index(self.agent)]
         return PlayedEpisode(members, float(total), max(record.lengths, default=0), success, goal)

@@ -1,14 +1,15 @@
-"""Who is alive: the run server's view of every node, from signs of life, progress and silence.
+"""Membership: the run server's view of every node, from heartbeats, progress and silence.
 
     JOINING -> ALIVE <-> STUCK
        |         |  \\    |
-       |         |   SUSPECT        SUSPECT -> ALIVE on any sign of life
+       |         |   SUSPECT        SUSPECT -> ALIVE on any message
        v         v      v
       DEAD      LEFT   DEAD         final for this incarnation; LOST: the supervisor gave the node up
 
-SUSPECT after `suspect` and DEAD after `dead` seconds without any valid message, STUCK after `stuck` seconds of life without progress.
+SUSPECT after `suspect` and DEAD after `dead` seconds without any valid message, STUCK after `stuck` seconds of messages without progress.
 A machine without socket, clock or thread: its driver drains the sockets *before* it calls `tick`, so that its own stalls are not taken
-for other nodes' silence; a gap of more than `lag` between two ticks is moreover given to every node once, as time that nobody listened.
+for other nodes' silence; a gap of more than `lag` between two ticks is moreover given to every node once, as time in which the run server
+did not receive.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from protocols.wire.messages import Role
 
 
 class MemberState(StrEnum):
-    """What the run server believes of a node; the values are those of `RosterEntry.state`."""
+    """State of a node; the values are those of `RosterEntry.state`."""
 
     JOINING = "joining"
     ALIVE = "alive"
@@ -34,7 +35,7 @@ class MemberState(StrEnum):
 
     @property
     def living(self) -> bool:
-        """A process of this incarnation may still speak."""
+        """Whether a process of this incarnation may still send."""
         return self in (MemberState.JOINING, MemberState.ALIVE, MemberState.STUCK, MemberState.SUSPECT)
 
 
@@ -53,7 +54,7 @@ class MembershipTimeouts:
 
 @dataclass(frozen=True)
 class MembershipChange:
-    """One node went from one state to another; `reason` says why, for people."""
+    """One node went from one state to another; `reason`: the cause, as text."""
 
     node: str
     role: Role
@@ -75,7 +76,7 @@ class MemberNode:
     key: str = ""
     """public key of its process, where connections are encrypted"""
     heard: float = 0.0
-    """time of the newest sign of life (of the start, while JOINING)"""
+    """time of the newest message (of the start, while JOINING)"""
     progressed: float = 0.0
     progress: tuple[object, ...] = field(default=())
 
@@ -108,14 +109,14 @@ class Membership:
         self._changes.append(MembershipChange(name, role, incarnation, known.state if known else None, MemberState.JOINING, "started"))
 
     def keyed(self, name: str, incarnation: int, key: str) -> None:
-        """Its host says which public key the process has."""
+        """Its host has reported the public key of the process."""
         member = self._living(name, incarnation)
         if member is not None and member.key != key:
             member.key = key
             self.version += 1
 
     def hello(self, name: str, incarnation: int, endpoint: str, now: float) -> bool:
-        """The node said `Hello`, perhaps again. False for unknown nodes, foreign incarnations, and incarnations that have ended."""
+        """The node sent `Hello`, perhaps again. False for unknown nodes, foreign incarnations, and incarnations that have ended."""
         member = self._living(name, incarnation)
         if member is None:
             return False
@@ -155,7 +156,7 @@ class Membership:
             self._set(member, MemberState.LOST, reason)
 
     def begin(self, now: float) -> None:
-        """All nodes are told to start: progress is judged from now on."""
+        """All nodes are started: progress is checked from now on."""
         for member in self.members.values():
             member.progressed = max(member.progressed, now)
 

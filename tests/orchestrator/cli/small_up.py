@@ -1,6 +1,6 @@
 """`orchestrate` as it is, except that the nodes of the runs it starts are those of `tests.orchestrator.run_server.small_nodes`.
 
-`SMALL_BEHAVIOUR` in the environment says how they misbehave.
+`SMALL_BEHAVIOUR` in the environment selects how they misbehave.
 """
 
 from __future__ import annotations

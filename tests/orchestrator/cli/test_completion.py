@@ -56,3 +56,9 @@ def test_values_after_the_sign(home: Path) -> None:
     assert completed(home, "up", MAIN, "agents.learner.kind=d") == ["agents.learner.kind=discrete_sac", "agents.learner.kind=double_dqn"]
     assert completed(home, "up", MAIN, "clock", "=", "w") == ["wall"], "bash splits words at ="
     assert completed(home, "up", MAIN, "evaluation.aligned=") == ["evaluation.aligned=true", "evaluation.aligned=false"]
+
+
+def test_names_of_shipped_configurations(home: Path) -> None:
+    assert completed(home, "up", "odmar/fa") == ["odmar/far"]
+    assert completed(home, "validate", "experiments/") == [], "these are not configurations of runs"
+    assert completed(home, "up", "amigo/default", "agents.teacher.ki") == ["agents.teacher.kind="], "keys of what the name stands for"

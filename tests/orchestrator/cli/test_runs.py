@@ -1,4 +1,4 @@
-"""Runs are found, and their states told, from files alone."""
+"""Runs and their states are found from files alone."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`orchestrate topology`: what it tells of a graph, and that it draws every edge."""
+"""`orchestrate topology`: facts of a graph, and a drawing with every edge."""
 
 from __future__ import annotations
 

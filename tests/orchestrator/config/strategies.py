@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from agent_node.exchange.averaging.settings import ConsensusSettings
 from agent_node.exchange.hindsight.settings import HindsightSettings
+from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.gp.settings import GPSettings
 from env_server.settings import EnvironmentSettings
 from orchestrator.config.configuration import Until
@@ -73,6 +74,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
             optional[name] = _field(field)
     if model is EnvironmentSettings:  # numbers or vectors, of some function
         optional["goals"] = st.sampled_from([None, {"of": "a.b:c", "count": 3}])
+    if model is ExchangeSettings:
+        optional["components"] = st.just([])  # third parties register them
     if model is ConsensusSettings:
         optional["options"] = st.just({})
     if model is GPSettings:

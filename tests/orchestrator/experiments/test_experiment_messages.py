@@ -1,4 +1,4 @@
-"""What `orchestrate experiment` says of figures that are missing, of giving up, and of cells that are gone; nothing is really played."""
+"""Messages of `orchestrate experiment` about missing metrics, giving up, and missing cells; nothing is really played."""
 
 from __future__ import annotations
 

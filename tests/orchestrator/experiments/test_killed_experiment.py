@@ -26,7 +26,7 @@ MOMENTS = 3
 
 
 def processes_below(home: Path) -> list[psutil.Process]:
-    """Everything that was started for a run below this directory and lives."""
+    """All running processes that were started for a run below this directory."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""The report of an experiment: every number in it is one of its data, it needs nothing but itself, and it says what is missing."""
+"""The report of an experiment: every number in it is one of its data, it needs no other file, and it names what is missing."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def page(home: Path) -> Path:
 
 
 def similar(home: Path, name: str, change: Any = None, factor: float = 1.0) -> Path:
-    """A copy of the run with another configuration and other figures."""
+    """A copy of the run with another configuration and other metrics."""
     directory = home / "runs" / name
     shutil.copytree(home / "runs" / "real", directory)
     config = json.loads((directory / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""What a report says of groups and factors is no more than their runs bear."""
+"""Statements of a report about groups and factors are supported by their runs."""
 
 from __future__ import annotations
 

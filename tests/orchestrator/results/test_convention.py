@@ -1,4 +1,4 @@
-"""Accuracy of the population's convention, from choices and figures reckoned by hand."""
+"""Accuracy of the population's convention, from choices and numbers computed by hand."""
 
 from __future__ import annotations
 

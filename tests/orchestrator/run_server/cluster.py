@@ -134,7 +134,7 @@ class Cluster:
             raise AssertionError(f"the run server did not end within {within:g} s\n{self.log()}") from None
 
     def processes(self) -> list[psutil.Process]:
-        """Living processes that have to do with this run, told by their environment and command line."""
+        """Running processes of this run, found by their environment and command line."""
         found, mark = [], str(self.directory.resolve())
         for process in psutil.process_iter():
             try:

@@ -1,4 +1,4 @@
-"""The run server's part in faults, without processes: what a resumed run does again, who hears that all is over, who goes on when."""
+"""The run server's part in faults, without processes: what a resumed run repeats, notifications of the end, and when nodes continue."""
 
 from __future__ import annotations
 

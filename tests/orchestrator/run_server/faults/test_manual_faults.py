@@ -1,4 +1,4 @@
-"""Without processes: who is restarted by hand, what a repeated run knows of faults by hand, and who may not be asked."""
+"""Without processes: which nodes are restarted by hand, which manual faults a repeated run has, and which requests are refused."""
 
 from __future__ import annotations
 

@@ -143,9 +143,9 @@ def several(runs: Path) -> dict[str, Path]:
         "lost": make_run(runs, "lost", "RUNNING", 60),
         "renamed": make_run(runs, "renamed", "DONE", 60),
     }
-    made["renamed"].rename(runs / "a-copy")  # whoever gave it another name wants it
+    made["renamed"].rename(runs / "a-copy")  # a renamed copy is wanted
     (runs / "notes").mkdir()
-    (runs / "notes" / "config.json").write_text("{}")  # somebody's, but no run
+    (runs / "notes" / "config.json").write_text("{}")  # a foreign directory, no run
     (runs / "link").symlink_to(made["old"])
     return made
 
@@ -165,7 +165,7 @@ def test_clean_removes_by_age_and_state_and_nothing_else(runs: Path, several: di
     done = orchestrate(runs, "clean", "--older", "30d", "--stopped", "-y")
     assert done.returncode == 0 and "removed 1 run, " in done.stdout and "lost their run server: lost" in done.stderr
     assert left(runs) == everything - {"stopped"}
-    with (several["old"] / "run.lock").open() as lock:  # somebody leads it again
+    with (several["old"] / "run.lock").open() as lock:  # another process leads it again
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "no run" not in orchestrate(runs, "clean", "--older", "0s", "--failed", "-y").stdout
         assert left(runs) == everything - {"stopped", "failed"}
