@@ -245,7 +245,7 @@ def test_the_name_of_a_factor_is_what_its_mistake_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "said"),
     [
-        ({"metric": "retrun"}, 'did you mean "return"?'),
+        ({"metric": "retrun"}, 'no metric retrun; in cells where no node writes it, it is missing; did you mean "return"?'),
         ({"metric": "success.coperative"}, 'did you mean "success.cooperative"?'),
         ({"metric": "recovery_time.maxx", "node": "faults"}, 'did you mean "recovery_time.max"?'),
         ({"metric": "nodes.agent-0.metrics.retrun.last", "node": "summary"}, 'did you mean "return"?'),

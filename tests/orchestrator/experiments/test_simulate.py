@@ -117,7 +117,7 @@ def test_a_simulation_in_which_nobody_is_left_ends() -> None:
     found = outcome(PUSHSUM, leaving("agent-*", "{episodes: 2}"), SLOW, agents=4, episodes=3)
     assert not found.agreed and found.died == 4
     assert found.notes[-2:] == [
-        "over at 0.5 s: nobody lived, and nobody was due back",
+        "over at 0.5 s: no agent ran, and none was due back",
         "nobody back, since the simulation was over before: go",
     ]
 
