@@ -54,8 +54,8 @@ def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> 
 
 
 def tournament(n: int, round: int) -> Pairs:
-    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. Who would meet itself meets the last agent
-    (n even) or pauses (n odd). In m rounds everybody meets everybody once."""
+    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. An agent that would meet itself meets the last
+    agent (n even) or pauses (n odd). In m rounds every pair meets once."""
     if n < 2:
         return np.zeros((0, 2), np.int64)
     m = n - 1 + n % 2

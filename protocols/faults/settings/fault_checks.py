@@ -1,4 +1,5 @@
-"""Rules between the keys of `faults` and `network.links`: what can't work, is ambiguous, or does nothing, said before anything starts."""
+"""Rules between the keys of `faults` and `network.links`: what cannot work, is ambiguous, or has no effect, reported before a run
+starts."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ class FaultRuleContext:
 
     @property
     def nodes(self) -> list[str]:
-        """Everybody who sends messages."""
+        """All senders of messages."""
         return [*self.agents, *self.others]
 
 
@@ -150,8 +151,8 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
             yield FaultRuleViolation(
                 (*where, "types", index), f'"{kind}" is no type of message; write one of docs/reference/messages.md in small letters', kind
             )
-    heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
-    if heard == {RUN_SERVER}:
+    reached = _reached(rule.source, rule.to, run.nodes) | (_reached(rule.to, rule.source, run.nodes) if rule.symmetric else set())
+    if reached == {RUN_SERVER}:
         yield FaultRuleViolation((*where, "from"), f"{_UNTOUCHED}; name in from who sends to it, or write symmetric: true")
     if all(getattr(rule, key) is None for key in _EFFECTS):
         yield FaultRuleViolation(where, f"does nothing; give it {', '.join(_EFFECTS[:-1])} or {_EFFECTS[-1]}")
@@ -161,10 +162,10 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
         yield from _loss(rule.loss, (*where, "loss"))
 
 
-def _heard(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
-    """Nodes of the first patterns that another one of the second can hear."""
-    hearing = _named(receivers, nodes)
-    return {name for name in _named(senders, nodes) if hearing - {name}}
+def _reached(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    """Nodes of the second patterns that receive from another node of the first."""
+    receiving = _named(receivers, nodes)
+    return {name for name in _named(senders, nodes) if receiving - {name}}
 
 
 def _named(globs: Sequence[str], nodes: Sequence[str]) -> set[str]:
@@ -309,7 +310,7 @@ def _ends(event: FaultEvent, run: FaultRuleContext) -> bool:
 
 
 def _lasts(event: FaultEvent) -> bool:
-    """Whether it goes on until somebody ends it."""
+    """Whether it lasts until it is ended by hand or healed."""
     if event.process is not None:
         return event.process.action in ("pause", "hang")
     if event.storage is not None:
