@@ -75,7 +75,7 @@ def rates(graph: Graph) -> Rates:
     """
     n = len(graph.agents)
     if n <= 1:
-        return Rates(0.0, 0, 0, "nobody to agree with")
+        return Rates(0.0, 0, 0, "only one agent")
     forth, back = graph.cut_off()
     if forth or back:
         return Rates(1.0, None, None, "not connected")

@@ -38,7 +38,7 @@ def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> 
     n, own = len(agents), seed_of(settings, seed)
     if settings.schedule == "round_robin":
         if settings.base.kind != "complete":
-            text = f"round_robin lets everybody meet everybody, and the base is a {settings.base.kind}; write schedule: random"
+            text = f"round_robin pairs every agent with every other, and the base is a {settings.base.kind}; write schedule: random"
             raise unfit(text, "schedule")
         period = max(1, n - 1 + n % 2)
         order = GraphDraws(own, 2).order(period).tolist()

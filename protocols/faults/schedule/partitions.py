@@ -43,7 +43,7 @@ class PartitionCut:
         """`agent-0 | agent-1 agent-2`."""
         if self.reach is not None:
             order = sorted(self.group, key=lambda name: self.group[name])
-            return f"ring of {' '.join(order)}, each hears up to {self.reach} away"
+            return f"ring of {' '.join(order)}, each reaches up to {self.reach} away"
         sides: dict[int, list[str]] = {}
         for name, number in self.group.items():
             sides.setdefault(number, []).append(name)

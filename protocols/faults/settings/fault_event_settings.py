@@ -18,12 +18,12 @@ Shape = Literal["isolate_one", "halves", "majority_minority", "overlapping_ring"
 
 
 class Partition(OneOf, SparseSettings):
-    """Agents that can't hear each other."""
+    """Agents that cannot reach each other."""
 
     ONE_OF = ("groups", "shape")
 
     groups: Annotated[list[Globs], Field(min_length=2)] | None = None
-    """who stays together (names or patterns); who is in no group hears everybody"""
+    """sides by names or patterns of nodes; a node in no group is not separated"""
     shape: Shape | None = None
     """isolate_one: one agent alone; halves; majority_minority: just below half of them apart; overlapping_ring: each reaches a majority, no
     two the same one; random: each on one of two sides by a coin"""
