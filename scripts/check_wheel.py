@@ -139,6 +139,7 @@ def left_over(directory: Path) -> list[psutil.Process]:
 
 def main() -> int:
     """Check everything; the exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored, and children inherit that
     failures = 0
     with tempfile.TemporaryDirectory(prefix="check-wheel-") as name:
         folder = Path(name)

@@ -69,7 +69,7 @@ def _files() -> frozenset[str]:
             target = os.readlink(descriptor)  # noqa: PTH115  the target may be `pipe:[123]`, which is no path
         except OSError:
             continue
-        # Libraries keep some of their own files open for good, as matplotlib does with fonts; they open each once.
+        # Libraries keep some of their own files open permanently, as matplotlib does with fonts; they open each once.
         if int(descriptor.name) not in kept and not target.startswith((*PERSISTENT_FILES, sys.prefix)):
             files.add(f"{descriptor.name} -> {target}")
     return frozenset(files)
@@ -88,7 +88,7 @@ def _held() -> Holdings:
 
 
 def _wait(before: Holdings) -> None:
-    """Let what is on its way out go: children that were told to end, threads that were told to stop."""
+    """Wait for what is ending: children and threads that were asked to stop."""
     processes = []
     for pid in _children() - before.children:
         try:
@@ -110,7 +110,7 @@ def _describe(pid: int) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
-    """Fail a test that leaves something behind, and say what."""
+    """Fail a test that leaves something behind, and name it."""
     before = _held()
     yield
     after = _held()

@@ -1,7 +1,7 @@
 """The arrows of the house: who may import whom, and what must stay free of torch.
 
 agent_node -> protocols, env_server -> protocols, orchestrator -> protocols. agent_node and env_server never import each other;
-protocols imports nobody; orchestrator imports from agent_node and env_server only what a configuration must check.
+protocols imports none of them; orchestrator imports from agent_node and env_server only what a configuration must check.
 """
 
 from __future__ import annotations

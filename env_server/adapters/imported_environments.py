@@ -88,7 +88,7 @@ def _module(name: str) -> ModuleType | None:
 def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
     import gymnasium
 
-    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+    from env_server.adapters.parallel_conversions import SingleAgentParallel
 
     if name not in gymnasium.registry and ":" not in name:
         raise unknown(settings.id, f"Gymnasium has no environment {name}{nearest(name, gymnasium.registry)}")
@@ -158,8 +158,7 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
 
 def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
     """The same with the Parallel API."""
-    from env_server.adapters.aec_adapter import parallel_from_aec
-    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+    from env_server.adapters.parallel_conversions import SingleAgentParallel, parallel_from_aec
 
     if hasattr(made, "agent_iter"):
         return parallel_from_aec(made)

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from env_server.environments import registry
 from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
-from env_server.metrics.episode_counters import EpisodeCounters
-from env_server.serving.action_checks import checked_action, checked_restart
-from env_server.serving.late_actions import LateActions
+from env_server.metrics.episode_statistics import EpisodeCounters
+from env_server.serving.actions import LateActions, checked_action, checked_restart
 from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse

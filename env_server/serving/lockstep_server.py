@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
-from env_server.serving.interval_checkpoints import IntervalCheckpoints
 from env_server.serving.run_schedule import Phase, RunSchedule
+from env_server.serving.server_state import IntervalCheckpoints
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.entrance import Entrance

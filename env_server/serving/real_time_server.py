@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
 from env_server.serving.run_schedule import Phase
-from env_server.serving.server_counters import ServerCounters
+from env_server.serving.server_state import ServerCounters
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.clock import WallClock
 from protocols.runtime.entrance import Entrance

@@ -1,4 +1,4 @@
-"""The names of the figures that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
+"""The names of the metrics that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
 
 Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
 a name that is not known here deserves a warning, and no more.
@@ -6,8 +6,9 @@ a name that is not known here deserves a warning, and no more.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from protocols.runtime.suggestions import nearest
 
@@ -93,3 +94,14 @@ def likely(name: str, of_faults: bool = False) -> str | None:
 def counted_in(name: str) -> str:
     """What the steps of a figure count: `rounds` of averaging, `updates` (gradient steps), or environment `steps`."""
     return "rounds" if name in ROUNDS else "updates" if name == "consensus.round" else "steps"
+
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""(measured, expected value) -> whether it holds, by the key `op`"""

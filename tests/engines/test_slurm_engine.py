@@ -26,7 +26,7 @@ SLURM = {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
 
 @pytest.fixture
 def make(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Callable[..., SlurmEngine]]:
-    """Makes engines that have asked for what `launch` says."""
+    """Makes engines that have requested what `launch` specifies."""
     slurm.repair()
     engines: list[SlurmEngine] = []
 

@@ -1,4 +1,4 @@
-"""Averaging between real processes under fire: a partition in a ring of eight, a death in a ring of four, a straggler, a liar."""
+"""Averaging between real processes: a partition in a ring of eight, a death in a ring of four, a straggler, a Byzantine agent."""
 
 from __future__ import annotations
 

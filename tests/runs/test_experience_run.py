@@ -1,4 +1,4 @@
-"""Whole episodes told through real processes, under both clocks."""
+"""Whole episodes sent through real processes, under both clocks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_all_agents_learn_from_what_their_neighbours_lived(tmp_path: Path) -> No
 
 
 def results(directory: Path) -> dict[str, str]:
-    """Digests of parameters and figures."""
+    """Digests of parameters and metrics."""
     homes = [directory / "nodes" / agent for agent in AGENTS]
     kept = [path for home in homes for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl"])]
     return {f"{path.parents[1].name}/{path.name}": sha256(path.read_bytes()).hexdigest() for path in kept}

@@ -1,4 +1,4 @@
-"""Goals are private: nobody hears of another's before the episode is over. Judged by what crossed the sockets of a real run, in which
+"""Goals are private: no agent receives another's before the episode is over. Judged by what crossed the sockets of a real run, in which
 one proposal in ten is lost (dec_imsap, sections 2.10 and 5.6, v and vii)."""
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def test_a_lost_proposal_is_an_episode_that_was_not_agreed_on(directory: Path, t
 
 
 def _one(tapped: Tapped, kind: type[Message]) -> Crossing:
-    """The first crossing of a kind that speaks of episodes whose members chose different goals themselves."""
+    """The first crossing of a kind that contains episodes whose members chose different goals themselves."""
     for crossing in tapped.of(kind, way="in"):
         played = [episode for episode in crossing.arrays["episode"].tolist() if episode in tapped.over]
         if played and all(_differ(tapped, episode) for episode in played) and len(played) == len(crossing.arrays["episode"]):

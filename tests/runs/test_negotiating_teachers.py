@@ -1,4 +1,4 @@
-"""Teachers that negotiate, through real processes: goals change hands over links that lose messages, and every teacher hears of its own."""
+"""Teachers that negotiate, through real processes: goals change hands over links that lose messages, and every teacher gets its reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eight agents, of whom two or three meet in an episode, in real processes: goals agreed on, told of afterwards, and kept to themselves."""
+"""Eight agents, of whom two or three meet in an episode, in real processes: goals are negotiated, exchanged afterwards."""
 
 from __future__ import annotations
 

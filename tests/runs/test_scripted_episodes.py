@@ -28,7 +28,7 @@ LOSS = 0.2
 
 @dataclass
 class Played:
-    """What each side knows of the first episode of every copy."""
+    """The view of each side of the first episode of every copy."""
 
     space: FeatureSets
     records: list[EpisodeRecord]

@@ -28,7 +28,7 @@ from tests.runs.walker import install
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 KILLED = "agent-1"
 FORWARD = ["env-0", "agent-0", "agent-1", "agent-2", "agent-3"]
-# Tables that hardly move: what is said depends on nothing but seeds, so that it can be foretold.
+# Tables that hardly move: messages depend on nothing but seeds, so that they can be predicted.
 GAME = CoordinationGameSettings(messages=12, step_size=1e-9)
 # Policies that walk straight to a landmark: many goals are reached, also by three.
 PARTY = [

@@ -11,6 +11,7 @@ Each teacher learns from its own goals, whoever has pursued them. The conversati
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from agent_node.contracts import Array, Component, GoalOutcome, Learner, Metrics
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
 from agent_node.session.roles import LEARNER, TEACHER
 from agent_node.session.session_context import SessionContext
-from agent_node.session.training_batches import GoalEncodings
 from protocols.conversations.contract_net.contract_net import (
     AwardAnswered,
     AwardReceived,
@@ -58,7 +58,8 @@ class GoalSwap(Component):
         if "values" not in learner.capabilities:
             raise ConfigurationError(f"exchange.negotiation: {kind} compares the values of goals, which this learner does not estimate")
         first = context.agent_spec.incarnation << _INCARNATION_BITS
-        self.start(context.name, context.neighbourhood.all_neighbours, teacher, learner, context.encodings, first)
+        encodings = cast(NDArray[np.float32], context.encodings)  # a table, since goals of teachers are numbers
+        self.start(context.name, context.neighbourhood.all_neighbours, teacher, learner, encodings, first)
         context.converse(self.machine)
 
     def start(
@@ -67,7 +68,7 @@ class GoalSwap(Component):
         neighbours: Collection[str],
         teacher: Teacher,
         learner: Learner,
-        encodings: GoalEncodings,
+        encodings: NDArray[np.float32],
         first: int,
     ) -> None:
         """`encodings[|G| + 1, L]`: goals as the policy sees them. `first`: number of the first own goal, so that goals of another

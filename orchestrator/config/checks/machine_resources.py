@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.host.host_resources import visible_gpus
 
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """where a container's memory limit stands, by version of the control groups"""

@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.rules.rule_registry import Rules, meant, span
-from orchestrator.launch.launch_settings import host_names
 from orchestrator.launch.placement import node_requests
 from protocols.runtime.node_start import ipc_works
 from protocols.runtime.settings_types import format_size
@@ -108,13 +107,13 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
         if host.ssh.startswith("-") or not host.ssh.strip():
             text = f'"{host.ssh}" is no destination for ssh; write user@host, or a name of ~/.ssh/config'
             yield Finding(("launch", "ssh", "hosts", index, "ssh"), text)
-    if launch.engine == "ssh" and not names:
+    if launch.lists_hosts and not names:
         text = "there is nobody to start anything on; list machines: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
         yield Finding(("launch", "ssh", "hosts"), text)
-    if launch.engine == "ssh" and launch.hosts not in (1, len(names)):
+    if launch.lists_hosts and launch.hosts not in (1, len(names)):
         text = f"ssh has a list of hosts, of {len(names)}, and this number is not looked at"
         yield Finding(("launch", "hosts"), text, None, "warning")
-    if launch.engine != "ssh" and names:
+    if not launch.lists_hosts and names:
         text = f"these hosts are for ssh, and launch.engine is {launch.engine}: they are not looked at"
         yield Finding(("launch", "ssh", "hosts"), text, "ssh", "warning")
 
@@ -123,10 +122,10 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
 def _places(subject: RuleContext) -> Iterator[Finding]:
     """Pins to hosts that there are not, where all are known before anything starts."""
     launch = subject.configuration.launch
-    names = host_names(launch) if subject.machine.hosts is None else list(subject.machine.hosts)
+    names = launch.host_names() if subject.machine.hosts is None else list(subject.machine.hosts)
     if names is None:
         return
-    labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.engine == "ssh" else set()
+    labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.lists_hosts else set()
     for glob, wanted in launch.placement.pins.items():
         parts = [part.strip() for part in wanted.split(",")] if "=" in wanted else [wanted]
         missing = [part for part in parts if part not in (labels if "=" in part else names)]

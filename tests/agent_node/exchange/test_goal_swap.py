@@ -113,7 +113,7 @@ class Distance(Learner):
 
 
 class Pair:
-    """Two agents in one world, in step: what is said at a tick is heard at the next one."""
+    """Two agents in one world, in lockstep: a message sent at a tick arrives at the next one."""
 
     def __init__(self, goals: dict[str, tuple[int, int]], places: dict[str, tuple[int, int]], margin: float = 0.0) -> None:
         self.places, self.now, self.episode = places, 0.0, 5
@@ -211,7 +211,7 @@ def test_a_goal_that_was_given_away_is_on_offer_no_more() -> None:
     pair = crossed()
     bidder = pair.goal_swap["b"].machine
     for lost in ("GoalBid", "GoalBid", ""):
-        pair.talk(lost)  # both have called, and nobody has been heard
+        pair.talk(lost)  # both have called, and no call has arrived
     (called,) = pair.goal_swap["a"].machine._calls
     bidder.receive("a", GoalAward(), {"number": np.array([called]), "own": np.array([1001])}, pair.now)
     assert bidder.wake() < inf
@@ -220,7 +220,7 @@ def test_a_goal_that_was_given_away_is_on_offer_no_more() -> None:
 
 
 def test_an_award_of_a_goal_of_another_episode_is_refused() -> None:
-    """An old goal for a new one: only somebody who is wrong would offer that."""
+    """An old goal for a new one: a correct agent does not offer that."""
     pair = crossed()
     pair.talk("GoalBid")
     pair.talk("GoalBid")

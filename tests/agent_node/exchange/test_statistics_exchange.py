@@ -1,4 +1,4 @@
-"""Agents with additive models: when they publish, what they hear of the sum, restarts; over `PeerConversations` and over the simulated
+"""Agents with additive models: when they publish, which totals they receive, restarts; over `PeerConversations` and over the simulated
 network."""
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ STRATEGIES = ("own_individual", "future", "final", "episode", "joint", "peer_goa
 
 
 def episode(number: int, steps: int, joint: bool = True, seed: int = 0) -> Episode:
-    """Observation (number, t), so that every sampled row tells where it is from; the rewards are the rule's."""
+    """Observation (number, t), so that every sampled row identifies its origin; the rewards are the rule's."""
     random = np.random.default_rng((seed, number))
     touches = np.concatenate([np.zeros((5, 3), np.uint8), np.eye(3, dtype=np.uint8)])
     own, other = touches[random.integers(0, 8, (2, steps + 3))]

@@ -40,7 +40,7 @@ CONFIGURATION = np.frombuffer(Configuration.model_validate(SETTINGS).model_dump_
 
 
 def welcome(transport: Transport, stop: threading.Event) -> None:
-    """Answer every `Hello`, and say that agent-1 is there, agent-2 is not."""
+    """Answer every `Hello`, with a roster in which agent-1 is present and agent-2 is not."""
     entries = [
         RosterEntry(name="agent-1", role="agent", state="alive", endpoint="tcp://127.0.0.1:1", inc=1),
         RosterEntry(name="agent-2", role="agent", state="lost", endpoint="tcp://127.0.0.1:1", inc=1),

@@ -27,7 +27,7 @@ TRUNCATED = int(Flag.MEMBER | Flag.TRUNCATED | Flag.OVER)
 
 
 class Told(Teacher, IntrinsicReward):
-    """Pays as it is told, and keeps what it was asked."""
+    """Returns the given rewards, and stores its arguments."""
 
     goal_length = 20
 

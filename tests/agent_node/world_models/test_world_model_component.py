@@ -1,4 +1,4 @@
-"""What an agent makes of its world model: imagined and real transitions in one batch, with what optimism has to say of each."""
+"""Use of the world model by an agent: imagined and real transitions in one batch, with the optimistic term of each."""
 
 from typing import Any
 

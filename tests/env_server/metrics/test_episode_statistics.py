@@ -5,7 +5,7 @@ import pytest
 
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.metrics.episode_statistics import EpisodeStatistics, metrics
-from env_server.serving.late_actions import LateActions
+from env_server.serving.actions import LateActions
 from env_server.settings import EnvironmentSettings
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout

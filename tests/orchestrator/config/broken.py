@@ -12,7 +12,7 @@ NEGOTIATED = "  negotiation: {kind: coordination_game}\n"
 
 @dataclass(frozen=True)
 class Mistake:
-    """What must be said of one mistake."""
+    """Expected message of one mistake."""
 
     path: str
     says: str
@@ -59,7 +59,7 @@ CASES = [
     _case(
         "keys that belong elsewhere",
         START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
-        M("goals", "its place is agents.goals"),
+        M("goals", "its place is environment.goals or agents.goals"),
         M("agents.supervisor", "its place is environment.supervisor"),
     ),
     _case(

@@ -1,4 +1,4 @@
-"""What `orchestrate experiment` says of figures that are missing, of giving up, and of cells that are gone; nothing is really played."""
+"""Messages of `orchestrate experiment` about missing metrics, giving up, and missing cells; nothing is really played."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_misspelt_measure_is_warned_of_told_of_at_once_and_at_the_end_and_cost
     found = play("--plain", measure=MISSPELT)
     assert found.exit_code == 0, found.output
     lines = found.output.splitlines()
-    warned = next(number for number, line in enumerate(lines) if "docs/reference/metrics.md has no figure retrun" in line)
+    warned = next(number for number, line in enumerate(lines) if "docs/reference/metrics.md has no metric retrun" in line)
     assert 'did you mean "return"?' in lines[warned] and "warning" in lines[warned]
     done = [number for number, line in enumerate(lines) if "  DONE  " in line]
     assert warned < done[0] and len(done) == 4

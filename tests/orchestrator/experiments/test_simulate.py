@@ -1,4 +1,4 @@
-"""`orchestrate simulate`: a configuration's conversations alone, in tables, JSON and pictures; and what does not go together is said."""
+"""`orchestrate simulate`: a configuration's conversations alone, in tables, JSON and pictures; and refused combinations."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_nobody_left_and_everybody_due_back_is_no_end() -> None:
 
 
 def stormy(mode: str = "mh", **storm: str) -> list[tuple[int, int]]:
-    """(life of agent-2, round) of what it sends into a storm; it is killed in round 3, and back two seconds later, among other rounds."""
+    """(incarnation of agent-2, round) of its messages in a storm; it is killed in round 3 and returns two seconds later."""
     faults = (
         "faults={events: [{id: crash, at: {round: 3}, process: {target: agent-2, action: kill, restart_after: 2s}},"
         f" {{id: storm, at: {storm['at']}, for: {storm['lasts']}, link: {{from: agent-2, loss: 1.0}}}}]}}"

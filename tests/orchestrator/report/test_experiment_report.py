@@ -1,4 +1,4 @@
-"""The report of an experiment: every number in it is one of its data, it needs nothing but itself, and it says what is missing."""
+"""The report of an experiment: every number in it is one of its data, it needs no other file, and it names what is missing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from orchestrator.report import report
 from orchestrator.report.experiment.experiment_analysis import analyse
-from orchestrator.results.statistics.aggregates import interquartile_mean
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.statistics.estimate import estimate, interquartile_mean
 from orchestrator.results.statistics.group_comparison import probability_of_improvement
 from orchestrator.results.statistics.runs_table import Curve, RunsTable
 from orchestrator.results.statistics.time_to_threshold import time_to_threshold

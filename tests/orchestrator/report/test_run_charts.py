@@ -1,4 +1,4 @@
-"""Pictures of a run: what they show, from tables and figures made by hand."""
+"""Pictures of a run: their content, from tables and numbers made by hand."""
 
 from __future__ import annotations
 

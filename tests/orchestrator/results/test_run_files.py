@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.launch.engine import Invitation
-from orchestrator.launch.leftover_processes import MARK, ProcessRecord, identify, remains, sweep, write_records
-from orchestrator.launch.process_control import exists
+from orchestrator.launch.process_control import MARK, ProcessRecord, exists, identify, remains, sweep, write_records
 from orchestrator.results.run_directories import lock_held
 from orchestrator.results.run_files import KEPT_EVENTS, EventLog, RunFiles, RunLock, append_line, read_lines, write_json
 from orchestrator.run_server.lead.attached_clients import AttachedClients

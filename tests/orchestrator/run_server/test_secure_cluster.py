@@ -47,7 +47,7 @@ def test_an_encrypted_run_comes_up_restarts_a_node_and_ends(tmp_path: Path) -> N
         pair = read_pair(keys / CLIENT_KEYS)
         control = json.loads((run.directory / "control.json").read_text())
         assert "token" not in control
-        # A killed agent comes back with a key of its own, and is let in; the others hear of it.
+        # A killed agent comes back with its own key, and is let in; the others are notified.
         os.kill(run.node("agent-1")["pid"], signal.SIGKILL)
         eventually("agent-1 is back", lambda: run.node("agent-1").get("incarnation") == 2 and run.node("agent-1")["state"] == "alive")
         eventually("agent-0 has heard", lambda: any(roster["agent-1"][:2] == ["alive", 2] for roster in _seen(run.directory, "agent-0")))

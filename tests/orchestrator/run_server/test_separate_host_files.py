@@ -1,4 +1,4 @@
-"""Hosts that do not share the run's directory: everything comes home, and a node that moves takes what it has written with it."""
+"""Hosts that do not share the run's directory: all files are returned, and a node that moves gets what it has written."""
 
 from __future__ import annotations
 

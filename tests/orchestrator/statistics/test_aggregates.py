@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean, mean, median, within_tasks
-from orchestrator.results.statistics.bootstrap import distribution, estimate
+from orchestrator.results.statistics.estimate import Aggregate, distribution, estimate, interquartile_mean, mean, median, within_tasks
 from orchestrator.results.statistics.runs_table import ScoreSample
 
 AGGREGATES: dict[str, Aggregate] = {
@@ -85,7 +84,7 @@ def test_the_same_runs_give_the_same_interval_and_other_seeds_another() -> None:
 
 
 def test_portions_of_the_bootstrap_make_its_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.results.statistics.bootstrap._AT_ONCE", 1000)
+    monkeypatch.setattr("orchestrator.results.statistics.estimate._AT_ONCE", 1000)
     found = distribution([np.arange(7.0), np.arange(20.0)], mean, repeats=501)
     assert found.shape == (501,)
     assert len(np.unique(found)) > 100

@@ -2,7 +2,7 @@
 most, for its own tick, and all know it.
 
 The network is simulated (`network.py` drives conversations among equals; here one side is a server with its own driver). Each act carries
-who meant it, in which life, for which tick, and how often it was said before, so that the ledger of the environment can be checked.
+who sent it, in which incarnation, for which tick, and how often before, so that the ledger of the environment can be checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEADLINE = 2.0
 
 
 class Meant(NamedTuple):
-    """An action: said by `agent` in its `life`, for `tick`, for the `copy`-th time."""
+    """An action: sent by `agent` in its incarnation `life`, for `tick`, for the `copy`-th time."""
 
     agent: str
     life: int
@@ -33,7 +33,7 @@ class Meant(NamedTuple):
 
 @dataclass
 class Player:
-    """One life of an agent, as a driver of `StepClient`."""
+    """One incarnation of an agent, as a driver of `StepClient`."""
 
     name: str
     life: int
@@ -162,7 +162,7 @@ class World:
     # --- the server -----------------------------------------------------------------------------------------------------------------
 
     def _stale(self, name: str, life: int) -> bool:
-        """The transport drops what older incarnations say."""
+        """The transport drops messages of older incarnations."""
         if not self.check_lives:
             return False
         known = self.lives.get(name, 0)
@@ -201,7 +201,7 @@ class World:
             self._answer(name, *answer)
 
     def _answer(self, name: str, tick: int, applied: Meant | None, life: int) -> None:
-        # A connection ends with the process: nothing for an earlier life reaches the next one.
+        # A connection ends with the process: nothing for an earlier incarnation reaches the next one.
         player = self.players.get(name)
         if player is not None and player.life == life:
             self.post(lambda: self._observed(player, tick, applied))

@@ -136,7 +136,7 @@ def test_progress_is_not_judged_before_the_start_nor_with_zero() -> None:
 def test_our_own_stall_is_nobodys_silence() -> None:
     membership = joined()
     membership.tick(0.5)
-    membership.tick(30.0)  # nobody listened for 29.5 s
+    membership.tick(30.0)  # no message was read for 29.5 s
     assert membership["a"].state == MemberState.ALIVE
     tick_until(membership, 30.0, 32.4)
     assert membership["a"].state == MemberState.ALIVE
@@ -168,7 +168,7 @@ EVENT = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(EVENT, max_size=60))
 def test_random_histories(events: list[tuple[str, float]]) -> None:
-    """Versions never fall and rise with every change; the dead stay dead; changes tell the whole story; no early verdicts."""
+    """Versions never fall and rise with every change; dead nodes stay dead; changes are complete; no early verdicts."""
     membership = Membership(TIMEOUTS)
     membership.expect("a", "agent", 1, 0.0)
     now, newest, last_life, previous_tick, stalled = 0.0, 1, 0.0, None, 0.0

@@ -194,7 +194,7 @@ def test_messages_of_other_conversations_are_refused() -> None:
 
 
 def play(seed: int) -> tuple[Network[Negotiation], Link]:
-    """Twelve episodes among four agents that hear of them at different times; sometimes one agent dies on the way."""
+    """Twelve episodes among four agents that are notified of them at different times; sometimes one agent dies on the way."""
     random = np.random.default_rng(seed)
     names = ["a", "b", "c", "d"]
     link = Link.draw(random)

@@ -1,4 +1,4 @@
-"""The schedule is a function of its settings and seed; what it says is active is what its triggers say."""
+"""The schedule is a function of its settings and seed; its active faults are those of its triggers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traffic of a node over its lives: what a killed one had written counts, and nothing counts twice."""
+"""Traffic of a node over its incarnations: rows of a killed one count, and nothing counts twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_a_killed_life_has_sent_counts_up_to_its_last_row_of_figures(tmp_pa
         link.sent_messages, link.sent_bytes, transport.counters["rx.dup"] = 5, 170, 2
         telemetry.write(2, 0, {"return": 1.0}, usage={})
         link.sent_messages = 99  # it is killed before it writes this
-        telemetry.write(3, 0, {"consensus.round": 1.0})  # no row of figures
+        telemetry.write(3, 0, {"consensus.round": 1.0})  # no row of metrics
     with life(home, 2) as (telemetry, link, transport):
         assert link_table(tmp_path)[0]["sent_messages"] == 5, "that there is a second life takes nothing from the first"
         link.sent_messages, link.sent_bytes, link.received_messages, transport.counters["rx.stale"] = 10, 1000, 7, 4

@@ -26,7 +26,7 @@ class Violation(AssertionError):
 
 
 class Meant(NamedTuple):
-    """Who meant an action, in which life, for which tick of which server."""
+    """Who meant an action, in which incarnation, for which tick of which server."""
 
     agent: str
     life: int
@@ -76,7 +76,7 @@ class World:
             self._later(self.random.uniform(0.0, 1.5), lambda name=name: self._tell_of_server(name))
 
     def _doom_server(self) -> None:
-        """It dies within the next instructions; whoever watches starts another."""
+        """It dies within the next instructions; its supervisor starts another."""
         node = self.network.nodes[SERVER]
         script = node.script
         assert isinstance(script, ServerScript)

@@ -64,7 +64,7 @@ class World:
         self.director.begin()
 
     def start(self, name: str) -> None:
-        """A life begins; all but the first take their model from the neighbours."""
+        """An incarnation begins; all but the first take their model from the neighbours."""
         former = self.network.nodes.get(name)
         life = former.incarnation + 1 if former else 1
         neighbourhood = FixedNeighbourhood(dict.fromkeys(self.neighbours[name], 0.1))
@@ -75,7 +75,7 @@ class World:
         self.watch.started(name)
 
     def trouble(self) -> None:
-        """Somebody dies, or somebody who is believed dead returns."""
+        """A node dies, or one that is declared dead returns."""
         network, living = self.network, [name for name in self.names if self.network.nodes[name].alive]
         name = self.random.choice(self.names)
         if name in living and len(living) > 3:
@@ -111,7 +111,7 @@ class World:
         return [self.names[i] for i in sorted(core)]
 
     def check_safety(self) -> None:
-        """What every member believes of an episode is true."""
+        """Every member's view of an episode is correct."""
         for episode in self.director.done:
             said = {message for message in episode.agreed.values() if message >= 0}
             assert said <= {episode.message}, "a message that nobody sent was agreed on"
@@ -124,7 +124,7 @@ class World:
 
 
 def live(seed: int) -> World:
-    """One seed's life; raises `AssertionError` where a promise is broken."""
+    """The simulation of one seed; raises `AssertionError` where a property is violated."""
     world = World(seed)
     world.rage()
     core = world.heal()

@@ -1,4 +1,4 @@
-"""The schedule in a simulation: what a next life knows of the links, who dies, and who comes back when."""
+"""The schedule in a simulation: which link events the next incarnation has, which nodes die, and which return when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compiled(event: dict[str, Any], rounds: float | None = None) -> FaultSchedul
     return compile_schedule(section, [], AGENTS, {} if rounds is None else {"round": rounds})
 
 
-# --- links of several lives -------------------------------------------------------------------------------------------------------------
+# --- links of several incarnations ------------------------------------------------------------------------------------------------------
 
 
 class Lives:
@@ -99,7 +99,7 @@ def ending(action: str, **more: Any) -> dict[str, Any]:
 
 
 class Crowd:
-    """Who lives, in words."""
+    """The live agents, as text."""
 
     def __init__(self, event: dict[str, Any], rounds: float | None = None) -> None:
         self.schedule = compiled(event, rounds)

@@ -1,4 +1,4 @@
-"""The simulated network itself: order, time, lives, what is lost, and that by reference and over the codec the same happens."""
+"""The simulated network itself: order, time, incarnations, losses, and equality by reference and over the codec."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.protocols.simulation.drawn_links import DrawnLinks
 
 
 class Echo(NodeScript):
-    """Says a number to others when told to, remembers what it hears, and asks for a turn at times."""
+    """Sends a number to others on request, stores what it receives, and requests a turn at times."""
 
     def __init__(self, wakes: Iterable[float] = ()) -> None:
         self.heard: list[tuple[float, str, int]] = []
@@ -97,7 +97,7 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     network.add("b", new)
     network.run(3.0)
     assert not b.heard and not new.heard and network.counters == {"lost.dead": 1}
-    a.say("b", 2)  # it has not heard of the new life: its connection is to the old one
+    a.say("b", 2)  # the new incarnation is not announced yet: its connection is to the old one
     network.run(5.0)
     assert not new.heard and network.counters["lost.dead"] == 2
     network.report_dead(network.nodes["a"], "b")

@@ -96,7 +96,7 @@ def test_errors_fall_as_the_second_eigenvalue_says(kind: str) -> None:
 
 
 def sketches(world: Lockstep) -> dict[int, np.ndarray]:
-    """Of each round that all have told of since this was asked last: `[n, 2, s]`."""
+    """Of each round that all have reported since the last call: `[n, 2, s]`."""
     told: dict[int, list[np.ndarray]] = {}
     for agent in world.agents.values():
         for event in agent.events():

@@ -90,7 +90,7 @@ def test_any_order_loss_repetition_restart_and_withdrawal_ends_in_equal_ledgers(
                 ledgers[other].peer_alive(name, lives[name], now)
         elif flying:
             src, life, send = flying[which % len(flying)] if verb == "repeat" else flying.pop(which % len(flying))
-            if verb != "lose" and life == lives[src]:  # what a former life said the transport drops
+            if verb != "lose" and life == lives[src]:  # messages of a former incarnation are dropped by the transport
                 ledgers[send.dst].receive(src, send.message, send.arrays, now)
         for name, one in ledgers.items():
             flying += [(name, lives[name], send) for send in one.outgoing()]

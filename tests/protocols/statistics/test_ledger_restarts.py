@@ -47,7 +47,7 @@ def test_who_published_before_it_heard_of_its_former_life_still_learns_of_it() -
     b.peer_alive("a", 2, 1.0)
     reborn.publish(payload(2), 1, 1.0)
     b.tick(1.0)
-    for send in b.outgoing():  # its digest is on the way while the new life publishes
+    for send in b.outgoing():  # its digest is on the way while the new incarnation publishes
         if send.dst == "a":
             reborn.receive("b", send.message, send.arrays, 1.0)
     (pull,) = [send for send in reborn.outgoing() if isinstance(send.message, LedgerPull)]

@@ -1,4 +1,4 @@
-"""Graphs are what their names say, on every node the same, and average as fast as the books say."""
+"""Graphs match their definitions, are equal on every node, and average at the published rates."""
 
 from __future__ import annotations
 

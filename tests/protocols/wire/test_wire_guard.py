@@ -177,7 +177,7 @@ def test_every_message_has_its_way() -> None:
 @pytest.mark.parametrize("role", get_args(Role))
 @pytest.mark.parametrize("channel", get_args(Channel))
 def test_everything_else_is_refused(role: Role, channel: Channel) -> None:
-    """Every type from every role on every channel: taken exactly where the table says so."""
+    """Every type from every role on every channel: accepted exactly where the table allows it."""
     for sender in get_args(Role):
         for kind in TYPES:
             gate = Gate(role, "me").roster(entry("other", sender))

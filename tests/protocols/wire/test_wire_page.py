@@ -1,4 +1,4 @@
-"""`docs/reference/messages.md` says what the code does."""
+"""`docs/reference/messages.md` matches the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guard of a socket: too much, too bad, and who is heard all the same."""
+"""The guard of a socket: too much, too bad, and which peers are still served."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_messages_that_were_overtaken_before_any_was_heard_count(late: int) -> N
 
 
 def test_a_healthy_run_under_long_delays_loses_nothing() -> None:
-    """300 messages a second with a lognormal delay of 2 s in the mean, a tenth of them twice: each is let in once, nobody is punished."""
+    """300 messages a second with a lognormal delay of 2 s in the mean, a tenth of them twice: each is accepted once, no quarantine."""
     random = np.random.default_rng(1)
     gate = ring()
     coming: list[tuple[float, int]] = []

@@ -31,7 +31,7 @@ def test_who_knows_the_track_earns_the_known_optimum() -> None:
 
 
 def test_luck_is_bounded_by_the_models_uncertainty_and_by_the_walls() -> None:
-    """In a model without data nothing moves, and sigma is 1: luck carries beta a step, and past the walls nothing does."""
+    """In a model without data nothing moves, and sigma is 1: eta moves beta a step, and nothing passes the walls."""
     model = GPModel(track.settings_of(), track.LINE, 0, 0)
     assert not track.plan(model, None, 0.0)[0, 80].any(), "greedy: from 0 nothing leads anywhere"
     for beta in (1.0, 2.0):
@@ -72,7 +72,7 @@ def test_a_bonus_below_the_price_of_moving_finds_nothing_unless_moving_is_free(s
 
 
 def test_the_price_is_the_one_that_the_kernel_predicts() -> None:
-    """Who has only stood still knows action a up to sigma(a) = sqrt(1 - exp(-a^2 / l^2)): the bonus must exceed cost |a| / sigma(a) for
+    """After standing still, action a is learnt up to sigma(a) = sqrt(1 - exp(-a^2 / l^2)): the bonus must exceed cost |a| / sigma(a) for
     some a, here 1/2. With a shorter length-scale l a weight of 0.05 is enough."""
     for length in (1.2, 0.84):
         settings = track.settings_of(action=length)

@@ -1,4 +1,4 @@
-"""Posteriors of agents whose statistics go through the real machines of consensus, against the posterior of everybody's data."""
+"""Posteriors of agents whose statistics pass through the real machines of consensus, against the posterior of all data."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_everybody_carries_something_of_its_own() -> None:
 
 
 def test_a_mission_of_babyai_remembers_what_each_of_them_carried() -> None:
-    """It takes a thing for picked up if nothing was carried before: by whoever picks it up, not by whoever acted last."""
+    """It takes a thing for picked up if nothing was carried before: by the body that picks it up, not by the one that acted last."""
     environment, several = crowd(((1, 1), 0), ((1, 1), 0), name="BabyAI-PickupDist-v0", seed=3)
     wanted = environment.instrs.desc.obj_set[0]
     x, y = wanted.cur_pos

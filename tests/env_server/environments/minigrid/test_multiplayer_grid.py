@@ -46,7 +46,7 @@ def act(environment: SharedMiniGrid, *actions: int) -> TickResult:
 
 
 def put(environment: SharedMiniGrid, *places: tuple[tuple[int, int], int]) -> None:
-    """Everybody in copy 0 at a place (x, y) and a direction."""
+    """All agents in copy 0 at a place (x, y) and a direction."""
     for body, (cell, direction) in zip(environment._crowds[0].bodies, places, strict=True):
         body.cell, body.direction = cell, direction
 

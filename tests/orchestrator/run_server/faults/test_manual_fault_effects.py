@@ -76,7 +76,7 @@ def test_links_agents_and_checkpoints_in_a_run_without_faults(run: Path) -> None
             "who lies and who is slow has written it down", lambda: lie in begun(run, "agent-1") and lag in begun(run, "agent-2"), 20
         )
 
-        # A restarted agent hears of what still holds, and begins anew where it was told to.
+        # A restarted agent receives what still holds, and begins anew where ordered.
         eventually("a checkpoint", lambda: list((run / "nodes/agent-2/checkpoints").glob("*.json")), 30)
         client.restart(["agent-2"], cold=True)
         eventually("it is back", lambda: up(client, "agent-2", 2), 60)

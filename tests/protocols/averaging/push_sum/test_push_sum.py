@@ -97,7 +97,7 @@ def test_nothing_is_given_away_by_the_poor() -> None:
 
 
 def test_an_acknowledgement_over_an_unused_edge_is_no_offer() -> None:
-    """The offer was lost, the graph does not use the edge for a round, and only what was taken is said: that is no broken message."""
+    """The offer was lost, the graph does not use the edge for a round, and only acknowledged offers are sent: no broken message."""
     a = node("b")
     a.begin(0, np.array([3.0, 6.0]), 0.0)
     tell(a, "b", share(2, 0.5, ack=1))

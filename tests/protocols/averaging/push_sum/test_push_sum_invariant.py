@@ -26,7 +26,7 @@ def exact_in_a_ring(seed: int, loss: float) -> None:
     network.run(rounds=400)
     assert error(network, mean) <= 1e-9 * spread
     assert ledger.worst <= 1e-9
-    assert ledger.least_mass > 1e-3  # seen in 100 seeds: 0.009; what has no mass says nothing
+    assert ledger.least_mass > 1e-3  # seen in 100 seeds: 0.009; an agent without mass sends nothing
     assert ledger.mass == pytest.approx(8.0, abs=1e-9)
 
 
@@ -45,7 +45,7 @@ def test_the_mean_is_exact_in_a_ring_of_eight_with_100_seeds(loss: float, block:
 
 
 def test_synchronous_averaging_keeps_the_mean_only_without_loss() -> None:
-    """What the table of modes says of `mh`: why push-sum is there."""
+    """The property of `mh` in the table of modes: the reason for push-sum."""
     biases = {}
     for loss in (0.0, 0.3):
         random = np.random.default_rng(1)

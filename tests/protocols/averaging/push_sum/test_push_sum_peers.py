@@ -77,7 +77,7 @@ def test_if_all_have_lost_their_mass_somebody_begins() -> None:
 
 
 def test_who_returns_among_slow_neighbours_waits_for_their_mass() -> None:
-    """b has lost its own too and speaks in every round; c averages rarely, and has mass: nobody must invent another."""
+    """b has lost its own too and sends in every round; c averages rarely, and has mass: no agent must invent another."""
     a = node("bc", rejoin=True)
     for number in range(5 * ISOLATION_LIMIT):
         a.begin(number, np.array([5.0, 6.0]), 3.0 * number)
