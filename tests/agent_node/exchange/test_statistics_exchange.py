@@ -274,13 +274,13 @@ def test_crash_return_and_partition_on_bad_links(mode: str, seed: int) -> None:
     held = [machine.entry(dead) for machine in machines if isinstance(machine, Ledger)]
     told = max((entry.payload[-1] for entry in held if entry is not None), default=0.0)
     for other in ("agent-2", "agent-4"):
-        network.tell_dead(network.nodes[other], dead)
+        network.report_dead(network.nodes[other], dead)
     network.run(11.0)
     models[dead] = CountingModel(500 + seed)
     start(dead, 2)
     for other in ("agent-2", "agent-4"):
-        network.tell_alive(network.nodes[other], dead)
-        network.tell_alive(network.nodes[dead], other)
+        network.report_alive(network.nodes[other], dead)
+        network.report_alive(network.nodes[dead], other)
     network.run(14.0)
     cut[0] = True
     network.run(19.0)

@@ -118,7 +118,7 @@ def test_a_simulation_in_which_nobody_is_left_ends() -> None:
     assert not found.agreed and found.died == 4
     assert found.notes[-2:] == [
         "over at 0.5 s: no agent ran, and none was due back",
-        "nobody back, since the simulation was over before: go",
+        "no return, since the simulation ended before: go",
     ]
 
 
