@@ -39,7 +39,7 @@ PARTY = [
     "clock=logical",
     "tick=10ms",
     "until={steps: 4200}",
-    "supervision={checkpoint: 700ms, first: 200ms}",
+    "supervision={checkpoint_interval: 700ms, restart_delay: 200ms}",
     "network.topology.kind=complete",
     "environment.options={members: 3, largest: 3, landmarks: 3, room: 200, horizon: 40, sight: 400, velocity: true}",
     "exchange={negotiation: {kind: coordination_game, messages: 12, step_size: 1e-9, deadline: 90ms}, hindsight: {deadline: 300ms}, "
@@ -91,7 +91,7 @@ def test_a_lost_proposal_is_flagged_and_teaches_the_table_nothing(directory: Pat
     assert min(metrics(directory, SERVER, "negotiated")) < 1.0
     different = 0
     for agent in set(tapped.agents) - {KILLED}:
-        table = checkpoint(directory, agent)["game/table"]
+        table = checkpoint(directory, agent)["negotiation/table"]
         records = list(played(tapped, agent))
         for all_of_them in (False, True):
             game = CoordinationGame(GAME, tapped.space.count)
@@ -133,9 +133,9 @@ def test_what_the_buffer_knows_of_all_three_is_what_the_environment_saw(director
     compared = touched = distinct = 0
     for agent in set(tapped.agents) - {KILLED}:
         tensors = checkpoint(directory, agent)
-        peers, joint, status = (tensors[f"buffer/{name}"] for name in ("peers", "joint", "status"))
+        peers, joint, status = (tensors[f"replay/{name}"] for name in ("peers", "joint", "status"))
         assert peers.shape[1] == 2
-        for first, last, episode in tensors["buffer/episodes"].tolist():
+        for first, last, episode in tensors["replay/episodes"].tolist():
             if not status[first] & 4:
                 continue
             others = [member for member in tapped.members[episode] if member != agent]
