@@ -8,7 +8,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent_node.process.agent_faults import AgentProcessFaults
-from agent_node.process.tick_barrier import TickBarrier
 from protocols.conversations.conversation import Conversation, EdgeConversation, Send
 from protocols.conversations.membership.membership_messages import RosterEntry
 from protocols.transport import Transport
@@ -31,7 +30,7 @@ class PeerConversations:
         own: str,
         names: list[str],
         faults: AgentProcessFaults | None = None,
-        lockstep: TickBarrier | None = None,
+        lockstep: bool = False,
     ) -> None:
         self.names = names
         self.faults = faults
@@ -87,11 +86,11 @@ class PeerConversations:
             if known is not None and (entry.state in _GONE or entry.inc != known):
                 del self._connected[name]
                 self._transport.disconnect("peer", name)
-                if self.lockstep is None:
+                if not self.lockstep:
                     self.peer_left(name, now)
-            if name not in self._connected and (name in self.names or (self.lockstep is not None and name in self._incarnations)):
+            if name not in self._connected and (name in self.names or (self.lockstep and name in self._incarnations)):
                 self._connect(name, entry)
-                if name in self._connected and self.lockstep is None:
+                if name in self._connected and not self.lockstep:
                     self.peer_joined(name, entry.inc, now)
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:

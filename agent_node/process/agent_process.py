@@ -24,7 +24,6 @@ from agent_node.exchange.averaging.parameter_averaging import RoundReport
 from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.learners.library.devices import check_devices
 from agent_node.process.agent_faults import AgentProcessFaults
-from agent_node.process.tick_barrier import TickBarrier
 from agent_node.session import checkpoints
 from agent_node.session.agent_metrics import AgentMetrics
 from agent_node.session.agent_session import AgentSession
@@ -51,7 +50,7 @@ _JOIN_AGAIN = 0.5
 class AgentNode(ABC):
     """One agent's process; `run` lives until the run server says stop."""
 
-    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: TickBarrier | None = None) -> None:
+    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: bool = False) -> None:
         start, configuration = entrance.start, entrance.configuration
         self._entrance = entrance
         self._start = start

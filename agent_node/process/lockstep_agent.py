@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from agent_node.process.agent_faults import AgentProcessFaults
 from agent_node.process.agent_process import AgentNode
-from agent_node.process.interval_links import IntervalLinks
-from agent_node.process.lockstep_exchange import LockstepExchange
-from agent_node.process.tick_barrier import TickBarrier
+from agent_node.process.tick_barrier import IntervalLinks, LockstepExchange, TickBarrier
 from agent_node.session import checkpoints
 from agent_node.session.agent_session import AgentSession
 from protocols.conversations.stepping.stepping_messages import Goals, Joined, Observation, Offer
@@ -37,7 +35,7 @@ class LockstepAgent(AgentNode):
         faults = AgentProcessFaults(start, node_faults(configuration, start.node), self._leave, clock, rejoin)
         self.links = IntervalLinks(configuration, start, faults.incarnation)
         lockstep = TickBarrier(clock.length, self.links)
-        super().__init__(entrance, faults, clock, lockstep)
+        super().__init__(entrance, faults, clock, lockstep=True)
         self.transport.guard.takes_news = True  # a lost message is lost for good here
         self.together = LockstepExchange(clock, lockstep, self.neighbours, self.transport, self.name)
         self._held: ReceivedMessage | None = None

@@ -25,7 +25,8 @@ OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (
-    *_OF_EPISODES, *_EXCLUSIVE, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole", "episodes.peer_lost",
+    *_OF_EPISODES, *_EXCLUSIVE, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole",
+    "episodes.peer_lost",
     "steps", "steps_per_second", "env.substituted", "episodes.substituted", "goals.substituted",
     "time.wait", "time.step", "time.send", "time.other",
     *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in _OF_EPISODES), "eval.own.aligned",

@@ -19,6 +19,7 @@ from typing import Any
 
 from agent_node.process.agent_process import AgentNode
 from agent_node.process.real_time_agent import RealTimeAgent
+from agent_node.session.roles import GOAL_NEGOTIATION
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.real_time_server import RealTimeServer
 from orchestrator.launch.engine import PRELOAD
@@ -105,7 +106,7 @@ def _changed_by(loop: SocketLoop, kind: str, again: Any) -> list[str]:
 
 
 _NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_pacing", "_early")
-"""what was counted, what is about to be said, and when: repetitions are answered, may teach how long answers take, and what
+"""what was counted, pending messages, and when: repetitions are answered, may teach how long answers take, and what
 came too early waits anew"""
 
 
@@ -164,7 +165,7 @@ class _Twice:
         entry = node.control.roster.get(src)
         if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
             return  # an earlier incarnation, or one that is over: the guard handles it
-        if isinstance(again.message, Offer) and not node.session.exchanges.goals._agreements.keys() >= set(
+        if isinstance(again.message, Offer) and not node.session.components[GOAL_NEGOTIATION]._agreements.keys() >= set(
             again.arrays["episode"].tolist()
         ):
             return  # an agent drops agreements when the episode is over

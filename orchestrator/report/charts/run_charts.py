@@ -21,7 +21,7 @@ from protocols.runtime.atomic_files import write_whole
 
 logger = logging.getLogger(__name__)
 
-TABLE = "game/table"
+TABLE = "negotiation/table"
 """name of the coordination table in an agent's checkpoint"""
 _MODES = (("", "training"), ("eval.own.", "evaluation, own"), ("eval.aligned.", "evaluation, given"))
 STEPS = "environment steps, all copies together"
