@@ -129,7 +129,8 @@ class RidgeModel(AdditiveWorldModel):
         """Sums, coefficients and counts; the newest total, where there is one."""
         kept: dict[str, Any] = {"own": self._own, "weights": self._weights, "deviation": self._deviation}
         kept["counts"] = np.array([self._rests_on, self._new])
-        return tensors({name: array.copy() for name, array in kept.items()} | ({} if self._total is None else {"total": self._total.copy()}))
+        total = {} if self._total is None else {"total": self._total.copy()}
+        return tensors({name: array.copy() for name, array in kept.items()} | total)
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` for sums of another shape."""

@@ -118,7 +118,7 @@ class World:
             leader = episode.members[0]
             if episode.agreed[leader] >= 0:
                 assert episode.negotiated, "the leader has an agreement that a follower does not have"
-            for goals in episode.heard.values():
+            for goals in episode.exchanged.values():
                 for peer, goal in (goals or {}).items():
                     assert goal == self.director.goal(peer, episode.number), "a trace was not what its member sent"
 
