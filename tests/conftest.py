@@ -32,13 +32,13 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 GRACE = 5.0
-"""seconds in which what a test has told to end must be gone"""
+"""seconds within which everything that a test ends must be gone"""
 
 PERSISTENT_FILES = ("/dev/null", "/dev/urandom", "/dev/random", "/proc/", "/sys/", "/usr/", "/etc/")
 
 
 @dataclass(frozen=True)
-class Holdings:
+class HeldResources:
     """What the test process holds."""
 
     children: frozenset[int]
@@ -83,11 +83,11 @@ def _listening() -> frozenset[str]:
     return frozenset(f"{c.laddr.ip}:{c.laddr.port}" for c in connections if c.status == psutil.CONN_LISTEN)
 
 
-def _held() -> Holdings:
-    return Holdings(_children(), frozenset(threading.enumerate()), _listening(), _files())
+def _held() -> HeldResources:
+    return HeldResources(_children(), frozenset(threading.enumerate()), _listening(), _files())
 
 
-def _wait(before: Holdings) -> None:
+def _wait(before: HeldResources) -> None:
     """Wait for what is ending: children and threads that were asked to stop."""
     processes = []
     for pid in _children() - before.children:

@@ -88,7 +88,7 @@ def test_arrows(module: str) -> None:
         if other == package or other in ALLOWED[package]:
             continue
         allowed = package == "orchestrator" and (checked_by_the_configuration(name) or name in PACKAGES)
-        assert allowed, f"{module} imports {name}: {package} knows only {', '.join(ALLOWED[package]) or 'itself'}"
+        assert allowed, f"{module} imports {name}: {package} imports only {', '.join(ALLOWED[package]) or 'itself'}"
 
 
 def test_settings_that_the_orchestrator_may_import_exist() -> None:

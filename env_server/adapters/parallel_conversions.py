@@ -8,14 +8,14 @@ from protocols.runtime.errors import ConfigurationError
 
 
 def parallel_from_aec(environment: Any) -> Any:
-    """The same environment with the Parallel API; `ConfigurationError` for games whose turns cannot be taken at once."""
+    """The same environment with the Parallel API; `ConfigurationError` for games that are played in strict turns."""
     from pettingzoo.utils.conversions import aec_to_parallel
 
     if not environment.metadata.get("is_parallelizable", False):
         name = environment.metadata.get("name", type(environment).__name__)
         environment.close()
         raise ConfigurationError(
-            f"{name} is played in strict turns (its metadata do not say is_parallelizable): agents that act at once cannot play it"
+            f"{name} is played in strict turns (its metadata have no is_parallelizable: True): agents cannot act simultaneously in it"
         )
     return aec_to_parallel(environment)
 

@@ -18,15 +18,15 @@ from protocols.spaces.goal_space import DiscreteSpace, GoalSpace
 RECENT = 100
 """training episodes over which `return.recent` is the mean"""
 MOST_GOALS = 128
-"""goals up to which each has figures of its own"""
+"""goals up to which each has its own metrics"""
 
 
 def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
-    """Means over episodes; shares are from 0 to 1, and a figure without any case is left out.
+    """Means over episodes; shares are from 0 to 1, and a metric without any case is left out.
 
     - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
     - `length`: steps until the last member was done
-    - figures of the environment's own (`EpisodeRecord.metrics`), each over the episodes that have it
+    - metrics of the environment itself (`EpisodeRecord.metrics`), each over the episodes that have it
     - `success.individual`, `success.cooperative`: among members with such a goal, those that reached it; `success`: with vector goals, all
     - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
       members the share of such episodes in which both hold the same goal, which is the published figure
@@ -62,7 +62,7 @@ def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
 
 
 def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
-    """Figures of an evaluation with goals of the members' choice: `metrics` but `negotiated`, and for each goal `success.goal.A-B` (as
+    """Metrics of an evaluation with goals of the members' choice: `metrics` but `negotiated`, and for each goal `success.goal.A-B` (as
     `success`) and `agreed.goal.A-B` (share of the followers that hold the goal where it is the leader's)."""
     whole = [record for record in records if not record.peer_lost]
     result = _without(metrics(whole, space), "negotiated")
@@ -73,7 +73,7 @@ def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) 
 
 
 def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: DiscreteSpace) -> dict[str, float]:
-    """Figures of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
+    """Metrics of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
     `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each
     goal."""
     whole = [record for record in records if not record.peer_lost]
@@ -136,7 +136,7 @@ class EpisodeStatistics:
         return bool(self._wanted)
 
     def to_begin(self) -> int:
-        """Episodes of the evaluation whose turn has come, once for each; 0 where there is none. One begins when those before it are
+        """Episodes of the next evaluation, once for each; 0 if none is due. One begins when those before it are
         complete: of two at a time the first would take the episodes that end first, which are the successes, and leave the failures to the
         second."""
         if self._begun or not self._wanted:
@@ -145,7 +145,7 @@ class EpisodeStatistics:
         return self._wanted[0][0]
 
     def add(self, records: Iterable[EpisodeRecord]) -> None:
-        """Count finished episodes. Evaluations that lost a member count as played, but give no figures."""
+        """Count finished episodes. Evaluations that lost a member count as played, but give no metrics."""
         for record in records:
             self.peer_lost += record.peer_lost
             if not record.evaluation:
@@ -159,7 +159,7 @@ class EpisodeStatistics:
                 self._own.append(record)
 
     def window(self) -> dict[str, float]:
-        """Training figures since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
+        """Training metrics since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
         means are, as `episodes.whole`; `return.recent`, the mean return of the last 100 of these, once there are so many; and, where there
         are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
         records, self._window = self._window, []
@@ -174,7 +174,7 @@ class EpisodeStatistics:
         return values
 
     def evaluation(self) -> dict[str, float] | None:
-        """Figures of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
+        """Metrics of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
         goals come last."""
         if not self._wanted:
             return None
@@ -250,14 +250,14 @@ class EpisodeCounters:
         self._next_evaluation = (self.episodes // self._every + 1) * self._every
         return True
 
-    # --- figures ----------------------------------------------------------------------------------------------------------------------
+    # --- metrics ----------------------------------------------------------------------------------------------------------------------
 
     def speed(self, now: float) -> float:
         """Steps per real second since the last report, those of evaluations too."""
         return self._played / max(now - self._last_report, 1e-9)
 
     def values(self) -> dict[str, float]:
-        """Figures since the last call, and counts since the beginning."""
+        """Metrics since the last call, and counts since the beginning."""
         return self.statistics.window() | {
             "steps": float(self.steps),
             "env.substituted": self._substituted / max(1, self._actions),

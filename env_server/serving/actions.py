@@ -15,10 +15,10 @@ from protocols.spaces.layout import Layout
 
 def checked_action(arrays: Mapping[str, NDArray[Any]], layout: Layout | None, copies: int) -> NDArray[Any]:
     """The frame `action` of an `Act`, `[K, A]`: int32 choices, each within its range, or float32 values, moved to the nearest bound
-    where they lie beyond it: so what agents are told was applied is what counted. `BadMessage` for any other."""
+    where they lie beyond it: so the action that agents receive as applied is the one that counted. `BadMessage` for any other."""
     action = arrays.get("action")
     if layout is None or action is None:
-        raise BadMessage("E_FRAME", "no frame `action`, or nobody of that name here")
+        raise BadMessage("E_FRAME", "no frame `action`, or an unknown agent")
     expected = (copies, len(layout.actions) or len(layout.low))
     if action.shape != expected or action.dtype != (np.int32 if layout.actions else np.float32):
         raise BadMessage("E_FRAME", f"action is {action.dtype}{list(action.shape)}, not {list(expected)}")
@@ -31,7 +31,7 @@ def checked_action(arrays: Mapping[str, NDArray[Any]], layout: Layout | None, co
 
 
 def checked_restart(arrays: Mapping[str, NDArray[Any]], copies: int, possible: bool) -> NDArray[np.bool_] | None:
-    """The frame `restart` of an `Act`, `[K]`, None where there is none. `BadMessage` where it does not fit, or restarts are not
+    """The frame `restart` of an `Act`, `[K]`, or None. `BadMessage` where it does not fit, or restarts are not
     `possible`."""
     restart = arrays.get("restart")
     if restart is None:

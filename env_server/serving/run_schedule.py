@@ -29,7 +29,12 @@ KINDS = ("process", "membership")
 
 @dataclass
 class ScheduledMembership:
-    """Lives of all agents. `restart`: virtual seconds until the return of an agent whose fault does not say when."""
+    """Presence and incarnations of all agents, as the fault schedule determines them. `restart`: virtual seconds until the return of an
+    agent whose fault sets no duration.
+
+    An agent that a fault ends is absent from the tick at which the run reaches the fault, and expected again from the tick at which its
+    return is due, or at which all faults are healed: that tick waits for it. Every return is another incarnation.
+    """
 
     agents: Sequence[str]
     schedule: FaultSchedule
@@ -37,7 +42,7 @@ class ScheduledMembership:
     over: set[str] = field(default_factory=set)
     """ids of faults that have begun"""
     incarnations: dict[str, int] = field(default_factory=dict)
-    """life in which each agent is (1: the first)"""
+    """incarnation of each agent (1: the first)"""
     away: dict[str, RunMoment | None] = field(default_factory=dict)
     """absent agents to where in the run they return, unless all is healed earlier; None: never"""
 
@@ -46,11 +51,11 @@ class ScheduledMembership:
         self._timeline = FaultTimeline(self.schedule, KINDS, ended=self.over)
 
     def reach(self, time: float, step: int, episode: int) -> set[str]:
-        """The run has come so far: who returns does, who dies is away. Returns those who have just died."""
+        """Advance to this position of the run: agents return or become absent. Returns those that have just died."""
         reached = RunPosition(time, step, episode)
         changes = self._timeline.reach(time=time, step=step, episode=episode)
         for agent, back in list(self.away.items()):
-            # Who is away beyond the healing, or the end of the run, would be awaited for ever: there is no last checkpoint without it.
+            # An agent that is absent beyond the healing, or the end of the run, would be awaited forever: the last checkpoint needs it.
             if back is not None and (self._timeline.healed or reached.past(back)):
                 del self.away[agent]
                 self.incarnations[agent] += 1
@@ -75,11 +80,11 @@ class ScheduledMembership:
 
     @property
     def awaited(self) -> bool:
-        """Whether somebody is away who will return."""
+        """Whether an absent agent will return."""
         return any(back is not None for back in self.away.values())
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint, at which nobody who will return is away."""
+        """For a checkpoint, at which no agent that will return is absent."""
         return {"over": sorted(self.over), "lives": self.incarnations, "away": sorted(self.away)}
 
     @classmethod
@@ -105,20 +110,20 @@ Phase = Literal["training", "evaluation", "checkpoint"]
 
 @dataclass(frozen=True)
 class TickDecision:
-    """What a tick brings: who dies, and why training is over, where it is."""
+    """Decisions about a tick: agents that die, and why training is over, if it is."""
 
     gone: frozenset[str]
     over: str | None
 
 
 class RunSchedule:
-    """Of a run: who takes part, when training ends, and when everybody makes a checkpoint."""
+    """Of a run: which agents take part, when training ends, and when all nodes make a checkpoint."""
 
     def __init__(self, configuration: Mapping[str, Any], agents: Sequence[str]) -> None:
         self.clock = LogicalClock(parse_duration(configuration["tick"]))
         self.training = True
         self.checkpoint_due = False
-        """everybody makes a checkpoint at this tick"""
+        """all nodes make a checkpoint at this tick"""
         self.at_rest = False
         """all is done: no further tick is played"""
         until, supervision = configuration["until"], configuration["supervision"]
@@ -135,14 +140,14 @@ class RunSchedule:
 
     @property
     def phase(self) -> Phase:
-        """What is said of this tick to all agents."""
+        """Phase of this tick, sent to all agents."""
         if self.checkpoint_due:
             return "checkpoint"
         return "training" if self.training else "evaluation"
 
     def incarnations(self, playing: Collection[str]) -> NDArray[np.uint16]:
-        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`. `playing` are
-        those whose actions are waited for: whoever is expected back takes part from the tick after that which waits for it."""
+        """Incarnation of each agent that takes part at this tick, 0 of the others: `[M]`, in the order of `Joined.members`. `playing` are
+        those whose actions are awaited: a returning agent takes part from the tick after the one that waits for it."""
         present, incarnations = self.membership.present & set(playing), self.membership.incarnations
         return np.array([incarnations[agent] if agent in present else 0 for agent in self._agents], np.uint16)
 
@@ -153,8 +158,8 @@ class RunSchedule:
         self.checkpoint_due = False
 
     def decide(self, tick: int, steps: int, episodes: int, playing: Collection[str], busy: bool, finished: bool) -> TickDecision:
-        """What this tick brings. A checkpoint needs everybody: none is made while somebody is away who returns, or has returned and is not
-        `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
+        """Decide about this tick. A checkpoint needs all agents: none is made while an agent is absent that returns, or has returned and is
+        not `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
         self.clock.tick = tick
         gone = self.membership.reach(self.clock.now(), steps, episodes)
         over = self.limits.reached(tick, steps, episodes) if self.training else None

@@ -32,14 +32,14 @@ class ServerCounters:
         temporary.replace(self.path)
 
     def read(self) -> dict[str, Any] | None:
-        """The newest set that is whole; None where there is none."""
+        """The newest intact set, or None."""
         for path in (self.path, self._previous):
             if not path.exists():
                 continue
             try:
                 return unsealed(path.read_bytes())
             except (OSError, ValueError) as error:
-                logger.warning("%s can't be read: %s", path, error)
+                logger.warning("%s cannot be read: %s", path, error)
         return None
 
 

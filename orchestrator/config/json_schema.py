@@ -47,7 +47,7 @@ class _ConfigurationSchema(_FileSchema):
 
 
 def schema_of(model: type[Settings]) -> dict[str, Any]:
-    """The schema of files of that model: it refuses the same fields as reading does, but knows no rules between keys."""
+    """The schema of files of that model: fields are checked as by `load`, rules between keys are not."""
     return model.model_json_schema(schema_generator=_ConfigurationSchema if model is Configuration else _FileSchema)
 
 

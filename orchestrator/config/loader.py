@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from orchestrator.config.checks.component_check import check_components
 from orchestrator.config.checks.cross_checks import Rule, RuleContext, run_checks
 from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
 from orchestrator.config.checks.field_checks import Validated, validate
@@ -126,6 +127,7 @@ def load(
     if validated.model is None or errors or (strict and problems):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
+    check_components(configuration)
     check_security(configuration)
     return Loaded(configuration, origins_of(configuration, validated.tree), source, digest(configuration), path, in_order(problems))
 

@@ -128,10 +128,10 @@ class KrumRule(RobustRuleSettings):
 
 
 def rule_settings(kind: str, shared: Mapping[str, Any], options: Mapping[str, Any] = {}) -> AveragingRuleSettings:
-    """Settings of the rule `kind` from `options` and from those values of `shared` that it has keys for. `KeyError` for an unknown kind,
-    `ValueError` for values that break its rules."""
+    """Settings of the rule `kind` from `options` and from those values of `shared` that it has keys for and that are given (not None).
+    `KeyError` for an unknown kind, `ValueError` for values that break its rules."""
     settings = component(ROOM, kind).settings
-    values = {name: value for name, value in shared.items() if name in settings.model_fields}
+    values = {name: value for name, value in shared.items() if name in settings.model_fields and value is not None}
     rule = settings.model_validate({**values, **options, "kind": kind})
     if not isinstance(rule, AveragingRuleSettings):
         raise ValueError(f"{settings.__name__} of the rule {kind} is not derived from AveragingRuleSettings")

@@ -26,6 +26,8 @@ from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings, settings_classes
 
 GROUP = "murmuration.components"
+OWN_PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator", "murmuration")
+"""packages of this distribution; components of others are checked before a run starts (`Component.check`)"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,42 @@ class Component:
     kind: str
     settings: type[Settings]
     implementation: str
+
+    @property
+    def third_party(self) -> bool:
+        """Whether another distribution implements it."""
+        return self.implementation.partition(":")[0].partition(".")[0] not in OWN_PACKAGES
+
+    def check(self) -> None:
+        """Import the implementation and compare it with the contract of its room. `ConfigurationError` where the import fails, where
+        a class is not derived from the contract or lacks methods of it, and where an implementation cannot be called."""
+        place = f"{self.room} {self.kind!r} ({self.implementation})"
+        try:
+            found = self.load()
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"{place}: importing it failed: {_at(error)}; correct the module") from error
+        contract = self._contract()
+        if not callable(found):
+            raise ConfigurationError(f"{place}: {found!r} is not callable; register a class or a function")
+        if contract is None or not isinstance(found, type):
+            return
+        if not issubclass(found, contract):
+            text = f"{found.__name__} is not derived from {contract.__module__}.{contract.__name__}, the contract of its room"
+            raise ConfigurationError(f"{place}: {text}; write class {found.__name__}({contract.__name__})")
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            text = f"{found.__name__} does not implement {', '.join(missing)} of {contract.__module__}.{contract.__name__}"
+            raise ConfigurationError(f"{place}: {text}; add {'these methods' if len(missing) > 1 else 'this method'}")
+
+    def _contract(self) -> type | None:
+        capabilities = getattr(self.settings, "capabilities", ())
+        for capability, place in _contracts.get(self.room, ()):
+            if not capability or capability in capabilities:
+                module, _, name = place.partition(":")
+                contract: type = getattr(importlib.import_module(module), name)
+                return contract
+        return None
 
     def load(self) -> Any:
         """Import and return the implementation (a class or a factory). `ConfigurationError` where it does not exist."""
@@ -48,6 +86,14 @@ class Component:
 
 
 _components: dict[tuple[str, str], Component] = {}
+_contracts: dict[str, list[tuple[str, str]]] = {}
+
+
+def declare_contract(room: str, contract: str, capability: str = "") -> None:
+    """Classes that implement components of a room derive from `contract`, a `module:class`. With `capability` this holds for components
+    that declare it; contracts with a capability are declared before the one without."""
+    if (capability, contract) not in _contracts.setdefault(room, []):
+        _contracts[room].append((capability, contract))
 
 
 def register(room: str, kind: str, settings: type[Any], implementation: str) -> None:
@@ -76,12 +122,15 @@ def register(room: str, kind: str, settings: type[Any], implementation: str) -> 
 
 @cache
 def load_entry_points() -> None:
-    """Let installed packages register their components, once."""
+    """Let installed packages register their components, once. Settings classes built earlier are built again."""
+    before = dict(_components)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda entry_point: (entry_point.name, entry_point.value)):
         try:
             entry_point.load()(register)
         except Exception as error:
             raise ConfigurationError(f"the entry point {entry_point.name} = {entry_point.value} ({GROUP}) failed: {_at(error)}") from error
+    if _components != before:
+        _rebuild_settings()
 
 
 def load_plugins(modules: Iterable[str], directory: Path | None = None) -> None:

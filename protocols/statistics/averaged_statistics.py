@@ -1,11 +1,11 @@
 """Sums of statistics by synchronous averaging: the published method, x_i <- sum_j W_ij x_j in rounds that all agents do together.
 
-For comparison, and for networks that lose nothing: a round that misses a neighbour does not keep the mean, and what it spoils is not said
-to be complete. Averaging goes in *sessions*. One begins with everybody's own sums as they are then, when an agent has published, and takes
+For comparison, and for networks that lose nothing: a round that misses a neighbour does not keep the mean, and its result is not reported
+as complete. Averaging goes in *sessions*. One begins with the current own sums of all agents, when an agent has published, and takes
 the others along; its rounds number session * `MOST` + k, k = 1, 2, ... Behind the statistics every agent adds a 1 at its own place, as
 in `protocols.statistics.push_sum_statistics`, so that the sum is N x with N the places that are not zero; and the least and largest
 projections of
-`protocols.statistics.convergence_test` that it has heard of. Every D rounds these begin with the own projections; D rounds later they are
+`protocols.statistics.convergence_test` that it has received. Every D rounds these begin with the own projections; D rounds later they are
 those of all agents, if D is no less than the diameter of the graph, and all agents compare the same numbers: all stop in the same round.
 
 Every so many rounds (`report`) an agent makes a sketch of its average before and after: from those of all agents follows how far they

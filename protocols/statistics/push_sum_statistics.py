@@ -276,7 +276,7 @@ class PushSumStatistics(StatisticsConsensus):
             self._events.append(TotalChanged())
         if moved:
             if self._leaving is None:
-                self._agreement.say(self._project(), now)
+                self._agreement.report(self._project(), now)
             self._next = max(now, self._begun + self._every * (REST if self._at_rest() else 1.0))
         if self._leaving is not None and not self.left:
             self._try_to_leave(now)

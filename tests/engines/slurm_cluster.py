@@ -28,7 +28,7 @@ _PLACES = "/usr/sbin:/sbin"
 _DEADLINE = 20.0
 CORES = 4
 MEMORY = 6000
-"""of each host, as Slurm believes: processor cores, and MiB"""
+"""of each host in Slurm's configuration: processor cores, and MiB"""
 PATIENCE = 25
 """seconds after which Slurm declares a silent node down"""
 

@@ -158,7 +158,7 @@ def test_hosts_are_released_before_anybody_answers_them_and_twice(engine: Engine
             host="", bind="" if engine.name != "local" else address, server_key=KeyPair.make().public, home="shared",
         )  # fmt: skip
         hosts = [made.start_host(slot, replace(invitation, host=slot.name), tmp_path / f"{slot.name}.log") for slot in slots]
-        eventually("all have said their keys", lambda: all(made.poll(host).key for host in hosts), 30)
+        eventually("all have sent their keys", lambda: all(made.poll(host).key for host in hosts), 30)
         assert all(made.poll(host).phase == HostPhase.RUNNING for host in hosts)
         first, second = hosts
         made.end(first, now=False)

@@ -118,7 +118,7 @@ def test_capacity_that_is_not_there_is_waited_for_in_words(cluster: RayCluster, 
         assert engine.problems(wanted) == []
         assert engine.address(wanted) == cluster.site.address
         engine.request(wanted, 5)
-        eventually("it says for what it waits", lambda: engine.granted() is not None or engine.waiting, 20)
+        eventually("it reports what it waits for", lambda: engine.granted() is not None or engine.waiting, 20)
         assert engine.granted() is None
         assert "3 hosts with 0.67 cores, " in engine.waiting and "would not have it if all were free" in engine.waiting
         assert "Free on 3 nodes: 4 cores of 4 cores" in engine.waiting

@@ -96,7 +96,7 @@ def test_a_run_in_a_job_of_its_own_is_stopped_with_checkpoints_before_its_time_i
     assert slurm.jobs() == [job_of(cluster.directory)]
     os.kill(pids["agent-1"], signal.SIGKILL)
     eventually("agent-1 is back", lambda: (n := cluster.node("agent-1"))["incarnation"] == 2 and n["state"] == "alive")
-    assert psutil.Process(pids["agent-0"]).environ()["CUDA_VISIBLE_DEVICES"] == "0", "what Slurm says of the step reaches the nodes"
+    assert psutil.Process(pids["agent-0"]).environ()["CUDA_VISIBLE_DEVICES"] == "0", "Slurm's variables of the step reach the nodes"
     # What Slurm does a minute before the end.
     slurm.run("scancel", "--batch", "--signal=TERM", job_of(cluster.directory))
     cluster.ended(40)
@@ -153,7 +153,7 @@ def test_a_run_waits_for_nodes_a_cut_of_ten_seconds_costs_nobody_and_it_outlives
     occupied = slurm.run("sbatch", "--parsable", "-N2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1000").strip()
     slurm.wait_for_nodes("allocated")
     cluster = start(agents=4, until={"time": "120s"}, supervision={"dead": "20s", "orphan": "60s"})
-    eventually("it says for what it waits", lambda: any(": Resources" in event["text"] for event in cluster.events("run.queued")))
+    eventually("it reports what it waits for", lambda: any(": Resources" in event["text"] for event in cluster.events("run.queued")))
     assert cluster.record()["state"] == "QUEUED"
     slurm.run("scancel", occupied)
     pids = running(cluster)

@@ -34,7 +34,7 @@ class Link:
 
 
 class Network(Generic[C]):
-    """Nodes by name, and their messages: `heard[node]` is a list of (time, event)."""
+    """Nodes by name, and for each node a list of (time, event)."""
 
     def __init__(self, nodes: Mapping[str, C], link: Link, random: np.random.Generator) -> None:
         self.nodes = dict(nodes)

@@ -106,7 +106,7 @@ def _changed_by(loop: SocketLoop, kind: str, again: Any) -> list[str]:
 
 
 _NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_pacing", "_early")
-"""what was counted, what is about to be said, and when: repetitions are answered, may teach how long answers take, and what
+"""what was counted, pending messages, and when: repetitions are answered, may teach how long answers take, and what
 came too early waits anew"""
 
 

@@ -71,7 +71,7 @@ class Crossing:
     t: float
     channel: str
     peer: str
-    """to whom (`out`), by whom as the header says (`in`)"""
+    """to whom (`out`), by whom according to the header (`in`)"""
     message: Message
     arrays: Mapping[str, Any]
     digest: int
@@ -226,9 +226,9 @@ class Tapped:
         elif isinstance(message, Offer):
             yield from self._offer(crossing)
         elif isinstance(message, Metrics) and crossing.receiver != RUN:
-            yield f"{crossing.receiver} is told figures of {crossing.sender}"
+            yield f"{crossing.receiver} receives metrics of {crossing.sender}"
         elif isinstance(message, Event) and "goal" in f"{message.text} {message.fields}".lower():
-            yield f"it speaks of goals: {message.text}"
+            yield f"it contains goals: {message.text}"
         elif isinstance(message, Goals | Propose | ProposeAck | Trace | TraceAck | Correction | CorrectionAck):
             for row, episode in enumerate(arrays["episode"].tolist()):
                 for text in self._told(crossing, row, episode, self.members.get(episode, ())):
@@ -241,7 +241,7 @@ class Tapped:
             yield f"{sender} is no member"
         if isinstance(message, Goals):
             if receiver != SERVER:
-                yield f"{receiver} is told a goal that is not its own"
+                yield f"{receiver} receives a goal that is not its own"
             return
         if receiver not in members:
             yield f"{receiver} is no member"
@@ -250,7 +250,7 @@ class Tapped:
         if isinstance(message, ProposeAck) and receiver != members[:1][0]:
             yield f"{receiver} is answered, and does not lead"
         if isinstance(message, Trace | Correction) and not crossing.t > self.over.get(episode, float("inf")):
-            yield f"{receiver} is told a goal that is not its own before the end"
+            yield f"{receiver} receives a goal that is not its own before the end"
         if isinstance(message, Trace) and int(crossing.arrays["goal"][row]) != self._own(episode, sender):
             yield "the goal of the trace is not what its sender pursued"
 

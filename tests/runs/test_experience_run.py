@@ -61,5 +61,5 @@ def test_in_step_a_run_with_losses_and_a_death_repeats_itself(tmp_path: Path) ->
     assert results(runs / "first") == results(runs / "second")
     middle = runs / "first"
     for agent in AGENTS:
-        assert metrics(middle, agent, "buffer.imported")[-1] > 300, "also what was told before the checkpoints in between"
+        assert metrics(middle, agent, "buffer.imported")[-1] > 300, "also what was sent before the checkpoints in between"
     assert sum(metrics(middle, "agent-1", "experience.duplicate")) > 0

@@ -169,7 +169,7 @@ def test_lies_that_are_no_numbers_are_refused_and_the_honest_go_on(spoilt: tuple
         told = [json.loads(line) for line in (directory / "nodes" / agent / "metrics.jsonl").read_text().splitlines()]
         after = [line["value"] for line in told if line["name"] == "consensus.rounds" and line["t"] > begin["t"]]
         # agent-0 leaves soon after the attack begins; with a Byzantine neighbour each of its rounds takes until its deadline.
-        assert sum(after) > 0 or agent == "agent-0", "it has closed rounds since the lies began"
+        assert sum(after) > 0 or agent == "agent-0", "it has closed rounds since the attack began"
         assert "Traceback" not in (directory / "nodes" / agent / "log.txt").read_text().split("MemoryError")[0] or agent == "agent-2"
 
 

@@ -175,7 +175,7 @@ BAD = {
          "exchange.hindsight=null"],
         3, ["4", "3", "agents.count"],
     ),
-    "a node that nobody has": (
+    "an unknown node": (
         ["network.topology={kind: edges, edges: [[agent-0, agent-1], [agent-1, agent-2], [agent-2, agent-7]]}"], 3, ["agent-7"],
     ),
     "disconnected": (

@@ -77,7 +77,7 @@ def checkpoint(directory: Path, agent: str) -> dict[str, np.ndarray]:
 def test_three_play_and_tell_each_other(directory: Path, tapped: Tapped) -> None:
     assert tapped.lost() == [] and tapped.breaches() == []
     assert {len(members) for members in tapped.members.values()} == {3} and tapped.space.count == 7
-    assert len({members[0] for members in tapped.members.values()}) == 4, "everybody leads sometimes"
+    assert len({members[0] for members in tapped.members.values()}) == 4, "every agent leads sometimes"
     assert min(tapped.count(kind) for kind in (Propose, ProposeAck, Trace)) > 100
     heard = {(episode, c.receiver) for c in tapped.of(Propose, way="in") for episode in c.arrays["episode"].tolist()}
     both = [episode for episode, members in tapped.members.items() if {(episode, name) for name in members[1:]} <= heard]

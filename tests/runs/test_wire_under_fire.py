@@ -28,7 +28,7 @@ from tests.runs.system import CONFIG, SMALL, events, eventually, metrics, orches
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 
 IDLE = 500
-"""connections that are made and say nothing"""
+"""connections that are made and send nothing"""
 ROUNDS = 60
 HUGE = codec.MessageLimits().frame
 
@@ -64,7 +64,7 @@ def byzantine_attacks(name: str, run: str) -> list[list[Any]]:
     found = [said(message, dst, "agent-0", "another-run") for message in everywhere]
     found += [said(message, dst, "nobody-7", run) for message in everywhere if name != "ctl"]
     if name == "ctl":
-        finished = Event(severity="info", code="finished", text="I say so", rid="1")
+        finished = Event(severity="info", code="finished", text="false", rid="1")
         found += [
             said(finished, "run", "env-0", run),
             said(Bye(code=0), "run", "agent-1", run),
@@ -146,7 +146,7 @@ def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
         orchestrate(runs, "down", "fire")
     record = json.loads((directory / "run.json").read_text())
     assert (record["state"], record["exit_code"]) == ("DONE", 0), record
-    assert pids(directory) == before, "nobody was restarted"
+    assert pids(directory) == before, "no node was restarted"
     assert processes_of(directory) == []
     wire = json.loads((directory / "summary.json").read_text())["wire"]
     for node in ("run", "env-0", "agent-0", "agent-1", "agent-2", "agent-3"):

@@ -35,5 +35,5 @@ def migrate(
                 file.write_text(migration.text, encoding="utf-8")
             except OSError as error:
                 raise ResourceError(f"{file} can't be written: {error.strerror}; change its permissions") from error
-        elif migration.changes and not settings.json and settings.verbosity >= 0:
+        elif migration.changes and settings.prints:
             print_error(f"{file} is unchanged; write it with --write")

@@ -31,7 +31,7 @@ def _bind(subject: RuleContext) -> Iterator[Finding]:
             yield Finding(("network", "bind"), f'"{bind}" is no address; write auto, or the address of a network card of this machine')
         return
     if address.is_unspecified and not advertise:
-        text = f"{bind} means every address of this machine, and others must be told one; write network.advertise too"
+        text = f"{bind} is every address of this machine, and other machines need one of them; write network.advertise too"
         yield Finding(("network", "bind"), text)
 
 
@@ -53,7 +53,7 @@ def _control_port(subject: RuleContext) -> Iterator[Finding]:
     if network.control_port == 0 or any(True for _ in _bind(subject)):
         return
     if network.bind == "auto" and not subject.configuration.launch.one_machine:
-        return  # the engine knows the address
+        return  # the engine decides the address
     address = "127.0.0.1" if network.bind == "auto" else network.bind
     where: Path = ("network", "control_port")
     try:
@@ -108,7 +108,7 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
             text = f'"{host.ssh}" is no destination for ssh; write user@host, or a name of ~/.ssh/config'
             yield Finding(("launch", "ssh", "hosts", index, "ssh"), text)
     if launch.lists_hosts and not names:
-        text = "there is nobody to start anything on; list machines: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
+        text = "the engine ssh needs machines; list them: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
         yield Finding(("launch", "ssh", "hosts"), text)
     if launch.lists_hosts and launch.hosts not in (1, len(names)):
         text = f"ssh has a list of hosts, of {len(names)}, and this number is not looked at"

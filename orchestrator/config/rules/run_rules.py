@@ -15,12 +15,6 @@ RULES = Rules()
 reads = RULES.reads
 
 
-@reads("agents.count", "exchange.consensus")
-def _alone(subject: RuleContext) -> Iterator[Finding]:
-    if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:
-        yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
-
-
 @reads("supervision", "agents.count", "launch.engine")
 def _supervision(subject: RuleContext) -> Iterator[Finding]:
     rules, count = subject.configuration.supervision, subject.configuration.agents.count

@@ -83,7 +83,7 @@ class HostFiles:
     def starts(self, node: str) -> None:
         """A node begins to write. It may cut its files before it goes on."""
         self._nodes.add(node)
-        self._mirror.doubt(f"nodes/{node}/")
+        self._mirror.recheck(f"nodes/{node}/")
 
     def look(self) -> None:
         """Something may have been written: look at once."""

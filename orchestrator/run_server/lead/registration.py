@@ -137,7 +137,7 @@ class Registration:
 
     def _from_host(self, host: str, received: ReceivedMessage, now: float) -> None:
         message = received.message
-        if not self._hosts.membership.sign_of_life(host, message.inc, now) or self._nodes.files.receive(
+        if not self._hosts.membership.message_received(host, message.inc, now) or self._nodes.files.receive(
             host, message, received.arrays, now
         ):
             return
@@ -158,7 +158,7 @@ class Registration:
         counters = None
         if isinstance(message, Heartbeat):
             counters = (message.ticks, message.updates, message.rounds, message.episodes, message.phase)
-        if not view.membership.sign_of_life(src, message.inc, now, counters):
+        if not view.membership.message_received(src, message.inc, now, counters):
             return
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", src, HeartbeatAck())

@@ -99,7 +99,7 @@ class FileMirror(Conversation[str]):
         """Something was written: look at once, or when the file under way is there."""
         self._asked = True
 
-    def doubt(self, beginning: str = "") -> None:
+    def recheck(self, beginning: str = "") -> None:
         """The copies of files whose path begins so may differ from the recorded state: ask for them again."""
         for path in [path for path in self._there if path.startswith(beginning)]:
             del self._there[path]
@@ -123,7 +123,7 @@ class FileMirror(Conversation[str]):
         return self._look if self._now is None else self._now.attempt.due
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Nothing is sent any more; what the copy holds must be asked when the peer is back (`doubt`)."""
+        """Nothing is sent any more; what the copy holds must be asked when the peer is back (`recheck`)."""
         if peer == self.peer:
             self._end()
             self._there.clear()

@@ -75,7 +75,7 @@ class MemberNode:
     endpoint: str = ""
     key: str = ""
     """public key of its process, where connections are encrypted"""
-    heard: float = 0.0
+    last_message: float = 0.0
     """time of the newest message (of the start, while JOINING)"""
     progressed: float = 0.0
     progress: tuple[object, ...] = field(default=())
@@ -103,7 +103,7 @@ class Membership:
             raise ValueError(f"{name}: incarnation {incarnation} is not newer than {known.incarnation}")
         if known is not None and known.state.living:
             self._set(known, MemberState.DEAD, f"replaced by incarnation {incarnation}")
-        member = MemberNode(name, role, incarnation, MemberState.JOINING, heard=now, progressed=now)
+        member = MemberNode(name, role, incarnation, MemberState.JOINING, last_message=now, progressed=now)
         self.members[name] = member
         self.version += 1
         self._changes.append(MembershipChange(name, role, incarnation, known.state if known else None, MemberState.JOINING, "started"))
@@ -126,10 +126,10 @@ class Membership:
             self.version += 1
         if member.state == MemberState.JOINING:
             member.progressed = now
-            self._set(member, MemberState.ALIVE, "said hello")
+            self._set(member, MemberState.ALIVE, "joined")
         return True
 
-    def sign_of_life(self, name: str, incarnation: int, now: float, progress: Iterable[object] | None = None) -> bool:
+    def message_received(self, name: str, incarnation: int, now: float, progress: Iterable[object] | None = None) -> bool:
         """Any valid message came; `progress` are the counters of a heartbeat. False where it must be ignored (`E_STALE_INC`)."""
         member = self._living(name, incarnation)
         if member is None or member.state == MemberState.JOINING:
@@ -166,7 +166,7 @@ class Membership:
         self._ticked = now
         for member in self.members.values():
             if gap > self.timeouts.lag:
-                member.heard = min(now, member.heard + gap)
+                member.last_message = min(now, member.last_message + gap)
                 member.progressed = min(now, member.progressed + gap)
             if member.state.living:
                 self._judge(member, now, judge_progress)
@@ -197,24 +197,24 @@ class Membership:
         return member if member is not None and member.incarnation == incarnation and member.state.living else None
 
     def _alive(self, member: MemberNode, now: float) -> None:
-        member.heard = max(member.heard, now)
+        member.last_message = max(member.last_message, now)
         if member.state == MemberState.SUSPECT:
-            self._set(member, MemberState.ALIVE, "heard again")
+            self._set(member, MemberState.ALIVE, "messages again")
 
     def _judge(self, member: MemberNode, now: float, judge_progress: bool) -> None:
-        silence, limits = now - member.heard, self.timeouts
+        silence, limits = now - member.last_message, self.timeouts
         if member.state == MemberState.JOINING:
             if silence >= limits.joining:
-                self._set(member, MemberState.DEAD, f"did not say hello within {limits.joining:g} s")
+                self._set(member, MemberState.DEAD, f"did not join within {limits.joining:g} s")
         elif silence >= limits.dead:
             self._set(member, MemberState.DEAD, f"silent for {silence:.1f} s")
         elif silence >= limits.suspect:
             if member.state != MemberState.SUSPECT:
                 self._set(member, MemberState.SUSPECT, f"silent for {silence:.1f} s")
         elif member.state == MemberState.ALIVE and judge_progress and limits.stuck > 0:
-            standstill = now - member.progressed
-            if standstill >= limits.stuck:
-                self._set(member, MemberState.STUCK, f"no progress for {standstill:.0f} s")
+            idle = now - member.progressed
+            if idle >= limits.stuck:
+                self._set(member, MemberState.STUCK, f"no progress for {idle:.0f} s")
 
     def _set(self, member: MemberNode, state: MemberState, reason: str) -> None:
         old, member.state = member.state, state

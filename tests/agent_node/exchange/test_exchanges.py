@@ -95,7 +95,7 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
     late = sides["agent-1"].agreement(9)
     assert late is not None and late.negotiated
     sides["agent-1"].finished(9, (late.goal + 1) % SPACE.count, 1.0, learn=True)
-    assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, says nothing of the message"
+    assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, is no evidence for the message"
 
 
 def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:

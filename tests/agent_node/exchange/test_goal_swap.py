@@ -31,7 +31,7 @@ def started(goal: tuple[int, int], place: tuple[int, int] = HERE) -> AmigoTeache
 # --- the teacher ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_borrowed_goal_begins_with_the_next_tick_and_pays_the_policy() -> None:
+def test_a_swapped_goal_begins_with_the_next_tick_and_pays_the_policy() -> None:
     one = started(CORNER)
     (own,) = one.swappable().tolist()
     one.swap_in(0, number(*THERE), own)
@@ -41,7 +41,7 @@ def test_a_borrowed_goal_begins_with_the_next_tick_and_pays_the_policy() -> None
     teacher_output = tick(one, grid((1, 2)))  # left: its cell has changed, two steps after it was taken over
     assert teacher_output.reward.tolist() == pytest.approx([1 - 0.9 * 2 / LONGEST])
     assert one.finished_swaps() == [(0, GoalOutcome(2, True, 0.0))] and one.finished_swaps() == []
-    assert one.waiting == 0, "its teacher is somebody else's"
+    assert one.waiting == 0, "its teacher belongs to another agent"
     assert one.swappable().tolist() != [-1], "a goal of its own is in force again"
 
 

@@ -271,7 +271,7 @@ def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
         assert real[name].table.any() and session.trainer.updates > 100
         sample = session.components[REPLAY].sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
         paid = sample.relabelled & (sample.reward > 0)
-        assert paid.sum() > 5, "hindsight had successes to offer, of which the table must not hear"
+        assert paid.sum() > 5, "hindsight had successes to offer, which the table must not use"
         assert (sample.weight is not None) and np.ptp(sample.weight) > 0
     assert run.sent["Trace"] and run.sent["Correction"] == run.sent["CorrectionAck"] > 0
 

@@ -227,7 +227,7 @@ def test_who_has_begun_anew_is_learnt_from_anew() -> None:
     one.play(2, (".00000", "..2222"), (0, 3))
     assert one.regions[A].episodes == 1 and one.counters(A)["segments.outgrown"] == 1
     sample = one.regions[A].sample(50, np.random.default_rng(0))
-    assert set(map(bytes, sample.observation[:, -1])) <= set(map(bytes, lived(2, 2, "..2222", 5).observation)), "those of its second life"
+    assert set(map(bytes, sample.observation[:, -1])) <= set(map(bytes, lived(2, 2, "..2222", 5).observation)), "those of its second start"
 
 
 @pytest.mark.parametrize("match_roles", [True, False])

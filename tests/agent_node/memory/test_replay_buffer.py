@@ -198,7 +198,7 @@ def test_a_trace_that_comes_later_changes_what_can_be_relearnt() -> None:
     for name, array in whole.state_dict().items():
         np.testing.assert_array_equal(buffer.state_dict()[name], array, err_msg=name)
     assert not buffer.attach_joint(10_000, full.others, full.partner_goals)
-    assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early tells nothing"
+    assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early is not used"
 
 
 def test_the_oldest_episodes_leave_whole() -> None:

@@ -156,10 +156,10 @@ def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(nod
     together(1)
     together(2, 3, 4, 4, 3)
     assert sent == trained == asked == [1, 4] and node.stepping.tick == 4
-    assert seen == [False, True, True, True], "what lies between is remembered: no episode is broken"
+    assert seen == [False, True, True, True], "what is between is kept: no episode is broken"
     together(99, src="agent-1")
     together(5)
-    assert sent == trained == [1, 4, 5], "of one that nobody may send nothing follows"
+    assert sent == trained == [1, 4, 5], "an agent that may not send has no effect"
 
 
 @pytest.mark.parametrize(

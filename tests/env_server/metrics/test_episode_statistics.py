@@ -144,7 +144,7 @@ def test_alignment_counts_followers() -> None:
     records = [EpisodeRecord(1, trio, (0.0, 0.0, 0.0), (1, 1, 1), goals=held) for held in goals]
     assert metrics(records, SPACE)["aligned"] == (1 + 0.5 + 0 + 0.5) / 4
     alone = EpisodeRecord(1, ("agent-0",), (0.0,), (1,), goals=(3,))
-    assert "aligned" not in metrics([alone], SPACE), "nobody to agree with"
+    assert "aligned" not in metrics([alone], SPACE), "no partner to agree with"
     assert metrics([EpisodeRecord(1, trio, (1.0, 1.0, 1.0), (1, 1, 1), goals=(3, 3, 3))], SPACE)["return.normalised"] == 3 / 2.25
 
 

@@ -106,7 +106,7 @@ def test_every_incarnation_has_episode_numbers_of_its_own(
     ServerCounters(tmp_path / "nodes" / "env-0").write({"episodes": 7, "steps": 70, "next_evaluation": 2000})
     server.run()
     assert run_server.first == (incarnation - 1) * EPISODES
-    assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it says that it waits"
+    assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it reports that it waits"
 
 
 @pytest.mark.timeout(30)

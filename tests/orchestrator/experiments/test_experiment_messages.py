@@ -60,7 +60,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 MISSPELT = [{"metric": "return"}, {"metric": "retrun"}]
-WHY = "no node has written retrun; there is return"
+WHY = 'no node has written retrun; did you mean "return"?'
 
 
 def test_a_misspelt_measure_is_warned_of_told_of_at_once_and_at_the_end_and_costs_nothing(play: Experiment) -> None:
@@ -73,7 +73,7 @@ def test_a_misspelt_measure_is_warned_of_told_of_at_once_and_at_the_end_and_cost
     assert warned < done[0] and len(done) == 4
     assert lines[done[0] + 1] == f"averaging=often seed 0 is done, and has no retrun: {WHY}"
     assert found.output.count("is done, and has no retrun") == 1, "the same reason once"
-    assert f"4 figures of finished cells missing: retrun ({WHY}). If a name is wrong: correcting it costs nothing" in found.output
+    assert f"4 metrics of finished cells missing: retrun ({WHY}). If a name is wrong: correcting it costs nothing" in found.output
     again = play("--plain", measure=[{"metric": "return"}, {"metric": "return", "name": "again", "over": "last"}])
     assert "4 done before, 0 to run" in again.output and "missing" not in again.output, again.output
 

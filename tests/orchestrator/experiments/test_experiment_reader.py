@@ -131,13 +131,13 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ("name: apart", "name: return", 'a measure is called "return" already'),
         ("relative_to: {delay: 0ms}, ", "statistic: probability_of_improvement, ", "give relative_to"),
         ("relative_to: {delay: 0ms}", "relative_to: {delay: 20ms}", "is the same group"),
-        ("where: {delay: 20ms}, ", "", "where doesn't say which delay is held against 0ms"),
+        ("where: {delay: 20ms}, ", "", "where doesn't name the delay that is compared with 0ms"),
         ("expect:", "compare: {baseline: {delay: 20ms}, tolerance: 5%}\nexpect:", "must be the least amount (0ms of delay)"),
         ("expect:", "compare: {baseline: {liars: none}, tolerance: 5%}\nexpect:", "amounts of one unit"),
         ("expect:", "compare: {baseline: {delay: 0ms, liars: none}, tolerance: 5%}\nexpect:", "the amount of one factor"),
         ("small: {", "small: {factor.delay: 3, ", "unknown key"),
         ("seeds: 0..2", "cells: [{delay: 0ms}]", "gives no label of liars"),
-        ("seeds: 0..2", "cells: [{delay: 0ms, liars: nobody}]", "nobody is no value of liars"),
+        ("seeds: 0..2", "cells: [{delay: 0ms, liars: many}]", "many is no value of liars"),
         ("metric: return, over", "metric: return, node: agent-9, over", "no cell has a node agent-9"),
         ("metric: return, over", "metric: experience.x, name: return, node: summary, over", "a summary.json has no experience"),
     ],
@@ -233,7 +233,7 @@ def test_mistakes_of_cells_come_with_those_of_the_file_where_it_is_understood(tm
     assert said == ["untl", "measure[1].highr"]
     with pytest.raises(Problems) as caught:
         read_and_make(file(tmp_path, text.replace("base:", "bsae:")))
-    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of which base there is no telling"
+    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of an unknown base"
     assert len(read_and_make(file(tmp_path, links(GOOD)))[1].cells) == 12
 
 
@@ -245,7 +245,7 @@ def test_the_name_of_a_factor_is_what_its_mistake_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "said"),
     [
-        ({"metric": "retrun"}, 'did you mean "return"?'),
+        ({"metric": "retrun"}, 'no metric retrun; in cells where no node writes it, it is missing; did you mean "return"?'),
         ({"metric": "success.coperative"}, 'did you mean "success.cooperative"?'),
         ({"metric": "recovery_time.maxx", "node": "faults"}, 'did you mean "recovery_time.max"?'),
         ({"metric": "nodes.agent-0.metrics.retrun.last", "node": "summary"}, 'did you mean "return"?'),

@@ -113,7 +113,7 @@ def test_curves(run: Path) -> None:
         ({"metric": "nodes.agent-*.x", "node": "summary"}, "nothing is called x there"),
         ({"metric": "nodes.agent-9*.restarts", "node": "summary"}, "nothing there is like agent-9*"),
         ({"metric": "reason", "node": "summary"}, 'reason of the summary is "x", no number'),
-        ({"metric": "faults.cuont", "node": "faults"}, "there is faults.count"),
+        ({"metric": "faults.cuont", "node": "faults"}, 'did you mean "faults.count"'),
     ],
 )
 def test_what_is_not_there_is_a_row_with_its_reason(run: Path, measure: dict[str, Any], why: str) -> None:

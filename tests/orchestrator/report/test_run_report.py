@@ -160,7 +160,7 @@ def test_a_run_that_was_cut_off_is_reported(home: Path, tmp_path: Path) -> None:
     page = run_report(directory, tmp_path)
     text = page.with_name("report.md").read_text()
     assert "This run has not come to its end." in text
-    assert "| cut | partition" in text, "faults are told by the events"
+    assert "| cut | partition" in text, "faults are read from the events"
     assert unfounded(text, data_of(page)) == []
     shutil.rmtree(directory)
 

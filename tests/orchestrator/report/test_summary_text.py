@@ -143,11 +143,11 @@ def test_copies_of_runs_are_told_of_and_are_no_evidence(tmp_path: Path) -> None:
         return seed - (10.0 if factors["loss"] == "some" else 0.0)
 
     text, (found,) = answer(worse)
-    assert "**useless** changes no figure: its runs are copies of each other" in text
+    assert "**useless** changes no metric: its runs are copies of each other" in text
     assert "Against the baseline loss=none: not distinguished **loss=some**" in text and "too few runs" in text
     assert (found["n"], found["conditions"]) == (4, 1) and found["p_value"] == pytest.approx(2 / 6)
     text, (found,) = answer(lambda factors, seed: worse(factors, seed) + 0.001 * int(factors["useless"]))
-    assert "changes no figure" not in text and "over all values of useless: significantly worse" in text
+    assert "changes no metric" not in text and "over all values of useless: significantly worse" in text
     assert (found["n"], found["conditions"]) == (20, 5)
 
 

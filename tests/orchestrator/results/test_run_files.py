@@ -160,7 +160,7 @@ def test_the_leash() -> None:
     clients = AttachedClients()
     try:
         clients.asked("a", StatusRequest(leash=True, pid=terminal.pid, host=here), 0.0)
-        assert not clients.torn(100.0), "silent, but its process lives: a stopped terminal"
+        assert not clients.torn(100.0), "silent, but its process runs: a stopped terminal"
         finish(terminal)
         assert not clients.torn(4.9), "it may just have been asked"
         assert clients.torn(5.0)

@@ -54,7 +54,7 @@ class Cluster:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         settings.setdefault("until", {"time": "50s"})
-        supervision = {"first": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
+        supervision = {"restart_delay": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
         network = settings.pop("network", {})
         settings.setdefault("metrics", {"sinks": ["csv"]})
         self.configuration = Configuration.model_validate(

@@ -135,7 +135,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
 
 
 def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
-    cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"at_most": 1, "min_agents": 2})
+    cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"max_restarts": 1, "min_agents": 2})
     assert cluster.ended(30) == ExitCode.ABORTED
     cluster.assert_nothing_left()
     assert cluster.record()["reason"].startswith("fewer than 2 agents are left")

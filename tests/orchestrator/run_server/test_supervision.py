@@ -60,7 +60,7 @@ def test_a_minute_of_life_resets_the_delay_but_not_the_count() -> None:
     machine = supervisor()
     machine.ended("agent-0", -9, 0.0)
     machine.alive("agent-0", 1.0)
-    assert machine.ended("agent-0", -9, 60.9).delay >= 1.0 * 0.8, "59.9 s of life are not enough"
+    assert machine.ended("agent-0", -9, 60.9).delay >= 1.0 * 0.8, "59.9 s of running are not enough"
 
 
 def test_old_failures_are_forgotten() -> None:

@@ -28,7 +28,7 @@ def sample(tasks: Sequence[Sequence[float]]) -> ScoreSample:
 
 def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_runs() -> None:
     assert interquartile_mean([np.array([0.0, 0.4, 0.5, 0.6, 1.0])]) == pytest.approx(0.5), "one of five left out at each end"
-    assert interquartile_mean([np.array([9.0, 1.0, 2.0])]) == pytest.approx(4.0), "of three nobody is left out"
+    assert interquartile_mean([np.array([9.0, 1.0, 2.0])]) == pytest.approx(4.0), "of three none is left out"
     assert interquartile_mean([np.array([1.0, 8.0]), np.array([3.0, 2.0])]) == pytest.approx(2.5), "runs of all tasks together"
 
 

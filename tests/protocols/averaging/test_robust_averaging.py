@@ -183,7 +183,7 @@ def test_one_liar_takes_nobody_into_the_future() -> None:
     tell(a, 1000, b=(1, 1))
     assert a.newest_round == -1
     tell(a, 3, c=(1, 1))
-    assert a.newest_round == 3, "with one liar at most, the second highest claim is one that an honest agent has reached"
+    assert a.newest_round == 3, "with one Byzantine agent at most, the second highest claim is one that an honest agent has reached"
     assert agent("clip", 0).newest_round == -1
 
 
@@ -355,7 +355,7 @@ def test_two_liars_of_twelve_move_the_honest_by_less_than_half_their_radius(atta
         society = Society(rule, attack, STRENGTH[attack])
         assert society.deviation() <= 0.5, rule
         if rule in ("trim", "clip"):
-            assert society.spread() < 0.01, "these two agree in the end, even when each is told something else"
+            assert society.spread() < 0.01, "these two agree in the end, even when each receives something else"
     krum = Society("krum", attack, STRENGTH[attack])
     assert krum.deviation() <= 1.2 and krum.spread() < 1e-6, "it agrees on the vector of one of them"
 

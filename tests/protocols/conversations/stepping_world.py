@@ -23,7 +23,7 @@ DEADLINE = 2.0
 
 
 class Meant(NamedTuple):
-    """An action: sent by `agent` in its incarnation `life`, for `tick`, for the `copy`-th time."""
+    """An action: sent by `agent` in one incarnation, for `tick`, for the `copy`-th time."""
 
     agent: str
     life: int
@@ -234,13 +234,13 @@ class World:
         if closed.late and not overdue:
             raise Violation(f"{sorted(closed.late)} are called late before the deadline")
         if closed.late | closed.actions.keys() != present or closed.late & closed.actions.keys():
-            raise Violation("somebody present is neither late nor counted")
+            raise Violation("an agent that is present is neither late nor counted")
         for agent, action in closed.actions.items():
             meant: Any = action
             if (meant.agent, meant.tick) != (agent, closed.tick):
                 raise Violation(f"at tick {closed.tick} counts {meant}")
             if meant.life != self.lives[agent]:
-                raise Violation(f"an act of life {meant.life} counts in life {self.lives[agent]} of {agent}")
+                raise Violation(f"an act of incarnation {meant.life} counts in incarnation {self.lives[agent]} of {agent}")
             first = self.stored.get((agent, closed.tick))
             if first is not None and first.life == meant.life and first != meant:
                 raise Violation(f"{meant} counts, but {first} came before")
@@ -254,9 +254,9 @@ class World:
                     raise Violation(f"{player.name} keeps a transition of tick {tick}, which it has not played")
                 closed, present = self.ledger[tick]
                 if player.name not in present or self.lives_at[tick][player.name] != player.life:
-                    raise Violation(f"{player.name} keeps a transition of tick {tick}, in which life {player.life} took no part")
+                    raise Violation(f"{player.name} keeps a transition of tick {tick}, in which incarnation {player.life} took no part")
                 if closed.actions.get(player.name) != applied:
-                    raise Violation(f"{player.name} thinks that {applied} counted at tick {tick}")
+                    raise Violation(f"{player.name} records that {applied} counted at tick {tick}")
         for name, player in self.players.items():
             if player.seen[-1] < len(self.ledger) - self.ticks_after or not player.transitions:
                 raise Violation(f"{name} takes no part after the network has healed")

@@ -119,7 +119,7 @@ def test_a_file_that_was_cut_and_has_grown_otherwise_is_sent_again_when_it_is_do
     machines.write("nodes/a/m.jsonl", b"0123456789")
     machines.settle()
     machines.write("nodes/a/m.jsonl", b"01234-other")
-    machines.mirror.doubt("nodes/a/")
+    machines.mirror.recheck("nodes/a/")
     machines.settle()
     machines.write("nodes/a/m.jsonl", b"012")  # shorter: seen without a notification
     machines.settle()
@@ -159,7 +159,7 @@ def test_a_receiver_that_begins_anew_is_sent_what_it_lacks(tmp_path: Path) -> No
     machines.settle()
     assert machines.mirror.counters["restarted"] >= 1
     (machines.there / "m.jsonl").unlink()  # lost on the other side, without a notification
-    machines.mirror.doubt()
+    machines.mirror.recheck()
     machines.settle()
 
 

@@ -244,7 +244,7 @@ def test_any_network(block: int) -> None:
             if leader is None:
                 continue
             messages = {nodes[n]._followed[episode].message for n, yes in outcome.items() if yes and n != leader}
-            assert messages <= {nodes[leader]._led[episode].message}, "whoever settles true has the leader's message"
+            assert messages <= {nodes[leader]._led[episode].message}, "an agent that settles true has the leader's message"
             if outcome.get(leader):
                 assert all(outcome.values()), "a leader's true means that all followers settled true"
                 agreed += 1

@@ -27,7 +27,7 @@ SERVER = "env-0"
 JOIN_AGAIN = 0.5
 """seconds between two attempts to join"""
 STAND_IN = 0
-"""the action of who is late"""
+"""the action of an agent that misses the deadline"""
 _LAYOUT = Layout(shape=[1], actions=[2**31 - 1])
 
 
@@ -192,7 +192,7 @@ class TransitionLog:
     agent: str
     life: int = 0
     seen: list[tuple[int, int]] = field(default_factory=list)
-    """(server's life, tick) of every observation that was new to it, in order"""
+    """(server's incarnation, tick) of every observation that was new to it, in order"""
     kept: list[Transition] = field(default_factory=list)
 
 

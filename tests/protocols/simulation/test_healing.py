@@ -91,7 +91,7 @@ class World:
         """Until so many messages were taken."""
         while self.network.events < FAULTY_EVENTS:
             until = self.network.now + self.random.expovariate(1.0)
-            assert self.network.run(until, most=100_000), "somebody chatters"
+            assert self.network.run(until, most=100_000), "a node sends without end"
             self.trouble()
             self.check_safety()
 
@@ -114,13 +114,13 @@ class World:
         """Every member's view of an episode is correct."""
         for episode in self.director.done:
             said = {message for message in episode.agreed.values() if message >= 0}
-            assert said <= {episode.message}, "a message that nobody sent was agreed on"
+            assert said <= {episode.message}, "a message that was never sent was agreed on"
             leader = episode.members[0]
             if episode.agreed[leader] >= 0:
-                assert episode.negotiated, "the leader believes in an agreement that a follower knows nothing of"
-            for goals in episode.heard.values():
+                assert episode.negotiated, "the leader has an agreement that a follower does not have"
+            for goals in episode.exchanged.values():
                 for peer, goal in (goals or {}).items():
-                    assert goal == self.director.goal(peer, episode.number), "a trace was not what its member told"
+                    assert goal == self.director.goal(peer, episode.number), "a trace was not what its member sent"
 
 
 def live(seed: int) -> World:

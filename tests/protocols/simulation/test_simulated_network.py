@@ -100,10 +100,10 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     a.say("b", 2)  # the new incarnation is not announced yet: its connection is to the old one
     network.run(5.0)
     assert not new.heard and network.counters["lost.dead"] == 2
-    network.tell_dead(network.nodes["a"], "b")
+    network.report_dead(network.nodes["a"], "b")
     a.say("b", 3)
     assert network.counters["lost.unknown"] == 1
-    network.tell_alive(network.nodes["a"], "b")
+    network.report_alive(network.nodes["a"], "b")
     a.say("b", 4)
     network.run(7.0)
     assert new.heard == [(6.0, "a", 4)]
@@ -114,7 +114,7 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     network.run(7.6)
     successor.say("b", 6)
     network.run(20.0)
-    assert [number for _, _, number in new.heard] == [4, 6], "the later life was heard first, so 5 came too late"
+    assert [number for _, _, number in new.heard] == [4, 6], "the later incarnation arrived first, so 5 came too late"
     assert network.counters["lost.stale"] == 1
 
 
@@ -133,7 +133,7 @@ def test_who_chatters_for_ever_is_found_out() -> None:
     network = Network()
     network.add("a", Chatter([]), PerfectLinks(0.0))
     network.add("b", Chatter([]), PerfectLinks(0.0))
-    network.tell_alive(network.nodes["b"], "a")
+    network.report_alive(network.nodes["b"], "a")
     network.nodes["b"].script.say = lambda dst, number: Echo.say(network.nodes["b"].script, "a", number)  # type: ignore[attr-defined,arg-type]
     assert not network.run(1.0, most=1000)
 

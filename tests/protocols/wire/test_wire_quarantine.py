@@ -86,7 +86,7 @@ def test_where_the_run_damages_messages_their_senders_are_not_punished() -> None
     assert gate.counters["rx.bad.E_DECODE"] == gate.counters["rx.bad.E_FRAME"] == 100 and not gate.counters["rx.quarantines"]
     for _ in range(10):
         gate.put("peer", b"a", Propose(), run="other")
-    assert gate.counters["rx.quarantines"] == 1, "what is a message was meant so by whoever sent it"
+    assert gate.counters["rx.quarantines"] == 1, "a valid message counts for its sender"
 
 
 def test_without_such_a_run_bytes_that_are_no_message_are_an_offence() -> None:
@@ -110,7 +110,7 @@ def test_who_lost_its_connection_is_heard_again_after_a_second_however_much_it_s
         gate.now += 0.01
     assert gate.counters["rx.quarantines"] == 0
     assert gate.put("peer", b"c", Propose()) == "E_AUTH"
-    assert gate.counters["rx.quarantines"] == 1, "whoever speaks beside the owner of the name is somebody else"
+    assert gate.counters["rx.quarantines"] == 1, "another connection with the name of the owner is another source"
 
 
 @pytest.mark.parametrize("late", [1, 50, 2000])

@@ -27,7 +27,7 @@ def test_who_knows_the_track_earns_the_known_optimum() -> None:
     assert pytest.approx(24.8, abs=0.05) == TEAM_GREATEST
     table = track.look_back(track.move(track.PLACES[:, None], track.ACTIONS[None])[:, :, None], np.zeros((161, 5)), track.COST)
     played = [track.play(table, start, np.random.default_rng(0)).earned(track.COST) for start in track.TEAM]
-    assert np.mean(played) == pytest.approx(TEAM_GREATEST, abs=0.05), "plans come true where the model is true"
+    assert np.mean(played) == pytest.approx(TEAM_GREATEST, abs=0.05), "plans are executed where the model is true"
 
 
 def test_luck_is_bounded_by_the_models_uncertainty_and_by_the_walls() -> None:
@@ -46,7 +46,7 @@ def test_luck_is_bounded_by_the_models_uncertainty_and_by_the_walls() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_greedy_never_finds_what_hallucination_finds_within_eight_episodes(seed: int) -> None:
     greedy = track.explore("greedy", seed=seed)
-    assert greedy.all is None and all(earned == [0.0] for earned in greedy.earned), "it does not move at all"
+    assert greedy.all is None and all(earned == [0.0] for earned in greedy.earned), "it does not move"
     lucky = track.explore("hallucination", 1.0, seed=seed)
     assert lucky.all is not None and 5 <= lucky.all <= 8
     assert all(lucky.mean(episode) <= 0 for episode in range(1, lucky.all))

@@ -117,7 +117,7 @@ def test_one_step_is_one_step_however_many_act() -> None:
     assert turns.earned == [0, 0, pytest.approx(1 - 0.9 * 2 / 10)] and turns.terminated and environment.step_count == 2
     _, blocked = crowd(((1, 1), EAST), ((2, 1), WEST), max_steps=2)
     assert not blocked.take_turns([FORWARD] * 2, [0, 1]).truncated
-    assert blocked.take_turns([FORWARD] * 2, [0, 1]).truncated, "though nobody could do anything"
+    assert blocked.take_turns([FORWARD] * 2, [0, 1]).truncated, "although no agent could act"
 
 
 @pytest.mark.parametrize(("order", "turned"), [([0, 1], False), ([1, 0], True)])

@@ -70,7 +70,7 @@ def test_every_kind_is_tried() -> None:
     [
         ("kil", ["agent-0"], FaultOptions(), 'did you mean "kill"'),
         ("explode", [], FaultOptions(), "it is one of kill, term"),
-        ("kill", [], FaultOptions(), "wants NODE, not nothing"),
+        ("kill", [], FaultOptions(), "takes NODE, not nothing"),
         ("kill", ["agent-0", "agent-1"], FaultOptions(), "several nodes are one pattern"),
         ("cut", ["agent-0"], FaultOptions(), "does not name two sides"),
         ("loss", ["*", "often"], FaultOptions(), '"often" is not a number'),

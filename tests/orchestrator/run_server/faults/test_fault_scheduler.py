@@ -89,7 +89,7 @@ def test_a_resumed_run_repeats_no_fault_and_ends_those_that_last(stage: Any) -> 
 
     run.resume(trained=300.0)
     run.scheduler.tick(0.0, True)
-    assert run.signals == [], "nobody dies or stands still again"
+    assert run.signals == [], "no node dies or pauses again"
     assert run.log() == [*before, ("end", "pause")], "a new process does not stand still"
     assert sorted(one["id"] for one in run.scheduler.on()) == ["slow", "split"]
     run.scheduler.tick(45.0, True)  # 345 s of training
@@ -97,7 +97,7 @@ def test_a_resumed_run_repeats_no_fault_and_ends_those_that_last(stage: Any) -> 
     run.scheduler.tick(55.0, True)
     assert run.scheduler.on() == [] and run.log()[-1] == ("end", "split")
     run.scheduler.tick(101.0, True)
-    assert run.signals == [("agent-2", "kill")], "what lies ahead comes"
+    assert run.signals == [("agent-2", "kill")], "later faults begin"
 
 
 def test_a_fault_that_its_node_ends_by_itself_is_left_to_it(stage: Any) -> None:

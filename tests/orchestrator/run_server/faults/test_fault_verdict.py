@@ -176,7 +176,7 @@ def test_how_long_a_fault_holds_its_node_back() -> None:
     logical = Configuration.model_validate({**SMALL, "clock": "logical"})
     kill, exits = ProcessFault(target="agent-0", action="kill"), ProcessFault(target="agent-0", action="exit", code=3)
     assert [absence(kill, wall), absence(kill, logical)] == [0.0, logical.supervision.restart_delay]
-    assert [absence(exits, wall), absence(exits, logical)] == [0.0, None], "nobody starts it again"
+    assert [absence(exits, wall), absence(exits, logical)] == [0.0, None], "it is not restarted"
     for after, held in (({"time": "3s"}, 3.0), ({"episodes": 20}, None), ({"steps": 5}, None)):
         left = MembershipFault.model_validate({"leave": "agent-0", "return_after": after})
         assert absence(left, wall) == absence(left, logical) == held

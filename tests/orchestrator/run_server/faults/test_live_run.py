@@ -41,7 +41,7 @@ def on(cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 
 def test_a_restart_by_hand_is_no_failure(start: Start) -> None:
-    cluster = start(supervision={"at_most": 1, "first": "20s"})
+    cluster = start(supervision={"max_restarts": 1, "restart_delay": "20s"})
     pids = {node["name"]: node["pid"] for node in cluster.running(30)["nodes"]}
     assert cluster.client().restart(["agent-1", "env-*"]) == {"nodes": {"env-0": 1, "agent-1": 1}}
     for name in ("agent-1", "env-0"):

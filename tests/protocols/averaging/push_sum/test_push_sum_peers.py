@@ -73,7 +73,7 @@ def test_if_all_have_lost_their_mass_somebody_begins() -> None:
     alone = node("", rejoin=True)
     for number in range(2 * ISOLATION_LIMIT):
         alone.begin(number, np.zeros(2), float(number))
-    assert alone.mass == 0.0, "without anybody there is nothing to wait for, nor to hurry"
+    assert alone.mass == 0.0, "without neighbours there is nothing to wait for, nor to hurry"
 
 
 def test_who_returns_among_slow_neighbours_waits_for_their_mass() -> None:
