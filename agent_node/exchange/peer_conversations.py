@@ -1,4 +1,4 @@
-"""The peers of an agent: who is there, and the conversations that run over the edges."""
+"""The peers of an agent, and the conversations with them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class PeerConversations:
     """Connections to other agents by the roster, and every conversation's way in and out.
 
     `names` are the graph's neighbours; other agents are connected too when a conversation has something for them (members of one episode
-    need not be neighbours when more than two play). Who takes part is told by the roster or, in `lockstep`, by `peer_joined` and
-    `peer_left`: there the roster only says where they are. `faults` hears what comes, and changes what a liar sends.
+    need not be neighbours when more than two play). The members come from the roster or, in `lockstep`, from `peer_joined` and
+    `peer_left`: there the roster only gives their addresses. `faults` observes received messages, and changes those that a Byzantine agent
+    sends.
     """
 
     def __init__(
@@ -58,12 +59,12 @@ class PeerConversations:
                     conversation.peer_alive(name, self._incarnations[name], now)
 
     def end_interval(self) -> None:
-        """The conversations are over: others begin, with whoever comes then."""
+        """End all conversations: the next session starts others."""
         self._conversations.clear()
         self._incarnations.clear()
 
     def peer_joined(self, name: str, incarnation: int, now: float) -> None:
-        """An agent takes part: its first life, or a later one."""
+        """An agent takes part, in its first incarnation or a later one."""
         self._incarnations[name] = incarnation
         if name in self.names:
             for conversation in self._conversations:
@@ -71,7 +72,7 @@ class PeerConversations:
                     conversation.peer_alive(name, incarnation, now)
 
     def peer_left(self, name: str, now: float) -> None:
-        """An agent takes part no more, in this life."""
+        """An agent does not take part any more, in this incarnation."""
         if self._incarnations.pop(name, None) is not None:
             for conversation in self._conversations:
                 conversation.peer_dead(name, now)
@@ -108,12 +109,12 @@ class PeerConversations:
                 conversation.tick(now)
 
     def outgoing(self) -> list[Send]:
-        """All that the conversations have to say now."""
+        """All messages that the conversations send now."""
         sends = [send for conversation in self._conversations for send in conversation.outgoing()]
         return sends if self.faults is None else [self.faults.corrupt(send) for send in sends]
 
     def flush(self) -> None:
-        """Send what the conversations have to say; what can't be sent now they repeat by themselves."""
+        """Send the messages of the conversations, which repeat those that cannot be sent now."""
         for send in self.outgoing():
             self.reach(send.dst)
             self._transport.try_send("peer", send.dst, send.message, send.arrays)

@@ -1,12 +1,12 @@
-"""What agents tell each other under the logical clock: every message arrives at a tick, and everybody knows what to wait for.
+"""Exchange of messages under the logical clock: every message arrives at a defined tick, and every agent waits for all messages of a tick.
 
-At tick T an agent says all it has to say, each message with the tick at which it counts as arrived,
+At tick T an agent sends all its messages, each with the tick at which it counts as arrived,
 
     at = T + max(1, ceil(delay / length of a tick)),
 
 and then a marker "that was all of tick T" to every partner. A message that the link loses is never sent: the marker takes its place. The
-agent works on tick T + 1 when it has all partners' markers of T, and takes what has arrived by then in the order (at, sender, order of
-sending). Nothing depends on when a message really came, nor on how long anything took.
+agent handles tick T + 1 when it has the markers of T of all partners, and handles the messages that have arrived by then in the order (at,
+sender, order of sending). Nothing depends on when a message really arrived, nor on computing times.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ from protocols.wire.messages import Message
 logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 _MESSAGES = 2**16
-"""messages to one partner at one tick that have numbers of their own"""
+"""most numbered messages to one partner at one tick"""
 PERIOD = 100
-"""ticks of which the trace sums up what became of the messages"""
+"""ticks over which the trace counts outcomes of messages"""
 LONG = 5.0
-"""real seconds of waiting for partners after which the log says so"""
+"""real seconds of waiting for partners after which a warning is logged"""
 
 
 class IntervalLinks:
-    """Draws begin anew with every checkpoint (its tick is their epoch), and so do queues and bursts of loss; what has begun and ended
-    before is read from the agent's own trace. A damaged message is one that its receiver would refuse: here it is not sent."""
+    """Effects of the fault schedule on an agent's messages, from one checkpoint to the next.
+
+    Random draws, queues and bursts of loss start again at every checkpoint, whose tick is their epoch; faults that began or ended before
+    are read from the agent's own trace. A corrupted message would be refused by its receiver: here it is not sent."""
 
     def __init__(self, configuration: Mapping[str, Any], start: NodeStart, incarnation: int) -> None:
         self._configuration = configuration
@@ -55,7 +57,7 @@ class IntervalLinks:
         self.begin(start_tick=-1)
 
     def begin(self, start_tick: int) -> None:
-        """Everybody goes on from the checkpoint of this tick; -1 is the beginning of the run."""
+        """All agents continue from the checkpoint of this tick; -1 is the start of the run."""
         self._recorder.close()
         self._recorder = recorder_of(self._configuration, self._start, wall=False)
         past = read_past(self._start.node_directory, LINK_KINDS)
@@ -102,29 +104,29 @@ class TickBarrier:
         self._outbox: dict[str, deque[tuple[int, int, Message, Arrays]]] = {}
         self._orders = 0
 
-    # --- who takes part -------------------------------------------------------------------------------------------------------------
+    # --- partners -------------------------------------------------------------------------------------------------------------------
 
     def peer_joined(self, partner: str, tick: int) -> None:
-        """A partner takes part: its first tick is `tick`. What it may have said in an earlier life counts for nothing."""
+        """A partner takes part from `tick` on. Messages of its earlier incarnations are dropped."""
         self._since[partner] = tick
         self._parcels[partner] = [parcel for parcel in self._parcels.get(partner, []) if parcel.sent >= tick]
         self._markers[partner] = {sent: count for sent, count in self._markers.get(partner, {}).items() if sent >= tick}
 
     def peer_left(self, partner: str) -> None:
-        """A partner is dead: nobody waits for it, and what it said that has not arrived is lost."""
+        """A partner is dead: it is not waited for, and its messages that have not arrived are dropped."""
         self._since.pop(partner, None)
         self._parcels.pop(partner, None)
         self._markers.pop(partner, None)
         self._outbox.pop(partner, None)
 
     def reset(self) -> None:
-        """Everybody begins anew: nothing that was said before counts."""
+        """All agents start again: earlier messages are dropped."""
         for partner in list(self._since):
             self.peer_left(partner)
         self._parcels.clear()
         self._markers.clear()
 
-    # --- what comes in --------------------------------------------------------------------------------------------------------------
+    # --- receiving ------------------------------------------------------------------------------------------------------------------
 
     def receive(self, src: str, message: Message, arrays: Arrays) -> None:
         """Keep a message until its tick."""
@@ -135,27 +137,27 @@ class TickBarrier:
         self._parcels.setdefault(src, []).append(_Parcel(message.at, message.sent, self._orders, message, arrays))
 
     def missing(self, tick: int) -> list[str]:
-        """Partners that have not yet said all of `tick`."""
+        """Partners whose marker of `tick` has not arrived."""
         return [name for name, since in self._since.items() if since <= tick and tick not in self._markers.get(name, {})]
 
     def take(self, tick: int) -> list[tuple[str, Message, Arrays]]:
-        """What has arrived by `tick`, in order. `ResourceError` if a partner said more than has come: the transport has failed."""
+        """Messages that have arrived by `tick`, in order. `ResourceError` if a partner sent more than arrived: the transport has failed."""
         due: list[tuple[int, str, int, Message, Arrays]] = []
         for name in self._since:
             counts, kept = self._markers.setdefault(name, {}), self._parcels.get(name, [])
-            said = counts.pop(tick - 1, 0)
-            peer_joined = sum(parcel.sent == tick - 1 for parcel in kept)
-            if peer_joined != said:
-                raise ResourceError(f"{name} sent {said} messages at tick {tick - 1}, but {peer_joined} came: the connection has lost some")
+            sent = counts.pop(tick - 1, 0)
+            arrived = sum(parcel.sent == tick - 1 for parcel in kept)
+            if arrived != sent:
+                raise ResourceError(f"{name} sent {sent} messages at tick {tick - 1}, and {arrived} arrived: the connection lost some")
             due += [(parcel.at, name, parcel.order, parcel.message, parcel.arrays) for parcel in kept if parcel.at <= tick]
             self._parcels[name] = [parcel for parcel in kept if parcel.at > tick]
         due.sort(key=lambda parcel: parcel[:3])
         return [(name, message, arrays) for _, name, _, message, arrays in due]
 
-    # --- what goes out --------------------------------------------------------------------------------------------------------------
+    # --- sending --------------------------------------------------------------------------------------------------------------------
 
     def send_due(self, sends: Iterable[Send], tick: int) -> None:
-        """Send these at `tick`, as far as the links let them through, and say that this was all."""
+        """Send these at `tick`, except those that the links lose, and then the marker."""
         numbers: dict[str, int] = {}
         counts: dict[str, int] = dict.fromkeys(self._since, 0)
         for send in sends:
@@ -175,11 +177,11 @@ class TickBarrier:
             self._outbox.setdefault(name, deque()).append((tick, tick + 1, Marker(count=count), {}))
 
     def waiting(self) -> list[str]:
-        """Partners for whom the transport has not taken all."""
+        """Partners with messages that the transport has not accepted yet."""
         return [name for name, messages in self._outbox.items() if messages]
 
     def flush(self, transport: Transport) -> None:
-        """Hand over to the transport what it takes; the rest waits, for nothing may be lost on the way."""
+        """Hand over to the transport what it accepts; the rest waits, since no message may be lost here."""
         for name, waiting in self._outbox.items():
             while waiting:
                 sent, at, message, arrays = waiting[0]
@@ -190,7 +192,8 @@ class TickBarrier:
 
 
 class LockstepExchange:
-    """Keeps an agent's talk in step with its partners'."""
+    """Exchanges an agent's messages once a tick, at the same tick as its partners. Acting and learning wait for no partner; the exchange of
+    tick T waits for the partners' markers of T - 1."""
 
     def __init__(self, clock: LogicalClock, lockstep: TickBarrier, neighbours: PeerConversations, transport: Transport, own: str) -> None:
         self.lockstep = lockstep
@@ -208,23 +211,23 @@ class LockstepExchange:
 
     @property
     def conversing(self) -> bool:
-        """Whether the talk of a tick is not over: the next tick has to wait."""
+        """Whether the exchange of a tick is not over: the next tick has to wait."""
         return self._due is not None
 
     def joined(self, message: Joined) -> None:
-        """The environment server says who there is to talk to: the neighbours, or everybody, where more than two play one episode."""
+        """Take the partners: the neighbours, or all members of the run where an episode has more than two members."""
         others = message.members if message.party > 2 else self._neighbours.names
         self._members = list(message.members)
         self._partners = frozenset(others) - {self._own}
         self._clock.tick = message.tick
 
     def offered(self, message: Offer, arrays: Arrays) -> None:
-        """Keep an `Offer` until the talk of its tick: it comes before that tick's observation, perhaps while the tick before is talked
-        of."""
+        """Keep an `Offer` until the exchange of its tick: it arrives before that tick's observation, possibly during the exchange of the
+        tick before."""
         self._offers.append((message.sent, arrays))
 
     def observed(self, message: Observation, arrays: Arrays) -> None:
-        """A tick begins: who takes part from now on, and that its talk is due. `BadMessage` when it does not say who."""
+        """A tick begins: update the partners that take part; its exchange is due. `BadMessage` if the observation does not list them."""
         given = column(arrays, "lives", "u2", len(self._members))
         self._clock.tick = message.tick
         self._due = message
@@ -246,18 +249,18 @@ class LockstepExchange:
                 self._neighbours.reach(name)
 
     def ready(self) -> Observation | None:
-        """The tick whose talk can begin now, if there is one."""
+        """The tick whose exchange can begin now, if there is one."""
         due = self._due
         if due is None:
             return None
         missing = self.lockstep.missing(due.tick - 1)
         if missing and not self._warned and time.monotonic() > self._since + LONG:
             self._warned = True
-            logger.warning("tick %d waits for what %s said at the tick before", due.tick, ", ".join(missing))
+            logger.warning("tick %d waits for the messages of %s of the tick before", due.tick, ", ".join(missing))
         return None if missing else due
 
     def receive_due(self, offered: Callable[[Arrays, float], None]) -> None:
-        """Take what has arrived by this tick: offers, then the partners' messages."""
+        """Handle what has arrived by this tick: offers, then the partners' messages."""
         self._due = None
         now = self._clock.now()
         tick = self._clock.tick
@@ -270,17 +273,17 @@ class LockstepExchange:
             self._neighbours.receive(src, message, arrays, now)
 
     def send_due(self) -> None:
-        """Say all that there is to say at this tick."""
+        """Send all messages of this tick."""
         self.lockstep.send_due(self._neighbours.outgoing(), self._clock.tick)
 
     def flush(self) -> None:
-        """Hand to the transport what it did not take before."""
+        """Hand to the transport what it did not accept before."""
         for name in self.lockstep.waiting():
             self._neighbours.reach(name)
         self.lockstep.flush(self._transport)
 
     def end_interval(self) -> None:
-        """Everybody begins anew from a checkpoint: what was said and offered is forgotten."""
+        """All agents start again from a checkpoint: earlier messages and offers are dropped."""
         self.lockstep.reset()
         self._neighbours.end_interval()
         self._known.clear()

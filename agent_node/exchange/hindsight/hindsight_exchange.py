@@ -173,8 +173,8 @@ class HindsightExchange(Component):
         self.machine.finished(trace, others, now)
 
     def attach(self, now: float, version: int = 0) -> list[CompletedEpisode]:
-        """Give the buffer what has come: the joint touch of episodes whose traces are all there (these are returned), how to weigh their
-        steps, and what the partners tell of theirs. `version`: updates of the own policy."""
+        """Write what has arrived to the buffer: what all bodies achieved in episodes whose traces are complete (these are returned), the
+        weights of their steps, and segments of the partners. `version`: updates of the own policy."""
         completed: list[CompletedEpisode] = []
         for event in self.machine.events():
             episode = self._episodes.pop(event.episode, None)
@@ -190,8 +190,8 @@ class HindsightExchange(Component):
         return completed
 
     def metrics(self) -> Metrics:
-        """`hindsight.complete`, `hindsight.incomplete`: episodes whose traces all came, or not, since the start; `segments.*`: steps told
-        and taken, segments refused by reason."""
+        """`hindsight.complete`, `hindsight.incomplete`: episodes with and without all traces, since the start; `segments.*`: steps sent
+        and imported, segments refused by reason."""
         values = {"hindsight.complete": float(self.complete), "hindsight.incomplete": float(self.incomplete)}
         if self.segments is not None:
             counts = self.segments.counters + self.segments.machine.counters
