@@ -1,9 +1,8 @@
 """The environment server: steps all copies when all agents have acted, offers episodes, receives goals, and reports metrics.
 
-What is here holds under both clocks. What they differ in is in two classes: `env_server.serving.real_time_server.RealTimeServer` goes by
-real time (deadlines,
-stand-ins for who is late, the roster says who is alive), `env_server.serving.lockstep_server.LockstepServer` by ticks alone (`clock:
-logical`: nobody is late, the fault schedule says who takes part, and everybody makes checkpoints together).
+This module holds what both clocks share. `env_server.serving.real_time_server.RealTimeServer` uses real time (deadlines, substituted
+actions of late agents, membership from the roster); `env_server.serving.lockstep_server.LockstepServer` uses ticks alone (`clock:
+logical`: no agent is late, membership follows the fault schedule, and all nodes write checkpoints at the same tick).
 """
 
 from __future__ import annotations

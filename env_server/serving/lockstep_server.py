@@ -1,8 +1,8 @@
-"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.serving.run_schedule`), and nobody is
+"""The environment server under `clock: logical`: every decision depends on ticks alone (`env_server.serving.run_schedule`), and no agent is
 late.
 
-At tick T the goals that were sent before T are entered and all copies are stepped; then it is decided what T + 1 brings, everybody who
-takes part gets offers and the observation of T + 1, and the dead are gone. At a checkpoint all begin anew from what was written down.
+At tick T the goals sent before T are entered and all copies are stepped. Then the events of T + 1 are determined, each present agent gets
+its offers and the observation of T + 1, and dead agents are removed. At a checkpoint all nodes resume from the written state.
 """
 
 from __future__ import annotations

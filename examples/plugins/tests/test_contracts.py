@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import swarm_extras  # noqa: F401  importing it registers the components
+from swarm_extras.components import (
+    DirectSettings,
+    EncoderQSettings,
+    FrontierSettings,
+    MedianStepSettings,
+    RareStatesSettings,
+    RidgeSettings,
+)
+from swarm_extras.return_sharing import ReturnExchange
+
 from murmuration.testing import (
     check_averaging_rule,
     check_conversation,
@@ -15,15 +25,6 @@ from murmuration.testing import (
     check_negotiation,
     check_world_model,
 )
-from swarm_extras.components import (
-    DirectSettings,
-    EncoderQSettings,
-    FrontierSettings,
-    MedianStepSettings,
-    RareStatesSettings,
-    RidgeSettings,
-)
-from swarm_extras.return_sharing import ReturnExchange
 
 
 def test_learner() -> None:

@@ -16,7 +16,7 @@ _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"
 
 @dataclass(frozen=True)
 class MachineResources:
-    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none.
+    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: whether a GPU may be present.
     `hosts`: the names of the hosts that a run will have, where the configuration does not list them. `gpus`: those that nodes may have to
     themselves."""
 

@@ -105,7 +105,7 @@ def _inside(data: Any, part: str | int) -> Any:
 
 
 def default_at(root: type[Settings], path: Path, data: Any) -> Any:
-    """The default at a path, plain (as in YAML); `None` where there is none."""
+    """The default at a path, plain (as in YAML); `None` without a default."""
     for length in range(len(path), 0, -1):
         parent = shape_at(root, path[: length - 1], data)
         holder = data

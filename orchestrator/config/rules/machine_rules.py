@@ -91,7 +91,7 @@ def _resources(subject: RuleContext) -> Iterator[Finding]:
     if gpus > machine.gpus:
         role = "agent" if subject.configuration.launch.resources.agent.gpus else "env"
         text = f"the nodes ask for {gpus} GPU{'s' if gpus > 1 else ''} to themselves, this machine has {machine.gpus or 'none'}"
-        yield Finding((*where, role, "gpus"), f"{text}; write 0 (those that there are will be shared)")
+        yield Finding((*where, role, "gpus"), f"{text}; write 0 (the available ones are shared)")
     if cores > machine.cores:
         yield Finding(where, f"{len(nodes)} nodes ask for {cores:g} cores and share the {machine.cores:g} of this machine", None, "warning")
 
@@ -120,7 +120,7 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
 
 @reads("launch.engine", "launch.hosts", "launch.ssh", "launch.placement.pins")
 def _places(subject: RuleContext) -> Iterator[Finding]:
-    """Pins to hosts that there are not, where all are known before anything starts."""
+    """Pins to missing hosts, where all are known before anything starts."""
     launch = subject.configuration.launch
     names = launch.host_names() if subject.machine.hosts is None else list(subject.machine.hosts)
     if names is None:

@@ -83,8 +83,8 @@ CASES = [
         START + PLACE + "faults: {events: [{id: a, at: {step: 5}, membership: {leave: «'agent-*'}},\n"
         "  {id: b, at: {step: 5}, process: {target: «'*', action: term}},\n"
         "  {id: c, at: {step: 5}, process: {target: '*', action: term, restart_after: 1s}}]}\n",
-        M("faults.events[0].membership.leave", "there would be nobody to play; name some, or write return_after"),
-        M("faults.events[1].process.target", "there would be nobody to play; name some, or write restart_after"),
+        M("faults.events[0].membership.leave", "no agent would be left; name some, or write return_after"),
+        M("faults.events[1].process.target", "no agent would be left; name some, or write restart_after"),
     ),
     _case(
         "segments, and a learner without td_errors",
@@ -354,7 +354,7 @@ CASES = [
         "edges of a ring, and an edge with three ends",
         START + PLACE + "network: {topology: {kind: ring, «edges: [[agent-0, agent-1]]}}\nsupervision: {min_agents: «9}\n",
         M("network.topology.edges", "unknown key; the keys here are kind"),
-        M("supervision.min_agents", "9 is more than there are (agents.count is 4)"),
+        M("supervision.min_agents", "9 exceeds the number of agents (agents.count is 4)"),
     ),
     _case(
         "an edge with one end",

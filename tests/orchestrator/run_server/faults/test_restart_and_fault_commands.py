@@ -181,7 +181,7 @@ def test_clean_asks_and_no_is_the_answer_of_who_says_nothing(runs: Path, several
     for keys, gone in (("\n", False), ("n\n", False), ("y\n", True)):
         terminal = Terminal(command(["clean", "--older", "30d"]), runs.parent, environment(runs))
         try:
-            terminal.wait_for("for good? [y/N]")
+            terminal.wait_for("permanently? [y/N]")
             assert "remove 2 runs, 10." in terminal.text and left(runs) == before
             terminal.press(keys)
             code = terminal.wait()
