@@ -20,7 +20,7 @@ from protocols.runtime.telemetry import TimeShares
 from tests.runs.system import REPOSITORY, metrics, orchestrate
 
 COPIES = 16
-STUDENT = {"kind": "impala", "steps": 20, "rollouts": 16, "epsilon": 1e-4, "entropy": 0.005}
+STUDENT = {"kind": "impala", "steps": 20, "rollouts": 16, "epsilon": 1e-4, "entropy_coef": 0.005}
 TEACHER = {"kind": "amigo", "batch_size": 32}
 CURIOSITY = {"kind": "bebold", "coefficient": 0.01, "previous": 0.5, "optimiser": "adam"}
 

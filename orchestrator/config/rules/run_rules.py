@@ -19,9 +19,8 @@ reads = RULES.reads
 def _supervision(subject: RuleContext) -> Iterator[Finding]:
     rules, count = subject.configuration.supervision, subject.configuration.agents.count
     if rules.min_agents > count:
-        yield Finding(
-            ("supervision", "min_agents"), f"{rules.min_agents} exceeds the number of agents (agents.count is {count}): the run would end at once"
-        )
+        text = f"{rules.min_agents} exceeds the number of agents (agents.count is {count}): the run would end at once"
+        yield Finding(("supervision", "min_agents"), text)
     if rules.restart_delay > rules.max_restart_delay:
         yield Finding(("supervision", "max_restart_delay"), "the longest delay is shorter than the first one (supervision.restart_delay)")
     if not rules.heartbeat < rules.suspect < subject.configuration.dead_after:
