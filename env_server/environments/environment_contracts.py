@@ -32,7 +32,7 @@ class AgentBatch:
     achieved: Array | None = None
     """`[K, A]`: what its own body achieves, u1 features or f4 points (goal environments)"""
     goal: Array | None = None
-    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, NaN: no member"""
+    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, zeros: no member"""
 
 
 @dataclass

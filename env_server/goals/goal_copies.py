@@ -250,7 +250,9 @@ class GoalCopies:
         marks[self._lost & was_running] = 0
         reward[self._lost] = 0
         self._finish(over, achieved, stopped, found.episode)
-        goals = np.where((marks != 0).reshape(*marks.shape, *[1] * len(self.goal_space.goal_shape)), self._goals, self._no_goals())
+        pursued = (marks != 0) & self._known()
+        none = np.zeros_like(self._goals) if self.goal_space.goal_shape else self._no_goals()  # numbers on the wire are finite
+        goals = np.where(pursued.reshape(*pursued.shape, *[1] * len(self.goal_space.goal_shape)), self._goals, none)
         wire = np.float32 if self.goal_space.goal_shape else np.int32
         return TickResult(
             {

@@ -380,7 +380,7 @@ class ReplayBuffer(Component):
             mine[:top] = found[name]
             mine[top:] = 0
         if self.vector is not None:
-            self.vector.achieved[:top], self.vector.end[:top] = state["achieved"], state["end"]
+            self.vector.achieved[:top], self.vector.end[:top] = found["achieved"], found["end"]
         self._top = top
         self._cursor = int(found["cursor"][0])
         self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])

@@ -7,7 +7,7 @@ from protocols.wire.messages import Message
 
 
 class Trace(Message):
-    """Member -> other members, after the episode: the goal that it pursued and the landmarks that it touched. EO by (episode, src).
+    """Member -> other members, after the episode: the goal that it pursued and the features that it achieved. EO by (episode, src).
 
     Frames: `episode[n] i8`, `goal[n] i4`, `message[n] i4` (-1: none), `role[n] u1` (1 leader), `reward[n] f4`, `stop[n] i4` (its own
     last step), `length[n] i4` (the episode's steps), `touch[m, 4] i4` (row, first step, last step + 1, feature).

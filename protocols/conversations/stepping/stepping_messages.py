@@ -64,7 +64,7 @@ class Observation(Message):
 
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
     counted), and in environments with goals `achieved[K, A]` (u1 features, or f4 for vector goals) of the agent's own body, and its own
-    goal in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (NaN: no member).
+    goal in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (zeros: no member).
 
     `steps` and `episodes` are the run's progress at this tick, the same for all agents: triggers by step or episode use them. From a
     tick with `phase` evaluation on no agent learns; with `checkpoint` (logical clock) all agents make a checkpoint of this tick and join

@@ -84,7 +84,7 @@ class ByzantineFault(Settings):
     target: Glob
     """who: a node's name, a pattern, or auto (one drawn agent)"""
     channel: Literal["avg", "trace", "goal"] = "avg"
-    """which messages: avg (models and shares), trace (landmarks touched), goal (goal pursued)"""
+    """which messages: avg (models and shares), trace (features achieved), goal (goal pursued)"""
     attack: Literal[
         "sign_flip", "scale", "noise", "constant", "alie", "ipm", "dissensus", "two_faced", "nan", "inf", "stale_replay", "wrong_shape",
         "garbage", "false_trace", "false_goal",

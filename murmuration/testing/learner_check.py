@@ -1,0 +1,152 @@
+"""Contract of learners."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent_node.contracts import Batch, Learner, PolicyOutput, PolicySpec
+from agent_node.learners.settings import LearnerSettings, ReplaySettings, RolloutSettings
+from murmuration.testing import made_up_data
+from murmuration.testing.contract import Contract, different, registered
+
+UPDATES = 3
+ROWS = 32
+
+
+def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = None) -> None:
+    """Check the learner that is registered for these settings.
+
+    It is built for each kind of action space that it declares ("discrete": 3 choices; "continuous": 2 numbers in [-1, 1]), with 4
+    observed numbers, with and without goals; or for `policy_spec` alone, where a learner needs images or grids. Rules: shapes, types and
+    ranges of actions; greedy actions do not change the exploration; `learn` changes finite parameters and leaves its batch unchanged; live
+    parameter groups; equal agents from equal seeds; checkpoints; the methods of declared capabilities. Raises `ContractError`.
+    """
+    contract = Contract(f"learner {type(settings).__name__}")
+    registered("learner", settings)
+    contract.require(isinstance(settings, LearnerSettings), "the settings do not derive from LearnerSettings", "derive them from it")
+    capabilities, kinds = settings.capabilities, {"replay": ReplaySettings, "rollout": RolloutSettings}
+    chosen = [kind for kind in kinds if kind in capabilities]
+    contract.require(len(chosen) == 1, f"capabilities {capabilities}", 'declare exactly one of "replay" and "rollout"')
+    base = kinds[chosen[0]]
+    text = f"the settings declare {chosen[0]!r} and do not derive from {base.__name__}, whose fields the training reads"
+    contract.require(isinstance(settings, base), text, f"derive them from {base.__name__}")
+    spaces = [space for space in ("discrete", "continuous") if space in capabilities]
+    contract.require(spaces, f"capabilities {capabilities} name no action space", 'declare "discrete", "continuous" or both')
+    specs = [made_up_data.policy_spec(space == "discrete", goal) for space in spaces for goal in (0, made_up_data.GOALS)]
+    for spec in specs if policy_spec is None else [policy_spec]:
+        _LearnerCheck(contract, settings, spec).run()
+
+
+class _LearnerCheck:
+    def __init__(self, contract: Contract, settings: LearnerSettings, spec: PolicySpec) -> None:
+        self.contract, self.settings, self.spec = contract, settings, spec
+
+    def make(self, seed: int = 1, initial: int = 2) -> Learner:
+        learner: Learner = self.contract.make("learner", self.settings, self.spec, made_up_data.COPIES, seed, initial)
+        return learner
+
+    def run(self) -> None:
+        learner = self.make()
+        self.equal_seeds(learner, self.make())
+        self.acting(learner)
+        self.greedy_acting()
+        self.learning(learner)
+        self.capabilities(learner)
+        self.contract.checkpoint(learner, self.make(3, 4))
+        self.contract.metrics(learner.metrics(), "metrics()")
+
+    def equal_seeds(self, one: Learner, other: Learner) -> None:
+        same = not different(one.state_dict(), other.state_dict())
+        self.contract.require(same, "two learners from equal seeds have different parameters", "draw parameters from `initial` only")
+
+    def act(self, learner: Learner, explore: bool, number: int = made_up_data.COPIES, imagined: bool = False) -> PolicyOutput:
+        random = np.random.default_rng(number)
+        seen = made_up_data.observations(self.spec, number, random), made_up_data.goals(self.spec, number, random)
+        rows = None if imagined else np.arange(number)
+        with self.contract.calling(f"act(..., rows={'None' if imagined else '[n]'}, explore={explore}) for {number} observations"):
+            return learner.act(*seen, rows, np.zeros(number, bool), explore)
+
+    def acting(self, learner: Learner) -> None:
+        spec, require = self.spec, self.contract.require
+        for explore, number, imagined in ((True, 5, False), (True, 2, False), (False, 3, False), (True, 7, True)):
+            output = self.act(learner, explore, number, imagined)
+            require(isinstance(output, PolicyOutput), f"act returned a {type(output).__name__}", "return PolicyOutput(actions)")
+            width, dtype = len(spec.actions) or len(spec.low), np.int32 if spec.actions else np.float32
+            if spec.hallucinated and imagined:
+                width += spec.hallucinated
+            self.contract.array(output.actions, "actions of act", (number, width), "i" if spec.actions else "f")
+            require(output.actions.dtype == dtype, f"actions have dtype {output.actions.dtype}", f"return {np.dtype(dtype)}")
+            low, high = (np.zeros(width), np.array(spec.actions) - 1) if spec.actions else (np.array(spec.low), np.array(spec.high))
+            inside = bool(((output.actions >= low - 1e-5) & (output.actions <= high + 1e-5)).all())
+            require(inside, "actions of act are out of range", f"return numbers from {low.tolist()} to {high.tolist()}")
+            for name, extra in output.extras.items():
+                self.contract.array(extra, f"extras[{name!r}]", (number, *np.shape(extra)[1:]), "f")
+
+    def greedy_acting(self) -> None:
+        plain, mixed = self.make(), self.make()
+        for _ in range(4):
+            self.act(mixed, explore=False)
+            expected, found = self.act(plain, explore=True), self.act(mixed, explore=True)
+            text = "acting with explore=False changes the actions of the exploration that follow"
+            same = np.array_equal(expected.actions, found.actions)
+            self.contract.require(same, text, "draw nothing from the exploration's generator where explore is False")
+
+    def batch(self, learner: Learner, number: int) -> Batch:
+        random = np.random.default_rng(number)
+        if "rollout" in self.settings.capabilities:
+            return made_up_data.rollout(learner, self.spec, random)
+        return made_up_data.replay_batch(self.spec, ROWS, random)
+
+    def learning(self, learner: Learner) -> None:
+        require = self.contract.require
+        groups = self.contract.groups(learner, self.settings.groups)
+        before = {name: [tensor.detach().clone() for tensor in tensors] for name, tensors in groups.items()}
+        for number in range(UPDATES):
+            batch = self.batch(learner, number)
+            kept = deepcopy(batch)
+            with self.contract.calling("learn(batch)"):
+                metrics = learner.learn(batch)
+            self.contract.metrics(metrics, "learn")
+            changed = [one.name for one in fields(batch) if not _same(getattr(batch, one.name), getattr(kept, one.name))]
+            require(not changed, f"learn changes {', '.join(changed)} of its batch", "copy tensors before changing them")
+        for name, tensors in self.contract.groups(learner, self.settings.groups).items():
+            live = [tensor.data_ptr() for tensor in tensors] == [tensor.data_ptr() for tensor in groups[name]]
+            require(live, f"learn replaces the tensors of group {name!r}", "change parameters in place")
+            finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+            require(finite, f"group {name!r} is not finite after {UPDATES} updates", "check the loss and the learning rate")
+        moved = any(not torch.equal(old, new) for name in groups for old, new in zip(before[name], groups[name], strict=True))
+        require(moved or not groups, f"no parameter group changes in {UPDATES} updates", "return the tensors that learn changes")
+        with self.contract.calling("averaged()"):
+            learner.averaged()
+
+    def capabilities(self, learner: Learner) -> None:
+        random, spec, declared = np.random.default_rng(0), self.spec, self.settings.capabilities
+        seen, wanted = made_up_data.observations(spec, ROWS, random), made_up_data.goals(spec, ROWS, random)
+        if "probabilities" in declared:
+            with self.contract.calling('log_probability, declared as "probabilities",'):
+                logs = learner.log_probability(seen, wanted, made_up_data.actions(spec, ROWS, random))
+            self.contract.array(logs, "log_probability", (ROWS,), "f")
+            at_most = not spec.actions or bool((logs <= 1e-5).all())
+            self.contract.require(at_most, "log_probability of discrete actions is above 0", "return ln pi(a | o, g)")
+        if "td_errors" in declared and "replay" in declared:
+            state = {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
+            with self.contract.calling('td_errors, declared as "td_errors",'):
+                errors = learner.td_errors(self.batch(learner, 9))
+            self.contract.array(errors, "td_errors", (ROWS,), "f", 0.0)
+            same = not different(state, learner.state_dict())
+            self.contract.require(same, "td_errors changes the state of the learner", "compute without updating anything")
+        if "values" in declared:
+            with self.contract.calling('values, declared as "values",'):
+                values = learner.values(seen, wanted)
+            self.contract.array(values, "values", (ROWS,), "f")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return one is None or torch.equal(one, other)

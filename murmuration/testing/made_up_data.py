@@ -1,0 +1,106 @@
+"""Small made-up data for checks: spaces, batches and transitions of the system o' = 0.9 o + 0.1 a."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Batch, Learner, ModelData, PolicySpec
+from agent_node.session.observation_features import Features
+from protocols.spaces.layout import Layout, ObservationField
+
+SIZE = 4
+"""components of an observation"""
+CHOICES = 3
+"""number of discrete actions"""
+GOALS = 3
+"""length of a goal encoding"""
+COPIES = 5
+STEPS = 16
+
+
+def layout(discrete: bool) -> Layout:
+    """Four numbers in [-1, 1]; three discrete actions, or two continuous ones in [-1, 1]."""
+    fields = [ObservationField("state", 0, SIZE, low=-1.0, high=1.0)]
+    if discrete:
+        return Layout(shape=[SIZE], fields=fields, actions=[CHOICES])
+    return Layout(shape=[SIZE], fields=fields, low=[-1.0, -1.0], high=[1.0, 1.0])
+
+
+def features(discrete: bool) -> Features:
+    """The features of `layout`, without history."""
+    return Features(layout(discrete), history=1)
+
+
+def policy_spec(discrete: bool, goal: int = GOALS) -> PolicySpec:
+    """What learners are built for."""
+    return features(discrete).policy_spec(goal)
+
+
+def observations(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Uniform features `[rows, ...]`."""
+    return random.uniform(-1, 1, (rows, *spec.observation)).astype(np.float32)
+
+
+def goals(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """One-hot goals `[rows, L]`; width 0 without goals."""
+    if not spec.goal:
+        return np.zeros((rows, 0), np.float32)
+    return np.eye(spec.goal, dtype=np.float32)[random.integers(spec.goal, size=rows)]
+
+
+def actions(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.int32] | NDArray[np.float32]:
+    """Uniform actions `[rows, A]`."""
+    if spec.actions:
+        return np.stack([random.integers(choices, size=rows) for choices in spec.actions], axis=1).astype(np.int32)
+    return random.uniform(spec.low, spec.high, (rows, len(spec.low))).astype(np.float32)
+
+
+def replay_batch(spec: PolicySpec, rows: int, random: np.random.Generator) -> Batch:
+    """`[rows, ...]` transitions of random actions."""
+    action = actions(spec, rows, random)
+    return Batch(
+        observation=torch.from_numpy(observations(spec, rows, random)),
+        goal=torch.from_numpy(goals(spec, rows, random)),
+        action=torch.from_numpy(action.astype(np.int64) if spec.actions else action),
+        reward=torch.from_numpy(random.uniform(0, 1, rows).astype(np.float32)),
+        next_observation=torch.from_numpy(observations(spec, rows, random)),
+        terminated=torch.from_numpy((random.random(rows) < 0.1).astype(np.float32)),
+        weight=torch.ones(rows),
+        imagined=torch.zeros(rows),
+    )
+
+
+def rollout(learner: Learner, spec: PolicySpec, random: np.random.Generator) -> Batch:
+    """`[STEPS, COPIES, ...]` steps of the learner's own actions, with their extras. One episode begins in the middle."""
+    seen, wanted = [observations(spec, COPIES, random) for _ in range(STEPS + 1)], goals(spec, COPIES, random)
+    first = np.zeros((STEPS, COPIES), bool)
+    first[0], first[STEPS // 2, 0] = True, True
+    outputs = [learner.act(seen[t], wanted, np.arange(COPIES), first[t], explore=True) for t in range(STEPS)]
+    action = np.stack([output.actions for output in outputs])
+    steps = (STEPS, COPIES)
+    desired = torch.from_numpy(np.repeat(wanted[None], STEPS, axis=0))
+    return Batch(
+        observation=torch.from_numpy(np.stack(seen[:-1])),
+        goal=desired,
+        action=torch.from_numpy(action.astype(np.int64) if spec.actions else action),
+        reward=torch.from_numpy(random.uniform(0, 1, steps).astype(np.float32)),
+        next_observation=torch.from_numpy(np.stack(seen[1:])),
+        terminated=torch.zeros(steps),
+        weight=torch.ones(steps),
+        imagined=torch.zeros(steps),
+        first=torch.from_numpy(first.astype(np.float32)),
+        next_goal=desired,
+        extras={name: torch.from_numpy(np.stack([output.extras[name] for output in outputs])) for name in outputs[0].extras},
+    )
+
+
+def transitions(discrete: bool, rows: int, random: np.random.Generator, achieved: int = 0) -> ModelData:
+    """Steps of the linear system, with reward o'_0 and no ends."""
+    observation = random.uniform(-1, 1, (rows, 1, SIZE)).astype(np.float32)
+    action = actions(policy_spec(discrete), rows, random)
+    push = (action - 1.0 if discrete else action[:, :1]) * 0.1
+    following = (0.9 * observation[:, -1] + push).astype(np.float32)
+    touched = (following[:, :achieved] > 0).astype(np.float32) if achieved else None
+    return ModelData(observation, action, following, following[:, 0].copy(), np.zeros(rows, np.float32), touched)
