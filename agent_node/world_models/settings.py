@@ -43,7 +43,7 @@ class WorldModelSettings(ComponentSettings):
 
     Capabilities: `rewards` (predicts rewards and ends, besides observations); `vector_observations` (predicts vectors only, no images);
     `additive_statistics` (rests on sums over its data, which `exchange.statistics` adds up: `contracts.AdditiveWorldModel`); `sampleable`
-    (draws functions from its posterior: `contracts.SampleableModel`); `plan_aware` (uses the plans of neighbours).
+    (draws functions from its posterior: `contracts.WorldModel.draw`); `plan_aware` (uses the plans of neighbours).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("world_model",)

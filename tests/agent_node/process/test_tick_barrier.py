@@ -132,5 +132,5 @@ def test_a_message_that_the_connection_has_lost_is_noticed() -> None:
     lockstep.peer_joined("b", 0)
     lockstep.receive("b", Marker(sent=0, count=2), {})
     lockstep.receive("b", ProposeAck(sent=0, at=1), {})
-    with pytest.raises(ResourceError, match="sent 2 messages at tick 0, but 1 came"):
+    with pytest.raises(ResourceError, match="sent 2 messages at tick 0, and 1 arrived"):
         lockstep.take(1)
