@@ -33,8 +33,8 @@ class _Options:
 def check_averaging_rule(settings: AveragingRuleSettings) -> None:
     """Check the averaging rule that is registered for these settings.
 
-    Rules for a function on vectors: the update has the shape of the vector, is finite and leaves the arguments unchanged; equal vectors give
-    the update 0; the order of the neighbours does not matter. Rules for all: agents in a complete graph exchange vectors by registered
+    Rules for a function on vectors: the update has the shape of the vector, is finite and leaves the arguments unchanged; equal vectors
+    give the update 0; the order of the neighbours does not matter. Rules for all: agents in a complete graph exchange vectors by registered
     messages and come closer to each other in 30 rounds; a round closes at its deadline where neighbours are silent, and at once where they
     are dead; `state` and `load_state` continue after the newest round; a wrong length and an old round are refused. Raises
     `ContractError`.
@@ -147,7 +147,9 @@ class _RuleCheck:
         with self.contract.calling("begin, tick with silent neighbours"):
             machine.begin(0, self.x[0].astype(np.float32), 0.0)
             if machine.open:
-                self.contract.require(machine.wake() <= DEADLINE + 1e-6, "wake() is later than the deadline", "return the time of the deadline")
+                self.contract.require(
+                    machine.wake() <= DEADLINE + 1e-6, "wake() is later than the deadline", "return the time of the deadline"
+                )
                 machine.tick(DEADLINE + 0.001)
         self.contract.require(not machine.open, "a round with silent neighbours stays open", "close it in `tick` at the deadline")
         machine = self.joined()[self.names[0]]

@@ -58,7 +58,9 @@ class Contract:
     def array(self, array: Any, what: str, shape: tuple[int, ...], dtypes: str, lowest: float = -np.inf) -> None:
         """`array` has this shape, a dtype kind of `dtypes` ("f": float), finite values and none below `lowest`."""
         self.require(isinstance(array, np.ndarray), f"{what} is a {type(array).__name__}", "return a NumPy array")
-        self.require(array.shape == shape, f"{what} has shape {list(array.shape)} instead of {list(shape)}", "return one row for each input")
+        self.require(
+            array.shape == shape, f"{what} has shape {list(array.shape)} instead of {list(shape)}", "return one row for each input"
+        )
         self.require(array.dtype.kind in dtypes, f"{what} has dtype {array.dtype}", f"return {_KINDS[dtypes]}")
         if array.dtype.kind == "f":
             self.require(np.isfinite(array).all(), f"{what} contains values that are not finite", "clamp them")
@@ -97,24 +99,29 @@ class Contract:
         differing = different(copied, again)
         cure = "restore every entry that state_dict returns"
         self.require(not differing, f"load_state_dict does not restore {', '.join(differing)}", cure)
-        shapes = {name: torch.zeros((*tensor.shape, 2)) for name, tensor in copied.items()}
-        if shapes:
-            text = "load_state_dict accepts tensors of other shapes"
-            cure = "raise ValueError with the name of what does not fit"
-            try:
-                fresh.load_state_dict(shapes)
-            except (ValueError, KeyError):
-                return
-            except Exception as error:
-                raise ContractError(self.component, f"{text} or raises {type(error).__name__} for them", cure) from error
-            raise ContractError(self.component, text, cure)
+        if any(tensor.dim() for tensor in copied.values()):
+            self._other_shape(fresh, copied)
+
+    def _other_shape(self, component: Component, state: dict[str, torch.Tensor]) -> None:
+        name = max((name for name in state if state[name].dim()), key=lambda name: state[name].numel())
+        text, cure = f"load_state_dict accepts {name!r} in another shape", "raise ValueError with the name of what does not fit"
+        try:
+            component.load_state_dict({**state, name: torch.zeros((*state[name].shape, 2), dtype=state[name].dtype)})
+        except (ValueError, KeyError):
+            return
+        except Exception as error:
+            text = f"load_state_dict raises {type(error).__name__} for {name!r} in another shape"
+            raise ContractError(self.component, text, cure) from error
+        raise ContractError(self.component, text, cure)
 
     def groups(self, component: Component, declared: Collection[str]) -> dict[str, list[torch.Tensor]]:
         """`parameter_groups()` contains the declared groups as live tensors."""
         with self.calling("parameter_groups()"):
             groups = {name: list(tensors) for name, tensors in component.parameter_groups().items()}
         unknown = sorted(set(groups) - set(declared))
-        self.require(not unknown, f"parameter_groups() contains {unknown}, which `groups` of the settings lacks", "declare them in `groups`")
+        self.require(
+            not unknown, f"parameter_groups() contains {unknown}, which `groups` of the settings lacks", "declare them in `groups`"
+        )
         missing = sorted(set(declared) - set(groups))
         text = f"`groups` of the settings declares {missing}, which parameter_groups() lacks"
         self.require(not missing, text, "return these groups, or declare groups = ()")

@@ -164,7 +164,9 @@ class _EnvironmentCheck:
             self.evaluations.add(episode)
         if flag & Flag.FIRST:
             require(phase in ("out", "over"), f"{place}: Flag.FIRST before the last episode is over", "set Flag.OVER at its last step")
-            require(not flag & (ENDED | Flag.OVER | Flag.PARKED), f"{place}: Flag.FIRST with {flag!r}", "the first observation ends nothing")
+            require(
+                not flag & (ENDED | Flag.OVER | Flag.PARKED), f"{place}: Flag.FIRST with {flag!r}", "the first observation ends nothing"
+            )
             self.returns[i, copy], self.lengths[i, copy], self.phase[i, copy] = 0.0, 0, "active"
             return
         text = f"{place}: a step after the episode is over"
@@ -193,6 +195,7 @@ class _EnvironmentCheck:
                 if (record.episode, agent) not in self.ended:
                     continue
                 total, steps = self.ended.pop((record.episode, agent))
-                text = f"episode {record.episode}: finished() reports {reward:g} in {length} steps of {agent}, its rewards sum to {total:g} in {steps}"
+                found = f"the rewards of {agent} sum to {total:g} in {steps} steps"
+                text = f"episode {record.episode}: {found}, and finished() reports {reward:g} in {length}"
                 fits = abs(total - reward) <= RETURN_TOLERANCE * max(1.0, abs(total)) and steps == length
                 self.contract.require(fits, text, "report sums of the rewards that were returned")

@@ -120,7 +120,11 @@ def _proposals(contract: Contract, source: GoalSource, goals: int | GoalSpace) -
         if isinstance(goals, int):
             text, cure = f"propose returned {goal!r}", f"return an integer from 0 to {goals - 1}"
             contract.require(isinstance(goal, int) and 0 <= goal < goals, text, cure)
-            contract.require(probabilities[goal] > 0, f"goal {goal} is proposed and has probability 0", "draw by probabilities()")
+            contract.require(
+                isinstance(goal, int) and probabilities[goal] > 0,
+                f"goal {goal} is proposed and has probability 0",
+                "draw by probabilities()",
+            )
         else:
             fits = isinstance(goal, tuple) and len(goal) == goals.goal_size and bool(np.isfinite(goal).all())
             contract.require(fits, f"propose returned {goal!r}", f"return a tuple of {goals.goal_size} finite numbers")

@@ -15,7 +15,7 @@ TICKS = 20
 def check_intrinsic_reward(settings: CuriositySettings, policy_spec: PolicySpec | None = None) -> None:
     """Check the intrinsic reward that is registered for these settings, with 4 observed numbers or for `policy_spec`.
 
-    Rules: `reward` gives a finite float32 for each step, also for few or no steps, and leaves the transitions unchanged; `learn` returns
+    Rules: `reward` gives a finite float32 for each step, also for few steps, and leaves the transitions unchanged; `learn` returns
     metrics; two components with equal seeds give equal rewards; a restored component gives the rewards of the original. Raises
     `ContractError`.
     """
@@ -29,7 +29,7 @@ def check_intrinsic_reward(settings: CuriositySettings, policy_spec: PolicySpec 
 
     one, other = make(), make()
     for number in range(TICKS):
-        rows = number % (made_up_data.COPIES + 1)
+        rows = 1 + number % made_up_data.COPIES
         expected, found = _reward(contract, one, spec, rows, number), _reward(contract, other, spec, rows, number)
         contract.require(np.array_equal(expected, found), "equal components give different rewards", "draw from `seed` only")
     batch = made_up_data.replay_batch(spec, made_up_data.STEPS * made_up_data.COPIES, np.random.default_rng(0))

@@ -20,7 +20,9 @@ def check_negotiation(settings: NegotiationSettings, goals: int = 6) -> None:
     of `shared_arrays`, where they exist; checkpoints. Raises `ContractError`.
     """
     contract = Contract(f"negotiation {type(settings).__name__}")
-    contract.require(isinstance(settings, NegotiationSettings), "the settings do not derive from NegotiationSettings", "derive them from it")
+    contract.require(
+        isinstance(settings, NegotiationSettings), "the settings do not derive from NegotiationSettings", "derive them from it"
+    )
     text = f"capabilities {settings.capabilities}: this check is for negotiations of episode goals"
     contract.require("episode_goals" in settings.capabilities, text, "test the conversation by check_conversation")
     one: EpisodeNegotiation = contract.make("negotiation", settings, goals, 1)

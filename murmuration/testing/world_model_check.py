@@ -121,13 +121,17 @@ class _WorldModelCheck:
         if not isinstance(model, AdditiveWorldModel):
             raise TypeError(f"{type(model).__name__} is not an AdditiveWorldModel")
         for seed in seeds:
-            model.absorb(self.data(seed))
+            data = self.data(seed)
+            data.next_observation += np.float32(0.1 * seed)  # the data of two agents lead to different models
+            model.absorb(data)
         return model
 
     def additive(self) -> None:
         require = self.contract.require
         one, other, both = self.absorbing(1), self.absorbing(2), self.absorbing(1, 2)
-        require(one.basis_id == other.basis_id, "two models of equal settings differ in basis_id", "derive it from settings and shapes only")
+        require(
+            one.basis_id == other.basis_id, "two models of equal settings differ in basis_id", "derive it from settings and shapes only"
+        )
         require(0 < len(one.basis_id) <= 64, f"basis_id has {len(one.basis_id)} characters", "return 1 to 64")
         require(one.transitions == ROWS, f"transitions is {one.transitions} after {ROWS} were absorbed", "count each of them once")
         empty = self.make()
@@ -139,7 +143,9 @@ class _WorldModelCheck:
             require(array.dtype == np.float64, f"statistics() has dtype {array.dtype}", "return float64")
         require(not nothing.any(), "statistics() without data is not zero", "return zeros")
         close = bool(np.allclose(sums[0] + sums[1], sums[2], rtol=1e-6, atol=1e-6 * np.abs(sums[2]).max()))
-        require(close, "the sums of two agents differ from the sums over all their data", "add a function of each transition, and nothing else")
+        require(
+            close, "the sums of two agents differ from the sums over all their data", "add a function of each transition, and nothing else"
+        )
         with self.contract.calling("check(statistics())", "it must accept the sums of an agent"):
             one.check(sums[0])
         self.refused(one, "check", np.full_like(nothing, np.nan))

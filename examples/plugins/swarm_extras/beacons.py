@@ -45,7 +45,9 @@ class Beacons:
     def _begin(self) -> TickResult:
         self._episode = np.arange(self._next, self._next + self.copies, dtype=np.int64)
         self._next += self.copies
-        starts = [np.random.default_rng([self._seed, episode]).uniform(-1, 1, (2, len(self.agents), 2)) for episode in self._episode]
+        starts = [
+            np.random.default_rng([self._seed, episode]).uniform(-1, 1, (2, len(self.agents), 2)) for episode in self._episode.tolist()
+        ]
         self.position, self.beacon = np.array(starts, np.float32).swapaxes(0, 1)
         chosen = min(self._evaluations, self.copies)
         self._evaluations -= chosen
