@@ -88,12 +88,8 @@ def test_arrows(module: str) -> None:
         if other == package or other in ALLOWED[package]:
             continue
         allowed = package == "orchestrator" and (checked_by_the_configuration(name) or name in PACKAGES)
-<<<<<<< HEAD
-        assert allowed, f"{module} imports {name}: {package} imports only {', '.join(ALLOWED[package]) or 'itself'}"
-=======
         allowed = allowed or module.startswith(COMPONENT_CHECKS)
-        assert allowed, f"{module} imports {name}: {package} knows only {', '.join(ALLOWED[package]) or 'itself'}"
->>>>>>> plugins
+        assert allowed, f"{module} imports {name}: {package} imports only {', '.join(ALLOWED[package]) or 'itself'}"
 
 
 def test_settings_that_the_orchestrator_may_import_exist() -> None:

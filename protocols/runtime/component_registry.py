@@ -45,13 +45,8 @@ class Component:
         return self.implementation.partition(":")[0].partition(".")[0] not in OWN_PACKAGES
 
     def check(self) -> None:
-<<<<<<< HEAD
-        """Import the implementation and compare it with the contract of its room. `ConfigurationError` where the import fails, where
-        a class is not derived from the contract or lacks methods of it, and where an implementation cannot be called."""
-=======
         """Import the implementation and compare it with the contract of its room. `ConfigurationError` where the import fails, where a
         class is not derived from the contract or lacks methods of it, and where an implementation cannot be called."""
->>>>>>> plugins
         place = f"{self.room} {self.kind!r} ({self.implementation})"
         try:
             found = self.load()

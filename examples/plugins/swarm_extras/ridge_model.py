@@ -129,14 +129,9 @@ class RidgeModel(AdditiveWorldModel):
         """Sums, coefficients and counts; the newest total, where there is one."""
         kept: dict[str, Any] = {"own": self._own, "weights": self._weights, "deviation": self._deviation}
         kept["counts"] = np.array([self._rests_on, self._new])
-<<<<<<< HEAD
-        total = {} if self._total is None else {"total": self._total.copy()}
-        return tensors({name: array.copy() for name, array in kept.items()} | total)
-=======
         if self._total is not None:
             kept["total"] = self._total
         return tensors({name: array.copy() for name, array in kept.items()})
->>>>>>> plugins
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` for sums of another shape."""
