@@ -87,7 +87,7 @@ def predictions(directory: Path, kind: str) -> report.Curve:
     if apart > 1e-12:
         raise RuntimeError(f"{directory.name}: what the agents ended with is {apart:.1e} from what {most} rounds make of their sums")
     model, inputs = _model(configuration)
-    if bytes(states[0]["world/model/basis_id"].tolist()).hex() != model.basis_id:
+    if bytes(states[0]["world_model/model/basis_id"].tolist()).hex() != model.basis_id:
         raise RuntimeError(f"{directory.name} has another basis than its configuration describes")
 
     def mean(vector: Array) -> Array:

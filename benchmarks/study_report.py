@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.results.statistics.bootstrap import estimate
+from benchmarks.variance_analysis import analysis_of_variance
+from orchestrator.results.statistics.estimate import estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
-from orchestrator.results.statistics.variance_analysis import analysis_of_variance
 
 PARTS = 20
 """of a run: training metrics are means over them"""

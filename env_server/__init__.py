@@ -1,1 +1,1 @@
-"""The process that owns the environments, and nothing else: it steps all copies when everybody has acted, and knows no learner."""
+"""The process that owns the environments: it steps all copies when all agents have acted. It contains no learning code."""

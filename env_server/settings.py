@@ -1,4 +1,4 @@
-"""What the configuration says of the environment."""
+"""Settings of the environment."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class SupervisorSettings(Settings):
     """A goal supervisor, which gives all members of an episode one goal: what agreement between agents is compared with."""
 
     alignment: Probability = 1.0
-    """in this share of the episodes with a cooperative goal all members hold the same; below 1 the supervisor is silent so often that the
-    share comes out where agents that hear nothing choose uniformly"""
+    """in this share of the episodes with a cooperative goal all members hold the same; below 1 the supervisor assigns goals so often that
+    this share results, where agents without an assigned goal choose uniformly"""
 
 
 class EnvironmentSettings(Settings):
-    """Which environment is played, in how many copies, and what happens to who is late."""
+    """The environment, the number of copies, and what happens when agents are late."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     """`landmarks`; `reward_collection`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or
@@ -78,10 +78,10 @@ class EnvironmentSettings(Settings):
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
     """copies of the environment, stepped together in one message"""
     deadline: Duration = 2.0
-    """how long a step waits for an action before the stand-in counts; all copies step together, so that an agent which is slow at every
-    step holds up everybody for so long"""
+    """how long a step waits for an action before the stand-in counts; all copies step together, so an agent that is slow at every step
+    delays all others by this time"""
     late_action: Literal["repeat", "noop", "random"] = "repeat"
-    """the action of who is late: its last one, action 0 (the middle of a continuous range), or a random one"""
+    """the action of a late agent: its last one, action 0 (the middle of a continuous range), or a random one"""
     goal_deadline: Duration = 3.0
     """how long an episode may wait for its members' goals before its members count as late and are given uniform ones"""
     goals: GoalSettings | None = None
@@ -91,7 +91,7 @@ class EnvironmentSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Episodes with greedy policies that nobody learns from, played at the start, every so often, and at the end."""
+    """Episodes with greedy policies that are not used for learning, played at the start, periodically, and at the end."""
 
     every: Annotated[int, Field(ge=1)] = 2000
     """training episodes between two evaluations"""

@@ -136,10 +136,10 @@ class Policy:
             return None, None
         held = np.repeat(none[:1], self._copies, axis=0)
         if goal is not None:
-            try:
-                held[:] = np.asarray(goal, none.dtype)
-            except ValueError:
-                raise ValueError(f"the goal has the shape {np.shape(goal)}, but goals here are {none.shape[1:] or 'integers'}") from None
+            given = np.asarray(goal, none.dtype)
+            if given.shape not in (none.shape[1:], held.shape):
+                raise ValueError(f"the goal has the shape {given.shape}, but one goal here has the shape {none.shape[1:]}")
+            held[:] = given
         return np.zeros((self._copies, *achieved.shape[1:]), achieved.dtype), held
 
     def _expected(self) -> str:

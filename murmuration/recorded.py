@@ -98,7 +98,7 @@ class Run:
         """
         import pandas
 
-        from orchestrator.results.training_time import VIRTUAL
+        from orchestrator.results.metric_series import VIRTUAL
 
         time, logical = self._recorded.training_time, self._recorded.logical
         rows = [
@@ -156,7 +156,7 @@ class Run:
         import pandas
 
         columns = ["name", "kind", "node", "begin", "end", "detection", "recovery"]
-        rows = [[getattr(fault, column) for column in columns] for fault in self._recorded.faults]
+        rows = [[fault.id, *(getattr(fault, column) for column in columns[1:])] for fault in self._recorded.faults]
         return pandas.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], "float64"))
 
     def log_tail(self, lines: int = 12) -> str:

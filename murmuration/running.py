@@ -81,7 +81,7 @@ def run(
         KeyboardInterrupt: The run was interrupted; it has ended.
     """
     from orchestrator.config.loader import load as load_configuration
-    from orchestrator.run_server.run_preparation import command_line, prepare_run
+    from orchestrator.run_server.run_start import command_line, prepare_run
 
     given = {**_plain(dict(overrides or {})), **{key.replace("__", "."): _plain(value) for key, value in keys.items()}}
     source: Path | dict[str, Any] = _plain(dict(config)) if isinstance(config, Mapping) else Path(config)
@@ -118,7 +118,7 @@ class _View:
     period = 0.5
 
     def __init__(self, directory: Path, callbacks: list[Callback], verbose: bool) -> None:
-        from orchestrator.terminal.plain_view import PlainView
+        from orchestrator.terminal.line_views import PlainView
 
         self.stopped = False
         """a callback has asked for the end of the run"""
@@ -172,7 +172,7 @@ class _View:
 def _lead(directory: Path, callbacks: list[Callback], verbose: bool, start_timeout: float) -> Run:
     """Start the run server, follow the run to its end, and judge how it ended."""
     from orchestrator.results.run_summary import after_run
-    from orchestrator.run_server.detached_server import start_detached
+    from orchestrator.run_server.run_start import start_detached
     from orchestrator.terminal.interrupts import Interrupts
     from orchestrator.terminal.run_watcher import Watcher
 

@@ -25,11 +25,12 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("agent_node", "env_server", "murmuration", "orchestrator", "protocols")
 NOT_RUN = {
-    "make": "needs a checkout",
-    "source": "activates the environment of a checkout",
-    "pip": "the wheel is installed already",
+    "make ": "needs a checkout",
+    "source ": "activates the environment of a checkout",
+    "pip ": "the wheel is installed already",
+    "orchestrate clean ": "asks at a terminal",
 }
-"""first word of a command -> why it is left out"""
+"""beginning of a command -> why it is left out"""
 INTERRUPTED = {
     r"orchestrate attach\b": 5.0,
     r"orchestrate logs -f\b": 5.0,
@@ -68,7 +69,7 @@ def snippets(text: str) -> list[Snippet]:
 
 def reason_not_to_run(snippet: Snippet) -> str | None:
     """Why a command is left out; None where it is run."""
-    return None if snippet.python else NOT_RUN.get(snippet.text.split()[0])
+    return next((reason for start, reason in NOT_RUN.items() if not snippet.python and snippet.text.startswith(start)), None)
 
 
 def interrupted_after(snippet: Snippet) -> float | None:
@@ -139,6 +140,7 @@ def left_over(directory: Path) -> list[psutil.Process]:
 
 def main() -> int:
     """Check everything; the exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored, and children inherit that
     failures = 0
     with tempfile.TemporaryDirectory(prefix="check-wheel-") as name:
         folder = Path(name)

@@ -28,7 +28,7 @@ from protocols.wire.messages import Message  # noqa: E402
 PAGE = ROOT / "docs" / "reference" / "messages.md"
 CHANNELS = {
     "ctl": "Control: run server with nodes, hosts and command lines",
-    "tele": "Figures: nodes to the run server",
+    "tele": "Telemetry: nodes to the run server",
     "env": "Environment: environment server with agents",
     "peer": "Peers: agents among themselves",
 }

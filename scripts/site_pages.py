@@ -21,7 +21,8 @@ from typer.core import TyperGroup
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from orchestrator.cli.app import app
-from orchestrator.config.configuration_schema import schema
+from orchestrator.config.configuration import Configuration
+from orchestrator.config.json_schema import schema_of
 
 _UNITS = {"(us|ms|s": "duration", "([kMG]?B": "size", "[kmg]?bit": "rate"}
 
@@ -35,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def configuration_page() -> str:
     """Every key of a configuration with type, default and meaning."""
-    written = schema()
+    written = schema_of(Configuration)
     definitions = written["$defs"]
     lines = [
         "# Configuration keys",

@@ -32,13 +32,13 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 GRACE = 5.0
-"""seconds in which what a test has told to end must be gone"""
+"""seconds within which everything that a test ends must be gone"""
 
 PERSISTENT_FILES = ("/dev/null", "/dev/urandom", "/dev/random", "/proc/", "/sys/", "/usr/", "/etc/")
 
 
 @dataclass(frozen=True)
-class Holdings:
+class HeldResources:
     """What the test process holds."""
 
     children: frozenset[int]
@@ -69,7 +69,7 @@ def _files() -> frozenset[str]:
             target = os.readlink(descriptor)  # noqa: PTH115  the target may be `pipe:[123]`, which is no path
         except OSError:
             continue
-        # Libraries keep some of their own files open for good, as matplotlib does with fonts; they open each once.
+        # Libraries keep some of their own files open permanently, as matplotlib does with fonts; they open each once.
         if int(descriptor.name) not in kept and not target.startswith((*PERSISTENT_FILES, sys.prefix)):
             files.add(f"{descriptor.name} -> {target}")
     return frozenset(files)
@@ -83,12 +83,12 @@ def _listening() -> frozenset[str]:
     return frozenset(f"{c.laddr.ip}:{c.laddr.port}" for c in connections if c.status == psutil.CONN_LISTEN)
 
 
-def _held() -> Holdings:
-    return Holdings(_children(), frozenset(threading.enumerate()), _listening(), _files())
+def _held() -> HeldResources:
+    return HeldResources(_children(), frozenset(threading.enumerate()), _listening(), _files())
 
 
-def _wait(before: Holdings) -> None:
-    """Let what is on its way out go: children that were told to end, threads that were told to stop."""
+def _wait(before: HeldResources) -> None:
+    """Wait for what is ending: children and threads that were asked to stop."""
     processes = []
     for pid in _children() - before.children:
         try:
@@ -110,7 +110,7 @@ def _describe(pid: int) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
-    """Fail a test that leaves something behind, and say what."""
+    """Fail a test that leaves something behind, and name it."""
     before = _held()
     yield
     after = _held()

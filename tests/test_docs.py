@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import shlex
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from protocols.runtime.errors import ExitCode
 
@@ -42,3 +45,31 @@ def test_the_example_of_an_exit_code_returns_it(page: Path) -> None:
     command = [sys.executable, "-m", "orchestrator", *shlex.split(line)[2:]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == int(page.stem), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["own_environment", "first_plugin"])
+def test_the_configurations_of_the_tutorial_are_right(name: str, tmp_path: Path) -> None:
+    """Python blocks are files named by the nearest `NAME.py` before them; YAML blocks with a version are configurations."""
+    text, module = (DOCS / "tutorial" / f"{name}.md").read_text(), ""
+    for block in re.finditer(r"`(\w+\.py)`|```(python|yaml)\n(.*?)```", text, re.DOTALL):
+        if block[1]:
+            module = block[1]
+        elif block[2] == "python":
+            with (tmp_path / module).open("a") as file:
+                file.write(block[3])
+        elif block[3].startswith("version:"):
+            (tmp_path / "configuration.yaml").write_text(block[3])
+            command = [sys.executable, "-m", "orchestrator", "validate", "configuration.yaml"]
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "howto").glob("write_*.md")), ids=lambda path: path.stem)
+def test_the_code_of_the_pages_can_be_parsed(page: Path) -> None:
+    for block in re.finditer(r"```(python|yaml)\n(.*?)```", page.read_text(), re.DOTALL):
+        if block[1] == "python":
+            ast.parse(block[2])
+        else:
+            YAML(typ="safe").load(block[2])

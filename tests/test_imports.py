@@ -1,7 +1,7 @@
 """The arrows of the house: who may import whom, and what must stay free of torch.
 
 agent_node -> protocols, env_server -> protocols, orchestrator -> protocols. agent_node and env_server never import each other;
-protocols imports nobody; orchestrator imports from agent_node and env_server only what a configuration must check.
+protocols imports none of them; orchestrator imports from agent_node and env_server only what a configuration must check.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def test_arrows(module: str) -> None:
             continue
         allowed = package == "orchestrator" and (checked_by_the_configuration(name) or name in PACKAGES)
         allowed = allowed or module.startswith(COMPONENT_CHECKS)
-        assert allowed, f"{module} imports {name}: {package} knows only {', '.join(ALLOWED[package]) or 'itself'}"
+        assert allowed, f"{module} imports {name}: {package} imports only {', '.join(ALLOWED[package]) or 'itself'}"
 
 
 def test_settings_that_the_orchestrator_may_import_exist() -> None:

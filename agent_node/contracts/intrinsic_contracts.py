@@ -59,7 +59,7 @@ class TeacherOutput:
     """Goals and rewards of a tick."""
 
     goals: NDArray[np.int64]
-    """`[K]` the goals in force from here on; -1 where there are none"""
+    """`[K]` the goals in force from here on; -1: none"""
     reward: NDArray[np.float32]
     """`[K]` intrinsic reward of the step that led here"""
     late: NDArray[np.float32]
@@ -98,7 +98,7 @@ class Teacher(Component, ABC):
     # Neighbours may pursue the teacher's goals while the own policy pursues theirs. Each own goal has a number.
 
     def swappable(self) -> NDArray[np.int64]:
-        """`[K]` numbers of the own goals in force; -1 where there is none, in evaluations, and where a neighbour's goal is pursued."""
+        """`[K]` numbers of the own goals in force; -1 for none, in evaluations, and where a neighbour's goal is pursued."""
         raise NotImplementedError("this teacher declares no swappable_goals")
 
     def current_goals(self) -> NDArray[np.int64]:

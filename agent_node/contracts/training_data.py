@@ -1,4 +1,4 @@
-"""What passes between an agent's parts: what they are built for, the actions they choose, the transitions they learn from."""
+"""Data between an agent's components: shapes for which they are built, actions, and batches of transitions."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class PolicySpec:
     hallucinated: int = 0
     """components that a policy may add to its actions for the world model alone, to choose among what the model holds possible"""
     grids: Grids | None = None
-    """where grids of cells are among the first components; None where there are none"""
+    """where grids of cells are among the first components; None without grids"""
 
 
 @dataclass
 class PolicyOutput:
-    """Actions for n rows, with what the learner wants to find again beside them in its batch (log-probabilities, values)."""
+    """Actions for n rows, with values that the learner reads again in its batches (log-probabilities, values)."""
 
     actions: Array
     """`[n, A]` int32 (discrete factors) or float32 (continuous)"""
@@ -46,7 +46,7 @@ class PolicyOutput:
 
 @dataclass
 class Batch:
-    """Transitions as torch tensors. Replay learners get `[B, ...]`; rollout learners `[T, B, ...]` in order of time."""
+    """Transitions as torch tensors. Replay learners receive `[B, ...]`; rollout learners `[T, B, ...]` in order of time."""
 
     observation: torch.Tensor
     goal: torch.Tensor

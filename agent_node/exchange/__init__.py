@@ -1,1 +1,1 @@
-"""What an agent says over the edges of the graph, and what it makes of what it hears."""
+"""Exchanges of an agent with its neighbours and with the members of its episodes."""

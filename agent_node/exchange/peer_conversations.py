@@ -1,4 +1,4 @@
-"""The peers of an agent: who is there, and the conversations that run over the edges."""
+"""The peers of an agent, and the conversations with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent_node.process.agent_faults import AgentProcessFaults
-from agent_node.process.tick_barrier import TickBarrier
 from protocols.conversations.conversation import Conversation, EdgeConversation, Send
 from protocols.conversations.membership.membership_messages import RosterEntry
 from protocols.transport import Transport
@@ -21,8 +20,9 @@ class PeerConversations:
     """Connections to other agents by the roster, and every conversation's way in and out.
 
     `names` are the graph's neighbours; other agents are connected too when a conversation has something for them (members of one episode
-    need not be neighbours when more than two play). Who takes part is told by the roster or, in `lockstep`, by `peer_joined` and
-    `peer_left`: there the roster only says where they are. `faults` hears what comes, and changes what a liar sends.
+    need not be neighbours when more than two play). The members come from the roster or, in `lockstep`, from `peer_joined` and
+    `peer_left`: there the roster only gives their addresses. `faults` observes received messages, and changes those that a Byzantine agent
+    sends.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class PeerConversations:
         own: str,
         names: list[str],
         faults: AgentProcessFaults | None = None,
-        lockstep: TickBarrier | None = None,
+        lockstep: bool = False,
     ) -> None:
         self.names = names
         self.faults = faults
@@ -59,12 +59,12 @@ class PeerConversations:
                     conversation.peer_alive(name, self._incarnations[name], now)
 
     def end_interval(self) -> None:
-        """The conversations are over: others begin, with whoever comes then."""
+        """End all conversations: the next session starts others."""
         self._conversations.clear()
         self._incarnations.clear()
 
     def peer_joined(self, name: str, incarnation: int, now: float) -> None:
-        """An agent takes part: its first life, or a later one."""
+        """An agent takes part, in its first incarnation or a later one."""
         self._incarnations[name] = incarnation
         if name in self.names:
             for conversation in self._conversations:
@@ -72,7 +72,7 @@ class PeerConversations:
                     conversation.peer_alive(name, incarnation, now)
 
     def peer_left(self, name: str, now: float) -> None:
-        """An agent takes part no more, in this life."""
+        """An agent does not take part any more, in this incarnation."""
         if self._incarnations.pop(name, None) is not None:
             for conversation in self._conversations:
                 conversation.peer_dead(name, now)
@@ -87,11 +87,11 @@ class PeerConversations:
             if known is not None and (entry.state in _GONE or entry.inc != known):
                 del self._connected[name]
                 self._transport.disconnect("peer", name)
-                if self.lockstep is None:
+                if not self.lockstep:
                     self.peer_left(name, now)
-            if name not in self._connected and (name in self.names or (self.lockstep is not None and name in self._incarnations)):
+            if name not in self._connected and (name in self.names or (self.lockstep and name in self._incarnations)):
                 self._connect(name, entry)
-                if name in self._connected and self.lockstep is None:
+                if name in self._connected and not self.lockstep:
                     self.peer_joined(name, entry.inc, now)
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float) -> None:
@@ -109,12 +109,12 @@ class PeerConversations:
                 conversation.tick(now)
 
     def outgoing(self) -> list[Send]:
-        """All that the conversations have to say now."""
+        """All messages that the conversations send now."""
         sends = [send for conversation in self._conversations for send in conversation.outgoing()]
         return sends if self.faults is None else [self.faults.corrupt(send) for send in sends]
 
     def flush(self) -> None:
-        """Send what the conversations have to say; what can't be sent now they repeat by themselves."""
+        """Send the messages of the conversations, which repeat those that cannot be sent now."""
         for send in self.outgoing():
             self.reach(send.dst)
             self._transport.try_send("peer", send.dst, send.message, send.arrays)

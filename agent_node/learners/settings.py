@@ -15,7 +15,7 @@ class LearnerSettings(ComponentSettings):
 
     Capabilities: `replay` (learns from a buffer, imagined and imported transitions included) or `rollout` (learns from each own transition
     once, with the rewards of teachers and curiosity added); `discrete`, `continuous` (action spaces); `probabilities`
-    (`contracts.ActionProbabilities`), `td_errors` (`contracts.TDErrors`), `values` (`contracts.GoalValues`); `optimism` (uses the rewards
+    (`contracts.Learner.log_probability`), `td_errors`, `values` (methods of the same names); `optimism` (uses the rewards
     and actions that an optimism component stores beside imagined transitions).
     """
 

@@ -26,8 +26,8 @@ from protocols.wire.messages import Message
 class AgentProcessFaults:
     """What the schedule has for one agent. `leave`: how it goes in order, given the reason.
 
-    With `logical` times are those of that clock, and the agent is told of them by `reached` alone; its lives are counted in what it has
-    done to itself, not in processes (`rejoin`: it comes back into a run that went on), so that a resumed run writes what an uninterrupted
+    With `logical` times are those of that clock, and the agent reads them in `reached` alone; its incarnations are counted by the faults
+    that ended them, not by processes (`rejoin`: it comes back into a run that went on), so that a resumed run writes what an uninterrupted
     one does.
     """
 
@@ -53,7 +53,7 @@ class AgentProcessFaults:
         self._logical = logical
 
     def reached(self, step: int, episode: int) -> None:
-        """The run's progress as an observation tells it, before anything follows from the observation."""
+        """Take the run's progress from an observation, before the observation is handled."""
         if self._logical is None:
             self.executor.advance(step=step, episode=episode)
         else:

@@ -1,4 +1,4 @@
-"""Entry point of an agent's process: what it becomes is decided by the clock of the run."""
+"""Entry point of an agent's process: the clock of the run selects the class."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def agent_node(start: NodeStart) -> AgentNode:
 
 
 def main(start: NodeStart) -> int:
-    """Live until told to stop; the exit code."""
+    """Run until the run server stops the agent; the exit code."""
     agent_node(start).run()
     return ExitCode.OK

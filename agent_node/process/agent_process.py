@@ -1,9 +1,8 @@
-"""The life of an agent: join, agree on goals, act, learn, tell the others, average, leave.
+"""The process of one agent: it joins the environment, agrees on goals, acts, learns, exchanges data with peers, and leaves.
 
-One loop on the main thread: take what has arrived, answer the environment first (everybody waits for the slowest), then do the tick's
-share of learning, then let the conversations with neighbours move on. What is here holds under both clocks. What they differ in is in two
-classes: `agent_node.process.real_time_agent.RealTimeAgent` talks whenever there is something to say and waits for no neighbour,
-`agent_node.process.lockstep_agent.LockstepAgent` talks once a tick, when all partners have said what they had to say at the tick before.
+One loop on the main thread: receive messages, answer the environment first (all agents wait for the slowest), then do the tick's share of
+learning, then process the conversations with neighbours. This module is common to both clocks. `RealTimeAgent` sends messages at once and
+waits for no neighbour; `LockstepAgent` exchanges messages once a tick, after all messages of its partners of the tick before have arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from agent_node.exchange.averaging.parameter_averaging import RoundReport
 from agent_node.exchange.peer_conversations import PeerConversations
 from agent_node.learners.library.devices import check_devices
 from agent_node.process.agent_faults import AgentProcessFaults
-from agent_node.process.tick_barrier import TickBarrier
 from agent_node.session import checkpoints
 from agent_node.session.agent_metrics import AgentMetrics
 from agent_node.session.agent_session import AgentSession
@@ -49,9 +47,9 @@ _JOIN_AGAIN = 0.5
 
 
 class AgentNode(ABC):
-    """One agent's process; `run` lives until the run server says stop."""
+    """One agent's process; `run` returns when the run server stops it."""
 
-    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: TickBarrier | None = None) -> None:
+    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: bool = False) -> None:
         start, configuration = entrance.start, entrance.configuration
         self._entrance = entrance
         self._start = start
@@ -72,10 +70,10 @@ class AgentNode(ABC):
         """frames of the newest `Act`"""
         self._join_again = 0.0
         self._rejoining = False
-        """whether it takes up a checkpoint of its own while it lives, as everybody does at the same tick: nothing that a user must know"""
+        """whether it restores its own checkpoint without a restart, as all agents do at the same tick; users are not notified"""
         self._environment_incarnation = 0
         self._newest_tick = -1
-        """of the observations that came together"""
+        """of the observations received together"""
         self._environment_counts = {"environment.steps": 0.0, "environment.episodes": 0.0}
         self._keep = int(configuration["supervision"]["keep_checkpoints"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
@@ -86,11 +84,11 @@ class AgentNode(ABC):
         self._leave_reason = ""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
-    # --- what the clocks differ in --------------------------------------------------------------------------------------------------
+    # --- differences of the clocks --------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _receive_peer(self, received: ReceivedMessage, now: float) -> None:
-        """A peer has said something."""
+        """A message of a peer has arrived."""
 
     @abstractmethod
     def _receive_offer(self, message: Offer, arrays: Mapping[str, NDArray[Any]], session: AgentSession, now: float) -> None:
@@ -98,16 +96,16 @@ class AgentNode(ABC):
 
     @abstractmethod
     def _converse(self, now: float) -> None:
-        """Let the conversations with neighbours and the environment server move on, as far as they can."""
+        """Process the conversations with neighbours and the environment server."""
 
     @abstractmethod
     def _resume(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
-        """The agent has joined, and goes on from the checkpoint that was found: whether everybody goes on from the same one."""
+        """The agent has joined, and continues from its checkpoint: whether all agents continue from the same one."""
 
     # --- main loop ----------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until the run server stops the agent."""
         while not self._stopped:
             with self.shares.spent("wait"):
                 received = self.transport.receive(_LONGEST_WAIT)
@@ -124,14 +122,14 @@ class AgentNode(ABC):
         self.transport.close()
 
     def _take(self, received: Sequence[ReceivedMessage]) -> None:
-        """All that has come. Of several observations the environment waits for an answer to the last alone."""
+        """Handle all received messages. Of several observations the environment waits for an answer to the last one only."""
         ticks = (item.message.tick for item in received if isinstance(item.message, Observation) and self._is_current(item))
         self._newest_tick = max(ticks, default=-1)
         for item in received:
             self._handle(item)
 
     def _is_current(self, received: ReceivedMessage) -> bool:
-        """Whether a message of the environment channel is of the environment server that there is now."""
+        """Whether a message of the environment channel is from the current environment server."""
         return received.src == ENVIRONMENT and received.message.inc >= self._environment_incarnation
 
     def _handle(self, received: ReceivedMessage) -> None:
@@ -159,7 +157,7 @@ class AgentNode(ABC):
             self.transport.refuse(received, error)
 
     def _joined(self, message: Joined, now: float) -> None:
-        """The environment server says what there is to see and do: build the parts, and take up where the last checkpoint ended."""
+        """The layout of the environment has arrived: construct the session, and restore the newest checkpoint."""
         if self.session is not None:
             return
         found = checkpoints.read_newest(self._checkpoints)
@@ -170,21 +168,21 @@ class AgentNode(ABC):
             text = f"{self.name} goes on from its checkpoint at {session.trainer.updates} updates, {self.metrics.episodes} episodes"
             self.control.event("info", "node.restored", text)
         elif found is None and self._start.incarnation > 1:
-            text = f"{self.name} begins anew: it had no checkpoint yet (supervision.checkpoint_interval says how often one is made)"
+            text = f"{self.name} starts without a checkpoint: none was written yet (supervision.checkpoint_interval sets how often)"
             self.control.event("warning", "node.anew", text)
         self.session = session
-        # Where more than two play one episode they talk with each other, neighbours or not.
+        # Members of episodes with more than two members exchange messages whether they are neighbours or not.
         self.transport.guard.only(None if message.party > 2 else self.neighbours.names)
         self.neighbours.follow(self.control.roster, now)
         self.control.progress.phase = "acting"
         self._end_training()
 
     def _observation(self, received: ReceivedMessage, message: Observation, now: float) -> None:
-        """A tick begins: act, then learn. One that is over already (`environment.deadline`) is remembered, and nothing else: who would
-        answer and learn from each of them in turn stays late for good."""
+        """A tick begins: act, then learn. A tick that is already over (`environment.deadline`) is only recorded: an agent that answered and
+        learnt from each of them in turn would never catch up."""
         session, arrays = self.session, received.arrays
         if self.shim is not None:
-            self.shim.progress(time.monotonic(), message.steps, message.episodes)  # links go by the true time, whatever the clock says
+            self.shim.progress(time.monotonic(), message.steps, message.episodes)  # links use the true time with either clock
         if session is None or not self.stepping.observed(received.src, message.tick, now):
             return
         self._environment_counts = {"environment.steps": float(message.steps), "environment.episodes": float(message.episodes)}
@@ -197,7 +195,7 @@ class AgentNode(ABC):
         if session.restart is not None:
             self._answer["restart"] = session.restart.astype(np.uint8)
         if over:
-            self.stepping.acted = True  # a stand-in has, and the next observation says how
+            self.stepping.acted = True  # a stand-in has, and the next observation contains its action
         elif message.phase != "checkpoint":
             self.stepping.act(now)
             self._send_action()

@@ -1,7 +1,8 @@
-"""An agent under `clock: logical`: it acts and learns at every tick as soon as it can, and talks once a tick, together with its partners.
+"""An agent under `clock: logical`: it acts and learns at every tick as soon as possible, and exchanges messages once a tick with its
+partners.
 
-The environment server says with every observation who takes part, whether training is over, and whether everybody makes a checkpoint. After
-a checkpoint the agent joins anew, as if it had been started from it.
+Each observation states which agents take part, whether training is over, and whether all agents write a checkpoint. After a checkpoint the
+agent joins again, as if it had been started from the checkpoint.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from numpy.typing import NDArray
 
 from agent_node.process.agent_faults import AgentProcessFaults
 from agent_node.process.agent_process import AgentNode
-from agent_node.process.interval_links import IntervalLinks
-from agent_node.process.lockstep_exchange import LockstepExchange
-from agent_node.process.tick_barrier import TickBarrier
+from agent_node.process.tick_barrier import IntervalLinks, LockstepExchange, TickBarrier
 from agent_node.session import checkpoints
 from agent_node.session.agent_session import AgentSession
 from protocols.conversations.stepping.stepping_messages import Goals, Joined, Observation, Offer
@@ -29,7 +28,7 @@ from protocols.transport import ReceivedMessage
 
 
 class LockstepAgent(AgentNode):
-    """In step with its partners: what they say is taken when its tick has come."""
+    """In step with its partners: their messages are handled at their tick."""
 
     def __init__(self, entrance: Entrance) -> None:
         start, configuration, rejoin = entrance.start, entrance.configuration, entrance.control.rejoin
@@ -37,14 +36,14 @@ class LockstepAgent(AgentNode):
         faults = AgentProcessFaults(start, node_faults(configuration, start.node), self._leave, clock, rejoin)
         self.links = IntervalLinks(configuration, start, faults.incarnation)
         lockstep = TickBarrier(clock.length, self.links)
-        super().__init__(entrance, faults, clock, lockstep)
-        self.transport.guard.takes_news = True  # a lost message is lost for good here
+        super().__init__(entrance, faults, clock, lockstep=True)
+        self.transport.guard.takes_news = True  # a lost message is not repeated here
         self.together = LockstepExchange(clock, lockstep, self.neighbours, self.transport, self.name)
         self._held: ReceivedMessage | None = None
         """the observation of the tick after that which is not over"""
         self._start_tick = self.control.checkpoint
 
-    # --- what comes in --------------------------------------------------------------------------------------------------------------
+    # --- receiving ------------------------------------------------------------------------------------------------------------------
 
     def _receive_peer(self, received: ReceivedMessage, now: float) -> None:
         self.together.lockstep.receive(received.src, received.message, received.arrays)
@@ -68,10 +67,10 @@ class LockstepAgent(AgentNode):
             self._finished = True
             self._end_training()
 
-    # --- the talk of a tick ---------------------------------------------------------------------------------------------------------
+    # --- exchange of a tick ---------------------------------------------------------------------------------------------------------
 
     def _converse(self, now: float) -> None:
-        """When all partners have said what they had to say at the tick before."""
+        """When all messages of the partners of the tick before have arrived."""
         together = self.together
         together.flush()
         observation = together.ready()
@@ -97,8 +96,8 @@ class LockstepAgent(AgentNode):
     # --- checkpoints ----------------------------------------------------------------------------------------------------------------
 
     def _rejoin_from_checkpoint(self, session: AgentSession, tick: int) -> None:
-        """All agents and the environment server are at this tick: keep what has been learnt, forget what is under way, and go on from the
-        checkpoint, as everybody would who was started from it."""
+        """All agents and the environment server are at this tick: write a checkpoint, drop what is in progress, and continue from the
+        checkpoint as after a start from it."""
         self._averaged(session.settle())
         self._report()
         self.links.close()
@@ -114,7 +113,7 @@ class LockstepAgent(AgentNode):
         resumed, own = not self.control.rejoin, -1 if found is None else int(found.manifest["step"])
         if resumed and self._start_tick != own:
             raise ResourceError(f"{self.name} has no whole checkpoint of tick {self._start_tick}, from which the run goes on")
-        # Whoever comes back comes into the part that the others are in, and that began with the newest checkpoint: all make one, or nobody.
+        # A rejoining agent resumes from the newest common checkpoint: either all agents write one, or none does.
         self._start_tick = own
         self.links.begin(self._start_tick)
         self.together.joined(message)

@@ -1,4 +1,4 @@
-"""An agent under `clock: wall`: it talks whenever there is something to say, waits for no neighbour, and makes checkpoints of its own."""
+"""An agent under `clock: wall`: it sends messages at once, waits for no neighbour, and writes checkpoints of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from protocols.transport import ReceivedMessage
 
 
 class RealTimeAgent(AgentNode):
-    """Free-running: whatever has come is taken at once, and nothing is waited for."""
+    """Free-running: messages are handled when they arrive, without waiting."""
 
     def __init__(self, entrance: Entrance) -> None:
         start, configuration = entrance.start, entrance.configuration

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Actor:
-    """Plays K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
+    """Acts in K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
 
     def __init__(self, components: AgentComponents, copies: int) -> None:
         features = components.features
@@ -37,7 +37,7 @@ class Actor:
         self.features: Array | None = None
         """`[K, F]` of the newest observations; None before the first"""
         self.restart: NDArray[np.bool_] | None = None
-        """`[K]` episodes that the agent ends at the newest tick; None where there are none"""
+        """`[K]` episodes that the agent ends at the newest tick; None for none"""
 
     @property
     def goals(self) -> NDArray[np.int64] | None:

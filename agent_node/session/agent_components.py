@@ -261,7 +261,7 @@ def _imported_replay(agent: AgentComponents) -> ImportedReplay | None:
     received = exchange.experience if agent.space is None else hindsight.segments if hindsight is not None else None
     if received is None or "replay" not in agent[LEARNER].capabilities:
         return None
-    saved = exchange.experience is not None  # nobody would send them again
+    saved = exchange.experience is not None  # neighbours do not send them again
     return ImportedReplay(received.transitions, agent.features, agent.space, partners=agent.partners, saved=saved)
 
 

@@ -1,4 +1,4 @@
-"""What an agent counts about its own life between two reports."""
+"""Counts and means of an agent between two reports."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class AgentMetrics:
         return {"steps_per_second": speed}
 
     def take(self) -> dict[str, float]:
-        """Figures since the last call; those without any case are left out."""
+        """Metrics since the last call; means without any value are left out."""
         values = {name: float(np.mean(outcomes)) for name, outcomes in self._outcomes.items()}
         if self._returns:
             values["return"] = float(np.mean(self._returns))

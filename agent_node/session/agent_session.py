@@ -73,7 +73,7 @@ class AgentSession:
 
     @property
     def restart(self) -> NDArray[np.bool_] | None:
-        """`[K]` episodes that the agent ends with its newest actions; None where there are none."""
+        """`[K]` episodes that the agent ends with its newest actions; None for none."""
         return self._actor.restart
 
     def learn(self, arrays: Mapping[str, NDArray[Any]], episodes: list[Episode], actions: NDArray[Any], train: bool = True) -> None:

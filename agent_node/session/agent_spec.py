@@ -1,4 +1,4 @@
-"""Who an agent is, as the configuration says."""
+"""Specification of an agent, from the configuration of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from protocols.topology.communication_graph import make_graph
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """Who an agent is, as the configuration says."""
+    """Name, seed, settings and place in the graph of one agent."""
 
     name: str
     seed: int
@@ -27,7 +27,7 @@ class AgentSpec:
     """its place in the communication graph"""
     incarnation: int = 0
     rejoin: bool = False
-    """the others went on without it"""
+    """whether it returns to a run that continued without it"""
 
 
 def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> AgentSpec:

@@ -1,9 +1,9 @@
 """Checkpoints: whole or absent.
 
 One checkpoint is `STEP.safetensors` (all arrays) and `STEP.json` (counters, random states, and the SHA-256 of the former), each written to
-a temporary file in the same directory, flushed to the disk and renamed; the manifest comes last, so that there is no manifest without its
-arrays. Names only rise: where the newest one has this step (nothing was learnt since) or a later one (which was damaged, and skipped at the
-restart), the next number is taken, and the manifest tells the step. `LATEST` names the newest. Nothing is ever unpickled.
+a temporary file in the same directory, flushed to the disk and renamed; the manifest is written last, so that no manifest exists without
+its arrays. Names only rise: where the newest one has this step (nothing was learnt since) or a later one (which was damaged, and skipped at
+the restart), the next number is taken, and the manifest contains the step. `LATEST` names the newest. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT = 2
 def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any], keep: int) -> Path:
     """Write a checkpoint and remove all but the newest `keep`. Returns the manifest's path."""
     directory.mkdir(parents=True, exist_ok=True)
-    # Conversations keep times among their state, of which some are infinite for good reasons.
+    # Conversations keep times among their state, some of which are infinite by design.
     learnt = {name: tensor for name, tensor in tensors.items() if not name.startswith(("averaging/", "statistics/"))}
     diverged = [name for name, tensor in learnt.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
     if diverged:
@@ -60,9 +60,9 @@ class Checkpoint:
 
 
 def read_newest(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
+    """The newest undamaged checkpoint; None if the directory has none.
 
-    Damaged ones are skipped with a warning; if all are, `ResourceError` says so, since going on would lose what was learnt.
+    Damaged ones are skipped with a warning; if all are damaged, `ResourceError`, since a new start would lose what was learnt.
     """
     sweep_orphans(directory)
     found = sorted(directory.glob("*.json"), reverse=True)

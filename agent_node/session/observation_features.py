@@ -33,7 +33,7 @@ class Features:
 
     A raw observation has `size` = D components (`dtype` float32, or uint8 for pictures, divided by 255 here, and for grids of cells,
     divided by 10, the largest code). Its features are, in this
-    order: linear components, scaled to [-1, 1] where the layout tells their bounds, each of the C circular ones replaced by its sine; the C
+    order: linear components, scaled to [-1, 1] where the layout has their bounds, each of the C circular ones replaced by its sine; the C
     cosines; then the H - 1 changes between the observations, oldest first, D components each (circular: wrapped radians; linear: in the
     same scale, times 10); last, for k < `frequencies` = F, sin(2^k pi x) and cos(2^k pi x) of the B newest components x with bounds
     (positional encoding: Tancik et al., arXiv 2006.10739). In all D + C + (H - 1) D + 2 F B. `ConfigurationError` for frequencies where
@@ -54,7 +54,7 @@ class Features:
         self.size = int(np.prod(shape, dtype=np.int64))
         circular = np.zeros(self.size, bool)
         self.bounds: NDArray[np.float64] = np.zeros((self.size, 2))
-        """least and largest value of each component; equal where the layout does not tell"""
+        """least and largest value of each component; equal where the layout has none"""
         for field in layout.fields:
             part = slice(field.start, field.start + field.size)
             if field.unit == "radian":
@@ -70,7 +70,7 @@ class Features:
         self._waves = np.flatnonzero(bounded)
         self._frequencies = (np.pi * 2.0 ** np.arange(frequencies)).astype(np.float32)
         if frequencies and not self._waves.size:
-            raise ConfigurationError("agents.frequencies: this environment tells no bounds of what it shows; write 0")
+            raise ConfigurationError("agents.frequencies: this environment has no bounds of its observations; write 0")
         self.enclosed = self.dtype is np.float32 and bool((bounded | circular).all())
         """whether each component has bounds or is an angle"""
         self.width = history * self.size + self._angles.size + 2 * frequencies * self._waves.size
@@ -142,7 +142,7 @@ class Features:
 
     def follow(self, last: Array, change: Array) -> NDArray[np.float32]:
         """Inverse of `difference`: raw `last[n, D]` changed by `change[n, D]`, circular components wrapped, others kept within the bounds
-        that the layout tells, pictures in 0..255."""
+        of the layout, pictures in 0..255."""
         following = np.add(last, change, dtype=np.float32)
         if self._angles.size:
             following[..., self._angles] = wrap(following[..., self._angles])

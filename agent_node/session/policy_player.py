@@ -1,4 +1,4 @@
-"""One agent's policy as a checkpoint has it, played without a run: no process, no neighbours, nothing learnt."""
+"""One agent's policy as a checkpoint has it, played without a run: no process, no neighbours, no learning."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class PolicyPlayer:
         achieved: Array | None = None,
         goal: Array | None = None,
     ) -> Array:
-        """Actions `[K, A]` for what the environment tells this agent after a tick."""
+        """Actions `[K, A]` for the agent's frames of a tick."""
         if self.greedy:
             flags = flags | np.where(flags & Flag.MEMBER, np.uint16(Flag.EVALUATION), np.uint16(0)).astype(np.uint16)
         seen: dict[str, Array] = {"observation": observation, "reward": reward, "flags": flags, "episode": episode}

@@ -52,7 +52,7 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
     rows = len(observation)
     both = torch.from_numpy(features.encode(np.concatenate([observation, following])))
     action = joined("action")
-    dreamt = np.concatenate([np.full(len(sample.reward), flag, np.float32) for sample, flag in zip(samples, imagined, strict=True)])
+    imagined_rows = np.concatenate([np.full(len(sample.reward), flag, np.float32) for sample, flag in zip(samples, imagined, strict=True)])
     return Batch(
         observation=both[:rows],
         goal=torch.from_numpy(encodings[joined("goal")]),
@@ -61,7 +61,7 @@ def make_batch(samples: list[TransitionSample], imagined: list[bool], features: 
         next_observation=both[rows:],
         terminated=torch.from_numpy(joined("terminated")),
         weight=torch.from_numpy(np.concatenate([_weights(sample) for sample in samples])),
-        imagined=torch.from_numpy(dreamt),
+        imagined=torch.from_numpy(imagined_rows),
         extras={name: torch.from_numpy(np.concatenate([sample.extras[name] for sample in samples])) for name in samples[0].extras},
     )
 

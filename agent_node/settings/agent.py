@@ -26,7 +26,7 @@ class ShapingSettings(Settings):
     """r = clip(r_e + r_i, -clip, clip) + bonus [r_e > 0], from the environment's reward and the agent's own ones."""
 
     clip: Positive | None = 1.0
-    """sums of rewards are clipped to -clip .. clip; null: not at all"""
+    """sums of rewards are clipped to -clip .. clip; null: not clipped"""
     bonus: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     """added wherever the environment's reward is positive"""
 
@@ -39,19 +39,19 @@ class AgentSettings(Settings):
     world_model: Annotated[WorldModelSettings, Registered("world_model")] | None = None
     """what predicts the next observation; null for a model-free agent"""
     optimism: Annotated[OptimismSettings, Registered("optimism")] | None = None
-    """what the policy that explores is promised where the world model does not know; null: nothing"""
+    """how the exploring policy is rewarded for model uncertainty; null: no optimism"""
     buffer: BufferSettings = BufferSettings()
     """what it remembers"""
     goals: Annotated[GoalSourceSettings, Registered("goals")] | None = UniformGoalSettings()
     """where its goals come from, in environments with goals; null for environments without"""
     teacher: Annotated[TeacherSettings, Registered("teacher")] | None = None
-    """what sets the policy goals while an episode goes on, in environments that show a grid; null: nobody"""
+    """what sets the policy goals while an episode goes on, in environments that show a grid; null: no teacher"""
     curiosity: Annotated[CuriositySettings, Registered("curiosity")] | None = None
-    """what pays the agent for what is new to it; null: nothing"""
+    """intrinsic reward for what is new to the agent; null: none"""
     shaping: ShapingSettings | None = None
-    """how the environment's reward and those of teacher and curiosity become one; null: they are added"""
+    """how the rewards of environment, teacher and curiosity are composed; null: they are added"""
     history: Annotated[int, Field(ge=1, le=16)] = 1
     """observations that policy and model see: the newest, and its changes since those before it (2 shows speed)"""
     frequencies: Annotated[int, Field(ge=0, le=12)] = 0
-    """F: the learner also sees sin(2^k pi x) and cos(2^k pi x), k < F, of each component x whose bounds are told, scaled to [-1, 1]: a
+    """F: the learner also sees sin(2^k pi x) and cos(2^k pi x), k < F, of each component x with known bounds, scaled to [-1, 1]: a
     network alone smooths over what is small"""

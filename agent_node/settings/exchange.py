@@ -21,16 +21,16 @@ class ExchangeSettings(Settings):
     """What travels over the edges; each part can be switched off with null."""
 
     negotiation: Annotated[NegotiationSettings, Registered("negotiation")] | None = None
-    """goals agreed on before an episode; null: each for itself"""
+    """goals agreed on before or during an episode; null: each agent draws its own"""
     hindsight: HindsightSettings | None = None
     """traces after an episode; null: only its own experience"""
     experience: ExperienceSettings | None = None
-    """transitions themselves, for comparison (environments without goals, learners with a replay buffer); null: nobody's leave it"""
+    """transitions themselves, for comparison (environments without goals, learners with a replay buffer); null: none are sent"""
     consensus: ConsensusSettings | None = None
     """averaging of models; null: independent agents"""
     statistics: StatisticsSettings | None = None
-    """sums of the statistics of additive models; null: everybody's model is its own"""
+    """sums of the statistics of additive models; null: each model uses its agent's data alone"""
     components: list[Annotated[ComponentSettings, Registered("exchange")]] = []
     """exchanges of other packages, by the kinds that they register in the room exchange"""
     plans: PlanSettings | None = None
-    """where each is going to look, so that the others look elsewhere; null: nobody tells"""
+    """planned trajectories, so that neighbours explore elsewhere; null: none are sent"""

@@ -18,8 +18,8 @@ class ImaginationSettings(Settings):
     starts: Annotated[int, Field(ge=1, le=65536)] = 256
     """states from which each refresh imagines"""
     uniform_start_ratio: Probability = 0.0
-    """share of these that are drawn uniformly from all that can be observed, where the environment tells the bounds; the others are states
-    that the agent has seen itself. A model that rests on everybody's transitions knows more of the world than its owner has"""
+    """share of these that are drawn uniformly within the bounds of observations, where the environment has bounds; the others are states
+    that the agent has observed. A model of the transitions of all agents covers more than the agent itself has"""
     horizon: tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]] = (2, 5)
     """steps of a trajectory, at first and at last"""
     horizon_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (3000, 10_000)
@@ -27,8 +27,8 @@ class ImaginationSettings(Settings):
     kept_refreshes: Annotated[int, Field(ge=1, le=1000)] = 20
     """refreshes whose transitions are kept"""
     reward: Literal["model", "known", "learned"] = "model"
-    """what is earned in imagination: model: what the world model predicts; known: by the environment's own map of rewards, where it tells
-    one; learned: by means over the cells of a grid"""
+    """rewards of imagined transitions. model: those that the world model predicts; known: those of the environment's map of rewards, where
+    it has one; learned: means over the cells of a grid"""
     reward_cell_size: Positive = 0.5
     """learned: side of a cell, in units of the observation"""
     rewarded_ratio: Probability = 0.0
@@ -43,7 +43,7 @@ class WorldModelSettings(ComponentSettings):
 
     Capabilities: `rewards` (predicts rewards and ends, besides observations); `vector_observations` (predicts vectors only, no images);
     `additive_statistics` (rests on sums over its data, which `exchange.statistics` adds up: `contracts.AdditiveWorldModel`); `sampleable`
-    (draws functions from its posterior: `contracts.SampleableModel`); `plan_aware` (uses the plans of neighbours).
+    (draws functions from its posterior: `contracts.WorldModel.draw`); `plan_aware` (uses the plans of neighbours).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("world_model",)

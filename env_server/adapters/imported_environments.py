@@ -42,7 +42,7 @@ def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:
 
     `package:name` is the module `package.name` with `parallel_env` or `env`, as PettingZoo has them, or else the attribute `name` of the
     module `package`: a class or function that returns a Parallel, AEC or Gymnasium environment for the keyword arguments
-    `environment.options`. `package.module` without a colon is a module with `parallel_env` or `env`. `EnvironmentProblem` says what fails.
+    `environment.options`. `package.module` without a colon is a module with `parallel_env` or `env`. `EnvironmentProblem` names what fails.
     """
     draw_in_memory()
     package, colon, name = settings.id.partition(":")
@@ -76,7 +76,7 @@ def unknown(identifier: str, detail: str) -> EnvironmentProblem:
 
 
 def _module(name: str) -> ModuleType | None:
-    """The module of that name; None where there is none."""
+    """The module of that name, or None."""
     try:
         return import_module(name) if find_spec(name) is not None else None
     except ModuleNotFoundError as error:
@@ -88,7 +88,7 @@ def _module(name: str) -> ModuleType | None:
 def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
     import gymnasium
 
-    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+    from env_server.adapters.parallel_conversions import SingleAgentParallel
 
     if name not in gymnasium.registry and ":" not in name:
         raise unknown(settings.id, f"Gymnasium has no environment {name}{nearest(name, gymnasium.registry)}")
@@ -139,7 +139,7 @@ def _from_module(settings: EnvironmentSettings, module: ModuleType) -> Maker:
 
 
 def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed: Any) -> Maker:
-    """`signed` has the signature that says which options there are."""
+    """`signed` has the signature with the accepted options."""
 
     def make() -> Any:
         try:
@@ -158,8 +158,7 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
 
 def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
     """The same with the Parallel API."""
-    from env_server.adapters.aec_adapter import parallel_from_aec
-    from env_server.adapters.gymnasium_adapter import SingleAgentParallel
+    from env_server.adapters.parallel_conversions import SingleAgentParallel, parallel_from_aec
 
     if hasattr(made, "agent_iter"):
         return parallel_from_aec(made)

@@ -29,7 +29,7 @@ def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translati
     """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`."""
     possible = getattr(environment, "possible_agents", None)
     if not possible:
-        raise ConfigurationError("the environment does not say which agents it may have (possible_agents): it cannot be used")
+        raise ConfigurationError("the environment does not list its agents: give it the attribute possible_agents")
     if len(possible) != len(agents):
         raise AgentCountError(
             f"the environment has {len(possible)} agents ({', '.join(map(str, possible[:8]))}{', ...' if len(possible) > 8 else ''}) but "
@@ -214,7 +214,7 @@ class ParallelCopies:
             name = seat.name
             if not seat.active[copy]:
                 flags = (base | _PARKED) if seat.joined[copy] else 0
-                if name in left:  # somebody enters, or comes back, in the middle of an episode
+                if name in left:  # an agent enters, or returns, in the middle of an episode
                     seat.active[copy] = seat.joined[copy] = True
                     seat.see(copy, observations[name])
                     flags = base | _FIRST

@@ -24,7 +24,7 @@ class AgentBatch:
     """One agent's view of all K copies after a tick. Arrays belong to the receiver."""
 
     observation: Array
-    """`[K, ...]` f4 or u1, as the agent's layout says"""
+    """`[K, ...]` f4 or u1, as in the agent's layout"""
     reward: NDArray[np.float32]
     """`[K]`"""
     flags: NDArray[np.uint16]
@@ -32,7 +32,7 @@ class AgentBatch:
     achieved: Array | None = None
     """`[K, A]`: what its own body achieves, u1 features or f4 points (goal environments)"""
     goal: Array | None = None
-    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, NaN: no member"""
+    """its own goal in the episode that each copy plays (goal environments): `[K]` i4, -1: no member; or `[K, D]` f4, zeros: no member"""
 
 
 @dataclass
@@ -87,8 +87,8 @@ class VectorEnvironment(Protocol):
         ...
 
     def reset(self, seed: int, first_episode: int = 0) -> TickResult:
-        """Start every copy anew, counting episodes from `first_episode`; two calls with the same arguments give equal outcomes. Agents tell
-        episodes apart by their number alone: a server that was started again must not use one twice."""
+        """Start every copy anew, counting episodes from `first_episode`; two calls with the same arguments give equal outcomes. Agents
+        identify episodes by their number alone: a restarted server must not use one twice."""
         ...
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:

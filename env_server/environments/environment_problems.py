@@ -1,4 +1,4 @@
-"""What a configuration asks of an environment that it cannot be, with the places to change."""
+"""Errors of an environment's configuration, with the keys to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OptionProblem:
 
 
 class EnvironmentProblem(ConfigurationError):
-    """The environment cannot be made as the configuration says; `problems` holds the places."""
+    """The environment cannot be made from this configuration; `problems` holds the places."""
 
     def __init__(self, *problems: OptionProblem) -> None:
         super().__init__("; ".join(f"{'.'.join(problem.path)}: {problem.message}" for problem in problems))

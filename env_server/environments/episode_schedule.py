@@ -36,7 +36,7 @@ class EvaluationSchedule:
         return len(self._pending)
 
     def clear(self) -> None:
-        """Forget all that was asked for."""
+        """Drop all requests."""
         self._pending.clear()
 
     def request(self, episodes: int, aligned: bool) -> None:

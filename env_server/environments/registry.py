@@ -57,7 +57,7 @@ def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
 
 def create(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges = None, seed: int = 0) -> VectorEnvironment:
     """The environment with all its copies, before its first reset. `edges` are those of the communication graph (None: all pairs);
-    `seed` is what `reset()` without a seed uses. `EnvironmentProblem` says what does not fit."""
+    `seed` is what `reset()` without a seed uses. `EnvironmentProblem` names what does not fit."""
     return _made(_factory(settings), _context(settings, agents, edges, seed))
 
 

@@ -45,7 +45,7 @@ class Renderer:
         return self.part(x - reach, y - reach, x + reach, y + reach)
 
     def paint(self, distance: Field, colour: Colour, opacity: float = 1.0) -> None:
-        """Cover what lies inside (`distance` < 0, in units of length)."""
+        """Cover the inside (`distance` < 0, in units of length)."""
         cover = opacity * np.clip(0.5 - distance * self.scale, 0.0, 1.0)[..., None]
         self.pixels += cover * (np.array(colour, np.float64) - self.pixels)
 

@@ -61,10 +61,12 @@ class AchievedGoals:
             values = (values[..., None] == np.arange(size)).astype(np.uint8)
         else:
             values = values.astype(bool).astype(np.uint8)
+        source = f"environment.goals.of: {self._path}" if self._path else f"infos: {ACHIEVED}"
         if values.shape != (*lead, size):
-            source = f"environment.goals.of: {self._path}" if self._path else f"infos: {ACHIEVED}"
             kind = "vector goals have" if self.space.goal_shape else "environment.goals.count is"
             wanted = f"an array of shape {[*lead, size]}" + ("" if self.space.goal_shape else f", or whole numbers of shape {list(lead)}")
             raise ConfigurationError(f"{source} gives the shape {list(values.shape)}, and {kind} {size}: return {wanted}")
+        if not np.isfinite(values).all():
+            raise ConfigurationError(f"{source} gives a value that is not finite: {values.tolist()}")
         rows: NDArray[Any] = values
         return rows

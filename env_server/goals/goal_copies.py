@@ -2,7 +2,7 @@
 
 The episode that a copy plays next is planned, and offered to its members, when the present one starts; it begins once the members' goals
 are known. Members are all agents of a copy that are present; which of them leads is drawn for each episode. After every step it is measured
-what each body achieves (`achieved_goals`), and the goal space says which goals are reached and what that is worth.
+what each body achieves (`achieved_goals`), and the goal space determines which goals are reached and the rewards.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, Goal, GoalSpace
 from protocols.spaces.layout import Layout
 
 Mask = NDArray[np.bool_]
+RETURN = "return.environment"
+"""metric: sum of the members' rewards by the environment itself"""
 _MEMBER, _FIRST, _TERMINATED, _TRUNCATED, _PARKED, _OVER, _PEER_LOST, _EVALUATION = (
     np.uint16(flag)
     for flag in (
@@ -132,7 +134,7 @@ class GoalCopies:
         return self._layouts[agent]
 
     def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Forget everything, and offer the first episode of every copy; without a seed, the one of the constructor."""
+        """Start anew, and offer the first episode of every copy; the default seed is that of the constructor."""
         self._seed = self._seed if seed is None else seed
         self._schedule.clear()
         self._start_anew()
@@ -248,7 +250,9 @@ class GoalCopies:
         marks[self._lost & was_running] = 0
         reward[self._lost] = 0
         self._finish(over, achieved, stopped, found.episode)
-        goals = np.where((marks != 0).reshape(*marks.shape, *[1] * len(self.goal_space.goal_shape)), self._goals, self._no_goals())
+        pursued = (marks != 0) & self._known()
+        none = np.zeros_like(self._goals) if self.goal_space.goal_shape else self._no_goals()  # numbers on the wire are finite
+        goals = np.where(pursued.reshape(*pursued.shape, *[1] * len(self.goal_space.goal_shape)), self._goals, none)
         wire = np.float32 if self.goal_space.goal_shape else np.int32
         return TickResult(
             {
@@ -309,7 +313,7 @@ class GoalCopies:
 
     def _finish(self, over: Mask, achieved: Array, stopped: Mask, numbers: NDArray[np.int64]) -> None:
         """Write records of the episodes that are `over[K]`, `numbers[K]` in the base, and end those of the base that are `stopped[K]`."""
-        metrics = {record.episode: record.metrics for record in self.base.finished()}
+        metrics = {record.episode: {**record.metrics, RETURN: float(sum(record.rewards))} for record in self.base.finished()}
         for copy in np.flatnonzero(over).tolist():
             planned = self._played[copy]
             if planned is None:

@@ -1,4 +1,4 @@
-"""A goal supervisor: it gives all members of an episode one goal, always or so often that a wanted share of episodes is aligned.
+"""A goal supervisor: it gives all members of an episode one goal, always or so often that a given share of episodes is aligned.
 
 It is the upper bound (and, with a smaller share, the scale) that agreement between agents is measured against: Nisioti et al.,
 arXiv 2211.06082.
@@ -13,16 +13,16 @@ from protocols.spaces.goal_space import DiscreteSpace
 
 
 def chance_alignment(space: DiscreteSpace, members: int) -> float:
-    """Alignment of `members` agents that choose uniformly, each for itself: among episodes in which anybody holds a cooperative goal, the
-    mean share of the followers with the leader's goal, S / U. With I individual goals, C cooperative ones, G = I + C and k members:
+    """Alignment of `members` agents that choose uniformly and independently: among episodes in which any agent holds a cooperative goal,
+    the mean share of the followers with the leader's goal, S / U. With I individual goals, C cooperative ones, G = I + C and k members:
     U = 1 - (I / G)^k, S = C / G^2 + I / G^2 (1 - (I / G)^(k - 2)); the latter term is of those who agree on an individual goal while
-    somebody else holds a cooperative one, and 0 for two members."""
+    another member holds a cooperative one, and 0 for two members."""
     cooperative, together = _chances(space, members)
     return together / cooperative if cooperative else 1.0
 
 
 def supervised_share(space: DiscreteSpace, members: int, alignment: float) -> float:
-    """Share p of all episodes that must be given one common uniform goal, so that of the episodes in which anybody holds a cooperative
+    """Share p of all episodes that must be given one common uniform goal, so that of the episodes in which any agent holds a cooperative
     goal the share A = `alignment` is aligned, where the members of the others choose uniformly:
 
         p = (A U - S) / (A U - S + F (1 - A)),    F = C / G, S and U as in `chance_alignment`.
@@ -34,7 +34,7 @@ def supervised_share(space: DiscreteSpace, members: int, alignment: float) -> fl
     least = chance_alignment(space, members)
     if alignment < least:
         raise ConfigurationError(
-            f"alignment {alignment:g} is less than the {least:.3g} that {members} agents come to by chance; "
+            f"alignment {alignment:g} is less than the {least:.3g} that {members} agents reach by chance; "
             "raise it, or write supervisor: null for agents that choose for themselves"
         )
     cooperative, together = _chances(space, members)
@@ -43,7 +43,7 @@ def supervised_share(space: DiscreteSpace, members: int, alignment: float) -> fl
 
 
 def _chances(space: DiscreteSpace, members: int) -> tuple[float, float]:
-    """(U: somebody holds a cooperative goal, S: somebody does, and a certain follower has the leader's goal), where each member chooses
+    """(U: any member holds a cooperative goal, S: one does, and a certain follower has the leader's goal), where each member chooses
     uniformly."""
     individual = 1.0 - float(space.cooperative.mean())
     together = (1.0 - individual) + individual * (1.0 - individual ** max(0, members - 2))
@@ -58,7 +58,7 @@ class GoalSupervisor:
         self._count = space.count
 
     def goal(self, seed: int, episode: int) -> int:
-        """The goal of all members of that episode, or -1 where they choose for themselves."""
+        """The goal of all members of that episode, or -1 where they choose themselves."""
         random = episode_generator(seed, episode, Stream.GOALS)
         supervised = random.random() < self.share
         return int(random.integers(self._count)) if supervised else -1

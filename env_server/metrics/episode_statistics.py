@@ -1,28 +1,32 @@
-"""What finished episodes came to: figures of training in windows of time, figures of evaluations when they are complete."""
+"""Statistics of finished episodes: training metrics in windows of time, metrics of complete evaluations, and the counters of a run."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import EpisodeRecord
+from env_server.environments.environment_contracts import EpisodeRecord, TickResult
 from env_server.metrics import goal_metrics
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.goal_space import DiscreteSpace, GoalSpace
 
 RECENT = 100
 """training episodes over which `return.recent` is the mean"""
 MOST_GOALS = 128
-"""goals up to which each has figures of its own"""
+"""goals up to which each has its own metrics"""
 
 
 def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
-    """Means over episodes; shares are from 0 to 1, and a figure without any case is left out.
+    """Means over episodes; shares are from 0 to 1, and a metric without any case is left out.
 
     - `return`: sum of the members' rewards; `return.normalised`: the same over R* (`GoalSpace.best_return`)
     - `length`: steps until the last member was done
-    - figures of the environment's own (`EpisodeRecord.metrics`), each over the episodes that have it
+    - metrics of the environment itself (`EpisodeRecord.metrics`), each over the episodes that have it
     - `success.individual`, `success.cooperative`: among members with such a goal, those that reached it; `success`: with vector goals, all
     - `aligned`: share of the followers that hold the leader's goal, mean over the episodes with at least one cooperative goal; with two
       members the share of such episodes in which both hold the same goal, which is the published figure
@@ -58,7 +62,7 @@ def metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[s
 
 
 def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) -> dict[str, float]:
-    """Figures of an evaluation with goals of the members' choice: `metrics` but `negotiated`, and for each goal `success.goal.A-B` (as
+    """Metrics of an evaluation with goals of the members' choice: `metrics` but `negotiated`, and for each goal `success.goal.A-B` (as
     `success`) and `agreed.goal.A-B` (share of the followers that hold the goal where it is the leader's)."""
     whole = [record for record in records if not record.peer_lost]
     result = _without(metrics(whole, space), "negotiated")
@@ -69,7 +73,7 @@ def own_goal_metrics(records: Sequence[EpisodeRecord], space: GoalSpace | None) 
 
 
 def assigned_goal_metrics(records: Sequence[EpisodeRecord], space: DiscreteSpace) -> dict[str, float]:
-    """Figures of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
+    """Metrics of an evaluation in which all members are given one goal: `metrics` but `negotiated` and `aligned`, then `return.per_goal`,
     `diversity`, `specialization`, `specialization.published` (see `env_server.metrics.goal_metrics`) and `success.goal.A-B` of each
     goal."""
     whole = [record for record in records if not record.peer_lost]
@@ -132,7 +136,7 @@ class EpisodeStatistics:
         return bool(self._wanted)
 
     def to_begin(self) -> int:
-        """Episodes of the evaluation whose turn has come, once for each; 0 where there is none. One begins when those before it are
+        """Episodes of the next evaluation, once for each; 0 if none is due. One begins when those before it are
         complete: of two at a time the first would take the episodes that end first, which are the successes, and leave the failures to the
         second."""
         if self._begun or not self._wanted:
@@ -141,7 +145,7 @@ class EpisodeStatistics:
         return self._wanted[0][0]
 
     def add(self, records: Iterable[EpisodeRecord]) -> None:
-        """Count finished episodes. Evaluations that lost a member count as played, but give no figures."""
+        """Count finished episodes. Evaluations that lost a member count as played, but give no metrics."""
         for record in records:
             self.peer_lost += record.peer_lost
             if not record.evaluation:
@@ -155,7 +159,7 @@ class EpisodeStatistics:
                 self._own.append(record)
 
     def window(self) -> dict[str, float]:
-        """Training figures since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
+        """Training metrics since the last call, with the number of episodes as `episodes`, and of those that lost no member, over which the
         means are, as `episodes.whole`; `return.recent`, the mean return of the last 100 of these, once there are so many; and, where there
         are goals, the entropy of those that were pursued, `goals.pursued_entropy`."""
         records, self._window = self._window, []
@@ -170,7 +174,7 @@ class EpisodeStatistics:
         return values
 
     def evaluation(self) -> dict[str, float] | None:
-        """Figures of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
+        """Metrics of the oldest evaluation, once it is complete: `eval.own.*` and, with assigned goals, `eval.aligned.*`. Those of single
         goals come last."""
         if not self._wanted:
             return None
@@ -184,3 +188,107 @@ class EpisodeStatistics:
             found |= {f"eval.aligned.{name}": value for name, value in assigned_goal_metrics(self._aligned[:aligned], self._space).items()}
         self._own, self._aligned = self._own[own:], self._aligned[aligned:]
         return dict(sorted(found.items(), key=lambda item: ".goal." in item[0]))
+
+
+_PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION
+"""of these only `MEMBER` is set where the action that follows is one of training and counts: not in an episode that is over, nor after the
+agent's part in it"""
+
+
+class EpisodeCounters:
+    """Counts of one run. An evaluation is due after every `every` training episodes."""
+
+    def __init__(self, space: GoalSpace | None, every: int) -> None:
+        self.statistics = EpisodeStatistics(space)
+        self.steps = 0
+        """training steps of all copies together"""
+        self._every = every
+        self._next_evaluation = every
+        self._played = 0
+        self._last_report = time.monotonic()
+        self._actions = 0
+        """of members in training episodes"""
+        self._substituted = 0
+        """those of them that a stand-in chose"""
+        self._substituted_episodes = 0
+        self._marked = np.zeros(0, np.int64)
+        """the newest episode of each copy that is among them"""
+
+    @property
+    def episodes(self) -> int:
+        """Training episodes that ended."""
+        return self.statistics.training
+
+    def stepped(self, before: TickResult, after: TickResult, acted: Collection[str]) -> None:
+        """All copies were stepped, with actions of those who `acted` and stand-ins for the others, late or absent. The first observation of
+        an episode is no step of it, and what is played to evaluate is no training: else the budget of a run would depend on how often it is
+        evaluated."""
+        flags_before, flags = (np.stack([outcome.agents[agent].flags for agent in after.agents]) for outcome in (before, after))
+        played = (after.episode >= 0) & (after.episode == before.episode)
+        evaluation = np.bitwise_or.reduce(flags) & Flag.EVALUATION
+        self.steps += int(np.count_nonzero(played & (evaluation == 0)))
+        self._played += int(np.count_nonzero(played))
+        # Who is a member no more has lost its episode to its own death, and nothing was done in its stead.
+        counts = ((flags_before & _PLAYS) == Flag.MEMBER) & ((flags & (Flag.MEMBER | Flag.FIRST)) == Flag.MEMBER)
+        made_up = counts & np.array([agent not in acted for agent in after.agents])[:, None]
+        self._actions += int(np.count_nonzero(counts))
+        self._substituted += int(np.count_nonzero(made_up))
+        self._mark(before.episode, made_up.any(axis=0))
+
+    def _mark(self, episode: NDArray[np.int64], which: NDArray[np.bool_]) -> None:
+        """In these copies something was done that its agent did not choose: count each episode once."""
+        if self._marked.shape != episode.shape:
+            self._marked = np.full(episode.shape, -1, np.int64)
+        self._substituted_episodes += int(np.count_nonzero(which & (self._marked != episode)))
+        self._marked[which] = episode[which]
+
+    def evaluation_due(self) -> bool:
+        """Whether an evaluation became due since this was asked last: one, however many multiples of `every` were passed, since the
+        episodes of many copies may end together."""
+        if self.episodes < self._next_evaluation:
+            return False
+        self._next_evaluation = (self.episodes // self._every + 1) * self._every
+        return True
+
+    # --- metrics ----------------------------------------------------------------------------------------------------------------------
+
+    def speed(self, now: float) -> float:
+        """Steps per real second since the last report, those of evaluations too."""
+        return self._played / max(now - self._last_report, 1e-9)
+
+    def values(self) -> dict[str, float]:
+        """Metrics since the last call, and counts since the beginning."""
+        return self.statistics.window() | {
+            "steps": float(self.steps),
+            "env.substituted": self._substituted / max(1, self._actions),
+            "episodes.substituted": float(self._substituted_episodes),
+            "episodes.peer_lost": float(self.statistics.peer_lost),
+        }
+
+    def reported(self, now: float) -> None:
+        """A report was written."""
+        self._played, self._last_report = 0, now
+
+    # --- what outlives the process ------------------------------------------------------------------------------------------------------
+
+    def numbers(self) -> dict[str, int | list[float]]:
+        """What the next process goes on from."""
+        return {
+            "episodes": self.episodes,
+            "steps": self.steps,
+            "next_evaluation": self._next_evaluation,
+            "peer_lost": self.statistics.peer_lost,
+            "actions": self._actions,
+            "substituted": self._substituted,
+            "substituted_episodes": self._substituted_episodes,
+            "recent": self.statistics.recent,
+        }
+
+    def resume_from(self, numbers: Mapping[str, Any]) -> None:
+        """Go on from `numbers` of an earlier process; earlier versions wrote fewer."""
+        self.statistics.training, self.steps = int(numbers["episodes"]), int(numbers["steps"])
+        self.statistics.peer_lost = int(numbers.get("peer_lost", 0))
+        self._next_evaluation = int(numbers["next_evaluation"])
+        self._actions, self._substituted = int(numbers.get("actions", 0)), int(numbers.get("substituted", 0))
+        self._substituted_episodes = int(numbers.get("substituted_episodes", 0))
+        self.statistics.recent = numbers.get("recent", [])

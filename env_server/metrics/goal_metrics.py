@@ -1,4 +1,4 @@
-"""What evaluations say of each goal: who masters it, how fixed the division of labour is, how much of the goal space is mastered.
+"""Metrics of goals: success by goal, how fixed the division of labour is, how much of the goal space is mastered.
 
 All functions take episodes that no member left (`peer_lost` is False). Source: Nisioti et al., arXiv 2211.06082, and its public code.
 """
@@ -44,7 +44,7 @@ def distinct(records: Sequence[EpisodeRecord], space: DiscreteSpace) -> dict[str
 
 
 def success_by_goal(records: Iterable[EpisodeRecord]) -> dict[int, float]:
-    """goal -> share of the members holding it that reached it; goals that nobody held are absent."""
+    """goal -> share of the members holding it that reached it; goals that no member held are absent."""
     outcomes: dict[int, list[bool]] = defaultdict(list)
     for record in records:
         for goal, success in zip(record.goals, succeeded(record), strict=True):
@@ -105,7 +105,7 @@ def specialization(records: Iterable[EpisodeRecord], space: DiscreteSpace) -> di
     - `specialization.published`: the same quotient for the histogram of the values n(l), which the published numbers are: 1 where i used
       one feature, or two equally often, and 1/2 where it used two unequally.
 
-    Empty where nobody succeeded in any cooperative goal.
+    Empty where no member succeeded in any cooperative goal.
     """
     used: dict[tuple[str, int], Counter[int]] = defaultdict(Counter)
     for record in records:

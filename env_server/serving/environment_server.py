@@ -1,9 +1,8 @@
-"""The environment server: steps all copies when everybody has acted, offers episodes, takes goals, and reports what came of them.
+"""The environment server: steps all copies when all agents have acted, offers episodes, receives goals, and reports metrics.
 
-What is here holds under both clocks. What they differ in is in two classes: `env_server.serving.real_time_server.RealTimeServer` goes by
-real time (deadlines,
-stand-ins for who is late, the roster says who is alive), `env_server.serving.lockstep_server.LockstepServer` by ticks alone (`clock:
-logical`: nobody is late, the fault schedule says who takes part, and everybody makes checkpoints together).
+This module holds what both clocks share. `env_server.serving.real_time_server.RealTimeServer` uses real time (deadlines, substituted
+actions of late agents, membership from the roster); `env_server.serving.lockstep_server.LockstepServer` uses ticks alone (`clock:
+logical`: no agent is late, membership follows the fault schedule, and all nodes write checkpoints at the same tick).
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 from env_server.environments import registry
 from env_server.environments.environment_contracts import GoalEnvironment, RestartableEnvironment
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
-from env_server.metrics.episode_counters import EpisodeCounters
-from env_server.serving.action_checks import checked_action, checked_restart
-from env_server.serving.late_actions import LateActions
+from env_server.metrics.episode_statistics import EpisodeCounters
+from env_server.serving.actions import LateActions, checked_action, checked_restart
 from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
@@ -53,7 +51,7 @@ checkpoints"""
 
 
 class EnvironmentServer(ABC):
-    """One process's environment and its conversation with all agents; `run` lives until the run server says stop."""
+    """The environment of a process and its conversation with all agents; `run` returns when the run server stops it."""
 
     tick_by_tick: ClassVar[bool]
     """whether goals are entered by the tick at which they were sent"""
@@ -86,18 +84,18 @@ class EnvironmentServer(ABC):
         self._finishing = False
         self._stopped = False
         faults = node_faults(configuration, start.node)
-        # By ticks a resumed process lives the life of the one before it again: its log says what that one had begun.
+        # Under the logical clock a resumed process repeats the incarnation before it: the log contains the faults that had begun.
         incarnation = 1 if entrance.logical else start.incarnation
         log = FaultLog(start.node_directory, start.node, incarnation, clock.stamp)
         hooks = Hooks(leave=lambda _: setattr(self, "_stopped", True), checkpoint_files=self._newest_file)
         self.faults = FaultExecutor(log, faults.scheduled_faults, self._time.pace, SkewedClock(), hooks, incarnation, faults.heal)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
 
-    # --- what the clocks differ in ----------------------------------------------------------------------------------------------------
+    # --- what depends on the clock ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _begin(self) -> None:
-        """Go on from what an earlier process has left, and begin a part of the run."""
+        """Continue from the state of an earlier process, and begin an interval of the run."""
 
     @abstractmethod
     def _ready(self, now: float) -> bool:
@@ -109,15 +107,15 @@ class EnvironmentServer(ABC):
 
     @abstractmethod
     def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
-        """A tick was played: what the next one brings, offers and observations for the agents."""
+        """A tick was played: decide about the next one, and send offers and observations."""
 
     @abstractmethod
     def _phase(self) -> Phase:
-        """What is said of the open tick to all agents."""
+        """Phase of the run in the open tick, sent to all agents."""
 
     @abstractmethod
     def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
-        """Frames of an observation that say who takes part."""
+        """Frames of an observation with the agents that take part."""
 
     @abstractmethod
     def _follow_roster(self) -> None:
@@ -129,13 +127,13 @@ class EnvironmentServer(ABC):
 
     @abstractmethod
     def _newest_file(self) -> Path | None:
-        """The newest file from which the next process would go on, if there is one."""
+        """The newest file from which the next process would continue, if any."""
 
     # --- main loop ------------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until told to stop."""
-        self._begin()  # before anybody hears that the server is up, it has the counts of an earlier process
+        """Until the run server sends stop."""
+        self._begin()  # restore the counts of an earlier process before the server is reported up
         self.control.progress.phase = "waiting"
         while not self._stopped:
             with self._time.spent("wait"):
@@ -151,7 +149,7 @@ class EnvironmentServer(ABC):
     def _begin_part(self) -> None:
         """Start all copies and conversations anew: at the start, after a restart and, under the logical clock, after every checkpoint.
 
-        Agents know episodes by their number: what they remember of an earlier part must not be taken for those to come."""
+        Agents identify episodes by number: numbers of an earlier interval must not be used again."""
         start, part = self._start, self._part
         self._last = self.environment.reset(integer(start.seed, start.node, Stream.ENVIRONMENT), part * EPISODES)
         self.late_action = LateActions(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN, part))
@@ -209,7 +207,7 @@ class EnvironmentServer(ABC):
         self.telemetry.close()
         self.transport.close()
 
-    # --- agents come and go -----------------------------------------------------------------------------------------------------------
+    # --- agents join and leave -----------------------------------------------------------------------------------------------------------
 
     def _join(self, agent: str, incarnation: int) -> None:
         if agent not in self.layouts:
@@ -223,7 +221,7 @@ class EnvironmentServer(ABC):
         self._admit(agent, incarnation)
 
     def _admit(self, agent: str, incarnation: int) -> None:
-        """An agent takes part from the next tick on. Whatever an earlier incarnation played is over, even if nobody has noticed its death
+        """An agent takes part from the next tick on. Episodes of an earlier incarnation are over, even if its death has not been detected
         yet."""
         self._lose(agent)
         self._incarnations[agent] = incarnation
@@ -257,7 +255,7 @@ class EnvironmentServer(ABC):
             self._send_again(agent, message.tick)
 
     def _step(self, now: float) -> None:
-        """Play the open tick, and open the next one. While nobody takes part nothing is played: episodes would begin without those who
+        """Play the open tick, and open the next one. Without any agent nothing is played: episodes would begin without the agents that
         are about to join."""
         closed = self.stepping.close()
         applied = self.late_action.complete(closed.actions, self.agents)
@@ -291,7 +289,7 @@ class EnvironmentServer(ABC):
         self._restarts.clear()
 
     def _send_answers(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]]) -> None:
-        """Tell everybody who takes part what the tick has brought."""
+        """Send the result of the tick to all agents that take part."""
         with self._time.spent("send"):
             incarnations = self._present_incarnations()
             for agent in self.stepping.present:
@@ -322,7 +320,7 @@ class EnvironmentServer(ABC):
     def _send_offer(self, agent: str, frames: Mapping[str, NDArray[Any]]) -> None:
         self.transport.try_send("env", agent, Offer(sent=self.stepping.tick), frames)
 
-    # --- episodes, evaluations, figures -----------------------------------------------------------------------------------------------
+    # --- episodes, evaluations, metrics -----------------------------------------------------------------------------------------------
 
     def _count(self) -> None:
         episode_counters = self.episode_counters
@@ -358,7 +356,7 @@ class EnvironmentServer(ABC):
             self.environment.evaluate(episodes, self.evaluation.aligned)
 
     def _report(self) -> None:
-        """Write a row of figures."""
+        """Write a row of metrics."""
         now = time.monotonic()
         usage = {"steps_per_second": self.episode_counters.speed(now)} | self._time.take()
         values = self.episode_counters.values()

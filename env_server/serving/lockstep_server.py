@@ -1,8 +1,8 @@
-"""The environment server under `clock: logical`: everything is decided by ticks alone (`env_server.serving.run_schedule`), and nobody is
+"""The environment server under `clock: logical`: every decision depends on ticks alone (`env_server.serving.run_schedule`), and no agent is
 late.
 
-At tick T the goals that were sent before T are entered and all copies are stepped; then it is decided what T + 1 brings, everybody who
-takes part gets offers and the observation of T + 1, and the dead are gone. At a checkpoint all begin anew from what was written down.
+At tick T the goals sent before T are entered and all copies are stepped. Then the events of T + 1 are determined, each present agent gets
+its offers and the observation of T + 1, and dead agents are removed. At a checkpoint all nodes resume from the written state.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
-from env_server.serving.interval_checkpoints import IntervalCheckpoints
 from env_server.serving.run_schedule import Phase, RunSchedule
+from env_server.serving.server_state import IntervalCheckpoints
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.atomic_files import kept_sizes
 from protocols.runtime.entrance import Entrance
 
 
 class LockstepServer(EnvironmentServer):
-    """A tick is played when everybody who takes part by the fault schedule has acted, however long that takes."""
+    """A tick is played when all agents that take part by the fault schedule have acted, without a deadline."""
 
     tick_by_tick = True
 
@@ -48,8 +48,8 @@ class LockstepServer(EnvironmentServer):
     def _ready(self, now: float) -> bool:
         for agent in sorted(self._early.keys() & self.run_schedule.membership.present):
             self._join(agent, self._early.pop(agent))
-        everybody = self.stepping.present | self.stepping.joining
-        return not self.run_schedule.at_rest and self.run_schedule.membership.present <= everybody and not self.stepping.awaited
+        joined = self.stepping.present | self.stepping.joining
+        return not self.run_schedule.at_rest and self.run_schedule.membership.present <= joined and not self.stepping.awaited
 
     def _receive_timeout(self) -> float:
         return LONGEST_WAIT
@@ -75,7 +75,7 @@ class LockstepServer(EnvironmentServer):
 
     def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
         gone = self._decide()
-        # Offers first: whoever has the observation of a tick has them too.
+        # Offers first: an agent that has the observation of a tick has them too.
         if self.goal_assignment is not None:
             self.goal_assignment.offer(self.clock.now())
             self.goal_assignment.enforce_deadline(self.clock.now())
@@ -118,14 +118,14 @@ class LockstepServer(EnvironmentServer):
     def _keep_up(self, now: float) -> None:
         super()._keep_up(now)
         if self.run_schedule.at_rest and not self._published_phase and self.run_schedule.membership.present <= self.stepping.joining:
-            # Everybody has made the last checkpoint, else they would not have joined again.
+            # All agents have made the last checkpoint, otherwise they would not have joined again.
             self._published_phase = True
             self.control.event("info", "finished", "the last evaluation is done")
 
     # --- checkpoints ------------------------------------------------------------------------------------------------------------------
 
     def _checkpoint(self) -> None:
-        """Everybody knows that this tick ends a part of the run: write down what the next one goes on from, and begin it."""
+        """All agents were sent that this tick ends an interval of the run: write its checkpoint, and begin the next interval."""
         self._report()
         self._part += 1
         self.run_schedule.at_rest = self.control.progress.phase == "finished"
@@ -150,7 +150,7 @@ class LockstepServer(EnvironmentServer):
         self._finishing = over is not None
         self.stepping.tick = tick
         if over is not None:
-            self.control.event("info", "training.over", over)  # the run server that heard of it is another one
+            self.control.event("info", "training.over", over)  # a restarted run server has not received it
         elif not state["course"]["training"]:
             text = "training resumes after the last evaluation: no earlier checkpoint was kept (supervision.keep_checkpoints)"
             self.control.event("warning", "training.reopened", text)

@@ -1,4 +1,4 @@
-"""The environment server under `clock: wall`: real time; agents may be late, dead or silent, and nobody waits long for them."""
+"""The environment server under `clock: wall`: real time; agents may be late, dead or silent, and all waits have deadlines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
 from env_server.serving.run_schedule import Phase
-from env_server.serving.server_counters import ServerCounters
+from env_server.serving.server_state import ServerCounters
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.clock import WallClock
 from protocols.runtime.entrance import Entrance
@@ -23,7 +23,8 @@ ASSEMBLY = 10.0
 
 
 class RealTimeServer(EnvironmentServer):
-    """A tick is played when all have acted or its deadline has passed; who is there, and when training ends, says the run server."""
+    """A tick is played when all agents have acted or its deadline has passed. The run server decides which agents are present, and when
+    training ends."""
 
     tick_by_tick = False
 
@@ -62,12 +63,12 @@ class RealTimeServer(EnvironmentServer):
             self.goal_assignment.offer(now)
 
     def _phase(self) -> Phase:
-        return "training"  # agents hear of its end from the run server
+        return "training"  # agents receive its end from the run server
 
     def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
-        return {}  # agents hear of each other from the run server
+        return {}  # agents receive the roster from the run server
 
-    # --- what the run server says -------------------------------------------------------------------------------------------------------
+    # --- orders of the run server -------------------------------------------------------------------------------------------------------
 
     def _obey(self, command: str) -> None:
         super()._obey(command)

@@ -1,46 +1,129 @@
-"""What happens when under the logical clock: the environment server decides it from the ticks alone, and everybody follows.
+"""When something happens under the logical clock: the environment server decides it from the ticks alone, and all nodes follow.
 
-A checkpoint ends a part of the run. All nodes keep what has been learnt and forget what is under way (running episodes, negotiations,
-messages), and the next part begins from the checkpoint: in the same processes or, after whatever happened to them, in others. Both do
-the same, so a run that was resumed equals one that was never interrupted.
+A checkpoint ends an interval of the run. All nodes keep what was learned and drop what is in progress (running episodes, negotiations,
+messages), and the next interval begins from the checkpoint: in the same processes or in restarted ones. Both do the same, so a run that was
+resumed equals one that was never interrupted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.serving.scheduled_membership import ScheduledMembership
+from protocols.faults.node_faults.node_fault import LETHAL, ScheduledFault
 from protocols.faults.node_faults.scheduled_faults import schedule_of
 from protocols.faults.schedule.fault_schedule import FaultSchedule
-from protocols.faults.settings import FaultsSettings
+from protocols.faults.schedule.fault_timeline import FaultTimeline
+from protocols.faults.schedule.run_moments import RunMoment, RunPosition, moment
+from protocols.faults.settings import FaultsSettings, MembershipFault, ProcessFault
 from protocols.runtime.clock import LogicalClock
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.training_limits import TrainingLimits, in_ticks
+
+KINDS = ("process", "membership")
+
+
+@dataclass
+class ScheduledMembership:
+    """Presence and incarnations of all agents, as the fault schedule determines them. `restart`: virtual seconds until the return of an
+    agent whose fault sets no duration.
+
+    An agent that a fault ends is absent from the tick at which the run reaches the fault, and expected again from the tick at which its
+    return is due, or at which all faults are healed: that tick waits for it. Every return is another incarnation.
+    """
+
+    agents: Sequence[str]
+    schedule: FaultSchedule
+    restart: float
+    over: set[str] = field(default_factory=set)
+    """ids of faults that have begun"""
+    incarnations: dict[str, int] = field(default_factory=dict)
+    """incarnation of each agent (1: the first)"""
+    away: dict[str, RunMoment | None] = field(default_factory=dict)
+    """absent agents to where in the run they return, unless all is healed earlier; None: never"""
+
+    def __post_init__(self) -> None:
+        self.incarnations = {agent: self.incarnations.get(agent, 1) for agent in self.agents}
+        self._timeline = FaultTimeline(self.schedule, KINDS, ended=self.over)
+
+    def reach(self, time: float, step: int, episode: int) -> set[str]:
+        """Advance to this position of the run: agents return or become absent. Returns those that have just died."""
+        reached = RunPosition(time, step, episode)
+        changes = self._timeline.reach(time=time, step=step, episode=episode)
+        for agent, back in list(self.away.items()):
+            # An agent that is absent beyond the healing, or the end of the run, would be awaited forever: the last checkpoint needs it.
+            if back is not None and (self._timeline.healed or reached.past(back)):
+                del self.away[agent]
+                self.incarnations[agent] += 1
+        gone: set[str] = set()
+        for change in changes:
+            if change.what != "begin" or change.event.node_fault is None or change.event.id in self.over:
+                continue
+            self.over.add(change.event.id)
+            node_fault = ScheduledFault(change.event.id, change.event.node_fault, change.event.start)
+            if node_fault.kind not in LETHAL:
+                continue
+            for agent in change.event.targets:
+                if agent in self.incarnations and agent not in self.away:
+                    self.away[agent] = self._back(node_fault.what, reached)
+                    gone.add(agent)
+        return gone
+
+    @property
+    def present(self) -> set[str]:
+        """Who takes part now."""
+        return set(self.agents) - self.away.keys()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether an absent agent will return."""
+        return any(back is not None for back in self.away.values())
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, at which no agent that will return is absent."""
+        return {"over": sorted(self.over), "lives": self.incarnations, "away": sorted(self.away)}
+
+    @classmethod
+    def restored(cls, agents: Sequence[str], schedule: FaultSchedule, restart: float, state: Mapping[str, Any]) -> ScheduledMembership:
+        """From `state`."""
+        return cls(agents, schedule, restart, set(state["over"]), dict(state["lives"]), dict.fromkeys(state["away"]))
+
+    def _back(self, what: object, reached: RunPosition) -> RunMoment | None:
+        if isinstance(what, MembershipFault):
+            if what.return_after is None:
+                return None
+            away = moment(what.return_after)
+            return RunMoment(away.unit, reached.of(away.unit) + away.value)
+        if isinstance(what, ProcessFault):
+            if not what.returns:
+                return None
+            return RunMoment("time", reached.time + (self.restart if what.restart_after is None else what.restart_after))
+        return None
+
 
 Phase = Literal["training", "evaluation", "checkpoint"]
 
 
 @dataclass(frozen=True)
 class TickDecision:
-    """What a tick brings: who dies, and why training is over, where it is."""
+    """Decisions about a tick: agents that die, and why training is over, if it is."""
 
     gone: frozenset[str]
     over: str | None
 
 
 class RunSchedule:
-    """Of a run: who takes part, when training ends, and when everybody makes a checkpoint."""
+    """Of a run: which agents take part, when training ends, and when all nodes make a checkpoint."""
 
     def __init__(self, configuration: Mapping[str, Any], agents: Sequence[str]) -> None:
         self.clock = LogicalClock(parse_duration(configuration["tick"]))
         self.training = True
         self.checkpoint_due = False
-        """everybody makes a checkpoint at this tick"""
+        """all nodes make a checkpoint at this tick"""
         self.at_rest = False
         """all is done: no further tick is played"""
         until, supervision = configuration["until"], configuration["supervision"]
@@ -57,14 +140,14 @@ class RunSchedule:
 
     @property
     def phase(self) -> Phase:
-        """What is said of this tick to all agents."""
+        """Phase of this tick, sent to all agents."""
         if self.checkpoint_due:
             return "checkpoint"
         return "training" if self.training else "evaluation"
 
     def incarnations(self, playing: Collection[str]) -> NDArray[np.uint16]:
-        """Life of each agent that takes part at this tick, 0 of those who don't: `[M]`, in the order of `Joined.members`. `playing` are
-        those whose actions are waited for: whoever is expected back takes part from the tick after that which waits for it."""
+        """Incarnation of each agent that takes part at this tick, 0 of the others: `[M]`, in the order of `Joined.members`. `playing` are
+        those whose actions are awaited: a returning agent takes part from the tick after the one that waits for it."""
         present, incarnations = self.membership.present & set(playing), self.membership.incarnations
         return np.array([incarnations[agent] if agent in present else 0 for agent in self._agents], np.uint16)
 
@@ -75,8 +158,8 @@ class RunSchedule:
         self.checkpoint_due = False
 
     def decide(self, tick: int, steps: int, episodes: int, playing: Collection[str], busy: bool, finished: bool) -> TickDecision:
-        """What this tick brings. A checkpoint needs everybody: none is made while somebody is away who returns, or has returned and is not
-        `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
+        """Decide about this tick. A checkpoint needs all agents: none is made while an agent is absent that returns, or has returned and is
+        not `playing` yet, nor while the server is `busy` with what no checkpoint keeps; one is when all is `finished`."""
         self.clock.tick = tick
         gone = self.membership.reach(self.clock.now(), steps, episodes)
         over = self.limits.reached(tick, steps, episodes) if self.training else None

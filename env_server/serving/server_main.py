@@ -17,6 +17,6 @@ def environment_server(start: NodeStart) -> EnvironmentServer:
 
 
 def main(start: NodeStart) -> int:
-    """Live until told to stop; the exit code."""
+    """Run until the run server sends stop; returns the exit code."""
     environment_server(start).run()
     return ExitCode.OK

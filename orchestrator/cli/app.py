@@ -1,4 +1,4 @@
-"""`orchestrate`: the command line. A thin client: a run is led by its own server, which lives beside the run."""
+"""`orchestrate`: the command line. A thin client: a run is led by its own server process."""
 
 from __future__ import annotations
 
@@ -12,28 +12,20 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import process_commands as server
-from orchestrator.cli.command_options import GlobalOptions, examples, print_error
-from orchestrator.cli.configurations import doctor, init, migrate, topology, validate
-from orchestrator.cli.configurations import export_kubernetes as export
-from orchestrator.cli.experiments import experiment, simulate, sweep
-from orchestrator.cli.results import compare, report, show
-from orchestrator.cli.results import play_policies as test
-from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up
+from orchestrator.cli.command_options import GlobalOptions, app, print_error
+from orchestrator.cli.configurations import doctor, export, migrate, topology, validate  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.experiments import experiment, simulate, sweep  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.results import compare, play_policies, report, show  # noqa: F401 - they add themselves to `app`
+from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up  # noqa: F401 - they add themselves to `app`
 from protocols.runtime.errors import ExitCode, MurmurationError
-
-app = typer.Typer(
-    name="orchestrate",
-    help="Runs systems of agents, each a process of its own, from one YAML file.",
-    epilog=examples("orchestrate up configs/4agents_ring.yaml until.time=60s"),
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
+_ORDER = (
+    "up", "validate", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps",
+    "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+)  # fmt: skip
+"""of commands in the help"""
 
 
 def _version(wanted: bool) -> None:
@@ -48,39 +40,37 @@ def _global(
     runs_dir: Annotated[Path, typer.Option("--runs-dir", envvar="ORCHESTRATE_RUNS", help="Folder of the run directories.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Output for scripts: JSON, one object a line.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR in the environment).")] = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; tracebacks of errors.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="More output; tracebacks of errors.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)] = False,
 ) -> None:
     context.obj = GlobalOptions(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
-_COMMANDS = (
-    up,
-    validate,
-    migrate,
-    show,
-    topology,
-    simulate,
-    experiment,
-    sweep,
-    test,
-    report,
-    compare,
-    ps,
-    attach,
-    logs,
-    down,
-    restart,
-    fault,
-    init,
-    clean,
-    export,
-    doctor,
-    server,
-)
-for _commands in _COMMANDS:
-    _commands.register(app)
+@app.command("_serve", hidden=True)
+def serve(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")],
+    start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds until every node must be up.")] = 60.0,
+) -> None:
+    """Lead the run in DIR: rendezvous, supervision, collection. Started by `up`."""
+    from orchestrator.run_server.run_server import main
+
+    raise typer.Exit(main(directory, start_timeout))
+
+
+@app.command("host", hidden=True)
+def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the invitation comes from: - is standard input.")]) -> None:
+    """Start and watch nodes on this machine for a run server. Started by the launch engine."""
+    from protocols.runtime.errors import UsageError
+
+    if invitation != "-":
+        raise UsageError(f'host reads its invitation from standard input: write "-" instead of "{invitation}"')
+    from orchestrator.launch.host.host_process import main
+
+    raise typer.Exit(main())
+
+
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
@@ -136,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = int(error.exit_code)
     except KeyboardInterrupt:  # only where no command waits for signals itself
         code = int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone, as `head` does: not an error
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does: not an error
         code = int(ExitCode.OK)
     except Exception:
         import traceback
@@ -147,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _flush() -> None:
-    """Empty the output buffers; where nobody reads any more (a closed pipe or terminal) the interpreter must not try again at its end,
+    """Empty the output buffers. Where the reader has ended (a closed pipe or terminal) the interpreter must not try again at its end,
     since it would change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:

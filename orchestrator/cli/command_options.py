@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,34 @@ from protocols.runtime.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.config.parsing.problems import Problem
     from orchestrator.results.run_directories import Run
+    from orchestrator.run_server.run_client import RunClient
     from orchestrator.terminal.run_view import ProgressView
 
 _STORE = "experiment.sqlite"
-"""file by which the directory of an experiment is told"""
+"""file that marks the directory of an experiment"""
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def examples(*lines: str) -> str:
+    """An epilog of help: examples, one a line, not wrapped together."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Runs systems of agents, each a process of its own, from one YAML file.",
+    epilog=examples(
+        "orchestrate up configs/4agents_ring.yaml until.time=60s",
+        "orchestrate --install-completion      (the shell then completes names of runs and configuration keys)",
+    ),
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+"""every module of commands adds its own"""
 
 
 @dataclass(frozen=True)
@@ -41,13 +64,31 @@ class GlobalOptions:
 
         class _PipedConsole(Console):
             def on_broken_pipe(self) -> None:
-                """Whoever read our output has gone, as `head` does. By itself rich ends with 1; `orchestrator.cli.app.main` ends with 0."""
+                """The reader of the output has ended, as `head` does. Rich would end with 1; `orchestrator.cli.app.main` ends with 0."""
                 raise BrokenPipeError
 
         stream = sys.stderr if stderr else sys.stdout
         plain = not self.color or "NO_COLOR" in os.environ
         width = None if stream.isatty() or "COLUMNS" in os.environ else 160
         return _PipedConsole(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+
+    @property
+    def prints(self) -> bool:
+        """Whether text for people is printed: neither --json nor --quiet."""
+        return not self.json and self.verbosity >= 0
+
+    def answer(self, record: Any, text: str) -> None:
+        """The result of a command: JSON for a script, text for a person, nothing with --quiet."""
+        if self.json:
+            print_json(record)
+        elif self.prints:
+            print_text(text)
+
+    def client(self, run: Run, timeout: float = 10.0) -> RunClient:
+        """A connection to the run server of this run; use it as a context."""
+        from orchestrator.run_server.run_client import RunClient
+
+        return RunClient(run.directory, timeout)
 
     def find(self, which: str | None) -> Run:
         """The run of that name or directory, or the newest."""
@@ -58,7 +99,7 @@ class GlobalOptions:
     def view(self, plain: bool, hint: str = "") -> ProgressView:
         """The view that fits: JSON lines, a live table on a terminal, else plain lines; nothing with --quiet."""
         if self.json:
-            from orchestrator.terminal.json_view import JsonView
+            from orchestrator.terminal.line_views import JsonView
 
             return JsonView(sys.stdout)
         if self.verbosity < 0:
@@ -66,7 +107,7 @@ class GlobalOptions:
 
             return QuietView()
         if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-            from orchestrator.terminal.plain_view import PlainView
+            from orchestrator.terminal.line_views import PlainView
 
             return PlainView(sys.stdout)
         from orchestrator.terminal.table_view import TableView
@@ -81,7 +122,7 @@ def options(context: typer.Context) -> GlobalOptions:
 
 
 def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
-    """Directory of the experiment of that name or path; None where there is none."""
+    """Directory of the experiment of that name or path; None where it does not exist."""
     return next((directory for directory in (experiments_dir / what, Path(what)) if (directory / _STORE).is_file()), None)
 
 
@@ -90,14 +131,9 @@ def experiment_names(experiments_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
 
 
-def examples(*lines: str) -> str:
-    """An epilog of help: examples, one a line, not wrapped together."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 def print_json(value: Any) -> None:
     """One JSON value on standard output, in one line."""
-    from orchestrator.terminal.json_view import finite
+    from orchestrator.terminal.line_views import finite
 
     sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
@@ -107,6 +143,16 @@ def print_text(text: str) -> None:
     """Text as it is on standard output."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def print_problems(problems: Sequence[Problem], title: str = "") -> None:
+    """Mistakes or warnings on standard error, if there are any: below a title with their number, or above their number."""
+    from orchestrator.config.parsing.problems import counted, lines
+
+    if title and problems:
+        print_error("\n".join([f"{title}: {counted(problems)}", *lines(problems)]))
+    elif problems:
+        print_error("\n".join([*lines(problems, indent=""), counted(problems)]))
 
 
 def print_error(text: str) -> None:

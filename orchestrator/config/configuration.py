@@ -18,11 +18,11 @@ from protocols.runtime.settings_types import Duration, NodeName, Settings
 from protocols.topology.settings import ROOM, RingSettings, TopologySettings
 
 DEAD, DEAD_ELSEWHERE = 10.0, 20.0
-"""seconds of silence that nobody outlives, on one machine and on several, when the configuration doesn't say"""
+"""default of `supervision.dead`, in seconds, on one machine and on several"""
 
 
 class Until(Settings):
-    """When training ends: whichever comes first. A last evaluation follows."""
+    """When training ends: at the first of these limits. A last evaluation follows."""
 
     episodes: Annotated[int, Field(ge=1)] | None = None
     """finished training episodes"""
@@ -39,53 +39,55 @@ class Until(Settings):
 
 
 class AgentsSettings(AgentSettings):
-    """The agents: how many, what they are made of, and who differs."""
+    """The agents: their number, their components, and the agents that differ."""
 
     count: Annotated[int, Field(ge=1, le=1024)] = 4
     """agents, named agent-0, agent-1, ..."""
     overrides: dict[NodeName, dict[str, Any]] = {}
-    """per agent, the keys in which it differs: {agent-2: {learner: {learning_rate: 1e-4}}}"""
+    """by agent, the keys in which it differs: {agent-2: {learner: {learning_rate: 1e-4}}}"""
 
 
 class NetworkSettings(Settings):
     """The graph and the addresses."""
 
     topology: Annotated[TopologySettings, Registered(ROOM)] = RingSettings()
-    """who is whose neighbour"""
+    """the communication graph between agents"""
     links: list[LinkRule] = []
-    """what the links do to messages all along: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from `faults.seed`)"""
+    """effects of the links on messages during the whole run: delay, loss, bandwidth, ... (rules as in `faults.links`, drawn from
+    `faults.seed`)"""
     bind: str = "auto"
-    """address that the run server's sockets are bound to; whatever others can reach is encrypted (`security`). auto: 127.0.0.1 where all is
-    on this machine, else the address by which the engine's hosts reach it. Other machines bind to that by which they reach this one"""
+    """address that the run server's sockets are bound to; connections that other machines can reach are encrypted (`security`). auto:
+    127.0.0.1 where all nodes are on this machine, else the address by which the engine's hosts reach it. Other machines bind to the address
+    by which they reach this one"""
     advertise: str = ""
-    """address or name by which others know this machine, where that is not the bound one (which is 0.0.0.0, or translated); empty: the
-    bound one"""
+    """address or name by which other machines reach this one, where it differs from the bound one (which is 0.0.0.0, or translated); empty:
+    the bound one"""
     control_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """port of the run server; 0 takes a free one. All other ports are always free ones"""
+    """port of the run server; 0: a free one. All other ports are free ones"""
     transport: Literal["auto", "tcp", "ipc"] = "auto"
-    """what connects nodes with each other: `ipc` (Unix-domain sockets, a tenth less computing time for large vectors), where all are on one
-    machine; or `tcp`. `auto`: `ipc` if the machine has it"""
+    """connections between nodes. ipc: Unix-domain sockets, on one machine only (10% less computing time for large vectors); tcp; auto: ipc
+    if the machine has it"""
 
 
 class SecuritySettings(Settings):
-    """Who may read and send messages."""
+    """Encryption and admission of connections."""
 
     mode: Literal["auto", "curve", "none"] = "auto"
-    """curve: every connection is encrypted, and only processes of this run are let in, each by a key of its own; none: neither, and only on
-    this machine; auto: curve as soon as anything can be reached from outside"""
+    """curve: every connection is encrypted, and only processes of this run are admitted, each by its own key; none: neither, on this
+    machine only; auto: curve as soon as other machines can reach a socket"""
 
 
 class SupervisionSettings(Settings):
-    """Who is restarted, how often, and when the run gives up."""
+    """Restarts of nodes, failure detection, and the end of a run that loses too many agents."""
 
     min_agents: Annotated[int, Field(ge=1)] = 1
-    """the run ends in order, with exit 20, when fewer agents than this are left"""
+    """the run ends in order, with exit code 20, when fewer agents than this are left"""
     restart_delay: Duration = 0.5
     """delay before the first restart; it doubles with every further one"""
     max_restart_delay: Duration = 30.0
     """longest delay before a restart"""
     max_restarts: Annotated[int, Field(ge=0)] = 5
-    """restarts of one node within `restart_window` before it is given up"""
+    """restarts of one node within `restart_window`, after which it is not restarted again"""
     restart_window: Duration = 600.0
     """the time in which restarts are counted"""
     checkpoint_interval: Duration = 60.0
@@ -93,23 +95,23 @@ class SupervisionSettings(Settings):
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """checkpoints kept per node"""
     heartbeat: Annotated[Duration, Field(gt=0)] = 0.5
-    """time between two signs of life"""
+    """time between two heartbeats"""
     suspect: Annotated[Duration, Field(gt=0)] = 3.0
-    """silence after which a node is suspected"""
+    """time without a heartbeat after which a node is suspected"""
     dead: Annotated[Duration, Field(gt=0)] | None = None
-    """silence after which a node or a host is declared dead and ended; null: 10 s where all is on this machine, else 20 s: a
-    connection that was cut for 10 s is silent for 13 (TCP waits twice as long before each new attempt)"""
+    """time without a heartbeat after which a node or a host is declared dead and ended; null: 10 s on one machine, else 20 s (a connection
+    that was cut for 10 s is silent for 13 s: TCP doubles its wait before each new attempt)"""
     stuck: Annotated[Duration, Field(ge=0)] = 60.0
-    """time without progress after which a living node is reported as stuck; 0s switches it off"""
+    """time without progress after which a live node is reported as stuck; 0s: never"""
     orphan: Annotated[Duration, Field(gt=0)] = 60.0
     """time without a run server after which a host ends its nodes and itself"""
 
 
 class MetricsSettings(Settings):
-    """How often figures are written, and in which forms."""
+    """How often metrics are written, and in which formats."""
 
     every: Annotated[Duration, Field(gt=0)] = 2.0
-    """time between two rows of figures of a node"""
+    """time between two rows of metrics of a node"""
     sinks: list[Annotated[SinkSettings, Registered(SINKS, by_name=True)]] = [CsvSettings(), TensorBoardSettings()]
     """besides the nodes' own files: csv, parquet, tensorboard, wandb, mlflow; a name, or {kind: NAME} with the keys of that sink"""
 
@@ -126,32 +128,32 @@ class Configuration(Settings):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """every stream of random numbers derives from it"""
     clock: Literal["wall", "logical"] = "wall"
-    """wall: processes run free, times are real seconds; logical: agents go from tick to tick together, every time in this file is counted
-    in ticks, and two runs of one seed are equal bit for bit, faults included"""
+    """wall: processes run freely, times are real seconds; logical: agents advance from tick to tick together, every time in this file is
+    counted in ticks, and two runs of one seed are equal bit for bit, faults included"""
     tick: Annotated[Duration, Field(gt=0)] = 0.01
-    """under the logical clock: virtual time that one step message takes, with all that agents tell each other"""
+    """logical clock: virtual time of one step message, messages between agents included"""
     until: Until
     """when training ends"""
     environment: EnvironmentSettings
-    """what is played"""
+    """the environment"""
     evaluation: EvaluationSettings = EvaluationSettings()
-    """greedy episodes that nobody learns from"""
+    """episodes with greedy policies, not used for learning"""
     agents: AgentsSettings = AgentsSettings()
-    """who plays"""
+    """the agents and their components"""
     network: NetworkSettings = NetworkSettings()
-    """who talks to whom"""
+    """the communication graph, and addresses"""
     security: SecuritySettings = SecuritySettings()
-    """who may listen and speak"""
+    """encryption and admission of connections"""
     exchange: ExchangeSettings = ExchangeSettings()
-    """what they tell each other"""
+    """what agents exchange with their neighbours"""
     faults: FaultsSettings | None = None
-    """what goes wrong, and when; null: nothing"""
+    """injected faults, and when; null: none"""
     supervision: SupervisionSettings = SupervisionSettings()
-    """what happens when something dies"""
+    """failure detection and restarts"""
     launch: LaunchSettings = LaunchSettings()
     """where processes run"""
     metrics: MetricsSettings = MetricsSettings()
-    """what is written down"""
+    """metrics that are written"""
 
     @property
     def dead_after(self) -> float:

@@ -153,7 +153,7 @@ def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, A
     """The file laid over the file it `extends`, and so on, and the text of the first; mistakes that leave a tree go to `problems`.
 
     `contents` take the place of what the file `path` holds. Maps are merged key by key, lists and components of another kind replaced.
-    `UnreadableYaml` for what cannot be read at all.
+    `UnreadableYaml` for text that cannot be read.
     """
     trees: list[Map] = []
     text = ""

@@ -1,4 +1,4 @@
-"""Whether the connections of a run are encrypted, and that they are where anybody else could reach them."""
+"""Whether the connections of a run are encrypted; they must be where other machines can reach them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def check_security(configuration: Configuration) -> None:
     reach = exposed(configuration)
     if reach and not encrypted(configuration):
         raise AuthenticationError(
-            f"{reach}, and security.mode is none: anybody there could read and send messages of the run. Write security.mode=auto "
-            "(encrypted, and only processes of this run are let in), or keep to this machine: network.bind=127.0.0.1; nothing was started"
+            f"{reach}, and security.mode is none, so that others could read and send messages of the run. Write security.mode=auto "
+            "(encrypted, and only processes of this run are admitted), or keep to this machine: network.bind=127.0.0.1; nothing was started"
         )

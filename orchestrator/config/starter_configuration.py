@@ -45,7 +45,7 @@ def run_name(path: Path) -> str:
 
 def starter_text(base: Path, target: Path) -> str:
     """The text of the new file: that of `base` with its comments, under the new name; where `base` extends another file, the whole of
-    what both say, each key with its meaning. Editors find the schema from where `target` lies."""
+    the joined configuration, each key with its meaning. The path of the schema is relative to `target`."""
     text = base.read_text(encoding="utf-8")
     if _EXTENDS.search(text):
         from orchestrator.config.loader import load

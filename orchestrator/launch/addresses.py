@@ -1,4 +1,4 @@
-"""By which address of its own this machine reaches another one: what it binds to, and is known by, when nobody says otherwise."""
+"""By which address of its own this machine reaches another one: the default of what it binds to and advertises."""
 
 from __future__ import annotations
 

@@ -11,11 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.launch.launch_settings import ENGINES
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import sweep
 from protocols.runtime.errors import UsageError
 from protocols.runtime.key_pairs import KEY_LENGTH
 from protocols.runtime.node_start import Carrier
@@ -29,7 +32,7 @@ PRELOAD = ("agent_node.process.warm_start", "env_server.serving.server_warm_star
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a host is told when it starts. Nothing secret: the token is in a file that only its owner can read, and keys are public ones."""
+    """What a host receives when it starts. Nothing secret: the token is in a file that only its owner can read, and keys are public."""
 
     run: str
     directory: str
@@ -40,7 +43,7 @@ class Invitation:
     """name of the host in this run"""
     seed: int = 0
     heartbeat: float = 0.5
-    """seconds between two signs of life"""
+    """seconds between two heartbeats"""
     orphan: float = 60.0
     """seconds without a run server after which the host ends its nodes and itself"""
     roles: dict[str, str] = field(default_factory=lambda: dict(ROLES))
@@ -56,7 +59,7 @@ class Invitation:
     plugins: tuple[str, ...] = ()
     """modules of third parties that nodes import"""
     server_key: str = ""
-    """the run server's public key: the host makes a pair of its own and one for each node, and says its public key (`announcement`) before
+    """the run server's public key: the host makes a pair of its own and one for each node, and prints its own (`announcement`) before
     anything else on standard output; "": nothing is encrypted"""
 
     def to_json(self) -> str:
@@ -75,17 +78,17 @@ class Invitation:
 
 
 def announcement(key: str) -> bytes:
-    """The line by which a host says its public key, over a way of the engine's own that nobody else can write to."""
+    """The line with a host's public key, over a channel of the engine that no other process can write to."""
     return json.dumps({"key": key}).encode() + b"\n"
 
 
 def announced(said: bytes) -> str:
-    """The public key in what a host has said so far; "" as long as there is none."""
+    """The public key in a host's output so far; "" before it is printed."""
     for line in said.splitlines(keepends=True):
         try:
             key = json.loads(line)["key"] if line.endswith(b"\n") else ""
         except (ValueError, TypeError, KeyError):
-            continue  # something else has spoken: a login script, say
+            continue  # other output, such as that of a login script
         if isinstance(key, str) and len(key) == KEY_LENGTH:
             return key
     return ""
@@ -98,18 +101,18 @@ class HostPhase(Enum):
     """or nothing else is known: the engine's way to it may be broken, which the run server's own heartbeat judges better"""
     ENDED = auto()
     LOST = auto()
-    """the engine knows that its machine is gone, and the process with it"""
+    """its machine is gone, and the process with it"""
 
 
 @dataclass(frozen=True)
 class HostState:
-    """`code` is the exit code, or the negative number of the signal, of a host that ended; `key` its public key, once it has said it."""
+    """`code` is the exit code, or the negative number of the signal, of a host that ended; `key` its public key, once it is printed."""
 
     phase: HostPhase
     code: int | None = None
     key: str = ""
     reason: str = ""
-    """of a host that is lost: what the engine says about it"""
+    """of a host that is lost: the engine's reason"""
 
 
 @dataclass
@@ -119,7 +122,7 @@ class HostHandle:
     name: str
     slot: Slot
     pid: int | None = None
-    """its process number, where the engine knows it"""
+    """its process number, where the engine has it"""
 
 
 class Engine(Protocol):
@@ -156,7 +159,7 @@ class Engine(Protocol):
         ...
 
     def poll(self, host: HostHandle) -> HostState:
-        """Whether the host's process lives."""
+        """Whether the host's process runs."""
         ...
 
     def end(self, host: HostHandle, now: bool) -> None:
@@ -164,6 +167,23 @@ class Engine(Protocol):
         ...
 
     def release(self) -> list[str]:
-        """Give everything back, also what a former life in this directory has noted; kills what still runs. May be repeated. What could
+        """Give everything back, also what a former process in this directory has noted; kills what still runs. May be repeated. What could
         not be reached is returned in words, each with the command that cleans it up later."""
         ...
+
+
+def make_engine(name: str, directory: Path) -> Engine:
+    """The engine of that name for the run in `directory`."""
+    if name not in ENGINES:
+        raise UsageError(f"there is no launch engine {name}; there are {', '.join(ENGINES)}")
+    module, _, kind = ENGINES[name].implementation.partition(":")
+    return cast(Engine, getattr(import_module(module), kind)(directory))
+
+
+def clean_up(directory: Path, engine: str) -> tuple[list[int], list[str]]:
+    """End what a run server that is gone has left: processes here, by their marks, and what its engine has noted elsewhere.
+
+    Returns the numbers of the processes that were killed here, and in words what could not be reached, each with its cure.
+    """
+    left = make_engine(engine, directory).release() if engine in ENGINES else []
+    return sweep(directory), left

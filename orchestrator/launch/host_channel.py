@@ -1,7 +1,7 @@
-"""The way to a host that an engine opens with a command: the invitation goes in, and what the host says of itself comes out.
+"""The way to a host that an engine opens with a command: the invitation goes in, and the host's public key comes out.
 
 run server --invitation (standard input, then its end)--> command: the host program, or what leads to it
-           <--first lines of its standard output: its public key-- ; standard error, and all that it says later, is its log
+           <--first lines of its standard output: its public key-- ; standard error, and all later output, is its log
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Channel:
         self, command: Sequence[str], invitation: Invitation, log: Path, environment: Mapping[str, str], listens: bool = True
     ) -> None:
         """Start the command and write the invitation; nothing is waited for. Its output is appended to `log`; unless it `listens`, the
-        standard output too, and no key is heard. `ResourceError` where it can't be started."""
+        standard output too, and no key is read. `ResourceError` where it can't be started."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             try:
@@ -60,7 +60,7 @@ class Channel:
         return self.process.poll()
 
     def key(self) -> str:
-        """The public key that the host has said, if it has; then nothing more is read."""
+        """The public key that the host has printed, if it has; then nothing more is read."""
         pipe = self.process.stdout
         if pipe is not None and not pipe.closed and not announced(self.said) and len(self.said) < _LONGEST_WORD:
             with contextlib.suppress(BlockingIOError):

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from protocols.runtime.settings_types import Duration, NodeName, Settings, Size
+
+
+@dataclass(frozen=True)
+class LaunchEngine:
+    """What holds for a launch engine; `implementation` is `module:class`, imported when a run uses it."""
+
+    implementation: str
+    one_machine: bool = False
+    """its hosts are all on the machine of the run server"""
+    listed: bool = False
+    """the configuration lists its hosts"""
+
+
+ENGINES: Mapping[str, LaunchEngine] = {
+    "local": LaunchEngine("orchestrator.launch.local_engine:LocalEngine", one_machine=True),
+    "slurm": LaunchEngine("orchestrator.launch.slurm.slurm_engine:SlurmEngine"),
+    "ray": LaunchEngine("orchestrator.launch.ray.ray_engine:RayEngine"),
+    "ssh": LaunchEngine("orchestrator.launch.ssh.ssh_engine:SshEngine", listed=True),
+}
 
 
 class ResourceSettings(Settings):
@@ -89,7 +110,7 @@ class SshHostSettings(Settings):
     name: NodeName
     """its name in the run"""
     ssh: str
-    """destination, as your ssh knows it: user@host, or a name of ~/.ssh/config"""
+    """destination, as in your ssh configuration: user@host, or a name of ~/.ssh/config"""
     python: str = "python3"
     """Python there in which this package is installed"""
     bind: str = ""
@@ -142,19 +163,23 @@ class LaunchSettings(Settings):
 
     @property
     def one_machine(self) -> bool:
-        """Whether every process of the run is on this machine."""
-        return self.engine == "local"
+        """All hosts are on the machine of the run server."""
+        return ENGINES[self.engine].one_machine
 
+    @property
+    def lists_hosts(self) -> bool:
+        """The configuration lists the hosts of the engine."""
+        return ENGINES[self.engine].listed
 
-def host_names(launch: LaunchSettings) -> list[str] | None:
-    """Names of the hosts of a run, None where only the engine will know them."""
-    if launch.engine == "ssh":
-        return [host.name for host in launch.ssh.hosts]
-    if launch.engine == "local":
-        return ["local"] if launch.hosts == 1 else [f"local-{i}" for i in range(launch.hosts)]
-    return None
+    def host_names(self) -> list[str] | None:
+        """Names of the hosts of a run, None where only the engine will know them."""
+        if self.lists_hosts:
+            return [host.name for host in self.ssh.hosts]
+        if not self.one_machine:
+            return None
+        return [self.engine] if self.hosts == 1 else [f"{self.engine}-{i}" for i in range(self.hosts)]
 
-
-def host_count(launch: LaunchSettings) -> int:
-    """Hosts of a run."""
-    return len(launch.ssh.hosts) if launch.engine == "ssh" else launch.hosts
+    @property
+    def host_count(self) -> int:
+        """Hosts of a run."""
+        return len(self.ssh.hosts) if self.lists_hosts else self.hosts

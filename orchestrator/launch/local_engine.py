@@ -15,12 +15,10 @@ import psutil
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
-from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.host.host_resources import visible_gpus
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.launch_settings import host_names
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import available_cores
+from orchestrator.launch.process_control import MARK, available_cores
 
 
 @dataclass
@@ -50,7 +48,7 @@ class LocalEngine:
 
     def request(self, configuration: Configuration, nodes: int) -> None:
         """It is there already."""
-        self._names = host_names(configuration.launch) or []
+        self._names = configuration.launch.host_names() or []
 
     def granted(self) -> Sequence[Slot]:
         """One slot, this machine: or `launch.hosts` of them, `local-0` and so on."""
@@ -60,7 +58,7 @@ class LocalEngine:
         return [Slot(name, cores, memory, gpus // count) for name in self._names]
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
-        """Start the host as a child in a new session, with its invitation on standard input. Where it has a key, it says it on its standard
+        """Start the host as a child in a new session, with its invitation on standard input. If it has a key, it prints it on its standard
         output, which otherwise goes to the log too."""
         command = [sys.executable, "-m", "orchestrator.launch.host.host_process", "-"]
         channel = Channel(command, invitation, log, {**os.environ, MARK: invitation.directory}, listens=bool(invitation.server_key))

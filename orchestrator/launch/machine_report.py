@@ -28,7 +28,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """One finding; `cure` says what to do when it is not ok."""
+    """One finding; `cure` is what to do when it is not ok."""
 
     status: Status
     name: str
@@ -160,7 +160,7 @@ def _memory() -> MachineCheck:
         pass
     text = f"{free / _GIB:.1f} GiB free of {total / _GIB:.1f} GiB"
     if free < 1 * _GIB:
-        return MachineCheck("warn", "memory", text, "a run of four agents wants about 1 GiB: end other programs or use fewer agents")
+        return MachineCheck("warn", "memory", text, "a run of four agents needs about 1 GiB: end other programs or use fewer agents")
     return MachineCheck("ok", "memory", text)
 
 

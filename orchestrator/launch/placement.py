@@ -1,7 +1,7 @@
 """Which node runs on which slot: one pure function for every engine.
 
 Memory and GPUs are never given away twice. Cores are shared where there are too few of them (processes then run slower, which is no
-reason to refuse a run), but a node that wants more cores than a whole slot has does not fit there.
+reason to refuse a run), but a node that needs more cores than a whole slot has does not fit there.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Slot:
     gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     bind: str = ""
-    """address that nodes there are bound to, where the engine was told one"""
+    """address that nodes there are bound to, where one is configured"""
     advertise: str = ""
-    """address by which others reach them, where the engine was told one"""
+    """address by which others reach them, where one is configured"""
 
 
 def node_requests(configuration: Configuration) -> list[NodeRequest]:
@@ -141,7 +141,7 @@ class _Plan:
         return enough and node.memory <= self.memory[slot.name] and node.gpus <= self.gpus[slot.name]
 
     def preferred(self, node: NodeRequest) -> list[Slot] | None:
-        """Slots with room, best first; None when there is none."""
+        """Slots with room, best first; None without any."""
         found = [slot for slot in self.allowed(node) if self.fits(node, slot)]
 
         def load(slot: Slot) -> float:

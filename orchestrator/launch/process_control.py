@@ -1,11 +1,25 @@
-"""Small things about processes that the standard library does not offer."""
+"""Processes of a run on this machine: limits, lifetimes, and the removal of what is left of a run whose run server was killed.
+
+A process belongs to a run only if its number *and* its start time are those recorded, or if its environment names the run directory
+(every process of a run is started with that mark). Numbers alone are reused by the system.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from orchestrator.results.run_files import write_json
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +44,7 @@ def available_cores() -> int:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process of that number exists, ours or anybody's."""
+    """Whether a process of that number exists, ours or another user's."""
     if pid <= 0:
         return False
     try:
@@ -40,3 +54,75 @@ def exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+MARK = "MURMURATION_RUN_DIRECTORY"
+"""environment variable by which every process of a run can be found"""
+_SAME_START = 0.02
+_KILL_WAIT = 5.0
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """One process as it was started: seconds since 1970 for `started`, as the system counts them."""
+
+    name: str
+    pid: int
+    started: float
+
+
+def identify(name: str, pid: int) -> ProcessRecord | None:
+    """The record of a living process, or None when it is gone."""
+    try:
+        return ProcessRecord(name, pid, psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def write_records(directory: Path, records: list[ProcessRecord]) -> None:
+    """Replace `processes.json`."""
+    write_json(directory / "processes.json", [asdict(record) for record in records])
+
+
+def read_records(directory: Path) -> list[ProcessRecord]:
+    """The records of `processes.json`; none when it is absent or broken."""
+    try:
+        value = json.loads((directory / "processes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    entries: list[Any] = value if isinstance(value, list) else []
+    return [ProcessRecord(str(e["name"]), int(e["pid"]), float(e["started"])) for e in entries if isinstance(e, dict)]
+
+
+def remains(directory: Path, spare: frozenset[int] = frozenset()) -> list[psutil.Process]:
+    """Processes of this run that live (zombies don't), without those in `spare` and without the caller."""
+    recorded = {record.pid: record.started for record in read_records(directory)}
+    mark = str(directory.resolve())
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid in spare or process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            started = recorded.get(process.pid)
+            same = started is not None and abs(process.create_time() - started) < _SAME_START
+            if same or process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def sweep(directory: Path, spare: frozenset[int] = frozenset()) -> list[int]:
+    """Kill what is left of a run, and return the numbers of the processes that were killed.
+
+    Looks again until nothing is found, since a process may start another while it dies. Those that were the caller's own children are
+    collected, too.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + _KILL_WAIT
+    while (processes := remains(directory, spare)) and time.monotonic() < deadline:
+        for process in processes:
+            # psutil refuses to signal a process whose number was reused meanwhile.
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+                killed.add(process.pid)
+        psutil.wait_procs(processes, timeout=0.5)
+    return sorted(killed)

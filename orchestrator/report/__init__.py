@@ -1,15 +1,5 @@
 """Reports of runs and experiments: one HTML page, the same as Markdown, and one SVG file a chart.
 
-| file or package | content |
-|---|---|
-| `charts` | charts, made by matplotlib; `charts/chart_style.py` holds colours, axes, legends and the conversion to SVG |
-| `graphs` | drawings and facts of communication graphs |
-| `report_document` | the blocks of a report; `markdown_report` and `html_page` render them, `report_files` writes the files |
-| `number_format` | how numbers are written |
-| `experiment` | the report of an experiment: analysis, sections, tables |
-| `run_report`, `run_sections` | the report of a single run |
-| `run_comparison` | several runs side by side: keys that differ, then results that differ |
-
 Numbers in sentences are taken from the data of the tables. The same data gives the same bytes.
 """
 

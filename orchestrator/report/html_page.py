@@ -20,7 +20,7 @@ from markdown_it.token import Token
 from orchestrator.report.charts.chart_style import DARK_SERIES, SERIES, themed
 from orchestrator.report.markdown_report import block_lines
 from orchestrator.report.report_document import Block, Document, DocumentTable, Fold, Paragraph, Plot, Section
-from orchestrator.terminal.json_view import finite
+from orchestrator.terminal.line_views import finite
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _LIGHT = "--ink:#1c2430;--quiet:#566072;--line:#d9dee7;--paper:#ffffff;--soft:#f4f6f9;--fault:#e8a33d;--warn:#8a4b00;--link:#0059a8;"
@@ -112,7 +112,7 @@ def to_html(document: Document) -> str:
 <main>
 {body}
 </main>
-<footer>All numbers of this page, and those that its figures show, are in it as JSON: the element with the name report-data.</footer>
+<footer>All numbers of this page, and those that its charts show, are in it as JSON: the element with the name report-data.</footer>
 <script type="application/json" id="report-data">{data}</script>
 </body>
 </html>

@@ -26,22 +26,22 @@ _BLOCK_START = re.compile(r"^(?:[-+#=]+(?=\s|$)|~{3,}|\d+(?=[.)](?:\s|$)))")
 """what begins a list, a heading, a rule or a listing where a line begins with it"""
 
 
-def to_markdown(document: Document, figures: str = "figures") -> str:
-    """The whole document; `figures`: folder of the drawings, relative to it."""
-    lines = [f"# {_plain(document.title)}", "", *_blocks(document.lead, figures)]
+def to_markdown(document: Document, folder: str = "figures") -> str:
+    """The whole document; `folder`: that of the drawings, relative to it."""
+    lines = [f"# {_plain(document.title)}", "", *_blocks(document.lead, folder)]
     for section in document.sections:
-        lines += [f"## {_plain(section.title)}", "", *_blocks(section.blocks, figures)]
+        lines += [f"## {_plain(section.title)}", "", *_blocks(section.blocks, folder)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
-def _blocks(blocks: Sequence[Block], figures: str) -> list[str]:
+def _blocks(blocks: Sequence[Block], folder: str) -> list[str]:
     lines: list[str] = []
     for block in blocks:
-        lines += [*block_lines(block, figures), ""]
+        lines += [*block_lines(block, folder), ""]
     return lines
 
 
-def block_lines(block: Block, figures: str = "figures") -> list[str]:
+def block_lines(block: Block, folder: str = "figures") -> list[str]:
     """The lines of one block."""
     match block:
         case Paragraph(words, "lead"):
@@ -57,12 +57,12 @@ def block_lines(block: Block, figures: str = "figures") -> list[str]:
         case Plot(picture):
             # A text alternative is one line, and has no brackets of its own.
             alternative = re.sub(r"\s+", " ", picture.description).translate(str.maketrans("[]", "()"))
-            return [f"**{_plain(picture.title)}**", "", f"![{_plain(alternative)}]({figures}/{picture.name}.svg)"]
+            return [f"**{_plain(picture.title)}**", "", f"![{_plain(alternative)}]({folder}/{picture.name}.svg)"]
         case Listing(text, language):
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
             return [f"{fence}{language}", text.rstrip("\n"), fence]
         case Fold(summary, inner):
-            return [f"<details><summary>{_plain(summary)}</summary>", "", *_blocks(inner, figures), "</details>"]
+            return [f"<details><summary>{_plain(summary)}</summary>", "", *_blocks(inner, folder), "</details>"]
 
 
 def _table(table: DocumentTable) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a report is made of, before it is Markdown or a page: sections of paragraphs, tables, figures and code.
+"""What a report is made of, before it is Markdown or a page: sections of paragraphs, tables, charts and code.
 
-Both renderings are made of the same document, so they say the same. Words of others (labels, log lines, commands) go in as they are;
+Both renderings are made of the same document and have the same content. Words of others (labels, log lines, commands) go in as they are;
 each rendering quotes what has a meaning in it.
 """
 
@@ -55,7 +55,7 @@ class Items:
 
 @dataclass(frozen=True)
 class DocumentTable:
-    """`text`: number of columns from the left that are words (aligned left); the others are figures."""
+    """`text`: number of columns from the left that are words (aligned left); the others are numbers."""
 
     caption: str
     columns: Sequence[str]
@@ -112,7 +112,7 @@ class Document:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def pictures(self) -> list[Picture]:
-        """All figures, in order."""
+        """All charts, in order."""
         blocks = [*self.lead, *(block for section in self.sections for block in section.blocks)]
         return [block.picture for block in _all(blocks) if isinstance(block, Plot)]
 

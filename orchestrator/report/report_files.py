@@ -1,4 +1,4 @@
-"""A report on the disk: `report.html`, `report.md` and a file for each figure."""
+"""A report on the disk: `report.html`, `report.md` and a file for each chart."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ PAGE, TEXT, FIGURES = "report.html", "report.md", "figures"
 
 
 def write(document: Document, out: Path) -> Path:
-    """Write all files into `out`, which is made where it is not there, and return the page. Figures of an earlier report that are no more
+    """Write all files into `out`, which is made where it is not there, and return the page. Charts of an earlier report that are no more
     are removed."""
-    figures = {f"{picture.name}.svg": picture.svg for picture in document.pictures()}
+    charts = {f"{picture.name}.svg": picture.svg for picture in document.pictures()}
     try:
         (out / FIGURES).mkdir(parents=True, exist_ok=True)
         for old in (out / FIGURES).glob("*.svg"):
-            if old.name not in figures:
+            if old.name not in charts:
                 old.unlink()
-        for name, svg in figures.items():
+        for name, svg in charts.items():
             write_whole(out / FIGURES / name, svg.encode())
         write_whole(out / TEXT, to_markdown(document, FIGURES).encode())
         write_whole(out / PAGE, to_html(document).encode())

@@ -1,7 +1,7 @@
-"""Runs beside each other: the keys in which their configurations differ, then the figures in which they differ.
+"""Runs beside each other: the keys in which their configurations differ, then the metrics in which they differ.
 
 Runs whose configurations differ in nothing but the seed (and in what cannot change results: names, engines, places) are one side, and
-their figures get an interval. A figure of a run is the mean of its values in the final tenth of its steps, as the environment server, the
+their metrics get an interval. A metric of a run is the mean of its values in the final tenth of its steps, as the environment server, the
 run server, or the agents in the mean wrote it; of an evaluation it is the newest value.
 """
 
@@ -17,8 +17,7 @@ from typing import Any
 from orchestrator.config.resolved_configuration import OUTSIDE_DIGEST
 from orchestrator.results.metric_series import EVALUATION, GOAL
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.statistics.bootstrap import estimate
-from orchestrator.results.statistics.estimate import Estimate
+from orchestrator.results.statistics.estimate import Estimate, estimate
 from orchestrator.results.statistics.runs_table import ScoreSample
 from protocols.runtime.errors import UsageError
 from protocols.runtime.suggestions import hint
@@ -28,7 +27,7 @@ _USUAL = (
     "return", "return.normalised", "success.individual", "success.cooperative", "aligned", "length", "convention.accuracy",
     "consensus.disagreement", "statistics.disagreement", "world_model.error", "steps_per_second",
 )  # fmt: skip
-"""figures that are compared where none is named, besides those of evaluations and faults"""
+"""metrics that are compared where none is named, besides those of evaluations and faults"""
 _NEAR = 3
 
 
@@ -53,13 +52,13 @@ class ComparedRuns:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """`keys`: those that differ, with a value for each side (`ABSENT` where a side has no such key); `figures`: likewise."""
+    """`keys`: those that differ, with a value for each side (`ABSENT` where a side has no such key); `metrics`: likewise."""
 
     sides: tuple[ComparedRuns, ...]
     keys: Mapping[str, tuple[Any, ...]]
-    figures: Mapping[str, tuple[Estimate, ...]]
+    metrics: Mapping[str, tuple[Estimate, ...]]
     equal: tuple[str, ...] = ()
-    """figures that are the same on all sides"""
+    """metrics that are the same on all sides"""
 
     def record(self) -> dict[str, Any]:
         """For a script."""
@@ -69,7 +68,7 @@ class RunComparison:
                 for side in self.sides
             ],
             "keys": {key: [None if value is ABSENT else value for value in values] for key, values in self.keys.items()},
-            "figures": {name: [found.record() for found in estimates] for name, estimates in self.figures.items()},
+            "figures": {name: [found.record() for found in estimates] for name, estimates in self.metrics.items()},
             "equal": list(self.equal),
         }
 
@@ -89,9 +88,9 @@ def compare(directories: Sequence[Path], metric: str | None = None) -> RunCompar
         key = json.dumps(rest, sort_keys=True)
         sides.setdefault(key, []).append(directory)
         configurations[key] = rest
-    found = {directory: figures_of(directory) for directory in unique}
+    found = {directory: metrics_of(directory) for directory in unique}
     made = tuple(_side(members) for members in sides.values())
-    names = [metric] if metric is not None else list(dict.fromkeys(name for figures in found.values() for name in usual(figures)))
+    names = [metric] if metric is not None else list(dict.fromkeys(name for metrics in found.values() for name in usual(metrics)))
     if metric is not None:
         _must_have(metric, found)
     estimates = {name: tuple(_estimate(name, members, found) for members in sides.values()) for name in names}
@@ -123,7 +122,7 @@ def without(configuration: Mapping[str, Any], ways: Iterable[Sequence[str]]) -> 
 def differing(values: Sequence[Any], path: str = "") -> dict[str, tuple[Any, ...]]:
     """Dotted key -> the value of each side, for keys that are not the same on all; ABSENT where a side has no such key.
 
-    Entries of a list that have names of their own (`id`, `metric`) are told by these, so that one that was put in first does not make all
+    Entries of a list that have names of their own (`id`, `metric`) are matched by these, so one that was put in first does not make the
     others differ; what only some sides have is one key, however much is in it.
     """
     maps = [named for value in values if isinstance(named := _named(value), dict)]
@@ -143,8 +142,8 @@ def _named(value: Any) -> Any:
     return value
 
 
-def figures_of(directory: Path) -> dict[str, float]:
-    """All figures of a run: those that its nodes wrote, those of its faults, and what it cost."""
+def metrics_of(directory: Path) -> dict[str, float]:
+    """All metrics of a run: those that its nodes wrote, those of its faults, and what it cost."""
     recorded = RecordedRun(directory)
     found = {name: value for name in sorted(recorded.series) if (value := recorded.final(name)) is not None}
     summary = recorded.summary
@@ -163,22 +162,22 @@ def figures_of(directory: Path) -> dict[str, float]:
     return found
 
 
-def usual(figures: Mapping[str, float]) -> list[str]:
+def usual(metrics: Mapping[str, float]) -> list[str]:
     """Names that are compared where none is named."""
     faults = ("faults.", "episodes.", "recovery_time.", "detection_time.", "unavailable_time.", "node.restarts")
     costs = ("episodes", "steps", "training_seconds", "wall_seconds", "cpu_seconds", "peer.bytes")
-    evaluations = [name for name in figures if name.startswith(EVALUATION) and GOAL not in name]
+    evaluations = [name for name in metrics if name.startswith(EVALUATION) and GOAL not in name]
     return [
-        *evaluations, *(name for name in _USUAL if name in figures), *(name for name in figures if name.startswith(faults)),
-        *(name for name in costs if name in figures),
+        *evaluations, *(name for name in _USUAL if name in metrics), *(name for name in metrics if name.startswith(faults)),
+        *(name for name in costs if name in metrics),
     ]  # fmt: skip
 
 
 def _must_have(metric: str, found: Mapping[Path, Mapping[str, float]]) -> None:
-    lacking = [directory.name for directory, figures in found.items() if metric not in figures]
+    lacking = [directory.name for directory, metrics in found.items() if metric not in metrics]
     if not lacking:
         return
-    names = sorted({name for figures in found.values() for name in figures})
+    names = sorted({name for metrics in found.values() for name in metrics})
     cure = hint(metric, names, "orchestrate show RUN --json lists the metrics of a run", _NEAR)
     raise UsageError(f'{", ".join(lacking)} {"has" if len(lacking) == 1 else "have"} no metric "{metric}"; {cure}')
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.report.experiment.experiment_appendix import versions_blocks
-from orchestrator.report.number_format import alone, counted, duration
 from orchestrator.report.report_document import Block, Code, Document, DocumentTable, Fold, Listing, Paragraph, Section, Strong, Words
 from orchestrator.report.run_sections import (
     disagreement_section,
@@ -18,18 +17,18 @@ from orchestrator.report.run_sections import (
 )
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import MetricCurve
+from orchestrator.results.number_text import alone, count, counted, duration
 from orchestrator.results.recorded_run import RecordedRun
 from orchestrator.results.run_summary import RunSummary, summarize
-from orchestrator.terminal.snapshot_figures import count
 
 _TAIL = 40
 """newest events that are listed"""
 _SHOWN = ("return.normalised", "return", "aligned", "success.cooperative", "success.individual")
-"""figures of evaluations that the first sentences name, where a run has them"""
+"""metrics of evaluations that the first sentences name, where a run has them"""
 
 
 def document(directory: Path) -> Document:
-    """All that there is to say, in order."""
+    """All sections, in order."""
     recorded = RecordedRun(directory)
     summary, config = summarize(recorded), recorded.configuration
     versions = runs.read_json(directory / "versions.json")
@@ -62,11 +61,11 @@ def _lead(summary: RunSummary, versions: dict[str, Any]) -> list[Block]:
     ended = f" (exit {summary.exit_code})" if summary.exit_code is not None else ""
     words: list[str | Code | Strong] = [Strong(state), f"{ended} after {duration(summary.elapsed)}"]
     words.append(f": {summary.reason}. " if summary.reason else ". ")
-    for mode, told in (("eval.own.", "In evaluation, by the agents' own goals, "), ("eval.aligned.", "With a goal given to all, ")):
+    for mode, beginning in (("eval.own.", "In evaluation, by the agents' own goals, "), ("eval.aligned.", "With a goal given to all, ")):
         found = {curve.name.removeprefix(mode): curve for curve in summary.evaluation if curve.name.startswith(mode)}
         shown = [name for name in _SHOWN if name in found][:3]
         if shown:
-            words += [told, *_joined([_change(name, found[name]) for name in shown]), ". "]
+            words += [beginning, *_joined([_change(name, found[name]) for name in shown]), ". "]
     if not summary.evaluation and summary.training:
         words += ["In training, ", *_joined([_change(curve.name, curve) for curve in summary.training[:3]]), ". "]
     if expected := summary.verdict.get("expectations") or []:
@@ -74,7 +73,7 @@ def _lead(summary: RunSummary, versions: dict[str, Any]) -> list[Block]:
         words.append(
             f"Of {counted(len(expected), 'expectation')}, {counted(len(failed), 'one', 'ones').split()[0]} failed."
             if failed
-            else ("What was expected came true." if len(expected) == 1 else f"All {len(expected)} expectations came true.")
+            else ("What was expected holds." if len(expected) == 1 else f"All {len(expected)} expectations hold.")
         )
     blocks: list[Block] = [Paragraph(tuple(words), "answer")]
     if summary.state in ("FAILED", "LOST"):
@@ -136,7 +135,7 @@ def _configuration(directory: Path, config: dict[str, Any]) -> Part:
 
 
 def short_configuration(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """What tells a run, key by key; `none` where a part is switched off."""
+    """What identifies a run, key by key; `none` where a part is switched off."""
 
     def at(path: str) -> Any:
         value: Any = config
@@ -151,8 +150,8 @@ def short_configuration(config: dict[str, Any]) -> list[tuple[str, str]]:
         if not isinstance(value, dict):
             return str(value)
         name = value.get("kind") or value.get("mode") or "on"
-        told = [f"{key} {_listed(value[key])}" for key in more if value.get(key) not in (None, [], {})]
-        return ", ".join([str(name), *told])
+        shown = [f"{key} {_listed(value[key])}" for key in more if value.get(key) not in (None, [], {})]
+        return ", ".join([str(name), *shown])
 
     options = at("environment.options") or {}
     settings = [f"{key} {_listed(value)}" for key, value in options.items() if value is not None]
@@ -214,6 +213,6 @@ def _repeat(recorded: RecordedRun, summary: RunSummary, versions: dict[str, Any]
     blocks.append(
         Paragraph(("Configuration digest ", Code(str(digest or "unknown")), f", engine {record.get('engine') or 'local'}."), "note")
     )
-    told = {key: value for key, value in versions.items() if key != "packages"}
-    blocks += versions_blocks([({**told, "packages": versions.get("packages")}, 1)], count=False) if versions else []
+    facts = {key: value for key, value in versions.items() if key != "packages"}
+    blocks += versions_blocks([({**facts, "packages": versions.get("packages")}, 1)], count=False) if versions else []
     return Section("To repeat it", blocks), {"command": command, "record": record}

@@ -1,4 +1,4 @@
-"""Sections of a run's report that have figures of their own. Each gives its section, if there is anything to say, and what its numbers are
+"""Sections of a run's report that have charts of their own. Each gives its section, if it has content, and what its numbers are
 taken from."""
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from orchestrator.report.charts.fault_charts import FaultPanel, FaultSpan, fault
 from orchestrator.report.charts.line_panels import line_panels
 from orchestrator.report.charts.run_charts import STEPS, learning_panels
 from orchestrator.report.experiment.experiment_tables import links_table, table_of_lines
-from orchestrator.report.number_format import NOTHING, alone, duration, figure, form, size
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Paragraph, Plot, Section, Words
 from orchestrator.results.metric_series import MetricCurve
-from orchestrator.results.recorded_run import RecordedFault, RecordedRun
+from orchestrator.results.number_text import NOTHING, alone, duration, figure, form, size
+from orchestrator.results.recorded_run import FaultRecord, RecordedRun
 from orchestrator.results.run_summary import RunSummary
 
 Part = tuple[Section | None, dict[str, Any]]
@@ -79,38 +79,38 @@ def faults_section(recorded: RecordedRun) -> Part:
     shown = [_span(fault) for fault in found]
     drawn = fault_spans("faults", title, f"{title}. {_said(found)}.", shown, last, f"{seconds} of training")
     rows: list[list[Words]] = []
-    shape = form(value for fault in found for value in fault.rates.values())
+    shape = form(value for fault in found for value in fault.steps_per_second.values())
     for fault in found:
         length = None if fault.end is None else fault.end - fault.begin
-        row: list[Words] = [fault.name, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
+        row: list[Words] = [fault.id, fault.kind, fault.node, f"{fault.begin:.1f}", "to the end" if length is None else duration(length)]
         recovery = "never" if fault.recovery is None else duration(fault.recovery)
         row += [recovery] if logical else [duration(fault.detection), recovery]
-        rows.append(row + [figure(fault.rates.get(part), shape) for part in ("before", "during", "after")])
-    # Under the logical clock everybody knows the schedule, and nothing has to be noticed.
+        rows.append(row + [figure(fault.steps_per_second.get(part), shape) for part in ("before", "during", "after")])
+    # Under the logical clock all nodes have the schedule, and nothing has to be noticed.
     columns = ["fault", "kind", "where", "began (s)", "lasted", *([] if logical else ["noticed after"]), "recovered after"]
     blocks: list[Block] = [
         Plot(drawn),
         DocumentTable("Faults, and environment steps a second around them", [*columns, "before", "during", "after"], rows, text=3),
     ]
-    if figures := recorded.fault_metrics:
-        values = [(name, "never" if value is None else alone(value)) for name, value in figures.items()]
+    if metrics := recorded.fault_metrics:
+        values = [(name, "never" if value is None else alone(value)) for name, value in metrics.items()]
         table = DocumentTable("", ["figure", "value"], [(Code(name), value) for name, value in values])
-        blocks.append(Fold("Figures of faults, as faults.expect names them", [table]))
-    spans = [[fault.name, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.rates)] for fault in found]
+        blocks.append(Fold("Metrics of faults, as faults.expect names them", [table]))
+    spans = [[fault.id, fault.begin, fault.end, fault.detection, fault.recovery, dict(fault.steps_per_second)] for fault in found]
     spans += [[fault.end - fault.begin] for fault in found if fault.end is not None]
     return Section("Faults", blocks), {"faults": spans}
 
 
-def _span(fault: RecordedFault) -> FaultSpan:
+def _span(fault: FaultRecord) -> FaultSpan:
     recovered = None if fault.end is None or fault.recovery is None else fault.end + fault.recovery
-    return FaultSpan(fault.name, fault.begin, fault.end, recovered)
+    return FaultSpan(fault.id, fault.begin, fault.end, recovered)
 
 
-def _said(found: list[RecordedFault]) -> str:
+def _said(found: list[FaultRecord]) -> str:
     parts = []
     for fault in found:
         end = "to the end" if fault.end is None else f"for {duration(fault.end - fault.begin)}"
-        parts.append(f"{fault.name} ({fault.kind}) {end}")
+        parts.append(f"{fault.id} ({fault.kind}) {end}")
     return "; ".join(parts)
 
 
@@ -151,7 +151,7 @@ def nodes_section(summary: RunSummary) -> Part:
     if summary.resources:
         rows = [
             [
-                node, duration(known.get("cpu_seconds")), size(known.get("peak_resident")), size(known.get("proportional")),
+                node, duration(known.get("cpu_seconds")), *(size(known.get(kind), NOTHING) for kind in ("peak_resident", "proportional")),
                 str(summary.restarts.get(node, 0)),
             ]
             for node, known in summary.resources.items()

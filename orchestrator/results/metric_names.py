@@ -1,4 +1,4 @@
-"""The names of the figures that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
+"""The names of the metrics that nodes write, as docs/reference/metrics.md lists them (a test holds that), and what their steps count.
 
 Parts of an agent may come from elsewhere and report what they like: below the names of learner, world model and curiosity anything goes. So
 a name that is not known here deserves a warning, and no more.
@@ -6,12 +6,17 @@ a name that is not known here deserves a warning, and no more.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from protocols.runtime.suggestions import nearest
 
-_OF_EPISODES = ("return", "return.normalised", "length", "sites.visited", "success", "success.individual", "success.cooperative")
+_OF_EPISODES = (
+    "return", "return.normalised", "return.environment", "length", "sites.visited", "success", "success.individual", "success.cooperative",
+)  # fmt: skip
+_EXCLUSIVE = ("goals.distinct", "goals.covered")
+"""of goals that one member at most can reach"""
 _FIGURE_GROUPS = ("eval.own", "eval.aligned")
 _PER_AGENT = ("success", *(f"{group}.success" for group in _FIGURE_GROUPS))
 """each of these also as NAME.AGENT"""
@@ -20,10 +25,12 @@ OPEN = ("learner.", "world_model.", "curiosity.", "segments.", "experience.")
 """first letters of what a part reports of itself, and of counters of whatever happened"""
 
 ENVIRONMENT = (
-    *_OF_EPISODES, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole", "episodes.peer_lost",
+    *_OF_EPISODES, *_EXCLUSIVE, "return.recent", "aligned", "goals.pursued_entropy", "negotiated", "episodes", "episodes.whole",
+    "episodes.peer_lost",
     "steps", "steps_per_second", "env.substituted", "episodes.substituted", "goals.substituted",
     "time.wait", "time.step", "time.send", "time.other",
     *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in _OF_EPISODES), "eval.own.aligned",
+    *(f"eval.own.{name}" for name in _EXCLUSIVE),
     "eval.aligned.return.per_goal", "eval.aligned.diversity", "eval.aligned.specialization", "eval.aligned.specialization.published",
 )  # fmt: skip
 """of `env-0`; besides these success.AGENT and ....goal.G"""
@@ -93,3 +100,14 @@ def likely(name: str, of_faults: bool = False) -> str | None:
 def counted_in(name: str) -> str:
     """What the steps of a figure count: `rounds` of averaging, `updates` (gradient steps), or environment `steps`."""
     return "rounds" if name in ROUNDS else "updates" if name == "consensus.round" else "steps"
+
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""(measured, expected value) -> whether it holds, by the key `op`"""

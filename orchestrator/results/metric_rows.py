@@ -9,8 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.results.metric_series import metric_files, read_points
-from orchestrator.results.training_time import VIRTUAL
+from orchestrator.results.metric_series import VIRTUAL, metric_files, read_points
 
 
 class MetricTableRow(NamedTuple):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.results import metric_series
-from orchestrator.results.metric_series import FINAL, RUN, MetricPoint, Series, run_points
+from orchestrator.results.metric_series import FINAL, RUN, VIRTUAL, MetricPoint, Series, TrainingTime, run_points, training_time
 from orchestrator.results.run_directories import parse_time, read_json
 from orchestrator.results.run_files import read_lines
-from orchestrator.results.training_time import VIRTUAL, TrainingTime, training_time
 from protocols.runtime.settings_types import parse_duration
 
 if TYPE_CHECKING:
@@ -37,26 +36,30 @@ Link = tuple[str, str, str]
 COUNTS = ("messages", "bytes", "lost", "duplicated", "reordered", "corrupted")
 
 
-@dataclass(frozen=True)
-class RecordedFault:
-    """A fault of a run; times in seconds since training began."""
+@dataclass
+class FaultRecord:
+    """One fault at one node, or of the links, from its begin to the recovery of the run. Times are Unix seconds (virtual seconds under the
+    logical clock) in `summary.json`, and seconds since training began in `RecordedRun.faults`. None: it never came."""
 
-    name: str
+    id: str
     kind: str
     node: str
     begin: float
-    end: float | None
-    detection: float | None
-    recovery: float | None
-    """seconds from its end until the run had recovered"""
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """environment steps a second before, during and after"""
+    end: float | None = None
+    detection: float | None = None
+    """seconds after the begin"""
+    recovery: float | None = None
+    """seconds after the end until the run had recovered; None: not before the end of the run"""
+    steps_per_second: dict[str, float] = field(default_factory=dict)
+    """before, during, after"""
+    rounds_per_second: dict[str, float] = field(default_factory=dict)
+    """before, during, after; averaging rounds of all agents"""
 
     def window(self, last: float) -> FaultWindow:
         """From its begin to its end; until `last` where it did not end. A fault without length counts as a millisecond."""
         from orchestrator.results.statistics.fault_bands import FaultWindow
 
-        return FaultWindow(self.name, self.begin, max(self.begin + 1e-3, last if self.end is None else self.end))
+        return FaultWindow(self.id, self.begin, max(self.begin + 1e-3, last if self.end is None else self.end))
 
 
 class RecordedRun:
@@ -88,7 +91,7 @@ class RecordedRun:
 
     @cached_property
     def verdict(self) -> dict[str, Any]:
-        """Whether `faults.expect` came true, `verdict.json`."""
+        """Whether the expectations of `faults.expect` hold, `verdict.json`."""
         return read_json(self.directory / "verdict.json")
 
     @cached_property
@@ -201,23 +204,19 @@ class RecordedRun:
     # --- faults and traffic -------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def faults(self) -> list[RecordedFault]:
-        """In order of their beginning, each with a name of its own; of a run that has not ended, from its events."""
+    def faults(self) -> list[FaultRecord]:
+        """In order of their beginning, each with an id of its own; of a run that has not ended, from its events."""
         stored = (self.summary.get("faults") or {}).get("faults")
         records = stored if isinstance(stored, list) else self._faults_so_far()
-        times, used, time = Counter(str(record.get("id")) for record in records), Counter[str](), self.training_time
-        found = []
-        for record in sorted(records, key=lambda one: float(one.get("begin") or 0.0)):
-            name = str(record.get("id"))
-            if times[name] > 1:
-                used[name] += 1
-                name = f"{name} {used[name]}"
-            end = record.get("end")
-            rates = {part: float(value) for part, value in (record.get("steps_per_second") or {}).items()}
-            begin, until = time.of(float(record["begin"])), None if end is None else time.of(float(end))
-            kind, node = str(record.get("kind")), str(record.get("node"))
-            found.append(RecordedFault(name, kind, node, begin, until, record.get("detection"), record.get("recovery"), rates))
-        return found
+        names = {field.name for field in fields(FaultRecord)}
+        found = [FaultRecord(**{name: value for name, value in record.items() if name in names}) for record in records]
+        times, used, time = Counter(record.id for record in found), Counter[str](), self.training_time
+        for record in sorted(found, key=lambda one: one.begin):
+            used[record.id] += 1
+            if times[record.id] > 1:
+                record.id = f"{record.id} {used[record.id]}"
+            record.begin, record.end = time.of(record.begin), None if record.end is None else time.of(record.end)
+        return sorted(found, key=lambda one: one.begin)
 
     def _faults_so_far(self) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []

@@ -1,30 +1,32 @@
-"""Finding runs and telling their state from their files alone: `run.json` and the lock that a living run server holds."""
+"""Finding runs and their state from their files alone: `run.json` and the lock that a living run server holds."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from protocols.runtime.errors import UsageError
+from protocols.runtime.errors import ResourceError, UsageError
 from protocols.runtime.suggestions import hint
 
 FINAL = frozenset({"DONE", "FAILED", "STOPPED"})
 """states after which nothing of a run is left"""
 SIMULATION = "simulation.json"
-"""file by which the directory of a simulated cell of an experiment is told"""
+"""file that marks the directory of a simulated cell of an experiment"""
 STARTUP = 10.0
 """seconds in which a new run may be without a run server"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its directory tells it. `state` is that of `run.json`, or LOST when a run has not ended and nobody leads it."""
+    """A run as its directory records it. `state` is that of `run.json`, or LOST when a run has not ended and has no run server."""
 
     directory: Path
     state: str
@@ -189,3 +191,75 @@ def close_lost(run: Run, exit_code: int, reason: str) -> Run:
     (run.directory / "control.json").unlink(missing_ok=True)
     remove_keys(run.directory / KEYS)
     return read(run.directory)
+
+
+_LAST = ("config.json", "run.lock", "run.json")
+"""by which a directory is known as that of a run: removed last, in this order"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that may be removed, and the bytes that it takes on the disk."""
+
+    run: Run
+    size: int
+
+
+def finished(run: Run) -> bool:
+    """Whether this is the directory of a run that has ended in order, and nothing else."""
+    directory = run.directory
+    if directory.is_symlink() or not all((directory / name).is_file() for name in ("run.json", "config.json")):
+        return False
+    record = read_json(directory / "run.json")
+    return not run.alive and run.state in FINAL and record.get("state") in FINAL and record.get("name") == directory.name
+
+
+def chosen(run: Run, states: Iterable[str], older: float, now: datetime | None = None) -> bool:
+    """Whether a finished run is meant: its state is one of these (none: all), and it ended at least `older` seconds ago."""
+    states = tuple(states)
+    if states and run.state not in states:
+        return False
+    end = run.ended or run.started or datetime.fromtimestamp(run.directory.stat().st_mtime, UTC)
+    return ((now or datetime.now(UTC)) - end).total_seconds() >= older
+
+
+def size_of(directory: Path) -> int:
+    """Bytes that the files below a directory take; links count for themselves."""
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            try:
+                total += (Path(folder) / name).lstat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def remove(run: Run) -> None:
+    """Remove the directory of a finished run. `ResourceError` where it goes on meanwhile, has processes, or can't be removed."""
+    from orchestrator.launch.process_control import remains
+    from orchestrator.results.run_files import RunLock
+
+    directory = run.directory
+    if lock_held(directory) or not finished(read(directory)):
+        raise ResourceError(f"{run.name} goes on, and is kept")
+    lock = RunLock(directory, timeout=0.2)
+    try:
+        if processes := remains(directory):
+            raise ResourceError(f"{run.name} still has {len(processes)} processes, and is kept; end them: orchestrate down {run.name}")
+        for entry in sorted(directory.iterdir()):
+            if entry.name in _LAST:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        for name in _LAST:
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
+    except OSError as error:
+        raise ResourceError(
+            f"{directory} could not be removed whole: {error.strerror} ({error.filename}); see who may write there"
+        ) from None
+    finally:
+        lock.release()

@@ -78,7 +78,7 @@ def append_line(path: Path, value: dict[str, Any], durable: bool = False) -> Non
 
 
 class RunLock:
-    """The exclusive lock on `run.lock` by which a living run server is told from a dead one."""
+    """The exclusive lock on `run.lock` that a living run server holds."""
 
     def __init__(self, directory: Path, timeout: float = 1.0) -> None:
         """Take it. Readers hold it shared for an instant, hence the `timeout`; `ResourceError` when another run server has it."""

@@ -190,7 +190,7 @@ class Follower:
         return iter(sorted(new, key=lambda record: record.time))
 
     def drain(self) -> Iterator[LogEntry]:
-        """What is left when nobody writes any more."""
+        """What is left when the writers have ended."""
         return iter(sorted([*self.poll(), *self.poll()], key=lambda record: record.time))
 
     def close(self) -> None:

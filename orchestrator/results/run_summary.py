@@ -1,4 +1,4 @@
-"""The results of a run in figures: training, evaluation, world models, consensus, time, links, restarts. Unmeasured ones are absent."""
+"""The results of a run in numbers: training, evaluation, world models, consensus, time, links, restarts. Unmeasured ones are absent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from orchestrator.results import number_text as numbers
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, GOAL, RUN, MetricCurve, NodeSeries, Series, mean_curve, pooled
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.terminal import snapshot_figures as figures
 
 SUMS = "statistics."
 TRAINING = ("return.normalised", "success.individual", "success.cooperative", "aligned", "negotiated", "goals.pursued_entropy", "length")
@@ -23,7 +23,7 @@ _DETAILS = (".length", ".return", ".return.normalised", ".published")
 
 @dataclass(frozen=True)
 class GoalResult:
-    """A goal in the newest evaluation; shares from 0 to 1, None where no episode tells."""
+    """A goal in the newest evaluation; shares from 0 to 1, None without an episode."""
 
     goal: str
     """`{0,2}`"""
@@ -37,7 +37,7 @@ class GoalResult:
 
 @dataclass
 class RunSummary:
-    """A run in figures."""
+    """A run in numbers."""
 
     run: str
     directory: str
@@ -55,7 +55,7 @@ class RunSummary:
     sums: dict[str, dict[str, float]] = field(default_factory=dict)
     """agent -> newest `statistics.*`, where statistics are summed"""
     averaged: str = "consensus"
-    """what the next three are about: consensus on parameters, or, where there is none, `statistics` that are averaged"""
+    """what the next three are about: consensus on parameters, or else `statistics` that are averaged"""
     contraction_measured: float | None = None
     """median over the averaging rounds of disagreement after / before"""
     contraction_predicted: float | None = None
@@ -70,7 +70,7 @@ class RunSummary:
     restarts: dict[str, int] = field(default_factory=dict)
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     faults: dict[str, Any] = field(default_factory=dict)
-    """`summary.json`'s section of that name: records, times of absence, figures"""
+    """`summary.json`'s section of that name: records, times of absence, metrics"""
     verdict: dict[str, Any] = field(default_factory=dict)
     """`verdict.json`"""
 
@@ -169,17 +169,17 @@ def _predicted(config: dict[str, Any]) -> float | None:
 
 def curve_text(c: MetricCurve) -> str:
     """`0.12 -> 0.83 (best 0.85)`."""
-    form = figures.decimal if abs(c.last) >= 0.01 or c.last == 0 else figures.small
-    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {figures.count(c.best_episode)})"
+    form = numbers.decimal if abs(c.last) >= 0.01 or c.last == 0 else numbers.small
+    best = "" if c.best in (c.last, c.first) else f" (best {form(c.best)} at episode {numbers.count(c.best_episode)})"
     return f"{form(c.first)} -> {form(c.last)}{best}" if c.points > 1 else form(c.last)
 
 
 def after_run(directory: Path) -> str:
     """A run that has just ended in a few lines: evaluation from first to last, where the time went, where to look further."""
     summary = summarize(RecordedRun(directory))
-    told = [c for c in summary.training if c.name == "convention.accuracy"]
-    told += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
-    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*told, *summary.world_model)]
+    shown = [c for c in summary.training if c.name == "convention.accuracy"]
+    shown += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
+    lines = [f"{c.name:<34} {curve_text(c)}" for c in (*shown, *summary.world_model)]
     if summary.sums:
         lines.append(f"{'statistics':<34} {sums_text(summary)}")
     if summary.contraction_measured is not None:
@@ -207,12 +207,12 @@ def sums_text(summary: RunSummary) -> str:
     held = [int(node.get("origins", 0)) for node in nodes]
     text = f"of {min(held)} agents everywhere" if min(held) == max(held) else f"of {min(held)} .. {max(held)} agents"
     if refreshes := [taken for node in nodes if (taken := taken_a_refresh(node)) is not None]:
-        text += f", {figures.size(statistics.mean(refreshes))} taken by an agent a refresh"
+        text += f", {numbers.size(statistics.mean(refreshes))} taken by an agent a refresh"
     return text
 
 
 def taken_a_refresh(node: dict[str, float]) -> float | None:
-    """Bytes of others' statistics for each own publication in this life; None unless they travel in a ledger."""
+    """Bytes of others' statistics for each own publication in this incarnation; None unless they travel in a ledger."""
     published = node.get("published", 0.0)
     return node["bytes_taken"] / published if published and "bytes_taken" in node else None
 

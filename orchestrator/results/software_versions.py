@@ -17,7 +17,7 @@ _PACKAGES = ("torch", "numpy", "pyzmq", "msgspec", "pydantic", "gymnasium", "pet
 _GIT_TIMEOUT = 30.0
 _ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("agent_node", "env_server", "murmuration", "orchestrator", "protocols")
-"""of the package; what else lies about in a checkout (experiments, runs) is no code"""
+"""of the package; other folders of a checkout (experiments, runs) are no code"""
 _CODE = (".py", ".yaml", ".yml")
 
 

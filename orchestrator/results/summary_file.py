@@ -1,4 +1,4 @@
-"""The final figures of a run, read from its files: `summary.json`."""
+"""The final metrics of a run, read from its files: `summary.json`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAST_SHARE = 10
 def summarize(
     directory: Path, configuration: Configuration, run: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """`run` are facts of the whole run, `nodes` those of each node that its files don't tell (restarts, state)."""
+    """`run` are facts of the whole run, `nodes` those of each node that its files don't have (restarts, state)."""
     recorded = RecordedRun(directory)
     rows: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for metric, by_node in recorded.series.items():
@@ -32,14 +32,14 @@ def summarize(
     usage = _usage(directory)
     result: dict[str, Any] = {**run, "nodes": {}, "evaluation": {}}
     for name in sorted({*nodes, *rows}):
-        figures = rows.get(name, {})
+        metrics = rows.get(name, {})
         result["nodes"][name] = {
             **nodes.get(name, {}),
-            "metrics": {metric: _final(values) for metric, values in figures.items()},
+            "metrics": {metric: _final(values) for metric, values in metrics.items()},
             "usage": usage.get(name),
             "time": recorded.time_shares.get(name),
         }
-        for metric, values in figures.items():
+        for metric, values in metrics.items():
             if metric.startswith(_EVALUATION):
                 result["evaluation"][metric] = {"first": values[0], "last": values[-1]}
     result["disagreement"] = _disagreement(configuration, rows.get(RUN, {}))
@@ -50,12 +50,12 @@ def summarize(
 
 
 def link_table(directory: Path) -> list[dict[str, Any]]:
-    """One row per node, channel and peer, from the nodes' `links.json`, added up over their lives."""
+    """One row per node, channel and peer, from the nodes' `links.json`, added up over their incarnations."""
     return [{"node": node.name, **link} for node in _homes(directory) for link in read_links(node)]
 
 
 def wire_table(directory: Path) -> dict[str, dict[str, int]]:
-    """What the nodes refused, dropped and repeated, by node and counter, from their `wire.json`, added up over their lives."""
+    """What the nodes refused, dropped and repeated, by node and counter, from their `wire.json`, added up over their incarnations."""
     return {node.name: counters for node in _homes(directory) if (counters := read_wire(node))}
 
 
@@ -84,15 +84,15 @@ def _usage(directory: Path) -> dict[str, dict[str, Any]]:
     return result
 
 
-def _disagreement(configuration: Configuration, figures: Mapping[str, list[float]]) -> dict[str, Any] | None:
+def _disagreement(configuration: Configuration, metrics: Mapping[str, list[float]]) -> dict[str, Any] | None:
     """Measured against predicted contraction of one averaging round, of parameters or else of sums; None where nothing was averaged."""
     of = "statistics" if configuration.exchange.consensus is None else "consensus"
-    measured = figures.get(f"{of}.contraction")
+    measured = metrics.get(f"{of}.contraction")
     if not measured:
         return None
     predicted = rates(make_graph(configuration.network.topology, configuration.agent_names(), configuration.seed)).contraction
     median = statistics.median(measured)
-    disagreement = figures.get(f"{of}.disagreement", [])
+    disagreement = metrics.get(f"{of}.disagreement", [])
     return {
         "of": of,
         "rounds": len(disagreement),

@@ -38,14 +38,14 @@ _RETRY = 1.0
 LONGEST_EVENT = 8192
 """characters of a fault that is asked for"""
 _SLICE = 0.25
-"""seconds after which a waiting client looks whether there is still somebody to answer"""
+"""seconds after which a waiting client checks whether the run server still runs"""
 
 Snapshot = dict[str, Any]
-"""What the run server says of the run; its keys are listed in `docs/reference/run_directory.md`"""
+"""The run server's status of the run; its keys are listed in `docs/reference/run_directory.md`"""
 
 
 class Unreachable(ResourceError):
-    """Nobody answers at the control address of the run."""
+    """No answer at the control address of the run."""
 
 
 class RunClient:
@@ -123,7 +123,7 @@ class RunClient:
         request.rid = secrets.token_hex(8)
         try:
             answer = self._request(request, Status, timeout)
-        except AuthenticationError:  # run servers forget the oldest of many clients
+        except AuthenticationError:  # run servers drop the oldest of many clients
             self._hello(timeout)
             answer = self._request(request, Status, timeout)
         snapshot: Snapshot = json.loads(answer)

@@ -24,12 +24,10 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.config.resolved_configuration import digest, recorded
 from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
-from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation
-from orchestrator.launch.engine_registry import clean_up, make_engine
-from orchestrator.launch.leftover_processes import sweep
+from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation, clean_up, make_engine
+from orchestrator.launch.process_control import sweep
 from orchestrator.results.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.results.software_versions import code_version, versions
-from orchestrator.run_server.detached_server import START_TIMEOUT
 from orchestrator.run_server.faults.fault_conclusion import conclude
 from orchestrator.run_server.faults.fault_plan import make_plan
 from orchestrator.run_server.hosts.node_commands import Admission
@@ -43,6 +41,7 @@ from orchestrator.run_server.lead.run_resumption import go_back
 from orchestrator.run_server.lead.status_snapshot import RunView
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
 from orchestrator.run_server.metrics.sinks.live_sinks import live_sinks
+from orchestrator.run_server.run_start import START_TIMEOUT
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
 from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.runtime import logs
@@ -203,8 +202,8 @@ class _Server:
             orphan=supervision.orphan,
             carrier=_carrier(configuration),
             home=configuration.launch.home,
-            bind=bound if engine_name == "local" else "",
-            advertise=network.advertise if engine_name == "local" else "",
+            bind=bound if configuration.launch.one_machine else "",
+            advertise=network.advertise if configuration.launch.one_machine else "",
             server_key="" if keys is None else keys.public,
             plugins=tuple(configuration.plugins),
             roles=dict(self._roles),
@@ -287,7 +286,7 @@ def _carrier(configuration: Configuration) -> Carrier:
     """What connects nodes with each other: "auto" takes Unix-domain sockets where all nodes are on this machine."""
     wanted = configuration.network.transport
     if wanted == "auto":
-        return "ipc" if configuration.launch.engine == "local" and ipc_works() else "tcp"
+        return "ipc" if configuration.launch.one_machine and ipc_works() else "tcp"
     return wanted
 
 

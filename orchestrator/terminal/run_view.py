@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.results import number_text as numbers
 
 Event = dict[str, Any]
 
@@ -42,7 +42,7 @@ class ProgressView(Protocol):
         ...
 
     def end(self, outcome: WatchOutcome, summary: str = "") -> None:
-        """The run has ended, or is left; `summary` are figures of a run for people."""
+        """The run has ended, or is left; `summary` are metrics of a run for people."""
         ...
 
 
@@ -68,17 +68,17 @@ class QuietView:
 
 
 def event_text(event: Event) -> str:
-    """`14:02:52 WARN  agent-2: killed by signal 9 ...`; the node is not named twice, and the run not at all."""
+    """`14:02:52 WARN  agent-2: killed by signal 9 ...`; the node is not named twice, and the run never."""
     node = str(event.get("node") or "")
     text = str(event.get("text") or event.get("code") or "")
     mark = {"warning": "WARN  ", "error": "ERROR "}.get(str(event.get("severity", "")), "")
     prefix = "" if node in ("", "run") or text.startswith(f"{node} ") else f"{node}: "
-    return f"{figures.clock(event.get('t'))} {mark}{prefix}{text}"
+    return f"{numbers.clock(event.get('t'))} {mark}{prefix}{text}"
 
 
 def worth_a_line(event: Event, snapshot: dict[str, Any], seen: set[str]) -> bool:
-    """Whether a person wants to read it: not the first coming of a node (`startup_lines` has it), nor its leaving at the end; one line
-    for one death (that of the restart); not the end of the run, which the last line tells. Adds to `seen`."""
+    """Whether it is worth a line: not the first coming of a node (`startup_lines` has it), nor its leaving at the end; one line
+    for one death (that of the restart); not the end of the run, which the last line has. Adds to `seen`."""
     code = event.get("code")
     death = f"{event.get('node')} dead {event.get('incarnation')}"
     if code in ("node.restart", "node.dead"):
@@ -115,7 +115,7 @@ def outcome_text(outcome: WatchOutcome) -> str:
     if outcome.left:
         return f"{name} goes on; attach again: orchestrate attach {name}   stop it: orchestrate down {name}"
     words = {"DONE": "done", "FAILED": "failed", "STOPPED": "stopped", "LOST": "lost"}.get(outcome.state, outcome.state.lower())
-    after = f" after {figures.duration(outcome.elapsed)}" if outcome.elapsed is not None else ""
+    after = f" after {numbers.elapsed(outcome.elapsed)}" if outcome.elapsed is not None else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"{name} {words}{after}{reason} (exit {outcome.exit_code})"
 

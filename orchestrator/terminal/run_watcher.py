@@ -10,7 +10,7 @@ from typing import Literal
 
 from orchestrator.results import run_directories as runs
 from orchestrator.run_server.run_client import RunClient, Snapshot, Unreachable
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.interrupts import Interrupts
 from orchestrator.terminal.run_view import Event, ProgressView, QuietView, WatchOutcome
 from protocols.runtime.errors import ExitCode
@@ -33,7 +33,7 @@ def not_up(snapshot: Snapshot | None) -> list[str]:
 class Watcher:
     """Follows one run to its end, or until it is left.
 
-    `mode` says what a signal means: `lead` stops the run (in order, at the second signal at once) and holds it on a leash; `look`
+    `mode` is what a signal means: `lead` stops the run (in order, at the second signal at once) and holds it on a leash; `look`
     leaves it; `start` does as `lead`, and ends when every node is up.
     """
 
@@ -98,7 +98,7 @@ class Watcher:
             self._unseen()
 
     def _unseen(self) -> None:
-        """Whoever looked is gone (closed pipe or terminal): as if interrupted, and silent from now on."""
+        """The reader is gone (closed pipe or terminal): as if interrupted, and silent from now on."""
         with contextlib.suppress(OSError):
             self.view.__exit__(None, None, None)
         self.view = QuietView()
@@ -120,7 +120,7 @@ class Watcher:
         return WatchOutcome(self.directory, run.state, code, reason, run.elapsed)
 
     def _lost(self, run: runs.Run) -> runs.Run:
-        """The run server was killed. Who led the run ends what is left of it; who only looked on says how to."""
+        """The run server was killed. Who led the run ends what is left of it; an onlooker prints how to."""
         reason = f"its run server is gone; its log is {run.directory / 'server.log'}"
         if self.mode == "look":
             cure = f"{reason}; end what is left: orchestrate down {run.name}"
@@ -148,7 +148,7 @@ class Watcher:
             if isinstance(event, dict) and int(event.get("id", number)) > self._client.events_seen:
                 events.append(event)
         self._client.events_seen = 2**62
-        # Nothing of a run that is over lives: what the last snapshot still saw alive has ended since.
+        # All processes of an ended run have ended: what the last snapshot still saw alive has ended since.
         nodes = [node if node.get("state") in ("left", "lost") else {**node, "state": "ended"} for node in self.snapshot.get("nodes") or []]
         final = {**self.snapshot, "state": run.state, "reason": run.reason, "exit_code": run.exit_code, "left": None, "nodes": nodes}
         if run.elapsed is not None:
@@ -204,12 +204,12 @@ class Watcher:
             self._notice(text)
 
     def _clean_up(self) -> tuple[list[int], list[str]]:
-        from orchestrator.launch.engine_registry import clean_up
+        from orchestrator.launch.engine import clean_up
 
         return clean_up(self.directory, runs.read(self.directory).engine)
 
     def _too_late(self) -> None:
-        up, all_nodes = figures.up_count(self.snapshot or {})
+        up, all_nodes = shown.up_count(self.snapshot or {})
         missing = ", ".join(not_up(self.snapshot)) or "the run server"
         self._late = f"{up} of {all_nodes} nodes were up in time, missing: {missing}; more time: --timeout 120s"
         self._notice(self._late)

@@ -1,4 +1,4 @@
-"""The live table: nodes, figures and the progress bar, redrawn in place while events scroll above it."""
+"""The live table: nodes, metrics and the progress bar, redrawn in place while events scroll above it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.terminal import snapshot_figures as figures
+from orchestrator.results import number_text as numbers
+from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
-from orchestrator.terminal.snapshot_figures import Node
+from orchestrator.terminal.snapshot_metrics import Node
 
 _AWAY = ("dead", "lost")
 FOLD_ABOVE = 16
@@ -32,8 +33,8 @@ class Column:
 
 
 def _return(node: Node, ascii_only: bool) -> str:
-    number = figures.decimal(figures.value(node, "return"))
-    bar = figures.sparkline(figures.history(node, "return"), ascii_only=ascii_only)
+    number = numbers.decimal(shown.value(node, "return"))
+    bar = numbers.sparkline(shown.history(node, "return"), ascii_only=ascii_only)
     return f"{number:>5} {bar:<6}"
 
 
@@ -44,15 +45,15 @@ def _peers(node: Node, ascii_only: bool) -> str:
 
 COLUMNS = (
     Column("node", lambda node, _: str(node.get("name", "")), right=False),
-    Column("state", lambda node, _: figures.state(node), right=False),
-    Column("episode", lambda node, _: figures.count(figures.value(node, "episode"))),
-    Column("steps/s", lambda node, _: figures.count(figures.value(node, "steps/s"))),
+    Column("state", lambda node, _: shown.state(node), right=False),
+    Column("episode", lambda node, _: numbers.count(shown.value(node, "episode"))),
+    Column("steps/s", lambda node, _: numbers.count(shown.value(node, "steps/s"))),
     Column("return", _return, right=False),
-    Column("success", lambda node, _: figures.decimal(figures.value(node, "success"))),
-    Column("aligned", lambda node, _: figures.decimal(figures.value(node, "aligned"))),
-    Column("disagree", lambda node, _: figures.small(figures.value(node, "disagree"))),
+    Column("success", lambda node, _: numbers.decimal(shown.value(node, "success"))),
+    Column("aligned", lambda node, _: numbers.decimal(shown.value(node, "aligned"))),
+    Column("disagree", lambda node, _: numbers.small(shown.value(node, "disagree"))),
     Column("peers", _peers),
-    Column("msg/s", lambda node, _: figures.count(figures.value(node, "msg/s"))),
+    Column("msg/s", lambda node, _: numbers.count(shown.value(node, "msg/s"))),
 )
 """in order of importance: a narrow terminal drops them from the right"""
 
@@ -65,63 +66,63 @@ def agent_rows(agents: list[Node]) -> list[Node]:
     def quartile(index: int) -> dict[str, float]:
         metrics = {}
         for name in sorted({name for node in agents for name in node.get("metrics") or {}}):
-            values = [v for node in agents if (v := figures.value(node, name)) is not None]
+            values = [v for node in agents if (v := shown.value(node, name)) is not None]
             if len(values) > 1:
                 metrics[name] = statistics.quantiles(values, n=4, method="inclusive")[index]
             elif values:
                 metrics[name] = values[0]
         return metrics
 
-    up = sum(figures.state(node) == "up" for node in agents)
+    up = sum(shown.state(node) == "up" for node in agents)
     names = ("lower quarter", "median", "upper quarter")
     folded: list[Node] = [{"name": name, "state": f"{up}/{len(agents)}", "metrics": quartile(i)} for i, name in enumerate(names)]
 
     def badness(node: Node) -> tuple[bool, float]:
-        return figures.state(node) == "up", figures.value(node, "return") or 0.0
+        return shown.state(node) == "up", shown.value(node, "return") or 0.0
 
     return folded + sorted(agents, key=badness)[:3]
 
 
 def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> Text:
-    """The agents' rows, with as many columns as fit into `width` characters (those in which nobody has a figure are left
+    """The agents' rows, with as many columns as fit into `width` characters (those without any value are left
     out), then a row for each environment server."""
     if not snapshot.get("nodes"):  # the host is not there yet
         return Text()
-    rows = agent_rows(figures.agents(snapshot))
+    rows = agent_rows(shown.agents(snapshot))
     cells = [[column.heading for column in COLUMNS]] + [[column.text(node, ascii_only) for column in COLUMNS] for node in rows]
-    used_by_somebody = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
-    cells = [[row[i] for i in used_by_somebody] for row in cells]
-    columns = [COLUMNS[i] for i in used_by_somebody]
+    filled = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
+    cells = [[row[i] for i in filled] for row in cells]
+    columns = [COLUMNS[i] for i in filled]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    shown, used = 0, 1
+    fitting, used = 0, 1
     for column_width in widths:
         if used + column_width > width:
             break
         used += column_width + 2
-        shown += 1
+        fitting += 1
     text = Text(no_wrap=True, overflow="ellipsis")
     for number, row in enumerate(cells):
         text.append(" ")
         node = rows[number - 1] if number else {}
-        if node.get("state") in _AWAY and node.get("detail"):  # what happened is more than figures of the past
+        if node.get("state") in _AWAY and node.get("detail"):  # what happened matters more than old metrics
             text.append(f"{row[0]:<{widths[0]}}  ").append(f"{row[1]:<{widths[1]}}", _STYLES.get(row[1], ""))
             text.append(f"  ({node['detail']})"[: max(0, width - widths[0] - widths[1] - 4)] + "\n")
             continue
-        for i in range(shown):
+        for i in range(fitting):
             cell = row[i].rjust(widths[i]) if columns[i].right else row[i].ljust(widths[i])
             style = "bold" if number == 0 else _STYLES.get(row[i], "") if i == 1 else ""
             text.append(cell, style).append("  ")
         text.rstrip()
         text.append("\n")
-    for server in figures.servers(snapshot):
-        state = figures.state(server)
+    for server in shown.servers(snapshot):
+        state = shown.state(server)
         parts = [str(server.get("detail") or "")]
         for heading in ("own", "together"):
-            if (share := figures.value(server, heading)) is not None:
-                parts.append(f"{heading} {figures.decimal(share)}")
-        if (rate := figures.value(server, "steps/s")) is not None:
-            parts.append(f"{figures.count(rate)} steps/s")
-        if (late := figures.value(server, "substituted")) is not None:
+            if (share := shown.value(server, heading)) is not None:
+                parts.append(f"{heading} {numbers.decimal(share)}")
+        if (rate := shown.value(server, "steps/s")) is not None:
+            parts.append(f"{numbers.count(rate)} steps/s")
+        if (late := shown.value(server, "substituted")) is not None:
             parts.append(f"substituted {100 * late:.1f} %")
         text.append(f" {server.get('name', '')!s:<{widths[0]}}  ").append(f"{state:<{widths[1]}}", _STYLES.get(state, ""))
         text.append("  " + "   ".join(part for part in parts if part) + "\n")
@@ -133,10 +134,10 @@ def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False
     """`[████░░░░] 52 %   elapsed 2:31   left ≈ 2:20   training`, the bar as wide as there is room (at most 40)."""
     share = min(1.0, max(0.0, float(snapshot.get("progress") or 0.0)))
     about = "about" if ascii_only else "≈"
-    tail = f" {100 * share:.0f} %   elapsed {figures.duration(snapshot.get('elapsed'))}"
+    tail = f" {100 * share:.0f} %   elapsed {numbers.elapsed(snapshot.get('elapsed'))}"
     if snapshot.get("left") is not None and share < 1 and snapshot.get("state") in ("RUNNING", "STARTING"):
-        tail += f"   left {about} {figures.duration(snapshot.get('left'))}"
-    if phase := figures.phase(snapshot):
+        tail += f"   left {about} {numbers.elapsed(snapshot.get('left'))}"
+    if phase := shown.phase(snapshot):
         tail += f"   {phase}"
     bar = max(0, min(40, width - len(tail) - 4))
     full, empty = ("#", ".") if ascii_only else ("█", "░")

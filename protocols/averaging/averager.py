@@ -1,4 +1,4 @@
-"""What every way of averaging has in common, so that one settings key chooses among them and no driver knows which it drives.
+"""The interface of all averaging rules, so that one settings key chooses among them and drivers do not depend on the rule.
 
 An agent calls `begin(number, vector, now)` with its parameters x as they are, goes on learning while the round is open, and adds the
 `delta` of the `RoundClosed` event to whatever they have become. Modes differ in what they send, whom they wait for and what `delta` is.

@@ -19,7 +19,7 @@ class Average(Message):
 
 class Compressed(Message):
     """Agent -> neighbour: change number `change` of its replica, made at averaging round `round`; `digest` is that of the replica after it.
-    AM1: who misses one sends `ReplicaRequest`.
+    AM1: a receiver that misses one sends `ReplicaRequest`.
 
     Frames by the compression: `index[k] u4`, `value[k] f4`, or `scale[m] f4`, `level[m] u1` (`protocols.averaging.compressors`).
     """
@@ -31,9 +31,9 @@ class Compressed(Message):
 
 
 class ReplicaRequest(Message):
-    """Agent -> neighbour, repeated until `Replica` comes: my copy of your replica is at `change` and has `digest`. `shown`: the newest
-    change of the sender's own replica, from which the receiver sees whether its copy is behind; `round`: the round it was made for, which
-    waits for the receiver no more."""
+    """Agent -> neighbour, repeated until `Replica` comes: the copy of the receiver's replica is at `change` and has `digest`. `shown`: the
+    newest change of the sender's own replica, from which the receiver sees whether its copy is behind; `round`: the round it was made for,
+    which does not wait for the receiver."""
 
     request: Count
     round: CountOrMinusOne
@@ -55,11 +55,11 @@ class Replica(Message):
 
 
 class Share(Message):
-    """Agent -> neighbour, in every push-sum round: all that it has given over this edge since offer number `base`, as mass `weight` and
+    """Agent -> neighbour, in every push-sum round: the sum of all offers over this edge since offer number `base`, as mass `weight` and
     frame `offer[d] f8|f4`, `number` offers in all. LW by `number`; the frame may be left out where the receiver has that offer already.
 
-    `round` is the sender's own count, `ack` the receiver's offer that the sender took last, `to` the receiver's incarnation as the sender
-    knows it (0: unknown).
+    `round` is the sender's own count, `ack` the receiver's offer that the sender took last, `to` the newest incarnation of the receiver in
+    the roster of the sender (0: unknown).
     """
 
     round: Count
@@ -73,8 +73,8 @@ class Share(Message):
 
 class Leave(Message):
     """Agent -> neighbour, when it leaves sums by push-sum in order: all that it had is with another neighbour, all that it gave is taken.
-    `ack`: the receiver's offer that it took last; the receiver takes back what it gave after it. BE: who misses it loses nothing but time,
-    since it begins a new epoch when it hears that the sender is gone."""
+    `ack`: the receiver's offer that it took last; the receiver takes back what it gave after it. BE: a receiver that
+    misses it loses only time: it begins a new epoch when the roster reports that the sender is gone."""
 
     layout: Digest
     ack: Count

@@ -1,7 +1,7 @@
-"""What a lying or broken agent sends in place of its vector. Pure functions, used by fault injection in real processes and by tests.
+"""Vectors that a Byzantine agent sends in place of its own. Pure functions, used by fault injection in real processes and by tests.
 
-The first eight are attacks of the literature, made by somebody who wants to look plausible; the others are what faulty senders emit, to be
-refused before any rule sees it.
+The first eight are attacks of the literature, which produce plausible vectors; the others are outputs of faulty senders, which must be
+refused before a rule processes them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class AttackContext:
-    """What a liar knows when it sends to `receiver` in `round`."""
+    """The inputs of an attack on `receiver` in `round`."""
 
     own: Array
-    """what it would send if it were honest, `[d]`"""
+    """the correct vector of the sender, `[d]`"""
     known: Mapping[str, Array]
     """the newest vectors of others that it has seen, by name, each `[d]`; without any, it takes its own for theirs"""
     receiver: str
@@ -30,7 +30,7 @@ class AttackContext:
     scale: float
     """how strong the attack is"""
     random: np.random.Generator
-    """draws of this (liar, receiver, round)"""
+    """generator of this (sender, receiver, round)"""
     past: Array
     """the own vector of an earlier round, `[d]`"""
 
@@ -48,9 +48,10 @@ class AttackContext:
 Attack = Callable[[AttackContext], Array]
 
 
-def draws(seed: int, liar: str, receiver: str, round: int) -> np.random.Generator:
-    """Draws of one message, the same whenever it is drawn: Philox, keyed by the seed, its counter the liar, the receiver and the round."""
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, crc32(liar.encode()), crc32(receiver.encode()), round]))
+def draws(seed: int, sender: str, receiver: str, round: int) -> np.random.Generator:
+    """Draws of one message, the same whenever it is drawn: Philox, keyed by the seed, its counter the sender, the receiver and the
+    round."""
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, crc32(sender.encode()), crc32(receiver.encode()), round]))
 
 
 def sign_flip(s: AttackContext) -> Array:
@@ -95,7 +96,7 @@ def dissensus(s: AttackContext) -> Array:
 
 
 def two_faced(s: AttackContext) -> Array:
-    """scale x to one half of the receivers, -scale x to the other; halves of the sorted names that it knows, else of a hash of the name."""
+    """scale x to one half of the receivers, -scale x to the other; halves of the sorted names in `known`, else of a hash of the name."""
     names = sorted(s.known)
     half = names.index(s.receiver) if s.receiver in names else crc32(s.receiver.encode())
     return (s.scale if half % 2 else -s.scale) * s.own

@@ -7,8 +7,8 @@ Every agent i shows the others a replica xhat_i of x_i, of which each neighbour 
 What Q leaves out stays in x_i - xhat_i and is sent later. Without loss the mean is kept and the disagreement goes to 0 although Q never
 sends everything; a gamma too large for Q diverges. Rounds are those of `SynchronousAveraging`, with xhat in the place of x.
 
-A copy that has missed a q would be wrong for ever. So every q has a number, and with it travels a digest of xhat after it: whoever finds
-a gap, another digest, or a neighbour missing at the end of a round asks for the replica, until it is answered. In the answer the replica is
+A copy that has missed a q would stay wrong. So every q has a number and is sent with a digest of xhat after it: an agent that finds
+a gap, another digest, or a neighbour missing at the end of a round requests the replica until it is answered. In the answer the replica is
 left out if the copy was right after all. Two copies therefore never differ unnoticed.
 """
 
@@ -57,7 +57,7 @@ class ReplicaCopy:
     asked: float | None = None
     """when it was sent last; None: it is answered"""
     left: int = -1
-    """newest round that the neighbour has ended without hearing from this agent"""
+    """newest round that the neighbour has ended without a message of this agent"""
     doubted: bool = False
     """the neighbour may have begun anew, from an older state than the copy shows"""
 

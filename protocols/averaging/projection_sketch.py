@@ -1,8 +1,8 @@
-"""How far models are apart, told from a few numbers of each.
+"""Estimate of the distance between models from a few numbers of each.
 
-A sketch is the image R x of a vector under a random matrix R in {-1, +1}^(s x d) / sqrt(s), the same for everybody. It is linear and
-keeps squared lengths in the mean, E |R x|^2 = |x|^2 with Var |R x|^2 = (2 / s)(|x|^4 - sum_k x_k^4) (Achlioptas 2003), so that whoever
-collects s numbers of each agent can estimate their disagreement without seeing a model.
+A sketch is the image R x of a vector under a random matrix R in {-1, +1}^(s x d) / sqrt(s), the same for all agents. It is linear and
+keeps squared lengths in the mean, E |R x|^2 = |x|^2 with Var |R x|^2 = (2 / s)(|x|^4 - sum_k x_k^4) (Achlioptas 2003), so that
+s numbers of each agent suffice to estimate their disagreement without the models.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 The soft deadline is learnt from arrivals: median + 4 MAD (median absolute deviation) of the waiting times of the last 50, within the limits
 `least` and `most`. Who came before the round began was not waited for: 0 s. Of an even number the lower median is taken, so that one
 straggler of two neighbours does not count as usual. Until ten have come the deadline is `most`. A neighbour is *regularly late* once
-it missed the soft deadline, or the round, four times more than it did not (counted up to eight): a straggler is found out within a
-few rounds, and believed again as soon as it is in time more often than not. Whom a round waits for depends on what the late bring:
+it missed the soft deadline, or the round, four times more than it did not (counted up to eight): a straggler is detected within a
+few rounds, and waited for again once it is in time more often than not. Whom a round waits for depends on what the late bring:
 
 - `patient` (modes in which a vector that is late is lost): punctual neighbours are waited for until `most`, regularly late ones until the
-  soft deadline. A neighbour that has gone on (`doubt`) has sent its vector: that is lost, or was overtaken, and it is waited for as long
-  again as a soft deadline.
+  soft deadline. A neighbour in a later round (`probably_lost`) has sent its vector: that is lost, or was overtaken, and it is waited for as
+  long again as a soft deadline.
 - otherwise (push-sum, whose late offers count in the next round): punctual neighbours are waited for until the soft deadline, regularly
-  late ones not at all, once a quorum is there: half of the expected, rounded up.
+  late ones are not waited for once a quorum is there: half of the expected, rounded up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from protocols.conversations.conversation import Array
 REMEMBERED = 50
 """arrivals that the soft deadline is learnt from"""
 NEEDED = 10
-"""arrivals before it is learnt at all, and between two times that it is computed"""
+"""arrivals before it is first computed, and between two times that it is computed"""
 SPREADS = 4.0
 """MADs above the median"""
 LATE = 4
@@ -120,7 +120,7 @@ class RoundDeadline:
         self._waits.append(wait)
         self._new += 1
 
-    def doubt(self, peer: str, now: float) -> None:
+    def probably_lost(self, peer: str, now: float) -> None:
         """What this round needs of `peer` is probably lost: a patient round waits for it only for another soft deadline from now on."""
         if self._open and peer in self._missing and peer not in self._doubted:
             self._doubted.add(peer)
@@ -145,7 +145,7 @@ class RoundDeadline:
 
     @property
     def closes(self) -> float:
-        """When the open round closes if nobody else arrives; -inf: at once."""
+        """When the open round closes if no other vector arrives; -inf: at once."""
         if not self._missing:
             return -inf
         if self._patient:
@@ -190,7 +190,7 @@ class RoundDeadline:
         self._tardy = {peer for peer, (_, tardy) in newest.items() if tardy}
 
     def _judge(self) -> None:
-        """Who was late in the newest round, whether it was waited for or not."""
+        """Record which neighbours were late in the newest round, whether the round waited for them or not."""
         lateness, tardy = self._lateness, self._tardy
         tardy |= self._missing
         for peer in self._expected:

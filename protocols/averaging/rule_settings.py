@@ -13,12 +13,12 @@ Keys that `exchange.consensus` has too (`SHARED`) are taken from there; further 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from protocols.runtime.component_registry import component, kinds, register
-from protocols.runtime.settings_types import Settings
+from protocols.runtime.settings_types import ComponentSettings, Settings
 
 ROOM = "averaging_rule"
 SHARED = ("num_byzantine", "compression", "step_size", "window", "offer_dtype")
@@ -36,15 +36,12 @@ class CompressionSettings(Settings):
     """bits for each component, for quantise"""
 
 
-class AveragingRuleSettings(Settings):
+class AveragingRuleSettings(ComponentSettings):
     """Base of the settings of averaging rules.
 
     Capabilities: directed (the graph may have directed edges), robust (protects against Byzantine neighbours), compressed (sends compressed
     changes), needs_step_size (diverges where `step_size` is too large for the compression).
     """
-
-    capabilities: ClassVar[tuple[str, ...]] = ()
-    kind: str
 
     @property
     def min_neighbours(self) -> int:

@@ -43,7 +43,7 @@ class SynchronousAveraging(Averager):
     """Rounds of one agent. Modes that work in rounds of the same kind override `_combine`, and `_publish` if they send something else.
 
     `neighbourhood`: the neighbours, and W_ij of each of them in every round. `layout` and `size`: digest and length of the vectors that are
-    accepted, as numbers of `dtype`. `deadline`: seconds after `begin` when a round closes without those who are late; for a neighbour that
+    accepted, as numbers of `dtype`. `deadline`: seconds after `begin` when a round closes without the missing vectors; for a neighbour that
     is regularly late no round waits so long (`protocols.averaging.round_deadline`).
     """
 
@@ -219,7 +219,7 @@ class SynchronousAveraging(Averager):
             self._close(now)
 
     def _excuse_the_lost(self, now: float) -> None:
-        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would only hold everybody back.
+        # A neighbour two rounds ahead has given up on this one: its vector was lost, waiting for it would delay all agents.
         # From one that is a round ahead it is lost too, unless links change the order.
         current = self._round
         for neighbour, newest in self._newest.items():
@@ -227,7 +227,7 @@ class SynchronousAveraging(Averager):
                 if newest >= current + 2:
                     self._round_deadline.excuse(neighbour)
                 else:
-                    self._round_deadline.doubt(neighbour, now)
+                    self._round_deadline.probably_lost(neighbour, now)
 
     def _close_if_complete(self, now: float) -> None:
         if self._own is not None and now >= self._round_deadline.closes:

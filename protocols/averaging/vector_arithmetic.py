@@ -61,7 +61,7 @@ class Accumulator:
         self.y: Vector = np.zeros(size)
         """sum"""
         self.z: Vector = np.zeros(size)
-        """the model as the agent has it: what it came with, or was told to move to"""
+        """the model as the agent has it: the vector of `begin`, or the result of the last round"""
         self._size = size
         self._spans = [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)] if size > 2 * BLOCK else []
         scratch = np.empty((2, BLOCK if self._spans else size))

@@ -19,7 +19,7 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VectorLayout:
-    """Which group and array lies where in a vector: groups in the given order, in each its arrays, each in C order.
+    """Positions of groups and arrays in a vector: groups in the given order, in each its arrays, each in C order.
 
     Two agents may average only if their layouts are equal; they compare digests.
     """

@@ -2,8 +2,8 @@
 
 A conversation is a state machine without socket, clock, thread or sleep. Its driver (an agent's main loop, a test, a simulator)
 
-- tells it what happened: `receive(src, message, arrays, now)`, `tick(now)`, `peer_dead(peer, now)` and its own verbs,
-- takes what is to be sent, `outgoing()`, and what the agent should know, `events()`,
+- reports what happened: `receive(src, message, arrays, now)`, `tick(now)`, `peer_dead(peer, now)` and its own verbs,
+- takes the messages to send, `outgoing()`, and the events for the agent, `events()`,
 - may ask `wake()`, the time before which `tick` would do nothing.
 
 `now` is a monotonic time in seconds that never goes back.
@@ -51,7 +51,7 @@ class Conversation(ABC, Generic[EventType]):
         self._sends: list[Send] = []
 
     def receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
-        """Take a message from `src`. What breaks a rule is dropped and counted under `bad.E_...`; nothing is raised for it."""
+        """Process a message from `src`. A message that breaks a rule is dropped and counted under `bad.E_...`; nothing is raised."""
         try:
             self._receive(src, message, arrays, now)
         except BadMessage as error:
@@ -62,23 +62,23 @@ class Conversation(ABC, Generic[EventType]):
         """As `receive`; raises `BadMessage` before anything was changed."""
 
     def concerns(self, message: Message) -> bool:
-        """Whether a message of a type that this kind of conversation takes is meant for this one, where an agent has several of a kind."""
+        """Whether a message of `message_types` belongs to this conversation, where several take its type."""
         return True
 
     @abstractmethod
     def tick(self, now: float) -> None:
-        """Let deadlines and retries that are due by `now` happen."""
+        """Process deadlines and retries that are due by `now`."""
 
     @abstractmethod
     def peer_dead(self, peer: str, now: float) -> None:
-        """The verdict is final: whatever waits for that peer ends at once."""
+        """`peer` is dead, which is final for its incarnation: end what waits for it at once."""
 
     def wake(self) -> float:
         """The time before which `tick` does nothing; infinite when nothing is pending."""
         return inf
 
     def outgoing(self) -> list[Send]:
-        """Take all messages that are to be sent now."""
+        """Take all messages that are to be sent now, in order."""
         sends, self._sends = self._sends, []
         return sends
 
@@ -89,7 +89,7 @@ class Conversation(ABC, Generic[EventType]):
 
 
 class EdgeConversation(Conversation[EventType]):
-    """A conversation with the neighbours in the graph, which is told too who is there (again)."""
+    """A conversation with the neighbours in the graph, which is notified when a neighbour is available (again)."""
 
     @abstractmethod
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:

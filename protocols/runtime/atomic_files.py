@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that exist completely or do not exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OF_THE_MACHINE = ("usage.jsonl", "incarnations.jsonl")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, force it to the disk, and put it in place; whoever is killed meanwhile leaves `.NAME.tmp` behind."""
+    """Write beside `path`, force it to the disk, and rename it; a process killed meanwhile leaves `.NAME.tmp` behind."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         disk.write(file, content, durable=True)
@@ -50,12 +50,12 @@ def force_names(directory: Path) -> None:
 
 
 def kept_sizes(directory: Path) -> dict[str, int]:
-    """Sizes of the files that grow as a node lives and tell of the run alone (`*.jsonl` but those of the machine): with a checkpoint, so
-    that a run that goes on from it can forget what they hold beyond it."""
+    """Sizes of the files that grow while a node runs and depend on the run alone (`*.jsonl` but those of the machine). They are stored with
+    a checkpoint, so that a run that continues from it can drop what was written later."""
     return {path.name: path.stat().st_size for path in sorted(directory.glob("*.jsonl")) if path.name not in OF_THE_MACHINE}
 
 
 def sweep_orphans(directory: Path) -> None:
-    """Remove what was being written when somebody was killed."""
+    """Remove files that were being written when a process was killed."""
     for orphan in directory.glob(".*.tmp"):
         orphan.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that never go back, and the time stamp of a row of figures."""
+    """Monotonic seconds, and the time stamp of a row of metrics."""
 
     def now(self) -> float:
         """Seconds since some moment."""

@@ -187,7 +187,7 @@ def _takes_components(annotation: Any, metadata: Iterable[Any], rebuilt: set[Any
 
 
 def component(room: str, kind: str) -> Component:
-    """The component of that name; `KeyError` when there is none."""
+    """The component of that name; `KeyError` for an unknown one."""
     load_entry_points()
     return _components[(room, kind)]
 

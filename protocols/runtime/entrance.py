@@ -1,4 +1,4 @@
-"""How a node comes into its run: it opens its doors, is welcomed, and learns the run's configuration, which decides what it becomes."""
+"""How a node joins its run: it binds its channel, is welcomed, and receives the configuration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Entrance:
 
 
 def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
-    """Listen on `channel` and say hello until welcomed. Raises what `NodeControl.join` does."""
+    """Listen on `channel` and send `Hello` until welcomed. Raises what `NodeControl.join` does."""
     transport = Transport(Identity(start.run, start.node, start.incarnation, role), TransportOptions(keys=start.keys))
     endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
     control = NodeControl(start, transport, endpoint)

@@ -55,7 +55,7 @@ class AuthenticationError(MurmurationError):
 
 
 class SchemaError(MurmurationError):
-    """A peer or a file speaks another version."""
+    """A peer or a file has another version."""
 
     exit_code = ExitCode.SCHEMA
 
@@ -63,18 +63,18 @@ class SchemaError(MurmurationError):
 CODES: dict[str, str] = {
     "E_VERSION": "another major version of the protocol",
     "E_SCHEMA": "another schema of messages: both sides must run the same version",
-    "E_AUTH": "not theirs to say: no token, a foreign name, a name that is heard over another connection, or a type of message that nodes "
-    "of that role don't send here",
-    "E_KEY": "the key with which the connection was made belongs to somebody else than the sender that the message names",
-    "E_REVOKED": "the key with which the connection was made counts no more: its node is dead, or has a successor",
+    "E_AUTH": "not permitted for the sender: no token, a foreign name, a name in use over another connection, or a type of message that "
+    "nodes of that role do not send here",
+    "E_KEY": "the key of the connection does not belong to the sender that the message names",
+    "E_REVOKED": "the key of the connection is not valid any more: its node is dead, or has a successor",
     "E_RUN": "a message of another run",
     "E_UNKNOWN_NODE": "from or for a node that this run does not have",
-    "E_STALE_INC": "from an earlier life of a node, or from one that was declared dead (counted as `rx.stale`)",
+    "E_STALE_INC": "from an earlier incarnation of a node, or from one that was declared dead (counted as `rx.stale`)",
     "E_SIZE": "too many frames, or a header, frame or message that is too large",
     "E_DECODE": "the header is no message: malformed, unknown type or field, out of bounds, a key twice",
     "E_FRAME": "the arrays are not those described, or not those that the message must have",
     "E_NONFINITE": "an array holds NaN or an infinity",
-    "E_AHEAD": "of a tick that is yet to come, or from a life of a node that the roster does not name yet",
+    "E_AHEAD": "of a future tick, or from an incarnation of a node that the roster does not name yet",
     "E_BUSY": "no room for it now",
     "E_LATE": "too late to count",
     "E_ABORT": "the conversation it belongs to was given up",

@@ -1,7 +1,7 @@
-"""Key pairs of processes (CURVE: Curve25519, as libzmq has it), and files that nobody but their owner may read.
+"""Key pairs of processes (CURVE: Curve25519, as libzmq has it), and files that only their owner may read.
 
-Every process makes its own pair, in memory. What goes to others is the public half; the secret one crosses no argument list, no
-environment, no message and no log. It lies on a disk in one case only: command lines of the same user must be able to reach a run that
+Every process makes its own pair, in memory. Others receive the public half; the secret one is in no argument list, no
+environment, no message and no log. It is on a disk in one case only: command lines of the same user must be able to reach a run that
 another process leads, and find a pair made for them in the run's `.keys/` (mode 0700, files 0600).
 """
 
@@ -37,7 +37,7 @@ class KeyPair:
 
 
 def check_private(path: Path) -> None:
-    """`AuthenticationError`, which names the file and the cure, unless it belongs to this user and nobody else may read or change it.
+    """`AuthenticationError`, which names the file and the cure, unless it belongs to this user and no other user may read or change it.
 
     A file must be a plain one, no link to elsewhere; a directory may be given too.
     """
@@ -62,7 +62,7 @@ def write_pair(path: Path, pair: KeyPair) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     check_private(path.parent)
     path.unlink(missing_ok=True)
-    # Exclusively: a link that somebody has put there in between is not followed.
+    # Exclusively: a link that another user has created meanwhile is not followed.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         json.dump({"public": pair.public, "secret": pair.secret}, file)

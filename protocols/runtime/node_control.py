@@ -1,4 +1,4 @@
-"""A node's side of the control channel: it says hello, shows that it lives, hears commands and who else is there."""
+"""A node's side of the control channel: joining, heartbeats, commands and the roster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REFUSALS: dict[int, type[MurmurationError]] = {
 
 @dataclass
 class NodeProgress:
-    """What a node's heartbeat tells; the main thread writes, the communication thread reads."""
+    """The values of a node's heartbeat; the main thread writes, the communication thread reads."""
 
     ticks: int = 0
     updates: int = 0
@@ -51,7 +51,7 @@ class NodeControl:
         self.rejoin = False
         """the run went on without this node, which comes back into it; known after `join`"""
         self.checkpoint = -1
-        """under the logical clock: the tick whose checkpoint everybody goes on from, -1 for none"""
+        """under the logical clock: the tick of the checkpoint from which all nodes continue, -1 for none"""
         self.trained, self.training = 0.0, False
         """seconds of training of the run when it was joined, those before interruptions too; whether they went on then"""
         self._start = start
@@ -67,7 +67,7 @@ class NodeControl:
         transport.connect("tele", RUN_SERVER, start.telemetry, start.server_key)
 
     def join(self, timeout: float = 30.0) -> dict[str, Any]:
-        """Say hello until welcomed; the configuration of the run. Raises what a refusal means, `ResourceError` at the time-out."""
+        """Send `Hello` until welcomed; the configuration of the run. Raises the error of a refusal, `ResourceError` at the time-out."""
         deadline = time.monotonic() + timeout
         again = 0.0
         while (now := time.monotonic()) < deadline:
@@ -113,7 +113,7 @@ class NodeControl:
         elif isinstance(message, EventAck):
             self._events.pop(message.rid, None)
         elif isinstance(message, Refuse):
-            # Said to a living node only when the run has declared it dead: it must not go on beside its successor.
+            # Sent to a running node only after the run has declared it dead: it must not continue beside its successor.
             raise _REFUSALS.get(message.code, ResourceError)(message.text)
 
     def commands(self) -> Iterator[str]:
@@ -127,7 +127,7 @@ class NodeControl:
         return faults
 
     def event(self, severity: str, code: str, text: str, **fields: object) -> None:
-        """Tell the run server what happened, until it acknowledges; the local log has it first."""
+        """Send an event to the run server until it is acknowledged; the local log has it first."""
         logger.log({"info": logging.INFO, "warning": logging.WARNING}.get(severity, logging.ERROR), "%s: %s", code, text)
         rid = f"{self._start.incarnation}-{next(self._numbers)}"
         named = [EventField(name, str(value)[:1000]) for name, value in fields.items()]
@@ -136,14 +136,14 @@ class NodeControl:
         self.tick(time.monotonic())
 
     def tick(self, now: float) -> None:
-        """Repeat events that nobody acknowledged."""
+        """Repeat events that are not acknowledged."""
         for rid, (event, due) in self._events.items():
             if now >= due:
                 self._events[rid] = (event, now + _EVENT_AGAIN)
                 self._transport.try_send("ctl", RUN_SERVER, event)
 
     def leave(self, code: int, reason: str = "") -> None:
-        """Say that this node ends by itself."""
+        """Report that this node ends by itself."""
         self._transport.try_send("ctl", RUN_SERVER, Bye(code=code, reason=reason))
 
     def _hello(self) -> Hello:

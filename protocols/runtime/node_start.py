@@ -1,4 +1,4 @@
-"""What a process of a run is told when it starts: shared by the host that starts it and the node that it becomes."""
+"""Start data of a node: shared by the host that starts the process and the node itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class NodeStart:
-    """Everything that a node knows before it has met anybody. The configuration comes with `Welcome`."""
+    """Everything that a node has before it joins the run. The configuration comes with `Welcome`."""
 
     run: str
     """run id, the field `run` of every message"""
@@ -53,9 +53,9 @@ class NodeStart:
     threads: int = 1
     """computing threads of this process"""
     gpu: str = ""
-    """the only GPU that this process may use, as CUDA names it; "": nobody says"""
+    """the only GPU that this process may use, as CUDA names it; "": not restricted"""
     cold: bool = False
-    """it begins anew: checkpoints of earlier incarnations are set aside before it looks for one"""
+    """start without a checkpoint: those of earlier incarnations are set aside first"""
     seed: int = 0
     """the run's seed"""
     host: str = ""
@@ -79,8 +79,8 @@ class NodeStart:
         return Path(self.directory) / "nodes" / self.node
 
     def set_aside(self) -> Path | None:
-        """Rename the checkpoints of earlier incarnations to `checkpoints.before.INCARNATION`, where nobody looks for one: the new name, or
-        None where there were none. They are kept: whoever wants one back renames it."""
+        """Rename the checkpoints of earlier incarnations to `checkpoints.before.INCARNATION`, where they are not searched: the new name, or
+        None without checkpoints. Rename the folder to restore them."""
         there = self.node_directory / "checkpoints"
         if not there.is_dir():
             return None

@@ -1,4 +1,4 @@
-"""Figures of a node: first into its own file, then, as a copy that may be lost, to the run server."""
+"""Metrics of a node: written to its own file, then sent to the run server as a copy that may be lost."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NAMES_PER_MESSAGE = 512
 
 
 class Telemetry:
-    """Writes `metrics.jsonl`, one `write` per row of figures, so that a reader finds whole lines whatever happens to the writer.
+    """Writes `metrics.jsonl`, one `write` per row of metrics, so that a reader finds complete lines even if the writer is killed.
 
-    Figures of the machine (`usage`: speeds, where the time goes) have a file of their own, `usage.jsonl`: whatever the clock, nothing in
+    Metrics of the machine (`usage`: speeds, shares of time) have a file of their own, `usage.jsonl`: under both clocks nothing in
     `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far
     (`protocols.runtime.traffic_files`), for a process that is killed has no other chance.
     """
@@ -56,7 +56,7 @@ class Telemetry:
         arrays: Mapping[str, NDArray[Any]] | None = None,
         usage: Mapping[str, float] | None = None,
     ) -> None:
-        """Record figures (those that are not finite are left out); `arrays` go to the run server only."""
+        """Record metrics (those that are not finite are left out); `arrays` go to the run server only."""
         stamp = self._clock.stamp()
         finite = self._append(self._file, stamp, step, episode, values)
         finite |= self._append(self._usage, time.time(), step, episode, usage or {})
@@ -84,9 +84,9 @@ class Telemetry:
         try:
             write()
         except OSError as error:
-            # Figures are not worth an agent's life. The run server still gets its copy.
+            # Metrics must not end an agent. The run server still gets its copy.
             if not self._failed:
-                logger.warning("figures can't be written: %s", error.strerror)
+                logger.warning("metrics cannot be written: %s", error.strerror)
             self._failed = True
         else:
             self._failed = False

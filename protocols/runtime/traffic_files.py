@@ -1,8 +1,8 @@
-"""Traffic of a node, link by link, as it is written down with every row of its figures and at its end.
+"""Traffic of a node by link, written with every row of its metrics and at its end.
 
-Counters are of one process, and a process that is killed writes nothing more. So each life of a node has files of its own (`links.json` the
-first, `links.2.json` the second, ...; `wire.json` likewise), and whoever reads them adds up: what a life sent after its last row of figures
-before it was killed is all that is missing.
+Counters are of one process, and a process that is killed writes nothing more. So each incarnation of a node has files of its own
+(`links.json` the first, `links.2.json` the second, ...; `wire.json` likewise), and a reader adds them up: only what an incarnation sent
+between its last row of metrics and being killed is missing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _OF_A_LINK = ("channel", "peer")
 
 
 def write_links(directory: Path, transport: Transport) -> None:
-    """`links.json` of this life: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and `wire.json`.
-    `OSError` where the disk is full; what was written before stays."""
+    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and
+    `wire.json`. `OSError` where the disk is full; what was written before stays."""
     rows = [{"channel": channel, "peer": peer, **asdict(link)} for (channel, peer), link in sorted(transport.link_counters.items())]
     _write(directory, _LINKS, transport, rows)
     write_wire(directory, transport)
 
 
 def write_wire(directory: Path, transport: Transport) -> None:
-    """`wire.json` of this life: how often what happened to messages, by name: `rx.bad.CODE`, `rx.stale`, `rx.dup`, `rx.quarantined`,
+    """`wire.json` of this incarnation: counters of messages: `rx.bad.CODE`, `rx.stale`, `rx.dup`, `rx.quarantined`,
     `tx...`."""
     _write(directory, _WIRE, transport, dict(sorted(transport.counters.items())))
 
 
 def read_links(directory: Path) -> list[dict[str, Any]]:
-    """The rows of a node's directory, added up over its lives; files that are not whole are left out."""
+    """The rows of a node's directory, added up over its incarnations; files that are not whole are left out."""
     total: dict[tuple[str, str], Counter[str]] = {}
     for rows in _read(directory, _LINKS):
         for row in rows if isinstance(rows, list) else []:
@@ -46,7 +46,7 @@ def read_links(directory: Path) -> list[dict[str, Any]]:
 
 
 def read_wire(directory: Path) -> dict[str, int]:
-    """The counters of a node's directory, added up over its lives; files that are not whole are left out."""
+    """The counters of a node's directory, added up over its incarnations; files that are not whole are left out."""
     total: Counter[str] = Counter()
     for counters in _read(directory, _WIRE):
         _add(total, counters if isinstance(counters, dict) else {})
@@ -60,7 +60,7 @@ def _add(total: Counter[str], counts: dict[str, Any]) -> None:
 
 
 def _write(directory: Path, kind: str, transport: Transport, content: object) -> None:
-    """Whole or not at all, but not forced to the disk: it comes every few seconds, and a reader needs it when the machine lives."""
+    """Written completely or not, without forcing it to the disk: it is written every few seconds."""
     incarnation = transport.identity.incarnation
     path = directory / (f"{kind}.json" if incarnation == 1 else f"{kind}.{incarnation}.json")
     temporary = path.with_name(f".{path.name}.tmp")

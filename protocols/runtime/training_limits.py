@@ -1,6 +1,6 @@
 """When training ends under the logical clock, by what the run has done: `until`, with its time counted in ticks.
 
-A run that has ended may be given more to do: what a checkpoint says of its end is held against the limits of now.
+A run that has ended may be continued with larger limits: the end recorded in a checkpoint is compared with the current limits.
 """
 
 from __future__ import annotations

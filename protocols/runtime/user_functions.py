@@ -11,7 +11,7 @@ from protocols.runtime.errors import ConfigurationError
 
 
 def user_function(path: str) -> Any:
-    """The callable at `package.module:attribute`, found on the import path and in the working directory. `ConfigurationError` says what
+    """The callable at `package.module:attribute`, found on the import path and in the working directory. `ConfigurationError` names what
     does not exist."""
     module, colon, attribute = path.partition(":")
     if not (module and colon and attribute):

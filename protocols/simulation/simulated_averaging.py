@@ -17,19 +17,19 @@ from protocols.averaging.push_sum.push_sum import PushSum
 from protocols.simulation.simulated_network import Network, NodeScript
 
 IDLE = 0.01
-"""seconds until an agent whom nobody answers begins its next round"""
+"""seconds until an agent without answers begins its next round"""
 
 
 class AveragingScript(NodeScript):
-    """One agent's rounds. As in a process, whoever finds between two rounds that a neighbour has begun a later one joins that one."""
+    """One agent's rounds. As in a process, an agent that finds between two rounds that a neighbour has begun a later one joins it."""
 
     def __init__(self, machine: Averager, x: NDArray[np.float64], every: float = 0.0, closed: Callable[[RoundClosed], None] | None = None):
-        """`x` `[d]` is moved in place; `every`: least seconds between the beginnings of two rounds; `closed` hears of every round."""
+        """`x` `[d]` is moved in place; `every`: least seconds between the beginnings of two rounds; `closed` is called with every round."""
         self.machine = machine
         self.conversations = (machine,)
         self.x = x
         self.round: int | None = None
-        """number of the newest closed round; None as long as that says nothing of how far the others are"""
+        """number of the newest closed round; None while it is unrelated to the rounds of the others"""
         self._every = every
         self._closed = closed
         self._next = -inf
@@ -38,14 +38,14 @@ class AveragingScript(NodeScript):
         """Apply what has closed and begin what is due."""
         machine = self.machine
         self._apply()
-        if machine.open:  # whoever is two rounds ahead has ended it already: the machine's own rule
+        if machine.open:  # an agent two rounds ahead has ended it already: the rule of the machine
             return
         pulled = machine.newest_round > machine.round
         if not pulled and now < self._next:
             return
         machine.begin(machine.newest_round if pulled else machine.round + 1, self.x, now)
         self._next = now + self._every
-        if not machine.open:  # it closed at once: nobody is there to wait for
+        if not machine.open:  # it closed at once: without living neighbours
             self._apply()
             self._next = max(self._next, now + IDLE)
 
@@ -56,7 +56,8 @@ class AveragingScript(NodeScript):
     def _apply(self) -> None:
         for event in self.machine.events():
             self.x += event.delta
-            if event.round or self.machine.newest_round <= 1:  # a new life begins with round 0 before it has heard where the others are
+            # A new incarnation begins with round 0 before it has received the round of the others.
+            if event.round or self.machine.newest_round <= 1:
                 self.round = event.round
             if self._closed is not None:
                 self._closed(event)

@@ -1,7 +1,7 @@
-"""Episodes among peers: agreed on beforehand (`Negotiation`), told of afterwards (`TraceExchange`), while the same agents average.
+"""Episodes among peers: negotiated beforehand (`Negotiation`), exchanged afterwards (`TraceExchange`), while the same agents average.
 
-`EpisodeDirector` stands for the environment server: it offers episodes to their members, lets them be played, and hears what each member
-came to. Its own words are not lost, only late: real servers repeat their offers until they are answered.
+`EpisodeDirector` stands for the environment server: it offers episodes to their members, simulates them, and receives the
+result of each member. Its own messages are not lost, only delayed: real servers repeat their offers until they are answered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VOCABULARY = 1024
 
 
 class PeerScript(AveragingScript):
-    """One life of an agent that averages and plays episodes."""
+    """One incarnation of an agent that averages and plays episodes."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class PeerScript(AveragingScript):
         self.network.touch(self.node)
 
     def played(self, trace: EpisodeTrace, others: Sequence[str], now: float) -> None:
-        """The episode is over: tell the others."""
+        """The episode is over: send the trace to the others."""
         self.negotiation.forget(trace.episode)
         self.traces.finished(trace, others, now)
         self.network.touch(self.node)
@@ -73,22 +73,22 @@ class PeerScript(AveragingScript):
             else:
                 message = self._messages.pop(event.episode, -1)
                 self._director.settled(self.name, event.episode, message if event.negotiated else -1)
-        for told in self.traces.events():
-            others = {name: trace.goal for name, trace in told.others.items()} if isinstance(told, ExchangeComplete) else None
-            self._director.told(self.name, told.episode, others)
+        for exchange in self.traces.events():
+            others = {name: trace.goal for name, trace in exchange.others.items()} if isinstance(exchange, ExchangeComplete) else None
+            self._director.exchanged(self.name, exchange.episode, others)
 
 
 @dataclass
 class DirectedEpisode:
-    """What the director knows of an episode."""
+    """The director's record of an episode."""
 
     number: int
     members: tuple[str, ...]
     message: int
     agreed: dict[str, int] = field(default_factory=dict)
     """message that each member settled with, -1: not negotiated"""
-    heard: dict[str, dict[str, int] | None] = field(default_factory=dict)
-    """goals of the others as each member was told, None: not by all"""
+    exchanged: dict[str, dict[str, int] | None] = field(default_factory=dict)
+    """goals of the others as each member received them, None: not from all"""
     playing: bool = False
     over: float = inf
 
@@ -96,19 +96,19 @@ class DirectedEpisode:
 
     @property
     def negotiated(self) -> bool:
-        """All said so."""
+        """Whether all members report it."""
         return len(self.agreed) == len(self.members) and all(message >= 0 for message in self.agreed.values())
 
     @property
     def complete(self) -> bool:
-        """All were told by all."""
-        return len(self.heard) == len(self.members) and all(goals is not None for goals in self.heard.values())
+        """Whether every member has received the traces of all."""
+        return len(self.exchanged) == len(self.members) and all(goals is not None for goals in self.exchanged.values())
 
 
 class EpisodeDirector:
     """Offers episodes, one after the other for each group of `groups`, as long as all of the group are alive.
 
-    `delay()` draws the seconds that one of its words is under way, `length` is how long an episode is played, `most` how many each group
+    `delay()` draws the seconds that one of its messages is delayed, `length` is how long an episode is played, `most` how many each group
     plays.
     """
 
@@ -118,7 +118,7 @@ class EpisodeDirector:
         self.network = network
         self.groups = [tuple(group) for group in groups]
         self.done: list[DirectedEpisode] = []
-        """episodes that were played to their end, in the order in which the last member was told"""
+        """episodes that were played to their end, in the order in which the last member received its traces"""
         self.lost = 0
         """episodes of which a member died"""
         self._delay = delay
@@ -151,28 +151,28 @@ class EpisodeDirector:
         if len(episode.agreed) == len(episode.members) and not episode.playing:
             episode.playing = True
             for member in episode.members:
-                self._tell(member, self._length + self._delay(), self._play, episode)
+                self._deliver(member, self._length + self._delay(), self._play, episode)
 
-    def told(self, name: str, number: int, others: dict[str, int] | None) -> None:
+    def exchanged(self, name: str, number: int, others: dict[str, int] | None) -> None:
         """A member has all traces, or none will come any more."""
         episode = self._running.get(number)
         if episode is None:
             return
-        episode.heard[name] = others
-        if len(episode.heard) == len(episode.members):
+        episode.exchanged[name] = others
+        if len(episode.exchanged) == len(episode.members):
             del self._running[number]
             episode.over = self.network.now
             self.done.append(episode)
             self._offer(tuple(reversed(episode.members)))  # the other one leads
 
     def died(self, name: str) -> None:
-        """The server knows of a death: the episodes of that member are over without result."""
+        """The server has detected a death: the episodes of that member are over without result."""
         for number in [number for number, episode in self._running.items() if name in episode.members]:
             del self._running[number]
             self.lost += 1
 
     def goal(self, name: str, number: int) -> int:
-        """What a member wants in an episode: something that nobody else would say."""
+        """The goal of a member in an episode, different for every member."""
         return (number * 7 + len(name) + int(name.rpartition("-")[2])) % GOALS
 
     def _offer(self, members: tuple[str, ...]) -> None:
@@ -184,9 +184,9 @@ class EpisodeDirector:
         self._number += 1
         episode = self._running[number] = DirectedEpisode(number, members, number * 31 % VOCABULARY, begun=self.network.now)
         for member in members:
-            self._tell(member, self._delay(), self._say, episode)
+            self._deliver(member, self._delay(), self._propose, episode)
 
-    def _say(self, script: PeerScript, episode: DirectedEpisode) -> None:
+    def _propose(self, script: PeerScript, episode: DirectedEpisode) -> None:
         script.offered(episode.number, episode.members, episode.message, self.network.now)
 
     def _play(self, script: PeerScript, episode: DirectedEpisode) -> None:
@@ -197,7 +197,7 @@ class EpisodeDirector:
         trace = EpisodeTrace(episode.number, goal, message, leads, 1.0, LENGTH, LENGTH, ((0, 3, episode.number % FEATURES),))
         script.played(trace, others, self.network.now)
 
-    def _tell(self, member: str, delay: float, word: Callable[[PeerScript, DirectedEpisode], None], episode: DirectedEpisode) -> None:
+    def _deliver(self, member: str, delay: float, word: Callable[[PeerScript, DirectedEpisode], None], episode: DirectedEpisode) -> None:
         node = self.network.nodes[member]
 
         def say() -> None:

@@ -1,4 +1,4 @@
-"""The faults of a configuration in a simulation: its links' fates in virtual time, and the deaths and returns of its schedule."""
+"""The faults of a configuration in a simulation: link outcomes in virtual time, and the deaths and returns of its schedule."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from protocols.faults.settings import MembershipFault, ProcessFault
 from protocols.wire.messages import Channel
 
 DELAY = 0.01
-"""seconds on the way where the configuration says nothing of delays"""
+"""delay of a message in seconds where the configuration specifies none"""
 LEAST = 0.001
-"""seconds that every message takes, whatever the configuration says: else time would stand still"""
+"""least delay of every message in seconds: otherwise virtual time would not advance"""
 DEADLY = ("kill", "term", "exit", "oom")
 """what ends a process"""
 
 
 class ScheduledLinks:
-    """The links of one life of a node, as rules and schedule say. `round()` and `episode()` tell how far its agent and the run are; None
-    where that is not known yet."""
+    """The links of one incarnation of a node, by rules and schedule. `round()` and `episode()`: position of its agent and of the run; None
+    while it is unknown."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class ScheduledLinks:
         past: RecordedPast,
     ) -> None:
         """`healed()`: nothing is broken any more, whatever an agent counts that began its rounds anew. `began` gets the ids of what begins,
-        `past` what the node's next life has to know."""
+        `past` what the node's next incarnation needs."""
         self._links = links
         self._round, self._episode = round, episode
         self._healed, self._whole = healed, False
@@ -43,7 +43,7 @@ class ScheduledLinks:
         self._past = past
 
     def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
-        """Fate of a message, under what holds at this moment."""
+        """Outcome of a message by the effects that are active now."""
         changes = self._links.progress(time=now, episode=self._episode(), round=self._round())
         if not self._whole and self._healed():
             self._whole = True
@@ -64,7 +64,7 @@ class ScheduledLinks:
 
 
 class Absence(NamedTuple):
-    """Why somebody is away, and until when."""
+    """Why an agent is away, and until when."""
 
     event: str
     back: RunMoment | None
@@ -72,9 +72,9 @@ class Absence(NamedTuple):
 
 
 class SimulatedDeaths:
-    """Carries out which of `agents` die or leave, and who comes back when: `die(name)` ends a process, `back(name)` begins its next life.
+    """Executes deaths, departures and returns of `agents`: `die(name)` ends a process, `back(name)` begins its next incarnation.
 
-    Who comes back is decided as in a run under the wall clock; `restart`: seconds until a return of which nothing else says when it is.
+    Returns are decided as in a run under the wall clock; `restart`: seconds until a return without another specification.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class SimulatedDeaths:
 
     @property
     def healed(self) -> bool:
-        """Whether nobody dies any more, and nothing else is broken."""
+        """Whether no agent dies any more, and no other fault is active."""
         return self._timeline.healed
 
     @property
     def over(self) -> bool:
-        """Whether nobody lives and nobody will: without anybody there are neither rounds nor episodes for which a return could wait."""
+        """Whether no agent runs and none will: without agents there are neither rounds nor episodes for which a return could wait."""
         if len(self.away) < len(self._agents):
             return False
         return not any(back is not None and back.unit == "time" for _, back in self.away.values())
@@ -122,7 +122,7 @@ class SimulatedDeaths:
     def _bring_back(self) -> None:
         timeline = self._timeline
         for name, (_, back) in list(self.away.items()):
-            # Where all is healed nobody waits for an episode or round any more, as in a run.
+            # After everything is healed no return waits for an episode or round, as in a run.
             if back is not None and (timeline.reached.past(back) or (timeline.healed and back.unit != "time")):
                 del self.away[name]
                 self._back(name)
@@ -133,7 +133,7 @@ class SimulatedDeaths:
             if change.what != "begin":
                 continue
             self._began.add(event.id)
-            if not _ends_lives(event):
+            if not _ends_processes(event):
                 continue
             for name in event.targets:
                 if name in self._agents and name not in self.away:
@@ -153,7 +153,7 @@ class SimulatedDeaths:
 
 
 def left_out(events: Collection[ScheduledEvent], began: Collection[str], away: Mapping[str, Absence]) -> list[str]:
-    """Notes on what did not happen as the schedule says, by reason; `began` are the ids of the events that began, `away` who was away in
+    """Notes on events that did not happen as scheduled, by reason; `began` are the ids of the events that began, `away` the agents away at
     the end."""
     strange = [event for event in events if not _known(event)]
     known = [event for event in events if _known(event)]
@@ -164,12 +164,12 @@ def left_out(events: Collection[ScheduledEvent], began: Collection[str], away: M
         "not begun, since a simulation makes no steps": [event for event in waiting if event.start.unit == "step"],
         "not begun, since the simulation was over before": [event for event in waiting if event.start.unit != "step"],
         "not ended, since a simulation makes no steps": [event for event in known if event.id in began and _ends_by_step(event)],
-        "nobody back, since the simulation was over before": [event for event in known if event.id in lasting],
+        "no return, since the simulation ended before": [event for event in known if event.id in lasting],
     }
     return [f"{reason}: {', '.join(event.id for event in found)}" for reason, found in reasons.items() if found]
 
 
-def _ends_lives(event: ScheduledEvent) -> bool:
+def _ends_processes(event: ScheduledEvent) -> bool:
     return isinstance(event.node_fault, MembershipFault) or (
         isinstance(event.node_fault, ProcessFault) and event.node_fault.action in DEADLY
     )
@@ -177,7 +177,7 @@ def _ends_lives(event: ScheduledEvent) -> bool:
 
 def _known(event: ScheduledEvent) -> bool:
     """Whether a simulation, in which there are agents alone, carries out events like this one."""
-    return event.kind in LINK_KINDS or (_ends_lives(event) and any(name.startswith("agent-") for name in event.targets))
+    return event.kind in LINK_KINDS or (_ends_processes(event) and any(name.startswith("agent-") for name in event.targets))
 
 
 def _ends_by_step(event: ScheduledEvent) -> bool:

@@ -29,15 +29,15 @@ class AnyLinkOutcome(Protocol):
 
 
 class LinkModel(Protocol):
-    """The links of one node to all others. A fate may depend on nothing but its arguments and those of earlier calls."""
+    """The links of one node to all others. An outcome may depend only on its arguments and those of earlier calls."""
 
     def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> AnyLinkOutcome:
-        """Fate of the message number `seq` (from 1 on) to `dst` over `channel`: `kind` is its tag, `size` its bytes on the wire."""
+        """Outcome of the message number `seq` (from 1 on) to `dst` over `channel`: `kind` is its tag, `size` its bytes on the wire."""
         ...
 
 
 class DrawnOutcome(NamedTuple):
-    """A fate, as this module's own models say it."""
+    """An outcome of the models in this module."""
 
     copies: Sequence[float]
     corrupt: bool = False

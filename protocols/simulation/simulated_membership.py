@@ -11,13 +11,13 @@ from protocols.simulation.simulated_network import Network
 class SimulatedMembership:
     """Watches all nodes of a network that `started` names. `delay()` draws the seconds that a roster is under way to a node.
 
-    `knows(node)` are those whom a node hears of (and who hear of it); `died` hears of every verdict at the moment at which it falls.
+    `neighbours(node)`: the nodes of which a node is notified (and which are notified of it); `died` is called at every verdict.
     """
 
     def __init__(
         self,
         network: Network,
-        knows: Callable[[str], Collection[str]],
+        neighbours: Callable[[str], Collection[str]],
         delay: Callable[[], float],
         timeouts: MembershipTimeouts = MembershipTimeouts(),
         heartbeat: float = 0.5,
@@ -25,50 +25,50 @@ class SimulatedMembership:
         self.membership = Membership(timeouts)
         self.network = network
         self.died: Callable[[str], None] = lambda name: None
-        self._knows = knows
+        self._neighbours = neighbours
         self._delay = delay
         self._heartbeat = heartbeat
         self._known: dict[tuple[str, int, str], int] = {}
-        """(listener, its incarnation, peer): the incarnation of the peer that it was told to be alive"""
+        """(listener, its incarnation, peer): the incarnation of the peer that was reported alive"""
         network.at(network.now + heartbeat, self._beat)
 
     def started(self, name: str) -> None:
-        """A node has come to life and said hello; it is told of all others, and they of it."""
+        """A node has started and joined; it is notified of all others, and they of it."""
         network, node = self.network, self.network.nodes[name]
         self.membership.expect(name, "agent", node.incarnation, network.now)
         self.membership.hello(name, node.incarnation, name, network.now)
-        for peer in self._knows(name):
+        for peer in self._neighbours(name):
             known = self.membership.members.get(peer)
             if known is None or not known.state.living:
-                network.tell_dead(node, peer)
+                network.report_dead(node, peer)
             elif network.nodes[peer].incarnation == known.incarnation:
                 self._known[name, node.incarnation, peer] = known.incarnation
-                network.tell_alive(node, peer)
+                network.report_alive(node, peer)
         self._announce()
 
     def present(self, name: str) -> None:
-        """A node that is there from the beginning, as all whom it knows; nobody need be told."""
+        """A node that is present from the beginning, like all nodes of `neighbours`; no notification is needed."""
         incarnation = self.network.nodes[name].incarnation
         self.membership.expect(name, "agent", incarnation, self.network.now)
         self.membership.hello(name, incarnation, name, self.network.now)
         self.membership.changes()
-        for peer in self._knows(name):
+        for peer in self._neighbours(name):
             self._known[name, incarnation, peer] = 1
 
     def ended(self, name: str) -> None:
-        """Its host has seen the process end; else only silence tells."""
+        """Its host has seen the process end; otherwise only silence shows it."""
         if self.membership.ended(name, self.network.nodes[name].incarnation, False, "ended"):
             self._announce()
 
     def alive(self) -> list[str]:
-        """Nodes that are believed to be alive."""
+        """Nodes that count as alive."""
         return [name for name, member in self.membership.members.items() if member.state.living]
 
     def _beat(self) -> None:
         now = self.network.now
         for name, node in self.network.nodes.items():
             if node.alive:
-                self.membership.sign_of_life(name, node.incarnation, now)
+                self.membership.message_received(name, node.incarnation, now)
         self.membership.tick(now, judge_progress=False)
         self._announce()
         self.network.at(now + self._heartbeat, self._beat)
@@ -79,10 +79,10 @@ class SimulatedMembership:
                 self.died(change.node)
             elif change.new is not MemberState.ALIVE or change.old is not MemberState.JOINING:
                 continue
-            for name in self._knows(change.node):
-                self._tell(name, change.node, change.incarnation, change.new is MemberState.ALIVE)
+            for name in self._neighbours(change.node):
+                self._notify(name, change.node, change.incarnation, change.new is MemberState.ALIVE)
 
-    def _tell(self, name: str, peer: str, incarnation: int, alive: bool) -> None:
+    def _notify(self, name: str, peer: str, incarnation: int, alive: bool) -> None:
         network = self.network
         listener = network.nodes.get(name)
         if listener is None or not listener.alive:
@@ -90,16 +90,16 @@ class SimulatedMembership:
 
         place = (name, listener.incarnation, peer)
 
-        def hear() -> None:
+        def deliver() -> None:
             known = self._known.get(place, 0)
-            if not listener.alive or incarnation < known or network.nodes[peer].incarnation != incarnation:  # a newer roster says more
+            if not listener.alive or incarnation < known or network.nodes[peer].incarnation != incarnation:  # a newer roster supersedes it
                 return
             living = self.membership[peer].state.living
             if known and (known < incarnation or not alive):  # who came back as another process has died in between
                 del self._known[place]
-                network.tell_dead(listener, peer)
+                network.report_dead(listener, peer)
             if alive and living and known < incarnation:
                 self._known[place] = incarnation
-                network.tell_alive(listener, peer)
+                network.report_alive(listener, peer)
 
-        network.at(network.now + self._delay(), hear)
+        network.at(network.now + self._delay(), deliver)

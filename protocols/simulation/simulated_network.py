@@ -1,9 +1,9 @@
 """Nodes, the links between them, and time: the driver of the state machines that real processes drive over sockets.
 
 As in real processes a node first takes all messages that are there, then lets deadlines happen, does what its agent would do, and
-sends. A message belongs to a connection between two *lives* (incarnations): what is under way to a process that dies is lost with it, and
-what a former life said is dropped once a newer one was heard (the rule of `protocols.transport`). Nobody hears of a death but by being
-told (`tell_dead`).
+sends. A message belongs to a connection between two incarnations: messages under way to a process that dies are lost with it, and those
+of an earlier incarnation are dropped once one of a newer has arrived (the rule of `protocols.transport`). Nodes are notified of a death
+only by `report_dead`.
 
 Messages travel by reference, their size is counted as on the wire; with `wire` they go through the codec instead, byte by byte.
 """
@@ -27,14 +27,14 @@ Take = Callable[[str, Message, Mapping[str, Array], float], None]
 
 
 class NodeScript(ABC):
-    """What one life of a node does: it owns the conversations, and plays the part of the agent (or server) around them."""
+    """The behaviour of one incarnation of a node: it owns the conversations, and simulates the agent (or server) around them."""
 
     channel: Channel = "peer"
     """over which it sends"""
     conversations: Sequence[Conversation[Any]] = ()
 
     def join(self, network: Network, node: Node) -> None:
-        """It comes into the world as `node`."""
+        """It was added as `node`."""
         self.network = network
         self.node = node
 
@@ -47,7 +47,7 @@ class NodeScript(ABC):
         """After messages came or time passed: react to events, begin what is due. What conversations want to send goes out afterwards."""
 
     def wake(self) -> float:
-        """When it wants a turn even if nothing arrives, besides its conversations' own deadlines."""
+        """When it needs a turn even if nothing arrives, besides its conversations' own deadlines."""
         return inf
 
     def outgoing(self) -> Iterable[Send]:
@@ -56,17 +56,17 @@ class NodeScript(ABC):
 
 
 class Node:
-    """One life of a node."""
+    """One incarnation of a node."""
 
     __slots__ = (
         "alive",
         "conversations",
         "due",
         "gone",
-        "heard",
         "incarnation",
         "links",
         "name",
+        "newest",
         "outlets",
         "routes",
         "script",
@@ -89,9 +89,9 @@ class Node:
         self.routes: dict[str, SimulatedConnection] = {}
         """connections by the name of the other side"""
         self.gone: set[str] = set()
-        """who was told to be dead"""
-        self.heard: dict[str, int] = {}
-        """newest incarnation heard of, where it is not 1"""
+        """peers reported dead"""
+        self.newest: dict[str, int] = {}
+        """newest incarnation of each peer, where it is not 1"""
         self.timer = inf
         """the earliest timer that is set"""
         self.touched = False
@@ -100,7 +100,7 @@ class Node:
 
 
 class SimulatedConnection:
-    """A connection from one life to another, and what went over it."""
+    """A connection from one incarnation to another, and its messages."""
 
     __slots__ = ("channel", "constant", "dst", "seq", "src")
 
@@ -119,12 +119,12 @@ class Network:
     """The world of a simulation. `events` counts messages that were taken, `counters` what became of the others."""
 
     drops_stale = True
-    """whether what a former life said is dropped; only a test of the rule switches it off"""
+    """whether messages of an earlier incarnation are dropped; only a test of the rule switches it off"""
 
     def __init__(self, wire: bool = False, run: str = "simulation") -> None:
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
-        """the present life of every name"""
+        """the present incarnation of every name"""
         self.counters: Counter[str] = Counter()
         self.sent = 0
         self.bytes = 0
@@ -132,7 +132,7 @@ class Network:
         self.arriving: SimulatedConnection | None = None
         """the connection over which the message came that is being taken"""
         self.observe: Callable[[SimulatedConnection, Message, Mapping[str, Array], str], None] | None = None
-        """if set, hears of every message sent, and what became of it on its way ("" or the cause of its loss)"""
+        """if set, called with every message sent, and its outcome ("" or the cause of its loss)"""
         self._wire = wire
         self._run = run
         self._calendar: Calendar[Item] = Calendar()
@@ -141,7 +141,7 @@ class Network:
     # --- who is there ---------------------------------------------------------------------------------------------------------------
 
     def add(self, name: str, script: NodeScript, links: LinkModel | None = None) -> Node:
-        """A node comes to life, as its next incarnation; an earlier life that is still there dies. It has its first turn at once."""
+        """A node starts, as its next incarnation; an earlier one that still runs dies. It has its first turn at once."""
         former = self.nodes.get(name)
         if former is not None:
             former.alive = False
@@ -152,19 +152,19 @@ class Network:
         return node
 
     def kill(self, name: str) -> None:
-        """The process is gone at this very moment; the others are not told."""
+        """The process ends at this moment; the others are not notified."""
         self.nodes[name].alive = False
 
-    def tell_dead(self, node: Node, peer: str) -> None:
-        """`node` hears that `peer` is dead: the connection is closed, and no conversation waits for it."""
+    def report_dead(self, node: Node, peer: str) -> None:
+        """`node` is notified that `peer` is dead: the connection is closed, and no conversation waits for it."""
         node.routes.pop(peer, None)
         node.gone.add(peer)
         for conversation in node.conversations:
             conversation.peer_dead(peer, self.now)
         self.touch(node)
 
-    def tell_alive(self, node: Node, peer: str) -> None:
-        """`node` hears that `peer` is there (again), and connects to its present life."""
+    def report_alive(self, node: Node, peer: str) -> None:
+        """`node` is notified that `peer` is available (again), and connects to its present incarnation."""
         node.gone.discard(peer)
         self.connect(node, self.nodes[peer])
         for conversation in node.conversations:
@@ -173,7 +173,7 @@ class Network:
         self.touch(node)
 
     def connect(self, node: Node, peer: Node) -> SimulatedConnection:
-        """A connection from one life to another; the sequence numbers of an earlier one go on, as a process counts them by name."""
+        """A connection between two incarnations; the sequence numbers of an earlier one continue, as a process counts them by name."""
         former = node.routes.get(peer.name)
         route = node.routes[peer.name] = SimulatedConnection(node, peer, node.script.channel, former.seq if former else 0)
         return route
@@ -193,7 +193,7 @@ class Network:
 
     def run(self, until: float, most: float = inf, done: Callable[[], bool] | None = None) -> bool:
         """Let time pass until `until`, or until `done()`, which is asked after every moment. False when more than `most` messages were
-        taken in this call, which says that somebody chatters for ever."""
+        taken in this call, which indicates an endless exchange."""
         calendar, limit = self._calendar, self.events + most
         while calendar.next() <= until:
             self.now, bucket = calendar.take()
@@ -237,12 +237,12 @@ class Network:
                 self._turn(node, now)
 
     def _stale(self, node: Node, src: Node) -> bool:
-        """The transport's rule: a message of a life older than one that was heard is dropped."""
-        newest = node.heard.get(src.name, 1)
+        """The transport's rule: a message of an incarnation older than the newest received is dropped."""
+        newest = node.newest.get(src.name, 1)
         if src.incarnation < newest:
             self.counters["lost.stale"] += 1
             return True
-        node.heard[src.name] = src.incarnation
+        node.newest[src.name] = src.incarnation
         return False
 
     def _ring(self, node: Node, time: float) -> None:
@@ -359,7 +359,7 @@ class Network:
     ) -> None:
         message.run, message.src, message.dst, message.ts = self._run, route.src.name, route.dst.name, self.now
         parts: list[Buffer] = [bytes(part) for part in encode(message, arrays)]
-        if damaged:  # its end is cut off; a changed bit of an array could not be told from another number
+        if damaged:  # its end is cut off; a changed bit of an array could not be distinguished from another number
             parts[-1] = bytes(parts[-1])[: len(parts[-1]) // 2]
         for delay in delays:
             try:

@@ -120,7 +120,7 @@ class FeatureSets(DiscreteSpace):
         return members * float(np.mean(np.where(self.cooperative, 1.0, 1.0 / self.premium)))
 
     def index(self, chosen: tuple[int, ...]) -> int:
-        """Number of the goal that is this set of features; `ValueError` if there is none."""
+        """Number of the goal that is this set of features; `ValueError` for an unknown set."""
         return self.sets.index(tuple(sorted(chosen)))
 
     def elements(self, goal: int) -> tuple[int, ...]:

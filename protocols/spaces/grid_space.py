@@ -1,8 +1,9 @@
 """Grids of cells in observation vectors: where they lie and what their numbers mean. Index tables are those of MiniGrid.
 
 A cell is three bytes: (object, colour, state). A grid is indexed [x][y][channel], x to the right and y down; behind its cells follow object
-and colour of what the agent carries. In the whole grid the agent's cell is (10, 0, direction), whatever else lies there; in the egocentric
-one (the agent at the middle of its lowest row, looking up) it is what the agent carries, and cells that are not visible are (0, 0, 0).
+and colour of what the agent carries. In the whole grid the agent's cell is (10, 0, direction), regardless of other objects there; in the
+egocentric one (the agent at the middle of its lowest row, looking up) it is what the agent carries, and cells that are not visible are (0,
+0, 0).
 
 Where several agents walk about in one grid, the first of an observation's grids shows the others: (10, c, direction), c = 1 for the first
 of them, in the order of the agents in the run, then 2 and so on (after 5 comes 1); in the egocentric grid their directions are as the agent
@@ -54,7 +55,7 @@ class GridPart:
 @dataclass(frozen=True)
 class Grids:
     """The grids that an agent sees: the egocentric one, the whole one, or the whole one behind the egocentric one, or behind the same whole
-    one with everybody in it."""
+    one with all agents in it."""
 
     partial: GridPart | None
     full: GridPart | None
@@ -66,11 +67,11 @@ class Grids:
 
     @classmethod
     def from_info(cls, info: GridInfo) -> Grids:
-        """From its wire form; `ValueError` where there is no grid at all, or only one side of it."""
+        """From its wire form; `ValueError` without a grid, or with only one side of it."""
         if bool(info.width) != bool(info.height):
             raise ValueError(f"a grid of {info.width} times {info.height} cells has no cells")
         if info.crowd and (info.partial or not info.width):
-            raise ValueError("a whole grid with everybody in it stands before the whole grid, and is never beside an egocentric one")
+            raise ValueError("a whole grid with all agents in it stands before the whole grid, and never beside an egocentric one")
         partial = GridPart(0, info.partial, info.partial) if info.partial else None
         crowd = GridPart(0, info.width, info.height) if info.crowd else None
         before = partial or crowd

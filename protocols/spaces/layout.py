@@ -12,7 +12,7 @@ from protocols.wire.messages import Count
 
 class ObservationField(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Part of an observation vector: components `start` to `start + size`. Fields in radians are circular. Components lie between `low` and
-    `high`; equal ones mean that nobody knows bounds."""
+    `high`; equal ones mean unknown bounds."""
 
     name: Annotated[str, Meta(max_length=64)]
     start: Count

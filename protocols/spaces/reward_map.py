@@ -66,7 +66,7 @@ class RewardMap:
         return x.copy(), y.copy(), np.array(self.values, np.float64)
 
     def covered(self, position: NDArray[Any]) -> Mask:
-        """Whether `position[..., 2]` lies within each of the S sites, `[..., S]`; whoever is exactly `radius` away does not."""
+        """Whether `position[..., 2]` is within each of the S sites, `[..., S]`; a position exactly `radius` away is not."""
         x, y, _ = self._table
         dx, dy = position[..., :1] - x, position[..., 1:] - y
         within: Mask = dx * dx + dy * dy < self.radius * self.radius

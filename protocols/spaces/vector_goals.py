@@ -25,10 +25,9 @@ def reward_function(rule: str, arguments: str = "{}") -> RewardFunction:
     """The function of a reward rule: `package.module:function` is imported; `gymnasium:ID` is the `compute_reward(achieved, desired, info)`
     of that environment, made with the keyword `arguments` (JSON). `ConfigurationError` for a rule that does not exist."""
     if rule.startswith(GYMNASIUM):
-        import gymnasium
-
-        compute = getattr(gymnasium.make(rule.removeprefix(GYMNASIUM), disable_env_checker=True, **json.loads(arguments)).unwrapped,
-                          "compute_reward", None)  # fmt: skip
+        make = user_function("gymnasium:make")
+        environment = make(rule.removeprefix(GYMNASIUM), disable_env_checker=True, **json.loads(arguments))
+        compute = getattr(environment.unwrapped, "compute_reward", None)
         if compute is None:
             raise ConfigurationError(f"{rule} has no compute_reward(achieved_goal, desired_goal, info): name a function of your own")
         return lambda achieved, desired: compute(achieved, desired, {})

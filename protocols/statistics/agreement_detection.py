@@ -1,9 +1,8 @@
-"""Whether all agents have come to the same vector, in a conversation without rounds: words that everybody hears of everybody.
+"""Whether all agents have reached the same vector, in a conversation without rounds: reports that reach all agents.
 
-A word is what `protocols.statistics.convergence_test` compares: the projections of an agent's estimate. It is told when the estimate
-hardly moves
-any more and is not what was told last. Words travel in a ledger of their own, 64 bytes for each agent: no loss, delay or order of arrival
-makes them wrong, only late, and estimates that agree with a word that is late are equal all the same.
+A report is what `protocols.statistics.convergence_test` compares: the projections of an agent's estimate. It is published when the
+estimate hardly changes any more and differs from the last report. Reports are sent in a ledger of their own, 64 bytes for each agent: loss,
+delay or order of arrival can only delay them, and estimates that agree with a delayed report are equal.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from protocols.statistics.ledger import Ledger
 
 
 class AgreementDetector:
-    """One agent's side of it: its own word, and those that it has heard, in the ledger `words` of payloads `[r]`."""
+    """One agent's side: its own report and those received, in the ledger `words` of payloads `[r]`."""
 
     def __init__(self, words: Ledger, yardstick: ConvergenceTest) -> None:
         self.words = words
         self._convergence_test = yardstick
         self._said: Projected | None = None
         self._before = np.full(ROWS, inf)
-        """projections of the estimate when `say` was called last"""
+        """projections of the estimate at the last call of `report`"""
 
-    def say(self, projected: Projected, now: float) -> None:
-        """The estimate is another one: tell its projections if it stands still, and is not what was told last."""
+    def report(self, projected: Projected, now: float) -> None:
+        """The estimate has changed: publish its projections if it hardly changes, and differs from the last report."""
         still = self._convergence_test.agree(np.minimum(projected, self._before), np.maximum(projected, self._before))
         self._before = projected
         quarter = 0.25 * self._convergence_test.tolerance * (1.0 + np.abs(projected))
@@ -37,7 +36,7 @@ class AgreementDetector:
             self.words.publish(projected, 0, now)
 
     def began(self) -> bool:
-        """Whether there has been an estimate to speak of."""
+        """Whether there was an estimate."""
         return bool(np.isfinite(self._before).all())
 
     def reached(self, projected: Projected, members: Iterable[str]) -> bool:

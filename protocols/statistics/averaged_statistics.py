@@ -1,14 +1,14 @@
 """Sums of statistics by synchronous averaging: the published method, x_i <- sum_j W_ij x_j in rounds that all agents do together.
 
-For comparison, and for networks that lose nothing: a round that misses a neighbour does not keep the mean, and what it spoils is not said
-to be complete. Averaging goes in *sessions*. One begins with everybody's own sums as they are then, when an agent has published, and takes
+For comparison, and for networks that lose nothing: a round that misses a neighbour does not keep the mean, and its result is not reported
+as complete. Averaging goes in *sessions*. One begins with the current own sums of all agents, when an agent has published, and takes
 the others along; its rounds number session * `MOST` + k, k = 1, 2, ... Behind the statistics every agent adds a 1 at its own place, as
 in `protocols.statistics.push_sum_statistics`, so that the sum is N x with N the places that are not zero; and the least and largest
 projections of
-`protocols.statistics.convergence_test` that it has heard of. Every D rounds these begin with the own projections; D rounds later they are
-those of all agents, if D is no less than the diameter of the graph, and everybody compares the same numbers: all stop in the same round.
+`protocols.statistics.convergence_test` that it has received. Every D rounds these begin with the own projections; D rounds later they are
+those of all agents, if D is no less than the diameter of the graph, and all agents compare the same numbers: all stop in the same round.
 
-Every so many rounds (`report`) an agent makes a sketch of its average before and after: whoever has those of all agents knows how far they
+Every so many rounds (`report`) an agent makes a sketch of its average before and after: from those of all agents follows how far they
 are from the mean, which such averaging keeps, and so from the total.
 """
 
@@ -51,7 +51,7 @@ class _Rounds(SynchronousAveraging):
     limits: Vector = np.zeros(_TAIL)
 
     def wait_for_all(self, deadline: float) -> None:
-        """Every round waits so long for everybody, whoever was late before: one that is missed spoils the whole session."""
+        """Every round waits so long for all neighbours, also those that were late before: a missing vector invalidates the session."""
         self._round_deadline = RoundDeadline(deadline, deadline, patient=True)
 
     def _combine(self, own: Shown, vectors: Mapping[str, Shown], weights: Mapping[str, float]) -> Combination:
@@ -67,7 +67,7 @@ class AveragedStatistics(StatisticsConsensus):
     """One agent's side of sums by synchronous averaging.
 
     `neighbourhood` with symmetric weights; `check`: D, no less than the diameter of the graph (None: the number of members less one);
-    `most`: rounds after which a session ends that has not agreed; `report`: rounds between two that are told of (`MixingRoundClosed`;
+    `most`: rounds after which a session ends that has not agreed; `report`: rounds between two that are reported (`MixingRoundClosed`;
     None: none is). Others as in `protocols.statistics.push_sum_statistics.PushSumStatistics`.
     """
 
@@ -240,8 +240,8 @@ class AveragedStatistics(StatisticsConsensus):
     def _closed(self, event: RoundClosed, now: float) -> None:
         if event.round // MOST != self._session:
             return
-        told = self._report is not None and self._round % self._report == 0
-        before = self._sketch() if told else None
+        reported = self._report is not None and self._round % self._report == 0
+        before = self._sketch() if reported else None
         self._x[:-_TAIL] += event.delta[:-_TAIL]
         self._sketched = None
         if before is not None:

@@ -1,6 +1,6 @@
 """When have all agents come to the same vector? Not when one's own stands still: on slow graphs that is long before they agree.
 
-Everybody compares r = 8 random +-1 projections of its vector, the same at all agents. They have agreed when max - min <= tolerance
+Every agent compares r = 8 random +-1 projections of its vector, the same at all agents. They have agreed when max - min <= tolerance
 (1 + |max|) over all agents holds for each of the projections.
 """
 
@@ -14,7 +14,7 @@ from protocols.averaging.projection_sketch import Projection
 ROWS = 8
 """r"""
 SEED = 20250711
-"""of the projections, the same for everybody"""
+"""of the projections, the same for all agents"""
 FAR = 1e150
 """what a lower and an upper limit are that nothing can agree with"""
 

@@ -1,22 +1,22 @@
-"""A ledger of everybody's newest statistics, flooded over the graph: the sum over all agents, exact after as many hops as it is wide.
+"""A ledger of the newest statistics of all agents, flooded over the graph: the sum is exact after as many hops as the diameter.
 
 Every agent has its `LedgerState`, merged by the greater version: what is lost, repeated, overtaken, or learnt again after a restart or a
 partition changes nothing in where it ends. Own statistics are replaced at each `publish`. Anti-entropy with each neighbour, by three
 messages:
 
-- `LedgerDigest`, what I hold: when it has changed, again every `every` seconds while the neighbour does not say that it holds the same, and
-  every `idle` seconds when it does;
-- `LedgerPull`, what I lack of what you hold: `protocols.statistics.pull_requests` says when, and of whom;
-- `LedgerEntry`, one for each origin that was asked for.
+- `LedgerDigest`, the versions that an agent has: after a change, again every `every` seconds while the neighbour does not report the same
+  versions, and every `idle` seconds when it does;
+- `LedgerPull`, a request for missing entries: when and from which neighbour is decided in `protocols.statistics.pull_requests`;
+- `LedgerEntry`, one for each requested origin.
 
 Agents with equal ledgers have totals that are equal bit for bit. A part of a total is the exact statistics of a part of the data.
 
-A new life (`incarnation`) publishes above all former ones, whatever it remembers. What its former life said last lives on at the
+A new incarnation publishes above all earlier ones. The last publication of an earlier incarnation is kept by the
 neighbours: if that is more than it has from a checkpoint, it is pulled back and handed over (`EarlierStatisticsFound`). To withdraw an
 origin is a version too, with nothing in it; one that turns out to live publishes above it.
 
-Entries are relayed. The seal shows damage, `validate` refuses what can't be statistics; a relay that lies with a right seal is not found
-out.
+Entries are relayed. The seal shows damage, `validate` refuses vectors that cannot be statistics; a relay that falsifies an entry with a
+correct seal is not detected.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Ledger(StatisticsConsensus):
         self._every, self._idle = every, idle
         self._forget_after = forget_after
         self._died: dict[str, float] = {}
-        """when neighbours died, while they are not forgotten"""
+        """when neighbours died, while their statistics are kept"""
         self._random = random
         self._ledger_state = LedgerState(name, basis, size, incarnation)
         window = max(1, WINDOW // (8 * size))
@@ -100,7 +100,7 @@ class Ledger(StatisticsConsensus):
             self._neighbours, self._ledger_state.is_news, self._ask, self.counters, random, window, every, deadline
         )
         self._say: dict[str, float] = dict.fromkeys(self._pull_requests.claims, -inf)
-        """when a neighbour is told next what is here"""
+        """when the own versions are sent next to a neighbour"""
         self._said: dict[str, float] = {}
         self._request = 0
         self._answered: dict[str, tuple[int, int]] = {}
@@ -134,7 +134,7 @@ class Ledger(StatisticsConsensus):
         return self._ledger_state.entries.get(origin)
 
     def total(self) -> StatisticsTotal:
-        """The sum of what is held. Its staleness counts what neighbours have said to hold."""
+        """The sum of what is held. Its staleness counts the versions that neighbours have reported."""
         return StatisticsTotal(self._ledger_state.total(), True, self.staleness(), self._ledger_state.present())
 
     def staleness(self) -> int:
@@ -142,7 +142,7 @@ class Ledger(StatisticsConsensus):
         origins = {origin for claims in self._pull_requests.claims.values() for origin in claims}
         return sum(self._ledger_state.held(origin).missing(self._pull_requests.newest(origin)) for origin in origins)
 
-    # --- what the owner says ------------------------------------------------------------------------------------------------------
+    # --- calls of the owner -------------------------------------------------------------------------------------------------------
 
     def publish(self, vector: Array, transitions: int, now: float) -> None:
         """Replace the own entry by `vector`, `[P]`. `ValueError` for a wrong length, a number that is not finite, or what `validate`
@@ -159,7 +159,7 @@ class Ledger(StatisticsConsensus):
 
     def forget(self, origin: str, now: float) -> None:
         """Withdraw what `origin` has published, here and everywhere: the agent itself that takes its data with it, or one that has been
-        dead longer than the rule allows. An origin that still lives publishes again."""
+        dead longer than the rule allows. An origin that still runs publishes again."""
         if self._ledger_state.withdraw(origin):
             self._changed(now)
             self.counters["withdrawn"] += 1
@@ -171,12 +171,12 @@ class Ledger(StatisticsConsensus):
         self._ledger_state.begin_epoch(epoch, basis or self.basis)
         self._pull_requests.clear()
         self.published = 0
-        self._tell_all(now)
+        self._announce_all(now)
 
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Say what is due to be said, ask again for what has not come, and withdraw what the rule no longer allows."""
+        """Send due messages, repeat unanswered requests, and withdraw what the rule no longer allows."""
         if self._forget_after is not None:
             for peer in [peer for peer, died in self._died.items() if now >= died + self._forget_after]:
                 del self._died[peer]
@@ -191,7 +191,7 @@ class Ledger(StatisticsConsensus):
         return min(forget, min(self._say.values(), default=inf), self._pull_requests.wake())
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Nothing is asked of `peer` or said to it any more; what it has published stays."""
+        """Send nothing to `peer` any more; its publications stay."""
         if not self._pull_requests.peer_dead(peer):
             return
         self._died[peer] = now
@@ -200,7 +200,7 @@ class Ledger(StatisticsConsensus):
         self._pull_requests.seek(now)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
-        """`peer` is there (again), and may have forgotten everything."""
+        """`peer` is there (again), and may have lost its ledger."""
         if peer in self._neighbours:
             self.peer_dead(peer, now)
             self._died.pop(peer, None)
@@ -209,12 +209,12 @@ class Ledger(StatisticsConsensus):
             self._say[peer] = now
 
     def state(self) -> dict[str, Array]:
-        """The whole ledger: what others have published too, so that everybody goes on together from one checkpoint."""
+        """The whole ledger: the publications of the others included, so that all agents continue from the same checkpoint."""
         published = np.array([self.published, self._ledger_state.own is not None, self.epoch], np.int64)
         return {"published": published, "request": np.array(self._request), **self._ledger_state.state()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restore; `ValueError` for what does not fit. What a newer life publishes is above what is restored."""
+        """Restore; `ValueError` for what does not fit. A newer incarnation publishes above what is restored."""
         try:
             published, own, epoch = map(int, state["published"])
             request = int(state["request"])
@@ -250,7 +250,7 @@ class Ledger(StatisticsConsensus):
         self._speak(now)
 
     def _fits(self, src: str, message: LedgerDigest | LedgerPull | LedgerEntry) -> bool:
-        """Whether it is of this basis and epoch. Anything else is counted, and the owner is told."""
+        """Whether it is of this basis and epoch. Anything else is counted and reported to the owner."""
         if message.epoch == self.epoch and message.basis == self.basis:
             return True
         if message.epoch < self.epoch:
@@ -269,11 +269,11 @@ class Ledger(StatisticsConsensus):
         self._pull_requests.claimed(src, claims, now)
         if self._same(src):
             if answer:
-                self._tell(src, now)
+                self._announce(src, now)
             else:
                 self._say[src] = now + self._idle
         elif answer or self._ledger_state.exceeds(claims):
-            self._tell(src, now)
+            self._announce(src, now)
 
     def _asked(self, src: str, message: LedgerPull) -> None:
         last = self._answered.get(src)
@@ -311,7 +311,7 @@ class Ledger(StatisticsConsensus):
             self.counters["entries.known"] += 1
 
     def _brought_own(self, entry: LedgerRecord, now: float) -> None:
-        """Something that is said to be the own statistics: of a former life, or withdrawn by somebody."""
+        """An entry under the own name: of an earlier incarnation, or withdrawn by another agent."""
         holdings, version = self._ledger_state, entry.version
         former, newer = holdings.is_former(version), version > holdings.held(self.name)
         if newer:
@@ -322,7 +322,7 @@ class Ledger(StatisticsConsensus):
                 self._events.append(EarlierStatisticsFound(entry.payload))
                 self.counters["former"] += 1
         elif newer and holdings.own is not None:
-            # Withdrawn while it lives, or claimed by somebody else: the own word is above it.
+            # Withdrawn while it runs, or published by another agent: the own publication is above it.
             self.counters["overtaken"] += 1
             self._put(holdings.own, now)
 
@@ -346,17 +346,17 @@ class Ledger(StatisticsConsensus):
     def _changed(self, now: float) -> None:
         if not any(isinstance(event, TotalChanged) for event in self._events):
             self._events.append(TotalChanged())
-        self._tell_all(now)
+        self._announce_all(now)
 
     def _same(self, peer: str) -> bool:
-        """Whether a neighbour has said to hold exactly what is here."""
+        """Whether a neighbour has reported exactly the own versions."""
         return self._ledger_state.holds(self._pull_requests.claims[peer])
 
-    def _tell_all(self, now: float) -> None:
+    def _announce_all(self, now: float) -> None:
         for peer in self._pull_requests.claims:
-            self._tell(peer, now)
+            self._announce(peer, now)
 
-    def _tell(self, peer: str, now: float) -> None:
+    def _announce(self, peer: str, now: float) -> None:
         """Soon, but not more often than four times in `every`."""
         self._say[peer] = min(self._say[peer], max(now, self._said.get(peer, -inf) + self._every / 4))
 

@@ -1,7 +1,7 @@
 """What a ledger holds of one origin: a version and a vector, sealed by the origin so that no relay changes them unnoticed.
 
-Versions are ordered by (incarnation, count, seal). Incarnation and count say which is newer; the seal only breaks the tie of two different
-payloads under one number, which an honest origin never makes, so that even then all agents keep the same one.
+Versions are ordered by (incarnation, count, seal). Incarnation and count decide which is newer; the seal only breaks the tie of two
+different payloads under one number, which an honest origin never makes, so that even then all agents keep the same one.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class LedgerVersion(NamedTuple):
     """Of an origin's statistics; the greater one replaces the less."""
 
     incarnation: int
-    """life of the origin"""
+    """incarnation of the origin"""
     number: int
     """how often it has published"""
     seal: int = 0
 
     def missing(self, known: LedgerVersion) -> int:
-        """How many publications lie between this version and a `known` one: at least one where that is newer. Those of earlier lives are
-        not counted, since a life's first publication contains them or they are lost."""
+        """How many publications lie between this version and a `known` one: at least one where that is newer. Those of earlier
+        incarnations are not counted, since the first publication of an incarnation contains them or they are lost."""
         if known <= self:
             return 0
         return max(1, known.number - self.number if known.incarnation == self.incarnation else known.number)
@@ -56,7 +56,7 @@ class LedgerRecord:
 
 
 def make_seal(basis: str, epoch: int, origin: str, incarnation: int, count: int, payload: Vector) -> int:
-    """The upper 63 bits of BLAKE2b-64 over what an entry says."""
+    """The upper 63 bits of BLAKE2b-64 over the contents of an entry."""
     hashed = blake2b(f"{basis}\0{origin}\0".encode() + _NUMBERS.pack(epoch, incarnation, count), digest_size=8)
     hashed.update(np.ascontiguousarray(payload, _DOUBLE).data)
     return int.from_bytes(hashed.digest(), "little") >> 1
@@ -87,7 +87,7 @@ def version_frame(versions: Iterable[LedgerVersion]) -> NDArray[np.int64]:
 
 
 def versions_of(message: LedgerDigest, arrays: Mapping[str, Array]) -> dict[str, LedgerVersion]:
-    """What a `LedgerDigest` says that its sender holds; `BadMessage` for whatever breaks its format."""
+    """The versions in a `LedgerDigest`; `BadMessage` for a wrong format."""
     frame = arrays.get("version")
     if frame is None or frame.dtype != np.dtype("<i8") or frame.shape != (len(message.origins), 3):
         raise BadMessage("E_FRAME", f"version is not i8[{len(message.origins)}, 3]")

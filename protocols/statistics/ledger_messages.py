@@ -11,8 +11,8 @@ from protocols.wire.messages import Count, Digest, Message, Name, Origins
 
 
 class LedgerDigest(Message):
-    """Agent -> neighbour, when its ledger of statistics has changed and every so often: what it holds. LW; who lacks something sends
-    `LedgerPull`. `answer`: the sender does not know yet that the receiver holds the same, so that a `LedgerDigest` answers it.
+    """Agent -> neighbour, when its ledger of statistics has changed and periodically: the versions that it has. LW; a receiver that lacks
+    some sends `LedgerPull`. `answer`: the receiver has not yet reported the same versions, and answers with a `LedgerDigest`.
 
     Frame `version[n, 3] i8`: incarnation, count and seal of the newest entry of each of the `origins`.
     """
@@ -24,8 +24,8 @@ class LedgerDigest(Message):
 
 
 class LedgerPull(Message):
-    """Agent -> neighbour, repeated until `LedgerEntry` comes: send me your entries of these origins. EO; answered by one `LedgerEntry` for
-    each origin that the receiver has. `request` rises, so that repetitions by the network are not answered twice."""
+    """Agent -> neighbour, repeated until `LedgerEntry` comes: a request for the entries of these origins. EO; answered by one `LedgerEntry`
+    for each origin that the receiver has. `request` rises, so that repetitions by the network are not answered twice."""
 
     basis: Digest
     epoch: Count
@@ -34,8 +34,8 @@ class LedgerPull(Message):
 
 
 class LedgerEntry(Message):
-    """Answer to `LedgerPull`: what one origin has published, relayed as it was, with the frame `payload[P] f8` (P = 0: withdrawn). EO: the
-    receiver keeps it if (incarnation, count, seal) is above what it has. `seal`: hash of all the rest, made by the origin."""
+    """Answer to `LedgerPull`: the publication of one origin, relayed unchanged, with the frame `payload[P] f8` (P = 0: withdrawn). EO: the
+    receiver keeps it if (incarnation, count, seal) is above what it has. `seal`: hash of the rest, made by the origin."""
 
     basis: Digest
     epoch: Count

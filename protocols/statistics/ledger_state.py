@@ -1,10 +1,12 @@
-"""What one agent holds of everybody's statistics: a state-based replicated data type (Shapiro et al. 2011), merged by the greater version.
+"""One agent's copy of the statistics of all agents: a state-based replicated data type (Shapiro et al. 2011), merged by the greater
+version.
 
 origin -> (version, payload). Entries come in any order, any number of times: only a greater version replaces what is there, so that all
-who have heard the same versions hold the same, and their totals are equal bit for bit (the sum is taken in the order of the names).
+agents that have received the same versions have the same state, and their totals are equal bit for bit (the sum is taken in the order of
+the names).
 
-The own entry has one writer, but many lives: a new one publishes above all that is known of the former ones, and what they said last, if
-the present one does not rest on it, is news (`is_former`).
+The own entry has one writer with many incarnations: a new one publishes above all known publications of the earlier ones. Their last
+publication, if the present state does not contain it, is news (`is_former`).
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ from protocols.statistics.ledger_entries import NOTHING, LedgerRecord, LedgerVer
 
 
 class LedgerState:
-    """One agent's copy, of payloads of `size` numbers in a `basis`; `incarnation`: the agent's life."""
+    """One agent's copy, of payloads of `size` numbers in a `basis`; `incarnation`: of the agent."""
 
     def __init__(self, name: str, basis: str, size: int, incarnation: int) -> None:
         self.name, self.basis, self.epoch, self.size = name, basis, 0, size
         self.entries: dict[str, LedgerRecord] = {}
         self.own: Vector | None = None
-        """what was published in this life"""
+        """the publication of this incarnation"""
         self.base = NOTHING
-        """the newest own version of a former life that is in what the owner has"""
+        """the newest own version of an earlier incarnation that the owner's statistics contain"""
         self._incarnation = incarnation
         self._sum: Vector | None = None
 
@@ -73,13 +75,13 @@ class LedgerState:
         return sum(entry.payload.size > 0 for entry in self.entries.values())
 
     def is_former(self, version: LedgerVersion) -> bool:
-        """Whether an own version is news of a former life: without a process that counts lives, of one that has not published yet."""
+        """Whether an own version is news of an earlier incarnation: without incarnation numbers, while nothing was published yet."""
         if version <= self.base:
             return False
         return version.incarnation < self._incarnation or (self.own is None and version > self.held(self.name))
 
     def is_news(self, origin: str, version: LedgerVersion) -> bool:
-        """Whether a version of an origin is worth having: newer than what is held, or of a former life of this agent."""
+        """Whether a version of an origin is worth having: newer than what is held, or of an earlier incarnation of this agent."""
         return version > self.held(origin) or (origin == self.name and self.is_former(version))
 
     # --- what changes -------------------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class LedgerState:
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Array]:
-        """All entries, and how far the own one rests on former lives."""
+        """All entries, and the version of earlier incarnations that the own one contains."""
         state: dict[str, Array] = {"base": np.array(self.base, np.int64)}
         for origin, entry in self.entries.items():
             state |= {f"version/{origin}": np.array(entry.version, np.int64), f"payload/{origin}": np.array(entry.payload)}

@@ -1,7 +1,7 @@
 """Who is asked for what: the requests of a ledger, by what its neighbours claim to hold.
 
-What is lacking is asked of one neighbour for each origin, the least busy of those that claim its newest version, and of nobody more than
-`window` origins at a time. What does not come is asked again by `protocols.conversations.retries`, then of others; before it is late, of
+Each missing entry is requested from one neighbour, the least busy of those that report its newest version, and at most `window` origins
+at a time from each. A request without an answer is repeated by `protocols.conversations.retries`, then of others; before it is late, of
 up to `MORE`
 who claim it besides. After `deadline` it is given up until a digest claims it again, and a version that was refused is not asked for again.
 """
@@ -19,7 +19,7 @@ from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.statistics.ledger_entries import NOTHING, LedgerVersion
 
 MORE = 3
-"""times that an entry is asked of whoever claims it next, before the first one asked is late"""
+"""times that an entry is requested from further neighbours that report it, before the first one is late"""
 REMEMBERED = 8
 """refused versions of an origin that are not asked for again"""
 
@@ -41,7 +41,7 @@ class PullRequests:
 
     `neighbours`: who may be asked; `is_news`: whether a version of an origin is worth having; `ask`: sends one neighbour one request for
     some origins. `window`: origins on their way from one neighbour; `every`: seconds after which a claim may mean that a request was lost;
-    `deadline`: seconds after which nobody is asked any more. `counters` get retry.pull, more.pull and unanswered.
+    `deadline`: seconds after which requests end. `counters` get retry.pull, more.pull and unanswered.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PullRequests:
         deadline: float,
     ) -> None:
         self.claims: dict[str, dict[str, LedgerVersion]] = {name: {} for name in sorted(neighbours)}
-        """what every living neighbour says that it holds"""
+        """the versions that every living neighbour has reported"""
         self._is_news, self._ask, self._counters = is_news, ask, counters
         self._window, self._every, self._deadline = window, every, deadline
         self._timers = RetryTimers(random, least=min(0.2, every))
@@ -72,7 +72,8 @@ class PullRequests:
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def claimed(self, src: str, claims: dict[str, LedgerVersion], now: float) -> None:
-        """A neighbour says what it holds. What was asked of others in vain is asked of it at once; the rest by `seek`."""
+        """A neighbour reports its versions. Entries requested from others without an answer are requested from it at once; the rest by
+        `seek`."""
         self.claims[src] = claims
         self._wanted.update(origin for origin, version in claims.items() if self._lacks(origin, version))
         for origin, pull in self._pulls.items():  # it is here sooner if this one has it too, and the question or its answer was lost

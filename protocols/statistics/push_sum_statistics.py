@@ -1,13 +1,13 @@
-"""Sums of statistics by push-sum: constant memory, nobody sees another's statistics unmixed after the first exchange, any loss and delay.
+"""Sums of statistics by push-sum: constant memory; after the first exchange statistics are mixed; any loss and delay.
 
 The machine is `PushSum` as models are averaged with it. What makes averages into sums:
 
-- every agent adds a 1 at its own place behind the statistics. In a mixture of mass w those places hold w_j / w > 0 for whoever is in it,
-  and the sum of the statistics is N s / w, N the places that are not zero: the mass that there was at the start, whoever has left since;
+- every agent adds a 1 at its own place behind the statistics. In a mixture of mass w those places hold w_j / w > 0 for every agent j in it,
+  and the sum of the statistics is N s / w, N the places that are not zero: the mass at the start, agents that have left since included;
 - new data are added to the sum as they are (`PushSum.inject`), so that total mass stays exact;
-- a mean outlives the death of an agent, a sum does not: with its mass a mixture of everybody's data is gone. Whoever has exchanged mass
-  with a neighbour that died begins a new *epoch*, which all others follow as soon as they hear of it: everybody starts again from its own
-  sums. An agent that comes back starts so too, in whatever epoch the others are. (Models take theirs from the neighbours: `rejoin`.)
+- a mean survives the death of an agent, a sum does not: with its mass a mixture of all data is gone. An agent that has exchanged mass
+  with a neighbour that died begins a new *epoch*, which all others follow as soon as they receive its number: all start again from their
+  own sums. An agent that returns starts so too, in the epoch of the others. (Models take theirs from the neighbours: `rejoin`.)
 - an agent that leaves in order (`leave`) hands its mass over first; no epoch ends.
 
 A total is `complete` while all who are in it are in it in equal parts (their places are 1 / N), all living neighbours among them, and the
@@ -75,7 +75,7 @@ class PushSumStatistics(StatisticsConsensus):
         self._neighbourhood, self._size, self._random = neighbourhood, size, random
         self._incarnation, self._every, self._deadline, self._window = incarnation, every, deadline, window
         self._convergence_test = ConvergenceTest(tolerance)
-        self._lives: dict[str, int] = dict.fromkeys(sorted(neighbourhood.all_neighbours), 0)
+        self._incarnations: dict[str, int] = dict.fromkeys(sorted(neighbourhood.all_neighbours), 0)
         """living neighbours and their incarnations (0: not known)"""
         self._own = np.zeros(size)
         self._projected: Projected | None = None
@@ -113,7 +113,7 @@ class PushSumStatistics(StatisticsConsensus):
         return StatisticsTotal(vector, complete, len(self._members) - len(origins), len(origins))
 
     def leave(self, now: float) -> None:
-        """Hand everything over to a neighbour. `left` says when the agent may go: when all is taken, or after the deadline."""
+        """Hand everything over to a neighbour. `left`: whether the agent may end, when all is taken or after the deadline."""
         if self._leaving is None:
             self._leaving = now + self._deadline
             self._agreement.words.forget(self.name, now)
@@ -122,7 +122,7 @@ class PushSumStatistics(StatisticsConsensus):
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Begin and close rounds, and say what the estimate is when it stands still."""
+        """Begin and close rounds, and report the estimate when it has converged."""
         if now >= self.machine.wake():
             self.machine.tick(now)
         self._agreement.words.tick(now)
@@ -142,7 +142,7 @@ class PushSumStatistics(StatisticsConsensus):
 
     def peer_dead(self, peer: str, now: float) -> None:
         """A neighbour is gone: in disorder, and the epoch ends, if mass of it is here or of the own was there."""
-        if self._lives.pop(peer, None) is None:
+        if self._incarnations.pop(peer, None) is None:
             return
         edge = self.machine.edge(peer)
         mixed = edge is not None and (edge.incoming.number > 0 or edge.outgoing.acked > 0)
@@ -158,9 +158,9 @@ class PushSumStatistics(StatisticsConsensus):
         """A neighbour is there (again): it begins with its own sums and a mass of 1."""
         if peer not in self._neighbourhood.all_neighbours:
             return
-        if self._lives.get(peer, incarnation) not in (0, incarnation):
+        if self._incarnations.get(peer, incarnation) not in (0, incarnation):
             self.peer_dead(peer, now)
-        self._lives[peer] = incarnation
+        self._incarnations[peer] = incarnation
         self._gone.discard(peer)
         self.machine.peer_alive(peer, incarnation, now)
         self._agreement.words.peer_alive(peer, incarnation, now)
@@ -180,7 +180,7 @@ class PushSumStatistics(StatisticsConsensus):
         return state
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restore what everybody restores at once: whoever comes back alone begins anew."""
+        """Restore the state that all agents restore together: an agent that returns alone starts anew."""
         try:
             published, epoch, whole = map(int, state["published"])
             own = np.array(state["own"], np.float64)
@@ -196,8 +196,8 @@ class PushSumStatistics(StatisticsConsensus):
         self.machine.load_state({name.removeprefix("machine/"): value for name, value in state.items() if name.startswith("machine/")})
         self._agreement.words.load_state({name.removeprefix("words/"): value for name, value in state.items() if name.startswith("words/")})
         self._projected = None
-        for peer, life in self._lives.items():
-            self.machine.peer_alive(peer, life, -inf)
+        for peer, incarnation in self._incarnations.items():
+            self.machine.peer_alive(peer, incarnation, -inf)
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
@@ -243,8 +243,8 @@ class PushSumStatistics(StatisticsConsensus):
         if epoch:
             words.begin_epoch(epoch, now)
         for peer in neighbours:
-            if peer in self._lives:
-                self.machine.peer_alive(peer, self._lives[peer], now)
+            if peer in self._incarnations:
+                self.machine.peer_alive(peer, self._incarnations[peer], now)
             else:
                 self.machine.peer_dead(peer, now)
                 words.peer_dead(peer, now)
@@ -261,8 +261,8 @@ class PushSumStatistics(StatisticsConsensus):
         self.machine.inject(np.concatenate([amount, np.zeros(len(self._members))]))
 
     def _hand_over(self, now: float) -> None:
-        if self._lives and self.machine.mass > 0:
-            self.machine.hand_over(min(self._lives))
+        if self._incarnations and self.machine.mass > 0:
+            self.machine.hand_over(min(self._incarnations))
         self._next = now
 
     def _go_on(self, now: float, begin: bool = True) -> None:
@@ -276,7 +276,7 @@ class PushSumStatistics(StatisticsConsensus):
             self._events.append(TotalChanged())
         if moved:
             if self._leaving is None:
-                self._agreement.say(self._project(), now)
+                self._agreement.report(self._project(), now)
             self._next = max(now, self._begun + self._every * (REST if self._at_rest() else 1.0))
         if self._leaving is not None and not self.left:
             self._try_to_leave(now)
@@ -323,7 +323,7 @@ class PushSumStatistics(StatisticsConsensus):
     def _complete(self, estimate: Vector, origins: list[str]) -> bool:
         places = estimate[self._size :]
         uneven = np.abs(places[places > 0.0] - 1.0)
-        if not set(origins) >= self._lives.keys() or not self._agreement.began() or uneven.max() > self._convergence_test.tolerance:
+        if not set(origins) >= self._incarnations.keys() or not self._agreement.began() or uneven.max() > self._convergence_test.tolerance:
             return False
         return self._agreement.reached(self._project(), origins)
 
@@ -333,7 +333,7 @@ class PushSumStatistics(StatisticsConsensus):
         if self.machine.mass > 0:  # the heir has died, or is another epoch's
             self._hand_over(now)
         if self.machine.given and self.machine.mass == 0.0:
-            for peer in self._lives:
+            for peer in self._incarnations:
                 edge = self.machine.edge(peer)
                 if edge is not None:
                     self._sends.append(Send(peer, Leave(layout=layout_of(self.basis, self.epoch), ack=edge.incoming.number)))

@@ -24,7 +24,7 @@ Vector = NDArray[np.float64]
 
 
 class StatisticsTotal(NamedTuple):
-    """What an agent knows of the sum over all agents."""
+    """One agent's estimate of the sum over all agents."""
 
     vector: Vector
     """`[P]`; never written to"""
@@ -46,14 +46,15 @@ class TotalChanged:
 
 @dataclass(frozen=True, eq=False)
 class EarlierStatisticsFound:
-    """What a former life of this agent has published last was found at a neighbour: it is more than the present life began with."""
+    """The last publication of an earlier incarnation of this agent was found at a neighbour: it contains more than the present one started
+    with."""
 
     payload: Vector
 
 
 @dataclass(frozen=True)
 class IncompatibleStatistics:
-    """`src` sends statistics that can't be added to the own ones, for this reason. Said once for each sender and reason."""
+    """`src` sends statistics that cannot be added to the own ones, for this reason. Reported once for each sender and reason."""
 
     src: str
     reason: str
@@ -93,7 +94,7 @@ class StatisticsConsensus(EdgeConversation[StatisticsEvent]):
 
     @abstractmethod
     def publish(self, vector: Array, transitions: int, now: float) -> None:
-        """The agent's own sums are `vector`, `[P]`, over so many transitions: replaces what it has said before. `ValueError` for a wrong
+        """The agent's own sums are `vector`, `[P]`, over so many transitions: replaces the earlier publication. `ValueError` for a wrong
         length, or a number that is not finite."""
 
     @abstractmethod

@@ -49,7 +49,7 @@ class StatisticsOptions(Protocol):
 
     @property
     def report_every(self) -> int | None:
-        """mh: rounds between two of which the distance from the total is told."""
+        """mh: rounds between two reports of the distance from the total."""
         ...
 
     @property

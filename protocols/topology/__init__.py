@@ -1,7 +1,8 @@
 """Who talks to whom: the communication graph from its settings.
 
-`settings` has the keys of every kind, `fixed`, `drawn` and `varying` make the pairs, `graph` is what everybody uses, `rates` says how
-fast a graph averages. Arrays and graph libraries are loaded where they are used: a configuration is read without them.
+`settings` has the keys of every kind, `fixed_graphs`, `random_graphs` and `varying_graphs` make the pairs, `communication_graph` is the
+interface, `mixing_rates` computes how fast a graph averages. Arrays and graph libraries are loaded where they are used: a configuration is
+read without them.
 """
 
 from __future__ import annotations

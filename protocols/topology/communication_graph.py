@@ -1,4 +1,4 @@
-"""The communication graph as everybody sees it: who sends to whom in a round, and each agent's place in it."""
+"""The communication graph: the edges of each round, and the neighbourhood of each agent."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ class Graph:
         return GraphNeighbourhood(self, agent)
 
     def parts(self, severed: Callable[[str, str], bool] | None = None) -> list[list[str]]:
-        """Parts between which nobody is ever joined, in whatever direction, without the pairs that are `severed`."""
+        """Components between which no edge exists in any round and direction, without the pairs that are `severed`."""
         pairs = self._pattern.union
         if severed is not None:
             pairs = pairs[[not severed(self.agents[i], self.agents[j]) for i, j in pairs.tolist()]]
         return [list(self._names(part)) for part in components(len(self.agents), pairs)]
 
     def cut_off(self) -> tuple[list[str], list[str]]:
-        """(whom nothing from the first agent ever reaches, from whom nothing ever reaches it). Both empty: everybody reaches
-        everybody, over the rounds."""
+        """(whom nothing from the first agent ever reaches, from whom nothing ever reaches it). Both empty: every agent reaches
+        every other, over the rounds."""
         n = len(self.agents)
         if n == 0:
             return [], []
@@ -183,6 +183,6 @@ class GraphNeighbourhood:
 
 def make_graph(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> Graph:
     """The graph of its settings over these agents; `seed` is the run's, and counts for random graphs without a seed of their own.
-    `UnfitTopology`, a `ValueError`, says what does not go together. Whether the graph is connected is not asked here."""
+    `UnfitTopology`, a `ValueError`, names the conflict. Whether the graph is connected is not checked here."""
     settings = topology_settings(settings)
     return Graph(agents, create(ROOM, settings)(settings, list(agents), seed))

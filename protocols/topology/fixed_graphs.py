@@ -88,7 +88,7 @@ def exponential(settings: TopologySettings, agents: Sequence[str], seed: int) ->
 
 
 def own_edges(settings: EdgesSettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """The pairs of the list. Names that nobody has, loops and repeated edges are all reported at once."""
+    """The pairs of the list. Unknown names, loops and repeated edges are all reported at once."""
     number = {agent: i for i, agent in enumerate(agents)}
     faults: list[TopologyProblem] = []
     seen: dict[tuple[int, int], int] = {}

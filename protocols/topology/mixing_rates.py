@@ -1,4 +1,4 @@
-"""How fast averaging over a graph brings everybody together.
+"""How fast averaging over a graph converges.
 
 One round is x <- W_t x. An undirected graph has the weights of Metropolis-Hastings, W_ij = 1 / (1 + max(d_i, d_j)), symmetric and doubly
 stochastic; a directed one those of push-sum, W_ji = 1 / (1 + out-degree of i), whose columns sum to 1. After t rounds the
@@ -41,7 +41,7 @@ class Rates:
     rounds: int | None
     """rounds until the disagreement is a millionth; None: never"""
     exact: int | None
-    """rounds after which everybody has the mean exactly; None: it is only approached"""
+    """rounds after which all agents have the mean exactly; None: it is only approached"""
     how: str
     """what was computed"""
 
@@ -75,7 +75,7 @@ def rates(graph: Graph) -> Rates:
     """
     n = len(graph.agents)
     if n <= 1:
-        return Rates(0.0, 0, 0, "nobody to agree with")
+        return Rates(0.0, 0, 0, "only one agent")
     forth, back = graph.cut_off()
     if forth or back:
         return Rates(1.0, None, None, "not connected")
@@ -108,7 +108,7 @@ def _large(weights: Any, directed: bool, balanced: bool, n: int) -> float:
     from scipy.sparse import eye_array
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
 
-    start = np.cos(np.arange(n) + 1.0)  # any fixed vector that no graph knows
+    start = np.cos(np.arange(n) + 1.0)  # any fixed vector without relation to a graph
     if not balanced:
         return float(np.sort(np.abs(eigs(weights, k=2, which="LM", v0=start, return_eigenvectors=False)))[0])
     if directed:

@@ -1,4 +1,4 @@
-"""What a configuration says of the communication graph: every kind by its name, with keys of its own. Free of numpy."""
+"""Settings of the communication graph: every kind by its name, with keys of its own. Free of numpy."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class TopologySettings(Settings):
 
 
 class RingSettings(TopologySettings):
-    """Everybody between two neighbours."""
+    """A cycle: every agent has two neighbours."""
 
     kind: Literal["ring"] = "ring"
 
 
 class CompleteSettings(TopologySettings):
-    """Everybody with everybody."""
+    """Every agent is a neighbour of every other."""
 
     kind: Literal["complete"] = "complete"
 
@@ -89,21 +89,21 @@ class ErdosRenyiSettings(RandomTopologySettings):
 
 
 class SmallWorldSettings(RandomTopologySettings):
-    """A ring in which everybody knows the nearest `degree`, and some edges have been turned elsewhere (Watts and Strogatz 1998)."""
+    """A ring lattice with `degree` neighbours each, in which some edges are rewired at random (Watts and Strogatz 1998)."""
 
     kind: Literal["small_world"] = "small_world"
     degree: Annotated[int, Field(ge=2)] = 4
-    """neighbours of everybody before edges are turned; even, and less than the number of agents"""
+    """neighbours of each agent before edges are rewired; even, and less than the number of agents"""
     probability: Probability = 0.1
     """with which the far end of an edge is turned to a random agent"""
 
 
 class RandomRegularSettings(RandomTopologySettings):
-    """A random graph in which everybody has the same number of neighbours."""
+    """A random graph in which all agents have the same number of neighbours."""
 
     kind: Literal["random_regular"] = "random_regular"
     degree: Annotated[int, Field(ge=1)] = 4
-    """neighbours of everybody; degree x agents is even, and degree less than the number of agents"""
+    """neighbours of each agent; degree x agents is even, and degree less than the number of agents"""
 
 
 class ExponentialSettings(TopologySettings):
@@ -148,7 +148,7 @@ _static("edges", EdgesSettings, "fixed_graphs:own_edges")
 
 
 class MatchingsSettings(RandomTopologySettings):
-    """In every round pairs that have nothing to do with each other; whoever is left over pauses."""
+    """In every round disjoint pairs; an agent without a partner pauses."""
 
     # Its base may be of any registered kind, third parties' too: these are looked up at the first use, not while this module is loaded.
     model_config = ConfigDict(defer_build=True)
@@ -157,7 +157,7 @@ class MatchingsSettings(RandomTopologySettings):
     base: Annotated[TopologySettings, Registered(STATIC)] = CompleteSettings()
     """the undirected graph that the pairs are taken from"""
     schedule: Literal["round_robin", "random"] = "round_robin"
-    """round_robin (base: complete): everybody meets everybody once in a period, as in a tournament, in an order drawn by `seed`; random:
+    """round_robin (base: complete): every pair meets once in a period, as in a tournament, in an order drawn by `seed`; random:
     every round draws a maximal set of pairs, by `seed` and the number of the round"""
 
 
@@ -166,7 +166,7 @@ register(ROOM, "matchings", MatchingsSettings, "protocols.topology.varying_graph
 
 
 def topology_settings(data: Mapping[str, Any] | TopologySettings) -> TopologySettings:
-    """The settings of their kind, from a plain map as `network.topology` is one, or from settings whose kind alone is told.
+    """The settings of their kind, from a plain map as `network.topology` is one, or from settings of which only the kind is given.
 
     `ValueError` for an unknown kind or key.
     """

@@ -1,4 +1,4 @@
-"""What makes settings unfit for a number of agents. Free of numpy: the configuration check speaks of it."""
+"""What makes settings unfit for a number of agents. Free of numpy: the configuration check reports it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class TopologyProblem:
     path: tuple[str | int, ...]
     text: str
     misspelt: str | None = None
-    """the name that nobody has, where that is the fault"""
+    """the unknown name, where that is the fault"""
 
 
 class UnfitTopology(ValueError):
-    """Settings that make no graph of these agents; `faults` says why."""
+    """Settings that make no graph of these agents; `faults`: the reasons."""
 
     def __init__(self, *faults: TopologyProblem) -> None:
         super().__init__("; ".join(f"{_shown(fault.path)}{fault.text}" for fault in faults))

@@ -38,7 +38,7 @@ def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> 
     n, own = len(agents), seed_of(settings, seed)
     if settings.schedule == "round_robin":
         if settings.base.kind != "complete":
-            text = f"round_robin lets everybody meet everybody, and the base is a {settings.base.kind}; write schedule: random"
+            text = f"round_robin pairs every agent with every other, and the base is a {settings.base.kind}; write schedule: random"
             raise unfit(text, "schedule")
         period = max(1, n - 1 + n % 2)
         order = GraphDraws(own, 2).order(period).tolist()
@@ -54,8 +54,8 @@ def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> 
 
 
 def tournament(n: int, round: int) -> Pairs:
-    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. Who would meet itself meets the last agent
-    (n even) or pauses (n odd). In m rounds everybody meets everybody once."""
+    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. An agent that would meet itself meets the last
+    agent (n even) or pauses (n odd). In m rounds every pair meets once."""
     if n < 2:
         return np.zeros((0, 2), np.int64)
     m = n - 1 + n % 2

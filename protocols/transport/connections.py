@@ -34,8 +34,8 @@ _DIAL_AGAIN = 1.0
 
 @dataclass(frozen=True)
 class Identity:
-    """Who this process is; the incarnation rises by one at every start of the node. With a role it takes only what nodes of that role
-    are told (`protocols.wire.routes`); without one, as in benchmarks, every type of message."""
+    """Identity of this process; the incarnation rises by one at every start of the node. With a role it accepts only messages with a route
+    to that role (`protocols.wire.message_registry`); without one, as in benchmarks, every type of message."""
 
     run: str
     name: str
@@ -92,7 +92,7 @@ class Connections:
         self.guard = Guard(identity.run, identity.name, identity.role, self.counters, options.guard, keyring)
         self._identity = identity
         self._sequences: dict[tuple[Channel, str], count[int]] = {}
-        """by destination, on and on: whoever is connected anew must not hear the same numbers again"""
+        """by destination, never reset: a reconnected destination must not receive the same numbers again"""
         self._names: dict[zmq.Socket[bytes], str] = {}
         """of sockets that we connected"""
         self._bound: dict[Channel, zmq.Socket[bytes]] = {}
@@ -105,12 +105,12 @@ class Connections:
         """None: there are other sockets to wait for than before"""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        # Before anything is bound: libzmq lets everybody in when there is nobody to ask.
+        # Before anything is bound: libzmq admits every key without an authenticator.
         self._authenticator = (
             None if keyring is None else HandshakeAuthenticator(self._context, lambda key: keyring.owner(key) is not None, self.counters)
         )
         self._monitors: dict[zmq.Socket[bytes], zmq.Socket[bytes]] = {}
-        """monitor -> the socket whose handshakes it tells"""
+        """monitor -> the socket whose handshakes it reports"""
 
     def bind(self, channel: Channel, host: str, port: int, carrier: Carrier) -> str:
         """Open the listening socket of a channel."""
@@ -130,7 +130,7 @@ class Connections:
         return endpoint
 
     def connect(self, channel: Channel, name: str, endpoint: str, key: str = "") -> None:
-        """Open a socket to a node, unless there is one to that endpoint and key, or that one has refused us for good."""
+        """Open a socket to a node, unless there is one to that endpoint and key, or that one has refused this process permanently."""
         known = self.destinations.get((channel, name)) or self.given_up.get((channel, name))
         if known is not None and (known.endpoint, known.key) == (endpoint, key):
             return
@@ -176,7 +176,7 @@ class Connections:
             self._close(destination.socket)
 
     def _watch(self, socket: zmq.Socket[bytes]) -> None:
-        """Have the handshakes of a socket told, where connections are encrypted."""
+        """Monitor the handshakes of a socket, where connections are encrypted."""
         if self._authenticator is not None:
             self._monitors[handshakes.watch(self._context, socket)] = socket
             self._poller = None
@@ -189,7 +189,7 @@ class Connections:
         socket.close(linger)
 
     def _run_authenticator(self, door: HandshakeAuthenticator) -> float:
-        """Answer whoever waits to be let in, and knock again where we were refused; seconds until the next turn is needed."""
+        """Answer waiting handshakes, and retry refused connections; seconds until the next turn is needed."""
         now = time.monotonic()
         door.tick(now)
         soonest = LOOK_AGAIN if door.held else float("inf")
@@ -203,8 +203,8 @@ class Connections:
                 self._refused[destination] = None
         return min([soonest, *(max(0.0, destination.again - now) for destination in self._refused)])
 
-    def _tell(self, monitor: zmq.Socket[bytes]) -> None:
-        """Draw conclusions from what has become of handshakes at one socket."""
+    def _process_handshakes(self, monitor: zmq.Socket[bytes]) -> None:
+        """Process the outcomes of handshakes at one socket."""
         name = self._names.get(self._monitors[monitor])
         if name is None:
             handshakes.count_guests(monitor, self.counters)

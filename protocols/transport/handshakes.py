@@ -1,9 +1,9 @@
-"""What becomes of handshakes, as libzmq's monitors tell it: who is turned away here, and what to do where we are turned away.
+"""Outcomes of handshakes, as libzmq's monitors report them: refusals by this process, and the reaction to refusals of it.
 
 A client whose key is refused is not connected again by libzmq; one that has the wrong key of the server is, ten times a second, for ever.
 Here both are the same: the socket is closed, and opened anew after 0.1 s, doubled each time. After `ATTEMPTS` refusals in a row there is no
-further attempt, until something new is known: another endpoint or key, or a word from that node. A handshake that is not answered at all
-(a process that is stopped, a link that is cut) is no refusal, and libzmq goes on trying.
+further attempt, until something new is known: another endpoint or key, or a message from that node. A handshake without an answer
+(a process that is stopped, a link that is cut) is no refusal, and libzmq continues to try.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OF_SERVER = {
     _PROTOCOL: "rx.refused.protocol",
     _FAILED: "rx.refused.unfinished",
 }
-"""event of a bound socket -> what it is counted as. Who speaks no ZeroMQ at all is only missing: accepted, and never admitted"""
+"""event of a bound socket -> what it is counted as. A peer without ZeroMQ is only missing: accepted, and never admitted"""
 
 Socket = zmq.Socket[bytes]
 

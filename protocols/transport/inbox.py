@@ -1,4 +1,4 @@
-"""What waits for the application: filled by whoever drives the sockets, emptied by the application."""
+"""Received messages that wait for the application: filled by the thread that drives the sockets, emptied by the application."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ReceivedMessage:
 class Inbox:
     """Messages in order of arrival; of those where only the newest counts, older ones are left out on the way to the application.
 
-    It is full from `messages` messages or `size` bytes on. Nothing is refused then: whoever fills it must stop reading.
+    It is full from `messages` messages or `size` bytes on. Nothing is refused then: the driver must stop reading.
     """
 
     def __init__(self, messages: int, size: int) -> None:

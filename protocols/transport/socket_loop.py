@@ -36,7 +36,7 @@ _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 LONGEST_TURN = 1.0
 """seconds after which a turn ends in any case"""
 _ROUTE_AGAIN = 0.02
-"""seconds until a full route of a ROUTER is tried again: such a socket says that it can send as long as any of its routes can"""
+"""seconds until a full route of a ROUTER is tried again: such a socket reports that it can send as long as any of its routes can"""
 _BURST_BYTES = 16 * 2**20
 """bytes read from one socket before the others have their turn"""
 
@@ -49,7 +49,7 @@ class SocketLoop(Connections):
         self.link_counters: dict[tuple[Channel, str], LinkCounters] = {}
         self.inbox = Inbox(options.inbox, options.inbox_bytes)
         self.interrupted = False
-        """somebody else wants to drive: `turn` ends at once"""
+        """another thread requests to drive: `turn` ends at once"""
         self.shim: Shim[Destination] | None = None
         """what happens to messages on their way, where a run has faults of the links"""
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
@@ -64,7 +64,7 @@ class SocketLoop(Connections):
     # --- from any thread ----------------------------------------------------------------------------------------------------------
 
     def post(self, destination: Destination, parts: list[codec.Buffer]) -> None:
-        """Queue a message. It leaves when somebody drives: see to that."""
+        """Queue a message. It is sent when a thread drives the loop."""
         destination.waiting.append(parts)
         self._ready.append(destination)
 
@@ -118,7 +118,7 @@ class SocketLoop(Connections):
         self.flush()
         poller = self._current_poller()
         self._asleep = True
-        # Whoever posts, interrupts or empties the inbox from now on sees `_asleep`; whoever did before is seen here.
+        # A thread that posts, interrupts or empties the inbox from now on sees `_asleep`; earlier changes are seen here.
         if shim is not None:
             timeout = min(timeout, shim.wait())
         if self._ready or self.interrupted or (not self.reading and not self.inbox.full):
@@ -136,7 +136,7 @@ class SocketLoop(Connections):
                 if channel is not None:
                     self._drain(source, channel)
                 elif source in self._monitors:
-                    self._tell(source)
+                    self._process_handshakes(source)
                 elif self._authenticator is not None and source is self._authenticator.socket:
                     self._authenticator.handle(time.monotonic())
 
@@ -146,7 +146,7 @@ class SocketLoop(Connections):
             if self.destinations.get((destination.channel, destination.name)) is not destination:
                 self.counters["tx.dropped"] += 1
             else:
-                # Even to a full queue: the sender was told that it is on its way, and its next `send` finds the queue full.
+                # Even to a full queue: `send` has returned to the sender, whose next `send` finds the queue full.
                 self.post(destination, parts)
 
     def _current_poller(self) -> zmq.Poller:
@@ -290,7 +290,7 @@ class SocketLoop(Connections):
         if guard.judge(source, message, now) is not None:
             return
         if self.given_up and (channel, src) in self.given_up:
-            # Whoever speaks to us knows us by now.
+            # A node that sends to this process has its key by now.
             given_up = self.given_up.pop((channel, src))
             self.connect(channel, src, given_up.endpoint, given_up.key)
         if type(message) is Roster and channel == "ctl" and route is None:

@@ -1,8 +1,8 @@
 """Every socket of the system and its options, in one table.
 
 ZMTP heartbeats are never switched on: with a receive queue that stays full longer than their time-out libzmq aborts the process, and
-they stay green when the application hangs. Routing ids are never set: fixed ones lose the messages of a restarted client, or let
-anybody take over its replies.
+they stay green when the application hangs. Routing ids are never set: fixed ones lose the messages of a restarted client, or allow
+another process to take over its replies.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TransportOptions:
     guard: GuardOptions = field(default_factory=GuardOptions)
     """what is let in from one source"""
     keys: KeyPair | None = None
-    """this process's pair: every connection is encrypted, and both ends are who they say; None: neither"""
+    """this process's pair: every connection is encrypted and authenticated; None: neither"""
 
 
 _HIGH_WATER: dict[tuple[str, int], tuple[int, int]] = {
@@ -88,10 +88,10 @@ def open_socket(
 
 
 def require_secrecy(host: str, keys: KeyPair | None) -> None:
-    """`AuthenticationError` when a socket that others can reach would take messages from anybody."""
+    """`AuthenticationError` when a socket that other machines can reach would accept messages from any sender."""
     if keys is None and not is_loopback(host):
         raise AuthenticationError(
-            f"{host} can be reached from outside, where anybody could read and send messages of this run. Write security.mode=curve "
+            f"{host} can be reached from outside, where any process could read and send messages of this run. Write security.mode=curve "
             "(encrypted, and only this run's processes are let in), or network.bind=127.0.0.1"
         )
 

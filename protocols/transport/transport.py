@@ -45,9 +45,9 @@ class Transport:
         self.options = options or TransportOptions()
         self._loop = SocketLoop(identity, self.options)
         self.wall: Callable[[], float] = time.time
-        """the clock that headers tell; a fault may set it wrong"""
+        """the clock of the time stamps in headers; a fault may set it wrong"""
         self.guard = self._loop.guard
-        """what is let in: tell it whom the run expects, and who is who"""
+        """admission of messages: it needs the names of the run and the roster"""
         self.counters = self._loop.counters
         self.link_counters = self._loop.link_counters
         self._gate = threading.Lock()
@@ -86,7 +86,7 @@ class Transport:
             self._loop.disconnect(channel, name)
 
     def connected(self, channel: Channel, name: str) -> bool:
-        """Whether `send` knows that destination."""
+        """Whether `send` has that destination."""
         return (channel, name) in self._loop.destinations
 
     def send(self, channel: Channel, name: str, message: Message, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
@@ -114,7 +114,7 @@ class Transport:
                 loop.post(destination, copy)
             if holds:
                 loop.wake()
-        # Either nobody drives, and it is sent here, or the driver is told. Who posts while this sends is seen by the loop's condition.
+        # Without a driver it is sent here, else the driver is woken. A message posted while this sends is seen by the loop's condition.
         while loop.pending and self._closing is None:
             if not self._wheel.acquire(blocking=False):
                 loop.wake()
@@ -125,7 +125,7 @@ class Transport:
                 self._wheel.release()
 
     def try_send(self, channel: Channel, name: str, message: Message, arrays: Mapping[str, NDArray[Any]] | None = None) -> bool:
-        """As `send`, but says False where that would raise: for conversations that repeat themselves anyway."""
+        """As `send`, but returns False where that would raise: for conversations that repeat themselves anyway."""
         try:
             self.send(channel, name, message, arrays)
         except (KeyError, Backpressure):
@@ -175,8 +175,8 @@ class Transport:
     def inject(
         self, links: FaultyLinks | None, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0
     ) -> Shim[Destination] | None:
-        """From now on let `links` decide what becomes of each message; None: nothing more happens to them. `origin` and `before` are those
-        of `Shim`. What is returned must be told how far the run is."""
+        """From now on `links` decides the outcome of each message; None: no effects. `origin` and `before` are those
+        of `Shim`. The returned shim needs the position in the run."""
         with self._driving():
             known = self._loop.shim
             if known is not None:
@@ -241,7 +241,7 @@ class Transport:
             self._wheel.release()
 
     def _stand_by(self) -> None:
-        """The communication thread: drive while nobody else does, and close everything at the end."""
+        """The communication thread: drive while no other thread does, and close everything at the end."""
         try:
             while not self._close_now.wait(AWAY):
                 if time.monotonic() - self._driven >= AWAY and self._wheel.acquire(blocking=False):
@@ -258,7 +258,7 @@ class Transport:
             self._close_loop()
 
     def _close_loop(self) -> None:
-        """End for everybody: whoever wants to drive from now on finds the transport closed."""
+        """Close for all threads: a thread that drives from now on finds the transport closed."""
         if self._closing is None:
             self._closing = time.monotonic()
         self._seize_wheel()

@@ -1,11 +1,11 @@
 """Whether a connection is let in: answers libzmq's question at the end of every CURVE handshake (ZAP, RFC 27 of ZeroMQ).
 
-Without somebody who answers, libzmq takes every key. So the door is there before a socket is bound, and every bound socket insists on it
-(one domain, which must be named: a door without one would not be asked). The answer carries the key, by which messages are told later:
-their frames have it as the property `User-Id`, as long as the connection lives.
+Without an authenticator, libzmq accepts every key. So the authenticator is bound before any other socket, and every bound socket requires
+it (one domain, which must be named: an authenticator without one would not be asked). The answer contains the key, by which messages are
+identified later: their frames have it as the property `User-Id`, as long as the connection exists.
 
 A key that is not known yet may be one whose owner was started a moment ago: the roster that names it is on its way. So the question is held
-for `GRACE` seconds, which is less than a handshake may take; strangers wait as long, and get nothing.
+for `GRACE` seconds, which is less than a handshake may take; unknown keys wait as long, and are refused.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from zmq.utils import z85
 
 DOMAIN = b"murmuration"
 USER = "User-Id"
-"""property of a received frame: the public key of whoever sent it"""
+"""property of a received frame: the public key of the sender"""
 GRACE = 1.0
 _HELD = 64
-"""questions that are held at once; strangers who ask more are turned away at once"""
+"""questions that are held at once; further ones are refused at once"""
 _ADDRESS = "inproc://zeromq.zap.01"
 LOOK_AGAIN = 0.05
 """seconds between two looks whether the key of a held question has become known"""

@@ -1,29 +1,29 @@
-"""What a node lets in: judges every message that arrives, before anybody else sees it. No socket, no clock, no thread.
+"""Admission of messages: checks every received message before any other code processes it. No socket, no clock, no thread.
 
-What is refused is counted and changes nothing else. A *source* is where messages come from: a route of a bound ROUTER, or the node at the
+A refused message is counted and changes nothing else. A *source* is where messages come from: a route of a bound ROUTER, or the node at the
 other end of a socket that we connected (known by its name); telemetry (PULL) has no routes, there a source is the name that is claimed.
 Rules, in this order:
 
 1. a source in quarantine is not read (`rx.quarantined`), one beyond its rate is dropped (`E_RATE`): two token buckets, messages and bytes;
 2. the bytes must be a message (`protocols.wire.codec`);
-3. of this run (`E_RUN`), for this node (`dst`, `E_UNKNOWN_NODE`), from a node that the run knows (`E_UNKNOWN_NODE`, `peer` and `env`);
-4. a route speaks for one name, and a name of the run through one route: another route may take over when the old one was silent for
+3. of this run (`E_RUN`), for this node (`dst`, `E_UNKNOWN_NODE`), from a node of the run (`E_UNKNOWN_NODE`, `peer` and `env`);
+4. a route belongs to one name, and a name of the run uses one route: another route may take over when the old one was silent for
    `silence` seconds, when the node is a newer incarnation, or with the run's token in a `Hello` (`E_AUTH`);
 5. not of an earlier incarnation than the newest known, over all channels (`rx.stale`), nor of one that the roster does not name yet
-   (`E_AHEAD`), so that nobody can be made stale by a lie;
-6. of a type that the sender's role may say here (`protocols.wire.message_registry`, `E_AUTH`);
-7. not seen before: each sequence number counts once, in whatever order they come (`rx.dup`), those before the first that came too.
+   (`E_AHEAD`), so that a false message cannot make another node stale;
+6. of a type that a node of the sender's role may send here (`protocols.wire.message_registry`, `E_AUTH`);
+7. not seen before: each sequence number counts once, in any order (`rx.dup`), those below the first that arrived too.
 
-Where connections are encrypted, every message comes with the public key of whoever sent it (`protocols.wire.keyring`). Then a source
-is a key, over however many connections (each connection of command lines, who share one); the key says who speaks, and takes the place of
-the token in rule 4. A key that names somebody else is `E_KEY`, the third time a minute of quarantine; one that counts no more since its
-node is dead or has a successor is `E_REVOKED`: libzmq asks about a key only when a connection is made.
+Where connections are encrypted, every message comes with the public key of its sender (`protocols.wire.keyring`). Then a source
+is a key, over any number of connections (for command lines, which share a key, a connection); the key identifies the sender, and replaces
+the token in rule 4. A key used under another name is `E_KEY`, the third time a minute of quarantine; a key that is not valid any more,
+since its node is dead or has a successor, is `E_REVOKED`: libzmq checks a key only when a connection is made.
 
 Ten messages that break rule 2, 3, 4 or 6 within ten seconds, and no fewer than a tenth of all in that time, put their source into
 quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.) Where
-the run's own fault schedule damages messages (`expect_damage`), breaking rule 2 is what honest nodes' messages do: it is only counted.
+the run's own fault schedule damages messages (`expect_damage`), messages of correct nodes break rule 2: it is only counted.
 
-Without encryption rule 4 protects from mix-ups and stray processes, not from an attacker who can speak before a node does.
+Without encryption rule 4 protects from mix-ups and stray processes, not from an attacker that sends before the node does.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from protocols.wire.messages import Channel, Message, Role
 logger = logging.getLogger(__name__)
 
 _SOURCES = 4096
-"""sources that are remembered; the oldest of more are forgotten"""
+"""sources that are stored; the oldest of more are dropped"""
 _HARMLESS = frozenset(("E_STALE_INC", "E_AHEAD", "E_RATE"))
-"""codes that an honest node earns: one that does not know yet that it is dead, or that is quicker than the roster"""
+"""codes that correct nodes cause: a node declared dead that has not received the verdict, or one that is ahead of the roster"""
 
 
 class _PossibleReconnect(BadMessage):
@@ -68,8 +68,8 @@ class Guard:
         self.keyring = keyring
         """the keys that may connect, where connections are encrypted; change them by the calls here"""
         self.takes_news = False
-        """whether a node may speak as an incarnation that the roster does not know yet: where nothing is repeated, a process that is heard
-        of sooner than it is announced must be heard (logical clock)"""
+        """whether messages of an incarnation newer than the roster are admitted: under the logical clock nothing is repeated, so that
+        messages of a process must be admitted that arrive before its announcement"""
         self.counters = counters
         self._run = run
         self._name = name
@@ -94,7 +94,7 @@ class Guard:
         self._epoch += 1
 
     def follow(self, version: int, entries: Iterable[RosterEntry]) -> None:
-        """The run server's word on who is who; only a newer version counts."""
+        """The roster of the run server; only a newer version counts."""
         if version > self._version:
             self._version = version
             self._roster = {entry.name: entry for entry in entries}
@@ -125,7 +125,7 @@ class Guard:
         self._token = token
 
     def expect_damage(self) -> None:
-        """Links of this run damage messages on their way: bytes that are no message are no deed of whoever sent them."""
+        """Links of this run damage messages on their way: bytes that are no message are not counted against their sender."""
         self._damage = True
 
     def knows(self, name: str) -> bool:
@@ -133,7 +133,7 @@ class Guard:
         return name in self._roster or name in self._expected
 
     def incarnation(self, channel: Channel, name: str) -> int:
-        """The incarnation of that name which is heard on that channel; 0 before there is one."""
+        """The incarnation of that name whose messages are admitted on that channel; 0 before the first."""
         speaker = self._speakers.get((channel, name))
         return speaker.incarnation if speaker is not None else 0
 
@@ -144,7 +144,7 @@ class Guard:
         source = self._sources.get((channel, key))
         if source is None:
             if len(self._sources) >= _SOURCES:
-                self._forget_oldest()
+                self._drop_oldest()
             source = self._sources[channel, key] = MessageSource(channel, key, fixed)
         return source
 
@@ -211,11 +211,12 @@ class Guard:
         elif not speaker.fresh(sequence):
             self.counters["rx.dup"] += 1
             return "dup"
-        source.heard = now
+        source.last_received = now
         return None
 
     def refuse(self, source: MessageSource, error: BadMessage, now: float) -> str:
-        """Count a bad message, say so now and then, and put its source into quarantine when there are too many. Returns its code."""
+        """Count a bad message, log it at most once in a while, and put its source into quarantine when there are too many. Returns its
+        code."""
         code, options = self._count(source, error, now), self.options
         if code == "E_KEY":
             source.foreign += 1
@@ -224,7 +225,7 @@ class Guard:
                 self._quarantine(source, f"{options.foreign} messages in others' names, the last one {error}", now)
             return code
         if code in _HARMLESS or (source.channel == "tele" and not source.user):
-            # Whoever sends telemetry can't be told apart from who claims to: quarantine would punish the wrong one.
+            # Without routes the true sender of telemetry is unknown: quarantine could affect the wrong node.
             return code
         bad = source.bad
         bad.append((now, source.total))
@@ -240,11 +241,11 @@ class Guard:
         source.quarantine = min(self.options.longest, 2 * source.quarantine or self.options.quarantine)
         source.quarantined_until = now + source.quarantine
         self.counters["rx.quarantines"] += 1
-        who = source.speaker.name if source.speaker is not None else "somebody"
-        self._say(now, "quarantine", source.channel, f"{who} on {source.channel} is not heard for {source.quarantine:g} s: {why}")
+        who = source.speaker.name if source.speaker is not None else "an unknown sender"
+        self._say(now, "quarantine", source.channel, f"{who} on {source.channel} is ignored for {source.quarantine:g} s: {why}")
 
     def blame(self, channel: Channel, name: str, error: BadMessage, now: float) -> None:
-        """As `refuse`, for a message that only its conversation could tell to be bad."""
+        """As `refuse`, for a message that only its conversation can recognise as bad."""
         speaker = self._speakers.get((channel, name))
         source = speaker.owner if speaker is not None else None
         self.refuse(source or self.source(channel, name, fixed=True), error, now)
@@ -266,12 +267,12 @@ class Guard:
         if not name or name == self._name:
             raise BadMessage("E_UNKNOWN_NODE", f"message from {name!r}")
         if source.fixed and name != source.key:
-            raise BadMessage("E_AUTH", f"{name} speaks in the place of {source.key!r}")
+            raise BadMessage("E_AUTH", f"{name} sends in place of {source.key!r}")
         owner = self._owner(source, name)
         if channel != "ctl" and (self._roster or self._expected) and not source.fixed and not self.knows(name):
             raise BadMessage("E_UNKNOWN_NODE", f"the run has no node {name}")
         if source.speaker is not None and source.speaker.name != name:
-            raise BadMessage("E_AUTH", f"{source.speaker.name} speaks as {name}")
+            raise BadMessage("E_AUTH", f"{source.speaker.name} sends as {name}")
         entry, vouched = self._roster.get(name), owner is not None or self._vouched(message)
         self._check_incarnation(entry, message)
         known = self._speakers.get((channel, name))
@@ -279,7 +280,7 @@ class Guard:
             speaker = known
             self._check_owner(speaker, source, vouched, now)
         else:
-            # A later process of that name; or a stranger to the run (a command line), who may be another one every time.
+            # A later process of that name; or a process outside the run (a command line), which may be another one every time.
             speaker = MessageSender(name, message.inc)
         role: Role | None = speaker.role
         if entry is not None:
@@ -304,21 +305,21 @@ class Guard:
         return speaker
 
     def _owner(self, source: MessageSource, name: str) -> KeyOwner | None:
-        """Whose key the message came with, where connections are encrypted; it must be that of the sender. What comes over a connection of
-        ours comes from whoever has the key for which we made it."""
+        """Whose key the message came with, where connections are encrypted; it must be that of the sender. A connection made by
+        this process is bound to the key for which it was made."""
         if self.keyring is None or source.fixed:
             return None
         owner = self.keyring.owner(source.user)
         if owner is None:
             was = self.keyring.retired(source.user)
             text = f"a key of {was} that does not count any more" if was is not None else "a key that may not be used here"
-            raise BadMessage("E_REVOKED", f"{name} speaks with {text}")
+            raise BadMessage("E_REVOKED", f"{name} uses {text}")
         if not owner.speaks_as(name):
-            raise BadMessage("E_KEY", f"{owner.name or 'a command line'} speaks as {name}")
+            raise BadMessage("E_KEY", f"{owner.name or 'a command line'} sends as {name}")
         return owner
 
     def _types(self, channel: Channel, sender: Role | None) -> frozenset[type[Message]] | None:
-        """What a node of that role (None: not known) may say here; None: anything."""
+        """Messages that a node of that role (None: unknown) may send here; None: all."""
         if self._role is None:
             return None
         taken = accepted(self._role, channel)
@@ -328,28 +329,28 @@ class Guard:
         if entry is None:
             least, most = self._incarnations.get(message.src, 0), 2**32
         else:
-            # At the run server the membership itself judges the dead, and tells them.
+            # At the run server the membership itself handles messages of dead nodes, and answers them.
             over = entry.state in ("dead", "lost") and self._role != "run"
             least, most = entry.inc + over, entry.inc + over
         if message.inc < least:
-            raise BadMessage("E_STALE_INC", f"{message.src} speaks as incarnation {message.inc}, {least} is the oldest that counts")
+            raise BadMessage("E_STALE_INC", f"{message.src} sends as incarnation {message.inc}, {least} is the oldest that counts")
         if message.inc > most and not self.takes_news:
-            raise BadMessage("E_AHEAD", f"{message.src} speaks as incarnation {message.inc}, the roster knows {most}")
+            raise BadMessage("E_AHEAD", f"{message.src} sends as incarnation {message.inc}, the roster has {most}")
 
     def _check_owner(self, speaker: MessageSender, source: MessageSource, vouched: bool, now: float) -> None:
         owner = speaker.owner
         if source.fixed or owner is None or owner is source or vouched or (source.vouched and not owner.vouched):
             return
-        if now - owner.heard < self.options.silence:
-            # Whoever has lost its connection is never heard over it again; whoever takes another's name speaks beside it.
-            kind = BadMessage if owner.heard > source.opened else _PossibleReconnect
-            raise kind("E_AUTH", f"{speaker.name} is heard over another connection")
+        if now - owner.last_received < self.options.silence:
+            # A node that lost its connection sends nothing over it again; a node that uses another's name sends beside it.
+            kind = BadMessage if owner.last_received > source.opened else _PossibleReconnect
+            raise kind("E_AUTH", f"{speaker.name} sends over another connection")
 
     def _vouched(self, message: Message) -> bool:
         return bool(self._token) and isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self._token.encode())
 
-    def _forget_oldest(self) -> None:
-        """Drop the oldest source, rather one that speaks for nobody of the run."""
+    def _drop_oldest(self) -> None:
+        """Drop the oldest source, preferably one that belongs to no node of the run."""
         strangers = (k for k, s in self._sources.items() if s.speaker is None or not self.knows(s.speaker.name))
         key = next(strangers, None) or next(iter(self._sources))
         source = self._sources.pop(key)

@@ -1,4 +1,4 @@
-"""Where messages come from, how it behaved, and what of each speaker has come: what the guard remembers."""
+"""State of the guard: the sources of messages, their behaviour, and the sequence numbers received from each sender."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GuardOptions:
     """Bounds for one source; far above what a healthy run does (some thousand messages a second at most)."""
 
     messages: float = 20_000.0
-    """messages per second, with three seconds' worth at once: whoever was away finds what has piled up"""
+    """messages per second, with three seconds' worth at once: messages accumulate for a process that was away"""
     bytes: float = 2.0**30
     """bytes per second, with three seconds' worth at once"""
     burst: float = 3.0
@@ -30,14 +30,14 @@ class GuardOptions:
     quarantine: float = 60.0
     longest: float = 600.0
     silence: float = 1.0
-    """seconds without a word from the old route of a name before a new one is believed; a connection that broke is back in a tenth"""
+    """seconds without a message over the old route of a name before a new one is accepted; a broken connection is back in a tenth of it"""
     log_every: float = 5.0
     """seconds between two log lines of one code on one channel"""
 
 
 @dataclass(eq=False, slots=True)
 class MessageSource:
-    """Where messages come from, and how it behaved."""
+    """A source of messages, and its behaviour."""
 
     channel: Channel
     key: bytes | str
@@ -47,14 +47,14 @@ class MessageSource:
     """the key with which its connection was made; "" where nothing is encrypted"""
     speaker: MessageSender | None = None
     types: frozenset[type[Message]] | None = None
-    """what it may say; None: anything"""
+    """messages that it may send; None: all"""
     epoch: int = -1
-    """the state of knowledge at which it was last looked at closely"""
+    """the version of roster and keys at its last full check"""
     vouched: bool = False
     """it showed the run's token"""
     opened: float = 0.0
     """when its first message came"""
-    heard: float = 0.0
+    last_received: float = 0.0
     message_time: float = 0.0
     byte_time: float = 0.0
     """when the bucket will be full again (token buckets as in the generic cell rate algorithm)"""

@@ -1,8 +1,8 @@
-"""Who may connect to a process, and as whom: the owners of the public keys that the run knows. No socket, no clock.
+"""Public keys that may connect to a process, and their owners. No socket, no clock.
 
-What a process knows comes from the run server: the roster names the key of every node's newest life. The run server itself hears the keys
-of its hosts from their engine, and those of nodes from the host that started them. Whom a process lets in follows from its role: the run
-server everybody of the run, an environment server the agents, an agent other agents (`only`: those that it has to do with).
+The keys come from the run server: the roster contains the key of every node's newest incarnation. The run server receives the keys of its
+hosts from their engine, and those of nodes from the host that started them. The role of a process decides which keys it admits: the run
+server those of the whole run, an environment server those of agents, an agent those of other agents (`only`: of some of them).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from protocols.conversations.membership.membership_messages import RosterEntry
 from protocols.wire.messages import Role
 
 CLIENT = "client-"
-"""what names of command lines begin with; they share one key, which speaks for no other name"""
+"""prefix of the names of command lines; they share one key, which is valid for no other name"""
 _GUESTS: Mapping[Role, frozenset[Role]] = {
     "run": frozenset(("agent", "env", "host", "client")),
     "env": frozenset(("agent",)),
@@ -23,7 +23,7 @@ _GUESTS: Mapping[Role, frozenset[Role]] = {
 }
 """role of a process that binds -> roles of those that connect to it; roles that are not here bind nothing"""
 _RETIRED = 4096
-"""keys of past lives that are remembered, to be told from keys that never counted"""
+"""keys of earlier incarnations that are stored, to distinguish them from unknown keys"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class KeyOwner:
 
 
 class Keyring:
-    """The allow-list of one process. `role` None: of a process without a part in a run (benchmarks), which lets in whoever was admitted."""
+    """The allow-list of one process. `role` None: of a process without a part in a run (benchmarks), which admits the keys given to
+    `admit`."""
 
     def __init__(self, role: Role | None) -> None:
         self._role = role
@@ -57,7 +58,7 @@ class Keyring:
         self._admitted[key] = KeyOwner(name, role)
 
     def revoke(self, key: str) -> None:
-        """From now on nobody gets in with that key, whatever a roster says, and what comes with it is refused."""
+        """From now on no connection with that key is admitted, even if a roster contains it, and its messages are refused."""
         self._revoked.add(key)
         for keys in (self._admitted, self._roster):
             owner = keys.pop(key, None)
@@ -71,7 +72,7 @@ class Keyring:
     def follow(self, entries: Iterable[RosterEntry]) -> None:
         """The newest roster: whose keys are not in it any more do not count any more, nor do those of the dead.
 
-        The run server hears the dead too, to tell them that they are.
+        The run server admits dead nodes too, to answer them with their verdict.
         """
         living = {
             entry.key: KeyOwner(entry.name, entry.role)

@@ -1,4 +1,4 @@
-"""Figures of the distributed Gaussian process: slopes, rounds, and lines of the document."""
+"""Metrics of the distributed Gaussian process: slopes, rounds, and lines of the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies make runs, and leave those alone that somebody else makes."""
+"""Studies make runs, and leave those alone that another process makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of experiments: from a run's rows to curves, intervals and lines of a document."""
+"""Metrics of experiments: from a run's rows to curves, intervals and lines of a document."""
 
 import json
 from dataclasses import replace

@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
-    # Spare workers cost two seconds of computing each, and nobody would use them.
+    # Spare workers cost two seconds of computing each, and are not used.
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "PYTHONPATH": str(ROOT),
@@ -50,7 +50,7 @@ class RayCluster:
         self.address = f"{site.address}:{self.port}"
 
     def start(self) -> None:
-        """Start what does not run; what is started from here on knows how to talk to it."""
+        """Start what does not run; processes started from here on have its address."""
         for name, value in ENVIRONMENT.items():
             self._patch.setenv(name, value)
         missing: list[Host | None] = [] if self._head() else [None]
@@ -73,7 +73,7 @@ class RayCluster:
         return [process for process in host.processes() if process.name() == "raylet"]
 
     def output(self, host: Host | None) -> str:
-        """What Ray has said on a host, or of the head."""
+        """What Ray has printed on a host, or about the head."""
         return (self._directory(host) / "out").read_text()
 
     def kill_head(self) -> None:

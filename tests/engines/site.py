@@ -79,7 +79,7 @@ class Host:
         return [*enter, "sh", "-c", 'hostname "$0" && exec "$@"', self.name, *argv]
 
     def popen(self, argv: Sequence[str], **arguments: Any) -> subprocess.Popen[Any]:
-        """Start a process here, in a session of its own unless told otherwise; it is killed with the site at the latest."""
+        """Start a process here, by default in its own session; it is killed with the site at the latest."""
         arguments.setdefault("start_new_session", True)
         process = subprocess.Popen(self.command(argv), **arguments)
         self._started.append(process)
@@ -91,7 +91,7 @@ class Host:
         return subprocess.run(self.command(argv), timeout=timeout, **arguments)
 
     def processes(self) -> list[psutil.Process]:
-        """All living processes of this host, told by their network namespace."""
+        """All running processes of this host, found by their network namespace."""
         try:
             wanted = (NAMESPACES / self.namespace).stat().st_ino
         except OSError:
@@ -120,7 +120,7 @@ class Host:
         self._site.ip(f"link set {self.name} up", self._site.switch)
 
     def delay(self, seconds: float) -> None:
-        """Hold all that this host sends, and all that is sent to it, for that long each; 0: not at all. Frames on their way are lost."""
+        """Delay all frames that this host sends and receives by that long each; 0: no delay. Frames on their way are lost."""
         site, name = self._site, self.name
         if self._slow_link is not None:
             _stop(self._slow_link)
@@ -135,7 +135,7 @@ class Host:
         argv = [*enter, sys.executable, str(_SLOW_LINK), name, f"{name}.out", str(seconds)]
         self._slow_link = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._slow_link.stdout is not None
-        if self._slow_link.stdout.readline() != b"ready\n":  # it says so, or ends
+        if self._slow_link.stdout.readline() != b"ready\n":  # it prints this line, or ends
             raise SiteError(f"no slow link for {name}")
 
     # --- end ----------------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def main(first: str, second: str, seconds: float) -> None:
             return
         now = time.monotonic()
         for end, queue in zip(ends, waiting, strict=True):
-            # An interface that went down says so once; what can't be sent is lost, as on any cable.
+            # An interface that went down reports this once; what can't be sent is lost, as on any cable.
             with contextlib.suppress(OSError):
                 for _ in range(_BURST if end in readable else 0):
                     queue.append((now + seconds, end.recv(_FRAME)))

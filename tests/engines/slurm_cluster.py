@@ -1,6 +1,6 @@
 """A Slurm of its own for tests: munged and slurmctld in the root namespace, one slurmd on each host of a site.
 
-Everything lies in one directory: configuration, key, sockets, spools, logs. Nothing of a system's own Slurm is touched: `SLURM_CONF` says
+Everything is in one directory: configuration, key, sockets, spools, logs. Nothing of a system's own Slurm is touched: `SLURM_CONF` names
 which one is meant.
 """
 
@@ -28,7 +28,7 @@ _PLACES = "/usr/sbin:/sbin"
 _DEADLINE = 20.0
 CORES = 4
 MEMORY = 6000
-"""of each host, as Slurm believes: processor cores, and MiB"""
+"""of each host in Slurm's configuration: processor cores, and MiB"""
 PATIENCE = 25
 """seconds after which Slurm declares a silent node down"""
 
@@ -91,7 +91,7 @@ class SlurmCluster(Built):
     # --- asking -------------------------------------------------------------------------------------------------------------------
 
     def run(self, *command: str, check: bool = True, **arguments: Any) -> str:
-        """What a command of Slurm's says on standard output."""
+        """Standard output of a command of Slurm's."""
         done: subprocess.CompletedProcess[str] = subprocess.run(
             command, env=self.environment, text=True, capture_output=True, timeout=_DEADLINE, **arguments
         )
@@ -129,7 +129,7 @@ class SlurmCluster(Built):
                     process.kill()
 
     def _start(self, name: str, command: Sequence[str]) -> None:
-        """As nobody's child, so that a test may end one and start another."""
+        """Detached from all parents, so that a test may end one and start another."""
         program = _program(command[0]) or command[0]
         script = 'exec setsid "$@" >>"$0" 2>&1 </dev/null & echo $!'
         log = str(self.directory / f"{name}.log")

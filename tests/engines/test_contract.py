@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostPhase, Invitation
-from orchestrator.launch.engine_registry import clean_up, make_engine
+from orchestrator.launch.engine import HostPhase, Invitation, clean_up, make_engine
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ExitCode
 from protocols.runtime.key_pairs import KeyPair
@@ -133,7 +132,7 @@ def test_a_machine_that_dies_is_replaced_by_the_other(engine: EngineUnderTest, s
         cluster.process.terminate()
         assert cluster.ended(60) == ExitCode.INTERRUPTED
         nothing_left(engine, cluster)
-        # Whoever can't be reached is named, with the command that cleans it up; nothing is left of those that can.
+        # Unreachable machines are named, with the command that cleans them up; nothing is left of those that can be reached.
         for event in cluster.events("host.left"):
             assert dying in event["text"] and where["env-0"] not in event["text"].split("could not be reached")[0]
     finally:
@@ -159,7 +158,7 @@ def test_hosts_are_released_before_anybody_answers_them_and_twice(engine: Engine
             host="", bind="" if engine.name != "local" else address, server_key=KeyPair.make().public, home="shared",
         )  # fmt: skip
         hosts = [made.start_host(slot, replace(invitation, host=slot.name), tmp_path / f"{slot.name}.log") for slot in slots]
-        eventually("all have said their keys", lambda: all(made.poll(host).key for host in hosts), 30)
+        eventually("all have sent their keys", lambda: all(made.poll(host).key for host in hosts), 30)
         assert all(made.poll(host).phase == HostPhase.RUNNING for host in hosts)
         first, second = hosts
         made.end(first, now=False)

@@ -12,13 +12,11 @@ import psutil
 import pytest
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostPhase, Invitation
-from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.engine import HostPhase, Invitation, make_engine
 from orchestrator.launch.placement import Slot, node_requests, place
 from orchestrator.launch.ray import ray_engine
 from orchestrator.launch.ray.ray_actor import versions
-from orchestrator.launch.ray.ray_bundles import bundles, room
-from orchestrator.launch.ray.ray_engine import slot_name
+from orchestrator.launch.ray.ray_engine import bundles, room, slot_name
 from protocols.runtime.errors import ExitCode
 from tests.engines.conftest import skip_without_site
 from tests.engines.ray_cluster import RayCluster, why_no_ray
@@ -93,7 +91,7 @@ def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_else
     eventually("the host and its nodes are gone", lambda: not host.is_running() and not psutil.pid_exists(pid), 5)
     eventually(f"{moving} is back", lambda: (n := run.node(moving)).get("incarnation") == 2 and n["state"] == "alive", 40)
     (lost,) = run.events("host.lost")
-    assert "Ray says: " in lost["text"]
+    assert "Ray reports: " in lost["text"]
     run.process.terminate()
     assert run.ended(60) == ExitCode.INTERRUPTED
     run.assert_nothing_left()
@@ -120,7 +118,7 @@ def test_capacity_that_is_not_there_is_waited_for_in_words(cluster: RayCluster, 
         assert engine.problems(wanted) == []
         assert engine.address(wanted) == cluster.site.address
         engine.request(wanted, 5)
-        eventually("it says for what it waits", lambda: engine.granted() is not None or engine.waiting, 20)
+        eventually("it reports what it waits for", lambda: engine.granted() is not None or engine.waiting, 20)
         assert engine.granted() is None
         assert "3 hosts with 0.67 cores, " in engine.waiting and "would not have it if all were free" in engine.waiting
         assert "Free on 3 nodes: 4 cores of 4 cores" in engine.waiting

@@ -112,7 +112,7 @@ def test_a_host_that_is_cut_off_is_silent_and_goes_on_when_healed(build_site: Bu
         for _ in range(2):
             first.heal()
         connection.settimeout(10.0)
-        assert connection.recv(1) == b"x", "the connection has lived, what was said meanwhile has come"
+        assert connection.recv(1) == b"x", "the connection was kept, data sent meanwhile have arrived"
 
 
 def test_links_hold_what_goes_over_them_as_long_as_they_are_told(build_site: BuildSite) -> None:

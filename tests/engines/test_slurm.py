@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.launch.engine_registry import make_engine
+from orchestrator.launch.engine import make_engine
 from orchestrator.launch.slurm.slurm_allocation import NOTE
 from protocols.runtime.errors import ExitCode
 from tests.engines.site import Host
@@ -96,7 +96,7 @@ def test_a_run_in_a_job_of_its_own_is_stopped_with_checkpoints_before_its_time_i
     assert slurm.jobs() == [job_of(cluster.directory)]
     os.kill(pids["agent-1"], signal.SIGKILL)
     eventually("agent-1 is back", lambda: (n := cluster.node("agent-1"))["incarnation"] == 2 and n["state"] == "alive")
-    assert psutil.Process(pids["agent-0"]).environ()["CUDA_VISIBLE_DEVICES"] == "0", "what Slurm says of the step reaches the nodes"
+    assert psutil.Process(pids["agent-0"]).environ()["CUDA_VISIBLE_DEVICES"] == "0", "Slurm's variables of the step reach the nodes"
     # What Slurm does a minute before the end.
     slurm.run("scancel", "--batch", "--signal=TERM", job_of(cluster.directory))
     cluster.ended(40)
@@ -138,12 +138,12 @@ def test_a_node_that_slurm_gives_up_is_lost_at_once_with_its_reason(slurm: Slurm
     cluster = start(agents=3, supervision={"dead": "30s"})
     running(cluster)
     placed = where(cluster)
-    # Not that of the job's script: where an administrator does this, slurmd lives, kills the script, and the job is over.
+    # Not that of the job's script: where an administrator does this, slurmd keeps running, kills the script, and the job is over.
     slurm.run("scontrol", "update", "nodename=h2", "state=down", "reason=smoke")
     moving = [node for node, name in placed.items() if name == "h2"]
     eventually("its nodes move", lambda: all(cluster.node(name)["incarnation"] == 2 for name in moving), 20)
     (event,) = cluster.events("host.lost")
-    assert "Slurm says: Node failure on h2" in event["text"] and "agent-" in event["text"]
+    assert "Slurm reports: Node failure on h2" in event["text"] and "agent-" in event["text"]
     cluster.process.terminate()
     assert cluster.ended(30) == ExitCode.INTERRUPTED
     nothing_left(slurm, cluster)
@@ -153,7 +153,7 @@ def test_a_run_waits_for_nodes_a_cut_of_ten_seconds_costs_nobody_and_it_outlives
     occupied = slurm.run("sbatch", "--parsable", "-N2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1000").strip()
     slurm.wait_for_nodes("allocated")
     cluster = start(agents=4, until={"time": "120s"}, supervision={"dead": "20s", "orphan": "60s"})
-    eventually("it says for what it waits", lambda: any(": Resources" in event["text"] for event in cluster.events("run.queued")))
+    eventually("it reports what it waits for", lambda: any(": Resources" in event["text"] for event in cluster.events("run.queued")))
     assert cluster.record()["state"] == "QUEUED"
     slurm.run("scancel", occupied)
     pids = running(cluster)
@@ -184,7 +184,7 @@ def test_a_run_waits_for_nodes_a_cut_of_ten_seconds_costs_nobody_and_it_outlives
     nothing_left(slurm, cluster)
 
 
-# --- in somebody's allocation -----------------------------------------------------------------------------------------------------
+# --- in an existing allocation ------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_in_the_allocation_around_it_leaves_that_alone(slurm: SlurmCluster, start: Start, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SLURM = {"engine": "slurm", "hosts": 2, "placement": {"policy": "spread"}}
 
 @pytest.fixture
 def make(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Callable[..., SlurmEngine]]:
-    """Makes engines that have asked for what `launch` says."""
+    """Makes engines that have requested what `launch` specifies."""
     slurm.repair()
     engines: list[SlurmEngine] = []
 
@@ -77,7 +77,7 @@ def test_a_submission_of_which_no_number_is_known_is_found_by_its_name(slurm: Sl
     engine = make()
     eventually("it is there", slurm.jobs)
     note = json.loads((engine._directory / NOTE).read_text())
-    assert note["job"] == "" and note["own"], "it was noted before it was asked for, and nobody has looked since"
+    assert note["job"] == "" and note["own"], "it was noted before it was requested, and not updated since"
     assert SlurmEngine(engine._directory).release() == []
     eventually("no job is left", lambda: not slurm.jobs(), 10)
 

@@ -1,4 +1,4 @@
-"""What only the engine ssh does: it says beforehand what is wrong with a machine, and looks a second time where a channel broke."""
+"""Properties of the engine ssh alone: it reports errors of a machine beforehand, and checks a second time where a channel broke."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import load
-from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.engine import clean_up
 from orchestrator.launch.ssh.remote_task import HOST_MODULE, answer, sources_digest
 from orchestrator.launch.ssh.ssh_calls import SshMachine, quoted
 from orchestrator.launch.ssh.ssh_engine import SshEngine
@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_machine_is_said_before_anything_starts(engine: Ssh
         "without": {**good, "python": script(tmp_path / "without", f"{sys.executable} -S -E")},
         "other": {**good, "python": script(tmp_path / "with-other", f"env PYTHONPATH={other} {sys.executable}")},
         "mute": {**good, "python": script(tmp_path / "mute", "sh -c 'sleep 1000'")},
-        "unknown": {**good, "ssh": engine.hosts["h1"].address},  # nobody vouches for its key under that name
+        "unknown": {**good, "ssh": engine.hosts["h1"].address},  # no entry vouches for its key under that name
         "nowhere": {**good, "ssh": "no-such-machine.invalid"},
         "cut": {**launch["ssh"]["hosts"][1]},
     }
@@ -123,7 +123,7 @@ def test_a_host_that_was_killed_is_missed_long_before_its_silence_tells_and_link
         for name in (name for name, machine in where.items() if machine == dying):
             back(cluster, name, 2)
         (lost,) = cluster.events("host.lost")
-        assert "its process is gone, and nobody has heard how it ended" in lost["text"]
+        assert "its process is gone, and its exit code is unknown" in lost["text"]
         cluster.process.terminate()
         assert cluster.ended(60) == ExitCode.INTERRUPTED
         nothing_left(engine, cluster)
@@ -154,7 +154,7 @@ def test_whoever_can_not_be_reached_at_the_end_is_named_with_a_command_that_clea
     found = answer(done.stdout)
     assert found is not None and found["gone"] and found["killed"] >= 2
     eventually("nothing is left", lambda: not engine.processes(away), 5)
-    assert (cluster.directory / "ssh.json").exists(), "nobody has told the run's directory"
+    assert (cluster.directory / "ssh.json").exists(), "the file is in the run's directory"
     assert clean_up(cluster.directory, "ssh") == ([], []) and not (cluster.directory / "ssh.json").exists()
 
 
@@ -172,7 +172,7 @@ def test_notes_of_other_users_are_not_believed(tmp_path: Path, monkeypatch: pyte
     assert witness.exists() and "box" in text, "ours are, and this ssh has not answered"
 
 
-@pytest.mark.parametrize("path", ["~/a place/python", "~", "/a b/'python'", "~nobody else/python", "a;touch x"])
+@pytest.mark.parametrize("path", ["~/a place/python", "~", "/a b/'python'", "~another user/python", "a;touch x"])
 def test_an_interpreter_is_one_word_for_the_shell_there_with_its_home(path: str, tmp_path: Path) -> None:
     shown = subprocess.run(
         ["sh", "-c", f"printf %s {quoted(path)}"], env={"HOME": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, check=True

@@ -194,8 +194,8 @@ class Ssh(OnSite):
 
 
 class SshByNames(Ssh):
-    """Machines that know each other and the run server by names, each by addresses of its own: the first host knows the run server's
-    machine by its first address, the second by another one; this machine knows none of the names."""
+    """Machines that address each other and the run server by names, each by addresses of its own: the first host has the run server's
+    machine by its first address, the second by another one; this machine resolves none of the names."""
 
     def set_up(self, site: Site) -> None:
         other = f"{site.address.rpartition('.')[0]}.253"
@@ -288,7 +288,7 @@ class Ray(OnSite):
         self.cluster.start()
 
     def break_channels(self, cluster: Cluster) -> bool:
-        return False  # hosts are told by their actors that these have gone: they end
+        return False  # hosts are notified by their actors that these have gone: they end
 
     def is_daemon(self, words: Sequence[str]) -> bool:
         run = words[0].startswith("ray::RemoteHost") or any(word.startswith("orchestrator.launch") for word in words)

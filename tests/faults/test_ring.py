@@ -1,4 +1,4 @@
-"""Averaging between real processes under fire: a partition in a ring of eight, a death in a ring of four, a straggler, a liar."""
+"""Averaging between real processes: a partition in a ring of eight, a death in a ring of four, a straggler, a Byzantine agent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_partition_stops_nobody_and_leaves_no_trace_after_it(tmp_path: Path) -
 
         after = wait("enough rounds after the cut", healed, 90)
         before = {name: ring.rounds(name) for name in ring.names}
-        assert all(process.poll() is None for process in ring.processes.values()), "nobody died of it"
+        assert all(process.poll() is None for process in ring.processes.values()), "no process died"
     for name, lines in before.items():
         during = [line for line in lines if start < line["t"] < end]
         assert len(during) > 10, f"{name} goes on while it is cut off"

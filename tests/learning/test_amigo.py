@@ -20,13 +20,13 @@ from protocols.runtime.telemetry import TimeShares
 from tests.runs.system import REPOSITORY, metrics, orchestrate
 
 COPIES = 16
-STUDENT = {"kind": "impala", "steps": 20, "rollouts": 16, "epsilon": 1e-4, "entropy": 0.005}
+STUDENT = {"kind": "impala", "steps": 20, "rollouts": 16, "epsilon": 1e-4, "entropy_coef": 0.005}
 TEACHER = {"kind": "amigo", "batch_size": 32}
 CURIOSITY = {"kind": "bebold", "coefficient": 0.01, "previous": 0.5, "optimiser": "adam"}
 
 
 def played(name: str, view: Any, settings: dict[str, Any], frames: int) -> Iterator[tuple[float, dict[str, float]]]:
-    """An agent alone in copies of an environment: after every 2,000 frames the mean return of the last 50 episodes, and its figures."""
+    """An agent alone in copies of an environment: after every 2,000 frames the mean return of the last 50 episodes, and its metrics."""
     environment = VectorMiniGrid(name, MiniGridOptions(view=view), ["agent-0"], COPIES, 0)
     outcome = environment.reset(0)
     given = AgentSettings.model_validate({"learner": STUDENT, "goals": None, "shaping": {}, **settings})

@@ -119,7 +119,7 @@ def test_rebuilt_rewards_are_the_arenas() -> None:
         for mine in pair:
             assert mine.achieved is not None and mine.others is not None
             assert len(mine.others) == mine.length + 1
-            reached = world.space.reached(mine.achieved, mine.others)[1 : mine.steps + 1, mine.goal]
+            reached = world.space.achieved(mine.achieved, mine.others)[1 : mine.steps + 1, mine.goal]
             np.testing.assert_array_equal(mine.reward, np.where(reached, world.space.rewards[mine.goal], 0))
             assert mine.terminated == reached.any()
             assert mine.terminated or mine.steps == 60

@@ -13,6 +13,7 @@ from orchestrator.results.playback.checkpoint_sources import find
 from tests.orchestrator.cli.conftest import CONFIG
 from tests.orchestrator.cli.test_play_policies import GRID, POLE, make_run
 
+ROOT = Path(__file__).resolve().parents[2]
 RECURRENT = "agents.learner={kind: impala, lstm_layers: 1, hidden: [16]}"
 
 
@@ -70,6 +71,19 @@ def test_copies_act_independently(runs: Path) -> None:
         expected.append(single.act(observation, goal=goal))
     assert np.array_equal(several.act(observations, goal=goals), expected)
     assert several.act(observations, goal=2).shape == (5, len(single.num_actions))
+
+
+def test_goals_may_be_vectors(tmp_path: Path) -> None:
+    make_run(tmp_path / "reach", ROOT / "configs" / "goals" / "point_reach.yaml")
+    policy = load(tmp_path, "reach").policy("agent-0", copies=2)
+    seen = np.zeros((2, *policy.observation_shape))
+    one, each = policy.act(seen, goal=[0.5, -0.5]), policy.act(seen, goal=[[0.5, -0.5], [-0.5, 0.5]])
+    assert one.dtype == np.float32 and np.array_equal(one[0], one[1]) and np.array_equal(each[0], one[0]) and not np.array_equal(*each)
+    low, high = policy.action_bounds
+    assert policy.num_actions == () and ((low <= each) & (each <= high)).all()
+    for wrong in (1.0, [0.5], [[0.5, -0.5]]):
+        with pytest.raises(ValueError, match=r"one goal here has the shape \(2,\)"):
+            policy.act(seen, goal=wrong)
 
 
 def test_memory_lasts_until_reset(tmp_path: Path) -> None:

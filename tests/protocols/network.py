@@ -34,7 +34,7 @@ class Link:
 
 
 class Network(Generic[C]):
-    """Nodes by name, and what they said: `heard[node]` is a list of (time, event)."""
+    """Nodes by name, and for each node a list of (time, event)."""
 
     def __init__(self, nodes: Mapping[str, C], link: Link, random: np.random.Generator) -> None:
         self.nodes = dict(nodes)
@@ -54,7 +54,7 @@ class Network(Generic[C]):
         heappush(self._queue, (max(time, self.now), self._order, action))
 
     def kill(self, name: str) -> None:
-        """The node hears and says nothing any more; the others are not told."""
+        """The node receives and sends nothing any more; the others are not notified."""
         self._down.add(name)
 
     def run(self, until: float, most: int = 200_000) -> None:

@@ -1,7 +1,7 @@
-"""A real run whose nodes hear everything twice: `python -m tests.runs.replaying DIRECTORY`.
+"""A real run whose nodes receive everything twice: `python -m tests.runs.replaying DIRECTORY`.
 
 Agents, environment server and run server are the real ones. In each of them every so often a message that came before comes again: as
-bytes, at the transport, where nothing at all may change; and behind the guard, at the node's own `_handle`, where answers may be sent
+bytes, at the transport, where nothing may change; and behind the guard, at the node's own `_handle`, where answers may be sent
 again, but no conversation may change. What changed all the same is written to `replay.json`.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 
 from agent_node.process.agent_process import AgentNode
 from agent_node.process.real_time_agent import RealTimeAgent
+from agent_node.session.roles import GOAL_NEGOTIATION
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.real_time_server import RealTimeServer
 from orchestrator.launch.engine import PRELOAD
@@ -105,12 +106,12 @@ def _changed_by(loop: SocketLoop, kind: str, again: Any) -> list[str]:
 
 
 _NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_pacing", "_early")
-"""what was counted, what is about to be said, and when: repetitions are answered, may teach how long answers take, and what
+"""what was counted, pending messages, and when: repetitions are answered, may teach how long answers take, and what
 came too early waits anew"""
 
 
 def _state(name: str, thing: Any) -> dict[str, bytes]:
-    """Everything a conversation knows, part by part, but for what it counted, and what it is about to say."""
+    """The whole state of a conversation, part by part, except its counters, and its pending messages."""
     state = {}
     for part, value in vars(thing).items():
         if part not in _NO_STATE:
@@ -120,7 +121,7 @@ def _state(name: str, thing: Any) -> dict[str, bytes]:
     return state
 
 
-class _Pickler(pickle._Pickler):  # the one in Python: of the fast one it can't be said what it remembers
+class _Pickler(pickle._Pickler):  # the one in Python: the memo of the fast one cannot be controlled
     """Functions and caches are no state; nor is whether two equal texts are one object."""
 
     def memoize(self, obj: Any) -> None:
@@ -163,11 +164,11 @@ class _Twice:
             return  # the conversations have taken leave of it, and met it anew
         entry = node.control.roster.get(src)
         if entry is not None and (entry.inc != again.message.inc or entry.state != "alive"):
-            return  # an earlier life, or one that is over: that is the guard's affair
-        if isinstance(again.message, Offer) and not node.session.exchanges.goals._agreements.keys() >= set(
+            return  # an earlier incarnation, or one that is over: the guard handles it
+        if isinstance(again.message, Offer) and not node.session.components[GOAL_NEGOTIATION]._agreements.keys() >= set(
             again.arrays["episode"].tolist()
         ):
-            return  # an agent forgets what was agreed on when the episode is over
+            return  # an agent drops agreements when the episode is over
         before = state(node)
         handle(again)
         after = state(node)
@@ -198,7 +199,7 @@ def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
 
 
 class Agent(RealTimeAgent):
-    """Hears everything twice."""
+    """Receives everything twice."""
 
     twice = _Twice()
 
@@ -207,7 +208,7 @@ class Agent(RealTimeAgent):
 
 
 class Server(RealTimeServer):
-    """Hears everything twice."""
+    """Receives everything twice."""
 
     twice = _Twice()
 

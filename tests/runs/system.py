@@ -90,7 +90,7 @@ def metrics(directory: Path, node: str, name: str) -> list[float]:
 
 
 def results(directory: Path) -> dict[str, str]:
-    """Digest of every file of the nodes that tells of the run rather than of the machine: parameters, figures, traces of faults."""
+    """Digest of every file of the nodes that depends on the run rather than on the machine: parameters, metrics, traces of faults."""
     kept = {}
     for home in sorted(path.parent for path in directory.glob("nodes/*/checkpoints")):
         for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl", *home.glob("faults.jsonl")]):

@@ -1,9 +1,9 @@
-"""What crossed the wires of a tapped run (`tests.runs.tapping`), and whether anybody was told what was not for it.
+"""What crossed the wires of a tapped run (`tests.runs.tapping`), and whether a message reached a process that it is not for.
 
 The rules, for every message at every process that it left or reached:
 
-- the goal of a member of an episode is known to it and to the environment server, and to nobody else, until the episode is over; then a
-  `Trace` tells it to the other members, and to nobody else;
+- the goal of a member of an episode is visible to it and to the environment server alone until the episode is over; then a
+  `Trace` carries it to the other members alone;
 - the integer of a negotiation is known to the members of its episode only;
 - no other kind of message carries anything of the kind. All frames that there may be are listed: a new one is a breach until it is judged.
 """
@@ -26,7 +26,7 @@ from zlib import crc32
 import msgpack
 import numpy as np
 
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from protocols.conversations.control.control_messages import Event, Metrics
 from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
 from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
@@ -53,7 +53,7 @@ FRAMES: dict[str, set[str]] = {
     "Share": {"offer"},
     "LedgerDigest": {"version"},
     "LedgerEntry": {"payload"},
-    # Best choices by goal and by message: what the agent's table has come to, not what it does in any episode. Only the run server hears.
+    # Best choices by goal and by message: the state of the agent's table, not its choice in any episode. Only the run server receives it.
     "Metrics": {"values", "sketch", "models", "leading", "reading"},
     "Welcome": {"config"},
     "Status": {"snapshot"},
@@ -71,7 +71,7 @@ class Crossing:
     t: float
     channel: str
     peer: str
-    """to whom (`out`), by whom as the header says (`in`)"""
+    """to whom (`out`), by whom according to the header (`in`)"""
     message: Message
     arrays: Mapping[str, Any]
     digest: int
@@ -87,7 +87,7 @@ class Crossing:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """By which a message is told from all others (its header has a number)."""
+        """What distinguishes a message from all others (its header has a number)."""
         return self.sender, self.receiver, self.channel, self.digest
 
     def __str__(self) -> str:
@@ -111,11 +111,11 @@ class Tapped:
         return (c for c in self.crossings if isinstance(c.message, kind) and holder in ("", c.holder) and way in ("", c.way))
 
     def count(self, kind: type[Message]) -> int:
-        """Messages of a type that reached somebody."""
+        """Messages of a type that were received."""
         return sum(1 for _ in self.of(kind, way="in"))
 
     def lost(self) -> list[str]:
-        """Messages that reached somebody without having left anybody: what the taps have missed."""
+        """Messages that were received but not seen when sent: what the taps have missed."""
         left = Counter(c.key for c in self.crossings if c.way == "out")
         return [str(c) for c in self.crossings if c.way == "in" and c.peer in self._holders and not left[c.key]]
 
@@ -140,7 +140,7 @@ class Tapped:
 
     @cached_property
     def members(self) -> dict[int, tuple[str, ...]]:
-        """Of every offered episode, its leader first, as the environment server said."""
+        """Of every offered episode, its leader first, as the environment server sent it."""
         found = {}
         for crossing in self.of(Offer, SERVER, "out"):
             for episode, places in zip(crossing.arrays["episode"].tolist(), crossing.arrays["members"].tolist(), strict=True):
@@ -149,7 +149,7 @@ class Tapped:
 
     @cached_property
     def evaluations(self) -> dict[int, int]:
-        """Episodes that nobody learns from, each with the goal that the environment server gave to all its members, or -1."""
+        """Evaluation episodes, each with the goal that the environment server gave to all its members, or -1."""
         return {
             episode: goal
             for crossing in self.of(Offer, SERVER, "out")
@@ -166,7 +166,7 @@ class Tapped:
 
     @cached_property
     def goals(self) -> dict[tuple[int, str], tuple[int, bool]]:
-        """(goal, whether it was agreed on) of a member in an episode, as it told the environment server."""
+        """(goal, whether it was agreed on) of a member in an episode, as sent to the environment server."""
         found: dict[tuple[int, str], tuple[int, bool]] = {}
         for crossing in self.of(Goals, way="out"):
             columns = (crossing.arrays[name].tolist() for name in ("episode", "goal", "negotiated"))
@@ -184,7 +184,7 @@ class Tapped:
 
     @cached_property
     def over(self) -> dict[int, float]:
-        """When the environment server began to tell that an episode was over."""
+        """When the environment server first sent that an episode was over."""
         found: dict[int, float] = {}
         for crossing in self.of(Observation, SERVER, "out"):
             flags, episodes = crossing.arrays["flags"], crossing.arrays["episode"]
@@ -193,7 +193,7 @@ class Tapped:
         return found
 
     def told(self) -> set[tuple[int, str, str]]:
-        """(episode, who heard, whose trace) of all traces that came."""
+        """(episode, receiver, whose trace) of all traces that came."""
         return {
             (episode, crossing.receiver, crossing.sender)
             for crossing in self.of(Trace, way="in")
@@ -212,7 +212,7 @@ class Tapped:
     # --- the rules ----------------------------------------------------------------------------------------------------------------
 
     def breaches(self) -> list[str]:
-        """Whatever was told to somebody for whom it was not; nothing in a run that keeps to the rules."""
+        """Messages that reached a process that they are not for; none in a run that keeps to the rules."""
         return [f"{crossing}: {text}" for crossing in self.crossings for text in self.judge(crossing)]
 
     def judge(self, crossing: Crossing) -> Iterator[str]:
@@ -226,9 +226,9 @@ class Tapped:
         elif isinstance(message, Offer):
             yield from self._offer(crossing)
         elif isinstance(message, Metrics) and crossing.receiver != RUN:
-            yield f"{crossing.receiver} is told figures of {crossing.sender}"
+            yield f"{crossing.receiver} receives metrics of {crossing.sender}"
         elif isinstance(message, Event) and "goal" in f"{message.text} {message.fields}".lower():
-            yield f"it speaks of goals: {message.text}"
+            yield f"it contains goals: {message.text}"
         elif isinstance(message, Goals | Propose | ProposeAck | Trace | TraceAck | Correction | CorrectionAck):
             for row, episode in enumerate(arrays["episode"].tolist()):
                 for text in self._told(crossing, row, episode, self.members.get(episode, ())):
@@ -241,7 +241,7 @@ class Tapped:
             yield f"{sender} is no member"
         if isinstance(message, Goals):
             if receiver != SERVER:
-                yield f"{receiver} is told a goal that is not its own"
+                yield f"{receiver} receives a goal that is not its own"
             return
         if receiver not in members:
             yield f"{receiver} is no member"
@@ -250,7 +250,7 @@ class Tapped:
         if isinstance(message, ProposeAck) and receiver != members[:1][0]:
             yield f"{receiver} is answered, and does not lead"
         if isinstance(message, Trace | Correction) and not crossing.t > self.over.get(episode, float("inf")):
-            yield f"{receiver} is told a goal that is not its own before the end"
+            yield f"{receiver} receives a goal that is not its own before the end"
         if isinstance(message, Trace) and int(crossing.arrays["goal"][row]) != self._own(episode, sender):
             yield "the goal of the trace is not what its sender pursued"
 
@@ -312,7 +312,7 @@ def run_tapped(
 
 
 def joint_touch(tapped: Tapped) -> dict[int, np.ndarray]:
-    """What all bodies touched in each finished episode, `[T + 1, L]`: what the environment server saw, and told to each member alone."""
+    """What all bodies touched in each finished episode, `[T + 1, L]`: measured by the environment server, sent to each member alone."""
     found: dict[int, dict[int, np.ndarray]] = {}
     for crossing in tapped.of(Observation, SERVER, "out"):
         arrays, tick = crossing.arrays, crossing.message.tick  # type: ignore[attr-defined]

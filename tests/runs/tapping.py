@@ -3,7 +3,7 @@
 Agents, environment server and run server are the real ones. At the places where bytes are handed to a socket and taken from one, each
 process writes them down too, whole, in `nodes/NAME/tap` (the run server in `tap`): what `tests.runs.tapped` judges is what has crossed.
 
-`order.json`, a list of nodes, makes each of them wait until the one before it has spoken: so a test says who is there first.
+`order.json`, a list of nodes, makes each of them wait until the one before it has sent: so a test chooses the order of arrival.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def tap(file: Path) -> None:
     """From now on write down what crosses the sockets of this process: maps with `way`, `t` (the machine's monotonic clock: before bytes
     are handed over, after they were taken), `channel`, `peer` (to whom; empty for what came) and `parts`."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # One write per message: of whoever is killed all that it said is there.
+    # One write per message: all messages of a killed process are in the file.
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write(way: str, t: float, channel: str, peer: str, parts: list[codec.Buffer]) -> None:
@@ -65,7 +65,7 @@ def tap(file: Path) -> None:
 
 
 def wait_for_turn(start: NodeStart) -> None:
-    """Until the node before this one, in `order.json`, has spoken."""
+    """Until the node before this one, in `order.json`, has sent a message."""
     order = Path(start.directory) / "order.json"
     nodes: list[str] = json.loads(order.read_text()) if order.exists() else []
     before = nodes.index(start.node) - 1 if start.node in nodes else -1

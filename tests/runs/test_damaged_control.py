@@ -1,4 +1,4 @@
-"""A fault schedule that damages what nodes say to the run server: its own doing, for which it must not shut them out."""
+"""A fault schedule that damages messages of nodes to the run server: its own doing, for which it must not shut them out."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_six_landmarks_the_published_rule_and_learning_progress(tmp_path: Path) 
         "exchange.negotiation.update=forgetting", "exchange.negotiation.batch=60", "exchange.hindsight={share: 0}",
         "agents.goals={kind: joint_learning_progress}",
     )  # fmt: skip
-    assert metrics(directory, "agent-0", "goals.entropy"), "the source tells of its probabilities"
+    assert metrics(directory, "agent-0", "goals.entropy"), "the source reports its probabilities"
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["steps"] >= STEPS
 

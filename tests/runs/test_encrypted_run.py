@@ -1,6 +1,6 @@
-"""A whole run whose connections are encrypted ends with the same bytes as one in the open: parameters, figures, faults.
+"""A whole run whose connections are encrypted ends with the same bytes as one in the open: parameters, metrics, faults.
 
-An agent is killed by the schedule and comes back, with a key that nobody knew before; links lose, delay and repeat messages.
+An agent is killed by the schedule and comes back, with a new key; links lose, delay and repeat messages.
 """
 
 from __future__ import annotations

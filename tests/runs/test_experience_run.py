@@ -1,4 +1,4 @@
-"""Whole episodes told through real processes, under both clocks."""
+"""Whole episodes sent through real processes, under both clocks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_all_agents_learn_from_what_their_neighbours_lived(tmp_path: Path) -> No
 
 
 def results(directory: Path) -> dict[str, str]:
-    """Digests of parameters and figures."""
+    """Digests of parameters and metrics."""
     homes = [directory / "nodes" / agent for agent in AGENTS]
     kept = [path for home in homes for path in sorted([*(home / "checkpoints").iterdir(), home / "metrics.jsonl"])]
     return {f"{path.parents[1].name}/{path.name}": sha256(path.read_bytes()).hexdigest() for path in kept}
@@ -61,5 +61,5 @@ def test_in_step_a_run_with_losses_and_a_death_repeats_itself(tmp_path: Path) ->
     assert results(runs / "first") == results(runs / "second")
     middle = runs / "first"
     for agent in AGENTS:
-        assert metrics(middle, agent, "buffer.imported")[-1] > 300, "also what was told before the checkpoints in between"
+        assert metrics(middle, agent, "buffer.imported")[-1] > 300, "also what was sent before the checkpoints in between"
     assert sum(metrics(middle, "agent-1", "experience.duplicate")) > 0

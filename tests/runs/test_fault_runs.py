@@ -121,7 +121,7 @@ def test_faults_are_shown_while_they_happen_and_afterwards(broken: tuple[Path, s
 
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One run with a liar, a damaged checkpoint and an absence, of which something is expected that does not come true."""
+    """One run with a Byzantine agent, a damaged checkpoint and an absence, with an expectation that does not hold."""
     faults = {
         "events": [
             {"id": "liar", "at": {"round": 3}, "for": {"episodes": 200}, "byzantine": {"target": "agent-1", "attack": "nan"}},
@@ -168,8 +168,8 @@ def test_lies_that_are_no_numbers_are_refused_and_the_honest_go_on(spoilt: tuple
     for agent in ("agent-0", "agent-2", "agent-3"):
         told = [json.loads(line) for line in (directory / "nodes" / agent / "metrics.jsonl").read_text().splitlines()]
         after = [line["value"] for line in told if line["name"] == "consensus.rounds" and line["t"] > begin["t"]]
-        # agent-0 leaves soon after the lies begin; with a liar for its neighbour each of its rounds takes until its deadline.
-        assert sum(after) > 0 or agent == "agent-0", "it has closed rounds since the lies began"
+        # agent-0 leaves soon after the attack begins; with a Byzantine neighbour each of its rounds takes until its deadline.
+        assert sum(after) > 0 or agent == "agent-0", "it has closed rounds since the attack began"
         assert "Traceback" not in (directory / "nodes" / agent / "log.txt").read_text().split("MemoryError")[0] or agent == "agent-2"
 
 

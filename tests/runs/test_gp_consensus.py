@@ -1,4 +1,4 @@
-"""The distributed Gaussian process by itself, through real processes: errors over rounds fall as the graph's spectrum says."""
+"""The distributed Gaussian process by itself, through real processes: errors over rounds fall at the rate of the graph's spectrum."""
 
 from __future__ import annotations
 

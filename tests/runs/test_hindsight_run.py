@@ -1,4 +1,4 @@
-"""Everything that is told after an episode, through real processes: it passes every guard, and one seed gives the same bytes twice."""
+"""All messages after an episode, through real processes: they pass every guard, and one seed gives the same bytes twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Goals are private: nobody hears of another's before the episode is over. Judged by what crossed the sockets of a real run, in which
+"""Goals are private: no agent receives another's before the episode is over. Judged by what crossed the sockets of a real run, in which
 one proposal in ten is lost (dec_imsap, sections 2.10 and 5.6, v and vii)."""
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_the_taps_have_missed_nothing(directory: Path, tapped: Tapped) -> None:
 def test_nobody_hears_of_anothers_goal_before_the_episode_is_over(tapped: Tapped) -> None:
     assert tapped.breaches() == []
     told, played = tapped.told(), tapped.to_be_told()
-    assert told <= played and len(told) > 0.8 * len(played) > 150, "afterwards both hear"
+    assert told <= played and len(told) > 0.8 * len(played) > 150, "afterwards both receive"
 
 
 def test_a_lost_proposal_is_an_episode_that_was_not_agreed_on(directory: Path, tapped: Tapped) -> None:
@@ -86,7 +86,7 @@ def test_a_lost_proposal_is_an_episode_that_was_not_agreed_on(directory: Path, t
 
 
 def _one(tapped: Tapped, kind: type[Message]) -> Crossing:
-    """The first crossing of a kind that speaks of episodes whose members chose different goals themselves."""
+    """The first crossing of a kind that contains episodes whose members chose different goals themselves."""
     for crossing in tapped.of(kind, way="in"):
         played = [episode for episode in crossing.arrays["episode"].tolist() if episode in tapped.over]
         if played and all(_differ(tapped, episode) for episode in played) and len(played) == len(crossing.arrays["episode"]):
@@ -137,11 +137,11 @@ def test_a_goal_that_goes_elsewhere_is_noticed(tapped: Tapped, receiver: str) ->
     crossing = _one(tapped, Goals)
     elsewhere = RUN if receiver == RUN else next(agent for agent in tapped.agents if agent != crossing.sender)
     found = list(tapped.judge(replace(crossing, holder=elsewhere)))
-    assert found and all(f"{elsewhere} is told a goal that is not its own" in text for text in found)
+    assert found and all(f"{elsewhere} receives a goal that is not its own" in text for text in found)
     figures = next(tapped.of(Metrics, RUN, "in"))
     (text,) = tapped.judge(replace(figures, arrays={**figures.arrays, "goal": crossing.arrays["goal"]}))
     assert "it carries goal" in text
-    assert list(tapped.judge(replace(figures, holder=SERVER))) == [f"{SERVER} is told figures of {figures.sender}"]
+    assert list(tapped.judge(replace(figures, holder=SERVER))) == [f"{SERVER} receives metrics of {figures.sender}"]
 
 
 def test_an_offer_that_tells_a_goal_and_a_message_that_was_never_sent_are_noticed(tapped: Tapped) -> None:

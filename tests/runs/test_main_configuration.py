@@ -103,7 +103,7 @@ def test_skills_and_agreement_are_measured_and_drawn(run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One run that goes on behind the terminal, for what is asked and done while a run lives: in the order of the next tests, the last of
+    """One run that goes on behind the terminal, for commands during a run: in the order of the next tests, the last of
     which stops it."""
     runs = tmp_path_factory.mktemp("living") / "runs"
     started = orchestrate(
@@ -175,7 +175,7 @@ BAD = {
          "exchange.hindsight=null"],
         3, ["4", "3", "agents.count"],
     ),
-    "a node that nobody has": (
+    "an unknown node": (
         ["network.topology={kind: edges, edges: [[agent-0, agent-1], [agent-1, agent-2], [agent-2, agent-7]]}"], 3, ["agent-7"],
     ),
     "disconnected": (

@@ -1,4 +1,4 @@
-"""Teachers that negotiate, through real processes: goals change hands over links that lose messages, and every teacher hears of its own."""
+"""Teachers that negotiate, through real processes: goals change hands over links that lose messages, and every teacher gets its reports."""
 
 from __future__ import annotations
 
@@ -57,5 +57,5 @@ def test_lost_messages_and_a_death_stop_nobody(tmp_path: Path) -> None:
         "faults={events: [{id: crash, at: {step: 2500}, process: {target: agent-1, action: kill, restart_after: 300ms}}]}",
     )  # fmt: skip
     assert [event["node"] for event in events(directory, "node.restart")] == ["agent-1"]
-    assert [event["node"] for event in events(directory, "node.restored")] == ["agent-1"], "no word of checkpoints that disturbed nobody"
+    assert [event["node"] for event in events(directory, "node.restored")] == ["agent-1"], "no event for checkpoints without effect"
     assert total(directory, "goal_swap.exchanged") >= 1 and total(directory, "goal_swap.reports") >= 1

@@ -32,7 +32,7 @@ def last(directory: Path, agent: str, figure: str) -> float:
 
 
 def held(directory: Path, agent: str) -> dict[str, np.ndarray]:
-    """Everybody's versions and statistics, as the agent's last checkpoint has them."""
+    """Versions and statistics of all, in the agent's last checkpoint."""
     arrays = load_file(newest(directory, agent))
     prefix = "statistics/machine/"
     wanted = (prefix + "version/", prefix + "payload/")
@@ -46,7 +46,7 @@ def newest(directory: Path, agent: str) -> Path:
 def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
     """Free-running agents on links that lose 30 % and take 200 ms; one is killed after a third of the steps, which
     on a slow machine is later, when it has as many checkpoints, and comes back 1 s later. The others go on, and in the end
-    all hold everybody's statistics, those of the dead life included."""
+    all have the statistics of all, those of the dead incarnation included."""
     runs = tmp_path / "runs"
     done = orchestrate(
         runs, "up", str(CONFIGS / "optimistic.yaml"), "--name", "storm", *SHORT,
@@ -74,7 +74,7 @@ def test_four_agents_over_bad_links_and_one_that_dies(tmp_path: Path) -> None:
 
 
 def test_a_run_is_repeated_bit_for_bit(tmp_path: Path) -> None:
-    """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and told plans too."""
+    """Under the logical clock two runs end with the same parameters, whatever the timing; with a drawn function and shared plans too."""
     runs = tmp_path / "runs"
     rules = [
         "until={steps: 400}",

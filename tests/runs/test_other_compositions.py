@@ -59,3 +59,15 @@ def test_one_agent_may_differ(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     updates = [metrics(runs / "mixed", f"agent-{i}", "updates")[-1] for i in range(4)]
     assert updates[2] > 2 * max(updates[0], updates[1], updates[3])
+
+
+def test_the_main_configuration_with_an_environment_without_goals(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    changes = ["environment.id=mpe2:simple_spread_v3", "until={steps: 2000, time: 60s}", "agents.learner.learning_starts=100"]
+    kept = [change for change in SMALL if change.startswith(("environment.copies", "evaluation", "metrics", "agents.learner.b"))]
+    done = orchestrate(runs, "up", str(CONFIG), "--name", "spread", *changes, *kept, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "notice: exchange.negotiation: switched off: mpe2:simple_spread_v3 has no goals" in done.stderr
+    directory = runs / "spread"
+    assert "# exchange.negotiation: switched off" in (directory / "config.yaml").read_text()
+    assert metrics(directory, "agent-3", "learner.loss") and metrics(directory, "run", "consensus.disagreement")

@@ -1,4 +1,4 @@
-"""Eight agents, of whom two or three meet in an episode, in real processes: goals agreed on, told of afterwards, and kept to themselves."""
+"""Eight agents, of whom two or three meet in an episode, in real processes: goals are negotiated, exchanged afterwards."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_eight_agents_meet_agree_and_tell(members: int, tmp_path: Path) -> None:
     for agent in tapped.agents:
         home = directory / "nodes" / agent / "checkpoints"
         tensors = load_file(home / f"{(home / 'LATEST').read_text()}.safetensors")
-        peers, joint, status = (tensors[f"buffer/{name}"] for name in ("peers", "joint", "status"))
+        peers, joint, status = (tensors[f"replay/{name}"] for name in ("peers", "joint", "status"))
         assert peers.shape[1] == members - 1
-        for first, last, episode in tensors["buffer/episodes"].tolist():
+        for first, last, episode in tensors["replay/episodes"].tolist():
             if status[first] & 4:
                 goals = sorted(tapped.goals[episode, member][0] for member in tapped.members[episode] if member != agent)
                 assert sorted(peers[first].tolist()) == goals

@@ -28,7 +28,7 @@ LOSS = 0.2
 
 @dataclass
 class Played:
-    """What each side knows of the first episode of every copy."""
+    """The view of each side of the first episode of every copy."""
 
     space: FeatureSets
     records: list[EpisodeRecord]
@@ -172,4 +172,4 @@ def test_the_schemes_differ_for_whom_another_touches_the_landmark_alone() -> Non
     for played in (consistent, original):
         later = check(played)["agent-0"]
         taught = np.mean([bool(goals[:, 0].any()) for goals in later.values()])
-        assert taught == 1.0 if played is consistent else taught < 0.2, "relabelling knows the same rule"
+        assert taught == 1.0 if played is consistent else taught < 0.2, "relabelling uses the same rule"

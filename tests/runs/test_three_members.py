@@ -28,7 +28,7 @@ from tests.runs.walker import install
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 KILLED = "agent-1"
 FORWARD = ["env-0", "agent-0", "agent-1", "agent-2", "agent-3"]
-# Tables that hardly move: what is said depends on nothing but seeds, so that it can be foretold.
+# Tables that hardly move: messages depend on nothing but seeds, so that they can be predicted.
 GAME = CoordinationGameSettings(messages=12, step_size=1e-9)
 # Policies that walk straight to a landmark: many goals are reached, also by three.
 PARTY = [
@@ -39,7 +39,7 @@ PARTY = [
     "clock=logical",
     "tick=10ms",
     "until={steps: 4200}",
-    "supervision={checkpoint: 700ms, first: 200ms}",
+    "supervision={checkpoint_interval: 700ms, restart_delay: 200ms}",
     "network.topology.kind=complete",
     "environment.options={members: 3, largest: 3, landmarks: 3, room: 200, horizon: 40, sight: 400, velocity: true}",
     "exchange={negotiation: {kind: coordination_game, messages: 12, step_size: 1e-9, deadline: 90ms}, hindsight: {deadline: 300ms}, "
@@ -77,7 +77,7 @@ def checkpoint(directory: Path, agent: str) -> dict[str, np.ndarray]:
 def test_three_play_and_tell_each_other(directory: Path, tapped: Tapped) -> None:
     assert tapped.lost() == [] and tapped.breaches() == []
     assert {len(members) for members in tapped.members.values()} == {3} and tapped.space.count == 7
-    assert len({members[0] for members in tapped.members.values()}) == 4, "everybody leads sometimes"
+    assert len({members[0] for members in tapped.members.values()}) == 4, "every agent leads sometimes"
     assert min(tapped.count(kind) for kind in (Propose, ProposeAck, Trace)) > 100
     heard = {(episode, c.receiver) for c in tapped.of(Propose, way="in") for episode in c.arrays["episode"].tolist()}
     both = [episode for episode, members in tapped.members.items() if {(episode, name) for name in members[1:]} <= heard]
@@ -91,7 +91,7 @@ def test_a_lost_proposal_is_flagged_and_teaches_the_table_nothing(directory: Pat
     assert min(metrics(directory, SERVER, "negotiated")) < 1.0
     different = 0
     for agent in set(tapped.agents) - {KILLED}:
-        table = checkpoint(directory, agent)["game/table"]
+        table = checkpoint(directory, agent)["negotiation/table"]
         records = list(played(tapped, agent))
         for all_of_them in (False, True):
             game = CoordinationGame(GAME, tapped.space.count)
@@ -133,9 +133,9 @@ def test_what_the_buffer_knows_of_all_three_is_what_the_environment_saw(director
     compared = touched = distinct = 0
     for agent in set(tapped.agents) - {KILLED}:
         tensors = checkpoint(directory, agent)
-        peers, joint, status = (tensors[f"buffer/{name}"] for name in ("peers", "joint", "status"))
+        peers, joint, status = (tensors[f"replay/{name}"] for name in ("peers", "joint", "status"))
         assert peers.shape[1] == 2
-        for first, last, episode in tensors["buffer/episodes"].tolist():
+        for first, last, episode in tensors["replay/episodes"].tolist():
             if not status[first] & 4:
                 continue
             others = [member for member in tapped.members[episode] if member != agent]

@@ -1,4 +1,4 @@
-"""A real run in which every node hears earlier messages again, as bytes and behind the guard, before and after a restart."""
+"""A real run in which every node receives earlier messages again, as bytes and behind the guard, before and after a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config import loader as configuration_loader
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from tests.runs.system import CONFIG, REPOSITORY, SMALL, events, eventually, metrics, pids, processes_of
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]

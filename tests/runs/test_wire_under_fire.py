@@ -1,4 +1,4 @@
-"""Rubbish at every socket of a real run: it goes on, ends well, and says what it refused."""
+"""Invalid bytes at every socket of a real run: it goes on, ends well, and reports what it refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.runs.system import CONFIG, SMALL, events, eventually, metrics, orches
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(150)]
 
 IDLE = 500
-"""connections that are made and say nothing"""
+"""connections that are made and send nothing"""
 ROUNDS = 60
 HUGE = codec.MessageLimits().frame
 
@@ -46,7 +46,7 @@ def endpoints(directory: Path) -> dict[str, str]:
 
 
 def said(message: Message, dst: str, src: str, run: str, inc: int = 1, seq: int = 10**6, **arrays: Any) -> list[Any]:
-    """The bytes of a message that claims to be anybody's."""
+    """The bytes of a message with a claimed sender."""
     message.run, message.src, message.dst, message.inc, message.seq = run, src, dst, inc, seq
     return codec.encode(message, arrays)
 
@@ -58,13 +58,13 @@ GARBAGE: list[list[bytes]] = [
 
 
 def byzantine_attacks(name: str, run: str) -> list[list[Any]]:
-    """Well-formed messages for a socket, from those who must not say them."""
+    """Well-formed messages for a socket, from senders that must not send them."""
     everywhere = [Heartbeat(), Join(), Propose(version=1), Command(id=1, op="stop"), Refuse(code=4, text="go away"), Bye(code=0)]
     dst = "run" if name in ("ctl", "tele") else name
     found = [said(message, dst, "agent-0", "another-run") for message in everywhere]
     found += [said(message, dst, "nobody-7", run) for message in everywhere if name != "ctl"]
     if name == "ctl":
-        finished = Event(severity="info", code="finished", text="I say so", rid="1")
+        finished = Event(severity="info", code="finished", text="false", rid="1")
         found += [
             said(finished, "run", "env-0", run),
             said(Bye(code=0), "run", "agent-1", run),
@@ -93,7 +93,7 @@ def byzantine_attacks(name: str, run: str) -> list[list[Any]]:
 
 @contextmanager
 def idle(found: dict[str, str]) -> Iterator[None]:
-    """Many connections that say nothing."""
+    """Many connections that send nothing."""
     with ExitStack() as stack:
         ports = [int(endpoint.rpartition(":")[2]) for endpoint in found.values()]
         for i in range(IDLE):
@@ -102,7 +102,7 @@ def idle(found: dict[str, str]) -> Iterator[None]:
 
 
 def fire(found: dict[str, str], run: str) -> None:
-    """Rubbish from one connection, lies from another each, and frames beyond every limit from a third."""
+    """Random bytes from one connection, false messages from another each, and frames beyond every limit from a third."""
     context = zmq.Context()
     try:
         guns: dict[str, list[Any]] = {}
@@ -129,7 +129,7 @@ def fire(found: dict[str, str], run: str) -> None:
 def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     directory = runs / "fire"
-    # Over TCP, where anybody on this machine may connect.
+    # Over TCP, where any process on this machine may connect.
     wanted = "network.transport=tcp", "until={episodes: 200, time: 100s}"
     started = orchestrate(runs, "up", "-d", str(CONFIG), "--name", "fire", *SMALL, *wanted)
     assert started.returncode == 0, started.stdout + started.stderr
@@ -146,7 +146,7 @@ def test_rubbish_at_every_socket_changes_nothing(tmp_path: Path) -> None:
         orchestrate(runs, "down", "fire")
     record = json.loads((directory / "run.json").read_text())
     assert (record["state"], record["exit_code"]) == ("DONE", 0), record
-    assert pids(directory) == before, "nobody was restarted"
+    assert pids(directory) == before, "no node was restarted"
     assert processes_of(directory) == []
     wire = json.loads((directory / "summary.json").read_text())["wire"]
     for node in ("run", "env-0", "agent-0", "agent-1", "agent-2", "agent-3"):

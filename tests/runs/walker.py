@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec
 from agent_node.learners.settings import ReplaySettings
 from tests.walking import steer
 
@@ -18,6 +18,7 @@ from tests.walking import steer
 class WalkerSettings(ReplaySettings):
     """The option `velocity` of the environment must be on, `sight` above the room's diagonal, and `history` 1."""
 
+    capabilities = ("replay", "discrete")
     groups = ()
     kind: Literal["walker"] = "walker"
     batch_size: int = 32
@@ -27,10 +28,8 @@ class WalkerSettings(ReplaySettings):
     """the environment's option"""
 
 
-class Walker:
+class Walker(Learner):
     """Learner `walker`: of a goal of several landmarks each episode's is drawn."""
-
-    wants: Literal["replay", "rollout"] = "replay"
 
     def __init__(self, settings: WalkerSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -55,13 +54,6 @@ class Walker:
     def learn(self, batch: Batch) -> Metrics:
         """Nothing."""
         return {}
-
-    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """None."""
-        return {}
-
-    def averaged(self) -> None:
-        """Nothing is averaged."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Where it was heading."""

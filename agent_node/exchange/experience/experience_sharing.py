@@ -1,4 +1,4 @@
-"""Every finished own training episode is told to the neighbours whole, and theirs are learnt from: the upper bound of data sharing.
+"""Every finished own training episode is sent to the neighbours in full, and the learner uses theirs: the upper bound of data sharing.
 
 Observations, actions, rewards and whether it terminated travel over the edges of the graph, as they are (of a changing graph: over those of
 the round with the episode's number), and no further: in a complete graph all agents learn from one shared buffer, each its own policy. The
@@ -6,7 +6,7 @@ receiver takes the steps as if they were its own. Where bodies differ (gains of 
 corrects that.
 
 What is imported has a ring of its own, and the learner draws uniformly from own and imported transitions together. It is kept in
-checkpoints, since nobody would tell it again. World models learn from the own transitions only.
+checkpoints, since the neighbours do not send it again. World models learn from the own transitions only.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ExperienceSharing(Component):
                 self._import(event.src, segment)
 
     def metrics(self) -> Metrics:
-        """`buffer.imported`: transitions of the neighbours in the buffer; `experience.*`: steps told (to each neighbour) and imported,
+        """`buffer.imported`: transitions of the neighbours in the buffer; `experience.*`: steps sent (to each neighbour) and imported,
         pieces refused by reason, since the start."""
         counts = self.counters + self.machine.counters
         return {"buffer.imported": float(len(self._imported))} | {f"experience.{name}": float(count) for name, count in counts.items()}

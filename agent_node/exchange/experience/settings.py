@@ -10,7 +10,7 @@ from protocols.runtime.settings_types import Settings
 
 
 class ExperienceSettings(Settings):
-    """Finished own training episodes, told whole to the neighbours: the upper bound of what sharing data can bring."""
+    """Finished own training episodes, sent in full to the neighbours: the upper bound of the benefit of shared data."""
 
     transitions: Annotated[int, Field(ge=1000, le=100_000_000)] = 200_000
-    """of the neighbours kept; the oldest leave first"""
+    """imported transitions kept; the oldest are dropped first"""

@@ -1,16 +1,18 @@
-"""Teachers that negotiate: a goal that mine proposes is pursued by a neighbour in the same world, if that suits both policies better.
+"""Exchange of goals between teachers: a neighbour in the same environment pursues a goal of the own teacher, where both policies gain.
 
-Whoever has a new goal calls for bids on it; a neighbour bids with the goal that it pursues itself. With V_i(s_i, g) what the policy of
-agent i expects of goal g, two goals change hands where that raises the sum of what both policies expect by more than `margin`:
+An agent with a new goal calls for bids on it; a neighbour bids with the goal that it pursues itself. With V_i(s_i, g) the return that the
+policy of agent i expects for goal g, two goals are exchanged where that raises the sum of both expected returns by more than `margin`:
 
     gain = V_i(s_i, g_j) + V_j(s_j, g_i) - V_i(s_i, g_i) - V_j(s_j, g_j)
 
-Each teacher learns from its own goals, whoever has pursued them. The conversation is `protocols.conversations.contract_net.contract_net`.
+Each teacher learns from the goals that it proposed, whichever agent pursued them. The conversation is
+`protocols.conversations.contract_net.contract_net`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,6 @@ from agent_node.contracts import Array, Component, GoalOutcome, Learner, Metrics
 from agent_node.exchange.goal_swap.settings import ContractNetSettings
 from agent_node.session.roles import LEARNER, TEACHER
 from agent_node.session.session_context import SessionContext
-from agent_node.session.training_batches import GoalEncodings
 from protocols.conversations.contract_net.contract_net import (
     AwardAnswered,
     AwardReceived,
@@ -58,7 +59,8 @@ class GoalSwap(Component):
         if "values" not in learner.capabilities:
             raise ConfigurationError(f"exchange.negotiation: {kind} compares the values of goals, which this learner does not estimate")
         first = context.agent_spec.incarnation << _INCARNATION_BITS
-        self.start(context.name, context.neighbourhood.all_neighbours, teacher, learner, context.encodings, first)
+        encodings = cast(NDArray[np.float32], context.encodings)  # a table, since goals of teachers are numbers
+        self.start(context.name, context.neighbourhood.all_neighbours, teacher, learner, encodings, first)
         context.converse(self.machine)
 
     def start(
@@ -67,7 +69,7 @@ class GoalSwap(Component):
         neighbours: Collection[str],
         teacher: Teacher,
         learner: Learner,
-        encodings: GoalEncodings,
+        encodings: NDArray[np.float32],
         first: int,
     ) -> None:
         """`encodings[|G| + 1, L]`: goals as the policy sees them. `first`: number of the first own goal, so that goals of another
@@ -153,7 +155,7 @@ class GoalSwap(Component):
         return bid.goal if bid.goal < self._encodings.shape[0] - 1 else -1
 
     def _goal_values(self, features: Array, events: Sequence[ContractNetEvent]) -> dict[Place, float]:
-        """V(s, g) at all places of which the events ask, in one pass through the network."""
+        """V(s, g) of all places that the events need, in one pass through the network."""
         places = list(dict.fromkeys(self._places(events)))
         if not places:
             return {}
@@ -181,7 +183,7 @@ class GoalSwap(Component):
         if len(rows):
             self._give(int(rows[0]), bid.src, bid.own, bid.goal)
         else:
-            self.machine.report(bid.src, bid.own, 0, False, 0.0)  # the own goal is over: nobody pursues theirs
+            self.machine.report(bid.src, bid.own, 0, False, 0.0)  # the own goal is over: the bid's goal is not pursued
 
     def _give(self, row: int, other: str, number: int, goal: int) -> None:
         """The own goal of that copy for another's."""

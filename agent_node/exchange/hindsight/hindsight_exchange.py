@@ -1,14 +1,15 @@
-"""After an episode: the agent tells its partners what it wanted and touched, and learns what they did."""
+"""Exchange of episode traces: each member sends its goal and what its body achieved, and completes its episodes with the others' traces."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent_node.contracts import Component, Learner, Metrics
-from agent_node.exchange.hindsight.partner_corrections import PartnerCorrections
 from agent_node.exchange.hindsight.segment_sharing import SegmentSharing, TracedEpisode
 from agent_node.exchange.hindsight.settings import HindsightSettings
 from agent_node.memory.episode_recorder import Episode
@@ -17,25 +18,85 @@ from agent_node.memory.replay.replay_buffer import ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import GOAL_NEGOTIATION
 from agent_node.session.session_context import SessionContext
+from agent_node.session.training_batches import goal_encodings
 from protocols.conversations.conversation import Conversation
-from protocols.conversations.hindsight.correction_exchange import CorrectionExchange
+from protocols.conversations.hindsight.correction_exchange import LARGEST_RATIO, CorrectionExchange, EpisodeCorrection
 from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
 from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits, intervals, touches
+from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import DiscreteSpace
 
 
 @dataclass(frozen=True)
 class CompletedEpisode:
-    """All traces of an own training episode are there."""
+    """All traces of an own training episode arrived."""
 
     episode: int
     partner_goals: tuple[int, ...]
 
 
+class PartnerCorrections:
+    """Weights of the steps of an episode that is relabelled, from how likely the partners' actions are under the new goal.
+
+        rho_j(t) = clip(pi_j(a_j | o_j, g') / pi_j(a_j | o_j, g_j), 0, 2)
+
+    g' is the goal with which all members relabel the episode (`goal_relabelling.agreed_goal`), g_j the goal that member j pursued, and
+    pi_j its policy when the episode ended. rho_j = 1 for steps of the environment's stand-in and after j's own part. The weight of a step
+    is the product over the partners, clipped to 2. `ConfigurationError` for a learner without "probabilities".
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        features: Features,
+        space: DiscreteSpace,
+        buffer: ReplayBuffer | None,
+        machine: CorrectionExchange,
+    ) -> None:
+        if "probabilities" not in learner.capabilities:
+            raise ConfigurationError(
+                "exchange.hindsight.partner: corrected needs a learner with probabilities, which this one does not have; write consistent"
+            )
+        self.machine = machine
+        self._learner = learner
+        self._features = features
+        self._encodings = goal_encodings(space)
+        self._buffer = buffer
+
+    def finished(self, episode: Episode, goal: int, others: Iterable[str], now: float) -> None:
+        """All traces of an own episode arrived, and all members relabel it with `goal`: send the own ratios to the others."""
+        self.machine.finished(EpisodeCorrection(episode.number, goal, self.ratios(episode, goal)), others, now)
+
+    def ratios(self, episode: Episode, goal: int) -> NDArray[np.float16]:
+        """rho(t) of the own steps, `[T]`."""
+        if goal == episode.goal:
+            return np.ones(episode.steps, np.float16)
+        observation = self._features.encode(episode.histories(self._features.history)[:-1])
+        shape = (episode.steps, self._encodings.shape[1])
+        wanted, pursued = (np.broadcast_to(self._encodings[number], shape) for number in (goal, episode.goal_index))
+        change = self._learner.log_probability(observation, wanted, episode.action)
+        change = change - self._learner.log_probability(observation, pursued, episode.action)
+        ratio = np.exp(np.minimum(change, np.log(LARGEST_RATIO)))
+        if episode.substituted is not None:
+            ratio[episode.substituted] = 1
+        return np.minimum(ratio, LARGEST_RATIO).astype(np.float16)
+
+    def attach(self) -> None:
+        """Write the weights of episodes whose corrections have all arrived to the buffer. The others keep 1."""
+        for event in self.machine.events():
+            if not isinstance(event, ExchangeComplete) or self._buffer is None:
+                continue
+            steps = len(event.own.ratios)
+            product = np.ones(steps, np.float32)
+            for theirs in event.others.values():
+                known = min(steps, len(theirs.ratios))
+                product[:known] *= theirs.ratios[:known]
+            self._buffer.attach_ratios(event.episode, np.minimum(product, np.float32(LARGEST_RATIO)))
+
+
 class HindsightExchange(Component):
-    """Sends traces of own episodes, and completes episodes in the buffer with what the partners touched. Without a buffer nothing is
-    relearnt, but the partners are told as ever, and what they pursued is known. `learner` and `features` are needed where settings ask for
-    more than traces."""
+    """Sends traces of own episodes, and completes episodes in the buffer with what the partners achieved. Without a buffer nothing is
+    relabelled, but traces are sent and the partners' goals are known. `learner` and `features` are needed for corrections and segments."""
 
     def __init__(
         self,
@@ -94,7 +155,7 @@ class HindsightExchange(Component):
         return [self.machine, *more]
 
     def finished(self, episode: Episode, others: tuple[str, ...], now: float) -> None:
-        """An own training episode is over and in the buffer: exchange traces with its other members."""
+        """An own training episode ended and is in the buffer: exchange traces with its other members."""
         if episode.achieved is None:
             return
         trace = EpisodeTrace(
@@ -112,8 +173,8 @@ class HindsightExchange(Component):
         self.machine.finished(trace, others, now)
 
     def attach(self, now: float, version: int = 0) -> list[CompletedEpisode]:
-        """Give the buffer what has come: the joint touch of episodes whose traces are all there (these are returned), how to weigh their
-        steps, and what the partners tell of theirs. `version`: updates of the own policy."""
+        """Write what has arrived to the buffer: what all bodies achieved in episodes whose traces are complete (these are returned), the
+        weights of their steps, and segments of the partners. `version`: updates of the own policy."""
         completed: list[CompletedEpisode] = []
         for event in self.machine.events():
             episode = self._episodes.pop(event.episode, None)
@@ -129,8 +190,8 @@ class HindsightExchange(Component):
         return completed
 
     def metrics(self) -> Metrics:
-        """`hindsight.complete`, `hindsight.incomplete`: episodes whose traces all came, or not, since the start; `segments.*`: steps told
-        and taken, segments refused by reason."""
+        """`hindsight.complete`, `hindsight.incomplete`: episodes with and without all traces, since the start; `segments.*`: steps sent
+        and imported, segments refused by reason."""
         values = {"hindsight.complete": float(self.complete), "hindsight.incomplete": float(self.incomplete)}
         if self.segments is not None:
             counts = self.segments.counters + self.segments.machine.counters

@@ -1,8 +1,9 @@
-"""What surprised one member of an episode is told to the others, who learn from it too (Gerstgrasser et al., arXiv 2311.00865).
+"""Surprising steps of one member of an episode are sent to the others, which learn from them (Gerstgrasser et al., arXiv 2311.00865).
 
-Told are the steps whose absolute temporal-difference error is in the top `share` of the newest `window` ones, and whole episodes in which a
-goal was reached that hardly ever is. The receiver takes observations and actions as if they were its own, which they can be where both see
-and do the same (equal layouts), and labels the steps anew: with the reward rule on what the episode's traces say was touched.
+The steps sent are those whose absolute temporal-difference error is in the top `share` of the newest `window` ones, and whole episodes in
+which a goal was reached that hardly ever is. The receiver takes observations and actions as if they were its own, which they can be where
+both see and do the same (equal layouts), and labels the steps again, with the reward rule applied to the achieved features of the episode's
+traces.
 
 Imported steps have a buffer of their own, never more than `max_imported_ratio` of a batch, and leave it when their sender's policy has
 moved on
@@ -36,7 +37,7 @@ from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import DiscreteSpace
 
 LEAST_ERRORS = 100
-"""errors in the window before it says what is surprising"""
+"""errors in the window before any step counts as surprising"""
 LARGEST_WEIGHT = 2.0
 REMEMBERED = 1024
 """episodes whose traces are kept for segments that come later, and segments of episodes whose traces have not come"""
@@ -44,7 +45,7 @@ REMEMBERED = 1024
 
 @dataclass(frozen=True)
 class TracedEpisode:
-    """What the traces say of an episode. `bodies[length + 1, M, L]`: touches of its members, in the order of `members`."""
+    """An episode by its traces. `bodies[length + 1, M, L]`: what each member achieved, in the order of `members`."""
 
     members: tuple[str, ...]
     goals: tuple[int, ...]
@@ -54,8 +55,8 @@ class TracedEpisode:
 
 
 class SegmentSharing:
-    """One agent's side: picks what it tells, and labels and keeps what it is told. `imported` is None for agents that keep no replay, which
-    tell, and take nothing. `ConfigurationError` if the learner can't say how wrong it is or how likely an action is."""
+    """One agent's side: chooses the segments to send, and labels and stores received ones. `imported` is None for agents without replay,
+    which send but do not import. `ConfigurationError` for a learner without "td_errors" or "probabilities"."""
 
     def __init__(
         self,
@@ -93,10 +94,10 @@ class SegmentSharing:
         self._number = 0
         self._labels: tuple[tuple[str, int], Marks] = ("", -1), np.zeros((0, space.count), np.uint8)
 
-    # --- telling ------------------------------------------------------------------------------------------------------------------
+    # --- sending ------------------------------------------------------------------------------------------------------------------
 
     def finished(self, episode: Episode, known: TracedEpisode, version: int) -> None:
-        """All traces of an own episode are there: tell the other members what is worth it. `version`: updates of the own policy."""
+        """All traces of an own episode arrived: send the chosen steps to the other members. `version`: updates of the own policy."""
         own = marks(self._space, *self._parts(known, self._name, episode.steps))
         chosen = self._chosen(episode, own)
         segments = self._cut_out(episode, chosen)
@@ -114,7 +115,7 @@ class SegmentSharing:
             self._import(key[0], *self._early.pop(key), known)
 
     def _chosen(self, episode: Episode, own: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which steps to tell, `[T]`: all of an episode that reached a rare goal, else those of great error."""
+        """Which steps to send, `[T]`: all of an episode that reached a rare goal, else those of large error."""
         error = self._learner.td_errors(self._batch(episode))
         chosen = np.zeros(episode.steps, bool)
         if len(self._errors) >= min(LEAST_ERRORS, self._settings.window):
@@ -126,7 +127,7 @@ class SegmentSharing:
             chosen[:] = True
         self._reached += reached
         if episode.substituted is not None:
-            chosen &= ~episode.substituted  # what the environment did in its stead is not how it behaves
+            chosen &= ~episode.substituted  # the stand-in's actions are not those of the policy
         return chosen
 
     def _batch(self, episode: Episode) -> Batch:
@@ -159,10 +160,10 @@ class SegmentSharing:
         goals = np.repeat(self._encodings[goal][None], len(action), axis=0)
         return np.minimum(self._learner.log_probability(features, goals, action), 0 if self._features.discrete else np.inf)
 
-    # --- taking -------------------------------------------------------------------------------------------------------------------
+    # --- importing ---------------------------------------------------------------------------------------------------------------
 
     def attach(self) -> None:
-        """Take what has come."""
+        """Import the segments that have arrived."""
         for event in self.machine.events():
             self._age(event)
             for segment in event.segments:
@@ -176,7 +177,8 @@ class SegmentSharing:
                     self.counters["without_trace"] += 1
 
     def _age(self, event: SegmentsReceived) -> None:
-        """Drop what the sender's policy has outgrown. One that has fallen far back has begun anew: all that it told before is dropped."""
+        """Drop segments of outdated policies of the sender. A version far below the newest one means a restart: all earlier segments are
+        dropped."""
         newest = self._newest.setdefault(event.src, event.version)
         anew = self._old(event.src, event.version)
         self._newest[event.src] = event.version if anew else max(event.version, newest)
@@ -218,7 +220,7 @@ class SegmentSharing:
         self.counters["imported"] += segment.steps - segment.lead
 
     def _refusal(self, src: str, segment: EpisodeSegment, version: int, known: TracedEpisode) -> str:
-        """Why a segment is not taken, as the name of a counter; empty if it is."""
+        """Why a segment is not imported, as the name of a counter; empty if it is imported."""
         if src not in known.members or src == self._name:
             return "not_member"
         place = known.members.index(src)

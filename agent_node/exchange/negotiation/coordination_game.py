@@ -7,7 +7,7 @@ Each agent owns one table P `[|G|, |M|]`, zeros at the start, used both when it 
 Rule `inhibition` besides shrinks, where r > 0, all other cells of that row (synonyms) and column (homonyms) by the factor 1 - alpha.
 Rule `forgetting`, the published one, learns from a whole batch of episodes instead: in each of several epochs it is cut at random into
 parts, and after every part b all cells move, P[g, m] += alpha (rbar_b(g, m) - P[g, m]), rbar_b being the mean reward of the cell in b and
-0 where b does not have it. After epochs * parts steps the table knows little but the last batch, which makes the convention one-to-one.
+0 where b does not have it. After epochs * parts steps the table depends mainly on the last batch, which makes the convention one-to-one.
 Nothing but m is ever sent, and only negotiated episodes count.
 """
 

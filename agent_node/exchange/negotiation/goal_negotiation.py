@@ -41,7 +41,7 @@ class EpisodeAgreement:
 
 
 class GoalNegotiation(Component):
-    """Answers offers with goals. `table` and `negotiation` are given both or not at all (each agent draws its own goals). `remembered`:
+    """Answers offers with goals. `table` and `negotiation` are both given, or both None (each agent draws its own goals). `remembered`:
     number of agreements kept; the oldest are dropped first."""
 
     def __init__(

@@ -21,7 +21,7 @@ class NegotiationSettings(ComponentSettings):
 
     capabilities: ClassVar[tuple[str, ...]] = ("episode_goals",)
     deadline: Annotated[Duration, Field(gt=0)] = 1.0
-    """after it both sides go on with goals of their own, and the episode does not count as negotiated"""
+    """after it each member draws a goal of its own, and the episode does not count as negotiated"""
 
     def advice(self, goals: int) -> Iterator[tuple[str, str]]:
         """(key, text) of each value that is allowed and of little use in an environment with so many goals."""
@@ -33,7 +33,7 @@ class CoordinationGameSettings(NegotiationSettings):
 
     kind: Literal["coordination_game"] = "coordination_game"
     messages: Annotated[int, Field(ge=1, le=65536)] = 30
-    """vocabulary size; at least 1.4 times the number of goals learns fastest; 1: a message that says nothing, for comparison"""
+    """vocabulary size; at least 1.4 times the number of goals learns fastest; 1: a message without information, for comparison"""
     inverse_temperature: Positive = 30.0
     """kappa: both choices are drawn with probability proportional to exp(kappa * table value)"""
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.1

@@ -59,4 +59,4 @@ class PlanSharing(Component):
     def metrics(self) -> Metrics:
         """`plans.sent`, `plans.received`: since the start of the process."""
         counters = self.machine.counters
-        return {"plans.sent": float(counters["told"]), "plans.received": float(counters["heard"])}
+        return {"plans.sent": float(counters["sent"]), "plans.received": float(counters["received"])}

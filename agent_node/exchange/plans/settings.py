@@ -10,7 +10,7 @@ from protocols.runtime.settings_types import Settings
 
 
 class PlanSettings(Settings):
-    """Agents tell their neighbours where they are going, and count as known what the neighbours are going to see."""
+    """Agents send planned trajectories to their neighbours, and their models treat the neighbours' plans as observed."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    """of the way that the policy would take in the world model, told after each of its refreshes"""
+    """of the policy's trajectory in the world model, sent after each refresh of the model"""

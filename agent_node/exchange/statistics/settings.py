@@ -10,15 +10,15 @@ from protocols.runtime.settings_types import Duration, Settings
 
 
 class StatisticsSettings(Settings):
-    """Sums over all agents of what their models are made of, for models whose statistics add up."""
+    """Sums over all agents of the statistics of their world models, for models with additive statistics."""
 
     mode: Literal["ledger", "pushsum", "mh"] = "ledger"
-    """ledger: everybody holds everybody's newest statistics, and the sum is exact; pushsum: running sums, for more than 64 agents, large
-    models, or where nobody is to see another's statistics unmixed; mh: synchronous averaging, where nothing is lost (comparison)"""
+    """ledger: every agent stores the newest statistics of all agents, and the sum is exact; pushsum: running sums, for more than 64 agents,
+    large models, or where no agent may see the unmixed statistics of another; mh: synchronous averaging without loss (comparison)"""
     min_transitions: Annotated[int, Field(ge=1, le=100_000_000)] = 250
     """new transitions of its own before an agent publishes again: from the difference of two versions few transitions can be read back"""
     every: Annotated[Duration, Field(gt=0)] = 0.2
-    """ledger: how often a neighbour is told what is there while it has not got it; pushsum, mh: least time between two rounds"""
+    """ledger: how often missing entries are offered to a neighbour; pushsum, mh: least time between two rounds"""
     deadline: Annotated[Duration, Field(gt=0)] = 2.0
     """pushsum, mh: a round closes without the neighbours that are later than this"""
     tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-6

@@ -1,4 +1,4 @@
-"""Sums of statistics with the neighbours: when an agent publishes those of its own model, and what it hears of the sum over all."""
+"""Exchange of model statistics with the neighbours: publication of the own ones, and use of the sum over all agents."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class StatisticsExchange(Component):
         incarnation: int = 1,
     ) -> None:
         self._began = np.array(shared.statistics(), np.float64)
-        """what it came with, and from how many transitions"""
+        """the statistics at the start, and their number of transitions"""
         self._began_transitions = shared.transitions
         self.machine = create_statistics(
             settings, name, members, neighbourhood, shared.basis_id, self._began.size, random, incarnation, self._broken
         )
         self._settings, self._shared, self._name = settings, shared, name
         self._recovered = np.zeros(self._began.size)
-        """what a former life has published beyond that"""
+        """statistics that a former incarnation published beyond that"""
         self._news = False
         self._mixed: list[MixingRoundClosed] = []
         self._publications = 0
@@ -71,7 +71,7 @@ class StatisticsExchange(Component):
         self.consider(tick.now)
 
     def consider(self, now: float) -> None:
-        """Publish if there is enough that is new, hear what has happened, and rest on the newest sum. To be called at every tick, before
+        """Publish if there are enough new transitions, process events, and use the newest sum. To be called at every tick, before
         the model learns."""
         self._process_events()
         transitions = self._shared.transitions
@@ -81,7 +81,7 @@ class StatisticsExchange(Component):
             self._publications += 1
             self._process_events()
         total = self.machine.total() if self._news else None
-        if total is not None and total.origins:  # the sum of nobody's data would be less than the own ones
+        if total is not None and total.origins:  # a sum without any data would be less than the own statistics
             self._news = False
             self._shared.use(total.vector, total.complete)
 
@@ -94,8 +94,8 @@ class StatisticsExchange(Component):
         return ""
 
     def own(self) -> Vector:
-        """The statistics of this agent alone, those of its former lives included: `[P]`. What variances come from while a total is not
-        complete."""
+        """The statistics of this agent alone, those of its former incarnations included: `[P]`. What variances come from while a total is
+        not complete."""
         return np.asarray(self._shared.statistics() + self._recovered, np.float64)
 
     def total(self) -> StatisticsTotal:
@@ -103,13 +103,13 @@ class StatisticsExchange(Component):
         return self.machine.total()
 
     def mixed(self) -> list[MixingRoundClosed]:
-        """What rounds have brought since this was asked last: those of which the run's figures are made."""
+        """Rounds that have closed since the last call and from which the run's metrics are computed."""
         self._process_events()
         mixed, self._mixed = self._mixed, []
         return mixed
 
     def metrics(self) -> dict[str, float]:
-        """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this life), `.unpublished`
+        """`statistics.origins`, `.staleness`, `.complete` (of the total), `.published` (publications in this incarnation), `.unpublished`
         (transitions); of a ledger `.entries_taken`, `.entries_sent`, `.bytes_taken`, `.bytes_sent` (payloads), `.refused`; of push-sum
         `.mass`, `.epoch`. All since the start of the process."""
         total, counters = self.total(), self.machine.counters
@@ -156,7 +156,7 @@ class StatisticsExchange(Component):
         self._recovered = np.array(recovered, np.float64)
         began = state.get("began")
         if together and began is not None and began.shape == (self._began.size + 1,):
-            # The same life goes on: what a former one is found to have published, it has published before this beginning.
+            # The same incarnation goes on: a former one published its statistics before this start.
             self._began, self._began_transitions = np.array(began[:-1], np.float64), int(began[-1])
         if together or isinstance(self.machine, Ledger):
             self.machine.load_state(with_prefix("machine/", state))
@@ -171,11 +171,11 @@ class StatisticsExchange(Component):
             elif isinstance(event, MixingRoundClosed):
                 self._mixed.append(event)
             elif isinstance(event, EarlierStatisticsFound):
-                # It contains all that this life began with, since both are sums over beginnings of one series of data.
+                # It contains all that this incarnation started with, since both are sums over prefixes of one series of data.
                 self._recovered = event.payload - self._began
                 self.machine.published = max(self.machine.published, self._began_transitions)
                 self._shared.published()
-                logger.info("%s takes up what its former life has published", self._name)
+                logger.info("%s continues with the statistics that its former incarnation published", self._name)
             elif isinstance(event, IncompatibleStatistics):
                 logger.warning("%s refuses what %s sends: %s", self._name, event.src, event.reason)
             elif isinstance(event, NewerEpoch):

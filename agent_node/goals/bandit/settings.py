@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from protocols.runtime.settings_types import Probability
 class BanditGoalSettings(GoalSourceSettings):
     """Goals that have paid are likelier than others."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("discrete_goals",)
     kind: Literal["bandit"] = "bandit"
     inverse_temperature: Positive = 5.0
     """kappa: probabilities are proportional to exp(kappa * running reward)"""

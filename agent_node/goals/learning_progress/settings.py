@@ -14,6 +14,7 @@ from protocols.runtime.settings_types import Probability
 class LearningProgressSettings(GoalSourceSettings):
     """Goals at which the agent gets better, or worse, are likelier than others."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("discrete_goals",)
     kind: Literal["learning_progress"] = "learning_progress"
     window: Annotated[int, Field(ge=1, le=100_000)] = 250
     """outcomes of a goal whose mean is compared with that of as many before them"""
@@ -24,7 +25,7 @@ class LearningProgressSettings(GoalSourceSettings):
 class JointLearningProgressSettings(GoalSourceSettings):
     """Goals at which the agent gets better, or worse, beside a partner with some goal; the partner's is known from its trace."""
 
-    capabilities: ClassVar[tuple[str, ...]] = ("needs_traces",)
+    capabilities: ClassVar[tuple[str, ...]] = ("needs_traces", "discrete_goals")
     kind: Literal["joint_learning_progress"] = "joint_learning_progress"
     window: Annotated[int, Field(ge=1, le=100_000)] = 100
     """outcomes of a pair of goals, own and partner's, whose mean is compared with that of as many before them"""

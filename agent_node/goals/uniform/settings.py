@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agent_node.goals.settings import GoalSourceSettings
 from protocols.runtime.component_registry import register
@@ -11,6 +11,7 @@ from protocols.runtime.component_registry import register
 class UniformGoalSettings(GoalSourceSettings):
     """Every goal is equally likely."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("discrete_goals", "vector_goals")
     kind: Literal["uniform"] = "uniform"
 
 

@@ -43,12 +43,12 @@ class EndedGoals:
     """the environment's, of the step that ended it"""
     evaluation: NDArray[np.bool_]
     swapped_in: NDArray[np.bool_]
-    """goals that somebody else has proposed"""
+    """goals that another agent's teacher proposed"""
 
 
 @dataclass
 class GoalTick:
-    """What a tick did."""
+    """Changes of a tick."""
 
     reached: NDArray[np.bool_]
     """`[K]` rows whose goal was reached by the step that led here"""
@@ -64,9 +64,9 @@ class GoalTick:
 class ActiveGoals:
     """Goals of K copies of a grid of `size` = 3 W H codes.
 
-    A goal lives until it is reached or its episode ends. `boundary`: what an episode's last step is judged by: the grid in which it ended
-    (`terminal_grid`), the first one of the next episode, one tick later (`reset_grid`), or it can't reach a goal (`ignored`). With `own`
-    only the agent's own deeds reach goals, though not in the next episode's first grid, of which nothing is anybody's deed.
+    A goal is in force until it is reached or its episode ends. `boundary`: what an episode's last step is judged by: the grid in which it
+    ended (`terminal_grid`), the first one of the next episode, one tick later (`reset_grid`), or it can't reach a goal (`ignored`). With
+    `own` only the agent's own changes reach goals, except in the next episode's first grid, which no agent has changed.
     """
 
     def __init__(
@@ -94,10 +94,11 @@ class ActiveGoals:
         self._swapped_in = np.zeros(copies, bool)
         self._live = np.zeros(copies, bool)
         self._waits = np.zeros(copies, bool)
-        """episodes that have ended, of which the next one's first grid will tell whether the goal was reached"""
+        """ended episodes whose goal is judged by the first grid of the next one"""
 
     def tick(self, cells: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool) -> GoalTick:
-        """Take `cells[K, 3 W H]`, `reward[K]` and `flags[K]`. Without `continuous` ticks were missed: nobody knows what became of goals."""
+        """Take `cells[K, 3 W H]`, `reward[K]` and `flags[K]`. Without `continuous` ticks were missed, and the outcome of goals is
+        unknown."""
         member, first = (flags & _MEMBER) != 0, (flags & _FIRST) != 0
         ending = (flags & _ENDED) != 0
         if not continuous:
@@ -160,10 +161,10 @@ class ActiveGoals:
         self._snapshot[rows] = cells
         self._live[rows] = True
 
-    # --- goals that change hands ------------------------------------------------------------------------------------------------------
+    # --- exchanged goals --------------------------------------------------------------------------------------------------------------
 
     def own(self) -> NDArray[np.int64]:
-        """`[K]` numbers of the goals in force that were `set`, counted from 0; -1 where there is none, and in evaluations."""
+        """`[K]` numbers of the goals in force that were `set`, counted from 0; -1 for none, and in evaluations."""
         return np.where(self._live & ~self._swapped_in & ~self._evaluation, self._number, -1)
 
     def proposal(self, row: int) -> ProposedGoal:
@@ -171,7 +172,7 @@ class ActiveGoals:
         return ProposedGoal(int(self.goal[row]), self._snapshot[row].copy(), float(self._log_probability[row]))
 
     def swap_in(self, rows: NDArray[np.int64], cells: Array, goals: NDArray[np.int64]) -> None:
-        """Goals of somebody else for n rows of training, in the place of what was in force there."""
+        """Goals of another agent for n rows of training, in place of the goals in force."""
         self._begin(rows, cells, goals)
         self._swapped_in[rows] = True
         self._evaluation[rows] = False

@@ -135,7 +135,7 @@ class AmigoTeacher(Teacher):
     # --- goals that change hands ------------------------------------------------------------------------------------------------------
 
     def swappable(self) -> NDArray[np.int64]:
-        """`[K]` numbers of the own goals in force in training; -1 where there is none."""
+        """`[K]` numbers of the own goals in force in training; -1 for none."""
         return self.goal_swap.swappable()
 
     def current_goals(self) -> NDArray[np.int64]:
@@ -143,7 +143,7 @@ class AmigoTeacher(Teacher):
         return self.active_goals.goal
 
     def swap_in(self, row: int, goal: int, given: int) -> None:
-        """From the next tick on the policy pursues `goal` in that row, and somebody else the own goal `given`."""
+        """From the next tick on the policy pursues `goal` in that row, and a neighbour the own goal `given`."""
         self.goal_swap.swap_in(row, goal, given)
 
     def finished_swaps(self) -> list[tuple[int, GoalOutcome]]:
@@ -151,7 +151,8 @@ class AmigoTeacher(Teacher):
         return self.goal_swap.finished_swaps()
 
     def swap_ended(self, number: int, outcome: GoalOutcome) -> None:
-        """What became of an own goal that was away; of one that nobody pursued nothing is learnt, nor of what can't be."""
+        """Learn from the outcome of an own goal that a neighbour pursued. Goals that were not pursued, and impossible outcomes, are
+        ignored."""
         proposal = self.goal_swap.pop_swapped_out(number)
         if proposal is None or not 1 <= outcome.duration <= self.longest:
             return

@@ -35,7 +35,7 @@ def occupied(cells: Array, snapshot: Array, goals: NDArray[np.int64]) -> NDArray
 
 class OwnCellChanges:
     """Whether the agent may have changed its goal's cell by its last step: the step has changed the cell, and it is where the agent is,
-    where it was before, or what it had ahead then. What others do elsewhere is not its deed, nor is what they did earlier."""
+    where it was before, or what it had ahead then. Changes that others make elsewhere, or made earlier, are not counted."""
 
     def __init__(self, width: int, height: int) -> None:
         x, y = np.meshgrid(np.arange(width), np.arange(height), indexing="ij")
@@ -52,7 +52,7 @@ class OwnCellChanges:
 
     @staticmethod
     def _agent(cells: Array) -> NDArray[np.int64]:
-        """`[n]`: the number of the agent's cell; 0 where there is none."""
+        """`[n]`: the number of the agent's cell; 0 without an agent."""
         places: NDArray[np.int64] = (cells[:, ::CHANNELS] == AGENT).argmax(axis=1)
         return places
 

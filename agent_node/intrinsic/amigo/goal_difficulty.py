@@ -1,6 +1,6 @@
 """How hard goals shall be: which of a teacher's goals were right, and when it must propose harder or easier ones.
 
-A rule holds the wanted duration t* and counts batches of goals that have ended. It is a pure state machine: `hits` says which goals of a
+A rule holds the wanted duration t* and counts batches of goals that have ended. It is a pure state machine: `hits` returns which goals of a
 batch were as hard as wanted, `update` moves t* by what the batch earned. A goal that was right pays `failure` + 1, every other `failure`
 (negative; in the paper alpha = 1 + failure, beta = -failure).
 """

@@ -1,7 +1,7 @@
-"""Goals that change hands: own ones that somebody else pursues, and somebody else's that are pursued here, tick by tick.
+"""Exchanged goals, tick by tick: own goals that a neighbour pursues, and goals of neighbours that the own policy pursues.
 
-A goal that is given away keeps its place in the teacher's lessons: the grid for which it was proposed, and with what probability. Whoever
-pursues it counts its steps from when it took it over, against the grid as it was then.
+The teacher learns from a goal that it gave away with the grid for which the goal was proposed, and its probability. The agent that pursues
+it counts the steps from the exchange on, and compares with the grid of that moment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SwappedGoals:
         self._finished_swaps: list[tuple[int, GoalOutcome]] = []
 
     def swappable(self) -> NDArray[np.int64]:
-        """`[K]` numbers of own goals that may be given away; -1 where there is none."""
+        """`[K]` numbers of own goals that may be given away; -1 for none."""
         numbers = self._active_goals.own()
         numbers[list(self._pending)] = -1
         return numbers
@@ -55,7 +55,7 @@ class SwappedGoals:
         return rows
 
     def ended(self, ended: EndedGoals) -> None:
-        """Goals that are over: the borrowed ones are to be told of."""
+        """Goals that are over: record the outcomes of the neighbours' goals."""
         for i in np.flatnonzero(ended.swapped_in).tolist():
             outcome = GoalOutcome(int(ended.duration[i]), bool(ended.reached[i]), float(ended.reward[i]))
             self._finished_swaps.append((int(ended.rows[i]), outcome))

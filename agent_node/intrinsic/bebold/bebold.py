@@ -43,7 +43,7 @@ class BeBold(RND):
 
     def __init__(self, settings: BeBoldSettings, policy_spec: PolicySpec, copies: int, seed: int) -> None:
         if policy_spec.grids is None:
-            text = "agents.curiosity: bebold counts visits, and this environment shows no grid whose visits can be told apart"
+            text = "agents.curiosity: bebold counts visits, and this environment shows no grid, so that visits cannot be distinguished"
             raise ConfigurationError(f"{text}; write kind: rnd, or null")
         super().__init__(settings, policy_spec, copies, seed)
         self._previous = settings.previous

@@ -12,7 +12,7 @@ from protocols.runtime.component_registry import register
 
 
 class NoveltySettings(CuriositySettings):
-    """Random network distillation: observations are new as long as a network can't tell what a random one makes of them."""
+    """Random network distillation: an observation is new as long as a network does not predict the output of a random network for it."""
 
     outputs: Annotated[int, Field(ge=1, le=8192)] = 128
     """length of what the random network makes of an observation; width of the hidden layers too"""

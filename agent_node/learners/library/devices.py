@@ -1,6 +1,6 @@
 """Where learners and world models compute.
 
-Parameters and random numbers are drawn on the CPU and moved, so that agents of one seed begin equal wherever they compute. What is told to
+Parameters and random numbers are drawn on the CPU and moved, so that agents of one seed begin equal wherever they compute. Data sent to
 others, kept in checkpoints and handed to the rest of the agent is on the CPU; a checkpoint goes on on any device.
 """
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def device_of(wanted: Device, key: str) -> torch.device:
-    """cpu; cuda: the first GPU that torch sees; auto: that one, or the CPU where there is none. `ConfigurationError` naming `key` where
+    """cpu; cuda: the first GPU that torch sees; auto: that one, or the CPU without a GPU. `ConfigurationError` naming `key` where
     cuda is wanted and torch sees no GPU. Torch is asked for GPUs only where one may be used."""
     if wanted == "cpu":
         return CPU
@@ -25,11 +25,11 @@ def device_of(wanted: Device, key: str) -> torch.device:
     if wanted == "auto":
         return CPU
     text = f"{key} is cuda, and torch {torch.__version__} sees no GPU on this machine"
-    raise ConfigurationError(f"{text}; write auto or cpu, or install a torch that is built for the GPU (orchestrate doctor tells)")
+    raise ConfigurationError(f"{text}; write auto or cpu, or install a torch that is built for the GPU (see orchestrate doctor)")
 
 
 def check_devices(settings: AgentSettings) -> None:
-    """`ConfigurationError` where an agent can't compute where its settings say."""
+    """`ConfigurationError` where an agent can't compute on the device of its settings."""
     device_of(settings.learner.device, "agents.learner.device")
     if settings.world_model is not None:
         device_of(settings.world_model.device, "agents.world_model.device")

@@ -56,7 +56,7 @@ class CellEmbedding(nn.Module):
         return (inputs[:, self.part.start : self.part.stop] * LARGEST_CODE).round_().long()
 
     def cells(self, codes: torch.Tensor) -> torch.Tensor:
-        """`[n, W, H, 10]`. All combinations of codes make one table, so that there is one look-up for each cell and not three."""
+        """`[n, W, H, 10]`. All combinations of codes make one table, so that each cell needs one look-up instead of three."""
         whole = (OBJECTS, COLOURS, STATES)
         table = torch.cat(
             [
@@ -77,7 +77,7 @@ class CellEmbedding(nn.Module):
         return torch.cat([functional.embedding(codes[:, -2], self.objects), functional.embedding(codes[:, -1], self.colours)], dim=1)
 
     def own_cell(self, codes: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """`[n, 10]`: the embedded cell of the agent, the one with its own code (others have another colour); where there is none, the
+        """`[n, 10]`: the embedded cell of the agent, the one with its own code (others have another colour); without such a cell, the
         middle of the lowest row, from where it looks in its egocentric view."""
         width, height = self.part.width, self.part.height
         there = (codes[:, :-2:CHANNELS] == AGENT) & (codes[:, 1:-2:CHANNELS] == 0)

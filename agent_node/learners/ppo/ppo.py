@@ -8,7 +8,7 @@
     after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
     a rollout is left as soon as the KL of a minibatch is above `target_kl`
 
-Steps of weight 0 are left out (somebody else acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
+Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
 with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
 
 Averaged with neighbours: `policy` and `critic`, the two networks. Adam's moments and beta stay the agent's own.

@@ -1,11 +1,11 @@
 """Soft actor-critic for continuous actions, with one policy to explore and, where wanted, another to exploit.
 
-The policy that explores maximises r + bonus, the one that is evaluated r alone: a policy that is paid for going where nobody has been goes
-there in evaluations too. Both learn from the same transitions. Without `exploit` one policy does both. The formulas are in
+The policy that explores maximises r + bonus, the one that is evaluated r alone: a policy that is rewarded for unvisited states visits
+them in evaluations too. Both learn from the same transitions. Without `exploit` one policy does both. The formulas are in
 `agent_node.learners.sac.soft_actor_critic`.
 
 A batch may bring in `extras`: `bonus[B]`, what optimism adds to the reward; `hallucination[B, H]`, the components of actions that only the
-world model has heard of (`PolicySpec.hallucinated`); `trusted[B]`, 0 for steps from which the policy that exploits must not learn.
+world model uses (`PolicySpec.hallucinated`); `trusted[B]`, 0 for steps from which the policy that exploits must not learn.
 
 Averaged with neighbours: `policy` and `critic` of all pairs.
 """

@@ -7,8 +7,8 @@
     actor: mean over s of alpha ln pi(a|s) - min_k Q_k(s, a)
     temperature: d ln(alpha) proportional to (target entropy - entropy of pi), target entropy = -A
 
-Actions may have `hallucinated` further components (H-UCRL, arXiv 2006.08684): the actor chooses them and the critics value them, but nobody
-executes them, and they have no part in ln pi: an entropy of its own would make the policy gamble on luck.
+Actions may have `hallucinated` further components (H-UCRL, arXiv 2006.08684): the actor chooses them and the critics value them, but
+they are not executed, and have no part in ln pi: an entropy of their own would make the policy choose random optimism.
 
 Gradients are written out, since the networks are small and autograd would cost more than they do. With the noise eps fixed and u = mean +
 sd eps: d ln pi / du = 2 tanh u, d ln pi / d ln sd = 2 tanh(u) sd eps - 1, and d min Q / du = (dQ/da) (1 - tanh^2 u).

@@ -165,7 +165,7 @@ def rarity(counts: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def agreed_goal(space: DiscreteSpace, episode: int, bodies: NDArray[np.uint8], stops: Sequence[int]) -> int:
-    """The cooperative goal with which all members relabel an episode, found by each alone; -1 if there is none.
+    """The cooperative goal with which all members relabel an episode, computed by each alone; -1 for none.
 
     `bodies[length + 1, M, L]`: what the M members' bodies touch to the end of the whole episode; `stops[M]`: their own last steps. Of the
     cooperative goals reached while all were acting (if none: in the whole episode; if none: of the near misses of the whole episode), the

@@ -44,7 +44,7 @@ class TransitionSample:
     weight: NDArray[np.float32] | None = None
     """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
     extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """each `[n, ...]`: what a learner wants beside its transitions (`contracts.Batch.extras`)"""
+    """each `[n, ...]`: what a learner stores beside its transitions (`contracts.Batch.extras`)"""
 
 
 class ReplayBuffer(Component):
@@ -175,7 +175,7 @@ class ReplayBuffer(Component):
     def attach_joint(
         self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1, found: Marks | None = None
     ) -> bool:
-        """Tell what the other bodies touched, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
+        """Store what the other bodies achieved, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
         relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
         a broken-off episode), so that the joint touch stays unknown. `found`: as in `add`."""
         place = self._places.get(number)
@@ -201,8 +201,8 @@ class ReplayBuffer(Component):
         return True
 
     def attach_ratios(self, number: int, ratios: NDArray[np.float32]) -> bool:
-        """Tell how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the weight
-        of the steps that are relabelled with it. False if the episode is gone."""
+        """Store how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the
+        weight of the steps that are relabelled with it. False if the episode is gone."""
         place = self._places.get(number)
         if place is None or len(ratios) != place[1] - 1 - place[0]:
             return False
@@ -239,7 +239,7 @@ class ReplayBuffer(Component):
     # --- sampling -----------------------------------------------------------------------------------------------------------------
 
     def _draw(self, n: int, random: np.random.Generator, mask: int, wanted: int) -> NDArray[np.int64]:
-        """n rows uniformly, with replacement, among those whose status & mask = wanted; `ValueError` when there is none."""
+        """n rows uniformly, with replacement, among those whose status & mask = wanted; `ValueError` without such rows."""
         count = sum(number for status, number in self._count.items() if status & mask == wanted)
         if count == 0:
             raise ValueError("the replay buffer holds no such transition yet; ask its counts before sampling")
@@ -380,7 +380,7 @@ class ReplayBuffer(Component):
             mine[:top] = found[name]
             mine[top:] = 0
         if self.vector is not None:
-            self.vector.achieved[:top], self.vector.end[:top] = state["achieved"], state["end"]
+            self.vector.achieved[:top], self.vector.end[:top] = found["achieved"], found["end"]
         self._top = top
         self._cursor = int(found["cursor"][0])
         self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])

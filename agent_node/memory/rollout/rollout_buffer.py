@@ -80,7 +80,7 @@ class RolloutBuffer(Component):
     ) -> None:
         """A tick: `features[K, F]` of what is seen now, reward and flags `[K]` of the step that led here, `goals[K]` that are in force from
         now on (None: those of the copies in which the agent then acts, and elsewhere as before). Without `continuous` ticks were missed:
-        nobody knows what came of the last actions, and they do not count."""
+        the outcome of the last actions is unknown, and they do not count."""
         if self._waits is not None:
             self._whole, self._waits = self._waits, None
         if self._open:

@@ -20,9 +20,9 @@ class Normalizer:
     the plain moments of the first thousand batches, and running ones later.
 
     Sums are what neighbours may average: any sum of theirs with weights that are not negative has the moments of the data so weighted,
-    whoever began to learn sooner or later, and also where rows were taken in while a round was open, whose change is added to what the
-    sums have become. Moments themselves are not: two changes that each lead all the way to the data lead, one added to the other, past
-    them, and a mean square that is less than the square of the mean is nobody's.
+    whenever each agent began to learn, and also where rows were added while a round was open, whose change is added to the newest sums.
+    Moments themselves must not be averaged: two changes that each reach the moments of the data overshoot them when they are added, and a
+    mean square below the square of the mean belongs to no data.
     """
 
     def __init__(self, size: int, device: torch.device = CPU) -> None:

@@ -1,4 +1,4 @@
-"""World model `gp`: a Gaussian process on sums over transitions, its own or everybody's."""
+"""World model `gp`: a Gaussian process on sums over transitions, of one agent or of all agents."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class GPModel(AdditiveWorldModel):
 
     @property
     def ready(self) -> bool:
-        """Whether the model rests on `learning_starts` transitions, whoever's they are."""
+        """Whether the model rests on `learning_starts` transitions of any agent."""
         return self._resting[0].count >= self.settings.learning_starts
 
     def _shared(self) -> Statistics:
@@ -127,11 +127,11 @@ class GPModel(AdditiveWorldModel):
         return Statistics.unpack(vector, self.basis, self._scales.outputs)
 
     def check(self, vector: NDArray[np.float64]) -> None:
-        """`ValueError` that says why this can't be one agent's sums (`Statistics.validate`)."""
+        """`ValueError` with the reason why this can't be one agent's sums (`Statistics.validate`)."""
         self._unpack(vector).validate(self.basis)
 
     def published(self) -> None:
-        """Nothing follows: the posterior of all agents that hold one total is the same, so what only this one knows waits."""
+        """Nothing follows: the posterior of all agents that hold one total is the same, so unpublished own data is not used before."""
 
     def use(self, total: NDArray[np.float64], complete: bool) -> None:
         """Rest on this sum from the next refit on (`Additive.use`)."""

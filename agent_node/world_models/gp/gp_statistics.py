@@ -2,7 +2,7 @@
 
     G = Phi^T Phi [m, m],  b = Phi^T Y [m, d_y],  q = sum y^2 [d_y],  n = number of transitions
 
-The posterior of everybody's data follows from the sums of these over everybody. Where private effects were marginalised
+The posterior of the data of all agents follows from the sums of these over all agents. Where private effects were marginalised
 (`gp.personal`), G, b and q are those of the whitened data, and `log_determinant` what the evidence then needs besides; it is 0 otherwise.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 NOISE_FLOOR = 1e-4
-"""Least noise variance: below it the whitened matrix loses digits, and exact duplicates would be believed without bound."""
+"""Least noise variance: below it the whitened matrix loses digits, and exact duplicates would count without bound."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def maximise(
     t is the prior variance that the features lack (`Basis.missing`). So corrected, the evidence of the features bounds that of the whole
     process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp.posterior` is the one that
     belongs to the bound. The evidence by itself does not object to a theta of which the features represent next to nothing; the variance
-    that they lack would then outweigh, everywhere and for ever, all that data can tell.
+    that they lack would then outweigh, everywhere and for ever, all data.
 
     A function of its arguments alone: agents that start at the same theta with the same statistics get the same theta bit by bit (on
     machines that compute alike, with equally many threads). The best point met is returned. A free
@@ -124,7 +124,7 @@ def maximise(
     )
     try:
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    except FactorizationError:  # at a theta far out; at the start it would say something about the statistics
+    except FactorizationError:  # at an extreme theta; at the start it would mean invalid statistics
         if best_value == -math.inf:
             raise
     return KernelParameters.from_logarithms(best)

@@ -66,7 +66,7 @@ class FourierBasis(Basis):
 
 
 class InducingBasis(Basis):
-    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from anybody's data."""
+    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from data."""
 
     kind = "inducing"
     frozen_lengthscales = True

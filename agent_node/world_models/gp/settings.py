@@ -24,8 +24,8 @@ class GaussianProcessSettings(WorldModelSettings):
     updates_per_tick: Annotated[float, Field(ge=0, le=64)] = 0.004
     """fits for each step message"""
     bounds: Bounds | None = None
-    """least and largest value of the observation's components; those in radians need none, and actions have their own. null: as the
-    environment tells"""
+    """least and largest value of the observation's components; those in radians need none, and actions have their own. null: those of
+    the environment"""
     clip_to_bounds: bool = False
     """whether predicted observations are kept within the bounds"""
     lengthscales: Numbers = [0.4]

@@ -72,13 +72,13 @@ class TransitionEncoder:
         self._half = np.array([(high - low) / 2 for low, high in done])
 
     def _bounds(self, settings: GaussianProcessSettings) -> list[tuple[float, float]]:
-        """Those of the settings, or of the layout; `ConfigurationError` where neither says."""
+        """Those of the settings, or of the layout; `ConfigurationError` where neither has them."""
         if settings.bounds is not None:
             return list(settings.bounds)
         known = [(low, high) for low, high in self.features.bounds.tolist()]
         unknown = [i for i, (low, high) in enumerate(known) if low >= high and not self.features.circular[i]]
         if unknown:
-            text = f"the environment does not tell between what values component {unknown[0]} of the observation lies; write its bounds"
+            text = f"the environment has no bounds of component {unknown[0]} of the observation; write them"
             raise ConfigurationError(f"{PLACE}.bounds: {text}")
         return known
 

@@ -1,4 +1,4 @@
-"""All that an agent's world has in sums, as one vector: what agents add up."""
+"""All additive statistics of an agent's world model, as one vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CombinedStatistics:
 
     def __init__(self, parts: Sequence[AdditiveStatistics]) -> None:
         if not parts:
-            raise ValueError("there is nothing to add up")
+            raise ValueError("no additive statistics")
         self._parts = tuple(parts)
         self._ends = np.cumsum([part.statistics().size for part in parts])[:-1]
 
@@ -38,12 +38,12 @@ class CombinedStatistics:
         return np.concatenate([part.statistics() for part in self._parts])
 
     def check(self, vector: Vector) -> None:
-        """`ValueError` that says why this can't be one agent's sums."""
+        """`ValueError` with the reason why this can't be one agent's sums."""
         for part, numbers in zip(self._parts, self._cut(vector), strict=True):
             part.check(numbers)
 
     def published(self) -> None:
-        """The own sums, as they are, have been told (`AdditiveStatistics.published`)."""
+        """The own sums as they are now were sent (`AdditiveStatistics.published`)."""
         for part in self._parts:
             part.published()
 

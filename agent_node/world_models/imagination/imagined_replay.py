@@ -66,7 +66,7 @@ class ImaginedReplay:
         self._random = np.random.default_rng(seed)
         self._kept: deque[ImaginedTransitions] = deque(maxlen=settings.kept_refreshes)
         self._reward_function = self._current_reward_function()
-        """rewards as they are believed until the next refresh"""
+        """the reward function in use until the next refresh"""
         self._whole: ImaginedTransitions | None = None
         """all that is kept in one piece, to draw from"""
         self._paying: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -86,7 +86,7 @@ class ImaginedReplay:
         """The model has learnt: judge anew what is kept, and imagine with it from `starts` states."""
         reward_model = self._reward_function = self._current_reward_function()
         for part in self._kept:
-            if self._optimism is not None:  # else nobody asks for it
+            if self._optimism is not None:  # else it is not used
                 part.epistemic = self._model.predict(part.state, part.action).epistemic.astype(np.float32)
             if reward_model is not None:
                 part.reward, part.reward_std = reward_model(part.following[:, -1], part.action)
@@ -105,13 +105,13 @@ class ImaginedReplay:
                 (prediction.reward, np.zeros(len(newest))) if reward_model is None else reward_model(newest, choice.actions)
             )
             following = np.concatenate([state[:, 1:], newest[:, None]], axis=1)
-            # A drawn function knows no doubt of its own.
+            # A drawn function has no uncertainty of its own.
             judged = prediction if predict == self._model.predict else self._model.predict(state, choice.actions)
             epistemic = judged.epistemic.astype(np.float32)
             if self.settings.max_uncertainty is not None:
                 trusted = trusted * (np.linalg.norm(epistemic, axis=1) <= self.settings.max_uncertainty)
-            told = (column.astype(np.float32) for column in (reward, reward_std, trusted))
-            parts.append(ImaginedTransitions(state, choice.actions, eta, next(told), following, epistemic, *told))
+            columns = (column.astype(np.float32) for column in (reward, reward_std, trusted))
+            parts.append(ImaginedTransitions(state, choice.actions, eta, next(columns), following, epistemic, *columns))
             state = following
         self._kept.append(_together(parts))
         self._whole = _together(list(self._kept))
@@ -148,7 +148,7 @@ class ImaginedReplay:
 
     def sample(self, n: int) -> ImaginedTransitions:
         """n transitions, with replacement: the share `rewarded_ratio` of them among those that earn something, the others uniformly.
-        (Values are learnt off the policy, so that any mixture of states will do.) `ValueError` while there are none."""
+        (Values are learnt off the policy, so that any mixture of states will do.) `ValueError` before the first refresh."""
         if self._whole is None:
             raise ValueError("nothing has been imagined yet; refresh first")
         rows = self._random.integers(0, len(self), n)

@@ -1,17 +1,17 @@
-"""What a policy is promised where the world model does not know: kinds of optimism in the face of epistemic uncertainty.
+"""Optimism in the face of epistemic uncertainty: how the policy that explores is rewarded where the world model is uncertain.
 
-- `bonus` (Sukhija et al., arXiv 2511.20066): the mean of the model comes true, and r + weight * |sigma|_2 is paid, sigma the epistemic
-  standard deviations of the predicted components. The weight falls linearly to 0 over the first `anneal_steps` own steps.
-- `hallucination` (Curi et al., arXiv 2006.08684): the policy chooses eta in [-1, 1]^D beside its action, and mean + beta * sigma * eta
-  comes true: the best of what the model holds possible. Nothing is paid.
+- `bonus` (Sukhija et al., arXiv 2511.20066): the next observation is the mean of the model, and the reward is r + weight * |sigma|_2, with
+  sigma the epistemic standard deviations of the predicted components. The weight falls linearly to 0 over `anneal_steps` own steps.
+- `hallucination` (Curi et al., arXiv 2006.08684): the policy chooses eta in [-1, 1]^D beside its action, and the next observation is mean +
+  beta * sigma * eta: the best next observation within the model's uncertainty. The reward is not changed.
+- `thompson` (Thompson 1933; Osband et al. 2013): the next observation is that of one function drawn from the model; another function is
+  drawn after each refresh of the model.
 
-- `thompson` (Thompson 1933; Osband et al. 2013): one function drawn from the model comes true, another after each refresh of the model.
+Where rewards are learnt by place (`reward: learned`), their standard deviation tau is a second uncertainty: `bonus` adds weight' * tau,
+which falls likewise; `hallucination` adds beta * tau; `thompson` draws one map of rewards, and adds its difference from the mean. All of
+this applies to the policy that explores; the policy that exploits learns from the mean reward.
 
-Where rewards are learnt by place their standard deviation tau is a second doubt: `bonus` pays weight' * tau for it, falling likewise;
-`hallucination` pays beta * tau (who may choose his luck chooses the most); `thompson` draws one map of rewards, and pays what it promises
-beyond the mean. All of this is for the policy that explores: the one that exploits is paid the mean.
-
-Only the epistemic part counts: noise is no knowledge to be gained. Without optimism the mean comes true and nothing is paid (greedy).
+Only the epistemic part counts, since noise cannot be learnt. Without optimism the mean is used and nothing is added (greedy).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Floats = NDArray[np.float32]
 
 
 class Optimism(Component, ABC):
-    """What imagination makes of the world model: as defined here, its mean comes true and nothing is paid. `eta[n, H]`: the components of
-    actions that are only hallucinated. Made from its settings, the features and a seed of the agent's own."""
+    """How imagination uses the world model; the defaults are the mean and no bonus. `eta[n, H]`: components of actions that only the world
+    model uses. Constructor: `(settings, features, seed)`."""
 
     hallucinated = 0
     """H"""
@@ -42,7 +42,7 @@ class Optimism(Component, ABC):
     def __init__(self, settings: Any, features: Features, seed: int) -> None: ...
 
     def transition_function(self, model: WorldModel, random: np.random.Generator) -> Predict:
-        """What imagination believes until the model has learnt again."""
+        """The transition function of imagination until the next refresh of the model."""
         return model.predict
 
     def predict_next(self, prediction: Prediction, eta: Floats) -> Array:
@@ -50,16 +50,17 @@ class Optimism(Component, ABC):
         return prediction.observation
 
     def reward_model(self, reward: RewardModel, random: np.random.Generator) -> RewardFunction:
-        """The mean rewards, and what `bonus` makes its promises of, until the model has learnt again: here their standard deviation."""
+        """Mean rewards, and the uncertainty of which `bonus` is computed, until the next refresh of the model: here the standard
+        deviation."""
         return reward.predict
 
     def bonus(self, epistemic: Array, reward_std: Floats, steps: int) -> Floats:
-        """What is paid beside the reward, `[n]`, after so many own steps, for epistemic standard deviations `[n, D]` of the next
+        """Added to the reward, `[n]`, after so many own steps, for epistemic standard deviations `[n, D]` of the next
         observation and for what `reward_model` gave beside the mean reward, `[n]`."""
         return np.zeros(len(epistemic), np.float32)
 
     def infer_eta(self, prediction: Prediction, following: Array) -> Floats:
-        """`[n, H]`: the luck under which what really followed, `[n, D]`, would have come true (as far as it can)."""
+        """`[n, H]`: the eta that best explains the observed next observations `[n, D]`."""
         return np.zeros((len(following), 0), np.float32)
 
 
@@ -86,7 +87,7 @@ class Thompson(Optimism):
         self.settings = settings
 
     def transition_function(self, model: WorldModel, random: np.random.Generator) -> Predict:
-        """A function drawn from the model. `ConfigurationError` for a model that knows none."""
+        """A function drawn from the model. `ConfigurationError` for a model that is not "sampleable"."""
         if "sampleable" not in model.capabilities:
             raise ConfigurationError(
                 "agents.optimism: thompson draws functions from the world model, and this one can't; choose gp or ensemble"
@@ -94,7 +95,7 @@ class Thompson(Optimism):
         return model.draw(random)
 
     def reward_model(self, reward: RewardModel, random: np.random.Generator) -> RewardFunction:
-        """With what a map drawn from all that are possible promises beyond the mean."""
+        """With the difference of a drawn map of rewards from the mean."""
         drawn = reward.draw(random)
 
         def earned(place: Array, action: Array) -> tuple[Floats, Floats]:
@@ -104,7 +105,7 @@ class Thompson(Optimism):
         return earned
 
     def bonus(self, epistemic: Array, reward_std: Floats, steps: int) -> Floats:
-        """What the drawn map promises beyond the mean; a drawn function has no doubt of its own."""
+        """The difference of the drawn map from the mean; a drawn function has no uncertainty of its own."""
         return reward_std
 
 
@@ -126,7 +127,7 @@ class Hallucination(Optimism):
         return optimistic_bonus
 
     def infer_eta(self, prediction: Prediction, following: Array) -> Floats:
-        """eta = clip((what followed - mean) / (beta * sigma), -1, 1): real transitions carry none, and are valued under this one."""
+        """eta = clip((next observation - mean) / (beta * sigma), -1, 1): real transitions have none, and are valued with this one."""
         change = self._features.difference(prediction.observation, following)
         explained: Floats = np.clip(change / (self.settings.beta * prediction.epistemic + 1e-8), -1, 1).astype(np.float32)
         return explained

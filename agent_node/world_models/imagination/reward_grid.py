@@ -1,11 +1,11 @@
-"""A reward that is learnt by place: counts and sums in the cells of a grid, which are additive, so that agents may add up theirs.
+"""A reward model by place: counts and sums of rewards in the cells of a grid. They are additive, so that agents may add them.
 
-    mean(x, a) = (kappa * 0 + sum of what was paid in the cell of x) / (kappa + count)  -  action_cost |a|_1
+    mean(x, a) = (kappa * 0 + sum of the payments in the cell of x) / (kappa + count)  -  action_cost |a|_1
     std(x, a) = scale / sqrt(kappa + count)
 
-What actions cost is known, and no matter of places: what is paid is the reward plus that. (Else a place where nobody was would look better
-than one that was crossed in vain, and whoever means to be greedy would explore.) A smooth model rounds off what is paid in one small spot
-only; a cell does not. Places beyond the grid belong to its outermost cells.
+The cost of actions is known and does not depend on the place: a payment is the reward plus that cost. (Otherwise an unvisited place would
+look better than a visited one without reward, and a greedy policy would explore.) A smooth model smooths rewards of small regions away; a
+cell does not. Places beyond the grid belong to its outermost cells.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class RewardGrid:
         """own ones absorbed so far"""
         self._own: Floats = np.zeros((2, self.cells))
         self._total: Floats = np.zeros((2, self.cells))
-        """what it predicts from: everybody's, as far as it is known, and all own ones"""
+        """sums for predictions: those of all agents, as far as they are known, and all own ones"""
         self._news: Floats = np.zeros((2, self.cells))
-        """own ones that nobody has been told of"""
+        """own sums that were not sent yet"""
 
     def _index(self, place: Array) -> NDArray[np.int64]:
         within = np.floor((place.astype(np.float64) - self._low) / self._cell).astype(np.int64)
@@ -89,17 +89,17 @@ class RewardGrid:
         if not np.isfinite(vector).all() or (count < 0).any() or (count != np.round(count)).any():
             raise ValueError("counts of a reward grid are whole numbers from 0 on")
         if (total[count == 0] != 0).any():
-            raise ValueError("a reward grid has rewards in cells where nobody was")
+            raise ValueError("a reward grid has rewards in cells without visits")
 
     def published(self) -> None:
-        """The own sums have been told (`Additive.published`)."""
+        """The own sums were sent (`AdditiveStatistics.published`)."""
         self._news[:] = 0.0
 
     def use(self, total: Floats, complete: bool = True) -> None:
-        """Predict from the sum of all agents' statistics (`Additive.use`), and from the own ones that are not among them yet: a site that
-        was just found must not be forgotten. `ValueError` for those of another grid."""
+        """Predict from the sum of all agents' statistics (`AdditiveStatistics.use`), and from the own ones that are not among them yet: a
+        site that was just found must not be forgotten. `ValueError` for those of another grid."""
         self._total = self._shaped(total) + self._news
-        np.maximum(self._total[0], 0.0, out=self._total[0])  # averages that have not mixed, or a lie, may be no counts
+        np.maximum(self._total[0], 0.0, out=self._total[0])  # averages that have not mixed, or Byzantine vectors, may be no counts
 
     def _shaped(self, vector: Floats) -> Floats:
         if vector.shape != (2 * self.cells,):

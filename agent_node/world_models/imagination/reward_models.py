@@ -31,7 +31,7 @@ class RewardModel(Protocol):
 
 
 class KnownReward:
-    """The environment's own map: there is no doubt."""
+    """The environment's own map, without uncertainty."""
 
     def __init__(self, known: RewardMap) -> None:
         self._map = known

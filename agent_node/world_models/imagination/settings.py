@@ -1,4 +1,4 @@
-"""Optimism: what the policy that explores is promised where the world model does not know."""
+"""Optimism: how the policy that explores is rewarded for model uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OptimismSettings(ComponentSettings):
 
 
 class BonusSettings(OptimismSettings):
-    """The policy that explores is paid for going where the model is uncertain."""
+    """The policy that explores receives a bonus where the model is uncertain."""
 
     kind: Literal["bonus"] = "bonus"
     weight: Annotated[float, Field(ge=0)] = 0.05
@@ -34,15 +34,15 @@ class BonusSettings(OptimismSettings):
 
 
 class HallucinationSettings(OptimismSettings):
-    """The policy that explores chooses, within the model's uncertainty, what comes true in imagination."""
+    """The policy that explores chooses the next observation of imagination within the model's uncertainty."""
 
     kind: Literal["hallucination"] = "hallucination"
     beta: Positive = 1.0
-    """how many standard deviations away from the mean is still held possible"""
+    """largest distance from the mean, in standard deviations"""
 
 
 class ThompsonSettings(OptimismSettings):
-    """The policy that explores imagines in one function, drawn from all that the model holds possible at each of its refreshes."""
+    """The policy that explores imagines with one function, drawn from the model at each of its refreshes."""
 
     requires: ClassVar[tuple[str, ...]] = ("sampleable",)
     kind: Literal["thompson"] = "thompson"

@@ -1,4 +1,4 @@
-"""What an agent makes of its world model: imagined transitions, optimism, and what it is told of real ones."""
+"""An agent's world model with its imagined transitions and optimism."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Floats = NDArray[np.float32]
 
 
 class WorldModelComponent(Component):
-    """One agent's world model at work. Without `optimism` the model's mean is believed, and only the reward is paid."""
+    """One agent's world model, with imagination. Without `optimism` imagination uses the mean, and the reward alone."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class WorldModelComponent(Component):
         self.steps = 0
         """own steps so far, by which optimism falls and horizons grow"""
         self.refreshes = 0
-        """how often it was imagined anew in this life"""
+        """number of refreshes of imagined transitions in this incarnation"""
         self._refreshed = 0
         self._began: Array | None = None
         """`[1, H, D]`, where the newest episode began"""
@@ -116,7 +116,7 @@ class WorldModelComponent(Component):
 
     @property
     def needs_imagination(self) -> bool:
-        """Whether imagined transitions are kept, there are none, and the model could imagine: after a restart."""
+        """Whether imagined transitions are to be kept and the model is ready, but none exist: after a restart."""
         return self._kept is not None and not len(self._kept) and self.model.ready
 
     def refresh(self) -> None:
@@ -127,13 +127,13 @@ class WorldModelComponent(Component):
             self.refreshes += 1
 
     def plan(self, steps: int) -> tuple[Array, Array] | None:
-        """What it is going to do next, as far as the model knows (`ImaginedReplay.plan`); None before anything was imagined."""
+        """The policy's next trajectory in the model (`ImaginedReplay.plan`); None before the first episode or before the model is ready."""
         if self._kept is None or self._began is None or not self.model.ready:
             return None
         return self._kept.plan(self._began, steps)
 
     def add_optimistic_prediction(self, sample: TransitionSample) -> None:
-        """Note beside real transitions what optimism has to say of them (`bonus`, `hallucination`, `trusted`)."""
+        """Store the extras of optimism with real transitions (`bonus`, `hallucination`, `trusted`)."""
         if self.optimism is None or self._kept is None:
             return
         prediction = self.model.predict(sample.observation, sample.action)
@@ -195,23 +195,21 @@ class WorldModelComponent(Component):
 
 
 def _reward_grid(settings: ImaginationSettings, layout: Layout) -> RewardGrid | None:
-    """Where rewards are learnt by place. `ConfigurationError` where there is no plane to be cut into cells."""
+    """The grid of learned rewards; None for other reward models. `ConfigurationError` without the bounds of a plane."""
     if settings.reward != "learned":
         return None
     if layout.reward_map is None:
         raise ConfigurationError(
-            "agents.world_model.imagination.reward: a grid needs the bounds of a plane, and this environment tells none; write model"
+            "agents.world_model.imagination.reward: a grid needs the bounds of a plane, and this environment has none; write model"
         )
-    told = layout.reward_map
-    return RewardGrid(told.low, told.high, settings.reward_cell_size, told.action_cost)
+    plane = layout.reward_map
+    return RewardGrid(plane.low, plane.high, settings.reward_cell_size, plane.action_cost)
 
 
 def _known_reward(settings: ImaginationSettings, layout: Layout) -> KnownReward | None:
-    """What the environment tells of its rewards; None where that is not wanted. `ConfigurationError` where it tells nothing."""
+    """The environment's map of rewards; None where the settings do not ask for it. `ConfigurationError` without a map."""
     if settings.reward != "known":
         return None
     if layout.reward_map is None:
-        raise ConfigurationError(
-            "agents.world_model.imagination.reward: this environment does not tell where it pays; write learned or model"
-        )
+        raise ConfigurationError("agents.world_model.imagination.reward: this environment has no map of rewards; write learned or model")
     return KnownReward(RewardMap.from_info(layout.reward_map))

@@ -103,7 +103,7 @@ class VectorLandmarks:
         return self._layout
 
     def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Forget everything, and offer the first episode of every copy; without a seed, the one of the constructor."""
+        """Start anew, and offer the first episode of every copy; the default seed is that of the constructor."""
         self._seed = self._seed if seed is None else seed
         self._schedule.clear()
         self._start_anew()
@@ -247,7 +247,7 @@ class VectorLandmarks:
     # --- presence, goals, evaluation --------------------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Episodes in which somebody left end at the next tick; offered ones with absent members are redrawn under new numbers."""
+        """Episodes that a member left end at the next tick; offered ones with absent members are redrawn under new numbers."""
         present = set(agents)
         self._pairing.set_present(present)
         here = np.array([agent in present for agent in self.agents])
@@ -272,7 +272,7 @@ class VectorLandmarks:
         return offers
 
     def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
-        """A member's goal for an episode to come; the first value wins, unknown episodes and strangers are ignored."""
+        """A member's goal for an episode to come; the first value wins, unknown episodes and agents that are no members are ignored."""
         if not isinstance(goal, int) or not 0 <= goal < self.goal_space.count:
             raise ValueError(f"{agent} chose goal {goal} of {self.goal_space.count}")
         planned = self._by_episode.get(episode)

@@ -16,7 +16,7 @@ _WALL, _LANDMARK, _TOUCHED = (58, 64, 78), (176, 184, 196), (255, 205, 92)
 
 def draw(bodies: Bodies, copy: int, goals: Sequence[Sequence[int]], active: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """`[480, 480, 3]`: walls, numbered landmarks (bright while touched), bodies with their heading (hollow when their part is over), and
-    before each landmark one dot per body that wants it, in the body's colour. `goals[m]` are the landmarks of body m's goal."""
+    before each landmark one dot per body whose goal contains it, in the body's colour. `goals[m]` are the landmarks of body m's goal."""
     geometry = bodies.geometry
     room, wall = geometry.room, geometry.wall
     canvas = Renderer(room)

@@ -125,7 +125,7 @@ def build(landmarks: int, room: float, margin: float) -> Geometry:
     wide as possible up to a quarter of the room.
 
     A body must never touch two landmarks at once, which holds iff every two are more than 2 (radius + margin) apart; a `ValueError`
-    says how much larger the room must be where they are not.
+    gives the size that the room needs where they are not.
     """
     scale, apart = room / PUBLISHED_ROOM, 2 * (RADIUS + margin)
     published = _PUBLISHED.get(landmarks)

@@ -29,7 +29,7 @@ class LandmarksOptions(Settings):
     premium: Annotated[float, Field(gt=0, le=1e6)] = 2.0
     """beta: an individual goal pays 1 / premium, a cooperative one 1"""
     scheme: Literal["consistent", "original"] = "consistent"
-    """consistent: an individual goal counts whoever touches it; original: only by its own body"""
+    """consistent: an individual goal is reached when any body touches the landmark; original: only when its own body does"""
     largest: Annotated[int, Field(ge=1, le=8)] = 2
     """most landmarks in a goal"""
     smallest: Annotated[int, Field(ge=1, le=8)] = 1

@@ -32,7 +32,7 @@ class EgocentricViews:
         self.opaque = self._opaque[inner]
         _, columns, rows, _ = self._cells.shape
         self._first = np.arange(copies) * columns * rows + side * rows + side
-        """where the cell (0, 0) of each copy lies, of all cells in a row"""
+        """index of the cell (0, 0) of each copy among the cells of all copies"""
         self._rows = rows
         self._from_agent = np.array([self._offsets(ahead, side, rows) for ahead in np.array(AHEAD)])
 

@@ -1,7 +1,7 @@
 """Several agents in one MiniGrid environment, which was made for one.
 
-The environment knows one position, one direction and one thing that is carried. Each agent's are put into it when it is its turn, so that
-whatever rules a level has hold for everybody, and are taken back afterwards.
+The environment has one position, one direction and one carried object. Each agent's are put into it when it is its turn, so that
+all rules of a level apply to every agent, and are read back afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class GridBody:
     direction: int
     carried: WorldObj | None = None
     remembered: list[WorldObj | None] = field(default_factory=list)
-    """what each part of a BabyAI mission remembers it to have carried"""
+    """what it had carried, as stored in each part of a BabyAI mission"""
 
     @property
     def ahead(self) -> Cell:
@@ -71,12 +71,12 @@ class SharedGridBodies:
         self.bodies += [GridBody(cell, int(random.integers(len(AHEAD))), None, list(remembered)) for cell in others]
 
     def leave(self) -> None:
-        """Before the environment's reset: nobody is in its way any more."""
+        """Before the environment's reset: remove all bodies from the grid."""
         self.bodies, self._others = [], frozenset()
 
     def take_turns(self, actions: Sequence[int], order: Sequence[int]) -> TurnResult:
         """One step: the bodies act one after the other, in this order. Who has another body right ahead can't go there, nor take, drop or
-        open anything there. Once somebody ends the episode, nobody acts any more."""
+        open anything there. After an agent has ended the episode, the others do not act."""
         environment = self._environment
         earned, terminated, truncated, steps = [0.0] * len(self.bodies), False, False, environment.step_count
         for who in order:
@@ -133,7 +133,7 @@ def _cell(place: Any) -> Cell:
 
 
 def _missions(environment: MiniGridEnv) -> list[Any]:
-    """Parts of a BabyAI mission that remember what their agent carried before its last action."""
+    """Parts of a BabyAI mission that store what their agent carried before its last action."""
     waiting, found = [getattr(environment, "instrs", None)], []
     while waiting:
         part = waiting.pop()

@@ -29,7 +29,7 @@ class ArgumentsRefused(ConfigurationError):
 
 
 class _LazyObservation(dict[str, Any]):
-    """An observation that is made when somebody looks at it: stepping would else draw a picture of 49 cells that nobody sees."""
+    """An observation that is computed at first use: stepping would otherwise encode 49 cells that are not used."""
 
     def __init__(self, environment: MiniGridEnv) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def maker(name: str, options: MiniGridOptions) -> Callable[[], MiniGridEnv]:
 
 
 def grids(environment: MiniGridEnv, options: MiniGridOptions) -> Grids:
-    """Which grids an agent sees of it. Levels that draw their number of steps anew in every episode tell that of one of them."""
+    """Which grids an agent sees of it. For levels that draw their number of steps in every episode it is that of one episode."""
     environment.reset(seed=options.layout_seed)
     side = environment.agent_view_size
     partial = GridPart(0, side, side) if options.view != "full" else None

@@ -1,4 +1,4 @@
-"""K copies of a MiniGrid environment and the episodes that they play, whoever plays in them."""
+"""K copies of a MiniGrid environment and their episodes, independent of the number of agents in a copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from protocols.spaces.grid_space import NOTHING, Grids
 from protocols.spaces.layout import Layout
 
 SUCCESS = "success"
-"""figure: share of the episodes that were rewarded"""
+"""metric: share of the episodes that were rewarded"""
 NOT_CARRYING = (*NOTHING, 0)
 _BARE_HANDED = np.array((1, 0, 0), np.uint8)
 """what the agent's cell shows in its egocentric view while it carries nothing: an empty cell"""
@@ -86,15 +86,15 @@ class MiniGridCopies(ABC):
             raise KeyError(agent)
         return self._layout
 
-    # --- what kinds of company differ in ----------------------------------------------------------------------------------------------
+    # --- what depends on the number of agents -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _choose(self, actions: Mapping[str, Array]) -> None:
-        """Take the actions of the tick that follows, and forget what the last one paid."""
+        """Take the actions of the next tick, and reset the rewards of the last one."""
 
     @abstractmethod
     def _invite(self, copy: int, game: Game) -> None:
-        """An episode is to begin: set `game.members`, and `game.evaluation`."""
+        """An episode begins: set `game.members`, and `game.evaluation`."""
 
     @abstractmethod
     def _enter(self, copy: int, game: Game, level: int) -> None:
@@ -106,7 +106,7 @@ class MiniGridCopies(ABC):
 
     @abstractmethod
     def _look(self, copy: int, game: Game) -> None:
-        """Note where everybody is now."""
+        """Store the position of each agent."""
 
     @abstractmethod
     def _outcome(self, flags: NDArray[np.uint16]) -> TickResult:
@@ -114,11 +114,11 @@ class MiniGridCopies(ABC):
 
     @abstractmethod
     def _episode_metrics(self, game: Game) -> dict[str, float]:
-        """Figures of an episode that is over, beside `success`."""
+        """Metrics of a finished episode, besides `success`."""
 
     @abstractmethod
     def set_present(self, agents: Collection[str]) -> None:
-        """Who is there."""
+        """Set the agents that are present."""
 
     @abstractmethod
     def evaluate(self, episodes: int, aligned: bool) -> None:
@@ -138,8 +138,8 @@ class MiniGridCopies(ABC):
         return self.step({})
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:
-        """One step of every copy by `actions[agent][K, 1]`, or its reset where the last tick ended its episode. Who says nothing turns
-        left."""
+        """One step of every copy by `actions[agent][K, 1]`, or its reset where the last tick ended its episode. Agents without an
+        action turn left."""
         self._choose(actions)
         flags = np.full(self.copies, _MEMBER, np.uint16)
         for copy, game in enumerate(self._games):
@@ -169,7 +169,7 @@ class MiniGridCopies(ABC):
         """Agents that can be members of a copy's episodes."""
 
     def _in_range(self, chosen: NDArray[np.int64]) -> list[Any]:
-        """The same as a list. `ValueError` for an action that there is not."""
+        """The same as a list. `ValueError` for an action out of range."""
         most = self._layout.actions[0]
         if chosen.min() < 0 or chosen.max() >= most:
             raise ValueError(f"an action outside its range: there are {most}, counted from 0")
@@ -218,7 +218,7 @@ class MiniGridCopies(ABC):
         """What the own cell of the egocentric view shows, from the codes `[K, 3]` of what is carried."""
         return np.where((carried == NOT_CARRYING).all(axis=1, keepdims=True), _BARE_HANDED, carried)
 
-    # --- figures, the end -------------------------------------------------------------------------------------------------------------
+    # --- metrics, closing -------------------------------------------------------------------------------------------------------------
 
     def finished(self) -> list[EpisodeRecord]:
         """Episodes that ended since the last call, with what each member earned itself, and `success`."""

@@ -20,8 +20,8 @@ _NOTHING_THERE = (EMPTY, 0, 0)
 
 
 class EncodedGrid:
-    """Cells of a `minigrid` grid without its agent: `cells[W, H, 3]` as `Grid.encode()` has them, and `opaque[W, H]`, which cells nobody
-    can see through. Both are written in place."""
+    """Cells of a `minigrid` grid without its agent: `cells[W, H, 3]` as `Grid.encode()` has them, and `opaque[W, H]`: no agent
+    sees through these cells. Both are written in place."""
 
     def __init__(self, cells: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> None:
         self._cells = cells

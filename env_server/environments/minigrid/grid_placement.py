@@ -18,7 +18,7 @@ class NoRoom(ConfigurationError):
 
 
 def nearest_cells(grid: Grid, start: Cell, count: int) -> list[Cell]:
-    """`count` cells on which nothing lies: `start`, and those nearest to it that are reached without opening anything, nor ending an
+    """`count` empty cells: `start`, and those nearest to it that are reached without opening anything, nor ending an
     episode. Breadth first, neighbours in the order right, down, left, up. `NoRoom` where there are fewer."""
     found, seen, rim = [start], {start}, deque([start])
     while rim and len(found) < count:
@@ -42,5 +42,5 @@ def nearest_cells(grid: Grid, start: Cell, count: int) -> list[Cell]:
 
 
 def _passable(thing: WorldObj | None) -> bool:
-    """Nothing, floor, an open door, or what can be taken out of the way: whoever walks onto a goal or into lava ends the episode."""
+    """Nothing, floor, an open door, or what can be taken out of the way: an agent that enters a goal or lava ends the episode."""
     return thing is None or thing.type == "floor" or (thing.type == "door" and thing.can_overlap()) or thing.can_pickup()

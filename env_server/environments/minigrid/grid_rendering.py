@@ -34,7 +34,7 @@ def _shape(direction: int) -> NDArray[np.float64]:
 
 
 def draw(environment: MiniGridEnv, crowd: SharedGridBodies, numbers: Sequence[int], highlight: bool) -> NDArray[np.uint8]:
-    """`[32 H, 32 W, 3]`: MiniGrid's own picture with everybody in it; the body of agent `numbers[m]` has the colour of that number, that of
+    """`[32 H, 32 W, 3]`: MiniGrid's own picture with all agents; the body of agent `numbers[m]` has the colour of that number, that of
     agent 0 is red, as in MiniGrid. `highlight`: what any of them sees is lighter."""
     frames, drawing = [], cast(Any, rendering)
     for body in crowd.bodies if highlight else crowd.bodies[:1]:

@@ -28,12 +28,12 @@ _UP = 3
 
 
 class SharedMiniGrid(MiniGridCopies):
-    """`players: all`. Whoever is present when an episode begins is a member of it: the first has the place that the level gives, the others
-    the free cells nearest to it. Each step they act one after the other, in an order that is drawn for that step. The first success or
-    failure of any of them ends the episode for all.
+    """`players: all`. Agents that are present when an episode begins are its members: the first has the place that the level gives, the
+    others the free cells nearest to it. Each step they act one after the other, in an order that is drawn for that step. The first success
+    or failure of any of them ends the episode for all.
 
-    Who leaves in the middle of an episode stays in it, and acts by the stand-in (without one it turns left); the next ones are played
-    without it. Who comes waits for the next ones.
+    An agent that leaves in the middle of an episode stays in it, and acts by the stand-in (without one it turns left); the next ones are
+    played without it. An agent that joins waits for the next ones.
     """
 
     def __init__(self, name: str, options: MiniGridOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
@@ -45,7 +45,7 @@ class SharedMiniGrid(MiniGridCopies):
         super()._start_anew()
         self._schedule.clear()
         shape = (self.copies, len(self.agents))
-        # Under the logical clock a run that goes on from a checkpoint must equal one that was not interrupted: who was there is forgotten.
+        # Under the logical clock a run that goes on from a checkpoint must equal one that was not interrupted: presence is reset.
         self._present = list(range(len(self.agents)))
         self._playing: list[list[int]] = [[] for _ in range(self.copies)]
         """numbers of the members of each copy's episode"""
@@ -137,10 +137,10 @@ class SharedMiniGrid(MiniGridCopies):
         x, y, direction = self._place[copy, names[which]].T
         return (copy, x, y), np.stack([np.full(len(copy), AGENT), 1 + which % (COLOURS - 1), direction], axis=1)
 
-    # --- presence, evaluation, figures, pictures --------------------------------------------------------------------------------------
+    # --- presence, evaluation, metrics, pictures --------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Who plays the episodes that begin from now on; all, where nobody is there."""
+        """Set the agents that play the episodes that begin from now on; all, where none is present."""
         here = [i for i, agent in enumerate(self.agents) if agent in agents]
         self._present = here or list(range(len(self.agents)))
 
@@ -149,7 +149,7 @@ class SharedMiniGrid(MiniGridCopies):
         self._schedule.request(episodes, aligned=False)
 
     def _episode_metrics(self, game: Game) -> dict[str, float]:
-        """Who of them was rewarded itself."""
+        """Which of the members were rewarded themselves."""
         if len(self.agents) > MOST_NAMED:
             return {}
         return {f"{SUCCESS}.{agent}": float(earned > 0) for agent, earned in zip(game.members, game.earned, strict=True)}

@@ -11,14 +11,14 @@ from protocols.runtime.settings_types import Settings
 
 
 class MiniGridOptions(Settings):
-    """Who plays in a copy of a MiniGrid environment, what agents see of it, and when its episodes end."""
+    """Agents in a copy of a MiniGrid environment, their observations, and when episodes end."""
 
     kind: Literal["minigrid"] = "minigrid"
     """the registered name"""
     players: Literal["one", "all"] = "one"
     """one: each copy belongs to one agent, in turn; all: every agent plays in every copy, beside the others"""
     reward: Literal["team", "own"] = "team"
-    """with `players: all`. team: everybody gets what anybody earned; own: only who earned it"""
+    """with `players: all`. team: all agents get the reward that any of them earned; own: only the agent that earned it"""
     view: Literal["full", "partial", "both"] = "full"
     """full: the whole grid; partial: the square in front of the agent (7 x 7), without what walls and closed doors hide; both: the square
     first, for the policy, and the whole grid behind it, for teachers and counts. With `players: all` what comes first shows the others"""

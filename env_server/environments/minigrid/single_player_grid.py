@@ -19,7 +19,7 @@ class TooFewCopies(ConfigurationError):
 
 
 def require_enough_copies(agents: Sequence[str], copies: int) -> None:
-    """`TooFewCopies` where not everybody would have one."""
+    """`TooFewCopies` where an agent would have none."""
     if copies < len(agents):
         raise TooFewCopies(
             f"every copy of a MiniGrid environment belongs to one agent, but {len(agents)} agents have {copies} copies: write at least "
@@ -28,8 +28,8 @@ def require_enough_copies(agents: Sequence[str], copies: int) -> None:
 
 
 class VectorMiniGrid(MiniGridCopies):
-    """`players: one`. Copy k is played by agent k mod N: in its rows alone is `Flag.MEMBER`. Nobody's absence ends an episode: who is gone
-    turns left."""
+    """`players: one`. Copy k is played by agent k mod N: in its rows alone is `Flag.MEMBER`. An episode goes on when its agent is
+    absent: the agent then turns left."""
 
     def __init__(self, name: str, options: MiniGridOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
         require_enough_copies(agents, copies)
@@ -104,7 +104,7 @@ class VectorMiniGrid(MiniGridCopies):
         return seen
 
     def _outcome(self, flags: NDArray[np.uint16]) -> TickResult:
-        """Everybody's rows: those of its own copies, and zeros."""
+        """The rows of every agent: those of its own copies, and zeros."""
         seen, reward = self._observation(), self._reward
         if len(self.agents) == 1:
             return TickResult({self.agents[0]: AgentBatch(seen, reward, flags)}, self._episode.copy())
@@ -114,16 +114,16 @@ class VectorMiniGrid(MiniGridCopies):
             batches[agent] = AgentBatch(seen * own[:, None], reward * own, flags * own)
         return TickResult(batches, self._episode.copy())
 
-    # --- presence, evaluation, figures, pictures --------------------------------------------------------------------------------------
+    # --- presence, evaluation, metrics, pictures --------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Who is there: evaluations that were meant for others become theirs."""
+        """Set the agents that are present: they get the evaluations planned for the others."""
         self._present = frozenset(agents)
         self._deal(sum(self._evaluations.pop(agent) for agent in self.agents if agent not in self._present))
 
     def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that start be evaluations, equally many of every agent that is present (who is quick would else
-        be evaluated more); there are no goals to align."""
+        """Let the next `episodes` episodes that start be evaluations, equally many of every agent that is present (fast ones would
+        otherwise be evaluated more); there are no goals to align."""
         self._deal(episodes)
 
     def _deal(self, episodes: int) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def parallel_env(agents: int = 5, gain_seed: int = 0, render_mode: str | None = None, **options: Any) -> RewardCollectionParallel:
     """One world with PettingZoo's Parallel API, options as in `RewardCollectionOptions`; `gain_seed` fixes what the agents' actuators make
-    of their actions, for as long as the environment lives."""
+    of their actions, until the environment is closed."""
     from env_server.environments.reward_collection.collection_parallel import (
         RewardCollectionParallel,  # pettingzoo is imported only where it is needed
     )

@@ -18,7 +18,7 @@ from protocols.runtime.seeds import Stream
 from protocols.spaces.layout import Layout
 
 VISITED = "sites.visited"
-"""figure: share of the sites where somebody was at least once in an episode"""
+"""metric: share of the sites that an agent visited at least once in an episode"""
 _TRAILED = 64
 """copies of which pictures show the ways"""
 _TRAIL = 128
@@ -28,8 +28,8 @@ _TRAIL = 128
 class VectorRewardCollection:
     """The `reward_collection` environment for a whole run; `VectorEnvironment`.
 
-    Only the horizon ends episodes, so all copies begin and end theirs at the same ticks. Nobody's absence ends one: who is away stays where
-    it was, earns nothing, and goes on from there when it is back.
+    Only the horizon ends episodes, so all copies begin and end theirs at the same ticks. They go on when an agent is absent: it stays where
+    it was, earns nothing, and continues from there when it returns.
     """
 
     def __init__(self, options: RewardCollectionOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
@@ -124,10 +124,10 @@ class VectorRewardCollection:
         flags[:] = self._marks | np.uint16(flag)
         return TickResult({name: AgentBatch(seen[i], given[i], flags[i]) for i, name in enumerate(self.agents)}, self._episode.copy())
 
-    # --- presence, evaluation, figures, pictures --------------------------------------------------------------------------------------
+    # --- presence, evaluation, metrics, pictures --------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Who moves and earns from the next step on."""
+        """Set the agents that move and earn from the next step on."""
         self._present = np.array([agent in agents for agent in self.agents])
 
     def evaluate(self, episodes: int, aligned: bool) -> None:

@@ -21,7 +21,7 @@ class RewardCollectionParallel(ParallelEnv[str, Vector, Vector]):  # type: ignor
     """Agents `agent_0`, ... Observation: the own position. Action: a displacement in [-1, 1]^2. All parts end together, by truncation.
 
     The gains belong to the environment and last as long as it does; the seed of `reset` is that of the process noise. `infos[agent]` holds
-    `own_reward` and `team_reward` of the step, `visited` (sites where somebody was in this episode) of `sites`, and `step`.
+    `own_reward` and `team_reward` of the step, `visited` (sites that an agent visited in this episode) of `sites`, and `step`.
     """
 
     metadata = {"name": "reward_collection_v0", "render_modes": ["rgb_array"], "render_fps": 20, "is_parallelizable": True}

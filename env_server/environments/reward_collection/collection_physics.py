@@ -1,4 +1,4 @@
-"""What happens in a step: everybody moves at once, then everybody is paid."""
+"""One step: all agents move simultaneously, then rewards are computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 32
 
 
 class CollectionPhysics:
-    """K copies of a plane with N agents: `position[K, N, 2]`, `visited[K, S]` (sites where somebody has been in this episode). `seed` fixes
+    """K copies of a plane with N agents: `position[K, N, 2]`, `visited[K, S]` (sites visited in this episode). `seed` fixes
     the gains `[N, 2]`, the same in all copies and episodes."""
 
     def __init__(self, options: RewardCollectionOptions, agents: int, copies: int, seed: int) -> None:

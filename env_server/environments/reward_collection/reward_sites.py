@@ -1,4 +1,4 @@
-"""Where the sites lie and the agents start, and what an agent is told of it. Lengths are in units of one full action."""
+"""Positions of the sites, starts of the agents, and what an agent observes of them. Lengths are in units of one full action."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Point = tuple[float, float]
 
 
 def grid(count: int) -> tuple[Point, ...]:
-    """`count` sites in rows from the lower left: ceil(sqrt(count)) columns and as many rows as it takes; column c of C lies at
+    """`count` sites in rows from the lower left: ceil(sqrt(count)) columns and as many rows as needed; column c of C is at
     x = -WORLD + 2 WORLD (c + 1) / (C + 1), rows likewise."""
     columns = isqrt(count - 1) + 1
     rows = -(-count // columns)
@@ -60,8 +60,8 @@ def gains(options: RewardCollectionOptions, agents: int, seed: int) -> NDArray[n
 
 
 def observation_layout(options: RewardCollectionOptions) -> Layout:
-    """An agent sees its own position (x, y) and acts by a displacement in [-1, 1]^2. It is told where reward is paid; whether it uses that
-    is its own affair."""
+    """An agent sees its own position (x, y) and acts by a displacement in [-1, 1]^2. The layout contains the positions of rewards; an
+    agent may use them or not."""
     return Layout(
         shape=[2],
         fields=[ObservationField("position", 0, 2, "", -WORLD, WORLD)],

@@ -22,7 +22,7 @@ class RewardCollectionOptions(Settings):
     sites: Annotated[int, Field(ge=1, le=256)] | None = None
     """sites of the reference layout; null: 10. The far layout has three"""
     reward: Literal["own", "team"] = "own"
-    """what an agent is given at each step: what it has earned itself, or what all together have. Figures count own rewards in both"""
+    """what an agent is given at each step: what it has earned itself, or what all together have. Metrics count own rewards in both cases"""
     action_cost: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """price of an action: this times |action|_1, at every step; part of the own reward. 1 is the reference's penalty"""
     exclusive: bool = False

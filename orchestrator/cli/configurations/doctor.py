@@ -6,18 +6,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_json
+from orchestrator.cli.command_options import app, examples, options, print_json
 from protocols.runtime.errors import ExitCode
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor", epilog=examples("orchestrate doctor --brief"))(doctor)
-
-
+@app.command("doctor", epilog=examples("orchestrate doctor --brief"))
 def doctor(
     context: typer.Context,
-    brief: Annotated[bool, typer.Option("--brief", help="Only what can be told in a blink: torch is not imported.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Only what takes milliseconds: torch is not imported.")] = False,
 ) -> None:
     """Check versions, cores, memory, torch, limits, places and clock. Each line is ok, warn or bad with the cure; exit 0, or 6 if bad."""
     from rich.text import Text

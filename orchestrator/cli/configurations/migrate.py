@@ -7,15 +7,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
 from protocols.runtime.errors import ResourceError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("migrate", epilog=examples("orchestrate migrate my-run.yaml", "orchestrate migrate my-run.yaml --write"))(migrate)
-
-
+@app.command("migrate", epilog=examples("orchestrate migrate my-run.yaml", "orchestrate migrate my-run.yaml --write"))
 def migrate(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Configurations or experiments.", show_default=False)],
@@ -39,5 +35,5 @@ def migrate(
                 file.write_text(migration.text, encoding="utf-8")
             except OSError as error:
                 raise ResourceError(f"{file} can't be written: {error.strerror}; change its permissions") from error
-        elif migration.changes and not settings.json and settings.verbosity >= 0:
+        elif migration.changes and settings.prints:
             print_error(f"{file} is unchanged; write it with --write")

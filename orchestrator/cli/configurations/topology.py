@@ -1,4 +1,4 @@
-"""`orchestrate topology`: the communication graph of a configuration, and how fast averaging over it brings everybody together."""
+"""`orchestrate topology`: the communication graph of a configuration, and how fast averaging over it converges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 
 EPILOG = examples(
@@ -21,15 +22,13 @@ _LISTED = 16
 _ROUNDS = 4
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("topology", epilog=EPILOG)(topology)
-
-
+@app.command("topology", epilog=EPILOG)
 def topology(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     agents: Annotated[
         int | None,
         typer.Option("--agents", min=1, max=_MOST, help="The same kind of graph for so many agents, be they more than can be run."),
@@ -82,9 +81,9 @@ def topology(
     else:
         drawn = text_picture(build(wanted, names, loaded.configuration.seed)) if len(names) <= SMALL else neighbour_lines(graph, 0, _LISTED)
         lines += [*(f"    {line}" for line in drawn), ""]
-    told = fact_lines(loaded.configuration.name, wanted.kind, facts)
-    width = max(len(label) for label, _ in told)
-    lines += [f"{label:<{width}}  {text}" for label, text in told]
+    facts_of_graph = fact_lines(loaded.configuration.name, wanted.kind, facts)
+    width = max(len(label) for label, _ in facts_of_graph)
+    lines += [f"{label:<{width}}  {text}" for label, text in facts_of_graph]
     print_text("\n".join(lines))
     if settings.verbosity >= 0:
         form = "picture" if len(names) <= DRAWN else "picture (a matrix of dots)"

@@ -1,4 +1,4 @@
-"""`orchestrate validate` and `schema`: what a configuration may say, and whether one says it."""
+"""`orchestrate validate`, `schema` and `init`: configuration files are checked, described and written."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import app, examples, options, print_error, print_json, print_text
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("validate", epilog=examples("orchestrate validate configs/4agents_ring.yaml agents.count=8 --print"))(validate)
-    app.command("schema", epilog=examples("orchestrate schema --write configs/schema.json"))(schema)
-
-
+@app.command("validate", epilog=examples("orchestrate validate configs/4agents_ring.yaml agents.count=8 --print"))
 def validate(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     show: Annotated[
         bool, typer.Option("--print", help="Print the resolved configuration, each line with where its value was written.")
     ] = False,
@@ -62,17 +60,19 @@ def validate(
         print_text(f"{config} is right ({configuration_problems.counted(loaded.warnings) if loaded.warnings else 'no warnings'})")
 
 
+@app.command("schema", epilog=examples("orchestrate schema --write configs/schema.json"))
 def schema(
     context: typer.Context,
     write: Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write it into a file instead.")] = None,
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiment files.")] = False,
 ) -> None:
     """Print the JSON schema of configuration files, by which editors complete and check them."""
-    from orchestrator.config.configuration_schema import schema_text
-    from orchestrator.experiments.design.experiment_schema import schema_text as of_experiments
+    from orchestrator.config.configuration import Configuration
+    from orchestrator.config.json_schema import schema_of, schema_text
+    from orchestrator.experiments.design.experiment_design import ExperimentDesign
     from protocols.runtime.errors import ResourceError
 
-    text = of_experiments() if experiment else schema_text()
+    text = schema_text(schema_of(ExperimentDesign if experiment else Configuration))
     if write is None:
         print_text(text)
         return
@@ -82,3 +82,22 @@ def schema(
         raise ResourceError(f"{write} can't be written: {error.strerror}; choose another file") from None
     if options(context).verbosity >= 0:
         print_error(f"wrote {write}")
+
+
+_EPILOG = examples("orchestrate init mine", "orchestrate init experiments/far.yaml --like odmar/far")
+
+
+@app.command("init", epilog=_EPILOG)
+def init(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new configuration, or path of its file.", show_default=False)],
+    like: Annotated[str, typer.Option("--like", help="One that comes with the system (odmar/far), or the path of one.")] = "4agents_ring",
+) -> None:
+    """Write NAME.yaml, a commented configuration that needs no other file. One that exists is never overwritten."""
+    from orchestrator.config.starter_configuration import write_starter
+
+    settings = options(context)
+    path = write_starter(name, like)
+    settings.answer(
+        {"path": str(path), "like": like}, f"wrote {path}      start: orchestrate up {path}      check: orchestrate validate {path}"
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_problems, print_text
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ _SHOWN = 3
 DIRECTORY = typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("experiment", epilog=EPILOG)(experiment)
-
-
+@app.command("experiment", epilog=EPILOG)
 def experiment(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (YAML).", show_default=False)],
@@ -47,7 +43,7 @@ def experiment(
         typer.Option("--jobs", "-j", min=1, help="Cells side by side; else as many as fit by cores and memory.", show_default=False),
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="As the file's section `small` changes it, as an experiment NAME-small.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, say how long it would take, and start nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, estimate the time, and start nothing.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that have failed in former calls.")] = False,
     only: Annotated[
         list[str] | None,
@@ -57,7 +53,7 @@ def experiment(
         list[str] | None,
         typer.Option("--accept-code", metavar="VERSION", help="Take finished cells of this version of the code as they are."),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line that says what runs.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line of running cells.")] = False,
     experiments_dir: Annotated[Path, DIRECTORY] = Path("experiments"),
 ) -> None:
     """Play every cell of the experiment in FILE that is not done yet, each as a run of its own, then judge and report.
@@ -97,9 +93,7 @@ def play(
             print_json({"kind": "problem", **vars(problem)})
         print_json({"kind": "end", "exit_code": int(problems.exit_code)})
         raise typer.Exit(int(problems.exit_code)) from None
-    warnings = [*found.warnings, *grid.warnings]
-    if warnings:
-        print_error("\n".join([f"{file}: {configuration_problems.counted(warnings)}", *configuration_problems.lines(warnings)]))
+    print_problems([*found.warnings, *grid.warnings], str(file))
     code, directory = code_version(), experiments_dir / found.name
     if dry_run:
         records = planning.known(directory)
@@ -153,17 +147,17 @@ def _view(settings: GlobalOptions, plain: bool, found: ExperimentFile, directory
 
     design = found.design
 
-    def figures(playing: CellStatus) -> Sequence[RunRow]:
+    def measures(playing: CellStatus) -> Sequence[RunRow]:
         place = store.record(playing.identity).directory or ""
         return rows(directory / place, design.measure, playing.cell.factors, playing.cell.seed, design.with_ == "simulate")
 
     if settings.json:
-        return showing.JsonExperimentView(sys.stdout, found.name, design.shape(), figures)
+        return showing.JsonExperimentView(sys.stdout, found.name, design.shape(), measures)
     if settings.verbosity < 0:
-        return showing.QuietExperimentView(sys.stdout, found.name, design.shape(), figures)
+        return showing.QuietExperimentView(sys.stdout, found.name, design.shape(), measures)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return showing.PlainExperimentView(sys.stdout, found.name, design.shape(), figures)
-    return showing.TerminalExperimentView(settings.console(), found.name, design.shape(), figures)
+        return showing.PlainExperimentView(sys.stdout, found.name, design.shape(), measures)
+    return showing.TerminalExperimentView(settings.console(), found.name, design.shape(), measures)
 
 
 def _print_other_code(others: dict[str, int]) -> None:
@@ -191,8 +185,8 @@ def _conclude(settings: GlobalOptions, found: ExperimentFile, directory: Path, e
             print_json({"kind": "verdict", **verdict.record()})
         missing = [{"metric": metric, "reason": why, "cells": count} for (metric, why), count in lacking.items()]
         files = {"results": str(directory / "results.csv"), "report": str(page) if page is not None else None}
-        told = {"directory": str(directory), "cells": counts, "missing": missing, "reason": reason}
-        print_json({"kind": "end", "exit_code": int(code), **told, **files})
+        facts = {"directory": str(directory), "cells": counts, "missing": missing, "reason": reason}
+        print_json({"kind": "end", "exit_code": int(code), **facts, **files})
         return code
     if settings.verbosity < 0:
         return code
@@ -216,8 +210,8 @@ def _lacking_text(lacking: Mapping[tuple[str, str], int]) -> str:
     shown = "; ".join(f"{metric} ({why})" for metric, why in list(lacking)[:_SHOWN])
     more = f"; and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     return (
-        f"{count} {'figure' if count == 1 else 'figures'} of finished cells missing: {shown}{more}. If a name is wrong: correcting it "
-        "costs nothing, figures are read again from the runs"
+        f"{count} {'metric' if count == 1 else 'metrics'} of finished cells missing: {shown}{more}. If a name is wrong: correcting it "
+        "costs nothing, metrics are read again from the runs"
     )
 
 
@@ -233,11 +227,11 @@ def _report(results: ExperimentResults, directory: Path) -> Path | None:
 
 
 def _draw(settings: GlobalOptions, found: ExperimentFile, directory: Path, playing: Sequence[CellStatus], jobs: int | None) -> None:
-    """Say what would be done."""
+    """Print what would be done."""
     from orchestrator.experiments.running.experiment_dry_run import facts, text
 
-    told = facts(found, directory, playing, jobs)
+    work = facts(found, directory, playing, jobs)
     if settings.json:
-        print_json(told.record())
+        print_json(work.record())
     else:
-        print_text(text(told))
+        print_text(text(work))

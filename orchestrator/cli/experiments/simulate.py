@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_problems, print_text
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
 from protocols.runtime.errors import ExitCode, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("simulate", epilog=EPILOG)(simulate)
-
-
+@app.command("simulate", epilog=EPILOG)
 def simulate(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     agents: Annotated[int | None, typer.Option("--agents", min=1, help="So many instead of agents.count.", show_default=False)] = None,
     rounds: Annotated[
         int | None,
@@ -46,7 +45,7 @@ def simulate(
         typer.Option(
             "--episodes",
             min=0,
-            help="Episodes that each pair of neighbours negotiates and tells of; else 4 where the configuration negotiates.",
+            help="Episodes that each pair of neighbours negotiates and shares; else 4 where the configuration negotiates.",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +61,7 @@ def simulate(
     """
     if not 0.0 < tolerance < 1.0:
         raise UsageError(f"--tolerance: {tolerance:g} is no share between 0 and 1; write for example 1e-6")
-    from orchestrator.config.parsing import problems as configuration_problems
+    from orchestrator.config.parsing.problems import Problems
     from orchestrator.experiments.running.averaging_simulation import Simulation, configured
     from orchestrator.experiments.running.simulation_outcome import SimulationRequest
 
@@ -70,10 +69,8 @@ def simulate(
     request = SimulationRequest(agents, rounds, dimension, tolerance, seed, episodes, wire)
     try:
         simulation = Simulation(configured(config, overrides or [], request), request)
-    except configuration_problems.Problems as problems:
-        print_error(
-            "\n".join([*configuration_problems.lines(problems.problems, indent=""), configuration_problems.counted(problems.problems)])
-        )
+    except Problems as problems:
+        print_problems(problems.problems)
         raise typer.Exit(int(problems.exit_code)) from None
 
     def report(point: PopulationPoint) -> None:
@@ -103,13 +100,13 @@ def _print(settings: GlobalOptions, outcome: SimulationOutcome) -> None:
     from rich.text import Text
 
     from orchestrator.report.charts.disagreement_chart import text_plot
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.results import number_text as numbers
 
     console = settings.console()
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, text in rows(outcome):
         made.add_row(Text(name, "dim"), Text(text))
-    console.print(Text(f"{outcome.topology} of {figures.count(outcome.agents)} agents, {outcome.mode}, seed {outcome.seed}", "bold"))
+    console.print(Text(f"{outcome.topology} of {numbers.count(outcome.agents)} agents, {outcome.mode}, seed {outcome.seed}", "bold"))
     console.print(made)
     print_text("\n" + text_plot(outcome.curve, min(console.width, 100)))
     for note in outcome.notes:
@@ -117,8 +114,8 @@ def _print(settings: GlobalOptions, outcome: SimulationOutcome) -> None:
 
 
 def rows(outcome: SimulationOutcome) -> list[tuple[str, str]]:
-    """What the table says."""
-    from orchestrator.terminal.snapshot_figures import count, size
+    """Rows of the table."""
+    from orchestrator.results.number_text import count, size
 
     predicted = "never" if outcome.predicted is None else f"{count(outcome.predicted)} without faults"
     gap = 1.0 - outcome.contraction

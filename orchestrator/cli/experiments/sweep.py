@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options
+from orchestrator.cli.command_options import app, examples, options
+from orchestrator.cli.completion import CONFIG, complete_configurations
 from orchestrator.cli.experiments.experiment import DIRECTORY, play
 from orchestrator.config.shipped_configurations import locate
 from protocols.runtime.errors import UsageError
@@ -22,14 +23,10 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("sweep", epilog=EPILOG)(sweep)
-
-
+@app.command("sweep", epilog=EPILOG)
 def sweep(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration (YAML).", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     values: Annotated[
         list[str],
         typer.Argument(metavar="key=a,b,c ...", help="Keys with their values; one value alone is set for all cells.", show_default=False),
@@ -39,8 +36,8 @@ def sweep(
     metric: Annotated[list[str] | None, typer.Option("--metric", help="What is measured; may be repeated.  [default: return]")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the conversations alone, for up to 10,000 agents.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Cells side by side.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, say how long it would take, and start nothing.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line that says what runs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every cell, estimate the time, and start nothing.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Lines only, without the line of running cells.")] = False,
     experiments_dir: Annotated[Path, DIRECTORY] = Path("experiments"),
 ) -> None:
     """Play all combinations of the given values, with several seeds.

@@ -1,4 +1,4 @@
-"""`orchestrate compare`: in which keys runs differ, and then in which figures."""
+"""`orchestrate compare`: in which keys runs differ, and then in which metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_json
+from orchestrator.cli.command_options import app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,14 +24,13 @@ _LONG = 40
 """characters of a key's value that are shown"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("compare", epilog=EPILOG)(compare)
-
-
+@app.command("compare", epilog=EPILOG)
 def compare(
     context: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Names or directories, at least two.", show_default=False)],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN ...", autocompletion=complete_runs, help="Names or directories, at least two.", show_default=False),
+    ],
     metric: Annotated[
         str | None,
         typer.Option("--metric", metavar="NAME", help="Compare this metric alone (docs/reference/metrics.md).", show_default=False),
@@ -51,34 +51,25 @@ def compare(
 
 
 def _print(console: Console, found: RunComparison) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.report.number_format import alone, form, interval, plain
-
-    def table(title: str, *headings: str) -> Table:
-        console.print(Text(f"\n{title}", "bold"))
-        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1), header_style="dim")
-        for number, heading in enumerate(headings):
-            made.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-        return made
+    from orchestrator.results.number_text import alone, form, interval, plain
+    from orchestrator.terminal.tables import print_table
 
     names = [side.name for side in found.sides]
-    made = table("runs", "", "runs", "seeds", "code")
+    sides = []
     for side in found.sides:
         seeds = " ".join("-" if seed is None else str(seed) for seed in side.seeds)
-        made.add_row(*map(Text, (side.name, " ".join(side.runs), seeds, ", ".join(sorted(set(side.codes))))))
-    console.print(made)
+        sides.append((side.name, " ".join(side.runs), seeds, ", ".join(sorted(set(side.codes)))))
+    print_table(console, "runs", ("", "runs", "seeds", "code"), sides, "fold")
     if len(found.sides) == 1:
         console.print(Text("\nthe configurations differ in the seed alone: one side", "dim"))
     if found.keys:
-        made = table("keys that differ", "key", *names)
-        for key, values in found.keys.items():
-            made.add_row(Text(key), *(Text(_short(value)) for value in values))
-        console.print(made)
-    if found.figures:
-        made = table("results that differ" if len(names) > 1 else "results", "figure", *names)
-        for name, estimates in found.figures.items():
+        rows = [(key, *map(_short, values)) for key, values in found.keys.items()]
+        print_table(console, "keys that differ", ("key", *names), rows, "fold")
+    if found.metrics:
+        compared = []
+        for name, estimates in found.metrics.items():
             shape = form(value for one in estimates for value in (one.value, *(one.interval or ())))
             cells = []
             for one in estimates:
@@ -88,11 +79,10 @@ def _print(console: Console, found: RunComparison) -> None:
                     cells.append(plain(f"{one.value:{shape}}") if len(estimates) > 1 else alone(one.value))
                 else:
                     count = f"n={one.n}" + (f" of {one.n + one.failed}" if one.failed else "")
-                    cells.append(
-                        f"{plain(f'{one.value:{shape}}')} {interval(one, shape) if one.interval else ''} {count}".replace("  ", " ")
-                    )
-            made.add_row(Text(name), *map(Text, cells))
-        console.print(made)
+                    between = interval(one, shape) if one.interval else ""
+                    cells.append(f"{plain(f'{one.value:{shape}}')} {between} {count}".replace("  ", " "))
+            compared.append((name, *cells))
+        print_table(console, "results that differ" if len(names) > 1 else "results", ("metric", *names), compared, "fold")
     if found.equal:
         console.print(Text(f"\nthe same everywhere: {', '.join(found.equal)}", "dim"), soft_wrap=True)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback, PlayedEpisode
@@ -21,15 +22,12 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("test", epilog=EPILOG)(test)
-
-
+@app.command("test", epilog=EPILOG)
 def test(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[RUN|CHECKPOINT]", help="A run, the newest without, or a checkpoint's file.")
+        str | None,
+        typer.Argument(metavar="[RUN|CHECKPOINT]", autocompletion=complete_runs, help="A run, the newest without, or a checkpoint's file."),
     ] = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, max=100_000, help="Episodes to play.")] = 10,
     seed: Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Of the episodes; the run's without.")] = None,
@@ -50,7 +48,7 @@ def test(
     from orchestrator.results.playback.checkpoint_episodes import CheckpointPlayback
 
     inspection = CheckpointPlayback(source, not sample, seed, video is not None)
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         _head(settings, source, inspection, sample)
     played: list[PlayedEpisode] = []
     film: dict[str, Any] | None = None
@@ -132,8 +130,8 @@ def _end(
 
 def _mean(values: list[float]) -> Estimate:
     """With the interval in which 95 % of the means of episodes drawn anew from these lie (bootstrap)."""
-    from orchestrator.results.statistics import aggregates
-    from orchestrator.results.statistics.bootstrap import estimate
+    from orchestrator.results.statistics import estimate as aggregates
+    from orchestrator.results.statistics.estimate import estimate
     from orchestrator.results.statistics.runs_table import ScoreSample
 
     return estimate(ScoreSample.of(values), aggregates.mean)

@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.command_options import (
     GlobalOptions,
+    app,
     examples,
     experiment_directory,
     experiment_names,
@@ -17,6 +18,7 @@ from orchestrator.cli.command_options import (
     print_json,
     print_text,
 )
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
@@ -26,15 +28,17 @@ EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("report", epilog=EPILOG)(report)
-
-
+@app.command("report", epilog=EPILOG)
 def report(
     context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[RUN | EXPERIMENT]", help="Name or directory; the newest run without.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[RUN | EXPERIMENT]",
+            autocompletion=complete_runs,
+            help="Name or directory; the newest run without.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; the directory of what it is about without.")
@@ -49,7 +53,7 @@ def report(
     try:
         page, kind = _write(settings, what, out, experiments_dir)
     except ModuleNotFoundError as error:
-        raise ResourceError(f"figures need {error.name}; install it: pip install -c constraints.txt -e .") from None
+        raise ResourceError(f"charts need {error.name}; install it: pip install -c constraints.txt -e .") from None
     if settings.json:
         figures = sorted(str(path) for path in (page.parent / "figures").glob("*.svg"))
         print_json({"kind": kind, "page": str(page), "markdown": str(page.with_suffix(".md")), "figures": figures})

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, print_text
+from orchestrator.cli.completion import complete_overrides, complete_runs
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
     from orchestrator.results.run_summary import RunSummary
 
-
 EPILOG = examples("orchestrate show configs/4agents_ring.yaml --format svg > ring.svg", "orchestrate show night", "orchestrate show --json")
 
 _GOALS = 64
 """goals that are listed"""
 _HEADINGS = {"cpu_seconds": "processor seconds", "peak_resident": "memory, peak", "proportional": "memory, shared pages divided"}
+
+_FAULT_METRICS = (
+    "detection_time.max", "recovery_time.max", "unavailable_time.sum", "episodes.substituted", "episodes.discarded", "episodes.lost",
+    "consensus.error",
+)  # fmt: skip
 
 
 class Format(StrEnum):
@@ -34,16 +39,17 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("show", epilog=EPILOG)(show)
-
-
+@app.command("show", epilog=EPILOG)
 def show(
     context: typer.Context,
-    what: Annotated[str | None, typer.Argument(metavar="[CONFIG | RUN]", help="A YAML file, or a run; the newest run without.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for a CONFIG.")] = None,
-    form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN knows text and json.")] = Format.TEXT,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG | RUN]", autocompletion=complete_runs, help="A YAML file, or a run; the newest run without."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, for a CONFIG.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="Form of the drawing of a CONFIG; a RUN has text and json.")] = Format.TEXT,
     plots: Annotated[bool, typer.Option("--plots", help="Draw the curves and tables of a RUN anew, as SVG, and print where.")] = False,
 ) -> None:
     """Draw the topology, placement and links of a configuration, or print the results of a run."""
@@ -89,124 +95,122 @@ def _configuration(settings: GlobalOptions, path: Path, overrides: list[str], fo
 
 
 def _print(console: Console, summary: RunSummary) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from orchestrator.cli.results.show_faults import print_faults
     from orchestrator.results.metric_series import BINS
+    from orchestrator.results.number_text import count, elapsed, size, sparkline
     from orchestrator.results.run_summary import curve_text, taken_a_refresh, time_text
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.terminal.tables import print_table
 
-    def table(title: str, *headings: str) -> Table:
-        console.print(Text(f"\n{title}", "bold"))
-        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1), header_style="dim")
-        for number, heading in enumerate(headings):
-            made.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
-        return made
+    def line(text: str, style: str = "") -> None:
+        console.print(Text(text, style), soft_wrap=True)
 
     ended = f"exit {summary.exit_code}" if summary.exit_code is not None else ""
-    head = [summary.run, summary.state.lower(), ended, f"seed {summary.seed}", figures.duration(summary.elapsed), summary.reason]
-    console.print(Text("  ".join(part for part in head if part)), soft_wrap=True)
-    console.print(Text(summary.directory, "dim"), soft_wrap=True)
+    head = [summary.run, summary.state.lower(), ended, f"seed {summary.seed}", elapsed(summary.elapsed), summary.reason]
+    line("  ".join(part for part in head if part))
+    line(summary.directory, "dim")
     if summary.state == "LOST":
-        console.print(Text(f"its run server is gone; clean up: orchestrate down {summary.run}", "yellow"), soft_wrap=True)
-    if summary.training:
-        made = table("training", "figure", "first", "best", "at step", "last", "")
-        for c in summary.training:
-            cells = (
-                c.name,
-                f"{c.first:.3f}",
-                f"{c.best:.3f}",
-                figures.count(c.best_step),
-                f"{c.last:.3f}",
-                figures.sparkline(c.values, BINS),
-            )
-            made.add_row(*map(Text, cells))
-        console.print(made)
-    if summary.evaluation:
-        made = table("evaluation", "figure", "first", "best", "at episode", "last", "points", "")
-        for c in summary.evaluation:
-            row = (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", figures.count(c.best_episode), f"{c.last:.3f}")
-            made.add_row(*map(Text, row), Text(str(c.points)), Text(figures.sparkline(c.values, 24)))
-        console.print(made)
+        line(f"its run server is gone; clean up: orchestrate down {summary.run}", "yellow")
+    if curves := summary.training:
+        rows = [(c.name, f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_step), f"{c.last:.3f}", sparkline(c.values, BINS)) for c in curves]
+        print_table(console, "training", ("figure", "first", "best", "at step", "last", ""), rows)
+    if curves := summary.evaluation:
+        evaluated = [
+            (c.name.removeprefix("eval."), f"{c.first:.3f}", f"{c.best:.3f}", count(c.best_episode), f"{c.last:.3f}", str(c.points),
+             sparkline(c.values, 24))
+            for c in curves
+        ]  # fmt: skip
+        print_table(console, "evaluation", ("figure", "first", "best", "at episode", "last", "points", ""), evaluated)
     if summary.goals:
-        made = table("goals, newest evaluation", "goal", "success, given to all", "success, own choice", "followers who agreed")
-        for goal in summary.goals[:_GOALS]:
-            rates = ["-" if share is None else f"{share:.2f}" for share in (goal.given, goal.own, goal.agreed)]
-            made.add_row(*map(Text, (goal.goal, *rates)))
-        console.print(made)
+        shares = [(goal.goal, *map(_share, (goal.given, goal.own, goal.agreed))) for goal in summary.goals[:_GOALS]]
+        headings = ("goal", "success, given to all", "success, own choice", "followers who agreed")
+        print_table(console, "goals, newest evaluation", headings, shares)
         if len(summary.goals) > _GOALS:
-            console.print(Text(f" and {len(summary.goals) - _GOALS} more: orchestrate show {summary.run} --json"))
+            line(f" and {len(summary.goals) - _GOALS} more: orchestrate show {summary.run} --json")
     if summary.sums:
-        made = table("statistics", "node", "agents", "missing", "published", "taken a refresh", "refused")
+        found = []
         for node, sums in sorted(summary.sums.items()):
-            taken = taken_a_refresh(sums)
             numbers = [f"{sums.get(name, 0):.0f}" for name in ("origins", "staleness", "published")]
-            made.add_row(*map(Text, (node, *numbers, "-" if taken is None else figures.size(taken), f"{sums.get('refused', 0):.0f}")))
-        console.print(made)
-    if summary.world_model:
-        made = table("world model", "figure", "first", "best", "last")
-        for c in summary.world_model:
-            made.add_row(*map(Text, (c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}")))
-        console.print(made)
+            found.append((node, *numbers, size(taken_a_refresh(sums)), f"{sums.get('refused', 0):.0f}"))
+        print_table(console, "statistics", ("node", "agents", "missing", "published", "taken a refresh", "refused"), found)
+    if curves := summary.world_model:
+        errors = [(c.name.removeprefix("world_model."), f"{c.first:.4g}", f"{c.best:.4g}", f"{c.last:.4g}") for c in curves]
+        print_table(console, "world model", ("figure", "first", "best", "last"), errors)
     if summary.contraction_predicted is not None:
-        console.print(Text(f"\n{summary.averaged}", "bold"))
-        found = summary.contraction_measured
-        measured = f"measured {found:.3f}" if found is not None else "not measured (no round was complete)"
-        console.print(Text(f" contraction a round: {measured}, predicted (largest) {summary.contraction_predicted:.3f}"))
+        line(f"\n{summary.averaged}", "bold")
+        value = summary.contraction_measured
+        measured = f"measured {value:.3f}" if value is not None else "not measured (no round was complete)"
+        line(f" contraction a round: {measured}, predicted (largest) {summary.contraction_predicted:.3f}")
         if summary.disagreement is not None:
-            console.print(Text(f" disagreement: {curve_text(summary.disagreement)}"))
+            line(f" disagreement: {curve_text(summary.disagreement)}")
     if summary.time:
         parts = sorted({part for node in summary.time.values() for part in node})
-        made = table("where the time goes", "node", *parts)
-        for node, shares in summary.time.items():
-            made.add_row(Text(node), *[Text(f"{100 * shares[part]:.1f} %" if part in shares else "-") for part in parts])
-        console.print(made)
+        spent = [(node, *(f"{100 * found[p]:.1f} %" if p in found else "-" for p in parts)) for node, found in summary.time.items()]
+        print_table(console, "where the time goes", ("node", *parts), spent)
         if summary.slowest:
-            console.print(Text(f" slowest part: {summary.slowest}   ({time_text(summary)})"))
-    if summary.resources:
-        _resources(table, console, summary.resources)
+            line(f" slowest part: {summary.slowest}   ({time_text(summary)})")
+    if keys := list(dict.fromkeys(key for known in summary.resources.values() for key in known)):
+        used = [(node, *(_cell(key, known.get(key)) for key in keys)) for node, known in summary.resources.items()]
+        print_table(console, "resources", ("node", *(_HEADINGS.get(key, key.replace("_", " ")) for key in keys)), used)
     if summary.links:
         keys = list(dict.fromkeys(key for link in summary.links for key in link))
-        made = table("links", *(key.replace("_", " ") for key in keys))
-        for link in summary.links:
-            made.add_row(*[Text(_cell(key, link.get(key))) for key in keys])
-        console.print(made)
+        links = [[_cell(key, link.get(key)) for key in keys] for link in summary.links]
+        print_table(console, "links", [key.replace("_", " ") for key in keys], links)
     if summary.wire:
-        made = table("messages refused, dropped or repeated", "what", "all", "most at")
+        troubles = []
         for what in sorted({what for counters in summary.wire.values() for what in counters}):
             counts = {node: counters.get(what, 0) for node, counters in summary.wire.items()}
             most = max(counts, key=counts.__getitem__)
-            made.add_row(Text(what), Text(figures.count(sum(counts.values()))), Text(f"{most} {figures.count(counts[most])}"))
-        console.print(made)
+            troubles.append((what, count(sum(counts.values())), f"{most} {count(counts[most])}"))
+        print_table(console, "messages refused, dropped or repeated", ("what", "all", "most at"), troubles)
     if summary.faults:
-        print_faults(table, console, summary)
+        _print_faults(console, summary)
     if summary.restarts:
-        made = table("restarts", "node", "times")
-        for node, times in summary.restarts.items():
-            made.add_row(Text(node), Text(str(times)))
-        console.print(made)
+        print_table(console, "restarts", ("node", "times"), [(node, str(times)) for node, times in summary.restarts.items()])
 
 
-def _resources(table: Any, console: Console, resources: dict[str, dict[str, float]]) -> None:
+def _print_faults(console: Console, summary: RunSummary) -> None:
     from rich.text import Text
 
-    keys = list(dict.fromkeys(key for known in resources.values() for key in known))
-    if not keys:
-        return
-    made = table("resources", "node", *(_HEADINGS.get(key, key.replace("_", " ")) for key in keys))
-    for node, known in resources.items():
-        made.add_row(Text(node), *[Text(_cell(key, known.get(key))) for key in keys])
-    console.print(made)
+    from orchestrator.terminal.tables import print_table
+
+    rows = []
+    for record in summary.faults.get("faults") or []:
+        end, rates = record.get("end"), record.get("steps_per_second") or {}
+        lasted = _seconds(None if end is None else end - record["begin"])
+        recovery = "never" if record.get("recovery") is None else _seconds(record["recovery"])
+        cells = [record["id"], record["kind"], record["node"], lasted, _seconds(record.get("detection")), recovery]
+        rows.append([*cells, *(f"{rates[part]:.0f}" if part in rates else "-" for part in ("before", "during", "after"))])
+    headings = ("fault", "kind", "node", "lasted", "noticed after", "recovery", "steps/s before", "during", "after")
+    print_table(console, "faults", headings, rows)
+    metrics = summary.faults.get("figures") or {}
+    words = [f"{name} {'never' if metrics[name] is None else format(metrics[name], '.3g')}" for name in _FAULT_METRICS if name in metrics]
+    console.print(Text(" " + "   ".join(words)), soft_wrap=True)
+    for one in summary.verdict.get("expectations") or []:
+        measured = "not measured" if one.get("measured") is None else f"measured {_figure(one['measured'])}"
+        result, style = ("passed", "") if one.get("passed") else ("FAILED", "red")
+        console.print(Text(f" expected {one.get('metric')} {one.get('op')} {_figure(one.get('value'))}: {measured}, {result}", style))
+    if summary.verdict and not summary.verdict.get("passed"):
+        console.print(Text(f" to repeat: {summary.verdict.get('repeat')}"), soft_wrap=True)
 
 
 def _cell(key: str, value: Any) -> str:
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.results.number_text import count, size
 
-    if value is None:
-        return "-"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if key in ("bytes", "peak_resident", "proportional") or key.endswith("_bytes"):
-            return figures.size(value)
-        return figures.count(value) if float(value).is_integer() else f"{value:.4g}"
-    return str(value)
+            return size(value)
+        return count(value) if float(value).is_integer() else f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

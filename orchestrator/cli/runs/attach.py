@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_text
+from orchestrator.cli.command_options import app, examples, options, print_text
+from orchestrator.cli.completion import complete_runs
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("attach", epilog=examples("orchestrate attach night"))(attach)
-
-
+@app.command("attach", epilog=examples("orchestrate attach night"))
 def attach(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Name or directory of a run; the newest without.")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live table.")] = False,
 ) -> None:
     """Show a run while it goes on. The key d or Ctrl-C leaves it running; ends with the run's exit code when the run ends."""
+    from orchestrator.launch.launch_settings import LaunchSettings
     from orchestrator.results.run_directories import read_json
     from orchestrator.results.run_summary import after_run
     from orchestrator.terminal.interrupts import Interrupts
@@ -29,12 +29,11 @@ def attach(
 
     settings = options(context)
     found = settings.find(run)
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         config = read_json(found.directory / "config.json")
         nodes = int((config.get("agents") or {}).get("count") or 0) + 1
-        launch = config.get("launch") or {}
-        machines = len((launch.get("ssh") or {}).get("hosts") or ()) if found.engine == "ssh" else int(launch.get("hosts") or 1)
-        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, machines, found.directory))
+        launch = LaunchSettings.model_validate(config.get("launch") or {})
+        print_text(heading(found.name, config.get("seed", "-"), found.engine, nodes, launch.host_count, found.directory))
     with settings.view(plain, "d or Ctrl-C: leave the run running") as view:
         with Interrupts(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), keys=not settings.json) as interrupts:
             outcome = Watcher(found.directory, view, interrupts, "look").run()

@@ -7,28 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json, print_text, seconds
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.results.run_directories import Run
-    from orchestrator.results.run_removal import Candidate
+    from orchestrator.results.run_directories import Candidate, Run
 
 _EPILOG = examples("orchestrate clean --older 30d", "orchestrate clean --failed --stopped --dry-run", "orchestrate clean --older 0s -y")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("clean", epilog=_EPILOG)(clean)
-
-
+@app.command("clean", epilog=_EPILOG)
 def clean(
     context: typer.Context,
     older: Annotated[str | None, typer.Option("--older", metavar="TIME", help="That ended at least so long ago: 30d, 12h.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="That failed.")] = False,
     stopped: Annotated[bool, typer.Option("--stopped", help="That were stopped; they could go on with up --resume.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Without asking.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
     """Remove runs that are over, by age or state: their whole directories. Asks first.
 
@@ -36,14 +31,14 @@ def clean(
     """
     settings = options(context)
     if older is None and not failed and not stopped:
-        raise UsageError("clean: say which: --older 30d, --failed, --stopped; all that are over: --older 0s")
+        raise UsageError("clean: which runs? --older 30d, --failed, --stopped; all that have ended: --older 0s")
     age = 0.0 if older is None else seconds(older, "--older")
     states = [state for state, wanted in (("FAILED", failed), ("STOPPED", stopped)) if wanted]
     if not yes and not dry_run and (settings.json or not sys.stdin.isatty()):
-        raise UsageError("clean: nobody can be asked here, and nothing was removed; give -y, or --dry-run to see what it would be")
+        raise UsageError("clean: no terminal for the question, nothing was removed; give -y, or --dry-run to list the runs")
     found = _candidates(settings, states, age)
     if not found:
-        if not settings.json and settings.verbosity >= 0:
+        if settings.prints:
             print_text("no run is to be removed")
         return
     if not settings.json:
@@ -54,7 +49,7 @@ def clean(
         if not settings.json:
             print_text("nothing was removed")
         return
-    if not yes and not typer.confirm(f"remove {_counted(found)} for good?", default=False):
+    if not yes and not typer.confirm(f"remove {_counted(found)} permanently?", default=False):
         print_text("nothing was removed")
         return
     raise typer.Exit(_remove(settings, found))
@@ -62,7 +57,7 @@ def clean(
 
 def _candidates(settings: GlobalOptions, states: list[str], age: float) -> list[Candidate]:
     from orchestrator.results import run_directories as runs
-    from orchestrator.results.run_removal import Candidate, chosen, finished, size_of
+    from orchestrator.results.run_directories import Candidate, chosen, finished, size_of
 
     there: list[Run] = runs.all_runs(settings.runs_dir)
     lost = [run.name for run in there if run.state == "LOST" and run.record]
@@ -72,7 +67,7 @@ def _candidates(settings: GlobalOptions, states: list[str], age: float) -> list[
 
 
 def _remove(settings: GlobalOptions, found: list[Candidate]) -> int:
-    from orchestrator.results.run_removal import remove
+    from orchestrator.results.run_directories import remove
 
     code, freed = ExitCode.OK, 0
     for candidate in found:
@@ -84,23 +79,21 @@ def _remove(settings: GlobalOptions, found: list[Candidate]) -> int:
             print_error(str(error))
         if settings.json:
             print_json(_line(candidate, removed=not candidate.run.directory.exists()))
-    if not settings.json and settings.verbosity >= 0:
+    if settings.prints:
         gone = [candidate for candidate in found if not candidate.run.directory.exists()]
         print_text(f"removed {_counted(gone)}" if gone else "nothing was removed")
     return int(code)
 
 
 def _show(settings: GlobalOptions, found: list[Candidate]) -> None:
-    from rich.table import Table
+    from orchestrator.results.number_text import size
+    from orchestrator.terminal.tables import print_list
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("RUN", "STATE", "ENDED", "SIZE"):
-        table.add_column(heading, justify="right" if heading == "SIZE" else "left")
-    for candidate in found:
-        ended = candidate.run.ended
-        day = "-" if ended is None else ended.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(candidate.run.name, candidate.run.state.lower(), day, _size(candidate.size))
-    settings.console().print(table)
+    rows = []
+    for run, taken in ((candidate.run, candidate.size) for candidate in found):
+        day = "-" if run.ended is None else run.ended.astimezone().strftime("%Y-%m-%d %H:%M")
+        rows.append((run.name, run.state.lower(), day, size(taken)))
+    print_list(settings.console(), ("RUN", "STATE", "ENDED", "SIZE"), rows, right=("SIZE",))
 
 
 def _line(candidate: Candidate, removed: bool) -> dict[str, object]:
@@ -117,13 +110,6 @@ def _line(candidate: Candidate, removed: bool) -> dict[str, object]:
 
 
 def _counted(found: list[Candidate]) -> str:
-    number = len(found)
-    return f"{number} run{'s' if number != 1 else ''}, {_size(sum(candidate.size for candidate in found))}"
+    from orchestrator.results.number_text import counted, size
 
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+    return f"{counted(len(found), 'run')}, {size(sum(candidate.size for candidate in found))}"

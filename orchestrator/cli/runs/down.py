@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, print_text, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_text, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,14 +18,12 @@ _POLL = 0.1
 _KILL_WAIT = 10.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("down", epilog=examples("orchestrate down", "orchestrate down night -t 30s", "orchestrate down --all --now"))(down)
-
-
+@app.command("down", epilog=examples("orchestrate down", "orchestrate down night -t 30s", "orchestrate down --all --now"))
 def down(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name or directory of a run; the newest without.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Name or directory of a run; the newest without.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="All runs of the folder.")] = False,
     grace: Annotated[str, typer.Option("--grace", "-t", help="Time for the ordered stop; after it at once.")] = "10s",
     now: Annotated[bool, typer.Option("--now", help="At once, without checkpoints.")] = False,
@@ -45,15 +44,15 @@ def down(
     else:
         found = [settings.find(run)]
     results = [_stop(settings, candidate, patience, now) for candidate in found]
-    if not results and not settings.json and settings.verbosity >= 0:
+    if not results and settings.prints:
         print_text("nothing runs")
     raise typer.Exit(int(ExitCode.OK) if all(not result["left"] for result in results) else int(ExitCode.RESOURCES))
 
 
 def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[str, Any]:
     """End one run and report: how, in what time, and what is left."""
-    from orchestrator.launch.engine_registry import clean_up
-    from orchestrator.launch.leftover_processes import remains
+    from orchestrator.launch.engine import clean_up
+    from orchestrator.launch.process_control import remains
     from orchestrator.results import run_directories as runs
 
     began = time.monotonic()
@@ -80,10 +79,7 @@ def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[st
         "seconds": round(took, 3),
         "left": [*left, *unreachable],
     }
-    if settings.json:
-        print_json(result)
-    elif settings.verbosity >= 0:
-        print_text(f"{run.name} {how} ({took:.1f} s)")
+    settings.answer(result, f"{run.name} {how} ({took:.1f} s)")
     for text in unreachable if not settings.json else ():
         print_text(f"  {text}")
     if left and not settings.json:
@@ -93,10 +89,10 @@ def _stop(settings: GlobalOptions, run: Run, grace: float, now: bool) -> dict[st
 
 def _ask(run: Run, now: bool) -> bool:
     """Send the stop request; whether the run server answered (or has just ended)."""
-    from orchestrator.run_server.run_client import RunClient, Unreachable
+    from orchestrator.run_server.run_client import Unreachable
 
     try:
-        with RunClient(run.directory, timeout=3.0) as client:
+        with GlobalOptions().client(run, 3.0) as client:
             client.stop(now=now, reason="stopped by orchestrate down", timeout=3.0)
     except Unreachable:
         return _gone(run, 0.5)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json, seconds
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,15 +25,14 @@ _COLORS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "b
 _POLL = 0.2
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("logs", epilog=examples("orchestrate logs -f", "orchestrate logs night 'agent-*' --level warning --since 5m"))(logs)
-
-
+@app.command("logs", epilog=examples("orchestrate logs -f", "orchestrate logs night 'agent-*' --level warning --since 5m"))
 def logs(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN] [NODE ...]", help="A run (the newest without), then nodes: names or globs.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN] [NODE ...]", autocompletion=complete_runs, help="A run (the newest without), then nodes: names or globs."
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends; Ctrl-C leaves.")] = False,
     count: Annotated[int | None, typer.Option("--tail", "-n", min=0, help="Only the newest records.")] = None,
@@ -112,7 +112,7 @@ class _Printer:
             return
         from rich.text import Text
 
-        from orchestrator.terminal.snapshot_figures import clock
+        from orchestrator.results.number_text import clock
 
         self._width = max(self._width, len(record.source))
         severity = f"{_SHORT.get(line.level, line.level):<5} "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_json
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_json
+from orchestrator.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
 _ANSWER = 2.0
 _PERIOD = 1.0
 _TAIL = 65536
-"""bytes at the end of a node's figures in which the newest of each stand"""
+"""bytes at the end of a node's metrics that are read for the newest of each"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))(ps)
-
-
+@app.command("ps", epilog=examples("orchestrate ps -a", "orchestrate ps night --watch", "orchestrate ps -a --json"))
 def ps(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the nodes of this run.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Show the nodes of this run.")] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Finished runs too.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second; Ctrl-C leaves.")] = False,
 ) -> None:
@@ -41,7 +38,7 @@ def ps(
         return
     from orchestrator.terminal.interrupts import Interrupts
 
-    # An exception that comes at any instant may be lost in somebody's clean-up; a signal that is counted is not.
+    # An exception at any instant may be lost in clean-up code of a library; a signal that is counted is not.
     with Interrupts((signal.SIGINT,)) as interrupts:
         if settings.json or not settings.console().is_terminal:
             while not interrupts.count:
@@ -69,7 +66,7 @@ def _once(settings: GlobalOptions, run: str | None, every: bool) -> None:
 def _table(settings: GlobalOptions, run: str | None, every: bool, console: Console) -> Text:
     from rich.text import Text
 
-    from orchestrator.terminal.text_columns import columns
+    from orchestrator.terminal.tables import columns
 
     width = console.width if console.is_terminal else None
     if run is not None:
@@ -95,13 +92,14 @@ def _run_lines(settings: GlobalOptions, every: bool) -> list[dict[str, Any]]:
 
 
 def _run_line(run: Run) -> dict[str, Any]:
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.results import number_text as numbers
+    from orchestrator.terminal import snapshot_metrics as shown
 
     snapshot = _snapshot(run) if run.alive else {}
-    up, all_nodes = figures.up_count(snapshot) if snapshot else (0, _node_count(run))
+    up, all_nodes = shown.up_count(snapshot) if snapshot else (0, _node_count(run))
     episodes = snapshot.get("episodes") if snapshot else _newest(run.directory / "nodes" / "env-0").get("episode")
     share = snapshot.get("progress")
-    progress = [f"episode {figures.count(episodes)}"] if isinstance(episodes, (int, float)) else []
+    progress = [f"episode {numbers.count(episodes)}"] if isinstance(episodes, (int, float)) else []
     progress += [f"{100 * share:.0f} %"] if isinstance(share, (int, float)) else []
     note = "" if run.exit_code is None else f"exit {run.exit_code}"
     if run.state == "LOST":
@@ -114,9 +112,9 @@ def _run_line(run: Run) -> dict[str, Any]:
         "nodes": f"{up}/{all_nodes}",
         "progress": "  ".join(progress) or "-",
         "started": run.record.get("started"),
-        "started_text": figures.day_and_time(run.started),
+        "started_text": numbers.day_and_time(run.started),
         "elapsed": run.elapsed,
-        "elapsed_text": figures.duration(run.elapsed),
+        "elapsed_text": numbers.elapsed(run.elapsed),
         "exit_code": run.exit_code,
         "reason": run.reason,
         "note": note,
@@ -125,12 +123,11 @@ def _run_line(run: Run) -> dict[str, Any]:
 
 
 def _snapshot(run: Run) -> dict[str, Any]:
-    """What the run server says; empty when it does not answer in time."""
-    from orchestrator.run_server.run_client import RunClient
+    """The status of the run server; empty when it does not answer in time."""
     from protocols.runtime.errors import MurmurationError
 
     try:
-        with RunClient(run.directory, timeout=_ANSWER) as client:
+        with GlobalOptions().client(run, _ANSWER) as client:
             return client.status(timeout=_ANSWER)
     except MurmurationError:
         return {}
@@ -148,7 +145,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
     snapshot = _snapshot(run) if run.alive else {}
     if snapshot:
         return list(snapshot.get("nodes") or [])
-    from orchestrator.launch.leftover_processes import read_records, remains
+    from orchestrator.launch.process_control import read_records, remains
 
     left = {process.pid for process in remains(run.directory)} if run.state == "LOST" else set()
     orphans = {record.name: record.pid for record in read_records(run.directory) if record.pid in left}
@@ -164,7 +161,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
             "state": "orphan" if name in orphans else "ended",
             "pid": orphans.get(name),
             "incarnation": sum(1 for _ in read_lines(run.directory / "nodes" / name / "incarnations.jsonl")),
-            "detail": f"lives without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
+            "detail": f"runs without its run server; end it: orchestrate down {run.name}" if name in orphans else "",
             "metrics": _newest(run.directory / "nodes" / name),
         }
         for name in names
@@ -172,7 +169,7 @@ def _node_lines(settings: GlobalOptions, which: str | None) -> list[dict[str, An
 
 
 def _newest(node: Path) -> dict[str, float]:
-    """The newest figures of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
+    """The newest metrics of a node by its own file (of a long run its end), and its `episode`: what the live table showed last."""
     import contextlib
     import json
 
@@ -193,19 +190,20 @@ def _newest(node: Path) -> dict[str, float]:
 
 
 def _node_table(nodes: list[dict[str, Any]], width: int | None) -> Text:
-    from orchestrator.terminal import snapshot_figures as figures
-    from orchestrator.terminal.text_columns import columns
+    from orchestrator.results import number_text as numbers
+    from orchestrator.terminal import snapshot_metrics as shown
+    from orchestrator.terminal.tables import columns
 
     rows = [
         (
             str(node.get("name", "")),
-            figures.state(node),
+            shown.state(node),
             str(node.get("pid") or "-"),
             str(node.get("restarts", max(0, int(node.get("incarnation") or 1) - 1))),
-            figures.count(figures.value(node, "episode")),
-            figures.count(figures.value(node, "steps/s")),
-            figures.decimal(figures.value(node, "return")),
-            figures.decimal(figures.value(node, "success")),
+            numbers.count(shown.value(node, "episode")),
+            numbers.count(shown.value(node, "steps/s")),
+            numbers.decimal(shown.value(node, "return")),
+            numbers.decimal(shown.value(node, "success")),
             str(node.get("detail") or ""),
         )
         for node in nodes

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import app, examples, options, print_error, seconds
+from orchestrator.cli.completion import complete_runs
 from protocols.runtime.errors import ExitCode
 
 _POLL = 0.1
@@ -16,30 +17,26 @@ _EPILOG = examples(
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("restart", epilog=_EPILOG)(restart)
-
-
+@app.command("restart", epilog=_EPILOG)
 def restart(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or directory of a run.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", autocompletion=complete_runs, help="Name or directory of a run.", show_default=False)
+    ],
     nodes: Annotated[list[str], typer.Argument(metavar="NODE ...", help="Names of nodes, or patterns: 'agent-*'.", show_default=False)],
     cold: Annotated[bool, typer.Option("--cold", help="Without their checkpoints (which are kept aside).")] = False,
-    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait until they are back; 0s: not at all.")] = "60s",
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait until they are back; 0s: don't wait.")] = "60s",
 ) -> None:
     """Stop nodes of a run that goes on and start them again: new processes, which take up what their checkpoints hold.
 
     Counts as no failure. Nodes that were given up, or have left, come back too. Exit 6 where one is not back in time.
     """
-    from orchestrator.run_server.run_client import RunClient
-
     settings = options(context)
     patience = seconds(timeout, "--timeout")
     found = settings.find(run)
     began = time.monotonic()
     results: dict[str, dict[str, Any]] = {}
-    with RunClient(found.directory) as client:
+    with settings.client(found) as client:
         before: dict[str, int] = client.restart(nodes, cold).get("nodes", {})
         while len(results) < len(before) and (now := time.monotonic()) < began + patience:
             there = {node["name"]: node for node in client.status()["nodes"]}
@@ -47,21 +44,12 @@ def restart(
                 node = there.get(name, {})
                 if name not in results and node.get("incarnation", 0) > incarnation and node.get("state") == "alive":
                     results[name] = {"node": name, "incarnation": node["incarnation"], "pid": node["pid"], "seconds": round(now - began, 3)}
-                    _back(settings.json, settings.verbosity, found.name, results[name])
+                    back = f"{name} is back as incarnation {node['incarnation']} (pid {node['pid']}, {now - began:.1f} s)"
+                    settings.answer({"run": found.name, **results[name]}, back)
             time.sleep(_POLL)
     missing = [name for name in before if name not in results]
     if patience == 0:
-        if settings.json:
-            print_json({"run": found.name, "asked": missing})
-        elif settings.verbosity >= 0:
-            print_text(f"{', '.join(missing)}: told to restart")
+        settings.answer({"run": found.name, "asked": missing}, f"{', '.join(missing)}: restart requested")
     elif missing:
         print_error(f"not back within {patience:g} s: {', '.join(missing)}; see: orchestrate logs {found.name} {missing[0]}")
         raise typer.Exit(int(ExitCode.RESOURCES))
-
-
-def _back(as_json: bool, verbosity: int, run: str, result: dict[str, Any]) -> None:
-    if as_json:
-        print_json({"run": run, **result})
-    elif verbosity >= 0:
-        print_text(f"{result['node']} is back as incarnation {result['incarnation']} (pid {result['pid']}, {result['seconds']:.1f} s)")

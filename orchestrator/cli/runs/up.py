@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.command_options import GlobalOptions, examples, options, print_error, print_json, print_text, seconds
+from orchestrator.cli.command_options import (
+    GlobalOptions,
+    app,
+    examples,
+    options,
+    print_error,
+    print_json,
+    print_problems,
+    print_text,
+    seconds,
+)
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides, complete_runs
 from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 if TYPE_CHECKING:
@@ -28,24 +39,32 @@ _SLACK = 10.0
 """seconds after which a run whose run server has not itself noticed that nodes are missing is stopped"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("up", epilog=_EPILOG)(up)
-
-
+@app.command("up", epilog=_EPILOG)
 def up(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file (not with --resume).", show_default=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", autocompletion=complete_configurations, help=f"{CONFIG} Not with --resume.", show_default=False),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value ...]", help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list."),
+        typer.Argument(
+            metavar="[key=value ...]",
+            autocompletion=complete_overrides,
+            help="Overrides: agents.count=8, 'metrics.sinks=[csv]', key+=value appends to a list.",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once every node is up; the run goes on by itself.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run; it must be new.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of all random numbers (the same as seed=).")] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped or interrupted, from its checkpoints."),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            autocompletion=complete_runs,
+            help="Go on with a run that was stopped or interrupted, from its checkpoints.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and draw, and start nothing.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="Until every node must be up.")] = "60s",
@@ -58,8 +77,7 @@ def up(
     settings = options(context)
     patience = seconds(timeout, "--timeout")
     try:
-        from orchestrator.run_server.run_names import check_name
-        from orchestrator.run_server.run_preparation import command_line, prepare_resume, prepare_run
+        from orchestrator.run_server.run_start import check_name, command_line, prepare_resume, prepare_run
 
         if resume is not None:
             directory = settings.find(resume).directory
@@ -76,24 +94,20 @@ def up(
         if resume is None and config is not None:
             directory = prepare_run(loaded, settings.runs_dir, name, command_line(config, overrides or [], seed))
     except MurmurationError as error:
-        if settings.json:  # the last line says how it ended, whatever happened
+        if settings.json:  # the last line states how it ended, in every case
             print_json({"kind": "end", "exit_code": int(error.exit_code), "directory": None, "reason": str(error)})
         raise
-    if not settings.json and settings.verbosity >= 0:
-        # A script reads one line from `up -d`: that every node is up. Until then a person wants to see that something goes on.
+    if settings.prints:
+        # A script reads one line from `up -d`: that every node is up. Until then progress is printed for people.
         (print_error if detach else print_text)(_heading(loaded, directory))
     raise typer.Exit(_lead(settings, directory, plain, patience, detach).exit_code)
 
 
 def _load(config: Path, overrides: list[str], seed: int | None) -> Loaded:
     from orchestrator.config import loader as configuration_loader
-    from orchestrator.config.parsing import problems as configuration_problems
 
     loaded = configuration_loader.load(config, overrides, {"seed": seed})
-    if loaded.warnings:
-        print_error(
-            "\n".join([f"{config}: {configuration_problems.counted(loaded.warnings)}", *configuration_problems.lines(loaded.warnings)])
-        )
+    print_problems(loaded.warnings, str(config))
     return loaded
 
 
@@ -109,16 +123,15 @@ def _draw(settings: GlobalOptions, loaded: Loaded) -> None:
 
 
 def _heading(loaded: Loaded, directory: Path) -> str:
-    from orchestrator.launch.launch_settings import host_count
     from orchestrator.terminal.run_view import heading
 
     chosen = loaded.configuration
-    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, host_count(chosen.launch), directory)
+    return heading(directory.name, chosen.seed, chosen.launch.engine, chosen.agents.count + 1, chosen.launch.host_count, directory)
 
 
 def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float, detach: bool) -> WatchOutcome:
     """Start the run server and look on: to the end, or with `detach` until every node is up."""
-    from orchestrator.run_server.detached_server import start_detached
+    from orchestrator.run_server.run_start import start_detached
     from orchestrator.terminal.interrupts import Interrupts
     from orchestrator.terminal.run_view import QuietView, WatchOutcome
     from orchestrator.terminal.run_watcher import Watcher
@@ -131,7 +144,7 @@ def _lead(settings: GlobalOptions, directory: Path, plain: bool, patience: float
             outcome = watcher.run()
         except MurmurationError as error:
             outcome = WatchOutcome(directory, "FAILED", int(error.exit_code), str(error))
-        with contextlib.suppress(OSError):  # nobody may be left to read it: the terminal is gone
+        with contextlib.suppress(OSError):  # the terminal may be gone
             if outcome.left:
                 _started(settings, outcome, watcher)
             else:
@@ -156,9 +169,9 @@ def _ended(settings: GlobalOptions, outcome: WatchOutcome, view: ProgressView, d
 
 def _started(settings: GlobalOptions, outcome: WatchOutcome, watcher: Watcher) -> None:
     """Every node of a detached run is up."""
-    from orchestrator.terminal import snapshot_figures as figures
+    from orchestrator.terminal import snapshot_metrics as shown
 
-    up_nodes, all_nodes = figures.up_count(watcher.snapshot or {})
+    up_nodes, all_nodes = shown.up_count(watcher.snapshot or {})
     name = outcome.directory.name
     if settings.json:
         watcher.view.end(outcome)

@@ -46,7 +46,7 @@ class RuleContext:
 
     @cached_property
     def graph(self) -> Graph | UnfitTopology:
-        """The communication graph, or why there is none."""
+        """The communication graph, or the reason why it cannot be built."""
         from protocols.topology.communication_graph import make_graph  # with numpy, which a configuration is read without
 
         configuration = self.configuration

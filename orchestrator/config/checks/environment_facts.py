@@ -33,14 +33,14 @@ class ObservationFacts:
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """Number of goals, 0 for an environment without, and what each agent observes."""
+    """Number of goals, 0 for an environment without discrete ones, and what each agent observes."""
 
     goals: int
     sights: Mapping[str, ObservationFacts]
     single_player: bool = False
     """whether every copy is played by one agent, alone"""
     vector_goals: bool = False
-    """whether goals are vectors, which have no number"""
+    """whether goals are vectors"""
 
     @property
     def has_goals(self) -> bool:
@@ -90,8 +90,8 @@ class _Installed:
         described = registry.describe(settings, agents, edges)
         sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
         space = described.goal_space
-        vector_goals = space is not None and bool(space.goal_shape)
-        return EnvironmentFacts(0 if space is None else space.count, sights, registry.is_single_player(settings), vector_goals)
+        goals, vectors = (0, False) if space is None else (space.count, bool(space.goal_shape))
+        return EnvironmentFacts(goals, sights, registry.is_single_player(settings), vectors)
 
     def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
         from env_server.environments.registry import agent_count_option

@@ -1,4 +1,4 @@
-"""Field checks: pydantic's errors as problems with places, all at once, and what is left of the configuration without its mistakes.
+"""Field checks: pydantic's errors as problems with places, all at once, and the configuration repaired of its mistakes.
 
 pydantic stops at a wrong component name (it cannot know which keys to expect) and skips the rules of a map whose keys are wrong. So the
 data is repaired and validated again until it holds: each mistake is replaced by the default (a misspelt component by the nearest right
@@ -152,7 +152,6 @@ def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDe
         result.broken.add(path)
     else:
         here = shape_at(root, path, data)
-        # Of a key that is wrong, what stands behind it says nothing.
         value = path[-1] if "[key]" in error["loc"] else _at(data, path)
         choices = [str(choice) for choice in here.choices] if here is not None else []
         if kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
@@ -203,42 +202,40 @@ def _keys_around(path: Path, data: Any, root: type[Settings]) -> list[str]:
     return nearest_keys(around, holder.get("kind") if isinstance(holder, dict) else None) if around is not None else []
 
 
+_PREDICATES = {
+    **dict.fromkeys(("int_type", "int_from_float"), "is not a whole number"),
+    **dict.fromkeys(("list_type", "tuple_type"), "is not a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "is not a map of keys"),
+    "int_parsing_size": "is too large a number",
+    "float_type": "is not a number",
+    "finite_number": "is not a finite number",
+    "string_type": "is not a text",
+    "bool_type": "is neither true nor false",
+    "greater_than_equal": "is less than {ge}, the least allowed",
+    "greater_than": "is not more than {gt}",
+    "less_than_equal": "is more than {le}, the most allowed",
+    "less_than": "is not less than {lt}",
+    "string_too_short": "is shorter than {min_length} characters",
+    "string_too_long": "is longer than {max_length} characters",
+    "string_pattern_mismatch": "breaks the rule for names, {pattern}",
+    "too_short": "has {actual_length} entries, but needs at least {min_length}",
+    "too_long": "has {actual_length} entries, but needs at most {max_length}",
+}
+"""by pydantic's type of error, the broken rule as a predicate of the value; in braces what the error's context holds"""
+
+
 def _phrase(error: ErrorDetails, value: Any, shape: Shape | None, item: bool) -> str:
-    """The rule as a predicate of the value (`is less than 1`), or a whole sentence where there is no value to speak of."""
+    """The broken rule as a predicate of the value (`is less than 1`), or as a sentence where it is not about a value."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return "is missing; the list is too short" if item else "this key is required, but missing"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        choices = ", ".join(str(choice) for choice in shape.choices) if shape is not None and shape.choices else context.get("expected")
-        return f"is not one of {choices}" if shape is None or len(shape.choices) != 1 else f"is not {choices}"
-    if kind in ("too_short", "too_long"):
-        least, bound = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
-        return f"has {context['actual_length']} entries, but needs {least} {context[bound]}"
-    phrases = {
-        "int_type": "is not a whole number",
-        "int_from_float": "is not a whole number",
-        "int_parsing_size": "is too large a number",
-        "float_type": "is not a number",
-        "finite_number": "is not a finite number",
-        "string_type": "is not a text; write it in quotes" if isinstance(value, (int, float)) else "is not a text",
-        "bool_type": "is neither true nor false",
-        "list_type": "is not a list",
-        "tuple_type": "is not a list",
-        "dict_type": "is not a map of keys",
-        "model_type": "is not a map of keys",
-        "model_attributes_type": "is not a map of keys",
-        "dataclass_type": "is not a map of keys",
-        "greater_than_equal": f"is less than {context.get('ge')}, the least allowed",
-        "greater_than": f"is not more than {context.get('gt')}",
-        "less_than_equal": f"is more than {context.get('le')}, the most allowed",
-        "less_than": f"is not less than {context.get('lt')}",
-        "string_too_short": f"is shorter than {context.get('min_length')} characters",
-        "string_too_long": f"is longer than {context.get('max_length')} characters",
-        "string_pattern_mismatch": f"breaks the rule for names, {context.get('pattern')}",
-    }
-    return phrases.get(kind, f"is refused: {error['msg']}")
+        choices = [str(choice) for choice in shape.choices] if shape is not None else []
+        return f"is not {choices[0]}" if len(choices) == 1 else f"is not one of {', '.join(choices) or context.get('expected')}"
+    quoted = "; write it in quotes" if kind == "string_type" and isinstance(value, (int, float)) else ""
+    return (_PREDICATES[kind].format_map(context) if kind in _PREDICATES else f"is refused: {error['msg']}") + quoted
 
 
 def shown(value: Any) -> str:

@@ -92,9 +92,10 @@ def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     if playable(subject):
         if not subject.facts.has_goals:
             yield from _without_goals(subject, tree)
-        elif subject.facts.goals == 0:
-            yield from _without_discrete_goals(subject)
-        yield from _images(subject, tree)
+        elif subject.facts.vector_goals:
+            name = subject.configuration.environment.id
+            yield from _without_numbered_goals(subject, f"switched off: it is for numbered goals, and {name} has vector goals")
+        yield from _world_models(subject, tree)
     yield from _default_groups(subject, tree)
 
 
@@ -116,28 +117,30 @@ def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
                 yield Adjustment((*top, "learner", key), None, "")
     if exchange.hindsight is not None:
         yield Adjustment(("exchange", "hindsight"), None, reason)
-    yield from _without_discrete_goals(subject, reason)
+    yield from _without_numbered_goals(subject, reason)
 
 
-def _without_discrete_goals(subject: RuleContext, reason: str = "") -> Iterator[Adjustment]:
+def _without_numbered_goals(subject: RuleContext, reason: str) -> Iterator[Adjustment]:
     environment, exchange = subject.configuration.environment, subject.configuration.exchange
-    reason = reason or f"switched off: the goals of {environment.id} are vectors, and it needs goals with numbers"
     if exchange.negotiation is not None and "episode_goals" in exchange.negotiation.capabilities:
         yield Adjustment(("exchange", "negotiation"), None, reason)
     if environment.supervisor is not None:
         yield Adjustment(("environment", "supervisor"), None, reason)
 
 
-def _images(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
-    """World models that predict vectors only, where images are observed, and what depends on them."""
+def _world_models(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """World models, where images are observed or goals are vectors, and what depends on them."""
     configuration, off = subject.configuration, []
     for name, top, settings in placed(subject):
         model = settings.world_model
-        if model is None or "vector_observations" not in model.capabilities or not subject.facts.sights[name].picture:
+        images = subject.facts.sights[name].picture
+        if model is None or "vector_observations" not in model.capabilities or not (images or subject.facts.vector_goals):
             continue
         off.append(model)
         if _own(subject, top, "world_model"):
-            text = f"switched off: {model.kind} predicts vectors, and {configuration.environment.id} shows images"
+            what = "predicts vectors" if images else "predicts rewards without goals"
+            shown = "shows images" if images else "has vector goals"
+            text = f"switched off: {model.kind} {what}, and {configuration.environment.id} {shown}"
             yield Adjustment((*top, "world_model"), None, text)
         if settings.optimism is not None and _own(subject, top, "optimism"):
             yield Adjustment((*top, "optimism"), None, "switched off: it needs a world model")

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.launch.host.gpus import visible_gpus
+from orchestrator.launch.host.host_resources import visible_gpus
 
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """where a container's memory limit stands, by version of the control groups"""
@@ -16,8 +16,8 @@ _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"
 
 @dataclass(frozen=True)
 class MachineResources:
-    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: there may be one; false: there is none.
-    `hosts`: the names of the hosts that a run will have, where the configuration does not say them. `gpus`: those that nodes may have to
+    """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: whether a GPU may be present.
+    `hosts`: the names of the hosts that a run will have, where the configuration does not list them. `gpus`: those that nodes may have to
     themselves."""
 
     cores: float

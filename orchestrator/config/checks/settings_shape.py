@@ -88,7 +88,7 @@ def step(shape: Shape, part: str | int, kind: Any = None) -> Shape | None:
 
 
 def shape_at(root: type[Settings], path: Path, data: Any) -> Shape | None:
-    """The shape at a path; `data` (plain) tells which components are chosen on the way."""
+    """The shape at a path; `data` (plain) gives the kinds of the components on the path."""
     shape: Shape | None = Shape(model=root)
     for part in path:
         if shape is None:
@@ -105,7 +105,7 @@ def _inside(data: Any, part: str | int) -> Any:
 
 
 def default_at(root: type[Settings], path: Path, data: Any) -> Any:
-    """What stands at a path when nobody writes anything, plain (as in YAML); `None` where there is no default."""
+    """The default at a path, plain (as in YAML); `None` without a default."""
     for length in range(len(path), 0, -1):
         parent = shape_at(root, path[: length - 1], data)
         holder = data

@@ -25,7 +25,7 @@ class Override:
 
 
 class OverrideRefused(Exception):
-    """An argument that cannot be applied; `problem` says why."""
+    """An argument that cannot be applied; `problem` is the reason."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)

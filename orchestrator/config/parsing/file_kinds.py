@@ -20,7 +20,7 @@ def taken_for_configuration(tree: Node, file: str) -> Problem | None:
     """What is wrong where the tree of `file` is that of an experiment, and a configuration is wanted."""
     if not (keys := _of_the_other_kind(tree, CONFIGURATION, EXPERIMENT)):
         return None
-    text = f"this is the file of an experiment (it has {', '.join(keys)}), and no configuration of a run"
+    text = f"this is an experiment (it has {', '.join(keys)}), not the configuration of a run"
     return Problem(str(tree.location), "", f"{text}; check it with: orchestrate experiment {file} --dry-run")
 
 
@@ -28,12 +28,12 @@ def taken_for_experiment(tree: Node, file: str) -> Problem | None:
     """What is wrong where the tree of `file` is that of a configuration, and an experiment is wanted."""
     if not (keys := _of_the_other_kind(tree, EXPERIMENT, CONFIGURATION)):
         return None
-    text = f"this is the configuration of a run (it has {', '.join(keys)}), and no experiment"
+    text = f"this is the configuration of a run (it has {', '.join(keys)}), not an experiment"
     return Problem(str(tree.location), "", f"{text}; start it with: orchestrate up {file}")
 
 
 def _of_the_other_kind(tree: Node, own: frozenset[str], other: frozenset[str]) -> list[str]:
-    """Keys that tell the other kind, in the order of the file; none where it is not told."""
+    """Keys by which the file is one of the other kind, in the order of the file; none where it is not."""
     if not isinstance(tree, Map) or own & tree.entries.keys():
         return []
     found = [key for key in tree.entries if key in other]

@@ -25,8 +25,8 @@ class Problem:
     @property
     def message(self) -> str:
         """`path: rule; did you mean "x"?`"""
-        said = f"{self.path}: {self.text}" if self.path else self.text
-        return f'{said}; did you mean "{self.suggestion}"?' if self.suggestion is not None else said
+        text = f"{self.path}: {self.text}" if self.path else self.text
+        return f'{text}; did you mean "{self.suggestion}"?' if self.suggestion is not None else text
 
 
 class Problems(ConfigurationError):

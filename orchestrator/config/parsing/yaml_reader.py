@@ -35,7 +35,7 @@ MOST_VALUES = 200_000
 
 
 class UnreadableYaml(Exception):
-    """The text cannot be made into a tree at all; `problems` says why."""
+    """The text cannot be parsed into a tree; `problems` are the reasons."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))

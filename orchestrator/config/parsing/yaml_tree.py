@@ -1,4 +1,4 @@
-"""A YAML document as a tree in which every key and every value knows where it was written."""
+"""A YAML document as a tree in which every key and every value has its place in the file."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
             text = f"{settings.learner.kind} of {name} uses its own transitions only, each once"
             yield Finding(where, f"{text}; write null, or choose learner {kinds_with('learner', 'replay')}")
             break
-    if playable(subject) and subject.facts.goals > 0:
+    if playable(subject) and subject.facts.has_goals:
         text = f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null"
         yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares surprising transitions, and relabels them)")
 

@@ -27,8 +27,11 @@ def _goals(subject: RuleContext) -> Iterator[Finding]:
     goals, exchange = subject.facts.goals, configuration.exchange
     for _, top, settings in placed(subject):
         if subject.facts.has_goals and settings.goals is None:
-            text = f"{configuration.environment.id} has goals, and no goal source chooses them"
+            text = f"{configuration.environment.id} has {goals or 'vector'} goals, and no goal source chooses among them"
             yield Finding((*top, "goals"), f"{text}; write goals: {{kind: uniform}}")
+        if subject.facts.vector_goals and settings.goals is not None and "vector_goals" not in settings.goals.capabilities:
+            text = f"{settings.goals.kind} chooses among numbered goals, and {configuration.environment.id} has vector goals"
+            yield Finding((*top, "goals", "kind"), f"{text}; write {kinds_with('goals', 'vector_goals')}")
         if settings.goals is not None and "needs_traces" in settings.goals.capabilities and exchange.hindsight is None:
             text = f"{settings.goals.kind} learns from the traces of partners after an episode, and exchange.hindsight is null"
             yield Finding((*top, "goals", "kind"), f"{text}; write hindsight: {{}}, or another goal source")

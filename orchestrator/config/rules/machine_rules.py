@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from orchestrator.config.checks.cross_checks import Finding, RuleContext
 from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.rules.rule_registry import Rules, meant, span
-from orchestrator.launch.launch_settings import host_names
 from orchestrator.launch.placement import node_requests
 from protocols.runtime.node_start import ipc_works
 from protocols.runtime.settings_types import format_size
@@ -32,7 +31,7 @@ def _bind(subject: RuleContext) -> Iterator[Finding]:
             yield Finding(("network", "bind"), f'"{bind}" is no address; write auto, or the address of a network card of this machine')
         return
     if address.is_unspecified and not advertise:
-        text = f"{bind} means every address of this machine, and others must be told one; write network.advertise too"
+        text = f"{bind} is every address of this machine, and other machines need one of them; write network.advertise too"
         yield Finding(("network", "bind"), text)
 
 
@@ -54,7 +53,7 @@ def _control_port(subject: RuleContext) -> Iterator[Finding]:
     if network.control_port == 0 or any(True for _ in _bind(subject)):
         return
     if network.bind == "auto" and not subject.configuration.launch.one_machine:
-        return  # the engine knows the address
+        return  # the engine decides the address
     address = "127.0.0.1" if network.bind == "auto" else network.bind
     where: Path = ("network", "control_port")
     try:
@@ -92,7 +91,7 @@ def _resources(subject: RuleContext) -> Iterator[Finding]:
     if gpus > machine.gpus:
         role = "agent" if subject.configuration.launch.resources.agent.gpus else "env"
         text = f"the nodes ask for {gpus} GPU{'s' if gpus > 1 else ''} to themselves, this machine has {machine.gpus or 'none'}"
-        yield Finding((*where, role, "gpus"), f"{text}; write 0 (those that there are will be shared)")
+        yield Finding((*where, role, "gpus"), f"{text}; write 0 (the available ones are shared)")
     if cores > machine.cores:
         yield Finding(where, f"{len(nodes)} nodes ask for {cores:g} cores and share the {machine.cores:g} of this machine", None, "warning")
 
@@ -108,25 +107,25 @@ def _machines(subject: RuleContext) -> Iterator[Finding]:
         if host.ssh.startswith("-") or not host.ssh.strip():
             text = f'"{host.ssh}" is no destination for ssh; write user@host, or a name of ~/.ssh/config'
             yield Finding(("launch", "ssh", "hosts", index, "ssh"), text)
-    if launch.engine == "ssh" and not names:
-        text = "there is nobody to start anything on; list machines: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
+    if launch.lists_hosts and not names:
+        text = "the engine ssh needs machines; list them: [{name: box-a, ssh: user@box-a, python: /path/to/python}]"
         yield Finding(("launch", "ssh", "hosts"), text)
-    if launch.engine == "ssh" and launch.hosts not in (1, len(names)):
+    if launch.lists_hosts and launch.hosts not in (1, len(names)):
         text = f"ssh has a list of hosts, of {len(names)}, and this number is not looked at"
         yield Finding(("launch", "hosts"), text, None, "warning")
-    if launch.engine != "ssh" and names:
+    if not launch.lists_hosts and names:
         text = f"these hosts are for ssh, and launch.engine is {launch.engine}: they are not looked at"
         yield Finding(("launch", "ssh", "hosts"), text, "ssh", "warning")
 
 
 @reads("launch.engine", "launch.hosts", "launch.ssh", "launch.placement.pins")
 def _places(subject: RuleContext) -> Iterator[Finding]:
-    """Pins to hosts that there are not, where all are known before anything starts."""
+    """Pins to missing hosts, where all are known before anything starts."""
     launch = subject.configuration.launch
-    names = host_names(launch) if subject.machine.hosts is None else list(subject.machine.hosts)
+    names = launch.host_names() if subject.machine.hosts is None else list(subject.machine.hosts)
     if names is None:
         return
-    labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.engine == "ssh" else set()
+    labels = {f"{key}={value}" for host in launch.ssh.hosts for key, value in host.labels.items()} if launch.lists_hosts else set()
     for glob, wanted in launch.placement.pins.items():
         parts = [part.strip() for part in wanted.split(",")] if "=" in wanted else [wanted]
         missing = [part for part in parts if part not in (labels if "=" in part else names)]

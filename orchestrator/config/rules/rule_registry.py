@@ -53,7 +53,7 @@ def components_of(settings: AgentSettings) -> dict[str, ComponentSettings]:
 
 
 def kinds_with(room: str, *capabilities: str) -> str:
-    """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` where there is none."""
+    """The kinds of a room that declare all of these capabilities, for messages: `ppo or impala`; `another one` if no kind does."""
     able = [kind for kind in kinds(room) if set(capabilities) <= set(getattr(component(room, kind).settings, "capabilities", ()))]
     return " or ".join(filter(None, (", ".join(able[:-1]), *able[-1:]))) or "another one"
 

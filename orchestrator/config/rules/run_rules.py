@@ -15,19 +15,12 @@ RULES = Rules()
 reads = RULES.reads
 
 
-@reads("agents.count", "exchange.consensus")
-def _alone(subject: RuleContext) -> Iterator[Finding]:
-    if subject.configuration.agents.count == 1 and subject.configuration.exchange.consensus is not None:
-        yield Finding(("exchange", "consensus"), "there is nobody to average with: agents.count is 1", None, "warning")
-
-
 @reads("supervision", "agents.count", "launch.engine")
 def _supervision(subject: RuleContext) -> Iterator[Finding]:
     rules, count = subject.configuration.supervision, subject.configuration.agents.count
     if rules.min_agents > count:
-        yield Finding(
-            ("supervision", "min_agents"), f"{rules.min_agents} is more than there are (agents.count is {count}): the run would end at once"
-        )
+        text = f"{rules.min_agents} exceeds the number of agents (agents.count is {count}): the run would end at once"
+        yield Finding(("supervision", "min_agents"), text)
     if rules.restart_delay > rules.max_restart_delay:
         yield Finding(("supervision", "max_restart_delay"), "the longest delay is shorter than the first one (supervision.restart_delay)")
     if not rules.heartbeat < rules.suspect < subject.configuration.dead_after:

@@ -1,7 +1,7 @@
 """A cell: one combination of an experiment's factors, with one seed.
 
-Its identity is SHA-256 over what can change its results: the digest of its configuration (how often figures are written counts here:
-windows of other lengths are other figures), the contents of files that it names, the settings of a simulation, the seed, and the version
+Its identity is SHA-256 over what can change its results: the digest of its configuration (how often metrics are written counts here:
+windows of other lengths are other metrics), the contents of files that it names, the settings of a simulation, the seed, and the version
 of the code. Cells of other code or another configuration are other cells.
 """
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.experiments.design.numeric_factors import NumericFactor
 from orchestrator.results.metric_names import counted_in
+from orchestrator.results.number_text import counted
 from protocols.faults.settings import FractionOrPercent, Operator
 from protocols.runtime.settings_types import Duration, Settings
 
@@ -86,7 +87,7 @@ Seeds = Annotated[
 
 def label_of(text: str, labels: Iterable[str]) -> str:
     """The label that is meant: the text itself where it is one, else the only one that is the same number (1e-3 is 0.001); the text where
-    there is none."""
+    no label is meant."""
     known = list(dict.fromkeys(labels))
     if text in known or (number := _number(text)) is None:
         return text
@@ -128,7 +129,7 @@ class SimulationSettings(Settings):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     """disagreement, as a share of that at the start, at which they agree"""
     episodes: Annotated[int, Field(ge=0)] | None = None
-    """episodes that each pair of neighbours negotiates and tells of; null: 4 where the configuration negotiates"""
+    """episodes that each pair of neighbours negotiates and shares; null: 4 where the configuration negotiates"""
     wire: bool = False
     """send every message through the codec, byte by byte (slower)"""
 
@@ -142,8 +143,8 @@ class Measure(Settings):
     name: Annotated[str, Field(pattern=r"^[^,\n]+$")] | None = None
     """what it is called in tables; null: as the metric"""
     node: Annotated[str, Field(min_length=1)] | None = None
-    """whose figure: env-0, run, agent-2, agent-* (the mean over them), faults (figures of the verdict), summary (a value of summary.json);
-    null: that of env-0, run, or the agents, whoever has it first"""
+    """whose figure: env-0, run, agent-2, agent-* (the mean over them), faults (metrics of the verdict), summary (a value of summary.json);
+    null: that of env-0, run, or the agents, the first that has it"""
     over: Annotated[str, AfterValidator(_over)] = "final 10%"
     """part of the run, by steps: "final 10%", all, or last (the last value alone)"""
     of: Literal["mean", "max", "min", "last"] = "mean"
@@ -173,14 +174,14 @@ class ComparisonSettings(Settings):
     baseline: dict[str, Label]
     """labels of the group that the others are compared with: {delay: 0ms}"""
     test: Literal["probability_of_improvement", "difference", "ratio"] = "probability_of_improvement"
-    """what is said of two groups"""
+    """the statistic of two groups"""
     tolerance: Annotated[FractionOrPercent, Field(gt=0)] | None = None
-    """a share of the first measure, such as 5%: the report says at which amount of the baseline's factor (whose labels are amounts of one
+    """a share of the first measure, such as 5%: the report states at which amount of the baseline's factor (whose labels are amounts of one
     unit, the least of them the baseline's) so much is lost"""
 
 
 class ExperimentExpectation(Settings):
-    """What must come true of a group of cells."""
+    """A condition that a group of cells must fulfil."""
 
     metric: str
     """name of a measure"""
@@ -196,7 +197,7 @@ class ExperimentExpectation(Settings):
     """of the group: interquartile mean, mean, median; lower and upper end of the 95 % interval of the interquartile mean; or how probably a
     run of the first group is better than one of the second"""
     by: Literal["ratio", "difference"] = "ratio"
-    """with relative_to: how the groups are compared; differences are for figures that may be zero or negative"""
+    """with relative_to: how the groups are compared; differences are for metrics that may be zero or negative"""
 
 
 class ExperimentLimits(Settings):
@@ -227,7 +228,7 @@ class ExperimentDesign(Settings):
     """for with: simulate"""
     set: dict[str, Any] = {}
     """keys that all cells have in common, as on the command line: {until: {episodes: 1500}, faults.events: []}; each replaces what the
-    base says there"""
+    base has there"""
     factors: dict[FactorName, Factor] = {}
     """what is varied; cells are all combinations"""
     cells: list[dict[FactorName, Label]] | None = None
@@ -244,9 +245,9 @@ class ExperimentDesign(Settings):
     """what curves, and times to a threshold, are counted in: steps, or seconds of training (virtual ones under the logical clock), which is
     fair where runs have equal time"""
     report: list[Literal["curves", "heatmap", "profile", "time_bands", "links"]] = ["curves", "heatmap", "profile"]
-    """figures of the report"""
+    """charts of the report"""
     expect: list[ExperimentExpectation] = []
-    """what must come true; otherwise the experiment ends with exit code 1"""
+    """conditions that must hold; otherwise the experiment ends with exit code 1"""
     limits: ExperimentLimits = ExperimentLimits()
     """when it gives up"""
 
@@ -262,7 +263,7 @@ class ExperimentDesign(Settings):
         return [dict(zip(labels, chosen, strict=True)) for chosen in product(*labels.values())]
 
     def measure_named(self, title: str) -> Measure:
-        """The measure of that name; `KeyError` when there is none."""
+        """The measure of that name; `KeyError` for an unknown name."""
         return {measure.title: measure for measure in self.measure}[title]
 
     def called(self, more: Mapping[str, Sequence[str]]) -> Self:
@@ -292,7 +293,7 @@ class ExperimentDesign(Settings):
         return "rounds" if self.with_ == "simulate" else counted_in(measure.metric)
 
     def tolerated(self) -> NumericFactor | None:
-        """The amounts between which the tolerance of `compare` lies; None where none is asked for. `ValueError` where labels are none."""
+        """The amounts that enclose the tolerance of `compare`; None where none is requested. `ValueError` where labels are no amounts."""
         if self.compare is None or self.compare.tolerance is None:
             return None
         if len(self.compare.baseline) != 1:
@@ -303,14 +304,7 @@ class ExperimentDesign(Settings):
     def shape(self) -> str:
         """`5 delays x 3 topologies x 5 seeds = 75 cells`."""
         count = len(self.combinations()) * len(self.seeds)
-        parts = [_counted(len(labels), name) for name, labels in self.labels().items()]
+        parts = [counted(len(labels), name) for name, labels in self.labels().items()]
         if self.cells is not None:
-            parts = [_counted(len(self.cells), "combination")]
-        return f"{' x '.join([*parts, _counted(len(self.seeds), 'seed')])} = {_counted(count, 'cell')}"
-
-
-def _counted(count: int, noun: str) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    plural = noun[:-1] + "ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else noun if noun.endswith("s") else noun + "s"
-    return f"{count} {plural}"
+            parts = [counted(len(self.cells), "combination")]
+        return f"{' x '.join([*parts, counted(len(self.seeds), 'seed')])} = {counted(count, 'cell')}"

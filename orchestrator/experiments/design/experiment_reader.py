@@ -25,7 +25,7 @@ from protocols.runtime.suggestions import nearest
 
 VERSION = 1
 MOST_CELLS = 100_000
-OWN_KEYS = {"seed": "seeds: says which seeds there are", "name": "cells get names of their own"}
+OWN_KEYS = {"seed": "seeds: lists the seeds", "name": "cells get names of their own"}
 """keys of a configuration that an experiment sets itself"""
 SIMULATED = "simulate."
 """with this prefix a factor's key is one of the simulation, not of the configuration"""
@@ -72,7 +72,7 @@ def read(path: FilePath, small: bool = False) -> ExperimentFile:
 
 def examine(path: FilePath, small: bool = False) -> tuple[ExperimentFile | None, list[Problem]]:
     """The file with its mistakes replaced by what may stand there, and all problems, in order; None where nothing could be made of it.
-    `Problems` for what is no such file at all, `SchemaError` as of `read`."""
+    `Problems` for a file of another kind, `SchemaError` as of `read`."""
     path = locate(path)
     try:
         tree, source, problems = read_file(path, str(path))
@@ -84,7 +84,7 @@ def examine(path: FilePath, small: bool = False) -> tuple[ExperimentFile | None,
     changed_tree = _small(tree, problems)
     if small and "small" not in tree.entries:
         problems.append(Problem(str(tree.location), "small", "there is no section small, which --small asks for"))
-    # Both forms are checked, whichever is wanted: who edits one should hear of what breaks the other.
+    # Both forms are checked, whichever is wanted: an edit of one may break the other.
     whole = _checked(tree, problems)
     less = _checked(changed_tree, problems, _labels_of(whole))
     design = less if small else whole
@@ -124,11 +124,11 @@ def _checked(tree: Node, problems: list[Problem], labels: Mapping[str, Sequence[
     """`labels` are those of the whole form: what the small one has left out of them, it does not expect anything of."""
     result = validate(tree, ExperimentDesign, _STAND_INS)
     if result.model is not None:
-        with suppress(KeyError, TypeError, ValueError):  # factors are wrong, which is said below
+        with suppress(KeyError, TypeError, ValueError):  # factors are wrong, which is reported below
             result.model = result.model.called(labels)
     if result.model is not None and labels:
         result.model = _without(result.model, labels)
-    # What is wrong in both forms is said once.
+    # What is wrong in both forms is reported once.
     said = {(problem.place, problem.path) for problem in problems}
     problems += [problem for problem in result.problems if (problem.place, problem.path) not in said]
     if result.model is None:
@@ -143,7 +143,7 @@ def _checked(tree: Node, problems: list[Problem], labels: Mapping[str, Sequence[
 
 
 def _labels_of(design: ExperimentDesign | None) -> Mapping[str, Sequence[str]]:
-    """The labels; none where factors are wrong, which is said elsewhere."""
+    """The labels; none where factors are wrong, which is reported elsewhere."""
     try:
         return design.labels() if design is not None else {}
     except (KeyError, TypeError, ValueError):
@@ -243,7 +243,7 @@ def _measures(design: ExperimentDesign) -> Iterator[Broken]:
             yield ("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:', None, False
         titles[measure.title] = None
         if design.with_ == "simulate" and measure.node not in (None, "summary"):
-            yield ("measure", number, "node"), "a simulation has no nodes with figures; leave it out", None, False
+            yield ("measure", number, "node"), "a simulation has no nodes with metrics; leave it out", None, False
     for number, expected in enumerate(design.expect):
         at: Path = ("expect", number)
         if expected.metric not in titles:
@@ -291,7 +291,7 @@ def _groups(design: ExperimentDesign) -> Iterator[Broken]:
                 yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
             for name, label in expected.relative_to.items():
                 if name in design.factors and name not in expected.where:
-                    rule = f"where doesn't say which {name} is held against {label}: the runs of all would be one group; name one there"
+                    rule = f"where doesn't name the {name} that is compared with {label}: all runs would be one group; name one there"
                     yield ("expect", number, "relative_to", name), rule, None, False
 
 
@@ -306,7 +306,7 @@ def _labels(design: ExperimentDesign, chosen: Mapping[str, str], at: Path) -> It
 
 
 def entry_location(tree: Node, path: Path) -> Location:
-    """Where a key stands, for what is said of a whole entry."""
+    """Where a key stands, for problems of a whole entry."""
     holder = find(tree, path[:-1])
     entry: MapEntry | None = holder.entries.get(str(path[-1])) if isinstance(holder, Map) else None
     return entry.key if entry is not None else place(tree, path)

@@ -1,7 +1,7 @@
-"""Measures that no cell of an experiment can have, and those of names that nobody knows, found before anything starts.
+"""Measures that no cell of an experiment can have, and those of unknown names, found before anything starts.
 
-The former are errors. The latter are warnings: parts of an agent that come from elsewhere may write figures of their own. What is not
-found here may still be missing in a run (nothing of it happened, say): then the row of that cell says so.
+The former are errors. The latter are warnings: parts of an agent that come from elsewhere may write metrics of their own. What is not
+found here may still be missing in a run (it never happened): then the row of that cell has the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SUMMARY += ["nodes", "evaluation", "disagreement", "links", "wire", "slowest", 
 """what a summary.json has at its top that is a number, or holds some"""
 
 _OF_NODE = re.compile(r"nodes\.[^.]+\.metrics\.(.+)\.(?:last|mean_of_last_tenth|samples)")
-"""figures of a node within a summary.json"""
+"""metrics of a node within a summary.json"""
 
 _NEEDS: dict[str, tuple[str, Callable[[Configuration], object]]] = {
     "consensus.": ("exchange.consensus", lambda found: found.exchange.consensus),
@@ -37,7 +37,7 @@ _NEEDS: dict[str, tuple[str, Callable[[Configuration], object]]] = {
     "eval.": ("evaluation.episodes", lambda found: found.evaluation.episodes),
     "eval.aligned.": ("evaluation.aligned", lambda found: found.evaluation.aligned),
 }
-"""first letters of a figure -> the key without which nobody writes it"""
+"""prefix of a metric -> the key without which no node writes it"""
 
 
 def problems(read: ExperimentFile, cells: Sequence[Cell]) -> list[Problem]:
@@ -63,7 +63,7 @@ def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str
     known = figure_names.is_known_of_faults if of_faults else figure_names.is_known
     if not known(name, agents):
         meant = figure_names.likely(name, of_faults)
-        yield "metric", f"docs/reference/metrics.md has no figure {name}; cells in which nobody writes it have none", meant
+        yield "metric", f"docs/reference/metrics.md has no metric {name}; in cells where no node writes it, it is missing", meant
 
 
 def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:
@@ -90,4 +90,4 @@ def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, 
         )
     for prefix, (key, needed) in _NEEDS.items():
         if measure.metric.startswith(prefix) and not any(needed(cell.configuration) for cell in cells):
-            yield "metric", f"nobody writes {measure.metric}: {key} is off in every cell", None
+            yield "metric", f"no node writes {measure.metric}: {key} is off in every cell", None

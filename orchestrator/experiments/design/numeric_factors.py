@@ -1,4 +1,4 @@
-"""Factors whose values are amounts of something, so that there is something between two of them."""
+"""Factors whose values are amounts of something, so that values between two of them have a meaning."""
 
 from __future__ import annotations
 

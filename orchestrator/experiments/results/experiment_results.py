@@ -73,7 +73,7 @@ class ExperimentResults:
 
 def load(directory: Path, over_time: bool | None = None) -> ExperimentResults:
     """Read an experiment from its directory: at any time, also while it runs. `over_time`: whether curves are over time, in the place of
-    what the file says. `UsageError` when there is none."""
+    what the file has. `UsageError` where there is no experiment."""
     with Store(directory) as store:
         plan, records = store.plan(), store.records()
         design = ExperimentDesign.model_validate_json(json.dumps(store.meta("design")), strict=True)

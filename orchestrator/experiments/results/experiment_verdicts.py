@@ -1,4 +1,4 @@
-"""Whether what an experiment file expects has come true, and the numbers that this rests on.
+"""Whether the expectations of an experiment file hold, and the numbers that this rests on.
 
 Factors that an expectation does not name make conditions (`orchestrator.results.statistics.equal_conditions`). Its figure is the mean over
 the conditions
@@ -14,11 +14,19 @@ from math import inf
 from typing import Any
 
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, ExperimentExpectation
-from orchestrator.results.comparison_operators import OPERATORS
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean, mean, median, within_tasks
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.metric_names import OPERATORS
 from orchestrator.results.statistics.equal_conditions import EqualConditions, balanced, without_effect
-from orchestrator.results.statistics.estimate import LEAST, Estimate, plain
+from orchestrator.results.statistics.estimate import (
+    LEAST,
+    Aggregate,
+    Estimate,
+    estimate,
+    interquartile_mean,
+    mean,
+    median,
+    plain,
+    within_tasks,
+)
 from orchestrator.results.statistics.group_comparison import contrast, probability_of_improvement
 from orchestrator.results.statistics.runs_table import RunsTable
 
@@ -32,7 +40,7 @@ class ExpectationVerdict:
 
     `group` is the estimate of the group, `baseline` that of the group it is held against (None without `relative_to`), `compared` the
     ratio, difference or probability of both; all over the same conditions, those of `over`. `measured` is the number that was compared with
-    `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` says why.
+    `expectation.value`; None where it cannot be known, and then `holds` is None, and `why` has the reason.
     """
 
     expectation: ExperimentExpectation

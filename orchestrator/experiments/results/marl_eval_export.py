@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from orchestrator.experiments.results.experiment_results import ExperimentResults
 from orchestrator.results import run_directories as runs
-from orchestrator.results.statistics.marl_eval_layout import Layout, layout
+from orchestrator.results.statistics.curve_statistics import at_steps
 from orchestrator.results.statistics.runs_table import RunRow, RunsTable, describe
 from protocols.runtime.errors import UsageError
 from protocols.runtime.suggestions import hint
@@ -61,7 +62,7 @@ def marl_eval(results: ExperimentResults, algorithm: str | None, metrics: Sequen
     if lacking and not common_seeds:
         some = "; ".join(f"{describe(row)} ({row.why_not})" for row in lacking[:_NAMED])
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-        raise UsageError(f"marl-eval wants all runs whole: {some}{more} lacking; --common-seeds leaves out seeds that are not whole")
+        raise UsageError(f"marl-eval requires all runs whole: {some}{more} lacking; --common-seeds leaves out seeds that are not whole")
     table, environment = RunsTable.of(_with_task(row, factor) for row in results.table.rows), _environment(results)
     content = layout(table, wanted, steps, environment=environment, algorithm=factor, task=_TASK, common_seeds=common_seeds)
     kept = {seed for methods in content[environment].values() for found in methods.values() for seed in found}
@@ -121,3 +122,79 @@ def _environment(results: ExperimentResults) -> str:
         return "simulation"
     directory = next(cell.directory for cell in results.cells if cell.state == "DONE" and cell.directory is not None)
     return str(runs.read_json(directory / "config.json")["environment"]["id"])
+
+
+Run = dict[str, dict[str, int | list[float]]]
+Layout = dict[str, dict[str, dict[str, dict[str, Run]]]]
+
+
+def layout(
+    table: RunsTable,
+    metrics: Sequence[str],
+    steps: ArrayLike,
+    *,
+    environment: str,
+    algorithm: str,
+    task: str = "",
+    common_seeds: bool = False,
+) -> Layout:
+    """Curves of `metrics` at common `steps`, and final values as absolute metrics.
+
+    `environment`: its name. `algorithm`, `task`: the factors that hold these names; without a task, all runs are of one of the
+    environment's name. Factors other than these two would let several runs fall together: then choose rows before. A `ValueError` names the
+    runs that lack something; with `common_seeds` only seeds are taken that every algorithm has in every task: what is left out then is for
+    the caller to report.
+    """
+    wanted = np.asarray(steps, float)
+    chosen: dict[tuple[str, str], dict[int, Run]] = {}
+    faults: list[str] = []
+    for run in table.runs():
+        names = run.factors.get(task, environment) if task else environment, run.factors.get(algorithm)
+        if names[1] is None:
+            raise ValueError(f"{describe(run)} has no factor {algorithm}, which is to be the algorithm")
+        seeds = chosen.setdefault((names[0], names[1]), {})
+        if run.seed in seeds:
+            raise ValueError(
+                f"several runs are {names[1]} on {names[0]} with seed {run.seed}: choose among the rows by their other factors first"
+            )
+        entry, lacks = _run(table, run, metrics, wanted)
+        seeds[run.seed] = entry if not lacks else {}
+        faults += lacks
+    everywhere = set.intersection(*(set(seeds) for seeds in chosen.values())) if chosen else set()
+    whole = {seed for seed in everywhere if all(seeds[seed] for seeds in chosen.values())}
+    uneven = [
+        f"{name} on {where} has no seed {seed}"
+        for (where, name), seeds in chosen.items()
+        for seed in sorted({s for found in chosen.values() for s in found} - set(seeds))
+    ]
+    if (faults or uneven) and not common_seeds:
+        raise ValueError(
+            "marl-eval requires all runs whole: " + "; ".join([*faults, *uneven]) + "; make them again, or take common seeds only"
+        )
+    result: Layout = {environment: {}}
+    for (where, name), seeds in sorted(chosen.items()):
+        result[environment].setdefault(where, {})[name] = {f"seed_{seed}": seeds[seed] for seed in sorted(whole)}
+    return result
+
+
+def _run(
+    table: RunsTable, run: RunRow, metrics: Sequence[str], steps: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> tuple[Run, list[str]]:
+    """A run's entry, and what it lacks."""
+    entry: Run = {f"step_{number}": {"step_count": round(float(step))} for number, step in enumerate(steps)}
+    final: dict[str, int | list[float]] = {}
+    lacks = []
+    for metric in metrics:
+        row = next((row for row in table.rows if row.run == run.run and row.metric == metric), None)
+        if row is None or row.curve is None or row.value is None or not isfinite(row.value):
+            lacks.append(f"{describe(run)} has no {metric}" + (f" ({row.why_not})" if row and row.failure else ""))
+            continue
+        values = at_steps(row.curve, steps)
+        if np.isnan(values).any():
+            lacks.append(f"{describe(run)} has {metric} only from {row.curve.steps[0]:g} to {row.curve.end:g}")
+            continue
+        for number, value in enumerate(values):
+            entry[f"step_{number}"][metric] = [float(value)]
+        final[metric] = [row.value]
+    entry["absolute_metrics"] = final
+    return entry, lacks

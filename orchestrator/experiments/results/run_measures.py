@@ -2,7 +2,7 @@
 
 The curve has a point for each step at which the figure was written. Steps are those of the figure's own axis (environment steps at `env-0`
 and agents, rounds for `consensus.*` of `run`). Where steps fall, a node has gone on from a checkpoint: what it had written of later steps
-belongs to a life that was lost, and does not count. The value is made of the points in the last `over` of the steps: those with
+belongs to a lost segment, and does not count. The value is made of the points in the last `over` of the steps: those with
 step > (1 - share) * last step. A figure of several agents is the mean over them: of their values, and of their curves where all have points
 (linear in between). With `curves_over: time` the same points make a curve over seconds of training; the value stays what it is.
 """
@@ -28,12 +28,12 @@ from protocols.runtime.suggestions import hint
 
 _SIMULATED_CURVES = ("disagreement", "error")
 _UNTIL_AGREED = ("rounds", "seconds")
-"""figures of a simulation that are of the moment at which they agreed"""
+"""metrics of a simulation at the time of agreement"""
 _OF: Mapping[str, Callable[[Floats], Any]] = {"mean": np.mean, "max": np.max, "min": np.min, "last": lambda values: values[-1]}
 
 
 class NotMeasured(Exception):
-    """The run has no such figure; the text says what is missing."""
+    """The run has no such figure; the text names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MeasuredRun:
     by_time: bool = False
 
     def value(self, measure: Measure) -> tuple[float, Curve | None]:
-        """The figure, and its curve where it has one. `NotMeasured` when there is none."""
+        """The figure, and its curve where it has one. `NotMeasured` where it is missing."""
         if measure.node == "summary":
             return number_at(self.recorded.summary, measure.metric, measure.of), None
         if measure.node == "faults":
@@ -76,10 +76,10 @@ class MeasuredRun:
 
     def _fault(self, metric: str) -> float:
         recorded = self.recorded
-        figures = recorded.verdict.get("figures") or (recorded.summary.get("faults") or {}).get("figures") or {}
-        if metric not in figures:
-            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; {meant}" if (meant := hint(metric, figures)) else ""))
-        value = figures[metric]
+        metrics = recorded.verdict.get("figures") or (recorded.summary.get("faults") or {}).get("figures") or {}
+        if metric not in metrics:
+            raise NotMeasured(f"the report of the faults has no {metric}" + (f"; {meant}" if (meant := hint(metric, metrics)) else ""))
+        value = metrics[metric]
         return inf if value in (None, "never") else float(value)
 
 
@@ -90,7 +90,7 @@ def _over_steps(points: Sequence[MetricPoint]) -> Curve:
 
 def number_at(record: Mapping[str, Any], path: str, of: str = "mean") -> float:
     """The number at a dotted path; keys may have dots themselves (nodes.agent-0.metrics.loss.policy.last), and lists have indices. Where a
-    part is a pattern (nodes.agent-*.restarts), `of` (mean, max, min, last) the numbers at all that it matches."""
+    part is a pattern (nodes.agent-*.restarts), `of` (mean, max, min, last) the numbers of all matches."""
     return float(_OF[of](np.array(_numbers_at(record, path.split("."), path))))
 
 
@@ -122,7 +122,7 @@ def part_of(curve: Curve, measure: Measure) -> float:
 
 
 def _mean(curves: Sequence[Curve], thin: bool) -> Curve | None:
-    # Over time nothing is thinned: what lies around a fault may be a few points of thousands.
+    # Over time nothing is thinned: what surrounds a fault may be a few points of thousands.
     steps = common_steps(curves) if thin else common_steps(curves, sum(curve.steps.size for curve in curves))
     values = np.mean([at_steps(curve, steps) for curve in curves], axis=0)
     known = np.isfinite(values)

@@ -1,5 +1,5 @@
 """The conversations of a configuration alone, under virtual time: agents with random vectors average them over the configured graph and
-links, and agree on episodes and tell of them if the configuration says so. Nothing is learnt and no process is started.
+links, and agree on episodes and share them if the configuration has it. Nothing is learnt and no process is started.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Simulation:
         return ceil(log(self.request.tolerance) / log(rho)) if 0 < rho < 1 else None
 
     def run(self, report: Callable[[PopulationPoint], None] = lambda point: None) -> SimulationOutcome:
-        """Until all agree and all episodes are played, the rounds are over, or nobody lives and nobody will. `report` hears of the way."""
+        """Until all agree and all episodes are played, the rounds are over, or no agent runs or will return. `report`: progress."""
         population, director, request = self.population, self.director, self.request
         limit = request.rounds or max(LEAST_ROUNDS, SLACK * (self.predicted or 0))
         begun = reported = time.monotonic()
@@ -129,7 +129,7 @@ class Simulation:
             if population.closed >= limit * len(self.names):
                 return True
             if self.deaths is not None and self.deaths.over:
-                self.notes.append(f"over at {self.network.now:.4g} s: nobody lived, and nobody was due back")
+                self.notes.append(f"over at {self.network.now:.4g} s: no agent ran, and none was due back")
                 return True
             now = time.monotonic()
             if now - reported >= _PROGRESS and population.curve:
@@ -152,20 +152,20 @@ class Simulation:
             self.notes.append("nothing is learnt: every round begins when the last is closed (exchange.consensus.every counts learning)")
         return settings
 
-    def _machine(self, name: str, life: int = 1) -> Averager:
+    def _machine(self, name: str, incarnation: int = 1) -> Averager:
         place = self.graph.neighbourhood(name)
-        return create_averager(self.settings, place, "simulation", self.request.dimension, incarnation=life, rejoin=life > 1)
+        return create_averager(self.settings, place, "simulation", self.request.dimension, incarnation=incarnation, rejoin=incarnation > 1)
 
     def _start(self, name: str) -> None:
-        """A life of an agent begins."""
+        """An incarnation of an agent begins."""
         former = self.network.nodes.get(name)
-        if (life := former.incarnation + 1 if former is not None else 1) > 1:
-            self.machines[name] = self._machine(name, life)
+        if (incarnation := former.incarnation + 1 if former is not None else 1) > 1:
+            self.machines[name] = self._machine(name, incarnation)
         script = self._script(name, self.names.index(name) if former is not None else len(self.network.nodes))
         links: LinkModel = PerfectLinks(DELAY)
         if self.schedule.eventful:
             past = self._pasts.setdefault(name, RecordedPast())
-            found = FaultyLinks(self.schedule, self._fault_seed, name, life, past.begun, past.ended, late=life > 1)
+            found = FaultyLinks(self.schedule, self._fault_seed, name, incarnation, past.begun, past.ended, late=incarnation > 1)
             links = ScheduledLinks(found, lambda: script.round, lambda: self._played, lambda: self._healed, self._began, past)
         self.network.add(name, script, links)
         if self.watch is not None:
@@ -178,7 +178,7 @@ class Simulation:
         return listed or (drawn is not None and drawn.weights.kill > 0)
 
     def _begin_watch(self) -> None:
-        """Somebody may die: membership is watched, and the schedule carried out."""
+        """Agents may die: membership is watched, and the schedule carried out."""
         supervision = self.configuration.supervision
         random = np.random.default_rng([self.configuration.seed, 3])
         timeouts = MembershipTimeouts(supervision.suspect, self.configuration.dead_after, supervision.stuck)

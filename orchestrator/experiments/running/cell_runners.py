@@ -1,8 +1,8 @@
 """One cell under way: a run of processes, or a simulation in a process of its own.
 
-A player is given a directory in whatever state a former life left it, and brings the cell to its end from there. Runs are on the leash of
-this process: when it is gone, however it ended, their run servers stop them in order within seconds, with checkpoints. A run that still
-lives is waited for, one that was interrupted goes on, one that never began begins. Simulations end with this process, and begin anew.
+A cell runner takes a directory in whatever state a former process left it, and brings the cell to its end. Runs are on the leash of this
+process: when it is gone, however it ended, their run servers stop them in order within seconds, with checkpoints. It waits for a run under
+way, continues an interrupted one, and begins one that never began. Simulations end with this process, and begin anew.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from orchestrator.experiments.design.experiment_cell import Cell
-from orchestrator.launch.engine_registry import clean_up
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.engine import clean_up
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results import run_directories as runs
 from orchestrator.results.run_files import write_json
 from orchestrator.results.run_logs import failure_tail
-from orchestrator.run_server.detached_server import start_detached
 from orchestrator.run_server.run_client import RunClient
-from orchestrator.run_server.run_preparation import prepare_resume, prepare_run
+from orchestrator.run_server.run_start import prepare_resume, prepare_run, start_detached
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 LEASH = 1.0
-"""seconds between two signs of life to a run server"""
+"""seconds between two heartbeats to a run server"""
 ANSWER = 2.0
 GRACE = 30.0
 """seconds from asking a run to end to ending its processes"""
@@ -85,8 +84,8 @@ class RunCellRunner:
         self._deadline = time.monotonic() + cell_time if cell_time is not None else None
         self._late = ""
         self._stopping: bool | None = None
-        """whether it was told to stop at once"""
-        self._told = False
+        """whether it was requested to stop at once"""
+        self._requested = False
         self._kill_at = inf
         self._failure = ""
         self._ours = False
@@ -117,7 +116,7 @@ class RunCellRunner:
         """See `CellRunner`."""
         if self._stopping is True or self._stopping is now:
             return
-        self._stopping, self._told = now, False
+        self._stopping, self._requested = now, False
         self._kill_at = time.monotonic() + (NOW_GRACE if now else GRACE)
         self._request_stop()
 
@@ -136,7 +135,7 @@ class RunCellRunner:
     def _start(self) -> None:
         directory = self._directory
         if not (directory / "config.json").is_file():
-            # Its directory was made, and whoever made it was killed before it was complete: nothing has begun.
+            # Its directory was made, and its maker was killed before it was complete: nothing has begun.
             shutil.rmtree(directory, ignore_errors=True)
             prepare_run(self._cell.loaded, directory.parent, directory.name, self._cell.command)
         else:
@@ -165,12 +164,12 @@ class RunCellRunner:
             self._let_go()
 
     def _request_stop(self) -> None:
-        """Say that it shall stop, until that was heard; who doesn't hear it is ended by force when its time is over."""
-        if self._told or not (self._directory / "control.json").is_file():
+        """Request the stop until it is acknowledged; without that the run is killed when its time is over."""
+        if self._requested or not (self._directory / "control.json").is_file():
             return
         try:
             self._connected().stop(now=bool(self._stopping), reason=self._late or "stopped with its experiment", timeout=ANSWER)
-            self._told = True
+            self._requested = True
         except MurmurationError:
             self._let_go()
 
@@ -295,6 +294,6 @@ def _with_tail(reason: str, directory: Path) -> str:
 
 
 def task_of(directory: Path) -> dict[str, Any]:
-    """What a simulation's process is told."""
+    """The task of a simulation's process."""
     task: dict[str, Any] = json.loads((directory / runs.SIMULATION).read_text(encoding="utf-8"))
     return task

@@ -76,7 +76,7 @@ class CellSchedule:
         return not self.running and (self.stopped or self.gave_up or not self._waiting)
 
     def next(self) -> CellTask | None:
-        """The cell to start now, which counts as running from then on; None while there is none, or no room."""
+        """The cell to start now, which counts as running from then on; None without a waiting cell or without room."""
         if self.stopped or self.gave_up or not self._waiting:
             return None
         task = min(self._waiting.values(), key=lambda one: (self._failures[one.identity], one.order))

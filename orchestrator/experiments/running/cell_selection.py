@@ -78,7 +78,7 @@ def enter(
     `retry_failed` those that have failed."""
     for identity in _gone(store):
         store.forget_done(identity)
-    # What was forgotten may have been made with code that is accepted: such a cell is one of the present code now.
+    # What was reset may have been made with code that is accepted: such a cell is one of the present code now.
     playing = chosen(cells, store.records(), code, accepted)
     if retry_failed:
         store.forget_failures(one.identity for one in playing)

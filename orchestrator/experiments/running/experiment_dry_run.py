@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
 from orchestrator.experiments.running.experiment_runner import CellStatus, machine_capacity, make_schedule
-from orchestrator.experiments.running.experiment_views import spoken
+from orchestrator.results.number_text import about
 
 _SHOWN = 40
 """cells that are listed"""
@@ -20,7 +20,7 @@ _START = 5.0
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """What is told."""
+    """The facts that are printed."""
 
     read: ExperimentFile
     directory: Path
@@ -38,7 +38,7 @@ class PlannedWork:
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole; None where nobody can know."""
+        """Of the whole; None where it is unknown."""
         return None if self.cell_seconds is None else self.cell_seconds * self.to_run / max(1, self.side_by_side)
 
     def record(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def facts(read: ExperimentFile, directory: Path, playing: Sequence[CellStatus], 
     side_by_side = make_schedule(playing, machine_capacity(jobs), read.design.limits, memory).side_by_side()
     times = [record.seconds for record in records if record.state == "DONE" and record.seconds is not None]
     runs = [one.cell.configuration for one in playing if one.cell.simulated is None]
-    # Virtual seconds say nothing of how long they take.
+    # Virtual seconds don't determine how long they take.
     limits = [run.until.time if run.clock == "wall" else None for run in runs]
     cell_seconds, source = None, "no cell has been run yet, and no until.time under clock: wall limits them"
     if times:
@@ -84,21 +84,21 @@ def facts(read: ExperimentFile, directory: Path, playing: Sequence[CellStatus], 
     return PlannedWork(read, directory, playing, side_by_side, cell_seconds, source, tuple(notes))
 
 
-def text(told: PlannedWork) -> str:
+def text(work: PlannedWork) -> str:
     """As lines."""
-    design, counts = told.read.design, Counter(one.record.state for one in told.playing)
+    design, counts = work.read.design, Counter(one.record.state for one in work.playing)
     failed = f", {counts['FAILED']} failed (--retry-failed)" if counts["FAILED"] else ""
     lines = [
-        f"{told.read.name}  {design.shape()}, in {told.directory}",
+        f"{work.read.name}  {design.shape()}, in {work.directory}",
         *([f"question   {design.question}"] if design.question else []),
-        f"base       {told.read.base}" + (", simulated" if design.with_ == "simulate" else ""),
-        f"cells      {counts['DONE']} done, {told.to_run} to run{failed}; {told.side_by_side} side by side",
-        f"a cell     {'unknown' if told.cell_seconds is None else 'about ' + spoken(told.cell_seconds)} ({told.source})",
-        f"in all     {'unknown' if told.seconds is None else 'about ' + spoken(told.seconds)}",
-        *(f"note       {note}" for note in told.notes),
+        f"base       {work.read.base}" + (", simulated" if design.with_ == "simulate" else ""),
+        f"cells      {counts['DONE']} done, {work.to_run} to run{failed}; {work.side_by_side} side by side",
+        f"a cell     {'unknown' if work.cell_seconds is None else 'about ' + about(work.cell_seconds)} ({work.source})",
+        f"in all     {'unknown' if work.seconds is None else 'about ' + about(work.seconds)}",
+        *(f"note       {note}" for note in work.notes),
     ]
-    for one in told.playing[:_SHOWN]:
+    for one in work.playing[:_SHOWN]:
         lines.append(f"  {one.record.state:<8} {one.cell.label}")
-    if len(told.playing) > _SHOWN:
-        lines.append(f"  ... and {len(told.playing) - _SHOWN} more")
+    if len(work.playing) > _SHOWN:
+        lines.append(f"  ... and {len(work.playing) - _SHOWN} more")
     return "\n".join([*lines, "nothing was started"])

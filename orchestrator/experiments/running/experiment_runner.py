@@ -21,7 +21,7 @@ from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.running.cell_runners import CellEnd, CellRunner, player
 from orchestrator.experiments.running.cell_schedule import Capacity, CellSchedule, CellTask
 from orchestrator.experiments.running.experiment_store import CellRecord, Store
-from orchestrator.launch.engine_registry import clean_up
+from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import available_cores
 from orchestrator.results import run_directories as runs
 from orchestrator.results.software_versions import code_version
@@ -37,7 +37,7 @@ _STOPPING = 20.0
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell of the plan, and what the store says of it."""
+    """A cell of the plan, and its record in the store."""
 
     cell: Cell
     identity: str
@@ -47,7 +47,7 @@ class CellStatus:
 
 @dataclass(frozen=True)
 class ExperimentProgress:
-    """How far it is. `left`: seconds, None while nobody can know."""
+    """How far it is. `left`: seconds, None while unknown."""
 
     total: int
     done: int
@@ -58,7 +58,7 @@ class ExperimentProgress:
 
 
 class ExperimentView(Protocol):
-    """What is told of an experiment while it goes on."""
+    """What is shown of an experiment while it runs."""
 
     def begin(self, progress: ExperimentProgress) -> None:
         """Before the first cell."""
@@ -89,7 +89,7 @@ def task_of(playing: CellStatus, position: int, rank: int) -> CellTask:
 
 
 def make_schedule(chosen: Sequence[CellStatus], capacity: Capacity, limits: ExperimentLimits, measured_memory: int | None) -> CellSchedule:
-    """The schedule of the cells among `chosen` that are neither done nor failed for good."""
+    """The schedule of the cells among `chosen` that are neither done nor failed permanently."""
     seeds = {seed: rank for rank, seed in enumerate(dict.fromkeys(playing.cell.seed for playing in chosen))}
     open_ones = [(number, playing) for number, playing in enumerate(chosen) if playing.record.state in ("WAITING", "RUNNING")]
     tasks = [task_of(playing, number, seeds[playing.cell.seed]) for number, playing in open_ones]
@@ -120,7 +120,7 @@ class ExperimentRunner:
         self.schedule = make_schedule(chosen, capacity, limits, memory)
         self._players: dict[str, CellRunner] = {}
         self._begun: dict[str, float] = {}
-        self._heard = 0
+        self._signals = 0
         self.reason = ""
         """why it ended before its end"""
 
@@ -171,7 +171,7 @@ class ExperimentRunner:
 
     def _code(self) -> ExitCode:
         schedule = self.schedule
-        if self._heard:
+        if self._signals:
             return ExitCode.INTERRUPTED
         if self.reason:
             return ExitCode.RESOURCES
@@ -187,9 +187,9 @@ class ExperimentRunner:
     def _obey(self) -> None:
         """First signal: ordered stop of what plays, and nothing new; further ones: at once."""
         count = self._interrupts.count
-        if count <= self._heard:
+        if count <= self._signals:
             return
-        first, self._heard = self._heard == 0, count
+        first, self._signals = self._signals == 0, count
         self.schedule.stopped = True
         if first and self._players:
             running = "1 running cell" if len(self._players) == 1 else f"{len(self._players)} running cells"
@@ -216,7 +216,7 @@ class ExperimentRunner:
         if directory is None:
             attempts += 1
             directory = f"runs/{directory_name(playing, attempts)}"
-        # Entered before it is made: whoever is killed in between leaves nothing that is not found again.
+        # Entered before it is made: a process that is killed in between leaves nothing untracked.
         self._store.update(playing.identity, state="RUNNING", directory=directory, attempts=attempts)
         path = self._store.directory / directory
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ class ExperimentRunner:
         else:
             again = self.schedule.failure(identity)
             failures = self._store.record(identity).failures + 1
-            # The next attempt gets a directory of its own; this one stays, for whoever wants to know why.
+            # The next attempt gets a directory of its own; this one stays for inspection.
             where = {"directory": None} if again else {}
             state = "WAITING" if again else "FAILED"
             self._store.update(identity, state=state, failures=failures, failure=ended.failure, **where, **facts)

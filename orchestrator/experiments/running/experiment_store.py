@@ -1,8 +1,8 @@
 """Which cells an experiment has and what has become of each: `experiment.sqlite` in the experiment's directory.
 
-Whoever is killed at any instruction leaves a state that the next one goes on from: every change is one transaction (SQLite with a
+A process that is killed at any instruction leaves a state from which the next one continues: every change is one transaction (SQLite with a
 write-ahead log), a cell's directory is entered before it is made, and a cell is DONE only when its `summary.json` is in place. Cells stay
-for good; the *plan* says which of them the experiment as it is now consists of, so that a file to which seeds were added, or code that has
+permanently; the *plan* lists those of which the experiment consists now, so that a file to which seeds were added, or code that has
 changed, neither loses nor mixes anything.
 """
 

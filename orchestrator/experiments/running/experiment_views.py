@@ -1,47 +1,31 @@
-"""An experiment while it goes on: a line for each finished cell, and where a terminal looks on, one that says what runs."""
+"""An experiment while it goes on: a line for each finished cell, and where a terminal looks on, one of the running cells."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from orchestrator.experiments.running.cell_runners import CellEnd
 from orchestrator.experiments.running.experiment_runner import CellStatus, ExperimentProgress
+from orchestrator.results.number_text import about
 from orchestrator.results.statistics.runs_table import RunRow
+from orchestrator.terminal.line_views import JsonWriter, LineWriter
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-Figures = Callable[[CellStatus], Sequence[RunRow]]
+MeasureRows = Callable[[CellStatus], Sequence[RunRow]]
 """all measures of a finished cell, the first one first"""
-
-
-def spoken(seconds: float) -> str:
-    """`42 s`, `1 min 42 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    minutes = round(seconds / 60)
-    hours, rest = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def left_text(progress: ExperimentProgress) -> str:
     """`left about 2 h 10 min`; empty when nothing is left."""
     if not progress.waiting and not progress.running:
         return ""
-    return "left: unknown until the first cell is done" if progress.left is None else f"left about {spoken(progress.left)}"
+    return "left: unknown until the first cell is done" if progress.left is None else f"left about {about(progress.left)}"
 
 
 def heading(name: str, shape: str, progress: ExperimentProgress) -> str:
@@ -50,27 +34,27 @@ def heading(name: str, shape: str, progress: ExperimentProgress) -> str:
     return f"{name}  {', '.join([*parts, *([left] if (left := left_text(progress)) else [])])}"
 
 
-class PlainExperimentView:
+class PlainExperimentView(LineWriter):
     """Lines."""
 
-    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
-        self._stream = stream
-        self._name, self._shape, self._figures = name, shape, figures
+    def __init__(self, stream: IO[str], name: str, shape: str, measures: MeasureRows) -> None:
+        super().__init__(stream)
+        self._name, self._shape, self._measures = name, shape, measures
         self._lacking: set[tuple[str, str]] = set()
-        """measures that were told of as missing, with the reasons"""
+        """measures that were reported as missing, with the reasons"""
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         self.notice(heading(self._name, self._shape, progress))
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
-        rows = self._figures(playing) if ended.state == "DONE" else []
+        """See `ExperimentView`."""
+        rows = self._measures(playing) if ended.state == "DONE" else []
         self.notice(self._line(playing, ended, again, progress, rows))
         self._print_missing(playing, rows)
 
     def _print_missing(self, playing: CellStatus, rows: Sequence[RunRow]) -> None:
-        """Say which figures the cell has not, each with its reason once: the experiment may be for nothing, and has only begun."""
+        """Report the metrics that the cell lacks, each with its reason once, before further cells are spent."""
         for row in rows:
             if row.value is None and (row.metric, row.why_not) not in self._lacking:
                 self._lacking.add((row.metric, row.why_not))
@@ -83,7 +67,7 @@ class PlainExperimentView:
             first = rows[0]
             parts += [
                 "DONE",
-                *([spoken(ended.seconds)] if ended.seconds is not None else []),
+                *([about(ended.seconds)] if ended.seconds is not None else []),
                 f"{first.metric} {'-' if first.value is None else 'never' if first.value == inf else f'{first.value:.4g}'}",
             ]
         elif ended.state == "HELD":
@@ -94,12 +78,7 @@ class PlainExperimentView:
         return "  ".join([*parts, *([left] if ended.state == "DONE" and (left := left_text(progress)) else [])])
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
-
-    def notice(self, text: str) -> None:
-        """See `runner.View`."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        """See `ExperimentView`."""
 
     def close(self) -> None:
         """Nothing more will be shown."""
@@ -108,13 +87,13 @@ class PlainExperimentView:
 class TerminalExperimentView(PlainExperimentView):
     """Lines, and below them what runs now."""
 
-    def __init__(self, console: Console, name: str, shape: str, figures: Figures) -> None:
-        super().__init__(console.file, name, shape, figures)
+    def __init__(self, console: Console, name: str, shape: str, measures: MeasureRows) -> None:
+        super().__init__(console.file, name, shape, measures)
         self._console = console
         self._status: Status | None = None
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from rich.text import Text
 
         if not progress.running:
@@ -128,7 +107,7 @@ class TerminalExperimentView(PlainExperimentView):
             self._status.update(text)
 
     def notice(self, text: str) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from rich.text import Text
 
         self._console.print(Text(text), soft_wrap=True)
@@ -140,55 +119,41 @@ class TerminalExperimentView(PlainExperimentView):
             self._status = None
 
 
-class JsonExperimentView(PlainExperimentView):
+class JsonExperimentView(JsonWriter, PlainExperimentView):
     """One JSON object a line: `experiment` at first, `progress` every few seconds, `cell` for each that has ended, `notice`."""
 
     every = 5.0
-
-    def __init__(self, stream: IO[str], name: str, shape: str, figures: Figures) -> None:
-        super().__init__(stream, name, shape, figures)
-        self._next = 0.0
+    _next = 0.0
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         self.write("experiment", name=self._name, shape=self._shape, **vars(progress))
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         from orchestrator.results.statistics.estimate import plain
 
-        rows = self._figures(playing) if ended.state == "DONE" else []
+        rows = self._measures(playing) if ended.state == "DONE" else []
         facts = {"factors": dict(playing.cell.factors), "seed": playing.cell.seed, "identity": playing.identity, **vars(ended)}
         self.write("cell", **facts, again=again, figure={row.metric: plain(row.value) for row in rows[:1]}, left=progress.left)
         self._print_missing(playing, rows)
 
     def show(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self.every
             self.write("progress", **vars(progress))
 
-    def notice(self, text: str) -> None:
-        """See `runner.View`."""
-        self.write("notice", text=text)
-
-    def write(self, kind: str, **values: Any) -> None:
-        """One line."""
-        from orchestrator.terminal.json_view import finite, now_text
-
-        self._stream.write(json.dumps(finite({"t": now_text(), "kind": kind, **values}), ensure_ascii=False, default=list) + "\n")
-        self._stream.flush()
-
 
 class QuietExperimentView(PlainExperimentView):
-    """Says nothing but what went wrong."""
+    """Prints only what went wrong."""
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
-        """See `runner.View`."""
+        """See `ExperimentView`."""
         if ended.state == "FAILED":
             super().finished(playing, ended, again, progress)
         elif ended.state == "DONE":
-            self._print_missing(playing, self._figures(playing))
+            self._print_missing(playing, self._measures(playing))

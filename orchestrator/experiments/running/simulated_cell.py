@@ -1,6 +1,6 @@
 """The process of one simulated cell: `python -m orchestrator.experiments.running.simulated_cell DIRECTORY PARENT`.
 
-Reads `simulation.json`, simulates, and writes `summary.json` whole: what `orchestrate simulate --json` says, with the processor time and
+Reads `simulation.json`, simulates, and writes `summary.json` whole: what `orchestrate simulate --json` prints, with the processor time and
 memory that it took, and the version of its code. It ends when its parent does.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator.experiments.running.cell_runners import SUMMARY, task_of
 from orchestrator.launch.process_control import die_with_parent
 from orchestrator.results.run_files import write_json
-from orchestrator.terminal.json_view import finite
+from orchestrator.terminal.line_views import finite
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError
 
 

@@ -10,7 +10,7 @@ from protocols.simulation.simulated_averaging import PopulationPoint
 
 @dataclass(frozen=True)
 class SimulationRequest:
-    """What is simulated of a configuration; None: as the configuration says."""
+    """What is simulated of a configuration; None: as in the configuration."""
 
     agents: int | None = None
     rounds: int | None = None
@@ -28,7 +28,7 @@ class SimulatedEpisodes:
     played: int
     negotiated: int
     complete: int
-    """all members were told by all others"""
+    """all members received the traces of all others"""
     seconds: float
     """median from the offer to the last trace"""
 

@@ -27,7 +27,7 @@ from protocols.wire.messages import Message
 logger = logging.getLogger(__name__)
 
 APART = "apart"
-"""a host says so in its `Hello` when it does not share the run's directory"""
+"""feature in the `Hello` of a host for when it does not share the run's directory"""
 HOME_WAIT = 10.0
 """seconds without an answer after which files stay where they are"""
 _TURN = 0.1
@@ -44,7 +44,7 @@ def own_directory(run: str, host: str) -> Path:
         found = path.lstat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077 or path.is_symlink():
             raise ResourceError(f"{path} is not a directory of {getpass.getuser()} alone; remove it, or set TMPDIR to another place")
-    # What a former life has left is on the run server, as far as it counts.
+    # What a former host has left is on the run server, as far as it counts.
     for left in directory.iterdir():
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     return directory
@@ -68,7 +68,7 @@ def is_run(directory: Path, run: str) -> bool:
 
 class HostFiles:
     """Keeps the run server's copy equal to what this host's nodes have written below `root`, and takes what they need before they start.
-    `number`: above that of former lives of this host."""
+    `number`: above that of former processes of this host."""
 
     def __init__(self, root: Path, random: np.random.Generator, number: int) -> None:
         self._root = root
@@ -83,7 +83,7 @@ class HostFiles:
     def starts(self, node: str) -> None:
         """A node begins to write. It may cut its files before it goes on."""
         self._nodes.add(node)
-        self._mirror.doubt(f"nodes/{node}/")
+        self._mirror.recheck(f"nodes/{node}/")
 
     def look(self) -> None:
         """Something may have been written: look at once."""
@@ -108,17 +108,17 @@ class HostFiles:
     def return_files(self, transport: Transport) -> None:
         """What the nodes have written last goes to the run server, as long as it answers; then nothing of it is left here."""
         self.look()
-        heard = time.monotonic()
-        self.turn(transport, heard)
-        while not self.home() and time.monotonic() < heard + HOME_WAIT:
+        answered = time.monotonic()
+        self.turn(transport, answered)
+        while not self.home() and time.monotonic() < answered + HOME_WAIT:
             for received in transport.receive(_TURN):
                 if self.receive(received.message, received.arrays, time.monotonic()):
-                    heard = time.monotonic()
+                    answered = time.monotonic()
             self.turn(transport, time.monotonic())
         if self.home():
             self.discard()
         else:
-            logger.error("not everything came home; what is missing is in %s", self._root)
+            logger.error("not all files were returned; what is missing is in %s", self._root)
 
     def discard(self) -> None:
         """Nothing here is needed any more."""

@@ -1,4 +1,4 @@
-"""The host process: the local supervisor that starts nodes from one warm parent and tells the run server what becomes of them.
+"""The host process: the local supervisor that starts nodes from one warm parent and reports to the run server what becomes of them.
 
     engine --invitation (JSON line on stdin)--> host --public key (line on stdout, where connections are encrypted)--> engine
                                                 host --Hello, Heartbeat, NodeStarted, NodeEnded, Bye--> run server
@@ -29,9 +29,9 @@ import psutil
 from orchestrator.launch.addresses import placed
 from orchestrator.launch.engine import Invitation, announcement
 from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
+from orchestrator.launch.host.host_resources import PERIOD, UsageMeter
 from orchestrator.launch.host.node_processes import NodeProcesses
-from orchestrator.launch.host.resource_usage import PERIOD, UsageMeter
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
 from protocols.conversations.node_processes.node_process_messages import NodeEndedAck, SignalNode, StartNode, StopNode
@@ -53,7 +53,7 @@ _TURN = 0.1
 
 
 class Host:
-    """Does what the run server says, and tells it what becomes of the nodes."""
+    """Carries out the run server's commands, and reports what becomes of the nodes."""
 
     def __init__(self, invitation: Invitation, transport: Transport) -> None:
         self._invitation = invitation
@@ -67,7 +67,7 @@ class Host:
         self._nodes = NodeProcesses(invitation, transport, directory, self._files)
         self._usage = UsageMeter(directory / "hosts" / f"{invitation.host}.usage.json")
         self._sampled = 0.0
-        self._heard = time.monotonic()
+        self._answered = time.monotonic()
         self._asked_to_end: str | None = None
 
     def run(self) -> int:
@@ -81,7 +81,7 @@ class Host:
         self._transport.every(self._invitation.heartbeat, self._heartbeat)
         while self._asked_to_end is None:
             for received in self._transport.receive(_TURN):
-                self._heard = time.monotonic()
+                self._answered = time.monotonic()
                 self._handle(received.message, received.arrays)
             self._turn(time.monotonic())
         logger.info("the host ends: %s", self._asked_to_end)
@@ -99,7 +99,7 @@ class Host:
     # --- start --------------------------------------------------------------------------------------------------------------------
 
     def _join(self) -> int | None:
-        """Say hello until the run server answers. An exit code when it refuses or stays silent."""
+        """Send `Hello` until the run server answers. An exit code when it refuses or stays silent."""
         invitation = self._invitation
         hello = Hello(
             role="host",
@@ -126,7 +126,7 @@ class Host:
             welcome = False
             for received in self._transport.receive(_TURN):
                 if isinstance(received.message, Welcome):
-                    self._heard = time.monotonic()
+                    self._answered = time.monotonic()
                     welcome = True
                 elif isinstance(received.message, Refuse):
                     logger.error("the run server refused: %s", received.message.text)
@@ -137,14 +137,14 @@ class Host:
                 return None
         return None
 
-    # --- life ---------------------------------------------------------------------------------------------------------------------
+    # --- running ---------------------------------------------------------------------------------------------------------------------
 
     def _handle(self, message: Message, arrays: Mapping[str, Any]) -> None:
         if self._files is not None and self._files.receive(message, arrays, time.monotonic()):
             return
         if isinstance(message, StartNode):
             self._nodes.start(message)
-            self._sampled = 0.0  # so that even the shortest life is seen once
+            self._sampled = 0.0  # so that even the shortest process is sampled once
         elif isinstance(message, StopNode):
             self._nodes.signal(message.node, signal.SIGKILL if message.now else signal.SIGTERM)
         elif isinstance(message, SignalNode):
@@ -165,7 +165,7 @@ class Host:
         if now - self._sampled >= PERIOD:
             self._sampled = now
             self._measure()
-        if now - self._heard > self._invitation.orphan:
+        if now - self._answered > self._invitation.orphan:
             self.ask_to_end(f"no word from the run server for {self._invitation.orphan:g} s")
 
     def _heartbeat(self) -> None:
@@ -209,14 +209,14 @@ def main(source: str = "-") -> int:
 
 
 def _announce(key: str) -> None:
-    """Say the public key on standard output; all that is said there later goes to the log, for nobody reads on."""
+    """Print the public key on standard output; all later output goes to the log, since standard output is not read further."""
     sys.stdout.flush()
     os.write(1, announcement(key))
     os.dup2(2, 1)
 
 
 def _forget_main_module() -> None:
-    """Keep `multiprocessing` from importing this program's main module (a command line, say) again in every node."""
+    """Keep `multiprocessing` from importing this program's main module (a command line) again in every node."""
     main_module = sys.modules["__main__"]
     main_module.__spec__ = None
     vars(main_module).pop("__file__", None)

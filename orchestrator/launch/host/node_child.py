@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.launch.host import gpus
+from orchestrator.launch.host import host_resources as gpus
 from orchestrator.launch.host import warm_parent as preload
 from orchestrator.launch.process_control import die_with_parent
 from protocols.runtime import logs

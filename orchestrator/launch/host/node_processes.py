@@ -20,8 +20,8 @@ from pathlib import Path
 from orchestrator.launch.engine import Invitation
 from orchestrator.launch.host import node_child as child
 from orchestrator.launch.host import warm_parent as preload
-from orchestrator.launch.host.gpus import least_used, visible_gpus
 from orchestrator.launch.host.host_files import HOME_WAIT, HostFiles
+from orchestrator.launch.host.host_resources import least_used, visible_gpus
 from protocols.conversations.node_processes.node_process_messages import NodeEnded, NodeStarted, StartNode
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.key_pairs import KeyPair
@@ -32,7 +32,7 @@ from protocols.wire.messages import Message
 logger = logging.getLogger(__name__)
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""by which numerical libraries are told, when they are loaded, how many threads they may use"""
+"""with the number of threads that numerical libraries may use, read when they are loaded"""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "200000000", "MALLOC_TRIM_THRESHOLD_": "200000000", "MALLOC_TOP_PAD_": "1048576"}
 """glibc: keep the blocks of tens of kilobytes that every update allocates and frees, instead of mapping them anew each time, which costs
 a fifth of an update; other allocators ignore it"""
@@ -41,7 +41,7 @@ _TURN = 0.1
 _TERM_WAIT = 5.0
 _KILL_WAIT = 5.0
 _PARENT_DIED = 255
-"""exit code that the standard library reports when the fork server ended before it could tell"""
+"""exit code that the standard library reports when the fork server ended before it could report one"""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class _Node:
 
 
 class NodeProcesses:
-    """The nodes that the run server wants here. They write below `directory`; `files` brings that home, where it is not the run's own."""
+    """The nodes that the run server has started here. They write below `directory`; `files` returns that where it is not the run's own."""
 
     def __init__(self, invitation: Invitation, transport: Transport, directory: Path, files: HostFiles | None) -> None:
         self._invitation, self._transport = invitation, transport
@@ -97,13 +97,13 @@ class NodeProcesses:
                 self._report(message.node, known, time.monotonic())
             return
         if known is not None and known.code is None:
-            # The run server believes it dead; two incarnations must never run at once.
+            # For the run server it is dead; two incarnations must never run at once.
             self.signal(message.node, signal.SIGKILL)
             known.process.join(_KILL_WAIT)
         invitation = self._invitation
         entry = invitation.roles.get(message.role)
         if entry is None or message.role not in ("agent", "env"):
-            logger.error("nobody plays the role %r", message.role)
+            logger.error("no entry point for the role %r", message.role)
             return
         keys = KeyPair.make() if invitation.server_key else None
         if self._files is not None:
@@ -139,7 +139,7 @@ class NodeProcesses:
         self._report(message.node, node, time.monotonic())
 
     def watch(self, now: float) -> None:
-        """Notice processes that ended; tell the run server until it has heard it."""
+        """Notice processes that ended; report them until the run server acknowledges it."""
         living = {node.process.sentinel: node for node in self._nodes.values() if node.code is None}
         for sentinel in connection.wait(list(living), timeout=0) if living else []:
             node = living[sentinel]  # type: ignore[index]
@@ -155,7 +155,7 @@ class NodeProcesses:
                 self._report(name, node, now)
 
     def _files_returned(self, name: str, node: _Node, now: float) -> bool:
-        """Whether the run server can read what the node has written last, when it hears of its end."""
+        """Whether the run server can read what the node has written last, when it receives the report of its end."""
         return self._files is None or self._files.home(name) or now - node.ended > HOME_WAIT
 
     def _report(self, name: str, node: _Node, now: float) -> None:
@@ -168,13 +168,13 @@ class NodeProcesses:
         self._transport.try_send("ctl", RUN_SERVER, message)
 
     def acknowledged(self, name: str, incarnation: int) -> None:
-        """The run server has heard of an end."""
+        """The run server has received the report of an end."""
         node = self._nodes.get(name)
         if node is not None and node.incarnation == incarnation:
             node.acknowledged = True
 
     def signal(self, name: str, number: signal.Signals, incarnation: int | None = None) -> None:
-        """To the process group of a node, if it lives (and is that incarnation)."""
+        """To the process group of a node, if it runs (and is that incarnation)."""
         node = self._nodes.get(name)
         if node is None or node.code is not None or node.process.exitcode is not None or incarnation not in (None, node.incarnation):
             return
@@ -186,7 +186,7 @@ class NodeProcesses:
                 os.kill(node.pid, number)
 
     def end(self) -> None:
-        """SIGTERM to all, and after 5 s SIGKILL to what still lives."""
+        """SIGTERM to all, and after 5 s SIGKILL to what still runs."""
         for number, wait in ((signal.SIGTERM, _TERM_WAIT), (signal.SIGKILL, _KILL_WAIT)):
             for name in self._nodes:
                 self.signal(name, number)

@@ -1,4 +1,4 @@
-"""Imported once by the warm parent of a host's nodes: loads what nodes need, and ties the parent's life to the host's.
+"""Imported once by the warm parent of a host's nodes: loads what nodes need, and ends the parent with the host.
 
 The names come from the environment variable `MURMURATION_PRELOAD`, separated by commas. A module that can't be imported is named in the
 host's log and otherwise left out: the node that needs it will fail with its own error, in its own log.
@@ -38,7 +38,7 @@ def warm_up() -> None:
             importlib.import_module(name)
         except Exception as error:
             logger.warning("not preloaded: %s (%s: %s)", name, type(error).__name__, error)
-    # What is here now lives as long as this process: out of the collector's sight its pages stay shared with all children.
+    # What is here now stays as long as this process: out of the collector's sight its pages stay shared with all children.
     gc.collect()
     gc.freeze()
     logger.info("warm after %.2f s", time.monotonic() - begin)

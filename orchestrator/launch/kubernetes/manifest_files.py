@@ -1,4 +1,4 @@
-"""Manifests as YAML files: each begins with what it is and how it is used."""
+"""Manifests as YAML files, each with a heading on how it is used; and the checks before any is written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from orchestrator.launch.kubernetes.manifest_check import MINORS
 from orchestrator.launch.kubernetes.manifests import Manifest, Target
-from protocols.runtime.errors import ResourceError, UsageError
+from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 
 _WIDTH = 130
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9/._-]*")
@@ -26,13 +25,13 @@ _HEADS = {
     "config": "The resolved configuration of the run, and for each host its invitation: whom it belongs to and where the run server is.",
     "storage": "The volume of the run directory, which outlives the run. With host pods all pods share it: the storage class must offer "
     "ReadWriteMany then.",
-    "secret": "The token by which hosts and run server know each other. Whoever reads it can join the run: keep this file out of version "
-    "control, and delete it with the run.",
+    "secret": "The token by which hosts and run server authenticate each other. Any process that reads it can join the run: keep this file "
+    "out of version control, and delete it with the run.",
     "service": "Headless: no address of its own, it only gives names to pods, from their start on.",
     "run-server": "Leads the run. A pod that follows another one goes on from the checkpoints of the run, if the run directory is still "
     "there. Exit codes 1 to 6 and 20 are final; after any other a new pod is made.",
     "hosts": "One pod for each host; its index is the number of the host. Exit codes 2 to 6 (usage, configuration, authentication, schema, "
-    "resources) end an index for good, after any other its pod is made again, alone; the run server decides what runs on it.",
+    "resources) end an index permanently, after any other its pod is made again, alone; the run server decides what runs on it.",
 }
 
 
@@ -106,3 +105,43 @@ def write(directory: Path, files: Mapping[str, str], force: bool) -> list[Path]:
     except OSError as error:
         raise ResourceError(f"{directory} can't be written: {error.strerror}; choose another folder with -o") from None
     return [directory / name for name in files]
+
+
+MINORS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+"""minor versions of Kubernetes whose schemas the tests use; the first one is the oldest with a failure limit per index of a Job"""
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_IMAGE = re.compile(r"\S+")
+
+
+def check_target(target: Target) -> None:
+    """`ConfigurationError` with all names and sizes that a cluster would refuse."""
+    rules = (
+        ("--image", target.image, _IMAGE, "an image reference has no spaces"),
+        ("--namespace", target.namespace, _LABEL, 'a namespace has lowercase letters, digits and "-" inside, at most 63 characters'),
+        ("--storage", target.storage, _QUANTITY, "a size is a number and a unit, for example 10Gi or 500M"),
+        ("--storage-class", target.storage_class, _SUBDOMAIN, 'a storage class has lowercase letters, digits, "-" and "." inside'),
+    )
+    problems = [
+        f'  {option}: "{value}" is not valid: {rule}'
+        for option, value, pattern, rule in rules
+        if value is not None and pattern.fullmatch(value) is None
+    ]
+    if problems:
+        raise ConfigurationError("\n".join(["Kubernetes would refuse these manifests; no file was written:", *problems]))
+
+
+def check_minor(minor: str) -> list[str]:
+    """Notes on a Kubernetes version for which the manifests are meant. `UsageError` for one that is too old, or is no minor version."""
+    if re.fullmatch(r"\d+\.\d+", minor) is None:
+        raise UsageError(f'--kubernetes: "{minor}" is no minor version of Kubernetes; write for example {MINORS[-1]}')
+    if _numbers(minor) < _numbers(MINORS[0]):
+        raise UsageError(f"--kubernetes {minor}: these manifests need {MINORS[0]} or later")
+    if _numbers(minor) > _numbers(MINORS[-1]):
+        return [f"Kubernetes {minor} is newer than the newest version whose schemas the manifests were tested with, {MINORS[-1]}."]
+    return []
+
+
+def _numbers(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in minor.split("."))

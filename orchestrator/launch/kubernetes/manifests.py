@@ -3,7 +3,7 @@
 | object | what for |
 |---|---|
 | ConfigMap | the resolved configuration; one invitation for each host |
-| Secret | the token by which hosts and run server know each other |
+| Secret | the token by which hosts and run server authenticate each other |
 | PersistentVolumeClaim | the run directory, shared by all pods; without one it is as old as its pod |
 | Service | headless: the run server and the hosts find each other by name, before they are ready too |
 | Job, run server | leads the run; begins it, or goes on with it |
@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.resolved_configuration import resolved_yaml
-from orchestrator.launch.kubernetes import pod_commands as commands
+from orchestrator.launch.kubernetes import pods as commands
 from orchestrator.launch.kubernetes.pods import Pods
 from protocols.runtime.errors import ExitCode
 
@@ -200,7 +200,7 @@ def _pod(
         "terminationGracePeriodSeconds": grace,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        # So that somebody collects the children of processes that ended: number 1 is then the pod's own, not ours.
+        # So that the children of ended processes are collected: number 1 is then the pod's own, not ours.
         "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,

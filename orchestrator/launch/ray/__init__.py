@@ -1,6 +1,6 @@
 """The engine for Ray clusters.
 
-    run server   engine   --orders, JSON lines on stdin--> driver   what the run server knows and asks; never waits for Ray
+    run server   engine   --orders, JSON lines on stdin--> driver   the run server's requests; never waits for Ray
     its machine  driver   --calls of Ray--> actor                   a process of its own: Ray takes over signals, and ends its process
                                                                     when it has lost the cluster
     each machine actor    --invitation on stdin--> host             one per bundle of the placement group

@@ -1,6 +1,6 @@
-"""What runs inside Ray on each machine: starts one host, hands over what it says, stops it.
+"""What runs inside Ray on each machine: starts one host, hands over its output, stops it.
 
-Sent by value, so that it can also say that this package is missing there or is another version. Hence nothing but the standard library
+Sent by value, so that it can also report that this package is missing there or is another version. Hence nothing but the standard library
 is imported at its top.
 """
 
@@ -58,7 +58,7 @@ class RemoteHost:
         return "{}"
 
     async def poll(self, offset: int) -> str:
-        """What the host has said from there on (`output`, base64), and once that is all, its exit `code`. Waits up to a second for news.
+        """The host's output from there on (`output`, base64), and once that is all, its exit `code`. Waits up to a second for news.
         `shared`: the output is in the run's directory already."""
         deadline = time.monotonic() + _LONG
         while True:
@@ -94,7 +94,7 @@ class RemoteHost:
             self._begin = os.fstat(self._output).st_size
         else:
             self._output, path = tempfile.mkstemp(prefix="murmuration-")
-            Path(path).unlink()  # a file without a name takes what the host says at any time, and ends with it
+            Path(path).unlink()  # a file without a name takes the host's output at any time, and ends with it
         # The package as it is found here, which may be by the search path that Ray has from the driver.
         root = str(Path(str(orchestrator.__file__)).parent.parent)
         path = os.environ.get("PYTHONPATH", "")
@@ -121,7 +121,7 @@ class RemoteHost:
 
 
 def versions() -> dict[str, str]:
-    """Of what must be the same on both sides, and of what helps to tell them apart. `ImportError` where this package is not there."""
+    """Of what must be the same on both sides, and of what helps to compare them. `ImportError` where this package is not there."""
     from importlib import metadata
 
     from protocols.wire.message_registry import schema_hash

@@ -30,7 +30,7 @@ from typing import Any
 
 from orchestrator.launch.addresses import address_towards
 from orchestrator.launch.ray import ray_actor as actor
-from orchestrator.launch.ray.ray_bundles import room
+from orchestrator.launch.ray.ray_engine import room
 from protocols.runtime import logs
 from protocols.runtime.errors import ExitCode, ResourceError
 from protocols.runtime.node_start import is_loopback
@@ -77,7 +77,7 @@ class Driver:
         threading.Thread(target=self._read, daemon=True).start()
 
     def run(self, address: str) -> None:
-        """Connect, then do what is ordered until nobody orders any more."""
+        """Connect, then do what is ordered until the orders end."""
         try:
             head = resolve(address)
             self._connect(head)
@@ -117,7 +117,7 @@ class Driver:
             text = " ".join(str(error).split())
             cure = f"this machine must be a node of it (ray start --address={head}), with the same versions of Ray and Python"
             raise ResourceError(f"can't join the Ray cluster at {head}: {text[:500]}; {cure}") from None
-        # Workers that lack this package, or have another one, must be able to say so.
+        # Workers that lack this package, or have another one, must be able to report that.
         import_module("ray.cloudpickle").register_pickle_by_value(actor)
         self._event("connected", address=str(ray.util.get_node_ip_address()), head=head)
 
@@ -257,7 +257,7 @@ class Driver:
 
 
 def resolve(address: str) -> str:
-    """host:port of the cluster's head; `auto`: of the cluster to which this machine belongs. `ResourceError` where there is none."""
+    """host:port of the cluster's head; `auto`: of the cluster to which this machine belongs. `ResourceError` without one."""
     if address == "auto":
         try:
             found = import_module("ray._private.services").canonicalize_bootstrap_address("auto")
@@ -280,12 +280,12 @@ def _amount(name: str, amount: float) -> str:
 
 
 def _cause(text: str) -> str:
-    """The sentence of Ray's error that says most about why."""
+    """The sentence of Ray's error with the cause."""
     text = " ".join(text.split())
     for beginning in ("The actor is dead because", "The actor died because", "The actor died unexpectedly"):
         if found := re.search(rf"{beginning}[^.]*\.", text):
-            return f"Ray says: {found[0]}"
-    return f"Ray says: {text[:300]}"
+            return f"Ray reports: {found[0]}"
+    return f"Ray reports: {text[:300]}"
 
 
 def main(address: str) -> int:

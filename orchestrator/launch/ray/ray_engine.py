@@ -12,18 +12,18 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import util
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation, announced
-from orchestrator.launch.leftover_processes import MARK
-from orchestrator.launch.placement import Slot
+from orchestrator.launch.placement import Slot, node_requests
+from orchestrator.launch.process_control import MARK
 from orchestrator.launch.ray.ray_actor import versions
-from orchestrator.launch.ray.ray_bundles import Bundle, bundles
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import RUN_SERVER
 
@@ -42,13 +42,13 @@ class RayHost(HostHandle):
 
     log: Path = Path()
     said: bytes = b""
-    """the beginning of its output, where it says its key"""
+    """the beginning of its output, with its key"""
     ended: HostState | None = None
     asked_to_end: bool = False
 
 
 class RayEngine:
-    """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has said so far.
+    """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has reported so far.
 
     Nothing needs to be noted in the run's directory: the driver ends with the run server, the actors and their hosts with the driver.
     """
@@ -75,7 +75,7 @@ class RayEngine:
         while not self._address and not self._failed and time.monotonic() < deadline:
             self._read_events(0.1)
         if not self._address and not self._failed:
-            self._failed = f"Ray did not take this run server as a driver within {_CONNECT:g} s; ray status tells whether the cluster works"
+            self._failed = f"Ray did not take this run server as a driver within {_CONNECT:g} s; ray status shows whether the cluster works"
         return [self._failed] if self._failed else []
 
     def address(self, configuration: Configuration) -> str:
@@ -89,7 +89,7 @@ class RayEngine:
         self._order(do="request", bundles=launch.hosts, strategy=launch.ray.strategy, wish=wish.amounts(), least=self._bundle.amounts())
 
     def granted(self) -> Sequence[Slot] | None:
-        """Slots that are named after their machines; what Ray knows of these is their labels."""
+        """Slots that are named after their machines; what Ray has of these is their labels."""
         self._read_events()
         if self._slots is None and self._failed:
             raise ResourceError(self._failed)
@@ -97,7 +97,7 @@ class RayEngine:
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> RayHost:
         """Have an actor started in the slot's bundle, which starts the host. Where host and run server share the run's directory, the host
-        writes its log itself; else what it says comes with the actor's answers."""
+        writes its log itself; else its output comes with the actor's answers."""
         host = self._hosts[invitation.host] = RayHost(invitation.host, slot, log=log)
         order = {
             "versions": versions(),
@@ -111,7 +111,7 @@ class RayEngine:
         return host
 
     def poll(self, host: HostHandle) -> HostState:
-        """As the actor, or Ray in its place, has said last. Without a driver nobody knows about hosts that were up: the run server's own
+        """As the actor, or Ray for it, has reported last. Without a driver nothing is known of hosts that were up: the run server's own
         heartbeat judges."""
         self._read_events()
         if not isinstance(host, RayHost):
@@ -174,7 +174,7 @@ class RayEngine:
     def _order(self, **order: object) -> None:
         pipe = self._driver.stdin if self._driver is not None else None
         if pipe is not None:
-            # Orders are far smaller than a pipe's buffer; that the driver is gone is seen when it is heard.
+            # Orders are far smaller than a pipe's buffer; that the driver is gone is seen when it is read.
             with contextlib.suppress(OSError, ValueError):
                 pipe.write(json.dumps(order).encode() + b"\n")
                 pipe.flush()
@@ -233,3 +233,46 @@ def slot_name(machine: str, taken: Collection[str]) -> str:
     if name == RUN_SERVER or re.fullmatch(r"(agent|env)-\d+", name):
         name = f"host-{name}"
     return next(unique for number in itertools.count(1) if (unique := name if number == 1 else f"{name}-{number}") not in taken)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Capacity for one host: processor cores, bytes, GPUs, and resources that Ray only counts."""
+
+    cores: float
+    memory: int
+    gpus: int = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def amounts(self) -> dict[str, float]:
+        """As Ray writes it."""
+        amounts = {"CPU": self.cores, "memory": float(self.memory), "GPU": float(self.gpus), **self.resources}
+        return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def bundles(configuration: Configuration) -> tuple[Bundle, Bundle]:
+    """The bundle that each of `launch.hosts` hosts should have, and the one that it must have.
+
+    With n nodes on h hosts, cores are sum(cores of all nodes) / h, and not less than the most that one node needs; GPUs likewise. Memory is
+    that of the ceil(n / h) nodes that need most of it, and in the bundle that should be of ceil(n / (h - 1)): so the nodes of one lost host
+    fit on the others. What `launch.ray` names is taken as it is.
+    """
+    launch, needs = configuration.launch, node_requests(configuration)
+    hosts = launch.hosts
+    cores = launch.ray.cores or max(ceil(100 * sum(need.cores for need in needs) / hosts) / 100, *(need.cores for need in needs))
+    gpus = launch.ray.gpus or ceil(sum(need.gpus for need in needs) / hosts)
+    memory = sorted((need.memory for need in needs), reverse=True)
+
+    def bundle(share: int) -> Bundle:
+        wanted = sum(memory[: ceil(len(memory) / share)])
+        return Bundle(cores, launch.ray.memory or wanted, gpus, launch.ray.resources)
+
+    return bundle(max(1, hosts - 1)), bundle(hosts)
+
+
+def room(bundle: Mapping[str, float], nodes: Sequence[Mapping[str, float]], strategy: str) -> int:
+    """How many bundles Ray nodes with these resources could hold if they were empty."""
+    each = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items()) for node in nodes] or [0]
+    if strategy == "STRICT_SPREAD":
+        return sum(count > 0 for count in each)
+    return max(each) if strategy == "STRICT_PACK" else sum(each)

@@ -19,7 +19,7 @@ from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ResourceError
 
 NOTE = "slurm.json"
-"""file in the run's directory that says which job is the run's"""
+"""file in the run's directory with the run's job"""
 _FIRST_LOOK, _LONGEST_LOOK, _LONGER = 0.2, 5.0, 1.5
 _SUBMIT = 30.0
 _GONE = 6.0
@@ -44,7 +44,7 @@ class Note:
 
     @staticmethod
     def read(directory: Path) -> Note | None:
-        """None where there is none."""
+        """None where it is missing."""
         try:
             return Note(**json.loads((directory / NOTE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -111,7 +111,7 @@ class Allocation:
         return None
 
     def drop(self) -> None:
-        """Nobody wants to know any more."""
+        """The answer is not needed any more."""
         for question in (self._submission, self._look, self._memories):
             if question is not None:
                 question.drop()
@@ -140,7 +140,7 @@ class Allocation:
         state, reason = fact(answer.output, "JobState"), fact(answer.output, "Reason")
         if not state:
             if "Invalid job id" in answer.errors:
-                raise ResourceError(f"Slurm knows no job {note.job} any more; it was cancelled, or has ended")
+                raise ResourceError(f"Slurm has no job {note.job} any more; it was cancelled, or has ended")
             self.waiting = f"Slurm to answer about job {note.job} ({answer.words})"
         elif reason in _NEVER:
             raise ResourceError(f"Slurm will never start job {note.job}: {reason}; {cure(reason)}")
@@ -148,7 +148,7 @@ class Allocation:
             self.waiting = f"Slurm's job {note.job}, {state.lower()}" + (f": {reason}" if reason != "None" else "")
         elif state != "RUNNING":
             log = self._directory / "hosts" / "job.log"
-            raise ResourceError(f"Slurm's job {note.job} is {state} ({reason}); what it said, if anything, is in {log}")
+            raise ResourceError(f"Slurm's job {note.job} is {state} ({reason}); its output, if any, is in {log}")
         else:
             self._take(note, answer.output)
 
@@ -164,11 +164,11 @@ class Allocation:
 
     def _offers(self, answer: SlurmAnswer) -> list[Slot]:
         """What the job has of each node; where Slurm does not count memory, all that the node has."""
-        told = {fact(part, "NodeName"): part for part in re.split(r"\n(?=NodeName=)", answer.output)}
+        known = {fact(part, "NodeName"): part for part in re.split(r"\n(?=NodeName=)", answer.output)}
         slots = []
         for name, share in self.shares.items():
-            facts = told.get(share.node, "")
-            # 1 MiB is what Slurm believes of a node of which nobody told it anything.
+            facts = known.get(share.node, "")
+            # 1 MiB is Slurm's default for a node without a configured size.
             real = int(fact(facts, "RealMemory") or 1)
             free = fact(facts, "FreeMem")
             whole = real if real > 1 or not free.isdecimal() else int(free)
@@ -229,7 +229,7 @@ def _ends(note: Note, left: Mapping[str, str]) -> Iterator[list[str]]:
 
 
 def _left(note: Note) -> dict[str, str]:
-    """The run's steps (STEP), and the job with its state if it is the run's own. A submission of which no answer was heard is found by its
+    """The run's steps (STEP), and the job with its state if it is the run's own. A submission without answer is found by its
     name."""
     which = f"--jobs={note.job}" if note.job else f"--name={note.name}"
     found: dict[str, str] = {}

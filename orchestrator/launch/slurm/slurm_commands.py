@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 """of Slurm's commands, those that the engine needs"""
@@ -26,7 +26,7 @@ _REAP = 5.0
 
 @dataclass(frozen=True)
 class SlurmAnswer:
-    """What a command said; `code` None: it did not end in time."""
+    """The output of a command; `code` None: it did not end in time."""
 
     code: int | None
     output: str
@@ -34,7 +34,7 @@ class SlurmAnswer:
 
     @property
     def words(self) -> str:
-        """What it said about its failure, on one line, without its own name."""
+        """The reason of its failure, on one line, without its own name."""
         lines = [re.sub(r"^\w+: (error|fatal): ", "", line).strip() for line in self.errors.splitlines()]
         said = "; ".join(dict.fromkeys(line for line in lines if line))
         if self.code is None:
@@ -48,7 +48,7 @@ def missing() -> list[str]:
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without what an allocation around it says: each such variable is an option to Slurm's commands. It is not
+    """This process's environment without the variables of an allocation around it: each is an option to Slurm's commands. It is not
     marked as a run's either, so that `orchestrate down` does not end a command that it has called itself."""
     kept = {name: value for name, value in os.environ.items() if (not name.startswith("SLURM_") or name in _KEPT) and name != MARK}
     return {**kept, **(more or {})}
@@ -94,7 +94,7 @@ class SlurmQuery:
         return answer
 
     def drop(self) -> None:
-        """Nobody wants the answer any more."""
+        """The answer is not needed any more."""
         if self._answer is None:
             self._answer = self._collect(None)
 

@@ -1,7 +1,7 @@
 """The engine for Slurm: each host is a job step of one task on a node of the allocation.
 
     run server --srun (child process; invitation on its standard input)--> step: host program
-               <--number of the step, public key (standard output)-- ; all else that it says goes to its log
+               <--number of the step, public key (standard output)-- ; all other output goes to its log
 
 The job is the one that `orchestrate up` was called in, or one of its own (`job`, `script`). Slurm is asked nothing while all
 goes well: `srun` ends when its host does, and when Slurm gives up its node.
@@ -25,8 +25,8 @@ from orchestrator.config.configuration import Configuration
 from orchestrator.launch.addresses import address_towards
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import MARK
 from orchestrator.launch.slurm.slurm_allocation import Allocation, give_back
 from orchestrator.launch.slurm.slurm_commands import SlurmQuery, ask, clean_environment, missing, no_controller
 from protocols.runtime.errors import ResourceError
@@ -114,7 +114,7 @@ class SlurmEngine:
         command = ["srun", f"--jobid={note.job if note else ''}", f"--job-name={note.name if note else ''}", f"--nodelist={share.node}"]
         command += ["--overlap", "--exact", "--nodes=1", "--ntasks=1", f"--cpus-per-task={share.cpus}", "--mem=0", "--cpu-bind=none"]
         command += ["--mpi=none", *([f"--gres={share.gres}"] if share.gres else [])]
-        # The shell says which step it is, by which the host can be sent a signal; then it is the host.
+        # The shell prints its step, by which the host can be sent a signal; then it is the host.
         command += ["sh", "-c", 'echo "{\\"step\\": $SLURM_STEP_ID}"; exec "$0" -m orchestrator.launch.host.host_process -', sys.executable]
         srun = Channel(command, invitation, log, clean_environment({MARK: invitation.directory}))
         host = SlurmHost(invitation.host, slot, srun.pid, srun, share.node, log, begins)
@@ -135,7 +135,7 @@ class SlurmEngine:
         if failed := _NODE_FAILED.search(tail):
             return self._node_failed(host, key, failed[0])
         if code == 1:  # srun's own failures, and Python's; no host ends with it
-            last = tail.strip().splitlines()[-1:] or ["it said nothing"]
+            last = tail.strip().splitlines()[-1:] or ["no output"]
             return HostState(HostPhase.ENDED, None, key, f"ended with exit code 1: {last[0]}")
         if code > _SIGNALLED and code - _SIGNALLED in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
             code = _SIGNALLED - code
@@ -164,17 +164,17 @@ class SlurmEngine:
         return [left] if left else []
 
     def _node_failed(self, host: SlurmHost, key: str, words: str) -> HostState:
-        """Slurm has given up the node: lost, once it has said why or did not in time."""
+        """Slurm has given up the node: lost, once the reason is known or did not come in time."""
         if host.question is None:
             host.question = SlurmQuery(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
         answer = host.question.answer()
         if answer is None:
             return HostState(HostPhase.RUNNING, key=key)
         reasons = [line.strip() for line in answer.output.splitlines() if line.strip() not in ("", "none")]
-        return HostState(HostPhase.LOST, None, key, f"Slurm says: {words}" + (f", {reasons[0]}" if reasons else ""))
+        return HostState(HostPhase.LOST, None, key, f"Slurm reports: {words}" + (f", {reasons[0]}" if reasons else ""))
 
     def _without_srun(self, host: SlurmHost, key: str) -> HostState:
-        """Somebody has killed srun. Its child has the step killed then, unless it is dead too: Slurm is asked now and then."""
+        """srun was killed from outside. Its child has the step killed then, unless it is dead too: Slurm is asked now and then."""
         if host.question is None:
             if time.monotonic() >= host.ask_again and self._allocation.note is not None:
                 job = self._allocation.note.job
@@ -198,7 +198,7 @@ class SlurmEngine:
 
 
 def _step(srun: Channel | None) -> str:
-    """The number of a host's step; "" as long as it has not said it."""
+    """The number of a host's step; "" before it is printed."""
     for line in srun.said.splitlines(keepends=True) if srun is not None else ():
         if line.startswith(b'{"step": ') and line.endswith(b"}\n"):
             return str(json.loads(line)["step"])

@@ -2,7 +2,7 @@
 
 The run server stays where it is and starts its hosts in the job as steps. A run server that was killed can't give the nodes back, so the
 script watches: when no step of the run was there for `IDLE`, it ends, and the job with it. (Hosts end by themselves when they have not
-heard of their run server for `supervision.orphan`.) Some time before the job's end Slurm sends the script SIGTERM, and it calls
+had a message of their run server for `supervision.orphan`.) Some time before the job's end Slurm sends the script SIGTERM, and it calls
 `orchestrate down`: every agent writes its checkpoint, and `orchestrate up --resume` goes on in another job.
 """
 
@@ -71,7 +71,7 @@ def submission(configuration: Configuration, name: str) -> list[str]:
 
 
 def script(directory: Path, name: str, note: str) -> str:
-    """What the job of that name runs on its first node; the file `note` says whether it still is the run's. Its words go to
+    """What the job of that name runs on its first node; the file `note` shows whether it still is the run's. Its words go to
     `hosts/job.log` where that node sees the run's directory."""
     log = directory / "hosts" / "job.log"
     stop = [sys.executable, "-m", "orchestrator", "down", str(directory), "--grace", f"{_STOP}s"]
@@ -82,7 +82,7 @@ squeue={quote(shutil.which("squeue") or "squeue")}
 command -v "$squeue" || exit 1
 time_is_over() {{
     trap '' TERM
-    echo "job $SLURM_JOB_ID was told to end: its time is nearly over, or somebody cancels it"
+    echo "job $SLURM_JOB_ID is requested to end: its time is nearly over, or it is cancelled"
     # Not a run that goes on in another job.
     grep -q {quote(name)} {quote(str(directory / note))} || exit 0
     {" ".join(map(quote, stop))}
@@ -92,7 +92,7 @@ trap time_is_over TERM
 idle=0
 while [ "$idle" -lt {IDLE} ]; do
     sleep {LOOK} & wait $!
-    # No answer says nothing: slurmctld may be down for a while.
+    # No answer decides nothing: slurmctld may be down for a while.
     if steps=$("$squeue" --steps --noheader --jobs="$SLURM_JOB_ID" --format=%j); then
         case $steps in
             *{quote(name)}*) idle=0 ;;

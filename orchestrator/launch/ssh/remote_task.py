@@ -1,11 +1,11 @@
 """What is asked of another machine beside its host, by a way of its own: `python -m orchestrator.launch.ssh.remote_task WHAT [MARK]`.
 
     about          what this machine has, and which version of this package: before anything is started
-    look MARK      whether the host with that mark lives; where it doesn't, what it has left is killed
-    end MARK       the same, and a living host is told to end
+    look MARK      whether the host with that mark runs; where it doesn't, what it has left is killed
+    end MARK       the same, and a living host is requested to end
     kill MARK      the host and all that it has started are killed
 
-The answer is one line of JSON on standard output, `{"errand": {...}}`; a login script may speak before it. A host's mark is in the
+The answer is one line of JSON on standard output, `{"errand": {...}}`; a login script may print before it. A host's mark is in the
 environment of its process and of all that come from it, so a number that was given to another process meanwhile is never mistaken for it.
 It is drawn at random, since the run's directory may be that of another run on this machine.
 """
@@ -25,9 +25,8 @@ from typing import Any
 import psutil
 
 import orchestrator
-from orchestrator.launch.host.gpus import visible_gpus
-from orchestrator.launch.leftover_processes import MARK
-from orchestrator.launch.process_control import available_cores
+from orchestrator.launch.host.host_resources import visible_gpus
+from orchestrator.launch.process_control import MARK, available_cores
 
 HOST_MODULE = "orchestrator.launch.host.host_process"
 _PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
@@ -35,7 +34,7 @@ _KILL_WAIT = 5.0
 
 
 def answer(said: bytes) -> dict[str, Any] | None:
-    """The answer in what an errand has said, None where there is none."""
+    """The answer in the output of a task, None without one."""
     for line in said.splitlines():
         try:
             found = json.loads(line)["errand"]
@@ -91,7 +90,7 @@ def look(mark: str, number: signal.Signals | None = None) -> dict[str, Any]:
 
 
 def kill(mark: str) -> dict[str, Any]:
-    """Kill all with that mark, again until there is none, since a process may start another while it dies."""
+    """Kill all with that mark, again until none is left, since a process may start another while it dies."""
     killed: set[int] = set()
     deadline = time.monotonic() + _KILL_WAIT
     while (processes := marked(mark)) and time.monotonic() < deadline:
@@ -104,7 +103,7 @@ def kill(mark: str) -> dict[str, Any]:
 
 
 def main(what: str, mark: str = "") -> int:
-    """Do one errand and say what came of it."""
+    """Do one task and print what came of it."""
     if what == "about":
         found = about()
     elif mark and what in ("look", "end", "kill"):

@@ -1,14 +1,14 @@
 """The engine for a handful of machines of one's own: a list, and the user's own ssh. It schedules nothing and counts nothing.
 
     start_host   ssh MACHINE python -m orchestrator.launch.host.host_process -      the channel: invitation in, public key and log out
-    poll         the channel's end, where it tells the program's own; else a second ssh looks (`errand`)
-    end, release a second ssh, which tells the host to end, or kills all that bears its mark
+    poll         the channel's end, where it is the program's own; else a second ssh looks (`errand`)
+    end, release a second ssh, which requests the host's end, or kills all that bears its mark
 
 **A channel that breaks ends nothing**: the host goes on, and only the run server's silence for `supervision.orphan` ends it. So an ssh
 without exit status of the program is no success, and no loss either: the host counts as running until a second ssh has found it gone, or
-the run server has heard nothing of it for `supervision.dead`. ssh's own way to send signals is not used: servers ignore it in places.
+the run server has no message of it for `supervision.dead`. ssh's own way to send signals is not used: servers ignore it in places.
 
-`ssh.json` in the run's directory names each host before it is started, so that a later life of the run server can end it.
+`ssh.json` in the run's directory names each host before it is started, so that a later run server can end it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from typing import Any
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
 from orchestrator.launch.host_channel import Channel
-from orchestrator.launch.leftover_processes import MARK
 from orchestrator.launch.placement import Slot
+from orchestrator.launch.process_control import MARK
 from orchestrator.launch.ssh.remote_task import HOST_MODULE
-from orchestrator.launch.ssh.ssh_calls import NO_WAY, SshAnswer, SshCall, SshMachine, call_all, client_environment
-from orchestrator.launch.ssh.ssh_probe import address_for, complaints
+from orchestrator.launch.ssh.ssh_calls import NO_WAY, SshAnswer, SshCall, SshMachine, address_for, call_all, client_environment, complaints
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ResourceError
 
@@ -70,7 +69,7 @@ class SshEngine:
         self._hosts: list[SshHost] = []
         self._configuration: Configuration | None = None
         self._found: dict[str, dict[str, Any]] = {}
-        """what each machine says about itself"""
+        """what each machine reports of itself"""
 
     # --- before anything is started -----------------------------------------------------------------------------------------------
 
@@ -121,7 +120,7 @@ class SshEngine:
     # --- hosts --------------------------------------------------------------------------------------------------------------------
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> SshHost:
-        """Open the channel and send the invitation. All that the host says after its key goes to the log."""
+        """Open the channel and send the invitation. All output after the key goes to the log."""
         if self._configuration is None:
             raise ResourceError("capacity was not asked for")
         settings = self._configuration.launch.ssh
@@ -159,7 +158,7 @@ class SshEngine:
         self._go_on(host)
 
     def release(self) -> list[str]:
-        """Kill what a second ssh can reach, of former lives too; then no channel is left here."""
+        """Kill what a second ssh can reach, of former run servers too; then no channel is left here."""
         for host in self._hosts:
             self._drop_call(host)
         ended = {host.mark for host in self._hosts if host.channel is not None and host.final is not None}
@@ -200,9 +199,9 @@ class SshEngine:
             if host.wanted == "kill":
                 host.final = HostState(HostPhase.ENDED, -int(signal.SIGKILL), key)
             else:
-                host.final = HostState(HostPhase.LOST, None, key, "its process is gone, and nobody has heard how it ended")
+                host.final = HostState(HostPhase.LOST, None, key, "its process is gone, and its exit code is unknown")
         elif host.wanted == "end":
-            host.wanted = ""  # it was told; its channel says when it has done so
+            host.wanted = ""  # it is requested; its channel shows when it is done
 
     def _drop_call(self, host: SshHost) -> None:
         if host.call is not None:
@@ -212,7 +211,7 @@ class SshEngine:
     # --- what is known ------------------------------------------------------------------------------------------------------------
 
     def _read_notes(self) -> list[tuple[str, SshMachine]]:
-        """Mark and machine of every host that may still be there. Notes of other users are not believed: they say what is to be run."""
+        """Mark and machine of every host that may still be there. Notes of other users are not trusted: they name what is to be run."""
         try:
             if self._notes.stat().st_uid != os.getuid():
                 return []

@@ -1,4 +1,4 @@
-"""Charts: the one place that makes matplotlib figures, gives all of them one look, and turns them into SVG.
+"""Charts: the one place that makes matplotlib drawings, gives all of them one look, and turns them into SVG.
 
 A figure is drawn in the colours of the light scheme. Within a page `themed` puts the page's variables in their place, so that the figure
 follows the reader's colour scheme. Only `Figure` objects are used, never the global state of pyplot; matplotlib is imported when the first
@@ -30,7 +30,7 @@ DARK_SERIES = ("#56b4e9", "#ffb726", "#e9dccb", "#a15cff", "#8a8f97", "#e0653a",
 """their counterparts on a dark page"""
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""so that lines are told apart without colours too"""
+"""so that lines differ without colours too"""
 FAULT = "#e8a33d"
 """of the time in which a fault lasts"""
 MAP = "cividis"

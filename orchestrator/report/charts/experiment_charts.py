@@ -1,4 +1,4 @@
-"""Figures of experiments: from what the statistics say to drawings. Pure functions; the same statistics give the same bytes.
+"""Charts of experiments: from statistics to drawings. Pure functions; the same statistics give the same bytes.
 
 Where there are too few runs for an interval (`orchestrator.results.statistics.estimate.LEAST`), each run is drawn for itself.
 """
@@ -27,10 +27,9 @@ from orchestrator.report.charts.chart_style import (
     ticks,
     title_room,
 )
-from orchestrator.report.number_format import NOTHING, figure
-from orchestrator.results.statistics.curve_statistics import Band
+from orchestrator.results.number_text import NOTHING, figure
+from orchestrator.results.statistics.curve_statistics import Band, Profile
 from orchestrator.results.statistics.estimate import Estimate
-from orchestrator.results.statistics.performance_profiles import Profile
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,7 +46,7 @@ PANELS = 12
 
 @dataclass(frozen=True)
 class Axis:
-    """What a figure measures: its words on the axis, and whether it is told by powers of ten."""
+    """What a chart measures: the label of the axis, and whether it is logarithmic."""
 
     label: str
     log: bool = False

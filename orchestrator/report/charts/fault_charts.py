@@ -1,4 +1,4 @@
-"""Figures over the time of runs: a figure with the time of faults shaded, the faults themselves, and where the time goes."""
+"""Charts over the time of runs: a chart with the time of faults shaded, the faults themselves, and where the time goes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FaultPanel:
 
 
 def timelines(name: str, title: str, description: str, panels: Mapping[str, FaultPanel], time: str, axis: Axis) -> Picture:
-    """A panel for each name, faults shaded with their names over them; on a logarithmic axis where `axis` says so and values allow it.
+    """A panel for each name, faults shaded with their names over them; on a logarithmic axis where `axis` has it and values allow it.
     `time`: what the horizontal axis is."""
     order = list(dict.fromkeys(label for panel in panels.values() for label in panel.lines))
     across = min(2 if len(panels) < 5 else ACROSS, len(panels))
@@ -136,7 +136,7 @@ def fault_spans(name: str, title: str, description: str, faults: Sequence[FaultS
 
 
 def shares(name: str, title: str, description: str, nodes: Mapping[str, Mapping[str, float]]) -> Picture:
-    """One row a node: the shares of its parts, which add up to at most 1; the largest parts first, told apart by colour and number."""
+    """One row a node: the shares of its parts, which add up to at most 1; the largest parts first, distinguished by colour and number."""
     totals: dict[str, float] = {}
     for parts in nodes.values():
         for part, share in parts.items():

@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from orchestrator.report.charts.chart_style import Picture, colour, dashes, drawing, legend_above, marker, ticks
-from orchestrator.report.number_format import figure, form
+from orchestrator.results.number_text import figure, form
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def line_panels(name: str, title: str, panels: Sequence[CurvePanel], below: str,
 
 
 def _panel(axes: Axes, panel: CurvePanel, order: Sequence[str]) -> None:
-    for line in reversed(panel.drawn):  # the first one lies on top
+    for line in reversed(panel.drawn):  # the first one is on top
         number = order.index(line.label)
         points = thinned(sorted(line.points, key=lambda point: point[0]))
         marked = len(points) == 1 or (line.sparse and len(points) <= _MARKED)

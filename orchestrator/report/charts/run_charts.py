@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from orchestrator.launch.placement import natural
 from orchestrator.report.charts import coordination_table_chart as coordination_tables
 from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, Point, line_panels
+from orchestrator.results import number_text as numbers
 from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
-from orchestrator.terminal import snapshot_figures as figures
 from protocols.runtime.atomic_files import write_whole
 
 logger = logging.getLogger(__name__)
 
-TABLE = "game/table"
+TABLE = "negotiation/table"
 """name of the coordination table in an agent's checkpoint"""
 _MODES = (("", "training"), ("eval.own.", "evaluation, own"), ("eval.aligned.", "evaluation, given"))
 STEPS = "environment steps, all copies together"
@@ -38,7 +38,7 @@ _BY_MODE = (
 
 
 def draw(directory: Path) -> list[Path]:
-    """(Re)write the pictures that there is anything for, and return their paths. `OSError` where they can't be written."""
+    """(Re)write the charts that have data, and return their paths. `OSError` where they can't be written."""
     series, pictures = read_series(directory), []
     if panels := learning_panels(series):
         pictures.append(line_panels("learning", f"Learning in {directory.name}", panels, STEPS, headed=True))
@@ -46,7 +46,7 @@ def draw(directory: Path) -> list[Path]:
         shape = next(iter(tables.values())).shape
         names, individual = _goals(directory, shape[0])
         episodes = max((point.episode for point in series.get("steps", {}).get(ENVIRONMENT, [])), default=0)
-        title = f"Coordination tables in {directory.name}" + (f" after {figures.count(episodes)} training episodes" if episodes else "")
+        title = f"Coordination tables in {directory.name}" + (f" after {numbers.count(episodes)} training episodes" if episodes else "")
         alike = {agent: table for agent, table in tables.items() if table.shape == shape}
         pictures.append(coordination_tables.picture(alike, names, individual, title))
     paths = []
@@ -110,7 +110,7 @@ def read_tables(directory: Path) -> dict[str, NDArray[Any]]:
 
 
 def _goals(directory: Path, count: int) -> tuple[list[str], int]:
-    """Names of the goals, and how many of them need one body only; numbers where the environment does not say."""
+    """Names of the goals, and how many of them need one body only; numbers where the environment has no names."""
     from env_server.environments.landmarks.settings import LandmarksOptions
 
     environment = runs.read_json(directory / "config.json").get("environment") or {}

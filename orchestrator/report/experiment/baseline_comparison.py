@@ -27,7 +27,7 @@ class BaselineComparison:
     """how probably a run is better than one of the baseline with the same other factors, mean over these"""
     p_value: float
     """of the rank test within the other factors, with Holm's correction for all values that are compared"""
-    could_be_told: bool
+    has_power: bool
     """whether there are runs enough for the test to find anything"""
     conditions: int = 1
     """combinations of the other factors of which both have runs"""

@@ -1,4 +1,4 @@
-"""What the cells of an experiment say, computed once: everything that tables, sentences and figures of its report are made of."""
+"""The analysis of an experiment's cells, computed once: all that tables, sentences and charts of its report are made of."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from typing import Any
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.results.experiment_results import CellResult, ExperimentResults
 from orchestrator.report.experiment.baseline_comparison import BaselineComparison, against_baseline
-from orchestrator.results.statistics.aggregates import median
-from orchestrator.results.statistics.bootstrap import estimate
-from orchestrator.results.statistics.curve_statistics import Band, band, stretch
+from orchestrator.results.statistics.curve_statistics import Band, Profile, band, profile, stretch
 from orchestrator.results.statistics.equal_conditions import without_effect
-from orchestrator.results.statistics.estimate import Estimate, plain
+from orchestrator.results.statistics.estimate import Estimate, estimate, median, plain
 from orchestrator.results.statistics.group_comparison import contrast, probability_of_improvement
-from orchestrator.results.statistics.performance_profiles import Profile, profile
 from orchestrator.results.statistics.runs_table import Curve
 from orchestrator.results.statistics.time_to_threshold import ThresholdSummary, time_to_threshold
 from orchestrator.results.statistics.tolerance import tolerance
@@ -122,7 +119,7 @@ class MeasureResult:
         over = {"all": f", {self.measure.of} of the whole run", "last": ", last value"}.get(
             self.measure.over, f", {self.measure.of} of the {self.measure.over}"
         )
-        # What the file says of `over` counts only where there are several numbers over time.
+        # The file's `over` counts only where there are several numbers over time.
         if self.simulated:
             over = ", at the end"
         elif self.measure.node in ("summary", "faults"):
@@ -159,7 +156,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class ExperimentAnalysis:
-    """An experiment in figures."""
+    """The numbers of an experiment."""
 
     results: ExperimentResults
     groups: tuple[Group, ...]
@@ -252,7 +249,7 @@ def _share(curves: Sequence[Curve]) -> float:
 
 
 def arranged(groups: Iterable[GroupResult], factors: Mapping[str, Sequence[str]]) -> dict[str, dict[str, GroupResult]]:
-    """How groups are told apart in one figure: panel -> line -> group. The first factor that has few enough labels makes the lines, the
+    """How groups are arranged in one chart: panel -> line -> group. The first factor that has few enough labels makes the lines, the
     others together the panels."""
     groups = list(groups)
     names = list(factors)

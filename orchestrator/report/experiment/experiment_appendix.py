@@ -7,16 +7,16 @@ from math import inf
 from typing import Any
 
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, label
-from orchestrator.report.number_format import NOTHING, counted, duration
 from orchestrator.report.report_document import Block, Code, DocumentTable, Fold, Listing, Paragraph, Section, Strong
 from orchestrator.results import run_directories as runs
+from orchestrator.results.number_text import NOTHING, counted, duration
 
 _TAIL = 4_000
 """characters of a log that are shown"""
 
 
 def failures_section(analysis: ExperimentAnalysis) -> Section | None:
-    """Every failed cell with the end of its log and its command; figures that cells which have ended lack, or that
+    """Every failed cell with the end of its log and its command; metrics that cells which have ended lack, or that
     are “never”."""
     blocks: list[Block] = []
     for cell in analysis.results.cells:
@@ -30,11 +30,11 @@ def failures_section(analysis: ExperimentAnalysis) -> Section | None:
     lacking = [row for row in analysis.results.table.rows if row.value is None and row.run in done]
     if lacking:
         rows = [(label(row.factors), str(row.seed), row.metric, row.why_not) for row in lacking]
-        blocks.append(DocumentTable("Figures that finished cells lack", ["cell", "seed", "measure", "why"], rows, text=4))
+        blocks.append(DocumentTable("Metrics that finished cells lack", ["cell", "seed", "measure", "why"], rows, text=4))
     never = [row for row in analysis.results.table.rows if row.value == inf]
     if never:
         cells = [(label(row.factors), str(row.seed), row.metric) for row in never]
-        caption = "Never: what these figures tell of did not come about; they count as infinite, and no group is judged without them"
+        caption = "Never: what these metrics measure did not happen; they count as infinite, and no group is judged without them"
         blocks.append(DocumentTable(caption, ["cell", "seed", "measure"], cells, text=3))
     return Section("Failures", blocks) if blocks else None
 
@@ -71,13 +71,13 @@ def made_with(analysis: ExperimentAnalysis) -> Section:
     blocks: list[Block] = []
     codes = Counter(cell.code for cell in cells if cell.state == "DONE")
     if len(codes) > 1:
-        told = ", ".join(f"{code} ({counted(count, 'cell')})" for code, count in sorted(codes.items()))
-        blocks.append(Paragraph((Strong("Cells of several versions of the code are compared here:"), f" {told}"), "warning"))
+        listed = ", ".join(f"{code} ({counted(count, 'cell')})" for code, count in sorted(codes.items()))
+        blocks.append(Paragraph((Strong("Cells of several versions of the code are compared here:"), f" {listed}"), "warning"))
     spent = cost(analysis)
-    told = f"Processor time {duration(spent['cpu_seconds'])} in all" if spent["cpu_cells"] else "Processor time is not known"
-    told += f", over {counted(int(spent['cpu_cells']), 'cell')}" if spent["cpu_cells"] else ""
-    told += f"; {duration(spent['seconds'])} of wall-clock time, one cell after the other." if spent["seconds"] else "."
-    blocks.append(Paragraph(told))
+    spent_text = f"Processor time {duration(spent['cpu_seconds'])} in all" if spent["cpu_cells"] else "Processor time is not known"
+    spent_text += f", over {counted(int(spent['cpu_cells']), 'cell')}" if spent["cpu_cells"] else ""
+    spent_text += f"; {duration(spent['seconds'])} of wall-clock time, one cell after the other." if spent["seconds"] else "."
+    blocks.append(Paragraph(spent_text))
     rows = [(code or "unknown", str(count)) for code, count in sorted(codes.items())]
     if rows:
         blocks.append(DocumentTable("Code", ["version", "cells"], rows))
@@ -93,7 +93,7 @@ def cost(analysis: ExperimentAnalysis) -> dict[str, float]:
 
 
 def distinct_versions(analysis: ExperimentAnalysis) -> list[tuple[dict[str, Any], int]]:
-    """What `versions.json` of the cells say, without the code, and how many say it."""
+    """What `versions.json` of the cells contain, without the code, and how many have it."""
     found: dict[str, tuple[dict[str, Any], int]] = {}
     for cell in analysis.results.cells:
         versions = runs.read_json(cell.directory / "versions.json") if cell.directory is not None else {}

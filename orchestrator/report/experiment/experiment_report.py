@@ -14,11 +14,10 @@ from orchestrator.report.experiment.experiment_tables import groups_table, left_
 from orchestrator.report.experiment.fault_sections import faults_section, links_section
 from orchestrator.report.experiment.summary_text import EVEN, answer, by_factor
 from orchestrator.report.experiment.tolerance_section import tolerances_section
-from orchestrator.report.number_format import alone, counted, figure, form
 from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
+from orchestrator.results.number_text import alone, counted, figure, form
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.statistics.bootstrap import REPEATS
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, plain
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, plain
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
 
 _ROWS = 60
@@ -26,7 +25,7 @@ _ROWS = 60
 
 
 def document(analysis: ExperimentAnalysis) -> Document:
-    """All that there is to say, in order."""
+    """All sections, in order."""
     results, design = analysis.results, analysis.results.design
     lead: list[Block] = [Paragraph(design.question, "lead")] if design.question else []
     lead += answer(analysis)
@@ -67,7 +66,7 @@ def steps_name(analysis: ExperimentAnalysis, measured: MeasureResult) -> str:
 
 
 def _measured(analysis: ExperimentAnalysis, measured: MeasureResult, number: int) -> Section:
-    """Table and figures of one measure."""
+    """Table and charts of one measure."""
     wanted = analysis.results.design.report
     stem = f"{number + 1}"
     blocks: list[Block] = [groups_table(analysis, measured, steps_name(analysis, measured))]
@@ -220,7 +219,7 @@ def _how(analysis: ExperimentAnalysis) -> Section:
                 "P(better than baseline): how probably a run of the group is better than one of the baseline with the same other factors; "
                 f"{EVEN} means no difference. The answer compares the values of the baseline's factors within each combination of the "
                 "others that both have, by van Elteren's two-sided rank test (Mann and Whitney's, where there is one combination) with "
-                f"Holm's correction for all values, at {100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} says "
+                f"Holm's correction for all values, at {100 * SIGNIFICANCE:.0f} %: that the interval of a group is without {EVEN} means "
                 "less, above all of few runs.",
                 "note",
             )

@@ -8,8 +8,8 @@ from statistics import fmean
 from orchestrator.report.charts.experiment_charts import PANELS
 from orchestrator.report.charts.fault_charts import FaultPanel
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
-from orchestrator.report.number_format import NOTHING, alone, figure, form, interval, size
 from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
+from orchestrator.results.number_text import NOTHING, alone, figure, form, interval, size
 from orchestrator.results.recorded_run import COUNTS, Link
 from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
 from orchestrator.results.statistics.fault_bands import FaultEffect
@@ -104,7 +104,7 @@ def around_table(title: str, found: Mapping[str, Sequence[FaultEffect]], log: bo
 
 
 def left_out(panels: Mapping[str, object]) -> list[Block]:
-    """What is said below a figure that has not all panels."""
+    """The note below a chart that has not all panels."""
     if len(panels) <= PANELS:
         return []
     return [Paragraph(f"The first {PANELS} of {len(panels)} panels are drawn; the table and the data have all groups.", "note")]

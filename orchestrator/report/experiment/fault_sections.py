@@ -104,11 +104,11 @@ def _measures(analysis: ExperimentAnalysis) -> dict[str, Measure]:
 def _measured(analysis: ExperimentAnalysis, recorded: RecordedRun) -> dict[str, Curve]:
     """Over time, by title, what has a curve, of the nodes that the measure names."""
     measures = _measures(analysis)
-    figures = MeasuredRun(recorded, by_time=True)
+    run = MeasuredRun(recorded, by_time=True)
     found = {}
     for title, measure in measures.items():
         with suppress(NotMeasured):
-            _, curve = figures.value(measure)
+            _, curve = run.value(measure)
             if curve is not None:
                 found[title] = curve
     return found

@@ -1,4 +1,4 @@
-"""The answer of an experiment in a few sentences. Every number in them is one of the analysis; nothing is said that it does not show."""
+"""The answer of an experiment in a few sentences. Every number in them is one of the analysis; nothing else is stated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from math import isfinite, log, prod
 from orchestrator.report.experiment.baseline_comparison import BaselineComparison
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult, label
 from orchestrator.report.experiment.tolerance_section import tolerated
-from orchestrator.report.number_format import counted, figure, form, interval
 from orchestrator.report.report_document import Code, Items, Paragraph, Strong, Words
-from orchestrator.results.statistics.aggregates import interquartile_mean, within_tasks
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.number_text import counted, figure, form, interval
 from orchestrator.results.statistics.equal_conditions import balanced
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate, estimate, interquartile_mean, within_tasks
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
 
 _NAMED = 6
@@ -39,8 +37,8 @@ def answer(analysis: ExperimentAnalysis) -> list[Paragraph | Items]:
     if (gaps := unfinished(analysis)) is not None:
         blocks.append(Paragraph(gaps, "warning"))
     for factor in analysis.copies:
-        told = " changes no figure: its runs are copies of each other. What is said over several combinations counts one of its values."
-        blocks.append(Paragraph((Strong(factor), told), "warning"))
+        copied = " changes no metric: its runs are copies of each other. Statements over several combinations count one of its values."
+        blocks.append(Paragraph((Strong(factor), copied), "warning"))
     return blocks
 
 
@@ -52,7 +50,7 @@ def unfinished(analysis: ExperimentAnalysis) -> Words | None:
         return None
     missing = ", ".join(f"{count:,} {word}" for count, word in states if count)
     done = results.count("DONE")
-    few = "" if done else " Nothing can be said before one has ended."
+    few = "" if done else " No statement is possible before one has ended."
     return (Strong("Not all cells count:"), f" {done:,} of {len(results.cells):,} are done; {missing}.{few}")
 
 
@@ -106,7 +104,7 @@ def _compared(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
 
 
 def _against_baseline(analysis: ExperimentAnalysis, against: Sequence[BaselineComparison]) -> list[str | Code | Strong]:
-    """Which values are worse than the baseline's, which better, and of which nobody knows."""
+    """Which values are worse than the baseline's, which better, and which are not distinguished."""
     beside = {name: labels for name, labels in analysis.factors.items() if name not in analysis.baseline and name not in analysis.copies}
     others = [name for name, labels in beside.items() if len(labels) > 1]
     # All combinations of them, or those that both the baseline and each other value have.
@@ -118,15 +116,15 @@ def _against_baseline(analysis: ExperimentAnalysis, against: Sequence[BaselineCo
     parts = [
         (worse, "significantly worse"),
         (better, "significantly better"),
-        ([one for one in against if not one.differs], "not told apart"),
+        ([one for one in against if not one.differs], "not distinguished"),
     ]
-    told = [(found, how) for found, how in parts if found]
-    for number, (found, how) in enumerate(told):
+    judged = [(found, how) for found, how in parts if found]
+    for number, (found, how) in enumerate(judged):
         words += ["; " if number else "", f"{how} "]
         for place, one in enumerate(found[:_NAMED]):
             words += [", " if place else "", Strong(label(one.factors)), f" ({_value_alone(one.improvement)})"]
         words += [f" and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
-    few = "; there are too few runs to tell anything apart" if not any(one.could_be_told for one in against) else ""
+    few = "; there are too few runs to distinguish anything" if not any(one.has_power for one in against) else ""
     test = "van Elteren's" if any(one.conditions > 1 for one in against) else "Mann and Whitney's"
     return [*words, f" (how probably a run is better; {test} rank test with Holm's correction, {100 * SIGNIFICANCE:.0f} %{few})."]
 
@@ -138,7 +136,7 @@ def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
         return []
     ratio = compare.test == "ratio"
     # A ratio that is no positive number is no distance.
-    told = {
+    others = {
         one.group.label: one.contrast
         for one in main.groups
         if one.contrast is not None
@@ -148,19 +146,19 @@ def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
     }
 
     def distance(name: str) -> float:
-        value = told[name].value or 0.0
+        value = others[name].value or 0.0
         return abs(log(value)) if ratio else abs(value)
 
-    name = max(told, key=distance, default=None)
-    found = None if name is None else told[name].interval
+    name = max(others, key=distance, default=None)
+    found = None if name is None else others[name].interval
     if name is None or found is None or found[0] <= (1.0 if ratio else 0.0) <= found[1]:
         return []
-    shape = form([told[name].value])
+    shape = form([others[name].value])
     how = "ratio to" if ratio else "difference from"
     return [
         "Of single groups, ",
         Strong(name),
-        f" is farthest from the baseline: {how} it {_value(replace(told[name], points=()), shape)}.",
+        f" is farthest from the baseline: {how} it {_value(replace(others[name], points=()), shape)}.",
     ]
 
 
@@ -170,7 +168,7 @@ def _value_alone(found: Estimate) -> str:
 
 def by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> dict[str, dict[str, Estimate]]:
     """For each factor with several labels, the measure at each label: the mean of the interquartile means of those combinations of the
-    others that have runs at all of its labels: else what differs might be the combinations. Factors without such combinations are left
+    others with runs of every label: else what differs might be the combinations. Factors without such combinations are left
     out."""
     found: dict[str, dict[str, Estimate]] = {}
     for factor, labels in analysis.factors.items():
@@ -184,8 +182,8 @@ def by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> dict[str, di
 
 
 def _by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code | Strong]:
-    """Which factor moves the measure most; with one factor the first sentence says it already, and with one that can't be compared nobody
-    knows."""
+    """Which factor moves the measure most; with one factor the first sentence has it already, and with one that can't be compared it
+    is unknown."""
     found = by_factor(analysis, main)
     values = {factor: [one.value for one in by_label.values() if one.value is not None] for factor, by_label in found.items()}
     several = [factor for factor, labels in analysis.factors.items() if len(labels) > 1]
@@ -196,8 +194,8 @@ def _by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | 
     low = min(found[most], key=lambda name: found[most][name].value or 0.0)
     high = max(found[most], key=lambda name: found[most][name].value or 0.0)
     # Without points: they are of several combinations.
-    told = {name: _value(replace(one, points=()), shape) for name, one in found[most].items()}
-    ends = [f"{told[name]} at {name}" for name in ((high, low) if main.higher else (low, high))]
+    texts = {name: _value(replace(one, points=()), shape) for name, one in found[most].items()}
+    ends = [f"{texts[name]} at {name}" for name in ((high, low) if main.higher else (low, high))]
     # All combinations, or those that each of its values has.
     whole = len(main.groups) == prod(len(labels) for labels in analysis.factors.values()) and all(one.estimate.n for one in main.groups)
     over = "over all values of the others" if whole else _IN_COMMON
@@ -213,10 +211,10 @@ def _expected(analysis: ExperimentAnalysis) -> list[str | Code | Strong]:
     open_ = len(verdicts) - len(holds) - len(fails)
     if len(holds) == len(verdicts):
         return ["What was expected holds." if len(verdicts) == 1 else f"All {len(verdicts)} expectations hold."]
-    told = f"Of {counted(len(verdicts), 'expectation')}, {len(holds) or 'none'} {'holds' if len(holds) < 2 else 'hold'}, "
-    told += f"{len(fails) or 'none'} {'fails' if len(fails) < 2 else 'fail'}"
+    words = f"Of {counted(len(verdicts), 'expectation')}, {len(holds) or 'none'} {'holds' if len(holds) < 2 else 'hold'}, "
+    words += f"{len(fails) or 'none'} {'fails' if len(fails) < 2 else 'fail'}"
     later = " yet" if _to_come(analysis) else ", which counts as failed"
-    return [told + (f", {open_} cannot be judged{later}." if open_ else ".")]
+    return [words + (f", {open_} cannot be judged{later}." if open_ else ".")]
 
 
 def _to_come(analysis: ExperimentAnalysis) -> bool:

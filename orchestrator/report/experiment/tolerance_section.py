@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, Tolerance, label
-from orchestrator.report.number_format import NOTHING, alone
 from orchestrator.report.report_document import Block, Code, DocumentTable, Paragraph, Section, Strong, Words
+from orchestrator.results.number_text import NOTHING, alone
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST
 
 
@@ -33,13 +33,13 @@ def tolerances_section(analysis: ExperimentAnalysis) -> Section | None:
     heading = f"How much {amounts.factor} costs {share}" if higher else f"How much {amounts.factor} raises {title} by {share}"
     blocks: list[Block] = [DocumentTable(caption, columns, rows, text=len(others)), Paragraph(how, "note")]
     if lacking := [one for one in analysis.tolerances if one.without]:
-        told = "; ".join(", ".join(one.without) + (f" with {label(one.factors)}" if one.factors else "") for one in lacking)
-        blocks.append(Paragraph((Strong("No run has a figure at"), f" {told}: nothing is said of these values."), "warning"))
+        without = "; ".join(", ".join(one.without) + (f" with {label(one.factors)}" if one.factors else "") for one in lacking)
+        blocks.append(Paragraph((Strong("No run has a figure at"), f" {without}: no statement on these values."), "warning"))
     return Section(heading, blocks)
 
 
 def tolerated(analysis: ExperimentAnalysis) -> list[str | Code | Strong]:
-    """A sentence for the answer: `5 % of return is lost at a delay of 212ms [190ms, 226ms] with topology=ring, ...`; of figures of which
+    """A sentence for the answer: `5 % of return is lost at a delay of 212ms [190ms, 226ms] with topology=ring, ...`; of metrics of which
     less is better `loss rises by 5 % at a delay of ...`."""
     amounts, share, main = analysis.results.design.tolerated(), _share(analysis), analysis.measures[0]
     known = [one for one in analysis.tolerances if one.amount.value is not None]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from orchestrator.config.checks.cross_checks import agent_settings
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.launch_settings import host_count
 from orchestrator.launch.placement import node_requests
 from orchestrator.report.graphs.graph_text import text_picture
 from protocols.runtime.settings_types import Period, format_duration, format_size
@@ -82,7 +81,7 @@ def _facts(configuration: Configuration) -> list[tuple[str, str]]:
     agent, env = configuration.launch.resources.agent.memory, configuration.launch.resources.env.memory
     total = sum(node.memory for node in nodes)
     environment = configuration.environment
-    local = configuration.launch.engine == "local"
+    local = configuration.launch.one_machine
     return [
         (
             "topology",
@@ -94,7 +93,7 @@ def _facts(configuration: Configuration) -> list[tuple[str, str]]:
             "placement",
             f"local: {_count(len(nodes), 'node')} on this host, {_count(int(machine.cores), 'core')} -> {_count(threads, 'thread')} a node"
             if local
-            else f"{configuration.launch.engine}: {_count(len(nodes), 'node')} on {_count(host_count(configuration.launch), 'host')}",
+            else f"{configuration.launch.engine}: {_count(len(nodes), 'node')} on {_count(configuration.launch.host_count, 'host')}",
         ),
         ("environment", f"{environment.id} x{environment.copies}, a step waits {format_duration(environment.deadline)} for an action"),
         ("agents", _agents(configuration)),

@@ -16,7 +16,7 @@ _SOURCES = 32
 _DIRECTED = 200
 """agents up to which the loss of each one is tried in a directed graph"""
 _ROUNDS = 64
-"""rounds over which a changing graph's messages are counted, where its period is longer or there is none"""
+"""rounds over which a changing graph's messages are counted, where its period is longer or it has none"""
 
 
 def graph_facts(graph: Graph) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
     "paths_from", "critical", "spectral_gap", "contraction", "rounds", "exact", "rate_is"}`.
 
     Of a changing graph edges, degrees and paths are those of all rounds together. `degree` counts receivers. `messages` sent in a round
-    (mean) if everybody writes to all receivers. `paths_from`: agents whose shortest paths were measured. `critical`: agents whose loss cuts
+    (mean) if each agent writes to all receivers. `paths_from`: agents with measured shortest paths. `critical`: agents whose loss cuts
     others off (None: not examined). `rounds` until the disagreement is a millionth, `exact` until it is none (None: never).
     """
     n, union = len(graph.agents), graph.union
@@ -126,7 +126,7 @@ def _loss(facts: dict[str, Any]) -> str:
     if lost is None:
         return "not examined"
     if not lost:
-        return "nobody is cut off"
+        return "no agent is cut off"
     who = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
     return f"without {who} others are cut off" if len(lost) == 1 else f"without any of {who} others are cut off"
 
@@ -139,7 +139,7 @@ def neighbour_lines(graph: Graph, round: int, most: int) -> list[str]:
     for i, agent in enumerate(graph.agents[:most]):
         near = links.receivers(i)
         shown = ", ".join(graph.agents[j] for j in near[:8]) + (f" and {len(near) - 8} more" if len(near) > 8 else "")
-        lines.append(f"{agent:<{width}} {mark} {shown or '(nobody)'}")
+        lines.append(f"{agent:<{width}} {mark} {shown or '(none)'}")
     return lines + ([f"and {len(graph.agents) - most} agents more"] if len(graph.agents) > most else [])
 
 

@@ -39,7 +39,7 @@ def adjacency_list(graph: nx.Graph) -> list[str]:
     for node in nodes[:_LISTED]:
         neighbours = sorted(graph[node], key=nodes.index)
         shown = ", ".join(neighbours[:8]) + (f" and {len(neighbours) - 8} more" if len(neighbours) > 8 else "")
-        lines.append(f"{node:<{width}} ── {shown or '(nobody)'}")
+        lines.append(f"{node:<{width}} ── {shown or '(none)'}")
     return lines + ([f"and {len(nodes) - _LISTED} nodes more"] if len(nodes) > _LISTED else [])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import env_server.environments.registry as registry
 from orchestrator.results.playback.checkpoint_sources import CheckpointSource
-from orchestrator.results.playback.grid_marks import outlined
+from orchestrator.results.playback.video import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 from protocols.topology import edges
 
@@ -39,7 +39,7 @@ class PlaybackPolicy(Protocol):
         ...
 
     def act(self, observation: Array, reward: Array, flags: Array, episode: Array, achieved: Array | None, goal: Array | None) -> Array:
-        """Actions `[K, A]` for what was told to it after a tick."""
+        """Actions `[K, A]` for what it receives after a tick."""
         ...
 
 
@@ -52,14 +52,14 @@ class PlayedEpisode:
     """the sum of all members' rewards, or the reward of the agent that was asked for"""
     length: int
     success: float | None
-    """whether it was solved, as far as the environment tells; with goals the share of members that were rewarded"""
+    """whether it was solved, as far as the environment reports it; with goals the share of members that were rewarded"""
     goal: str = ""
-    """landmarks of the goal that all members were given"""
+    """the goal that all members were given, or those of all members where they cannot share one"""
 
 
 class CheckpointPlayback:
     """A run's environment with one copy, and its agents. In environments whose copies have one agent each, only the one asked for (the
-    first, where none was) plays; in all others everybody does, and with an agent that was asked for, it is in every episode.
+    first, where none was) plays; in all others all agents do, and with an agent that was asked for, it is in every episode.
     """
 
     def __init__(self, source: CheckpointSource, greedy: bool, seed: int | None, pictures: bool) -> None:
@@ -125,7 +125,7 @@ class CheckpointPlayback:
                     own = outcome.agents[name]
                     actions[name] = player.act(own.observation, own.reward, own.flags, outcome.episode, own.achieved, own.goal)
                 if not idle:
-                    self._show(show)  # now that everybody has said what it is after
+                    self._show(show)  # now that all agents have stated their goals
                 outcome = environment.step(actions)
                 for record in environment.finished():
                     played += 1
@@ -144,15 +144,27 @@ class CheckpointPlayback:
             return
         environment: Any = self._environment
         for offer in environment.offers():
-            for member in offer.members:
-                environment.set_goal(offer.episode, member, (offer.episode - FIRST_EPISODE) % self._space.count, False)
+            number = offer.episode - FIRST_EPISODE
+            random = np.random.default_rng((self.seed, number))
+            for place, member in enumerate(offer.members):
+                if self._space.count:
+                    goal = (number + (0 if self._space.common else place)) % self._space.count
+                else:
+                    goal = self._space.draw(random)
+                environment.set_goal(offer.episode, member, goal, False)
+
+    def _goal_text(self, record: Any) -> str:
+        space: Any = self._space
+        if not space.count:
+            return str(space.name(record.goals[0]))
+        return " ".join(space.label(goal) for goal in (record.goals[:1] if space.common else record.goals))
 
     def _played(self, record: Any) -> PlayedEpisode:
         rewards: Sequence[float] = record.rewards
         members: tuple[str, ...] = record.members
         success = record.metrics.get("success")
         if self._space is not None:
-            success = float(np.mean([reward > 0 for reward in rewards]))
-        goal = self._space.label(record.goals[0]) if self._space is not None and record.goals else ""
+            success = float(np.mean(record.reached or [reward > 0 for reward in rewards]))
+        goal = self._goal_text(record) if self._space is not None and record.goals else ""
         total = sum(rewards) if self.agent is None else rewards[members.index(self.agent)]
         return PlayedEpisode(members, float(total), max(record.lengths, default=0), success, goal)

@@ -35,7 +35,7 @@ class CheckpointSource:
         folder = self.directory / "nodes" / agent / CHECKPOINTS
         newest = max(folder.glob("*.json"), default=None)
         if newest is None:
-            every = "supervision.checkpoint_interval says how often they are made, and every run that ends in order makes one at its end"
+            every = "supervision.checkpoint_interval sets how often they are made, and every run that ends in order makes one at its end"
             raise UsageError(f"{agent} of {self.directory.name} has no checkpoint in {folder}; {every}")
         return newest
 

@@ -1,6 +1,6 @@
 """Groups of runs under equal conditions.
 
-A condition is one combination of the factors by which the groups are not told apart. Groups that are compared over several conditions are
+A condition is one combination of the factors in which the groups don't differ. Groups that are compared over several conditions are
 compared within each of them, and over those alone of which every group has runs: else what differs might be the conditions that a group
 happens to have. And a factor that changes no figure makes copies of runs, not runs: of its values one counts.
 """
@@ -94,10 +94,10 @@ def _label(condition: Condition) -> str:
 
 
 def without_effect(table: RunsTable) -> tuple[str, ...]:
-    """Factors that change no figure: runs that differ in nothing but this factor have equal figures and curves, to the last bit, wherever
+    """Factors that change no metric: runs that differ in nothing but this factor have equal metrics and curves, to the last bit, wherever
     two of them have any; and each of its values has been compared so.
 
-    None where every figure is the same in all runs: that tells nothing of a single factor.
+    None where every figure is the same in all runs: that shows nothing of a single factor.
     """
     rows = [row for row in table.rows if row.value is not None and not isnan(row.value)]
     if all(len({row.value for row in rows if row.metric == metric}) < 2 for metric in {row.metric for row in rows}):

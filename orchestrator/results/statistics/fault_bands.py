@@ -1,7 +1,7 @@
-"""Before, during and after: what a fault did to a figure, told from bands of time around its window.
+"""Before, during and after: what a fault did to a metric, from bands of time around its window.
 
 A run is the unit: its values within a band make one mean, its change is the difference of two of its own means, and intervals are over
-runs. So what differs between seeds for good falls out of the change.
+runs. So what differs between seeds permanently falls out of the change.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.results.statistics.aggregates import Aggregate, mean
-from orchestrator.results.statistics.bootstrap import REPEATS, SEED, estimate
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, SEED, Aggregate, Estimate, estimate, mean
 from orchestrator.results.statistics.runs_table import Curve, RunCurves, ScoreSample
 
 
@@ -76,7 +74,7 @@ def around(
     """A figure around each window, in the order of the windows' names as they come.
 
     `windows`: the same for all runs, or by run where they began at different times; windows of one name belong together. `span`: length of
-    the bands before and after. In each result a run without values in a band (it had died, say) is named as missing.
+    the bands before and after. In each result a run without values in a band (it had died) is named as missing.
     """
     by_run = windows if isinstance(windows, Mapping) else dict.fromkeys(runs.curves, windows)
     names = list(dict.fromkeys(window.name for name in runs.curves for window in by_run.get(name, ())))

@@ -12,13 +12,21 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean
-from orchestrator.results.statistics.bootstrap import REPEATS, SEED, distribution, percentiles
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import (
+    CONFIDENCE,
+    LEAST,
+    REPEATS,
+    SEED,
+    Aggregate,
+    Estimate,
+    distribution,
+    interquartile_mean,
+    percentiles,
+)
 from orchestrator.results.statistics.runs_table import Floats, ScoreSample
 
 SIGNIFICANCE = 0.05
-"""probability of a difference among all that are told of, where there is none"""
+"""probability of a difference among all that are reported, where none exists"""
 PERMUTATIONS = 20_000
 """shuffles in the place of all orders, where there are several tasks"""
 _ROUNDING = 1e-9
@@ -40,12 +48,12 @@ def probability_of_improvement(
 
         P(X > Y) = mean over tasks m of 1 / (N_m K_m) * sum over i, j of [x_mi > y_mj] + [x_mi = y_mj] / 2,
 
-    the Mann-Whitney statistic over its maximum (Agarwal et al. 2021, section 4.3). Says how often, not by how much; unchanged by any
+    the Mann-Whitney statistic over its maximum (Agarwal et al. 2021, section 4.3). Measures how often, not by how much; unchanged by any
     strictly increasing transformation of the scores. `higher`: whether more is better. Interval: both groups resampled, each within its
     tasks.
     """
     names = [name for name in first.tasks if name in second.tasks]
-    # Where a group has no runs at all, its own words say why.
+    # Where a group has no runs, its own words have the reason.
     lonely = first.tasks.keys() ^ second.tasks if first.tasks and second.tasks else ()
     missing = (*first.missing, *second.missing, *(f"{name}: only one group has runs of this task" for name in lonely))
     if not names:
@@ -90,7 +98,7 @@ def rank_test(first: ScoreSample, second: ScoreSample, seed: int = SEED) -> floa
 
         T = sum over tasks m of R_m / (N_m + 1),
 
-    against `PERMUTATIONS` shuffles of the ranks within their tasks. Only tasks that both groups have count; 1 where there is none.
+    against `PERMUTATIONS` shuffles of the ranks within their tasks. Only tasks that both groups have count; 1 without any.
     """
     names = sorted(first.tasks.keys() & second.tasks.keys())
     # Ranks in the place of values: those that are infinite are equal.
@@ -111,7 +119,7 @@ def rank_test(first: ScoreSample, second: ScoreSample, seed: int = SEED) -> floa
 
 
 def least_p(first: ScoreSample, second: ScoreSample) -> float:
-    """The least that `rank_test` can say of so many runs: 2 of all orders are as uneven as can be."""
+    """The least value that `rank_test` can have for so many runs: 2 of all orders are as uneven as can be."""
     names = first.tasks.keys() & second.tasks.keys()
     orders = prod(comb(first.tasks[name].size + second.tasks[name].size, first.tasks[name].size) for name in names)
     return min(1.0, 2 / orders) if len(names) < 2 else max(2 / orders, 1 / (1 + PERMUTATIONS))

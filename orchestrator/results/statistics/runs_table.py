@@ -1,4 +1,4 @@
-"""Rows of an experiment, and what is asked of them: the figures of a group of runs, or their curves.
+"""Rows of an experiment, and what is asked of them: the metrics of a group of runs, or their curves.
 
 A run is one combination of factors with one seed. A run of which a figure is wanted and not there is never left out in silence: it is named
 in `missing` of whatever is made of its group.
@@ -42,8 +42,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One figure of one run. `factors`: what tells its group (`{"delay": "50ms", "method": "gossip"}`). Without `value` (and `curve`) the
-    run has failed, or, with `to_come`, not ended; `failure` says how. An infinite value is one (what never came about took infinitely
+    """One figure of one run. `factors`: its group (`{"delay": "50ms", "method": "gossip"}`). Without `value` (and `curve`) the
+    run has failed, or, with `to_come`, not ended; `failure` has the reason. An infinite value is one (what never came about took infinitely
     long); one that is no number is none."""
 
     factors: Mapping[str, str]
@@ -56,7 +56,7 @@ class RunRow:
 
     @property
     def run(self) -> tuple[tuple[tuple[str, str], ...], int]:
-        """What tells runs apart: sorted factors, and the seed."""
+        """What identifies a run: sorted factors, and the seed."""
         return tuple(sorted(self.factors.items())), self.seed
 
     @property
@@ -70,7 +70,7 @@ class PendingValue(str):
 
 
 def _lacking(row: RunRow, why: str) -> str:
-    """What is said of a run without a figure, in `missing`."""
+    """The entry of a run without a value in `missing`."""
     reason = f"{describe(row)}: {why}"
     return PendingValue(reason) if row.to_come else reason
 
@@ -162,7 +162,7 @@ class RunsTable:
     ) -> ScoreSample:
         """Values of `metric` of the runs whose factors are those of `where`; the factor `task`, if any, divides them into strata.
 
-        `failed_as` gives runs without a figure this value (the worst that there is, say) in the place of leaving them out of the statistic:
+        `failed_as` gives runs without a figure this value (such as the worst possible) in the place of leaving them out of the statistic:
         where failures come of what is compared, leaving them out flatters. They are named in `missing` either way.
         """
         values: dict[str, list[float]] = {}

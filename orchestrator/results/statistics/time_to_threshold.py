@@ -70,7 +70,7 @@ def first_reached(curve: Curve, level: float, *, higher: bool = True, hold: int 
 
 def survival(times: Sequence[ThresholdTime]) -> tuple[Floats, Floats, Floats]:
     """Kaplan-Meier estimate: times at which the level was reached, ascending; S there; and Greenwood's sum of d / (n (n - d)) up to there,
-    infinite where nobody is left."""
+    infinite where no run is left."""
     at = np.array([time.at for time in times], float)
     reached = np.array([time.reached for time in times], bool)
     events, deaths = np.unique(at[reached], return_counts=True)
@@ -124,7 +124,7 @@ def waiting(
     limit = last if horizon is None else horizon
     if limit > last and times and (not share.size or share[-1] > _ROUNDING):
         raise ValueError(
-            f"the horizon {limit:g} is beyond the last observation at {last:g}: nobody knows what would have happened until then"
+            f"the horizon {limit:g} is beyond the last observation at {last:g}: what would have happened until then is unknown"
         )
     if not times:
         nothing = Estimate(None, None, count, missing=missing, confidence=confidence)
@@ -154,7 +154,7 @@ def _median_interval(events: Floats, share: Floats, greenwood: Floats, z: float,
     known = share > _ROUNDING
     spread = np.exp(z * np.sqrt(greenwood[known]) / -np.log(share[known]))
     lower[known], upper[known] = share[known] ** spread, share[known] ** (1 / spread)
-    # Where nobody is left there is no variance: the lower curve has come down, the upper one is unknown and stays.
+    # Where no run is left there is no variance: the lower curve has come down, the upper one is unknown and stays.
     lower[~known] = 0.0
     low = _first_below(events, lower)
     return (low if low < inf else last), _first_below(events, upper)

@@ -6,7 +6,7 @@ chance has moved up and down, are replaced by the falling sequence nearest to th
     g_k = min over i <= k of max over j >= k of (sum of n_l y_l, l = i..j) / (sum of n_l, l = i..j),
 
 and the amount is the least x at which the line through the points (x_k, g_k) has fallen to (1 - share) g_0. Without that step the first
-dip by chance would count, and more amounts would mean less tolerance. For figures of which less is better everything is turned round: the
+dip by chance would count, and more amounts would mean less tolerance. For metrics of which less is better everything is turned round: the
 line rises, to (1 + share) g_0.
 """
 
@@ -18,9 +18,17 @@ from math import inf
 
 import numpy as np
 
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean
-from orchestrator.results.statistics.bootstrap import REPEATS, SEED, distribution, percentiles
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate
+from orchestrator.results.statistics.estimate import (
+    CONFIDENCE,
+    LEAST,
+    REPEATS,
+    SEED,
+    Aggregate,
+    Estimate,
+    distribution,
+    interquartile_mean,
+    percentiles,
+)
 from orchestrator.results.statistics.runs_table import Floats, ScoreSample
 
 
@@ -40,7 +48,7 @@ def tolerance(
     much.
 
     `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups;
-    there is none where a group has fewer than `least` runs. No value where the least amount has no runs, or no positive figure of which a
+    no interval where a group has fewer than `least` runs. No value where the least amount has no runs, or no positive figure of which a
     share could be lost. `ValueError` for amounts that do not ascend.
     """
     if len(amounts) != len(samples) or any(after <= before for before, after in pairwise(amounts)):
@@ -52,8 +60,8 @@ def tolerance(
         return Estimate(None, None, count, missing=missing, confidence=confidence)
     at = np.array([amount for amount, _ in kept], float)
     weights = np.array([sample.n for _, sample in kept], float)
-    figures = np.array([[float(aggregate(sample.strata))] for _, sample in kept])
-    value = _amount(at, figures, weights, share, higher)[0] if np.isfinite(figures).all() else np.nan
+    scores = np.array([[float(aggregate(sample.strata))] for _, sample in kept])
+    value = _amount(at, scores, weights, share, higher)[0] if np.isfinite(scores).all() else np.nan
     if np.isnan(value):
         return Estimate(None, None, count, missing=missing, confidence=confidence)
     interval = None
@@ -65,14 +73,14 @@ def tolerance(
     return Estimate(float(value), interval, count, missing=missing, confidence=confidence)
 
 
-def _amount(at: Floats, figures: Floats, weights: Floats, share: float, higher: bool) -> Floats:
-    """For each column of `figures`, `[amounts, repeats]`, the amount at which the share is lost; nan where the first is not positive."""
-    line = monotone(figures if higher else -figures, weights) * (1.0 if higher else -1.0)
+def _amount(at: Floats, scores: Floats, weights: Floats, share: float, higher: bool) -> Floats:
+    """For each column of `scores`, `[amounts, repeats]`, the amount at which the share is lost; nan where the first is not positive."""
+    line = monotone(scores if higher else -scores, weights) * (1.0 if higher else -1.0)
     first = line[0]
     lost = (first - line) * (1.0 if higher else -1.0) - share * first
     over = lost >= 0
     number = np.where(over.any(axis=0), over.argmax(axis=0), 0)
-    columns = np.arange(figures.shape[1])
+    columns = np.arange(scores.shape[1])
     after, before = lost[number, columns], lost[number - 1, columns]
     with np.errstate(divide="ignore", invalid="ignore"):
         part = -before / (after - before)
@@ -80,12 +88,12 @@ def _amount(at: Floats, figures: Floats, weights: Floats, share: float, higher: 
     return np.where(first > 0, np.where(number > 0, crossed, inf), np.nan)
 
 
-def monotone(figures: Floats, weights: Floats) -> Floats:
-    """The falling sequence nearest to each column of `figures`, `[amounts, repeats]`, in weighted least squares."""
-    amounts = len(figures)
-    totals = np.concatenate([np.zeros((1, figures.shape[1])), np.cumsum(figures * weights[:, None], axis=0)])
+def monotone(scores: Floats, weights: Floats) -> Floats:
+    """The falling sequence nearest to each column of `scores`, `[amounts, repeats]`, in weighted least squares."""
+    amounts = len(scores)
+    totals = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores * weights[:, None], axis=0)])
     sums = np.concatenate([[0.0], np.cumsum(weights)])
-    fitted = np.empty_like(figures)
+    fitted = np.empty_like(scores)
     for k in range(amounts):
         least = [np.max([(totals[j + 1] - totals[i]) / (sums[j + 1] - sums[i]) for j in range(k, amounts)], axis=0) for i in range(k + 1)]
         fitted[k] = np.min(least, axis=0)

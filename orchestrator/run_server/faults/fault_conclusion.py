@@ -1,24 +1,33 @@
-"""The end of a run with faults: `faults.jsonl`, `verdict.json`, and the section `faults` of `summary.json`."""
+"""The end of a run with faults: `faults.jsonl`, `verdict.json`, and the section `faults` of `summary.json`.
+
+`verdict.json`: {"passed", "expectations": [{metric, op, value, measured, passed}], "repeat", "seed", "fault_seed", "config_digest",
+"code_version", "versions", "by_hand", "figures"}. `by_hand`: faults that were requested while the run went on, as `faults.events` has them;
+the command that repeats the run does not repeat them. An expectation whose metric was not measured has failed.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.results.metric_names import OPERATORS
 from orchestrator.results.run_files import read_lines, write_json
 from orchestrator.run_server.faults.fault_plan import asked_for
 from orchestrator.run_server.faults.fault_report import FaultReport, merge_logs, report
-from orchestrator.run_server.faults.fault_verdict import judge, verdict
 from orchestrator.run_server.lead.run_leader import RunOutcome
 from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.faults.node_faults.fault_log import FILE
 from protocols.faults.node_faults.scheduled_faults import schedule_of
 from protocols.faults.schedule.fault_schedule import ScheduledEvent
-from protocols.faults.settings import FaultsSettings, MembershipFault, ProcessFault
+from protocols.faults.settings import FaultExpectation, FaultsSettings, MembershipFault, ProcessFault
 from protocols.runtime.errors import ExitCode
+from protocols.runtime.suggestions import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +44,7 @@ def conclude(view: RunView, outcome: RunOutcome) -> RunOutcome:
     if settings is None and not asked:  # only links: there is nothing to judge
         return outcome
     settings = settings or FaultsSettings()
-    judged = judge(settings.expect, {**done.metrics, **done.figures})
+    judged = judge(settings.expect, {**done.metrics, **done.fault_metrics})
     command = directory / "command.txt"
     repeat = command.read_text(encoding="utf-8").strip() if command.exists() else f"orchestrate up {directory / 'config.yaml'}"
     facts = {
@@ -49,7 +58,7 @@ def conclude(view: RunView, outcome: RunOutcome) -> RunOutcome:
         "code_version": view.files.state.get("code_version"),
         "versions": json.loads((directory / "versions.json").read_text(encoding="utf-8")),
     }
-    write_json(directory / "verdict.json", verdict(judged, done.figures, facts))
+    write_json(directory / "verdict.json", verdict(judged, done.fault_metrics, facts))
     for one in judged:
         view.events.record("info" if one.passed else "error", "run.verdict", one.text())
     failed = [one for one in judged if not one.passed]
@@ -85,8 +94,8 @@ def scheduled(configuration: Configuration, latest: float) -> list[ScheduledEven
 
 
 def absence(what: object, configuration: Configuration) -> float | None:
-    """Seconds for which a fault holds its node back; None where nothing but the return itself tells. Under the logical clock everybody goes
-    by the schedule alone, so it is known of deaths without `restart_after` too."""
+    """Seconds for which a fault holds its node back; None where only the return itself ends it. Under the logical clock all nodes follow
+    the schedule alone, so it is known of deaths without `restart_after` too."""
     logical = configuration.clock == "logical"
     if isinstance(what, ProcessFault):
         if what.restart_after is not None:
@@ -107,3 +116,49 @@ def _into_summary(directory: Path, done: FaultReport) -> None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         summary["faults"] = done.to_dict()
         write_json(path, summary)
+
+
+@dataclass(frozen=True)
+class JudgedExpectation:
+    """One expectation against what was measured; None: nothing was."""
+
+    metric: str
+    op: str
+    value: float
+    measured: float | None
+    passed: bool
+    hint: str = ""
+
+    def text(self) -> str:
+        """`recovery_time.max < 20: measured 31.2, failed`."""
+        measured = "not measured" if self.measured is None else f"measured {self.measured:g}"
+        return f"{self.metric} {self.op} {self.value:g}: {measured}, {'passed' if self.passed else 'failed'}{self.hint}"
+
+
+def judge(expectations: Sequence[FaultExpectation], metrics: Mapping[str, float]) -> list[JudgedExpectation]:
+    """Every expectation, in order."""
+    judged = []
+    for expected in expectations:
+        measured = metrics.get(expected.metric)
+        passed = measured is not None and OPERATORS[expected.op](measured, expected.value)
+        hint = ""
+        if measured is None and (near := nearest(expected.metric, metrics)):
+            hint = f" (measured is {near})"
+        judged.append(JudgedExpectation(expected.metric, expected.op, expected.value, measured, passed, hint))
+    return judged
+
+
+def verdict(judged: Sequence[JudgedExpectation], metrics: Mapping[str, float], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of `verdict.json`; `facts`: seeds, digest, versions, and the command that repeats the run."""
+    expectations = [{**asdict(one), "measured": _json(one.measured)} for one in judged]
+    return {
+        "passed": all(one.passed for one in judged),
+        "expectations": expectations,
+        **facts,
+        "figures": {name: _json(value) for name, value in sorted(metrics.items())},
+    }
+
+
+def _json(value: float | None) -> float | str | None:
+    """JSON has no infinity: an event that never came is `never`."""
+    return "never" if value is not None and math.isinf(value) else value

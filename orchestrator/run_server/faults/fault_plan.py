@@ -1,21 +1,25 @@
-"""What the run server knows of each fault of a run: those of the schedule, those drawn as it goes on, and those asked for by hand."""
+"""The faults of a run as the run server has them: the schedule, those drawn as it goes on, those requested by hand; their state after an
+interruption; and the view of them in status snapshots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.run_files import read_lines
+from orchestrator.run_server.faults.paused_nodes import PausedNode
 from protocols.faults.link_effects.link_orders import ManualLinkFault
-from protocols.faults.node_faults.fault_log import FILE
-from protocols.faults.node_faults.node_fault import ScheduledFault
+from protocols.faults.node_faults.fault_log import FILE, read
+from protocols.faults.node_faults.node_fault import LETHAL, MOMENTARY, ScheduledFault
 from protocols.faults.node_faults.scheduled_faults import schedule_of, scheduled_fault_of
-from protocols.faults.schedule.fault_schedule import ScheduledEvent
-from protocols.faults.schedule.run_moments import RunMoment, RunPosition
+from protocols.faults.schedule.fault_schedule import LINK_KINDS, ScheduledEvent
+from protocols.faults.schedule.run_moments import UNITS, RunMoment, RunPosition
 from protocols.faults.settings import FaultEvent
 from protocols.runtime.node_start import RUN_SERVER
 
@@ -47,7 +51,7 @@ class RunFault:
         return f"{self.id}: {self.kind} {', '.join(self.targets)}".rstrip()
 
     def order(self) -> str:
-        """What nodes are told to begin; empty where they know by themselves what their links do."""
+        """The order that nodes receive; empty where their links follow the schedule by themselves."""
         if self.node_fault is not None:
             return self.node_fault.to_json()
         return ManualLinkFault(self.asked, self.since).to_json() if self.asked is not None else ""
@@ -62,7 +66,7 @@ class RunFault:
         return RunMoment(unit, began + self.lasts.value)
 
     def concerns(self, node: str) -> bool:
-        """Whether the order is for that node: everybody has links."""
+        """Whether the order is for that node: every node has links."""
         return self.node_fault is None or node in self.targets
 
 
@@ -91,7 +95,7 @@ def make_plan(configuration: Configuration) -> FaultPlan:
 
 
 def without_order(event: ScheduledEvent) -> ScheduledEvent:
-    """A fault of the links of which nobody needs to be told."""
+    """A fault of the links that needs no order."""
     return ScheduledEvent(event.id, event.kind, event.start, event.length, link=event.link, cut=event.cut)
 
 
@@ -112,3 +116,113 @@ def asked_for(run: Path) -> list[FaultEvent]:
 def free_id(taken: set[str]) -> str:
     """The first id of a fault by hand that nothing has."""
     return next(name for number in count(1) if (name := f"{BY_HAND}{number}") not in taken)
+
+
+SUSPENDING = ("process.pause", "process.hang")
+"""kinds of a process that stands still"""
+
+
+@dataclass
+class FaultHistory:
+    """The logs of the run's former segments. Nodes by name; for what links do, the run server."""
+
+    begun: dict[str, RunPosition] = field(default_factory=dict)
+    """by fault, how far the run was, as far as its log has it"""
+    unfinished: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(fault, node) to its kind, where it has begun and not ended"""
+    ended: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """by fault, the nodes that it has let go"""
+    asked: set[str] = field(default_factory=set)
+    """faults that were asked for by hand"""
+    offsets: dict[str, int] = field(default_factory=dict)
+    """by node, how far its log was read"""
+
+    def settle(self, entry: RunFault, before: RunPosition, timed: bool) -> None:
+        """Bring an entry to where it was when the run had come as far as `before`. `timed`: it is begun by its time, by the run server."""
+        since = self.begun.get(entry.id)
+        if since is None:
+            if timed and before.past(entry.start):
+                entry.begun = entry.ended = True  # no target was there
+            return
+        entry.begun, entry.since = True, since
+        until = entry.end_of(since)
+        # Of a unit that its node did not know when it began nothing follows here: the node ends it by itself.
+        if until is None or until.unit == entry.start.unit or since.of(until.unit) >= 0.0:
+            entry.until = until
+        targets = {RUN_SERVER} if entry.node_fault is None else set(entry.targets)
+        past = entry.until is not None and before.past(entry.until)
+        entry.ended = entry.kind in MOMENTARY or past or self.ended[entry.id] >= targets
+
+    def left(self, alone: Collection[str]) -> list[tuple[str, str, str]]:
+        """(fault, node, kind) of what ended with the processes: they stood still, or the fault is one of `alone`, which no process goes
+        on with by itself."""
+        return [
+            (fault, node, kind)
+            for (fault, node), kind in self.unfinished.items()
+            if kind in SUSPENDING or (fault in alone and kind not in LETHAL)
+        ]
+
+
+def remember(directory: Path, nodes: Iterable[str]) -> FaultHistory:
+    """Read the logs of the run server and of these nodes."""
+    memory = FaultHistory()
+    for log in (RUN_SERVER, *nodes):
+        for line in read(directory / "nodes" / log / FILE):
+            memory.offsets[log] = int(line["_end"])
+            fault, what, kind = str(line.get("id")), line.get("what"), str(line.get("kind"))
+            node = RUN_SERVER if kind in LINK_KINDS else str(line.get("target") or log)
+            if kind in LINK_KINDS and log != RUN_SERVER:
+                continue  # every node logs it, and the run server too
+            if what == "asked":
+                memory.asked.add(fault)
+            elif what == "begin":
+                memory.begun.setdefault(fault, RunPosition(**{unit: float(line.get(unit, -1.0)) for unit in UNITS}))
+                memory.unfinished[fault, node] = kind
+            elif what == "end":
+                memory.unfinished.pop((fault, node), None)
+                memory.ended[fault].add(node)
+    return memory
+
+
+def lasting(
+    entries: Sequence[RunFault], held: Iterable[PausedNode], away: Mapping[str, tuple[str, RunMoment | None]]
+) -> list[dict[str, Any]]:
+    """What lasts now, by hand or by the schedule: id, kind, targets, `since` (how far the run was), where it will end (`until`, if that
+    is known), and whether it is `by_hand`. `held`: processes that stand still; `away`: by node, the fault by which it is away, and where
+    in the run it comes back."""
+    begun = {entry.id: entry for entry in entries if entry.begun and not entry.ended}
+    found = [(entry, entry.targets, entry.until) for entry in begun.values()]
+    ids = {entry.id: entry for entry in entries}
+    found += [(ids[one.fault], (one.node,), one.until) for one in held if one.fault in ids and one.fault not in begun]
+    found += [(ids[fault], (node,), back) for node, (fault, back) in away.items() if fault in ids]
+    return [
+        {
+            "id": entry.id,
+            "kind": entry.kind,
+            "targets": list(targets),
+            "since": vars(entry.since),
+            "until": None if until is None else vars(until),
+            "by_hand": entry.asked is not None,
+        }
+        for entry, targets, until in found
+    ]
+
+
+def active(entries: Iterable[RunFault], held: Iterable[PausedNode]) -> list[str]:
+    """`slow: straggler.update agent-1`, for people."""
+    words = [entry.text() for entry in entries if entry.begun and not entry.ended]
+    return words + [f"{stopped.fault}: {stopped.kind} {stopped.node}" for stopped in held]
+
+
+def following(coming: Iterable[RunFault], reached: RunPosition) -> str:
+    """The next of those that have not begun: `split: partition agent-0 | agent-1 at episode 1500`; empty without any."""
+    first = min(coming, key=lambda entry: _seconds_to(entry.start, reached), default=None)
+    return "" if first is None else f"{first.text()} at {first.start.unit} {first.start.value:g}"
+
+
+def _seconds_to(start: RunMoment, reached: RunPosition) -> float:
+    """By the pace so far."""
+    if start.unit == "time":
+        return start.value - reached.time
+    done = reached.of(start.unit)
+    return (start.value - done) * reached.time / done if done > 0 else inf

@@ -1,44 +1,25 @@
 """The faults of a run, one by one, from its files: when each began and ended, when it was noticed, who was away meanwhile.
 
 Under the wall clock all times are unix seconds: nodes and run server write down what they do, and events what the run server noticed. Under
-the logical clock they are virtual seconds since training began, and come from the nodes alone: everybody knows the schedule, so nothing has
-to be noticed, and the times of day at which processes came and went say nothing of the run.
+the logical clock they are virtual seconds since training began, and come from the nodes alone: all nodes have the schedule, so nothing has
+to be noticed, and the times of day at which processes came and went have no meaning for the run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.run_server.faults.fault_memory import SUSPENDING
+from orchestrator.results.recorded_run import FaultRecord
+from orchestrator.run_server.faults.fault_plan import SUSPENDING
 from protocols.faults.node_faults.node_fault import LETHAL
 from protocols.faults.schedule.fault_schedule import LINK_KINDS
 
 _NOTICED = ("node.suspect", "node.dead", "node.left", "node.stuck", "node.lost", "node.restart")
 Spans = dict[str, list[tuple[float, float]]]
 """by node: (begin, end), apart and ascending"""
-
-
-@dataclass
-class FaultRecord:
-    """One fault at one node, or of the links; None where there was none."""
-
-    id: str
-    kind: str
-    node: str
-    begin: float
-    end: float | None = None
-    detection: float | None = None
-    """seconds after the begin"""
-    recovery: float | None = None
-    """seconds after the end; None: never within the run"""
-    steps_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after"""
-    rounds_per_second: dict[str, float] = field(default_factory=dict)
-    """before, during, after; averaging rounds of all agents"""
 
 
 def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, float | None]) -> list[FaultRecord]:
@@ -62,7 +43,7 @@ def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, f
 
 
 def end_by_return(records: Iterable[FaultRecord], returns: Mapping[str, Sequence[float]]) -> None:
-    """Deaths whose end nothing else tells end with the first sign of life that follows, and so do those whose node was back before its
+    """Deaths without another end end with the first heartbeat or metric that follows, and so do those whose node was back before its
     time, since all was healed; `returns`: times of these by node, ascending. Without one their node stays away."""
     for record in records:
         if record.kind in LETHAL:
@@ -84,7 +65,7 @@ def links_of(lines: Iterable[Mapping[str, Any]], events: Collection[str]) -> lis
             since[at] = float(time)
             record = found.setdefault(fault, FaultRecord(fault, str(line["kind"]), "run", float(time)))
             record.begin = min(record.begin, float(time))
-        # Who was away at its end lives through the whole of it in the moment of its return.
+        # A node that was away at its end has begin and end in the moment of its return.
         elif line.get("what") == "off" and since.get(at, time) < time:
             found[fault].end = max(found[fault].end or 0.0, float(time))
     return list(found.values())
@@ -121,7 +102,7 @@ def away_of(events: Sequence[Mapping[str, Any]], records: Sequence[FaultRecord],
 
 
 def planned_absences(records: Sequence[FaultRecord], stopped: float) -> Spans:
-    """`away_of` under the logical clock: deaths and departures last as long as the schedule says."""
+    """`away_of` under the logical clock: deaths and departures last as long as in the schedule."""
     spans: Spans = defaultdict(list)
     for record in records:
         if record.kind in LETHAL or record.kind.startswith("membership"):

@@ -1,12 +1,12 @@
 """What faults did to a run, read from its files: when they were noticed, how long recovery took, what was lost meanwhile.
 
-Figures (all times in seconds, virtual ones under the logical clock; `docs/reference/metrics.md` lists them for `faults.expect`):
+Metrics (all times in seconds, virtual ones under the logical clock; `docs/reference/metrics.md` lists them for `faults.expect`):
 
 - detection: from the begin of a fault to the first suspicion, death or departure of its node that the run server notes; none under the
   logical clock;
 - end of a fault: its line `end`; for a death the begin plus `restart_after` (or `return_after`), since until then the fault holds the node
   back, and the return itself where that is earlier (all is healed) or given in steps or episodes;
-- recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of figures is at least
+- recovery: from the end of a fault until all nodes are alive and the rate of environment steps in a whole window of metrics is at least
   90 % of its mean over the 10 s before the fault (aliveness alone, where nothing was measured before);
 - unavailable: union of the times in which a node was dead, away or paused.
 """
@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.results.metric_series import ENVIRONMENT, RUN
-from orchestrator.results.recorded_run import RecordedRun
+from orchestrator.results.recorded_run import FaultRecord, RecordedRun
 from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.faults.fault_records import (
-    FaultRecord,
     away_of,
     detection_of,
     end_by_return,
@@ -52,19 +51,19 @@ Rate = list[tuple[float, float, float]]
 
 @dataclass
 class FaultReport:
-    """All faults of a run, and what `faults.expect` may name: `figures` of the faults, and those of any metric."""
+    """All faults of a run, and what `faults.expect` may name: `fault_metrics`, and those of any metric."""
 
     faults: list[FaultRecord]
     unavailable: dict[str, float]
-    figures: dict[str, float]
+    fault_metrics: dict[str, float]
     metrics: dict[str, float] = field(default_factory=dict, repr=False)
     """NAME.final, .max, .min, .mean of every metric of the nodes; final is the mean over the nodes that have it"""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values, without `metrics`; what never came is None."""
         fields = asdict(self)
-        del fields["metrics"]
-        fields["figures"] = {name: None if value == inf else value for name, value in self.figures.items()}
+        del fields["metrics"], fields["fault_metrics"]
+        fields["figures"] = {name: None if value == inf else value for name, value in self.fault_metrics.items()}
         return fields
 
 
@@ -83,10 +82,10 @@ def report(
     directory: Path, restart_after: Mapping[str, float | None], counted: Mapping[str, float], virtual: Collection[str] | None = None
 ) -> FaultReport:
     """`restart_after`: seconds by fault id, None where the return itself ends it.
-    `counted`: figures that only the run server knows (`episodes.lost`, `node.restarts`, ...).
+    `counted`: metrics that only the run server has (`episodes.lost`, `node.restarts`, ...).
     `virtual`: ids of the faults of a run under the logical clock, without rules of its links, None under the wall clock."""
     recorded = RecordedRun(directory)
-    time = recorded.training_time  # interruptions of the run don't count, until the figures are made
+    time = recorded.training_time  # interruptions of the run don't count, until the metrics are computed
     series: NodeValues = {
         (node, name): [(time.without_gaps(point.time), point.value) for point in points]
         for name, nodes in recorded.series.items()
@@ -98,7 +97,7 @@ def report(
         steps = _increases(series.get((ENVIRONMENT, "steps"), []))
         stopped = max((end for _, end, _ in steps), default=0.0)
         records = sorted([*records_of(lines, restart_after), *links_of(lines, virtual)], key=lambda record: record.begin)
-        end_by_return(records, _own_figures(series, stopped))
+        end_by_return(records, _own_metrics(series, stopped))
         away = planned_absences(records, stopped)
     else:
         steps = _rate(series.get((ENVIRONMENT, "steps_per_second"), []), counts=False)
@@ -118,7 +117,7 @@ def report(
     for record in records:
         record.begin, record.end = time.with_gaps(record.begin), None if record.end is None else time.with_gaps(record.end)
     unavailable = {node: sum(b - a for a, b in spans) for node, spans in away.items()}
-    return FaultReport(records, unavailable, {**_figures(records, unavailable, series), **counted}, _metrics(series))
+    return FaultReport(records, unavailable, {**_fault_metrics(records, unavailable, series), **counted}, _metrics(series))
 
 
 def _came_alive(events: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -130,9 +129,9 @@ def _came_alive(events: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     return times
 
 
-def _own_figures(series: NodeValues, stopped: float) -> dict[str, list[float]]:
-    """By node, the virtual times of its figures, which it writes again at most `metrics.every` after its return. Times of day, which
-    figures of the machine have, are beyond the end of the run."""
+def _own_metrics(series: NodeValues, stopped: float) -> dict[str, list[float]]:
+    """By node, the virtual times of its metrics, which it writes again at most `metrics.every` after its return. Times of day, which
+    metrics of the machine have, are beyond the end of the run."""
     times: dict[str, set[float]] = defaultdict(set)
     for (node, _), points in series.items():
         times[node].update(t for t, _ in points if t <= stopped)
@@ -142,7 +141,7 @@ def _own_figures(series: NodeValues, stopped: float) -> dict[str, list[float]]:
 def _recovery(
     end: float, before: float | None, rate: Rate, away: Mapping[str, Sequence[tuple[float, float]]], stopped: float
 ) -> float | None:
-    """Seconds from `end` until nobody is away and the rate is what it was."""
+    """Seconds from `end` until no node is away and the rate is what it was."""
     moments = [end, *(b for spans in away.values() for _, b in spans if b > end)]
     if before is not None:
         moments = [w_end for w_begin, w_end, value in rate if w_begin >= end - 1e-3 and value >= RECOVERED * before]
@@ -180,22 +179,22 @@ def _around(rate: Rate, begin: float, end: float) -> dict[str, float]:
     return {name: statistics.fmean(values) for name, values in parts.items() if values}
 
 
-# --- figures ------------------------------------------------------------------------------------------------------------------------
+# --- metrics ------------------------------------------------------------------------------------------------------------------------
 
 
-def _figures(records: Sequence[FaultRecord], unavailable: Mapping[str, float], series: NodeValues) -> dict[str, float]:
-    figures: dict[str, float] = {"faults.count": float(len(records))}
+def _fault_metrics(records: Sequence[FaultRecord], unavailable: Mapping[str, float], series: NodeValues) -> dict[str, float]:
+    found: dict[str, float] = {"faults.count": float(len(records))}
     detections = [record.detection for record in records if record.detection is not None]
     recoveries = [inf if record.recovery is None else record.recovery for record in records]
     for name, values in (("detection_time", detections), ("recovery_time", recoveries)):
         if values:
-            figures |= {f"{name}.max": max(values), f"{name}.mean": statistics.fmean(values)}
-    figures |= {"unavailable_time.sum": sum(unavailable.values()), "unavailable_time.max": max(unavailable.values(), default=0.0)}
+            found |= {f"{name}.max": max(values), f"{name}.mean": statistics.fmean(values)}
+    found |= {"unavailable_time.sum": sum(unavailable.values()), "unavailable_time.max": max(unavailable.values(), default=0.0)}
     for name in ("steps_per_second", "rounds_per_second"):
         for part in ("before", "during", "after"):
             there = [getattr(record, name)[part] for record in records if part in getattr(record, name)]
             if there:
-                figures[f"{name}.{part}"] = statistics.fmean(there)
+                found[f"{name}.{part}"] = statistics.fmean(there)
     finals = {
         "consensus.error": (RUN, "consensus.disagreement"),
         "alignment.final": (ENVIRONMENT, "eval.own.aligned"),
@@ -205,13 +204,13 @@ def _figures(records: Sequence[FaultRecord], unavailable: Mapping[str, float], s
     for figure, key in finals.items():
         if series.get(key):
             values = [value for _, value in series[key]]
-            # A server that is started again counts on from its last save, which may be a little older than its last figures.
-            figures[figure] = max(values) if figure.startswith("episodes.") else values[-1]
-    return figures
+            # A server that is started again counts on from its last save, which may be a little older than its last metrics.
+            found[figure] = max(values) if figure.startswith("episodes.") else values[-1]
+    return found
 
 
 def _metrics(series: NodeValues) -> dict[str, float]:
-    figures: dict[str, float] = {}
+    found: dict[str, float] = {}
     by_name: dict[str, list[Sequence[tuple[float, float]]]] = defaultdict(list)
     for (_, name), points in series.items():
         if points:
@@ -220,8 +219,8 @@ def _metrics(series: NodeValues) -> dict[str, float]:
         values = [value for points in nodes for _, value in points]
         summary = {"final": statistics.fmean(points[-1][1] for points in nodes), "max": max(values), "min": min(values)}
         for part, value in {**summary, "mean": statistics.fmean(values)}.items():
-            figures[f"{name}.{part}"] = value
-    return figures
+            found[f"{name}.{part}"] = value
+    return found
 
 
 def _ordered(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

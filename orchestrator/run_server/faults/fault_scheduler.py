@@ -1,9 +1,9 @@
-"""The run server's part in faults: what is due by time, what the nodes say they have done to themselves, and that it all ends again.
+"""The run server's part in faults: what is due by time, what the nodes report to have done to themselves, and the end of it.
 
-Deeds that are due by step, episode or round are done by their nodes, at exactly that point. Those that are due by time, and those that a
+Faults that are due by step, episode or round are done by their nodes, at exactly that point. Those that are due by time, and those that a
 person asks for, are begun here: deaths and pauses by signals through the hosts, everything else by an order to the node. Whatever a node
 does to itself it writes into its own log first, which is read here: so the end of a pause, the return of who was killed, and the events
-of the run need no message from a process that can't speak any more.
+of the run need no message from a process that can't send any more.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.run_server.faults.fault_memory import SUSPENDING, remember
-from orchestrator.run_server.faults.fault_plan import FaultPlan, RunFault, free_id
-from orchestrator.run_server.faults.fault_view import active, following, lasting
+from orchestrator.run_server.faults.fault_plan import SUSPENDING, FaultPlan, RunFault, active, following, free_id, lasting, remember
 from orchestrator.run_server.faults.paused_nodes import PausedNode, PausedNodes
 from orchestrator.run_server.hosts.node_commands import NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartDecision
@@ -61,7 +59,7 @@ class FaultScheduler:
         self._away: dict[str, str] = {}
         """nodes whose absence is planned to the fault that planned it"""
         self._let_go: set[str] = set()
-        """faults that a person has ended: nodes that were away then have to hear of it"""
+        """faults that a person has ended: nodes that were away then must receive it"""
         self._before: set[str] = set()
         """faults that were asked for before the run was interrupted"""
         self._order_again: list[RunFault] = []
@@ -143,7 +141,7 @@ class FaultScheduler:
         return self._reached(now)
 
     def on(self) -> list[dict[str, Any]]:
-        """What lasts now, by hand or by the schedule: see `fault_view.lasting`."""
+        """What lasts now, by hand or by the schedule: see `fault_plan.lasting`."""
         return lasting(self.entries, self._paused.held, {node: (why, self._returns.get(node)) for node, why in self._away.items()})
 
     def release(self, node: str, now: float) -> None:
@@ -177,17 +175,17 @@ class FaultScheduler:
             self._commands.give(member.name, member.incarnation, "heal", now, fault)
 
     def _members(self) -> list[MemberNode]:
-        """Nodes that hear orders."""
+        """Nodes that receive orders."""
         return [member for member in self._view.membership.members.values() if member.state.living and member.state != MemberState.JOINING]
 
     def release_all(self, now: float) -> None:
-        """The run ends: whoever stands still must hear of it."""
+        """The run ends: paused processes must continue."""
         for stopped in self._paused.held:
             self._release(stopped, now)
         self._paused.resume_all()
 
     def alive(self, node: str, incarnation: int, now: float) -> None:
-        """A node is (back) in the run: it hears what ended while it was away, which its own log does not say, and gets the orders that
+        """A node is (back) in the run: it receives what ended while it was away, which its own log does not have, and gets the orders that
         still hold."""
         self._away.pop(node, None)
         if self._looks_on:
@@ -206,14 +204,14 @@ class FaultScheduler:
             elif entry.begun and not entry.ended and self._ours(entry) and (order := entry.order()):
                 self._commands.give(node, incarnation, "fault", now, order)
 
-    def fate(self, node: str, incarnation: int, code: int, now: float) -> RestartDecision | None:
-        """What becomes of a process that ended; None where no fault says anything about it."""
+    def after_end(self, node: str, incarnation: int, code: int, now: float) -> RestartDecision | None:
+        """What becomes of a process that ended; None where no fault is the cause."""
         for stopped in self._paused.forget(node):  # it will not go on any more
             if stopped.fault in self._log.begun:
                 self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
         self._read_log(node, self._reached(now))
         fault = self._deaths.pop((node, incarnation), None)
-        if fault is None and self._looks_on:  # lives are counted otherwise there
+        if fault is None and self._looks_on:  # incarnations are counted otherwise there
             fault = next((self._deaths.pop(death) for death in list(self._deaths) if death[0] == node), None)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
         what = entry.node_fault.what if entry is not None and entry.node_fault is not None else None
@@ -237,7 +235,7 @@ class FaultScheduler:
         return decision
 
     def _replace(self, node: str, what: object, now: float) -> RestartDecision | None:
-        """Under the logical clock an agent is back at the tick that the schedule says: the others wait for its process."""
+        """Under the logical clock an agent is back at the tick of the schedule: the others wait for its process."""
         if (isinstance(what, ProcessFault) and what.returns) or (isinstance(what, MembershipFault) and what.return_after is not None):
             return self._view.supervisor.planned(node, 0.0, now)
         return None
@@ -248,7 +246,7 @@ class FaultScheduler:
         """Do it to one node; whether it needs no end."""
         process = self._nodes.processes.get(node)
         if process is None or process.ended:
-            self._event("warning", "fault.void", f"{entry.text()} finds nobody: {node} is not there", node, entry.id, entry.kind)
+            self._event("warning", "fault.void", f"{entry.text()} has no target: {node} is not there", node, entry.id, entry.kind)
             return True
         incarnation, what = process.start.incarnation, node_fault.what
         if isinstance(what, ProcessFault) and what.action in ("kill", "term", "pause"):
@@ -266,16 +264,16 @@ class FaultScheduler:
         entry.ended = True
         if entry.node_fault is None:
             self._note("end", entry.id, entry.kind, ", ".join(entry.targets) or "links", self._reached(now))
-            hear = self._members() if entry.asked is not None else []  # links know by themselves what the schedule says
+            receivers = self._members() if entry.asked is not None else []  # links follow the schedule by themselves
         else:
-            hear = [member for member in self._members() if member.name in entry.targets]
-        for member in hear:
+            receivers = [member for member in self._members() if member.name in entry.targets]
+        for member in receivers:
             self._commands.give(member.name, member.incarnation, "heal", now, entry.id)
 
     def _release(self, stopped: PausedNode, now: float) -> None:
         self._paused.release(stopped, now)
         if stopped.fault not in self._log.begun:
-            return  # the node began it itself, and will say that it is over
+            return  # the node began it itself, and will log its end
         self._note("end", stopped.fault, stopped.kind, stopped.node, self._reached(now))
 
     # --- after an interruption ----------------------------------------------------------------------------------------------------
@@ -301,7 +299,7 @@ class FaultScheduler:
             self._log.write("end", fault, kind, target=node, **vars(before))
         self._order_again = [entry for entry in ordered if not entry.ended]
 
-    # --- what nodes say -----------------------------------------------------------------------------------------------------------
+    # --- logs of the nodes -----------------------------------------------------------------------------------------------------------
 
     def _read_logs(self, reached: RunPosition) -> None:
         for node in self._nodes.processes:
@@ -318,7 +316,7 @@ class FaultScheduler:
         fault, kind, incarnation = str(line.get("id")), str(line.get("kind")), int(line.get("incarnation") or 0)
         begins = line["what"] == "begin"
         if kind in LINK_KINDS:
-            return  # every node says so, and the run server too
+            return  # every node logs it, and the run server too
         text = f"fault {fault} {'begins' if begins else 'ends'}: {kind} at {node}"
         self._event("warning" if begins else "info", f"fault.{line['what']}", text, node, fault, kind)
         entry = next((entry for entry in self.entries if entry.id == fault), None)
@@ -336,7 +334,7 @@ class FaultScheduler:
             self._paused.note(PausedNode(node, incarnation, fault, kind, until))
 
     def _over(self, node: str, fault: str, entry: RunFault | None) -> None:
-        """A node has ended something by itself: a pause or hang that nobody has to end any more, or one target's part of a fault."""
+        """A node has ended something by itself: a pause or hang that needs no end any more, or one target's part of a fault."""
         if any(stopped.fault == fault and stopped.kind == "process.hang" for stopped in self._paused.of(node)):
             self._paused.forget(node, fault)
         if entry is not None and entry.node_fault is not None:
@@ -363,7 +361,7 @@ class FaultScheduler:
     # --- where the run is -----------------------------------------------------------------------------------------------------------
 
     def _ours(self, entry: RunFault) -> bool:
-        """Whether nobody else begins it: due by time, or (for the record only) an affair of the links."""
+        """Whether the run server begins it: due by time, or (for the record only) an affair of the links."""
         return entry.start.unit == "time" or entry.node_fault is None
 
     def _past(self, moment: RunMoment, reached: RunPosition) -> bool:

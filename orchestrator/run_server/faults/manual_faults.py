@@ -1,10 +1,10 @@
 """What a person asks of a living run: that single nodes are stopped and started again, that a fault begins, that faults end.
 
-A restart by hand is no failure: the node is told to stop (so that it leaves a checkpoint), then SIGTERM, then SIGKILL, and its next
+A restart by hand is no failure: the node receives a stop command (so that it leaves a checkpoint), then SIGTERM, then SIGKILL, and its next
 incarnation starts at once, whatever the restart policy has counted so far. A fault by hand is an entry of `faults.events` that begins now;
 from then on the fault scheduler treats it as any other.
 
-Under `clock: logical` neither can be had: everybody would have to know the tick beforehand, and a run that was meddled with does not
+Under `clock: logical` neither can be had: all nodes would need the tick beforehand, and a run that was meddled with does not
 repeat.
 """
 
@@ -62,7 +62,7 @@ class ManualFaults:
         self._cold: set[str] = set()
 
     def grant(self, wish: RestartRequest | FaultRequest, training: bool, now: float) -> Mapping[str, Any] | Refuse:
-        """Do it, and say what is done; or why not. `training`: whether the run is in the phase in which this is possible."""
+        """Do it, and return what is done; or why not. `training`: whether the run is in the phase in which this is possible."""
         try:
             self._possible(training, "a node can't be restarted" if isinstance(wish, RestartRequest) else "there are no faults")
             if isinstance(wish, RestartRequest):
@@ -80,7 +80,7 @@ class ManualFaults:
                 else f"stop the run and go on from its last checkpoint: orchestrate down {view.files.directory.name}, then "
                 f"orchestrate up --resume {view.files.directory.name}; or let it die and return by faults.events"
             )
-            raise UsageError(f"under clock: logical {what} by hand: nobody could repeat that run; {cure}")
+            raise UsageError(f"under clock: logical {what} by hand: that run could not be repeated; {cure}")
         if not training:
             raise ResourceError(f"{what} by hand while the run is in the phase {view.phase}; only in training")
 
@@ -102,7 +102,7 @@ class ManualFaults:
                 self._view.supervisor.asked(name, now)
                 self._event(name, f"{name} is started by hand: it was {members[name].state.value}", process.start.incarnation)
             elif name not in self._stopping:
-                self._faults.release(name, now)  # who stands still hears nothing
+                self._faults.release(name, now)  # a paused process receives nothing
                 self._stopping[name] = OrderedStop([{name}], grace=GRACE)
         return {"nodes": {name: members[name].incarnation for name in names}}
 

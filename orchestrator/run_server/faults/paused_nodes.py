@@ -33,7 +33,7 @@ class PausedNodes:
 
     @property
     def held(self) -> list[PausedNode]:
-        """What holds anybody now, in the order in which it began."""
+        """What holds nodes now, in the order in which it began."""
         return list(self._held.values())
 
     def of(self, node: str) -> list[PausedNode]:

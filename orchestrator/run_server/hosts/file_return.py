@@ -16,8 +16,8 @@ from protocols.wire.messages import Message
 
 
 class FileReturn:
-    """Below `directory`, the run's. `host_of(node)`: where a node runs, since nobody else may write its files; `number`: above that of
-    former lives of this run server."""
+    """Below `directory`, the run's. `host_of(node)`: where a node runs, since no other host may write its files; `number`: above that of
+    former processes of this run server."""
 
     def __init__(self, directory: Path, host_of: Callable[[str], str | None], random: np.random.Generator, number: int) -> None:
         self._directory, self._host_of, self._random, self._number = directory, host_of, random, number
@@ -28,7 +28,7 @@ class FileReturn:
         """by node: what its host is sent before it starts"""
 
     def apart(self, host: str) -> None:
-        """This host has said that it does not see the run's directory."""
+        """This host does not see the run's directory."""
         self._apart.add(host)
 
     def prepare(self, node: str, host: str) -> None:

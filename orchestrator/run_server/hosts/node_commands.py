@@ -1,4 +1,4 @@
-"""Who may take part, and what was told to whom: admission by token and schema, commands repeated until acknowledged."""
+"""Admission to a run, and commands to its nodes: admission by token and schema, commands repeated until acknowledged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from protocols.runtime.errors import ExitCode
 from protocols.wire.message_registry import schema_hash
 
 RETRY = 1.0
-"""seconds after which a command or a start that nobody acknowledged is sent again"""
+"""seconds after which a command or a start without acknowledgement is sent again"""
 
 
 class Admission:
     """Judges `Hello`: the token of this run, and messages of the same schema. No token ("") is asked for where connections are encrypted:
-    whoever gets as far as this has shown whose key it has."""
+    a peer that gets as far as this has shown whose key it has."""
 
     def __init__(self, token: str) -> None:
         self._token = token

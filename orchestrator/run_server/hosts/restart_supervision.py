@@ -47,7 +47,7 @@ class RestartOutcome(Enum):
 class RestartDecision:
     """`delay` until the restart, `attempt` of `of`; `reason` for people."""
 
-    fate: RestartOutcome
+    outcome: RestartOutcome
     reason: str
     delay: float = 0.0
     attempt: int = 0
@@ -88,12 +88,12 @@ class Supervisor:
         self._random = random
 
     def alive(self, node: str, now: float) -> None:
-        """The node said hello."""
+        """The node has sent `Hello`."""
         self._nodes[node].alive_since = now
 
     def planned(self, node: str, delay: float | None, now: float, reason: str = "by the fault schedule") -> RestartDecision:
-        """The process ended because the fault schedule, or a person, said so: it counts as no failure, and is back after `delay` seconds,
-        or, where that is None, when `bring_back` says so."""
+        """The process ended because of the fault schedule or a user's request: it counts as no failure, and is back after `delay` seconds,
+        or, where that is None, when `bring_back` is called."""
         record = self._nodes[node]
         record.alive_since = None
         record.due = inf if delay is None else now + delay
@@ -105,12 +105,12 @@ class Supervisor:
             self._nodes[node].due = now
 
     def hasten(self, node: str, now: float) -> None:
-        """Where a restart is pending, or has to be told when, it is now."""
+        """Where a restart is pending, or has no time yet, it is now."""
         if self._nodes[node].due is not None:
             self._nodes[node].due = now
 
     def asked(self, node: str, now: float) -> None:
-        """A person wants a node started that has no process: it is due, whatever was decided. One that was given up begins with no failures
+        """A user starts a node that has no process: it is due, whatever was decided. One that was given up begins with no failures
         on its record."""
         record = self._nodes[node]
         if record.gone is not None:
@@ -154,7 +154,7 @@ class Supervisor:
         return names
 
     def back_in(self, node: str, now: float) -> float | None:
-        """Seconds until the node's restart, or None when none is pending or nobody knows."""
+        """Seconds until the node's restart, or None when none is pending or the time is unknown."""
         due = self._nodes[node].due
         return None if due is None or due == inf else max(0.0, due - now)
 

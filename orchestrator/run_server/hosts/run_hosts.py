@@ -35,7 +35,7 @@ class HostRecord:
 
 class RunHosts:
     """All hosts of a run: capacity is asked for, hosts are invited when it is there, watched and ended. `admit(host, key)` is called once
-    the engine knows the public key of a host."""
+    the engine has the public key of a host."""
 
     def __init__(self, engine: Engine, timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None) -> None:
         self._engine = engine
@@ -45,7 +45,7 @@ class RunHosts:
         self.slots: Sequence[Slot] = ()
         """the capacity, once it is there"""
         self.patience = _STOP_WAIT
-        """seconds that hosts have to end when they were told to"""
+        """seconds that hosts have to end after the command"""
         self._end_step = 0
         self._end_due = 0.0
 
@@ -74,7 +74,7 @@ class RunHosts:
 
     @property
     def all_in(self) -> bool:
-        """Every host has said hello."""
+        """Every host has sent `Hello`."""
         return bool(self.records) and all(self.membership[name].state == MemberState.ALIVE for name in self.records)
 
     @property
@@ -83,7 +83,7 @@ class RunHosts:
         return [name for name, record in self.records.items() if not record.ended and self.membership[name].state == MemberState.ALIVE]
 
     def abandon(self, name: str) -> None:
-        """The run goes on without this host: where its process still lives, it is killed."""
+        """The run goes on without this host: where its process still runs, it is killed."""
         self._engine.end(self.records[name].handle, now=True)
 
     @property
@@ -116,8 +116,8 @@ class RunHosts:
         return lost
 
     def end(self, now: float) -> None:
-        """End hosts that were told to stop and did not: after `patience` the engine asks them, after 5 s more it kills them. Hosts that are
-        lost bring nothing home, so that is not waited for."""
+        """End hosts that received the stop command and did not: after `patience` the engine asks them, 5 s later it kills them. Lost
+        hosts return no files, so that is not waited for."""
         if self._end_step == 0:
             self._end_step, self._end_due = 1, now + self.patience
             for name, record in self.records.items():

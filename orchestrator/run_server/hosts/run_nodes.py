@@ -1,4 +1,4 @@
-"""The processes of a run's nodes as the run server knows them: where they were placed, what runs, what must be started or killed."""
+"""The processes of a run's nodes as the run server has them: where they were placed, what runs, what must be started or killed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.launch.leftover_processes import ProcessRecord, identify, write_records
 from orchestrator.launch.placement import NodeRequest, Slot, node_requests, place
+from orchestrator.launch.process_control import ProcessRecord, identify, write_records
 from orchestrator.results.run_files import write_json
 from orchestrator.run_server.hosts.file_return import FileReturn
 from orchestrator.run_server.hosts.node_commands import RETRY
@@ -69,7 +69,7 @@ class RunNodes:
         return self._view.membership.names(*UP, role="agent")
 
     def start_all(self, slots: Sequence[Slot], now: float) -> None:
-        """Place all nodes and have each started; `placement.json` and `hosts.json` say where."""
+        """Place all nodes and have each started; `placement.json` and `hosts.json` record where."""
         configuration, directory = self._view.configuration, self._view.files.directory
         self._requests = node_requests(configuration)
         self._place(slots)
@@ -86,7 +86,7 @@ class RunNodes:
         self._start(name, self.processes[name].start.role, now, cold)
 
     def relocate(self) -> dict[str, str]:
-        """Place the nodes of hosts that are lost on those that live: the new host of each that moves. What lives stays where it is.
+        """Place the nodes of hosts that are lost on those that live: the new host of each that moves. Running nodes stay where they are.
         `PlacementError` where there is no room."""
         before = dict(self._where)
         living = self._hosts.living
@@ -107,7 +107,7 @@ class RunNodes:
         return max(1, int(cores / sum(other == host for other in self._where.values())))
 
     def started(self, host: str, message: NodeStarted) -> None:
-        """A host says that the process runs, and which key it has; only the host that was to start it is believed."""
+        """A host reports that the process runs, and its key; reports of other hosts are ignored."""
         process = self.processes.get(message.node)
         if process is not None and process.host == host and process.start.incarnation == message.incarnation and process.pid is None:
             process.pid = self._view.pids[message.node] = message.pid
@@ -116,11 +116,11 @@ class RunNodes:
                 self._view.membership.keyed(message.node, message.incarnation, message.key)
 
     def ended(self, message: NodeEnded) -> int | None:
-        """A host says that the process ended: the exit code that counts, or None when that is no news."""
+        """A host reports that the process ended: the exit code that counts, or None when that is no news."""
         process = self.processes.get(message.node)
         if process is None or process.start.incarnation != message.incarnation or process.ended:
             return None
-        # Whatever it said with its last breath: a node that was declared dead was ended by us.
+        # Whatever its exit code: a node that was declared dead was ended by us.
         code = message.code if process.kill_due is None else -9
         process.ended, process.kill_due = True, None
         return code
@@ -167,8 +167,8 @@ class RunNodes:
 
     def record(self, name: str, pid: int) -> None:
         """Note a process of the run in `processes.json`, so that it can be found after a crash of the run server; on this machine only: the
-        number of a process on another one is somebody else's here."""
-        record = identify(name, pid) if self._view.configuration.launch.engine == "local" else None
+        number of a process on another one is another process here."""
+        record = identify(name, pid) if self._view.configuration.launch.one_machine else None
         if record is not None:
             self._records.append(record)
             write_records(self._view.files.directory, self._records)

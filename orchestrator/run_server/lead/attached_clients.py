@@ -1,4 +1,4 @@
-"""Command lines that look on: who has said hello, and whose end ends the run (the leash)."""
+"""Attached command lines: which have sent `Hello`, and whose end ends the run (the leash)."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class AttachedClients:
         return name in self._known
 
     def admit(self, name: str) -> None:
-        """A client showed the run's token. The oldest of many are forgotten, and have to say hello again."""
+        """A client showed the run's token. The oldest of many are dropped, and must send `Hello` again."""
         self._known[name] = None
         self._known.move_to_end(name)
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
     def asked(self, name: str, request: StatusRequest, now: float) -> None:
-        """A client asks for the status; the newest request says whether it holds the leash."""
+        """A client asks for the status; the newest request states whether it holds the leash."""
         if not request.leash:
             self._leashes.pop(name, None)
         elif (leash := self._leashes.get(name)) is not None:

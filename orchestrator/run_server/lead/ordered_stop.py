@@ -1,5 +1,5 @@
-"""The order in which a run ends: agents first, so that they leave checkpoints behind, then environment servers; nobody is waited for
-without a deadline. A state machine: it says what to do to whom, the run server does it."""
+"""The order in which a run ends: agents first, so that they leave checkpoints behind, then environment servers; no wait is
+without a deadline. A state machine: it computes the next signals, the run server sends them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class OrderedStop:
 
     @property
     def done(self) -> bool:
-        """Nobody is left to wait for."""
+        """No node is left to wait for."""
         return not self._stages
 
     def hurry(self) -> None:
-        """No more order: everybody is killed at the next tick."""
+        """No more order: all nodes are killed at the next tick."""
         if not self.at_once:
             self.at_once = True
             self._stages = [set().union(*self._stages)] if self._stages else []

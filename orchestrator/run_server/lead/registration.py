@@ -1,6 +1,6 @@
-"""Takes every message that reaches the run server: admits who may take part, answers clients, files figures and events.
+"""Takes every message that reaches the run server: admits who may take part, answers clients, records metrics and events.
 
-What needs a decision about the run is laid out for the leader: `ended`, `stops`, `wishes`, `finished`.
+What needs a decision about the run is laid out for the leader: `ended`, `stops`, `requests`, `finished`.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class Registration:
     ) -> None:
         self.clients = AttachedClients()
         self.ended: list[NodeEnded] = []
-        """processes that a host says are gone"""
+        """processes that a host reports as gone"""
         self.stops: list[StopRequest] = []
-        """clients' wishes that the run end"""
-        self.wishes: list[tuple[str, RestartRequest | FaultRequest]] = []
+        """clients' requests that the run end"""
+        self.requests: list[tuple[str, RestartRequest | FaultRequest]] = []
         """what clients want of single nodes, by client; each is to be answered (`reply`)"""
         self.finished = False
         """the environment server has done the last evaluation"""
         self.training_over: str | None = None
         """what the environment server ended training for (logical clock: it decides alone)"""
         self.newcomers = False
-        """somebody was welcomed and needs the roster"""
+        """a node was welcomed and needs the roster"""
         self.byes: dict[str, Bye] = {}
         self._view = view
         self._transport = transport
@@ -68,7 +68,7 @@ class Registration:
         self._configuration = np.frombuffer(configuration_json, np.uint8)
         self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
         self._granted: OrderedDict[tuple[str, str], Mapping[str, Any] | Refuse | None] = OrderedDict()
-        """what was said to wishes, by client and request, None as long as nothing was: they are repeated, and happen once"""
+        """answers by client and request, None before the answer: requests are repeated, and carried out once"""
 
     def handle(self, received: ReceivedMessage, now: float) -> None:
         """Take one message."""
@@ -83,7 +83,7 @@ class Registration:
             elif src in self.clients:
                 self._from_client(src, message, now)
             elif isinstance(message, StatusRequest | StopRequest | RestartRequest | FaultRequest):
-                self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="say hello with the run's token first"))
+                self._refuse(src, message, Refuse(code=ExitCode.AUTHENTICATION, text="send Hello with the run's token first"))
         except (KeyError, ValueError, TypeError) as error:
             logger.warning("%s from %s was not understood: %r", type(message).__name__, src, error)
 
@@ -92,7 +92,7 @@ class Registration:
     def _hello(self, src: str, hello: Hello, now: float) -> None:
         refusal = self._admission.judge(hello) or self._unexpected(src, hello, now)
         if refusal is not None:
-            text = f"{src or 'somebody'} was refused: {refusal.text}"
+            text = f"{src or 'an unnamed peer'} was refused: {refusal.text}"
             logger.warning("%s", text)
             self._view.events.record("warning", "hello.refused", text)
             self._refuse(src, hello, refusal)
@@ -111,7 +111,7 @@ class Registration:
         self.newcomers |= takes_part
 
     def _unexpected(self, src: str, hello: Hello, now: float) -> Refuse | None:
-        """A refusal unless somebody of that name, role and incarnation is expected."""
+        """A refusal unless a peer of that name, role and incarnation is expected."""
         if hello.role == "client":
             self.clients.admit(src)
             return None
@@ -127,7 +127,7 @@ class Registration:
             if self._view.membership.hello(src, hello.inc, hello.endpoint, now):
                 return None
             return Refuse(code=ExitCode.CRASH, text=f"incarnation {hello.inc} of {src} has ended for this run; a new one will be started")
-        return Refuse(code=ExitCode.AUTHENTICATION, text=f"nobody expects {src!r} in the role {hello.role}")
+        return Refuse(code=ExitCode.AUTHENTICATION, text=f"no {hello.role} {src!r} is expected")
 
     def _refuse(self, src: str, request: Message, refusal: Refuse) -> None:
         refusal.rid = request.rid
@@ -137,7 +137,7 @@ class Registration:
 
     def _from_host(self, host: str, received: ReceivedMessage, now: float) -> None:
         message = received.message
-        if not self._hosts.membership.sign_of_life(host, message.inc, now) or self._nodes.files.receive(
+        if not self._hosts.membership.message_received(host, message.inc, now) or self._nodes.files.receive(
             host, message, received.arrays, now
         ):
             return
@@ -158,7 +158,7 @@ class Registration:
         counters = None
         if isinstance(message, Heartbeat):
             counters = (message.ticks, message.updates, message.rounds, message.episodes, message.phase)
-        if not view.membership.sign_of_life(src, message.inc, now, counters):
+        if not view.membership.message_received(src, message.inc, now, counters):
             return
         if isinstance(message, Heartbeat):
             self._transport.try_send("ctl", src, HeartbeatAck())
@@ -192,14 +192,14 @@ class Registration:
         key = (src, message.rid)
         if key not in self._granted:
             self._granted[key] = None
-            self.wishes.append((src, message))
+            self.requests.append((src, message))
             while len(self._granted) > _WISHES_REMEMBERED:
                 self._granted.popitem(last=False)
         elif (known := self._granted[key]) is not None:
             self.reply(src, message, known, now)
 
     def reply(self, src: str, request: Message, answer: Mapping[str, Any] | Refuse, now: float) -> None:
-        """Say what became of a wish, now and whenever it is repeated."""
+        """Answer a request, now and whenever it is repeated."""
         self._granted[src, request.rid] = answer
         if isinstance(answer, Refuse):
             self._refuse(src, request, answer)

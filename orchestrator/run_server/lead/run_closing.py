@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.report.charts.run_charts import draw
-from orchestrator.results.run_files import RunFiles, write_json
+from orchestrator.results.run_files import RunFiles, utc_now, write_json
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.lead.run_leader import RunOutcome
 from orchestrator.run_server.lead.status_snapshot import RunView
@@ -43,7 +43,7 @@ def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> N
 
 def sink_context(files: RunFiles, configuration: Configuration) -> SinkContext:
     """The run as sinks see it."""
-    started = datetime.fromisoformat(str(files.state["first_started"])).astimezone(UTC).timestamp()
+    started = datetime.fromisoformat(str(files.state.get("first_started") or utc_now())).astimezone(UTC).timestamp()
     return SinkContext(files.directory, configuration.model_dump(mode="json"), started)
 
 

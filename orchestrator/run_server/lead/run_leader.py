@@ -143,15 +143,15 @@ class RunLeader:
     # --- what happened ------------------------------------------------------------------------------------------------------------
 
     def _obey(self, now: float) -> None:
-        """Signals, clients' wishes, and the end of the client that held the leash."""
+        """Signals, clients' requests, and the end of the client that held the leash."""
         while self._signals_seen < self._signals:
             self._signals_seen += 1
             self.stop(RunOutcome("STOPPED", ExitCode.INTERRUPTED, "stopped by a signal"), now, at_once=self._signals_seen > 1)
         stops, self._reception.stops = self._reception.stops, []
         for request in stops:
             self.stop(RunOutcome("STOPPED", ExitCode.INTERRUPTED, request.reason or "stopped by request"), now, request.now)
-        wishes, self._reception.wishes = self._reception.wishes, []
-        for client, wish in wishes:
+        asked, self._reception.requests = self._reception.requests, []
+        for client, wish in asked:
             answer = self._by_hand.grant(wish, self.phase == Phase.TRAINING, now)
             self._reception.reply(client, wish, answer, now)
         if self.phase < Phase.STOPPING and self._reception.clients.torn(now):
@@ -164,7 +164,7 @@ class RunLeader:
                 continue
             log = self.view.files.directory / "hosts" / f"{name}.log"
             text = f"the host {name} is lost ({how}); its log is {log}"
-            # Whoever comes back over a link that was cut speaks for nobody any more.
+            # A host that comes back over a link that was cut is not part of the run any more.
             self._transport.guard.revoke(self._hosts.records[name].key)
             why_not = self._go_on_without(name, lost, how, now)
             if why_not is not None:
@@ -172,14 +172,12 @@ class RunLeader:
                 self.stop(RunOutcome("FAILED", exit_code, text + (f". {why_not}" if why_not else "")), now)
 
     def _go_on_without(self, host: str, lost: Sequence[str], how: str, now: float) -> str | None:
-        """Have the nodes of a host that is lost started on the others; else why the run can't go on (empty where that says itself)."""
+        """Have the nodes of a host that is lost started on the others; else why the run can't go on (empty where that is obvious)."""
         if self.phase == Phase.HOSTS or not self._hosts.living:
             return ""
         if self.view.configuration.clock == "logical":
-            directory = self.view.files.directory.name
-            return (
-                f"Under the logical clock nobody goes on without its nodes; from the last checkpoint: orchestrate up --resume {directory}"
-            )
+            cure = f"orchestrate up --resume {self.view.files.directory.name}"
+            return f"Under the logical clock the run can't continue without its nodes; from the last checkpoint: {cure}"
         if not self.view.configuration.launch.placement.relocate:
             return "launch.placement.relocate is false"
         try:
@@ -189,7 +187,7 @@ class RunLeader:
         self._hosts.abandon(host)
         where = ", ".join(f"{name} to {new}" for name, new in moved.items())
         self._event(
-            "warning", "host.lost", f"the host {host} is lost ({how})" + (f": {where}" if where else ", and nobody was there"), host
+            "warning", "host.lost", f"the host {host} is lost ({how})" + (f": {where}" if where else ", and no node was there"), host
         )
         for name in lost:
             self._gone(name, self._nodes.processes[name].start.incarnation, -int(signal.SIGKILL), f"its host {host} is lost", now)
@@ -254,20 +252,20 @@ class RunLeader:
         view, how = self.view, describe_exit(code) + (f": {words}" if words else "")
         silence = view.troubles.get(name)
         by_hand = self._by_hand.ended(name, now)
-        planned = by_hand or self.faults.fate(name, incarnation, code, now)
+        planned = by_hand or self.faults.after_end(name, incarnation, code, now)
         if planned is None and code != 0 and view.configuration.clock == "logical":
-            text = f"{name} ended, {how}; under the logical clock nobody goes on without it"
+            text = f"{name} ended, {how}; under the logical clock the run can't continue without it"
             cure = f"from the last checkpoint: orchestrate up --resume {view.files.directory.name}"
             self.stop(RunOutcome("FAILED", ExitCode.CRASH, f"{text}; {cure}"), now)
             return
         decision = planned or view.supervisor.ended(name, code, now)
-        if decision.fate == RestartOutcome.RESTART:
+        if decision.outcome == RestartOutcome.RESTART:
             attempt = f"attempt {decision.attempt} of {decision.of}" if decision.attempt else decision.reason
             trouble = view.troubles[name] = f"{silence or how}, {attempt}"
             text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
             severity, kind = ("warning", "node.restart") if by_hand is None else ("info", "node.restarted_by_hand")
             self._event(severity, kind, text, name, exit=code, incarnation=incarnation)
-        elif decision.fate == RestartOutcome.LOST:
+        elif decision.outcome == RestartOutcome.LOST:
             view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
             view.membership.lost(name, decision.reason)
 
@@ -320,7 +318,7 @@ class RunLeader:
         return f"not up within {self._start_timeout:g} s: {', '.join(missing)}; more time: --timeout {2 * self._start_timeout:g}s"
 
     def _begin(self, now: float) -> None:
-        """All are up: let everybody start."""
+        """All are up: all nodes start."""
         view = self.view
         self._go(Phase.TRAINING)
         view.membership.begin(now)
@@ -331,7 +329,7 @@ class RunLeader:
             self._commands.give(member.name, member.incarnation, "start", now)
 
     def _finish(self, reached: str, now: float) -> None:
-        """Training is over: nobody learns any more, and one more evaluation is played."""
+        """Training is over: agents stop learning, and one more evaluation is played."""
         self._reached = reached
         self._finish_deadline = now + FINISH_TIMEOUT
         self.view.progress.end(now)
@@ -364,7 +362,7 @@ class RunLeader:
                 self._go(Phase.OVER)
 
     def _keep_informed(self, now: float) -> None:
-        """Send the roster to everybody after every change (and now and then, should one be lost), then commands that are due."""
+        """Send the roster to all nodes after every change (and now and then, should one be lost), then commands that are due."""
         membership = self.view.membership
         version, sent = self._roster_sent
         if membership.version != version or self._reception.newcomers or now - sent >= _ROSTER_AGAIN:

@@ -9,17 +9,17 @@ from orchestrator.config.configuration import Until
 
 @dataclass
 class _Counter:
-    """A count that goes on when its owner starts again, whether the owner remembers it or begins at zero."""
+    """A count that goes on when its owner starts again, whether the owner has kept it or begins at zero."""
 
     total: int = 0
     lost: int = 0
-    """what a new incarnation did not remember"""
+    """what a new incarnation had not kept"""
     _base: int = 0
     _incarnation: int = 0
 
     def update(self, incarnation: int, value: int) -> None:
         if incarnation != self._incarnation:
-            # A server that remembers goes on from a count of seconds ago; one that remembers nothing from (nearly) zero.
+            # A server with a checkpoint goes on from a count of seconds ago; one without it from (nearly) zero.
             self._base = self.total if 2 * value < self.total else 0
             if self._incarnation:
                 self.lost += max(0, self.total - self._base - value)
@@ -46,7 +46,7 @@ class RunProgress:
 
     @property
     def episodes_lost(self) -> int:
-        """Finished training episodes that a restarted environment server did not remember."""
+        """Finished training episodes that a restarted environment server had not kept."""
         return self._episodes.lost
 
     @property

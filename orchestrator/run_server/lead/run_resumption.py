@@ -1,7 +1,7 @@
 """Where a run goes on that was interrupted.
 
 Under the wall clock every node goes on from its own newest checkpoint, and there is nothing to prepare. Under the logical clock all nodes
-go back to the newest tick at which all of them have a whole checkpoint, and what their files hold beyond it is forgotten: it will happen
+go back to the newest tick at which all of them have a whole checkpoint, and what their files hold beyond it is dropped: it will happen
 again, in the same way. A finished run that is given more to do goes back to before its end, for a longer one would have gone on there
 without a last evaluation.
 """
@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.training_time import VIRTUAL
+from orchestrator.results.metric_series import VIRTUAL
 from orchestrator.run_server.metrics.metrics_collector import RUN_NODE
 from protocols.runtime.atomic_files import OF_THE_MACHINE, unsealed
 from protocols.runtime.errors import ResourceError
@@ -29,7 +29,7 @@ def go_back(directory: Path, agents: list[str], tick_length: float, limits: Trai
 
     A checkpoint counts where the environment server has it, and each agent that took part then, with arrays that are as they were written.
     One that was made after training had ended counts where training is over by the `limits` of now too; else only where there is no other.
-    Figures of the whole run, which the run server makes of the agents', are forgotten beyond the virtual time of that tick, which comes
+    Metrics of the whole run, which the run server makes of the agents', are dropped beyond the virtual time of that tick, which comes
     every `tick_length` seconds.
     """
     nodes = directory / "nodes"
@@ -93,7 +93,7 @@ def _forget(node: Path, tick: int) -> None:
 
 
 def _forget_since(path: Path, time: float) -> None:
-    """Drop the lines of later virtual times from a file of figures; earlier versions wrote times of day, and those stay. The file itself
+    """Drop the lines of later virtual times from a file of metrics; earlier versions wrote times of day, and those stay. The file itself
     stays too: it may be open already, to be appended to. Lines are not in order of time, since reports come late."""
     try:
         with path.open("r+b") as file:

@@ -17,7 +17,7 @@ from orchestrator.run_server.metrics.metrics_collector import RUN_NODE, MetricsC
 from protocols.conversations.membership.membership import MemberNode, Membership, MemberState
 
 _OF_ALL = ("consensus.disagreement", "statistics.disagreement")
-"""figures of the run that are shown with every agent"""
+"""metrics of the run that are shown with every agent"""
 _SHOWN_HISTORY = ("return", "success", "aligned", "consensus.disagreement", "world_model.error")
 _LARGEST = 900_000
 _EVENTS_AT_LEAST = 50

@@ -55,7 +55,7 @@ class RoundDisagreement:
 @dataclass(frozen=True)
 class ModelDisagreement:
     """Disagreement of the parameters that are averaged, as they were after so many environment steps and training episodes; `at`: when the
-    last agent told its own."""
+    last agent sent its own."""
 
     steps: int
     episodes: int
@@ -100,7 +100,7 @@ class DisagreementTracker:
 
     def add(self, agent: str, round_: int, sketch: Sketch, at: float) -> None:
         """Take one agent's sketch, made at the time `at`. `ValueError` for another shape than `[2, s]`, s >= 1, or than that of the round's
-        other agents. Rounds that were closed already and repeated reports change nothing; rounds that wait too long are forgotten."""
+        other agents. Rounds that were closed already and repeated reports change nothing; rounds that wait too long are dropped."""
         if sketch.ndim != 2 or sketch.shape[0] != 2 or sketch.shape[1] < 1 or sketch.dtype != np.float64:
             raise ValueError(f"a sketch is [2, s] of f8, not {list(sketch.shape)} of {sketch.dtype}")
         if round_ <= self._closed:

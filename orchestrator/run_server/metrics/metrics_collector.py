@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
 from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
+from orchestrator.run_server.metrics.simultaneous_reports import ConventionTracker
 from orchestrator.run_server.metrics.sinks.live_sinks import MetricRow, SinkThread
 from protocols.conversations.control.control_messages import Metrics
 
 logger = logging.getLogger(__name__)
 
 RUN_NODE = "run"
-"""the node under whose name figures of the whole run are kept"""
+"""the node under whose name metrics of the whole run are kept"""
 AVERAGED = ("consensus", "statistics")
 """what is averaged in rounds, parameters and sums of statistics: the metric `NAME.round` comes with the frame `sketch[2, s] f8`"""
 ROUNDING = 1e-12
-"""disagreement, as a share of the mean, below which its fall tells of rounding and no more of the graph"""
+"""disagreement, as a share of the mean, below which its fall is due to rounding and not to the graph"""
 STEPS, EPISODES = "environment.steps", "environment.episodes"
 """metrics that come with the frames `models[s] f8` of agents that average their models, and `leading[|G|] i4` and `reading[|M|] i4` of such
 that negotiate"""
@@ -56,7 +56,7 @@ class MetricsCollector:
         self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def receive(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], living: Collection[str]) -> None:
-        """Take one message; `living` are the agents whose reports the figures of the whole run wait for. Malformed ones are dropped."""
+        """Take one message; `living` are the agents whose reports the metrics of the whole run wait for. Malformed ones are dropped."""
         values = arrays.get("values")
         if values is None or values.dtype != np.float64 or values.shape != (len(message.names),):
             self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
@@ -89,13 +89,13 @@ class MetricsCollector:
                 self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
 
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
-        """Write the figures of the whole run for which all living agents have reported."""
+        """Write the metrics of the whole run for which all living agents have reported."""
         self._close_reports(living)
         for done in self._disagreement["consensus"].complete(living):
-            figures = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
+            metrics = {"consensus.disagreement_before": done.before, "consensus.disagreement": done.after}
             if done.contraction is not None:
-                figures["consensus.contraction"] = done.contraction
-            self._record(done.at, done.round, episode, figures)
+                metrics["consensus.contraction"] = done.contraction
+            self._record(done.at, done.round, episode, metrics)
         for done in self._disagreement["statistics"].complete(living):
             if done.length > 0:
                 self._record(done.at, done.round, episode, _of_sums(done))
@@ -113,18 +113,18 @@ class MetricsCollector:
         self._models.forget(node)
         self._convention.forget(node)
 
-    def _record(self, at: float, step: int, episode: int, figures: Mapping[str, float]) -> None:
-        """Write figures of the whole run, as node `run`, with the time of the agents' figures that they are made of."""
+    def _record(self, at: float, step: int, episode: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics of the whole run, as node `run`, with the time of the agents' metrics that they are made of."""
         lines = [
             json.dumps({"t": at, "step": step, "episode": episode, "name": name, "value": value}, separators=(",", ":"))
-            for name, value in figures.items()
+            for name, value in metrics.items()
         ]
         try:
             for line in lines:
                 os.write(self._file, line.encode() + b"\n")
         except OSError as error:
-            self._warn_once("run.file", f"figures of the run can't be written: {error.strerror}")
-        self._take(RUN_NODE, step, time.time(), figures)
+            self._warn_once("run.file", f"metrics of the run can't be written: {error.strerror}")
+        self._take(RUN_NODE, step, time.time(), metrics)
 
     def check(self) -> None:
         """Report sinks that failed or dropped rows, each once."""
@@ -143,16 +143,16 @@ class MetricsCollector:
             os.close(self._file)
             self._file = -1
 
-    def _take(self, node: str, step: int, t: float, figures: Mapping[str, float]) -> None:
+    def _take(self, node: str, step: int, t: float, metrics: Mapping[str, float]) -> None:
         newest = self.newest.setdefault(node, {})
         history = self.history.setdefault(node, {})
-        for name, value in figures.items():
+        for name, value in metrics.items():
             if name in newest or len(newest) < _NAMES:
                 newest[name] = value
                 history.setdefault(name, deque(maxlen=HISTORY)).append(value)
         self.steps[node] = max(step, self.steps.get(node, 0))
         for sink in self._sinks:
-            sink.write(MetricRow(node, t, step, dict(figures)))
+            sink.write(MetricRow(node, t, step, dict(metrics)))
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned:
@@ -161,12 +161,12 @@ class MetricsCollector:
 
 
 def _of_sums(done: RoundDisagreement) -> dict[str, float]:
-    """Figures of a round in which sums of statistics were averaged: distances as shares of the mean's length."""
-    figures = {
+    """Metrics of a round in which sums of statistics were averaged: distances as shares of the mean's length."""
+    metrics = {
         "statistics.disagreement_before": done.before / done.length,
         "statistics.disagreement": done.after / done.length,
         "statistics.disagreement_min": done.least / done.length,
     }
-    if done.contraction is not None and figures["statistics.disagreement"] > ROUNDING:
-        figures["statistics.contraction"] = done.contraction
-    return figures
+    if done.contraction is not None and metrics["statistics.disagreement"] > ROUNDING:
+        metrics["statistics.contraction"] = done.contraction
+    return metrics

@@ -1,7 +1,7 @@
 """What an agent of push-sum has learnt for mass that was on its way.
 
-An agent with the mass w that has learnt D adds w D to its sum: z moves by D. Mass that it has given away, and that nobody is known to have
-taken, can't learn: behind a cut, or over slow links, that is most of it, and when it arrives it is what it was when it was given. So the
+An agent with the mass w that has learnt D adds w D to its sum: z moves by D. Mass that it has given away and that is not acknowledged
+cannot learn: behind a cut, or over slow links, that is most of it, and when it arrives it is what it was when it was given. So the
 agent learns for it: with U on the way since longer than a round it keeps
 
     L += c D,  c = min(1, (1 - w) / U),
@@ -12,7 +12,7 @@ the sum at the next rounds, by min(1, w) of what is due at a time, since z = y /
 all have learnt has moved the sum of all y by sum_i (w_i + c_i U_i) D_i. Stochastic gradient push (Assran et al. 2019) adds D_i at once,
 whatever w_i is, and overshoots behind a cut.
 
-A neighbour that was silent, and is heard again, is given what its offers have missed before it takes them, as one more offer without mass
+A neighbour that was silent and sends again is given what its offers have missed before it takes them, as one more offer without mass
 (`OutgoingMass.renew`): what comes out of a cut then is as good as its giver's model, and not first what it was when it was given.
 """
 
@@ -58,7 +58,7 @@ class InFlightUpdate:
         return True
 
     def missed(self, outgoing: OutgoingMass, number: float = inf) -> None:
-        """Pending offers up to `number` are with somebody who can learn: what they have missed is due. Before they are acknowledged."""
+        """Pending offers up to `number` are with an agent that can learn: what they have missed is due. Before they are acknowledged."""
         if self.learnt is not None and (missed := outgoing.missed(self.learnt, number)) is not None:
             self.due = missed if self.due is None else self.due + missed
 

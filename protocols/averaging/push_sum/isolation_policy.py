@@ -1,6 +1,6 @@
-"""When an agent of push-sum that has no mass begins with its own model: if nobody has anything to give, all have lost theirs at once.
+"""When an agent of push-sum without mass begins with its own model: if no neighbour has mass to give, all have lost theirs at once.
 
-It knows that from what its neighbours say. Those whose rounds are merely slower than its own have not spoken, and may have mass.
+The agent decides by the messages of its neighbours. A neighbour with slower rounds has not sent one yet, and may have mass.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ import numpy as np
 from protocols.conversations.conversation import Array
 
 ISOLATION_LIMIT = 10
-"""times that all living neighbours have spoken, with nothing to give, after which an agent without mass begins with its own model"""
+"""number of times that all living neighbours have sent without mass, after which an agent without mass begins with its own model"""
 
 
 class IsolationPolicy:
-    """What an agent without mass has heard."""
+    """The neighbours from which an agent without mass has received messages."""
 
     def __init__(self) -> None:
         self._times = 0
-        """that all have spoken"""
+        """number of times that all have sent"""
         self._sources: set[str] = set()
-        """who is to be heard in any of the rounds so far"""
-        self._spoken: set[str] = set()
-        """who of them has spoken since all had"""
+        """senders of any of the rounds so far"""
+        self._sent: set[str] = set()
+        """those that have sent since the last time that all had"""
 
-    def spoke(self, name: str) -> None:
-        """A neighbour was heard in a round, and the agent still has no mass."""
-        self._spoken.add(name)
+    def received(self, name: str) -> None:
+        """A message of a neighbour arrived in a round, and the agent still has no mass."""
+        self._sent.add(name)
 
     def closed(self, senders: Collection[str], living: Collection[str]) -> bool:
-        """A round in which `senders` were to be heard has brought nothing. Whether the agent has waited for long enough."""
+        """A round with these `senders` has brought no mass. Whether the agent has waited long enough."""
         self._sources.update(senders)
-        heard = self._sources & set(living)
-        if not heard or not heard <= self._spoken:
+        expected = self._sources & set(living)
+        if not expected or not expected <= self._sent:
             return False
-        self._spoken.clear()
+        self._sent.clear()
         self._times += 1
         return self._times >= ISOLATION_LIMIT
 
     def state(self, known: Sequence[str]) -> dict[str, Array]:
         """Everything, about these neighbours."""
-        heard = [[name in names for name in known] for names in (self._sources, self._spoken)]
-        return {"times": np.array(self._times), "heard": np.array(heard)}
+        masks = [[name in names for name in known] for names in (self._sources, self._sent)]
+        return {"times": np.array(self._times), "masks": np.array(masks)}
 
     def load_state(self, state: dict[str, Array], known: Sequence[str]) -> None:
         """Restore; `KeyError` or `ValueError` for what does not fit."""
         self._times = int(state["times"])
-        self._sources, self._spoken = (set(compress(known, names)) for names in state["heard"])
+        self._sources, self._sent = (set(compress(known, names)) for names in state["masks"])

@@ -9,13 +9,15 @@ Hadjicostis and Dominguez-Garcia 2011). In a round, which is each agent's own af
 2. it shares with its open neighbours: each of k - 1 open edges is given (y, w) / k. An edge is open to a living neighbour, if the graph has
    it in this round, while fewer than `window` offers over it are unacknowledged (and the mass is at least `POOR` after it);
 3. every neighbour is sent the sum of all offers (`protocols.averaging.push_sum.push_sum_edges`), again and again while it is
-unacknowledged; one that has
-   not been heard for `SILENT` rounds is only spoken to, and is sent a sum that is up to date when it has been heard again;
-4. once those have spoken whom it waits for (`protocols.averaging.round_deadline`), it takes what has come, and the model moves to y / w.
+unacknowledged; a silent one
+   (no message for `SILENT` rounds) is sent acknowledgements only, and an up-to-date sum when it sends again;
+4. when the neighbours that it waits for have sent (`protocols.averaging.round_deadline`), it adds what it has received, and the model
+   moves to y / w.
 
 At every instant sum_i w_i + sum_edges (S^w_ij - R^w_ji) is constant, and the same of y. A cut needs no special treatment: its edges close.
 When a neighbour dies, what it was given and has not acknowledged returns; its successor begins with y = 0, w = 0 (`rejoin`), and
-takes its model from the first share, or up its own again where nobody has mass to give (`protocols.averaging.push_sum.isolation_policy`).
+takes its model from the first share, or its own again where no neighbour has mass to give
+(`protocols.averaging.push_sum.isolation_policy`).
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ COARSE_SUM = 50
 class PushSum(Averager):
     """Rounds of one agent.
 
-    `neighbourhood`: whom it sends to and hears from, in every round. `layout` and `size`: digest and length of the vectors that are
+    `neighbourhood`: receivers and senders of every round. `layout` and `size`: digest and length of the vectors that are
     accepted. `deadline`: longest wait of a round in seconds. `window`: unacknowledged offers per edge. `offers`: float64 or float32, in
     which offers travel. `incarnation`: of this process; 0 if there are no others. `rejoin`: begin without mass. `ValueError` for others.
     """
@@ -102,14 +104,14 @@ class PushSum(Averager):
 
     @property
     def newest_round(self) -> int:
-        """`round`, since rounds are each agent's own affair; but who has no mass yet takes up the count of its neighbours."""
-        return self._round if self._w > 0 else max(self._round, self._heard)
+        """`round`, since each agent counts its own rounds; an agent without mass takes the count of its neighbours."""
+        return self._round if self._w > 0 else max(self._round, self._newest_received)
 
     @property
     def next_round(self) -> int:
-        """Numbers that fell apart (by a split, or since somebody is slower) stand for the same time again: no less than the newest of a
-        neighbour, and more than one that was ahead when the own round ended."""
-        return max(self._round + 1, self._overtaken + 1, self._heard)
+        """At least the newest round of a neighbour, and more than one that was ahead when the own round ended: counts that differ after a
+        partition or because of slow agents become equal again."""
+        return max(self._round + 1, self._overtaken + 1, self._newest_received)
 
     @property
     def open(self) -> bool:
@@ -123,7 +125,7 @@ class PushSum(Averager):
 
     @property
     def away(self) -> float:
-        """Mass that it has given before the newest round, and nobody is known to have taken: what was given in that may well have been."""
+        """Unacknowledged mass sent before the newest round."""
         return sum(edge.outgoing.away(self._round) for edge in self._edges.values())
 
     @property
@@ -148,7 +150,7 @@ class PushSum(Averager):
     # --- rounds -------------------------------------------------------------------------------------------------------------------
 
     def begin(self, number: int, vector: Array, now: float) -> None:
-        """Move the model to `vector`, `[d]`, give to all open neighbours, and speak to all. Rounds only rise; one that is still open is
+        """Move the model to `vector`, `[d]`, give to all open neighbours, and send to all. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
         if vector.shape != (self._size,) or not finite(vector):
             raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
@@ -157,7 +159,7 @@ class PushSum(Averager):
         if self._open:
             self._close(now)
         away = self.away
-        for event in self._events:  # moves that the agent has not been told of, and can't have made
+        for event in self._events:  # moves that the agent has not taken yet, and cannot have made
             vector = vector + event.delta
         former, self._round = self._round, number
         edges = self._edges
@@ -302,9 +304,9 @@ class PushSum(Averager):
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
     @property
-    def _heard(self) -> int:
+    def _newest_received(self) -> int:
         """The newest round of any neighbour."""
-        return max((edge.heard for edge in self._edges.values()), default=-1)
+        return max((edge.newest for edge in self._edges.values()), default=-1)
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if type(message) is not Share:
@@ -325,10 +327,10 @@ class PushSum(Averager):
         if message.layout != self._layout:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
         outgoing, incoming = edge.outgoing, edge.incoming
-        number, ack, heard = message.round, message.ack, edge.heard
-        if ack > outgoing.number or (number > heard + FARTHEST and number > max(self._round, 0) + FARTHEST):
+        number, ack, newest = message.round, message.ack, edge.newest
+        if ack > outgoing.number or (number > newest + FARTHEST and number > max(self._round, 0) + FARTHEST):
             raise BadMessage("E_AHEAD", f"{src} claims round {number} and to have taken {ack} of {outgoing.number} offers")
-        # Without a vector it only says what was taken, though its newest offer may not have come: over an edge that the graph does not use.
+        # Without a vector it only acknowledges, though its newest offer may not have arrived: over an edge that the graph does not use.
         if arrays and message.number > incoming.offer_number:
             offer = arrays.get("offer")
             incoming.check(src, message, offer, self._size)
@@ -340,8 +342,8 @@ class PushSum(Averager):
         if ack > outgoing.acked:
             self._in_flight_update.missed(outgoing, ack)
             outgoing.acknowledge(ack)
-        if number > heard:
-            edge.hear(number)
+        if number > newest:
+            edge.received(number)
             if edge.fresh < 2:
                 edge.fresh += 1
                 self._round_deadline.arrived(src, now)
@@ -378,8 +380,8 @@ class PushSum(Averager):
             self._close(now)
 
     def _close(self, now: float) -> None:
-        """Take all that has come, and say where the model moves."""
-        self._open, self._overtaken = False, self._heard
+        """Add all that was received; an event reports the move of the model."""
+        self._open, self._overtaken = False, self._newest_received
         edges = self._edges
         senders = self._neighbourhood.senders(self._round)
         used = []
@@ -402,7 +404,7 @@ class PushSum(Averager):
                 if edge.fresh:
                     edge.fresh -= 1
                     if w == 0:
-                        self._isolation_policy.spoke(name)
+                        self._isolation_policy.received(name)
                 elif edge.silent != FOUND:
                     edge.silent += 1
             elif new:
@@ -415,7 +417,7 @@ class PushSum(Averager):
             delta = self._vectors.take(taken, 1.0 / w)
             if w < VANISHED and edges:
                 raise InvariantError(
-                    f"push-sum's mass has fallen to {w:g} in round {self._round}, though nobody gives away what is below {POOR:g}: "
+                    f"push-sum's mass has fallen to {w:g} in round {self._round}, though no agent gives away mass below {POOR:g}: "
                     "some was lost, and the mean with it. Restart this agent: it then takes its model from a neighbour"
                 )
         else:

@@ -28,7 +28,7 @@ JUMP = 64
 SILENT = 4
 """rounds without a word of a neighbour after which the edge is silent: offers are not repeated over it"""
 FOUND = -1
-"""`PushSumEdge.silent` of a neighbour that was silent, and has been heard again since the last round began"""
+"""`PushSumEdge.silent` of a neighbour that was silent, and has sent again since the last round began"""
 HEAVIEST = 1e9
 """mass that no single offer brings"""
 OFFERS: dict[str, np.dtype[Any]] = {"float64": np.dtype("<f8"), "float32": np.dtype("<f4")}
@@ -48,7 +48,7 @@ class PushSumOffer(NamedTuple):
     round: int
     """of the giver, in which it was given"""
     learnt: Array | None
-    """L of the giver since when the offer knows nothing of what it learns, `[d]`; None is zero"""
+    """L of the giver at the time of the offer, which contains nothing learnt later, `[d]`; None is zero"""
 
 
 class OutgoingMass:
@@ -116,8 +116,8 @@ class OutgoingMass:
                 self.pending[number] = offer._replace(learnt=learnt)
 
     def missed(self, learnt: Array, number: float) -> Array | None:
-        """sum_o m_o (L - L_o), `[d]`, over the pending offers o up to `number`, of mass m_o each: what L = `learnt` has grown by, of which
-        each knows nothing. None for zero."""
+        """sum_o m_o (L - L_o), `[d]`, over the pending offers o up to `number`, of mass m_o each: the growth of L = `learnt`
+        that they do not contain. None for zero."""
         missed, before = None, self.acked_weight
         for offer in self.pending:
             mass, before = offer.weight - before, offer.weight
@@ -195,26 +195,26 @@ class IncomingMass:
 class PushSumEdge:
     """Both halves, and with which process of the neighbour."""
 
-    __slots__ = ("ack_due", "fresh", "heard", "incarnation", "incoming", "outgoing", "silent")
+    __slots__ = ("ack_due", "fresh", "incarnation", "incoming", "newest", "outgoing", "silent")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         """of the neighbour; 0: not known, any"""
         self.outgoing = OutgoingMass()
         self.incoming = IncomingMass()
-        self.heard = -1
+        self.newest = -1
         """the neighbour's newest round"""
         self.fresh = 0
-        """rounds in which it has been heard and that no own round has been closed for: 0 to 2, since two neighbours that wait for each
-        other are never further apart"""
+        """rounds of the neighbour that arrived since the own round closed: 0 to 2, since two neighbours that wait for each other are
+        never further apart"""
         self.silent = 0
-        """rounds since it was heard last; or `FOUND`"""
+        """rounds since its last message; or `FOUND`"""
         self.ack_due = False
         """it may not know what was taken from it"""
 
-    def hear(self, round: int) -> None:
-        """The neighbour is heard, in a round of its own that is newer than all others."""
-        self.heard = round
+    def received(self, round: int) -> None:
+        """A message of the neighbour arrived, of a newer round than all before."""
+        self.newest = round
         self.silent = FOUND if self.silent >= SILENT or self.silent == FOUND else 0
 
     def state(self) -> dict[str, Array]:
@@ -223,7 +223,7 @@ class PushSumEdge:
         state: dict[str, Array] = {
             "numbers": np.array(
                 [
-                    *(self.incarnation, self.heard, self.fresh, self.silent, self.ack_due),
+                    *(self.incarnation, self.newest, self.fresh, self.silent, self.ack_due),
                     *(out.number, out.base, out.acked, out.said),
                     *(into.number, into.base, into.offer_number, into.offer_base),
                     *(offer.number for offer in out.pending),
@@ -247,7 +247,7 @@ class PushSumEdge:
         numbers, weights = list(map(int, state["numbers"])), list(map(float, state["weights"]))
         edge = cls(numbers[0])
         out, into = edge.outgoing, edge.incoming
-        edge.heard, edge.fresh, edge.silent, edge.ack_due = *numbers[1:4], bool(numbers[4])
+        edge.newest, edge.fresh, edge.silent, edge.ack_due = *numbers[1:4], bool(numbers[4])
         out.number, out.base, out.acked, out.said = numbers[5:9]
         into.number, into.base, into.offer_number, into.offer_base = numbers[9:13]
         out.weight, out.acked_weight, into.weight, into.offer_weight = weights[:4]

@@ -1,4 +1,4 @@
-"""What an agent of push-sum gives to its neighbours in a round, and says to them."""
+"""The offers and messages of push-sum to the neighbours in a round."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def give(
     `mass`. Returns what is left of it. `round`, `learnt`: as in `Offer`."""
     part = 1.0 / (len(edges) + 1)
     share = mass * part
-    # Edges whose sums are one and the same array: nearly always all of them.
+    # Edges whose sums are the same array: nearly always all of them.
     sums: dict[int, tuple[Array | None, list[OutgoingMass]]] = {}
     for edge in edges:
         sums.setdefault(id(edge.outgoing.total), (edge.outgoing.total, []))[1].append(edge.outgoing)

@@ -40,7 +40,7 @@ class RestartRequest(Message):
 
 
 class FaultRequest(Message):
-    """Client -> run server: begin this fault now (JSON of an entry of `faults.events` without `id` and `at`), or, where there is none, end
+    """Client -> run server: begin this fault now (JSON of an entry of `faults.events` without `id` and `at`), or, without it, end
     the one with the id `heal` (`*`: all). EO by rid; answered by `Status`, whose snapshot has an `answer`, or `Refuse`."""
 
     event: Annotated[str, Meta(max_length=8192)] = ""

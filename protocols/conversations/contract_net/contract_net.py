@@ -7,13 +7,13 @@ none of this module's affair: it carries numbers.
     proposer                 neighbour
     call(number)   ------>   Called
     Bids           <------   bid(number, own)
-    award          ------>   Awarded                    nobody waits longer than `deadline`; meanwhile everybody pursues its own goal
+    award          ------>   Awarded                    no agent waits longer than `deadline`; meanwhile each pursues its own goal
     Taken/Refused  <------   reply(taken)
     Reported       <------   report(number)
 
 Two neighbours whose goals came up together award each other the same exchange: each award is then the answer to the other one, which is
 taken. Messages are sent once. Where a call, a bid or an award is lost nothing is exchanged; where an answer is lost, both pursue one of the
-two goals, and nobody the other: the proposer of that one learns nothing from it.
+two goals, and neither the other: the proposer of that one learns nothing from it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Row = tuple[float, ...]
 
 @dataclass(frozen=True)
 class GoalTask:
-    """A goal that its proposer knows by `number`, in one episode of one copy of the environment."""
+    """A goal with the `number` that its proposer gave it, in one episode of one copy of the environment."""
 
     number: int
     copy: int
@@ -157,8 +157,8 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         self.counters["awarded"] += 1
 
     def promised(self, number: int) -> bool:
-        """Whether this own goal has been awarded, and nobody has answered yet. An award for it that was heard before must be refused: two
-        would pursue it, and nobody the goal for which it was given."""
+        """Whether this own goal has been awarded and the award is not answered yet. An award for it that was received before must be
+        refused: otherwise two agents would pursue it, and none the goal for which it was given."""
         return number in self._awards
 
     def withdraw(self, numbers: Collection[int]) -> None:
@@ -180,7 +180,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         self._say(awarded.src, GoalReply, (awarded.number, awarded.own, float(taken)))
 
     def report(self, dst: str, number: int, duration: int, reached: bool, reward: float) -> None:
-        """Tell the proposer of a goal what became of it."""
+        """Report the outcome of a goal to its proposer."""
         self._say(dst, GoalReport, (number, duration, float(reached), reward))
 
     # --- messages ---------------------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if src not in self._neighbours or type(message) not in _FRAMES:
-            raise BadMessage("E_UNKNOWN_NODE", f"{type(message).__name__} from {src} is nothing that a neighbour says of goals")
+            raise BadMessage("E_UNKNOWN_NODE", f"{type(message).__name__} from {src} is no message of a neighbour about goals")
         columns: list[Array] = []
         for name, dtype in _FRAMES[type(message)].items():
             columns.append(column(arrays, name, dtype, len(columns[0]) if columns else None))
@@ -216,9 +216,9 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         if kind is GoalCall:
             self._events.append(CallReceived(src, GoalTask(number, int(row[1]), int(row[2]), int(row[3]))))
         elif kind is GoalBid:
-            self._hear_bid(number, Bid(src, int(row[1]), int(row[2]), row[3], row[4]))
+            self._received_bid(number, Bid(src, int(row[1]), int(row[2]), row[3], row[4]))
         elif kind is GoalAward:
-            self._hear_award(AwardReceived(src, number, int(row[1])))
+            self._received_award(AwardReceived(src, number, int(row[1])))
         elif kind is GoalReply:
             award = self._awards.get(number)
             if award is None or (award.bid.src, award.bid.own) != (src, row[1]):
@@ -229,7 +229,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
             self._events.append(ReportReceived(src, number, int(row[1]), bool(row[2]), row[3]))
             self.counters["reports"] += 1
 
-    def _hear_bid(self, number: int, bid: Bid) -> None:
+    def _received_bid(self, number: int, bid: Bid) -> None:
         call = self._calls.get(number)
         if call is None or bid.src not in call.missing:
             self.counters["late"] += 1
@@ -239,7 +239,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         if not call.missing:
             self._close(call)
 
-    def _hear_award(self, awarded: AwardReceived) -> None:
+    def _received_award(self, awarded: AwardReceived) -> None:
         own = self._awards.get(awarded.own)
         if own is None:
             self._events.append(awarded)
@@ -247,7 +247,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
             self.reply(awarded, True)
             self._answered(awarded.own, own, True)
         else:
-            self.reply(awarded, False)  # promised to somebody else
+            self.reply(awarded, False)  # promised to another agent
 
     def _answered(self, number: int, award: _Award, taken: bool) -> None:
         del self._awards[number]
@@ -275,7 +275,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
                 self._answered(number, award, False)
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Nobody waits for the dead."""
+        """End what waits for that neighbour."""
         self._alive.discard(peer)
         for call in list(self._calls.values()):
             call.missing.discard(peer)

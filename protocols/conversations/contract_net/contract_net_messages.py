@@ -7,14 +7,14 @@ from protocols.wire.messages import Message
 
 
 class GoalCall(Message):
-    """Agent -> neighbours: its teacher has proposed goals; who would pursue them? AM1.
+    """Agent -> neighbours: a call for bids for the goals that its teacher has proposed. AM1.
 
-    Frames: `number[n] i8` (of the proposer's goals in this life), `copy[n] i4`, `episode[n] i8`, `goal[n] i4`.
+    Frames: `number[n] i8` (of the goals of this incarnation of the proposer), `copy[n] i4`, `episode[n] i8`, `goal[n] i4`.
     """
 
 
 class GoalBid(Message):
-    """Neighbour -> caller: what it would give its own goal for. AM1, answers a `GoalCall`.
+    """Neighbour -> caller: an offer to exchange its own goal. AM1, answers a `GoalCall`.
 
     Frames: `number[n] i8` (that was called), `own[n] i8`, `goal[n] i4` (the bidder's), `value[n] f4`, `kept[n] f4` (what the called goal
     and its own goal are worth to the bidder's policy).
@@ -31,7 +31,7 @@ class GoalReply(Message):
 
 
 class GoalReport(Message):
-    """Who pursued a neighbour's goal -> its proposer: what became of it. AM1; a goal whose report is lost teaches nobody.
+    """Agent that pursued a goal -> its proposer: the outcome. AM1; a goal whose report is lost is not learnt from.
 
     Frames: `number[n] i8`, `duration[n] i4` (steps; 0: never pursued), `reached[n] u1`, `reward[n] f4` (the environment's, in the step that
     ended it).

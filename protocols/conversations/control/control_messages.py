@@ -26,12 +26,12 @@ class Heartbeat(Message):
 
 
 class HeartbeatAck(Message):
-    """Run server -> node or host; its silence starts the orphan time-out."""
+    """Run server -> node or host; its absence starts the orphan time-out."""
 
 
 class Command(Message):
-    """Run server -> node. EO by `id`; answered by `CommandAck`. `fault`: for the op fault what begins (`ScheduledFault.to_json`), for heal
-    the id of what ends, or `*`."""
+    """Run server -> node. EO by `id`; answered by `CommandAck`. `fault`: for the op fault the fault that begins (`ScheduledFault.to_json`),
+    for heal the id of what ends, or `*`."""
 
     id: Count
     op: Literal["start", "stop", "checkpoint", "finish", "dump", "fault", "heal"]
@@ -67,15 +67,15 @@ class EventAck(Message):
 
 
 class Metrics(Message):
-    """Node -> run server over `tele`, with the frame `values[n] f8`, and what figures of the whole run are made of: `sketch[2, s] f8` of a
-    closed averaging round; of this moment `models[s] f8` where models are averaged, `leading[|G|] i4` and `reading[|M|] i4` where goals are
+    """Node -> run server over `tele`, with the frame `values[n] f8`, and the inputs of metrics of the whole run: `sketch[2, s] f8` of a
+    closed averaging round; current values `models[s] f8` where models are averaged, `leading[|G|] i4` and `reading[|M|] i4` where goals are
     negotiated. BE: the node's own file is the truth."""
 
     step: Count
     episode: Count
     names: Annotated[list[Name], Meta(max_length=512)]
     stamp: Seconds
-    """time of the figures as in the node's own file: Unix time, or virtual seconds under the logical clock"""
+    """time of the metrics as in the node's own file: Unix time, or virtual seconds under the logical clock"""
 
 
 register_conversation(

@@ -4,8 +4,8 @@ A segment is a run of neighbouring steps: observations (raw, flat) and actions. 
 the goal that was pursued go with them, and no reward, value or touch: the receiver has the traces of the episode, and labels the steps by
 the reward rule itself. Without goals there is no rule to label them by: what was earned goes with them, and whether that was the end.
 
-Told at most once: who misses a segment learns from its own. What a segment means depends on what its sender sees and does, so that the
-digest of its layout goes with it, and segments of another layout are counted and left.
+Sent at most once: an agent that misses a segment learns from its own. A segment is valid only for the observations and actions of its
+sender: the digest of its layout is sent with it, and segments of another layout are counted and dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from protocols.wire.messages import Message
 STEPS_PER_MESSAGE = 512
 """most steps in one message; longer segments are cut"""
 MESSAGES_WAITING = 64
-"""most messages to one peer that go out at once and, if nothing else is said, that are not yet on their way; the oldest leave first"""
+"""most messages to one peer that are sent at once and, by default, that wait to be sent; the oldest are dropped first"""
 
 
 def layout_digest(layout: Layout) -> str:
@@ -49,7 +49,7 @@ class EpisodeSegment:
     action: Array
     """`[n, A]`"""
     log_probability: NDArray[np.float32] | None
-    """`[n]` ln pi(a | o, g) of the policy that told it; None without goals"""
+    """`[n]` ln pi(a | o, g) of the policy that sent it; None without goals"""
     reward: NDArray[np.float32] | None = None
     """`[n]`; None with goals"""
     terminated: bool = False
@@ -119,7 +119,7 @@ def decode_segments(arrays: Mapping[str, Array], limits: SegmentLimits) -> list[
     observation = _frame(arrays, "observation", limits.dtype, (total + n, limits.size))
     action = _frame(arrays, "action", limits.action_dtype, (total, len(limits.actions) or limits.width))
     if limits.actions:
-        _require((action >= 0) & (action < np.array(limits.actions)), "an action that there is not")
+        _require((action >= 0) & (action < np.array(limits.actions)), "an action out of range")
     ends = np.cumsum(steps)[:-1]
     runs = zip(
         episode.tolist(), first.tolist(), lead.tolist(), np.split(observation, np.cumsum(steps + 1)[:-1]), np.split(action, ends),
@@ -134,7 +134,7 @@ def decode_segments(arrays: Mapping[str, Array], limits: SegmentLimits) -> list[
         return [EpisodeSegment(*run[:3], -1, *run[3:], None, *labels) for run, *labels in earned]
     goal = column(arrays, "goal", "i4", n)
     log_probability = _frame(arrays, "log_probability", np.float32, (total,))
-    _require((goal >= 0) & (goal < limits.goals), "a goal that there is not")
+    _require((goal >= 0) & (goal < limits.goals), "a goal out of range")
     if limits.actions:
         _require(log_probability <= 0, "a probability above 1")
     pursued = zip(runs, goal.tolist(), np.split(log_probability, ends), strict=n > 0)
@@ -154,7 +154,7 @@ def _require(holds: NDArray[np.bool_], broken: str) -> None:
 
 
 class SegmentExchange(Conversation[SegmentsReceived]):
-    """Tells segments, and hears those of the others. `waiting`: most messages to one peer that are not yet on their way."""
+    """Sends segments, and receives those of the others. `waiting`: most messages to one peer that wait to be sent."""
 
     message_types = (Segment,)
 

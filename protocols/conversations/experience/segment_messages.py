@@ -7,9 +7,9 @@ from protocols.wire.messages import Count, Digest, Message
 
 
 class Segment(Message):
-    """Member -> other members, when all traces of an episode are there: steps that surprised it, for them to learn from. Without goals:
-    agent -> neighbours, when an own episode is over: all of it. AM1. `layout`: digest of what it sees, does and may want; `version`:
-    updates of its policy.
+    """Member -> other members, when all traces of an episode are there: the selected steps, for them to learn from. Without goals: agent ->
+    neighbours, when an own episode is over: all of it. AM1. `layout`: digest of observations, actions and goals; `version`: updates of its
+    policy.
 
     Frames: `episode[n] i8`, `first[n] i4` (step), `lead[n] i4` (steps that are only history), `steps[n] i4` (lead included), and of all of
     them one after the other `observation[m + n, D] f4 or u1`, `action[m, A] i4 or f4`. With goals `goal[n] i4` (pursued) and

@@ -1,4 +1,5 @@
-"""The side that has the copy: takes the pieces of files, and says what it holds (see `protocols.conversations.file_mirroring.file_mirror`).
+"""The side that has the copy: stores the pieces of files, and answers what it has (see
+`protocols.conversations.file_mirroring.file_mirror`).
 
 A file that takes another's place is collected beside it and put in place when it is whole; a file that grows is written where it is. What
 was being written when the process ended is begun anew by the other side, which asks.
@@ -33,9 +34,9 @@ class _Incoming:
 
 
 class FileCopy(Conversation[str]):
-    """The copy below `root`. `allowed(src, path)`: whether somebody may write a file.
+    """The copy below `root`. `allowed(src, path)`: whether a sender may write a file.
 
-    Events: each path when it is whole. `OSError` of a full disk is told to nobody but `counters`: the other side repeats.
+    Events: each path when it is complete. An `OSError` of a full disk is only counted: the other side repeats.
     """
 
     def __init__(self, root: Path, allowed: Callable[[str, str], bool]) -> None:

@@ -7,7 +7,7 @@ from protocols.wire.messages import Count, CountOrMinusOne, Digest, FilePath, Me
 
 
 class FileAsk(Message):
-    """Host <-> run server: what is there of a file? EO by (src, transfer); answered by `FileHave`."""
+    """Host <-> run server: a request for the state of a file. EO by (src, transfer); answered by `FileHave`."""
 
     path: FilePath
     transfer: Count
@@ -27,15 +27,15 @@ class FilePiece(Message):
 
 
 class FileGone(Message):
-    """Host <-> run server: there is no such file any more. EO by (src, transfer); answered by `FileHave`."""
+    """Host <-> run server: the file was deleted. EO by (src, transfer); answered by `FileHave`."""
 
     path: FilePath
     transfer: Count
 
 
 class FileHave(Message):
-    """Host <-> run server: what is there. To `FileAsk`: `size` bytes with that `digest`, -1 for no file. To `FilePiece`: bytes of this
-    transfer, -1 where it must begin anew, and whether the file is `whole`. To `FileGone`: -1."""
+    """Host <-> run server: the state of a file. To `FileAsk`: `size` bytes with that `digest`, -1 for no file. To `FilePiece`: bytes of
+    this transfer, -1 where it must begin anew, and whether the file is `whole`. To `FileGone`: -1."""
 
     path: FilePath
     transfer: Count

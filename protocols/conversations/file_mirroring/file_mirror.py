@@ -2,7 +2,7 @@
 
     FileAsk, FilePiece..., FileGone  -->  <--  FileHave        (all repeated until answered)
 
-One file goes at a time, the one that was written longest ago first: whoever finds a file in the copy finds there too what was whole
+One file is sent at a time, the one that was written longest ago first: a file in the copy implies the files that were complete
 before it, as a checkpoint before the file that names it. Files that only grow (`GROWING`) are sent from where the copy ends, if what it
 holds is how they begin; all others are sent from their beginning, and take the place of the old one when they are whole. What the copy has
 is asked of it, so that both sides may die at any time, and what it has already is not sent again.
@@ -99,8 +99,8 @@ class FileMirror(Conversation[str]):
         """Something was written: look at once, or when the file under way is there."""
         self._asked = True
 
-    def doubt(self, beginning: str = "") -> None:
-        """The copies of files whose path begins so may be others than was thought: ask for them again."""
+    def recheck(self, beginning: str = "") -> None:
+        """The copies of files whose path begins so may differ from the recorded state: ask for them again."""
         for path in [path for path in self._there if path.startswith(beginning)]:
             del self._there[path]
         self._asked = True
@@ -123,7 +123,7 @@ class FileMirror(Conversation[str]):
         return self._look if self._now is None else self._now.attempt.due
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Nothing is sent any more; what the copy holds must be asked when the peer is back (`doubt`)."""
+        """Nothing is sent any more; what the copy holds must be asked when the peer is back (`recheck`)."""
         if peer == self.peer:
             self._end()
             self._there.clear()
@@ -206,7 +206,7 @@ class FileMirror(Conversation[str]):
         return last == stat and restarts >= MOST_RESTARTS
 
     def _begin(self, transfer: _Transfer, message: FileHave, now: float) -> None:
-        """The copy has said what it holds."""
+        """The copy has answered what it has."""
         size = max(message.size, 0)
         same = size <= transfer.stat.size and message.digest == digest(self._read(transfer, 0, size))
         transfer.attempt = self._timer.start(now)
@@ -222,7 +222,7 @@ class FileMirror(Conversation[str]):
         self._say(transfer, now)
 
     def _whole(self, transfer: _Transfer, now: float) -> None:
-        """The copy has said that it is equal."""
+        """The copy has answered that it is equal."""
         self._there[transfer.path] = transfer.stat
         self._restarts.pop(transfer.path, None)
         self._events.append(transfer.path)

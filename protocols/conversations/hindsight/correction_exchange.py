@@ -1,4 +1,4 @@
-"""How much likelier a member's actions would have been under another goal: told once it knows with which goal all relabel an episode.
+"""Ratios of the probability of a member's actions under another goal, sent once the goal is known with which all relabel an episode.
 
 An episode is relearnt for a goal that the partner did not pursue. What the partner did is corrected for by the importance of each of its
 steps, rho_j(t) = clip(pi_j(a_j | o_j, g') / pi_j(a_j | o_j, g_j), 0, 2). One number a step travels, and no observation.
@@ -24,7 +24,7 @@ STEPS_PER_MESSAGE = 65536
 
 @dataclass(frozen=True, eq=False)
 class EpisodeCorrection:
-    """What one member tells of its actions in an episode."""
+    """The correction of one member for an episode."""
 
     episode: int
     goal: int
@@ -73,7 +73,7 @@ def decode_corrections(arrays: Mapping[str, Array], goals: int, longest: int = 6
 
 
 class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
-    """Corrections of one agent's episodes. `finished` is told as soon as all traces of an episode are there."""
+    """Corrections of one agent's episodes. `finished` is called when all traces of an episode are there."""
 
     name = "correction"
     message_types = (Correction, CorrectionAck)
@@ -84,10 +84,10 @@ class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
         super().__init__(random, deadline, limit)
         self._goals = goals
 
-    def _pack(self, told: Sequence[EpisodeCorrection]) -> list[dict[str, Array]]:
+    def _pack(self, corrections: Sequence[EpisodeCorrection]) -> list[dict[str, Array]]:
         packs: list[list[EpisodeCorrection]] = []
         steps = STEPS_PER_MESSAGE
-        for one in told:
+        for one in corrections:
             steps += len(one.ratios)
             if steps > STEPS_PER_MESSAGE:
                 packs.append([])
@@ -99,5 +99,5 @@ class CorrectionExchange(EpisodeExchange[EpisodeCorrection]):
         return decode_corrections(arrays, self._goals)
 
     def _mismatch(self, own: EpisodeCorrection, other: EpisodeCorrection) -> str:
-        # Both choose by the same rule from the same traces; whoever differs has other ones, and corrects for another goal.
+        # Both choose by the same rule from the same traces; a member that differs has other traces, and corrects for another goal.
         return "" if own.goal == other.goal else "goal_differs"

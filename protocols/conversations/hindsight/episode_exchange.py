@@ -1,7 +1,7 @@
-"""Members of an episode tell each other one thing each about it, once it is over: what all such exchanges have in common.
+"""Exchange of one payload per member after an episode: the base of the exchanges of traces and of corrections.
 
-`EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and says `ExchangeComplete` or, after
-a deadline, `ExchangeIncomplete`, once for each episode. What is told, and how it travels, is the business of its subclasses
+`EpisodeExchange` sends the own payload to the other members until they acknowledge, collects theirs, and reports `ExchangeComplete` or,
+after a deadline, `ExchangeIncomplete`, once for each episode. Subclasses define the payload and its format
 (`protocols.conversations.hindsight.episode_traces.TraceExchange`,
 `protocols.conversations.hindsight.correction_exchange.CorrectionExchange`).
 
@@ -27,7 +27,7 @@ from protocols.wire.messages import Message
 
 
 class EpisodePayload(Protocol):
-    """What a member tells of an episode."""
+    """The payload of a member for an episode."""
 
     @property
     def episode(self) -> int:
@@ -71,12 +71,12 @@ class _Exchange(Generic[Payload]):
 class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplete[Payload]], Generic[Payload]):
     """Payloads of all finished episodes of one agent.
 
-    `deadline`: seconds from `finished` to giving up (both waiting and repeating). `limit`: most finished episodes remembered, to
+    `deadline`: seconds from `finished` to giving up (both waiting and repeating). `limit`: most finished episodes stored, to
     acknowledge duplicates, and most early payloads kept per sender; the oldest leave first. An early one is kept four deadlines long.
     """
 
     name: ClassVar[str]
-    """what is told, in the names of counters"""
+    """the payload, in the names of counters"""
     message_type: ClassVar[type[Message]]
     acknowledgement_type: ClassVar[type[Message]]
 
@@ -93,31 +93,31 @@ class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplet
         self._wake = inf
 
     @abstractmethod
-    def _pack(self, told: Sequence[Payload]) -> list[dict[str, Array]]:
-        """Frames of the messages that tell all this."""
+    def _pack(self, payloads: Sequence[Payload]) -> list[dict[str, Array]]:
+        """Frames of the messages that contain these payloads."""
 
     @abstractmethod
     def _unpack(self, arrays: Mapping[str, Array]) -> list[Payload]:
-        """What a message tells; `BadMessage` for whatever breaks its format."""
+        """The payloads in a message; `BadMessage` for a wrong format."""
 
     @abstractmethod
     def _mismatch(self, own: Payload, other: Payload) -> str:
         """Name of the counter for a payload that cannot be of the same episode as the own one; empty when it fits."""
 
-    def finished(self, told: Payload, others: Iterable[str], now: float) -> None:
+    def finished(self, payload: Payload, others: Iterable[str], now: float) -> None:
         """The own episode is over: send it to the `others` who were its members, and expect theirs. First call wins."""
-        if told.episode in self._exchanges:
+        if payload.episode in self._exchanges:
             return
         members = frozenset(others)
-        exchange = _Exchange(told, members, set(members), now + self._deadline, {})
-        self._exchanges[told.episode] = self._active[told.episode] = exchange
+        exchange = _Exchange(payload, members, set(members), now + self._deadline, {})
+        self._exchanges[payload.episode] = self._active[payload.episode] = exchange
         self._wake = min(self._wake, exchange.deadline)
         for member in sorted(members):
             exchange.unacknowledged[member] = attempt = self._timers[member].start(now)
-            self._waiting.setdefault(member, {})[told.episode] = told
+            self._waiting.setdefault(member, {})[payload.episode] = payload
             self._wake = min(self._wake, attempt.due)
         for src, kept in list(self._early.items()):
-            early = kept.pop(told.episode, None)
+            early = kept.pop(payload.episode, None)
             if not kept:
                 del self._early[src]
             if early is not None:
@@ -187,18 +187,18 @@ class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplet
             for episode in episodes(arrays).tolist():
                 self._acknowledged(src, episode, now)
         elif isinstance(message, self.message_type):
-            for told in self._unpack(arrays):
-                exchange = self._exchanges.get(told.episode)
+            for payload in self._unpack(arrays):
+                exchange = self._exchanges.get(payload.episode)
                 if exchange is None:
-                    self._keep_early(src, told, now)
+                    self._keep_early(src, payload, now)
                 else:
-                    self._take(src, exchange, told)
+                    self._take(src, exchange, payload)
                     self._progress(exchange)
         else:
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of the {self.name} exchange")
 
-    def _take(self, src: str, exchange: _Exchange[Payload], told: Payload) -> None:
-        episode = told.episode
+    def _take(self, src: str, exchange: _Exchange[Payload], payload: Payload) -> None:
+        episode = payload.episode
         if src not in exchange.members:
             self.counters["not_member"] += 1
         elif src in exchange.others:
@@ -207,10 +207,10 @@ class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplet
         elif exchange.settled:
             self.counters["late"] += 1
             self._acknowledgements.setdefault(src, {})[episode] = None
-        elif mismatch := self._mismatch(exchange.own, told):
+        elif mismatch := self._mismatch(exchange.own, payload):
             self.counters[mismatch] += 1
         else:
-            exchange.others[src] = told
+            exchange.others[src] = payload
             exchange.awaited.discard(src)
             self._acknowledgements.setdefault(src, {})[episode] = None
 
@@ -242,10 +242,10 @@ class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplet
         else:
             self._events.append(ExchangeComplete(episode, exchange.own, exchange.others))
 
-    def _keep_early(self, src: str, told: Payload, now: float) -> None:
+    def _keep_early(self, src: str, payload: Payload, now: float) -> None:
         kept = self._early.setdefault(src, OrderedDict())
         until = now + 4.0 * self._deadline
-        kept.setdefault(told.episode, (told, until))
+        kept.setdefault(payload.episode, (payload, until))
         self._wake = min(self._wake, until)
         if len(kept) > self._limit:
             kept.popitem(last=False)

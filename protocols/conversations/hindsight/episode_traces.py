@@ -45,7 +45,7 @@ def touches(touched: Iterable[Interval], length: int, features: int) -> Bits:
 
 
 def joint(own: Bits, others: Sequence[Bits]) -> Bits:
-    """c(t) = OR_j h_j(t): what is touched by anybody, `[T + 1, L]`, from the own bits and those of the other members."""
+    """c(t) = OR_j h_j(t): what is touched by any member, `[T + 1, L]`, from the own bits and those of the other members."""
     together = own.astype(bool)
     for other in others:
         if other.shape != own.shape:
@@ -56,7 +56,7 @@ def joint(own: Bits, others: Sequence[Bits]) -> Bits:
 
 @dataclass(frozen=True)
 class EpisodeTrace:
-    """What one member tells of an episode."""
+    """The trace of one member of an episode."""
 
     episode: int
     goal: int
@@ -150,8 +150,8 @@ class TraceExchange(EpisodeExchange[EpisodeTrace]):
         super().__init__(random, deadline, limit)
         self._limits = limits
 
-    def _pack(self, told: Sequence[EpisodeTrace]) -> list[dict[str, Array]]:
-        return [encode_traces(told[start : start + TRACES_PER_MESSAGE]) for start in range(0, len(told), TRACES_PER_MESSAGE)]
+    def _pack(self, traces: Sequence[EpisodeTrace]) -> list[dict[str, Array]]:
+        return [encode_traces(traces[start : start + TRACES_PER_MESSAGE]) for start in range(0, len(traces), TRACES_PER_MESSAGE)]
 
     def _unpack(self, arrays: Mapping[str, Array]) -> list[EpisodeTrace]:
         return decode_traces(arrays, self._limits)

@@ -7,7 +7,7 @@ from protocols.wire.messages import Count, Message
 
 
 class Marker(Message):
-    """Agent -> every partner under the logical clock: all that it says at tick `sent` are the `count` messages before this one."""
+    """Agent -> every partner under the logical clock: its messages of tick `sent` are the `count` messages before this one."""
 
     count: Count
 

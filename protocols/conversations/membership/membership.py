@@ -1,14 +1,15 @@
-"""Who is alive: the run server's view of every node, from signs of life, progress and silence.
+"""Membership: the run server's view of every node, from heartbeats, progress and silence.
 
     JOINING -> ALIVE <-> STUCK
        |         |  \\    |
-       |         |   SUSPECT        SUSPECT -> ALIVE on any sign of life
+       |         |   SUSPECT        SUSPECT -> ALIVE on any message
        v         v      v
       DEAD      LEFT   DEAD         final for this incarnation; LOST: the supervisor gave the node up
 
-SUSPECT after `suspect` and DEAD after `dead` seconds without any valid message, STUCK after `stuck` seconds of life without progress.
+SUSPECT after `suspect` and DEAD after `dead` seconds without any valid message, STUCK after `stuck` seconds of messages without progress.
 A machine without socket, clock or thread: its driver drains the sockets *before* it calls `tick`, so that its own stalls are not taken
-for other nodes' silence; a gap of more than `lag` between two ticks is moreover given to every node once, as time that nobody listened.
+for other nodes' silence; a gap of more than `lag` between two ticks is moreover given to every node once, as time in which the run server
+did not receive.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from protocols.wire.messages import Role
 
 
 class MemberState(StrEnum):
-    """What the run server believes of a node; the values are those of `RosterEntry.state`."""
+    """State of a node; the values are those of `RosterEntry.state`."""
 
     JOINING = "joining"
     ALIVE = "alive"
@@ -34,7 +35,7 @@ class MemberState(StrEnum):
 
     @property
     def living(self) -> bool:
-        """A process of this incarnation may still speak."""
+        """Whether a process of this incarnation may still send."""
         return self in (MemberState.JOINING, MemberState.ALIVE, MemberState.STUCK, MemberState.SUSPECT)
 
 
@@ -53,7 +54,7 @@ class MembershipTimeouts:
 
 @dataclass(frozen=True)
 class MembershipChange:
-    """One node went from one state to another; `reason` says why, for people."""
+    """One node went from one state to another; `reason`: the cause, as text."""
 
     node: str
     role: Role
@@ -74,8 +75,8 @@ class MemberNode:
     endpoint: str = ""
     key: str = ""
     """public key of its process, where connections are encrypted"""
-    heard: float = 0.0
-    """time of the newest sign of life (of the start, while JOINING)"""
+    last_message: float = 0.0
+    """time of the newest message (of the start, while JOINING)"""
     progressed: float = 0.0
     progress: tuple[object, ...] = field(default=())
 
@@ -102,20 +103,20 @@ class Membership:
             raise ValueError(f"{name}: incarnation {incarnation} is not newer than {known.incarnation}")
         if known is not None and known.state.living:
             self._set(known, MemberState.DEAD, f"replaced by incarnation {incarnation}")
-        member = MemberNode(name, role, incarnation, MemberState.JOINING, heard=now, progressed=now)
+        member = MemberNode(name, role, incarnation, MemberState.JOINING, last_message=now, progressed=now)
         self.members[name] = member
         self.version += 1
         self._changes.append(MembershipChange(name, role, incarnation, known.state if known else None, MemberState.JOINING, "started"))
 
     def keyed(self, name: str, incarnation: int, key: str) -> None:
-        """Its host says which public key the process has."""
+        """Its host has reported the public key of the process."""
         member = self._living(name, incarnation)
         if member is not None and member.key != key:
             member.key = key
             self.version += 1
 
     def hello(self, name: str, incarnation: int, endpoint: str, now: float) -> bool:
-        """The node said `Hello`, perhaps again. False for unknown nodes, foreign incarnations, and incarnations that have ended."""
+        """The node sent `Hello`, perhaps again. False for unknown nodes, foreign incarnations, and incarnations that have ended."""
         member = self._living(name, incarnation)
         if member is None:
             return False
@@ -125,10 +126,10 @@ class Membership:
             self.version += 1
         if member.state == MemberState.JOINING:
             member.progressed = now
-            self._set(member, MemberState.ALIVE, "said hello")
+            self._set(member, MemberState.ALIVE, "joined")
         return True
 
-    def sign_of_life(self, name: str, incarnation: int, now: float, progress: Iterable[object] | None = None) -> bool:
+    def message_received(self, name: str, incarnation: int, now: float, progress: Iterable[object] | None = None) -> bool:
         """Any valid message came; `progress` are the counters of a heartbeat. False where it must be ignored (`E_STALE_INC`)."""
         member = self._living(name, incarnation)
         if member is None or member.state == MemberState.JOINING:
@@ -155,7 +156,7 @@ class Membership:
             self._set(member, MemberState.LOST, reason)
 
     def begin(self, now: float) -> None:
-        """All nodes are told to start: progress is judged from now on."""
+        """All nodes are started: progress is checked from now on."""
         for member in self.members.values():
             member.progressed = max(member.progressed, now)
 
@@ -165,7 +166,7 @@ class Membership:
         self._ticked = now
         for member in self.members.values():
             if gap > self.timeouts.lag:
-                member.heard = min(now, member.heard + gap)
+                member.last_message = min(now, member.last_message + gap)
                 member.progressed = min(now, member.progressed + gap)
             if member.state.living:
                 self._judge(member, now, judge_progress)
@@ -196,24 +197,24 @@ class Membership:
         return member if member is not None and member.incarnation == incarnation and member.state.living else None
 
     def _alive(self, member: MemberNode, now: float) -> None:
-        member.heard = max(member.heard, now)
+        member.last_message = max(member.last_message, now)
         if member.state == MemberState.SUSPECT:
-            self._set(member, MemberState.ALIVE, "heard again")
+            self._set(member, MemberState.ALIVE, "messages again")
 
     def _judge(self, member: MemberNode, now: float, judge_progress: bool) -> None:
-        silence, limits = now - member.heard, self.timeouts
+        silence, limits = now - member.last_message, self.timeouts
         if member.state == MemberState.JOINING:
             if silence >= limits.joining:
-                self._set(member, MemberState.DEAD, f"did not say hello within {limits.joining:g} s")
+                self._set(member, MemberState.DEAD, f"did not join within {limits.joining:g} s")
         elif silence >= limits.dead:
             self._set(member, MemberState.DEAD, f"silent for {silence:.1f} s")
         elif silence >= limits.suspect:
             if member.state != MemberState.SUSPECT:
                 self._set(member, MemberState.SUSPECT, f"silent for {silence:.1f} s")
         elif member.state == MemberState.ALIVE and judge_progress and limits.stuck > 0:
-            standstill = now - member.progressed
-            if standstill >= limits.stuck:
-                self._set(member, MemberState.STUCK, f"no progress for {standstill:.0f} s")
+            idle = now - member.progressed
+            if idle >= limits.stuck:
+                self._set(member, MemberState.STUCK, f"no progress for {idle:.0f} s")
 
     def _set(self, member: MemberNode, state: MemberState, reason: str) -> None:
         old, member.state = member.state, state

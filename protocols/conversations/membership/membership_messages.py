@@ -24,9 +24,9 @@ class Hello(Message):
 
 
 class Welcome(Message):
-    """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON). `rejoin`: the run went on without
-    this node, which comes back into it. `checkpoint`: under the logical clock, the tick whose checkpoint to go on from (-1: none).
-    `trained`: seconds of training so far, those before interruptions too; `training`: they go on."""
+    """Run server -> node. The resolved configuration travels as the frame `config[bytes] u1` (JSON). `rejoin`: the run continued without
+    this node, which returns. `checkpoint`: under the logical clock, the tick of the checkpoint to continue from (-1: none).
+    `trained`: seconds of training so far, those before interruptions included; `training`: whether training continues."""
 
     rejoin: bool = False
     checkpoint: CountOrMinusOne = -1
@@ -37,14 +37,14 @@ class Welcome(Message):
 
 
 class Refuse(Message):
-    """Run server or environment server -> whoever asked. `code` is an exit code of `protocols.runtime.errors`."""
+    """Run server or environment server -> sender of the request. `code` is an exit code of `protocols.runtime.errors`."""
 
     code: Annotated[int, Meta(ge=0, le=255)]
     text: Text = ""
 
 
 class RosterEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One node as the run server sees it. `key`: its public key, where connections are encrypted."""
+    """One node in the membership of the run server. `key`: its public key, where connections are encrypted."""
 
     name: Name
     role: Role
@@ -62,7 +62,7 @@ class Roster(Message):
 
 
 class Bye(Message):
-    """Node or host -> run server: it leaves by itself, with this exit code."""
+    """Node or host -> run server: it ends by itself, with this exit code."""
 
     code: Annotated[int, Meta(ge=0, le=255)]
     reason: Text = ""

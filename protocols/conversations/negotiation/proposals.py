@@ -1,7 +1,7 @@
 """One integer per episode, from its leader to the other members, agreed on before a deadline.
 
-What the integer means is none of this module's affair. For each episode either side calls `lead` or `follow` when it is offered, and
-hears `NegotiationSettled` exactly once: the leader with true when every follower has acknowledged, a follower with true when it has the
+The meaning of the integer is not part of this module. For each episode either side calls `lead` or `follow` when it is offered, and
+receives `NegotiationSettled` exactly once: the leader with true when every follower has acknowledged, a follower with true when it has the
 proposal, both with false at the deadline or when the other side is dead.
 
 An acknowledgement means *the follower uses this message*. Hence a proposal that overtakes the offer is kept but not acknowledged
@@ -11,7 +11,7 @@ deceived by the answer to its former self.
 
 The last acknowledgement may be lost: a leader may settle false while a follower settled true (never the other way round, as nothing but
 an acknowledgement makes a leader settle true). No exchange of messages can exclude that (two generals); both report what they
-settled to the environment server, which takes an episode as negotiated only if all said so.
+settled to the environment server, which treats an episode as negotiated only if all report it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Negotiation(Conversation[ProposalReceived | NegotiationSettled]):
     """Proposals of all episodes of one agent.
 
     `deadline`: seconds from `lead` or `follow` to giving up. `vocabulary`: proposals must be in [0, vocabulary). `limit`: most episodes
-    remembered, and most early proposals kept per sender; the oldest leave first (an unsettled one settles false).
+    stored, and most early proposals kept per sender; the oldest leave first (an unsettled one settles false).
     """
 
     message_types = (Propose, ProposeAck)

@@ -1,7 +1,7 @@
-"""How far agents understand each other, told from a few integers of each: its leading and reading choices.
+"""Agreement of the signalling conventions of agents, from a few integers of each: its leading and reading choices.
 
 From its table P `[|G|, |M|]` of goals and messages an agent that chooses greedily leads goal g with argmax_m P[g, m] and reads message m as
-argmax_g P[g, m]. Where no cell of the row or column is above zero it knows no convention: -1.
+argmax_g P[g, m]. Where no cell of the row or column is above zero there is no convention yet: -1.
 """
 
 from __future__ import annotations

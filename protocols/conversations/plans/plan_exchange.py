@@ -1,4 +1,4 @@
-"""Where agents are going to look: each tells its neighbours the steps that it has planned, so that they look elsewhere.
+"""Exchange of planned trajectories: each agent sends its neighbours the steps that it has planned, so that they explore elsewhere.
 
 Only the newest plan counts, so nothing is acknowledged: a plan that is lost is replaced by the next one.
 """
@@ -28,8 +28,8 @@ class NeighbourPlan:
 
 
 class PlanExchange(EdgeConversation[None]):
-    """One agent's side. `neighbours`: who is told; `size`, `action_size`: components of an observation and an action; `layout`: digest of
-    what agents see and do, since a plan means nothing to those who see something else."""
+    """One agent's side. `neighbours`: the receivers; `size`, `action_size`: components of an observation and an action; `layout`: digest of
+    observations and actions, since a plan is valid only for agents with the same ones."""
 
     message_types = (Plan,)
 
@@ -55,10 +55,10 @@ class PlanExchange(EdgeConversation[None]):
         self._number += 1
         message = Plan(layout=self._layout, number=self._number)
         self._sends += [Send(peer, message, arrays) for peer in self._neighbours if peer in self._alive]
-        self.counters["told"] += 1
+        self.counters["sent"] += 1
 
     def plans(self) -> list[NeighbourPlan]:
-        """What the neighbours that are there have told last, in the order of their names."""
+        """The newest plan of each living neighbour, in the order of their names."""
         return [self._plans[peer] for peer in sorted(self._plans)]
 
     def _fault(self, arrays: Mapping[str, Array]) -> str | None:
@@ -85,18 +85,18 @@ class PlanExchange(EdgeConversation[None]):
             raise BadMessage("E_FRAME", fault)
         self._newest[src] = message.number
         self._plans[src] = NeighbourPlan(src, arrays["observation"].copy(), arrays["action"].copy())
-        self.counters["heard"] += 1
+        self.counters["received"] += 1
 
     def tick(self, now: float) -> None:
         """Nothing is ever due."""
 
     def peer_dead(self, peer: str, now: float) -> None:
-        """Whoever is dead goes nowhere."""
+        """Drop the plan of a dead neighbour."""
         self._alive.discard(peer)
         self._plans.pop(peer, None)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
-        """`peer` is told from now on; another life of it counts its plans anew."""
+        """Send to `peer` from now on; a new incarnation of it numbers its plans anew."""
         if peer in self._neighbours:
             self._newest.pop(peer, None)
             self._alive.add(peer)

@@ -7,8 +7,8 @@ from protocols.wire.messages import Count, Digest, Message
 
 
 class Plan(Message):
-    """Agent -> neighbours, when its world model has learnt: the steps that it is going to take next, as it expects them. AM1, only the
-    newest counts. `layout`: digest of what it sees and does; `number`: of its plans in this life.
+    """Agent -> neighbours, when its world model has learnt: the steps that it expects to take next. AM1, only the newest
+    counts. `layout`: digest of observations and actions; `number`: of the plans of this incarnation.
 
     Frames: `observation[n, D] f4`, `action[n, A] i4 or f4`.
     """

@@ -1,7 +1,7 @@
 """Lock-step of an environment server and its agents, as two state machines.
 
-Tick t: the server has sent everybody `Observation(tick=t)` and waits for `Act(tick=t)` of all who are present. When all have acted, or
-the deadline has passed, it steps the environment once and sends `Observation(tick=t+1)`. An agent repeats its `Act` until the answer is
+Tick t: the server has sent `Observation(tick=t)` to all agents and waits for `Act(tick=t)` of those that are present. When all have acted,
+or the deadline has passed, it steps the environment once and sends `Observation(tick=t+1)`. An agent repeats its `Act` until the answer is
 there; a repetition never steps twice: the first value of (agent, tick) wins, and what was answered already is answered again.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 
 Array = NDArray[Any]
-Verdict = Literal["stored", "duplicate", "repeat", "ahead", "stranger"]
+Verdict = Literal["stored", "duplicate", "repeat", "ahead", "unknown"]
 
 ANSWERS = 2
 """newest observations kept for each agent: the present one, and the one that an agent may have missed"""
@@ -67,7 +67,7 @@ class StepServer:
         return len(self._present) - len(self._actions)
 
     def join(self, agent: str) -> bool:
-        """`agent` (re)joins; False for strangers. Whatever an earlier incarnation of it did in this tick is forgotten."""
+        """`agent` (re)joins; False for unknown agents. Actions of an earlier incarnation in this tick are dropped."""
         if agent not in self._agents:
             return False
         self.leave(agent)
@@ -75,7 +75,7 @@ class StepServer:
         return True
 
     def leave(self, agent: str) -> None:
-        """`agent` is gone: nobody waits for it, and its cached answers are dropped."""
+        """`agent` is gone: the tick does not wait for it, and its cached answers are dropped."""
         self._present.discard(agent)
         self._joining.discard(agent)
         self._actions.pop(agent, None)
@@ -83,9 +83,9 @@ class StepServer:
             self._answers[agent].clear()
 
     def receive(self, agent: str, tick: int, action: Array) -> Verdict:
-        """An action arrived. `repeat`: ask `answer(agent, tick)` and send it again; `ahead` and `stranger` have no effect."""
+        """An action arrived. `repeat`: ask `answer(agent, tick)` and send it again; `ahead` and `unknown` have no effect."""
         if agent not in self._present:
-            return "stranger"
+            return "unknown"
         if tick < self.tick:
             return "repeat"
         if tick > self.tick:
@@ -96,7 +96,7 @@ class StepServer:
         return "stored"
 
     def ready(self, now: float) -> bool:
-        """Whether the open tick may be closed: all have acted, or time is up, and there is anybody to play for."""
+        """Whether the open tick may be closed: all have acted, or the deadline has passed, and an agent is present."""
         if not self._present and not self._joining:
             return False
         return len(self._actions) == len(self._present) or now >= self._opened + self._deadline
@@ -142,11 +142,11 @@ class StepClient:
         self.acted = True
 
     def reset(self) -> None:
-        """The server is another one: forget its ticks."""
+        """The server was replaced: drop its ticks."""
         self.tick, self.acted, self._attempt = -1, True, None
 
     def observed(self, server: str, tick: int, now: float) -> bool:
-        """An observation arrived; True if it is new (older and repeated ones are not). `continuous` tells whether ticks were missed."""
+        """An observation arrived; True if it is new (older and repeated ones are not). `continuous`: whether no tick was missed."""
         if tick <= self.tick:
             return False
         self.continuous = tick == self.tick + 1 and self.acted

@@ -17,7 +17,8 @@ class Join(Message):
 
 
 class Joined(Message):
-    """Environment server -> agent: what it will see and do in `copies` environment copies. Episodes with goals have `party` members."""
+    """Environment server -> agent: its observations and actions in `copies` environment copies. Episodes with goals have `party`
+    members."""
 
     copies: Annotated[int, Meta(ge=1, le=65536)]
     layout: Layout
@@ -63,10 +64,10 @@ class Observation(Message):
 
     Frames: `observation[K, ...] f4|u1`, `reward[K] f4`, `flags[K] u2` (`Flag`), `episode[K] i8`, `applied[K, A]` (the actions that
     counted), and in environments with goals `achieved[K, A]` (u1 features, or f4 for vector goals) of the agent's own body, and its own
-    goal in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (NaN: no member).
+    goal in the episode that each copy plays, `goal[K] i4` (-1: no member) or `goal[K, D] f4` (zeros: no member).
 
-    `steps` and `episodes` are the run's progress at this tick, the same for all agents: what triggers by step or episode go by. From a
-    tick with `phase` evaluation on nobody learns; with `checkpoint` (logical clock) everybody makes a checkpoint of this tick and joins
+    `steps` and `episodes` are the run's progress at this tick, the same for all agents: triggers by step or episode use them. From a
+    tick with `phase` evaluation on no agent learns; with `checkpoint` (logical clock) all agents make a checkpoint of this tick and join
     anew.
     """
 

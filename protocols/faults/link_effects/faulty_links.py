@@ -1,14 +1,14 @@
-"""What happens to the messages of one node on their way, as the rules of the links and the fault schedule say.
+"""Link effects on the messages of one node, by the rules of the links and the fault schedule.
 
     links = Links(schedule, seed, own)          # one in each process
-    links.progress(time=..., step=..., episode=..., round=...)      # how far the run is: rules are switched on and off by it
-    fate = links.fate(dst, channel, kind, seq, size, now)           # for each message, in the order of sending
+    links.progress(time=..., step=..., episode=..., round=...)      # position in the run: rules are switched on and off by it
+    outcome = links.link_outcome(dst, channel, kind, seq, size, now)           # for each message, in the order of sending
 
-Whoever drives it gives the fate its meaning: the transport holds messages back in real time (`clock: wall`), the lockstep of the agents
-turns delays into ticks (`clock: logical`), the simulator into virtual time.
+The driver executes the outcome: the transport delays messages in real time (`clock: wall`), the tick barrier of the agents converts
+delays to ticks (`clock: logical`), the simulator to virtual time.
 
-A fate is a function of (seed; active rules; sender, receiver, channel, number) and, for correlated models, of the numbers of the messages
-before it on that link; neither of time nor of other links. Only bandwidth goes by `now` and the sizes of messages.
+An outcome is a function of (seed; active rules; sender, receiver, channel, number) and, for correlated models, of the numbers of the
+messages before it on that link; neither of time nor of other links. Only bandwidth depends on `now` and the sizes of messages.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _Match = tuple[str, tuple[LinkRuleEffects, ...]]
 
 
 class FaultyLinks:
-    """The links of node `own` to all others. `epoch` distinguishes lives of a link in which numbers begin anew: the incarnation of the
-    process, or the checkpoint that everybody started from; each has draws of its own. `begun`, `ended`, `late`: as in `FaultTimeline`."""
+    """The links of node `own` to all others. `epoch` distinguishes periods of a link in which numbers begin anew: the incarnation of the
+    process, or the checkpoint from which all agents started; each has draws of its own. `begun`, `ended`, `late`: as in `FaultTimeline`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class FaultyLinks:
         self._active: tuple[ScheduledEvent, ...] = ()
         self._timeline = FaultTimeline(schedule, LINK_KINDS, begun=begun, ended=ended, late=late)
         self.unreported: list[FaultChange] = self._timeline.settle()
-        """changes that happened before anybody asked: what holds from the start"""
+        """changes before the first call: the effects that hold from the start"""
         self._switch()
 
     @property
@@ -81,7 +81,7 @@ class FaultyLinks:
 
     @property
     def reached(self) -> dict[str, float]:
-        """How far the run is, as `progress` was told, in the units in which that is known."""
+        """The position in the run by the calls of `progress`, in the units in which it is known."""
         return {unit: value for unit, value in vars(self._timeline.reached).items() if unit not in self._timeline.unknown}
 
     def progress(
@@ -103,13 +103,13 @@ class FaultyLinks:
         return changes
 
     def end(self, fault: str) -> list[FaultChange]:
-        """One event ends, for good."""
+        """End one event permanently."""
         changes = self._timeline.end(fault)
         self._switch()
         return changes
 
     def heal(self) -> list[FaultChange]:
-        """End everything but the network's own properties, for good."""
+        """End everything but the network's own properties permanently."""
         changes = self._timeline.heal()
         self._switch()
         return changes
@@ -122,7 +122,7 @@ class FaultyLinks:
         self._matches.clear()
 
     def link_outcome(self, dst: str, channel: str, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
-        """Fate of message number `seq` to `dst` over `channel`: `kind` is its tag, `size` its bytes, `now` a time in seconds."""
+        """Outcome of message number `seq` to `dst` over `channel`: `kind` is its tag, `size` its bytes, `now` a time in seconds."""
         found = self._matches.get((dst, channel, kind))
         if found is None:
             found = self._match(dst, channel, kind)

@@ -1,4 +1,4 @@
-"""Faults of the links that somebody asks for by hand while the run goes on (`clock: wall`): the order, and how a node carries it out.
+"""Link faults requested by hand during a run (`clock: wall`): the order, and its execution by a node.
 
 What a process does to itself travels as a `ScheduledFault`; what the links do has to begin in every process that sends, whether or not the
 run's configuration has faults for them.

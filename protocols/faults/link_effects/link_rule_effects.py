@@ -38,7 +38,7 @@ class BandwidthQueue:
 
 
 class LinkRuleEffects:
-    """One rule on one link, with the state of its correlated models. `outcome` fields of `apply` are those of `links.Fate`."""
+    """One rule on one link, with the state of its correlated models. `outcome` fields of `apply` are those of `LinkOutcome`."""
 
     __slots__ = ("_corrupt", "_delay", "_draws", "_duplicate", "_loss", "_queue", "_reorder", "id", "idle")
 
@@ -76,7 +76,7 @@ class LinkRuleEffects:
 
 
 class PendingLinkOutcome:
-    """A fate in the making: what the rules have done to a message so far."""
+    """The outcome of a message by the rules applied so far."""
 
     __slots__ = ("cause", "corrupt", "delay", "gaps", "lost", "place", "queued", "reordered")
 
@@ -91,7 +91,7 @@ class PendingLinkOutcome:
         self.reordered = False
 
     def lose(self, rule: str) -> None:
-        """The message never arrives; the first rule to say so is the cause."""
+        """The message never arrives; the first rule that drops it is the cause."""
         if not self.lost:
             self.lost, self.cause = True, rule
 

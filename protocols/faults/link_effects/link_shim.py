@@ -1,8 +1,8 @@
 """Link faults in real time: stands before the queues of the transport, decides on every message, and holds back what is late.
 
-    shim.admit(...)     a message wants to leave: what of it leaves now (nothing, the message, a damaged copy)
-    shim.release(now)   what has been held long enough
-    shim.progress(...)  how far the run is, told by the node
+    shim.admit(...)     a message to send: what of it is sent now (nothing, the message, a damaged copy)
+    shim.release(now)   delayed messages that are due
+    shim.progress(...)  the position in the run, reported by the node
 
 Bytes held back are bounded: what would go beyond is lost, and counted as `tx.held_overflow`. Any thread may call.
 """
@@ -83,7 +83,7 @@ class Shim(Generic[D]):
             self._report(self.links.begin(event))
 
     def end(self, fault: str, now: float) -> None:
-        """One event ends, for good."""
+        """End one event permanently."""
         with self._lock:
             self._progress(now)
             self._report(self.links.end(fault))

@@ -120,7 +120,7 @@ class LinkTraceWriter:
             self.flush()
 
     def decided(self, channel: str, dst: str, kind: str, seq: int, size: int, link_outcome: LinkOutcome, held: int = 0) -> None:
-        """The fate of a message."""
+        """The outcome of a message."""
         link = f"{channel} {dst}"
         tally = self._tallies.get(link)
         if tally is None:
@@ -183,7 +183,7 @@ class RecordedPast:
             self.ended.append(event)
             return
         began = self.begun.setdefault(event, RunPosition(-1.0, -1.0, -1.0, -1.0))
-        for unit in UNITS:  # what an earlier line knew is nearer to the beginning
+        for unit in UNITS:  # positions in an earlier line are nearer to the beginning
             if began.of(unit) < 0.0:
                 setattr(began, unit, reached.get(unit, -1.0))
 

@@ -1,7 +1,7 @@
 """Which messages of a link are lost.
 
-Bernoulli with correlation c: with probability c a message shares the fate of the one before it, else it is lost with probability p. So
-each is lost with probability p, and the fates of messages k apart have the correlation c^k.
+Bernoulli with correlation c: with probability c a message has the outcome of the one before it, else it is lost with probability p. So
+each is lost with probability p, and the outcomes of messages k apart have the correlation c^k.
 
 Gilbert-Elliott: before each message the link changes from good to bad with probability p_gb, from bad to good with p_bg, and loses the
 message with the probability of its state; it begins bad with probability p_gb / (p_gb + p_bg), its share of bad messages.
@@ -13,7 +13,7 @@ from protocols.faults.settings import Loss
 
 
 class Bernoulli:
-    """Independent or repeated fates."""
+    """Independent or repeated losses."""
 
     __slots__ = ("_corr", "_last", "_p")
 

@@ -1,4 +1,4 @@
-"""Damaged copies of messages, such that whoever receives one must notice."""
+"""Damaged copies of messages, which a receiver must detect."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NEVER = 0xC1
 
 
 def damaged(parts: Sequence[codec.Buffer], what: str, place: float) -> list[codec.Buffer]:
-    """A copy with one thing wrong, at the share `place` of what can be hit. payload: a byte of the frames (of the header, where there are
-    none); header: a byte of the header; truncate: the last part loses its end."""
+    """A copy with one thing wrong, at the share `place` of what can be hit. payload: a byte of the frames (of the header,
+    without frames); header: a byte of the header; truncate: the last part loses its end."""
     if what == "truncate":
         last = bytes(parts[-1])
         return [*parts[:-1], last[: int(place * len(last))]]
@@ -31,7 +31,7 @@ def damaged(parts: Sequence[codec.Buffer], what: str, place: float) -> list[code
 
 
 def _flipped(parts: Sequence[codec.Buffer], place: float) -> list[codec.Buffer]:
-    """All bits of one byte of the frames, which their checksum tells."""
+    """All bits of one byte of the frames flipped, which their checksum detects."""
     position = int(place * sum(map(len, parts[1:])))
     copies: list[codec.Buffer] = [parts[0]]
     for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""Links that repeat a recorded run: what began and ended there does so here at the same messages of each link, whatever the clock says."""
+"""Links that repeat a recorded run: effects begin and end at the same messages of each link, independent of the clock."""
 
 from __future__ import annotations
 

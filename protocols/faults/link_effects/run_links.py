@@ -1,4 +1,4 @@
-"""The links of one node of a run, from the run's configuration (as it travels in `Welcome`)."""
+"""The links of one node of a run, from the run's configuration (as sent in `Welcome`)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def links_of(
     configuration: Mapping[str, Any], own: str, epoch: int = 1, past: RecordedPast | None = None, late: bool = False
 ) -> FaultyLinks | None:
-    """The links of node `own`, or None where nothing can happen to a message. `epoch` is the incarnation, or under the logical clock
-    whatever all agents agree on since their numbers began; `past` is what earlier incarnations have written; `late` says that the node
-    hears only by and by how far the run is (under the logical clock it hears all at once)."""
+    """The links of node `own`, or None without effects. `epoch` is the incarnation, or under the logical clock a number on which all
+    agents agree since their messages were numbered anew; `past` is what earlier incarnations have written; `late`: the node receives the
+    position of the run only gradually (under the logical clock completely at once)."""
     schedule, faults = run_schedule(configuration), faults_of(configuration)
     if faults is None and not schedule.events:
         return None
@@ -38,15 +38,15 @@ def links_of(
 
 
 def recorder_of(configuration: Mapping[str, Any], start: NodeStart, wall: bool) -> LinkTraceWriter:
-    """Where the links of this node are written down."""
+    """The writer of the link trace of this node."""
     faults = faults_of(configuration)
     full = faults is not None and faults.record == "full"
     return LinkTraceWriter(start.node_directory, start.node, start.incarnation, full, time.time if wall else None)
 
 
 def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[str, Any], elapsed: float) -> Shim[Destination]:
-    """Let faults happen to whatever leaves this process from now on, `elapsed` seconds after training began, though the configuration of
-    the run has none for its links. None is there at first: whoever wants one begins it."""
+    """Apply link faults to the messages of this process from now on, `elapsed` seconds after training began, though the configuration of
+    the run has none. No fault is active at first: they begin by orders."""
     past = read_past(start.node_directory, LINK_KINDS) if start.incarnation > 1 else RecordedPast()
     faults = faults_of(configuration)
     seed = 0 if faults is None else faults.seed
@@ -57,7 +57,7 @@ def inject_late(transport: Transport, start: NodeStart, configuration: Mapping[s
 def inject(
     transport: Transport, start: NodeStart, configuration: Mapping[str, Any], trained: float = 0.0, training: bool = False
 ) -> Shim[Destination] | None:
-    """Under `clock: wall`, let the run's faults happen to whatever leaves this process; None where there are none. `trained`: seconds of
+    """Under `clock: wall`, apply the run's link faults to the messages of this process; None without faults. `trained`: seconds of
     training so far, without those in which the run was interrupted; `training`: they go on, else they will with `Shim.start`."""
     if configuration["clock"] != "wall":
         return None

@@ -1,4 +1,4 @@
-"""A Byzantine agent: its own state is correct, and messages are falsified when they are sent, as the fault schedule says."""
+"""A Byzantine agent: its own state is correct, and messages are falsified when they are sent, by the fault schedule."""
 
 from __future__ import annotations
 

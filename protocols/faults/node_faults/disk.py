@@ -1,7 +1,7 @@
-"""The disk of this process as its writers see it, so that it can be full or slow; and damage to what lies on it.
+"""The disk of this process for its writers, so that it can be full or slow; and damage to files on it.
 
-Everything that a node keeps for its next incarnation is written through `disk`. A full disk takes half of what it is given and then
-says so, as a real one does: whoever writes must leave the old file whole.
+Everything that a node keeps for its next incarnation is written through `disk`. A full disk writes half of the data and then
+raises `OSError`, as a real one does: writers must keep the old file complete.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ disk = Disk()
 
 
 def newest(directory: Path, pattern: str = "*.safetensors") -> Path | None:
-    """The newest checkpoint's arrays, by name; None where there is none."""
+    """The newest checkpoint's arrays, by name; None without checkpoints."""
     return max(directory.glob(pattern), default=None)
 
 

@@ -1,9 +1,9 @@
 """Carries out, inside a node, what the fault schedule has for it: at exactly its step, episode or round, and once.
 
-A driver tells the executor how far the run is (`advance`), whenever that changes and before anything follows from it; what is due begins
-at once. Deeds that are due by time come as orders of the run server (`begin`, `heal`), unless the driver has a time of its own to tell.
-What has begun is in the node's log (`protocols.faults.node_faults.fault_log`), so that the next incarnation neither repeats it, nor
-forgets what lasts.
+A driver reports the position in the run (`advance`) whenever it changes and before it has consequences; faults that are due begin
+at once. Faults that are due by time come as orders of the run server (`begin`, `heal`), unless the driver has a time of its own.
+What has begun is in the node's log (`protocols.faults.node_faults.fault_log`), so that the next incarnation neither repeats it nor
+drops a fault that lasts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from protocols.faults.settings import ByzantineFault, ClockSkew, ProcessFault, S
 logger = logging.getLogger(__name__)
 
 LONGEST_HANG = 3600.0
-"""seconds after which a hang that nobody ends is over"""
+"""seconds after which a hang ends by itself"""
 SLOW_DISK = 10.0
 """how many times as long a slow disk takes"""
 
@@ -65,7 +65,7 @@ class Hooks:
     checkpoint_files: Callable[[], Path | None] = lambda: None
     """the file that a storage fault damages: the arrays of the newest checkpoint"""
     note: Callable[[str], None] = field(default=lambda text: logger.warning("%s", text))
-    """say what was done"""
+    """report what was done"""
 
 
 class FaultExecutor:
@@ -83,7 +83,7 @@ class FaultExecutor:
     ) -> None:
         self.reached = KnownPosition()
         self.byzantine_attacks: dict[str, ByzantineFault] = {}
-        """what this node lies about at present, by id"""
+        """active Byzantine faults of this node, by id"""
         self._log = log
         self._pending = [node_fault for node_fault in scheduled_faults if node_fault.id not in log.begun]
         self._active: dict[str, _Active] = {}
@@ -113,7 +113,7 @@ class FaultExecutor:
     def advance(self, **reached: float) -> None:
         """The run has come so far (`step=`, `episode=`, `round=`, `time=`): end what is over, begin what is due.
 
-        What lies before the first place that a restarted node hears of is past, and never begins.
+        Faults before the first position that a restarted node receives are past, and never begin.
         """
         for name, value in reached.items():
             setattr(self.reached, name, max(value, getattr(self.reached, name)))

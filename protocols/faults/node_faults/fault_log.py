@@ -6,8 +6,8 @@ One line per fault that begins or ends:
 
 `t` is Unix time, under the logical clock virtual time.
 
-A line is written with one `write` before the fault is carried out, so that a node that kills itself has said so, and its next incarnation
-knows what must not happen again.
+A line is written with one `write` before the fault is executed, so that the log of a node that kills itself is complete, and its next
+incarnation does not repeat the fault.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ LETHAL = ("process.kill", "process.term", "process.exit", "process.oom", "member
 MOMENTARY = (*LETHAL, "process.pause", "process.hang", "storage.corrupt_checkpoint", "storage.truncate", "storage.flip")
 """kinds that are over as soon as they have been done"""
 NEVER = RunMoment("time", inf)
-"""for deeds that only an order begins"""
+"""for faults that only an order begins"""
 KINDS: dict[str, type[NodeFault]] = {
     "process": ProcessFault,
     "straggler": Straggler,

@@ -1,6 +1,6 @@
 """What a process can do to itself: die, end, stop, hang, run out of memory.
 
-Each is the real thing as far as the rest of the run can tell: a kill is SIGKILL, a pause is SIGSTOP (which stops the communication thread
+Each is real for the rest of the run: a kill is SIGKILL, a pause is SIGSTOP (which stops the communication thread
 too, where a hang leaves it beating), and out of memory is an allocation that the system refuses. None endangers the machine: the limit
 on memory is one that the process sets for itself.
 """
@@ -44,7 +44,7 @@ def end(code: int) -> NoReturn:
 
 
 def pause() -> None:
-    """SIGSTOP: all threads stand still until somebody sends SIGCONT."""
+    """SIGSTOP: all threads stop until a SIGCONT."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -60,7 +60,7 @@ class Hang:
         self._released.set()
 
     def get_ready(self) -> None:
-        """Signals that came before this do not count. To be called before anybody is told that this process hangs."""
+        """Signals that came before this do not count. To be called before the hang is reported."""
         self._released.clear()
 
     def hang(self, seconds: float) -> float:
@@ -73,7 +73,7 @@ class Hang:
 
 
 def run_out_of_memory(limit: int = MEMORY, available: Callable[[], int] = lambda: int(psutil.virtual_memory().available)) -> NoReturn:
-    """Allocate until the system refuses: raises `MemoryError`, which nobody catches, so that the process ends as a crash.
+    """Allocate until the system refuses: raises `MemoryError`, which is not caught, so that the process ends as a crash.
 
     The limit on the address space is set to what is in use plus `limit` bytes, at most a quarter of the memory that the machine has left.
     """

@@ -83,7 +83,7 @@ class SkewedClock:
         return self._last
 
     def stamp(self) -> float:
-        """Unix seconds of figures: they keep the true time, else nobody could compare them."""
+        """Unix seconds of metrics: the true time, so that metrics of different nodes can be compared."""
         return self._wall()
 
     def wall(self) -> float:

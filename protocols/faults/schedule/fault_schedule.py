@@ -1,14 +1,14 @@
 """What begins and ends when: the sections `faults` and `network.links`, with everything that they leave to chance drawn.
 
-For whoever carries faults out:
+For the executors of faults:
 
     schedule = compile_schedule(faults, network_links, agents, ends)   # the same in every process of a run: a function of its arguments
     schedule.events                                     # `ScheduledEvent`s with names for targets and a `RunMoment` to begin, in the order
     of the file schedule.random_events(until)                       # those of the seeded nemesis that begin before that time
 
 Kinds are the keys of a configuration's event (`process`, `straggler`, `clock`, `byzantine`, `storage`, `membership`, `partition`,
-`link`). An event ends where its `for` says, counted from where it begins, or when everything is healed; `restart_after` and
-`return_after` are whoever's affair who carries it out. `round` counts the averaging rounds of the agent whom an event concerns.
+`link`). An event ends after its `for`, counted from its beginning, or when all faults are healed; `restart_after` and
+`return_after` are handled by the executor. `round` counts the averaging rounds of the target agent.
 `protocols/faults/schedule/fault_timeline.py` follows a run by it.
 """
 
@@ -55,7 +55,7 @@ class ScheduledEvent:
     length: RunMoment | None = None
     """from where it begins; None: until everything is healed"""
     stop: RunMoment | None = None
-    """where it ends, for rules of the links that say so"""
+    """where it ends, for rules of the links with an end"""
     targets: tuple[str, ...] = ()
     """whom it concerns; none: the links"""
     node_fault: NodeFault | None = None

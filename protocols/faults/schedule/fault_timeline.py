@@ -1,9 +1,9 @@
-"""Which events of a schedule begin and end when, as somebody follows the run.
+"""When the events of a schedule begin and end during a run.
 
     timeline = Timeline(schedule, kinds=..., node=...)  # follows the run: of these kinds, with this node among the targets
     for change in timeline.reach(time=..., step=..., episode=..., round=...): ...    # what has begun or ended, in order
 
-`round` counts the averaging rounds of the agent whom an event concerns: a timeline that is told of rounds must be one of a single node.
+`round` counts the averaging rounds of the target agent: a timeline that receives rounds must be that of a single node.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class FaultChange:
 
 
 class FaultTimeline:
-    """Which events are active, from how far the run is. What it says is a function of the calls of `reach`.
+    """The active events, by the position in the run: a function of the calls of `reach`.
 
     `begun` are events that began before this timeline did (of an earlier incarnation of the process), with how far the run was then:
     they end where they would have ended. `ended` are over.
 
-    With `late` the run is under way already: how far it is in a unit is not known before `reach` tells it for the first time, and what
-    lasts for some of that unit, and began while nobody looked, counts from there.
+    With `late` the run has begun already: the position in a unit is unknown before the first call of `reach` with it, and an event that
+    lasts for some of that unit, and began before, counts from there.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FaultTimeline:
         self._due: dict[str, float] = {}
         self.reached = RunPosition()
         self.unknown: set[str] = set(UNITS) if late else set()
-        """units of which `reached` knows nothing yet"""
+        """units without a position so far"""
         self.healed = False
         self._look()
 

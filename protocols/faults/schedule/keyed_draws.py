@@ -2,7 +2,7 @@
 
     u(seed; names, seq, index) = (w + 1/2) / 2^53,   w = the first 53 bits of word `index` of BLAKE2b(key = seed; names, seq)
 
-`names` say what is drawn (rule, sender, receiver, channel, ...), `seq` for which message, `index` which of the draws for it.
+`names` identify the draw (rule, sender, receiver, channel, ...), `seq` for which message, `index` which of the draws for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who can't hear whom in a partition, from its shape."""
+"""Which nodes a partition separates, from its shape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocols.faults.settings import AUTO, Partition
 from protocols.wire.messages import Channel
 
 SMALLEST_RING = 4
-"""agents from which on an overlapping ring cuts anything: in a ring of three everybody's majority is made of both neighbours"""
+"""agents from which on an overlapping ring cuts anything: in a ring of three the majority of each agent consists of both neighbours"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PartitionCut:
     """number of each node's group; with `reach`, its place on the ring"""
     direction: str = "both"
     reach: int | None = None
-    """overlapping ring: two nodes hear each other up to this distance"""
+    """overlapping ring: two nodes reach each other up to this distance"""
 
     def severs(self, src: str, dst: str, channel: Channel) -> bool:
         """Whether messages from `src` to `dst` are lost."""
@@ -43,7 +43,7 @@ class PartitionCut:
         """`agent-0 | agent-1 agent-2`."""
         if self.reach is not None:
             order = sorted(self.group, key=lambda name: self.group[name])
-            return f"ring of {' '.join(order)}, each hears up to {self.reach} away"
+            return f"ring of {' '.join(order)}, each reaches up to {self.reach} away"
         sides: dict[int, list[str]] = {}
         for name, number in self.group.items():
             sides.setdefault(number, []).append(name)

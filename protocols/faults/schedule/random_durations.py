@@ -31,7 +31,7 @@ MOST_VALUES = 1_000_000
 
 
 def read_values(path: Path) -> list[float]:
-    """The durations of a file, sorted, in seconds. `ConfigurationError` says what is wrong with it, and where."""
+    """The durations of a file, sorted, in seconds. `ConfigurationError` names the mistake and its place."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """The sections `faults` and `network.links` of a configuration: what happens to messages and nodes, and when.
 
-`FaultsSettings` is the whole; `protocols.faults.settings.fault_checks` knows the rules between its keys,
+`FaultsSettings` is the whole; `protocols.faults.settings.fault_checks` has the rules between its keys,
 `protocols.faults.schedule.fault_schedule` turns it into what begins and ends when.
 
 Units of triggers, the same for every node of a run:

@@ -1,4 +1,5 @@
-"""Rules between the keys of `faults` and `network.links`: what can't work, is ambiguous, or does nothing, said before anything starts."""
+"""Rules between the keys of `faults` and `network.links`: what cannot work, is ambiguous, or has no effect, reported before a run
+starts."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ class FaultRuleContext:
 
     @property
     def nodes(self) -> list[str]:
-        """Everybody who sends messages."""
+        """All senders of messages."""
         return [*self.agents, *self.others]
 
 
@@ -150,8 +151,8 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
             yield FaultRuleViolation(
                 (*where, "types", index), f'"{kind}" is no type of message; write one of docs/reference/messages.md in small letters', kind
             )
-    heard = _heard(rule.source, rule.to, run.nodes) | (_heard(rule.to, rule.source, run.nodes) if rule.symmetric else set())
-    if heard == {RUN_SERVER}:
+    reached = _reached(rule.source, rule.to, run.nodes) | (_reached(rule.to, rule.source, run.nodes) if rule.symmetric else set())
+    if reached == {RUN_SERVER}:
         yield FaultRuleViolation((*where, "from"), f"{_UNTOUCHED}; name in from who sends to it, or write symmetric: true")
     if all(getattr(rule, key) is None for key in _EFFECTS):
         yield FaultRuleViolation(where, f"does nothing; give it {', '.join(_EFFECTS[:-1])} or {_EFFECTS[-1]}")
@@ -161,10 +162,10 @@ def _effects(rule: LinkEffects, where: Path, run: FaultRuleContext) -> Iterator[
         yield from _loss(rule.loss, (*where, "loss"))
 
 
-def _heard(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
-    """Nodes of the first patterns that another one of the second can hear."""
-    hearing = _named(receivers, nodes)
-    return {name for name in _named(senders, nodes) if hearing - {name}}
+def _reached(senders: Sequence[str], receivers: Sequence[str], nodes: Sequence[str]) -> set[str]:
+    """Nodes of the second patterns that receive from another node of the first."""
+    receiving = _named(receivers, nodes)
+    return {name for name in _named(senders, nodes) if receiving - {name}}
 
 
 def _named(globs: Sequence[str], nodes: Sequence[str]) -> set[str]:
@@ -216,9 +217,10 @@ def _loss(settings: Loss, where: Path) -> Iterator[FaultRuleViolation]:
             if getattr(settings, key) is not None:
                 yield FaultRuleViolation((*where, key), "is read only with model: gilbert_elliott")
     elif settings.p is not None:
-        yield FaultRuleViolation((*where, "p"), "is read only with model: bernoulli; here loss_good and loss_bad say how likely losses are")
+        text = "is read only with model: bernoulli; here loss_good and loss_bad are the probabilities of losses"
+        yield FaultRuleViolation((*where, "p"), text)
     elif settings.corr:
-        yield FaultRuleViolation((*where, "corr"), "is read only with model: bernoulli; here p_gb and p_bg say how long bursts last")
+        yield FaultRuleViolation((*where, "corr"), "is read only with model: bernoulli; here p_gb and p_bg determine the length of bursts")
 
 
 # --- when ----------------------------------------------------------------------------------------------------------------------------
@@ -280,10 +282,10 @@ def _event(event: FaultEvent, where: Path, faults: FaultsSettings, run: FaultRul
         back = {"leave": "return_after", "target": "restart_after"}[key]
         for_good = what.return_after is None if isinstance(what, MembershipFault) else isinstance(what, ProcessFault) and not what.returns
         if for_good and all(fnmatchcase(name, pattern) for name in run.agents):
-            text = f'"{pattern}" is everybody, and nobody returns: there would be nobody to play; name some, or write {back}'
+            text = f'"{pattern}" matches all agents, and none returns: no agent would be left; name some, or write {back}'
             yield FaultRuleViolation((*inside, key), text)
         if isinstance(what, MembershipFault) and event.duration is not None:
-            yield FaultRuleViolation((*where, "for"), "says nothing about who leaves; write membership: {return_after: ...}")
+            yield FaultRuleViolation((*where, "for"), "does not apply to membership; write membership: {return_after: ...}")
     if _lasts(event) and faults.heal_before_end == 0.0 and _wants_recovery(faults) and not _ends(event, run):
         yield FaultRuleViolation(where, f"never ends, {_UNSEEN}; write for: ..., or heal_before_end above 0%")
 
@@ -309,7 +311,7 @@ def _ends(event: FaultEvent, run: FaultRuleContext) -> bool:
 
 
 def _lasts(event: FaultEvent) -> bool:
-    """Whether it goes on until somebody ends it."""
+    """Whether it lasts until it is ended by hand or healed."""
     if event.process is not None:
         return event.process.action in ("pause", "hang")
     if event.storage is not None:
@@ -324,7 +326,7 @@ def _wants_recovery(faults: FaultsSettings) -> bool:
 def _partition(what: Partition, where: Path, run: FaultRuleContext) -> Iterator[FaultRuleViolation]:
     if what.groups is not None:
         if what.target != AUTO:
-            yield FaultRuleViolation((*where, "target"), "is read only with a shape; the groups say who is where")
+            yield FaultRuleViolation((*where, "target"), "is read only with a shape; groups name the sides")
         members: Counter[str] = Counter()
         for index, globs in enumerate(what.groups):
             for place, glob in enumerate(globs):
@@ -342,7 +344,7 @@ def _partition(what: Partition, where: Path, run: FaultRuleContext) -> Iterator[
             yield FaultRuleViolation((*where, "direction"), f"{_UNTOUCHED}; write both, or the other direction")
         return
     if len(run.agents) < 2:
-        yield FaultRuleViolation((*where, "shape"), "there is nobody to part from: agents.count is 1")
+        yield FaultRuleViolation((*where, "shape"), "one agent cannot be separated: agents.count is 1")
     if what.shape == "overlapping_ring":
         if len(run.agents) < SMALLEST_RING:
             yield FaultRuleViolation(

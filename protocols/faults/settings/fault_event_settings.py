@@ -18,17 +18,17 @@ Shape = Literal["isolate_one", "halves", "majority_minority", "overlapping_ring"
 
 
 class Partition(OneOf, SparseSettings):
-    """Agents that can't hear each other."""
+    """Agents that cannot reach each other."""
 
     ONE_OF = ("groups", "shape")
 
     groups: Annotated[list[Globs], Field(min_length=2)] | None = None
-    """who stays together (names or patterns); who is in no group hears everybody"""
+    """sides by names or patterns of nodes; a node in no group is not separated"""
     shape: Shape | None = None
-    """isolate_one: one agent alone; halves; majority_minority: just below half of them apart; overlapping_ring: each hears a majority, no
+    """isolate_one: one agent alone; halves; majority_minority: just below half of them apart; overlapping_ring: each reaches a majority, no
     two the same one; random: each on one of two sides by a coin"""
     target: Glob = AUTO
-    """for isolate_one who is alone, for halves and majority_minority somebody of the smaller side; auto: drawn"""
+    """for isolate_one the isolated agent, for halves and majority_minority an agent of the smaller side; auto: drawn"""
     direction: Literal["both", "from_first", "to_first"] = "both"
     """both; from_first: only what the first group (or the target's) sends is lost; to_first: only what is sent to it"""
     channels: Annotated[list[Channel], Field(min_length=1)] = ["peer"]
@@ -44,14 +44,14 @@ class ProcessFault(Settings):
     """kill (SIGKILL); term (SIGTERM); pause (SIGSTOP); hang: its main thread stops while its heart beats; exit: it ends with `code`;
     oom: it ends as if out of memory"""
     restart_after: Duration | None = None
-    """time until it is started again; null: as `supervision` says, and after term and exit with 0 or 2 to 6 never"""
+    """time until it is started again; null: by `supervision`, and after term and exit with 0 or 2 to 6 never"""
     code: Annotated[int, Field(ge=0, le=255)] = 10
     """exit code, for exit"""
 
     @property
     def returns(self) -> bool:
-        """Whether it is started again. Who leaves in order, or for a reason that a restart would not mend, is so only if `restart_after`
-        says when."""
+        """Whether it is started again. A process that ends in order, or for a reason that a restart would not mend, is restarted only with
+        `restart_after`."""
         in_order = self.action == "term" or (self.action == "exit" and self.code in {*NEVER_RESTARTED, ExitCode.OK})
         return self.restart_after is not None or not in_order
 
@@ -79,12 +79,12 @@ class ClockSkew(SparseSettings):
 
 
 class ByzantineFault(Settings):
-    """An agent lies."""
+    """An agent sends falsified messages."""
 
     target: Glob
     """who: a node's name, a pattern, or auto (one drawn agent)"""
     channel: Literal["avg", "trace", "goal"] = "avg"
-    """in what: avg (models and shares), trace (what it touched), goal (what it wanted)"""
+    """which messages: avg (models and shares), trace (features achieved), goal (goal pursued)"""
     attack: Literal[
         "sign_flip", "scale", "noise", "constant", "alie", "ipm", "dissensus", "two_faced", "nan", "inf", "stale_replay", "wrong_shape",
         "garbage", "false_trace", "false_goal",
@@ -124,7 +124,7 @@ class FaultEvent(OneOf, SparseSettings):
     duration: Annotated[Length | None, Field(alias="for")] = None
     """how long it lasts: a duration, or {steps: n}, {episodes: n}, {rounds: n}; null: until everything is healed"""
     partition: Partition | None = None
-    """agents that can't hear each other"""
+    """agents that cannot reach each other"""
     process: ProcessFault | None = None
     """a process dies, stops, hangs"""
     straggler: Straggler | None = None
@@ -132,7 +132,7 @@ class FaultEvent(OneOf, SparseSettings):
     clock: ClockSkew | None = None
     """a clock goes wrong"""
     byzantine: ByzantineFault | None = None
-    """an agent lies"""
+    """an agent sends falsified messages"""
     storage: StorageFault | None = None
     """a disk goes wrong"""
     membership: MembershipFault | None = None

@@ -21,7 +21,7 @@ class Loss(SparseSettings):
     p: Probability | None = None
     """bernoulli: probability of loss"""
     corr: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """bernoulli: correlation of the fates of successive messages; the probability of each stays p"""
+    """bernoulli: correlation of the losses of successive messages; the probability of each stays p"""
     p_gb: Probability | None = None
     """gilbert_elliott: probability, at each message, that a good link turns bad"""
     p_bg: Probability | None = None
@@ -51,7 +51,7 @@ class Reorder(Settings):
 
 
 class Corrupt(Settings):
-    """Messages that are damaged on the way; whoever receives one refuses and counts it."""
+    """Messages that are damaged on the way; the receiver refuses and counts them."""
 
     p: Probability
     """probability"""

@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from protocols.faults.settings import AUTO, FaultEvent, FaultsSettings, LinkEffects, LinkRule, MembershipFault, ProcessFault
 from protocols.faults.settings.fault_checks import FaultRuleViolation, Path
 
-_NOTHING_IS_SLOW = "nothing is slow under clock: logical, everybody waits for everybody; delay the links, or write clock: wall"
+_NOTHING_IS_SLOW = (
+    "under clock: logical no agent is slower than another, since all wait for each tick; delay the links, or write clock: wall"
+)
 
 
 def unsupported_under_logical_clock(faults: FaultsSettings | None, links: Sequence[LinkRule]) -> Iterator[FaultRuleViolation]:
@@ -34,7 +36,7 @@ def unsupported_under_logical_clock(faults: FaultsSettings | None, links: Sequen
 
 def _link(rule: LinkEffects, where: Path) -> Iterator[FaultRuleViolation]:
     if set(rule.channels) != {"peer"}:
-        text = "under clock: logical only the channel peer has faults (a step waits for everybody); write channels: [peer]"
+        text = "under clock: logical only the channel peer has faults (a step waits for all agents); write channels: [peer]"
         yield FaultRuleViolation((*where, "channels"), text)
 
 
@@ -55,5 +57,5 @@ def _event(event: FaultEvent, where: Path) -> Iterator[FaultRuleViolation]:
             yield FaultRuleViolation((*where, event.chosen, key), text)
         if event.at.chosen == "round":
             yield FaultRuleViolation(
-                (*where, "at"), "under clock: logical everybody must know when an agent goes: by time, step or episode"
+                (*where, "at"), "under clock: logical an agent leaves at a time, step or episode that all agents can compute"
             )

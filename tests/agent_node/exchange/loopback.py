@@ -32,7 +32,7 @@ TICK = 0.05
 
 
 class Loopback:
-    """`tick` plays one step of all copies; `sent` and `bytes` count what was said, by kind of message."""
+    """`tick` plays one step of all copies; `sent` and `bytes` count messages by their kind."""
 
     def __init__(self, settings: Mapping[str, AgentSettings], exchange: ExchangeSettings, copies: int = 32, seed: int = 0) -> None:
         self.names = sorted(settings)
@@ -82,7 +82,7 @@ class Loopback:
         return actions
 
     def _talk(self, now: float) -> None:
-        """Until nobody has anything to say: answers come within the same tick."""
+        """Until no agent has anything to send: answers arrive within the same tick."""
         for _ in range(20):
             quiet = True
             for name in self.names:

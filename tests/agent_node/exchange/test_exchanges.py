@@ -45,7 +45,7 @@ ROBUST = rules_with("robust")
 
 
 def deliver(machines: dict[str, Conversation[Any]], now: float = 0.0) -> None:
-    """Carry messages between the machines until nobody has anything to say."""
+    """Carry messages between the machines until none has anything to send."""
     while sends := [(src, send) for src, machine in machines.items() for send in machine.outgoing()]:
         for src, send in sends:
             machines[send.dst].receive(src, send.message, send.arrays, now)
@@ -95,7 +95,7 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
     late = sides["agent-1"].agreement(9)
     assert late is not None and late.negotiated
     sides["agent-1"].finished(9, (late.goal + 1) % SPACE.count, 1.0, learn=True)
-    assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, says nothing of the message"
+    assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, is no evidence for the message"
 
 
 def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
@@ -157,7 +157,7 @@ def test_traces_complete_the_buffer_with_what_both_touched() -> None:
         assert side.complete == 1 and side.incomplete == 0 and buffers[name].joint_count == 5
         data = buffers[name].model_data(200, np.random.default_rng(0))
         assert data.achieved is not None and data.achieved.max(axis=0).tolist() == [1, 0, 1]
-        # The pair {0, 2} was reached together: hindsight may teach it to either, though nobody wanted it.
+        # The pair {0, 2} was reached together: hindsight may teach it to either, although neither pursued it.
         sample = buffers[name].sample(64, np.random.default_rng(0), 1.0, ["joint"])
         assert set(sample.goal[sample.relabelled].tolist()) == {SPACE.index((0, 2))} and sample.reward.max() == 1.0
 
@@ -216,7 +216,7 @@ def test_averaging_moves_live_parameters_by_the_mixing_matrix() -> None:
     assert after == pytest.approx(expected, abs=1e-5)
     for i, report in enumerate(reports):
         assert report[0].sketch is not None and report[0].sketch.shape[0] == 2, i
-    agents[1].online.vector.data += 2.0  # learnt since: what is told of its model is what it is now
+    agents[1].online.vector.data += 2.0  # learnt since: messages contain the current model
     for agent, side in zip(agents, sides.values(), strict=True):
         now = np.concatenate([agent.online.vector.detach().numpy(), agent.target.vector.detach().numpy()])
         np.testing.assert_allclose(side.shared_arrays()["models"], Projection(SKETCH_SEED).sketch(now), rtol=1e-5)
@@ -271,7 +271,7 @@ def run_free(n: int, seconds: float, loss: float = 0.0) -> tuple[np.ndarray, lis
 
 
 def test_free_running_agents_keep_the_mean_exactly_where_nothing_is_lost() -> None:
-    """However paces and delays differ: nobody closes a round without the slower neighbours because the faster ones have gone on."""
+    """For all paces and delays: no agent closes a round without the slower neighbours because the faster ones have continued."""
     start, found = run_free(6, 4.0)
     rounds = min(max(one) for one in found)
     assert rounds > 25

@@ -1,4 +1,4 @@
-"""Whole episodes told over the edges: what is imported was lived, is drawn like the own, and outlives the agent."""
+"""Whole episodes sent over the edges: imported ones come from real episodes, are drawn like own ones, and are kept in checkpoints."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Agent:
 
 
 def talk(agents: list[Agent]) -> list[tuple[str, Send]]:
-    """Everybody says what there is to say, and hears it."""
+    """All agents send their messages and receive those of the others."""
     by_name = {agent.name: agent for agent in agents}
     said = [(agent.name, send) for agent in agents for send in agent.sharing.machine.outgoing()]
     for src, send in said:

@@ -31,7 +31,7 @@ def started(goal: tuple[int, int], place: tuple[int, int] = HERE) -> AmigoTeache
 # --- the teacher ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_borrowed_goal_begins_with_the_next_tick_and_pays_the_policy() -> None:
+def test_a_swapped_goal_begins_with_the_next_tick_and_pays_the_policy() -> None:
     one = started(CORNER)
     (own,) = one.swappable().tolist()
     one.swap_in(0, number(*THERE), own)
@@ -41,7 +41,7 @@ def test_a_borrowed_goal_begins_with_the_next_tick_and_pays_the_policy() -> None
     teacher_output = tick(one, grid((1, 2)))  # left: its cell has changed, two steps after it was taken over
     assert teacher_output.reward.tolist() == pytest.approx([1 - 0.9 * 2 / LONGEST])
     assert one.finished_swaps() == [(0, GoalOutcome(2, True, 0.0))] and one.finished_swaps() == []
-    assert one.waiting == 0, "its teacher is somebody else's"
+    assert one.waiting == 0, "its teacher belongs to another agent"
     assert one.swappable().tolist() != [-1], "a goal of its own is in force again"
 
 
@@ -113,7 +113,7 @@ class Distance(Learner):
 
 
 class Pair:
-    """Two agents in one world, in step: what is said at a tick is heard at the next one."""
+    """Two agents in one world, in lockstep: a message sent at a tick arrives at the next one."""
 
     def __init__(self, goals: dict[str, tuple[int, int]], places: dict[str, tuple[int, int]], margin: float = 0.0) -> None:
         self.places, self.now, self.episode = places, 0.0, 5
@@ -211,7 +211,7 @@ def test_a_goal_that_was_given_away_is_on_offer_no_more() -> None:
     pair = crossed()
     bidder = pair.goal_swap["b"].machine
     for lost in ("GoalBid", "GoalBid", ""):
-        pair.talk(lost)  # both have called, and nobody has been heard
+        pair.talk(lost)  # both have called, and no call has arrived
     (called,) = pair.goal_swap["a"].machine._calls
     bidder.receive("a", GoalAward(), {"number": np.array([called]), "own": np.array([1001])}, pair.now)
     assert bidder.wake() < inf
@@ -220,7 +220,7 @@ def test_a_goal_that_was_given_away_is_on_offer_no_more() -> None:
 
 
 def test_an_award_of_a_goal_of_another_episode_is_refused() -> None:
-    """An old goal for a new one: only somebody who is wrong would offer that."""
+    """An old goal for a new one: a correct agent does not offer that."""
     pair = crossed()
     pair.talk("GoalBid")
     pair.talk("GoalBid")

@@ -1,4 +1,4 @@
-"""What follows from an episode when all of it is known: partner corrections, goal sources that hear of partners, tables that do not."""
+"""Consequences of an episode with all traces: partner corrections, goal sources that use partners' goals, tables that do not."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_surprise_is_the_error_that_learning_sees_and_changes_nothing(kind: str)
     if kind == "double_dqn":
         assert np.square(error).mean() == pytest.approx(loss, rel=1e-4)
     else:
-        assert np.square(error).mean() <= loss / 2 * (1 + 1e-4)  # the loss adds the squares of two critics, whose mean error is told
+        assert np.square(error).mean() <= loss / 2 * (1 + 1e-4)  # the loss adds the squares of two critics, whose mean error is reported
         assert error.mean() > 0.5 * np.sqrt(loss / 2)
 
 
@@ -124,7 +124,7 @@ class Pair:
         }
 
     def play(self, episodes: dict[str, Episode], rounds: int = 3) -> dict[str, list[Any]]:
-        """Both sides finish, and hear of each other until nothing is left to say."""
+        """Both sides finish and receive messages until nothing is left to send."""
         completed: dict[str, list[Any]] = {A: [], B: []}
         for name, episode in episodes.items():
             buffer = self.buffers[name]
@@ -271,7 +271,7 @@ def test_the_table_learns_from_real_records_only(loopback: Make) -> None:
         assert real[name].table.any() and session.trainer.updates > 100
         sample = session.components[REPLAY].sample(500, np.random.default_rng(0), 0.8, hindsight.strategies, partner="corrected")
         paid = sample.relabelled & (sample.reward > 0)
-        assert paid.sum() > 5, "hindsight had successes to offer, of which the table must not hear"
+        assert paid.sum() > 5, "hindsight had successes to offer, which the table must not use"
         assert (sample.weight is not None) and np.ptp(sample.weight) > 0
     assert run.sent["Trace"] and run.sent["Correction"] == run.sent["CorrectionAck"] > 0
 

@@ -168,7 +168,7 @@ class Pair:
             self.sides[name] = HindsightExchange(settings, space, own, random, 100, learner, features, name, self.regions[name])
 
     def play(self, number: int, touched: tuple[str, str], versions: tuple[int, int] = (0, 0), traces_last: bool = False) -> None:
-        """One episode and all that is said of it. `traces_last`: A hears B's segments before its trace."""
+        """One episode and all of its messages. `traces_last`: A receives B's segments before its trace."""
         for name, other, text, goal in ((A, B, touched[0], 0), (B, A, touched[1], 2)):
             self.sides[name].finished(lived(number, goal, text, number * 2 + (name == B)), (other,), 0.0)
         held = []
@@ -227,7 +227,7 @@ def test_who_has_begun_anew_is_learnt_from_anew() -> None:
     one.play(2, (".00000", "..2222"), (0, 3))
     assert one.regions[A].episodes == 1 and one.counters(A)["segments.outgrown"] == 1
     sample = one.regions[A].sample(50, np.random.default_rng(0))
-    assert set(map(bytes, sample.observation[:, -1])) <= set(map(bytes, lived(2, 2, "..2222", 5).observation)), "those of its second life"
+    assert set(map(bytes, sample.observation[:, -1])) <= set(map(bytes, lived(2, 2, "..2222", 5).observation)), "those of its second start"
 
 
 @pytest.mark.parametrize("match_roles", [True, False])
@@ -245,7 +245,7 @@ def test_without_roles_only_what_the_partner_did_in_ones_own_place_is_taken(matc
 def test_segments_that_are_not_of_their_trace_are_not_taken() -> None:
     one = Pair()
     own, theirs = lived(1, 0, ".00000", 2), lived(1, 2, "..2222", 3)
-    theirs.goal = 1  # the trace says 2
+    theirs.goal = 1  # the trace has 2
     liar = Pair()
     liar.sides[A].finished(own, (B,), 0.0)
     liar.sides[B].finished(theirs, (A,), 0.0)

@@ -1,4 +1,4 @@
-"""Agents with additive models: when they publish, what they hear of the sum, restarts; over `PeerConversations` and over the simulated
+"""Agents with additive models: when they publish, which totals they receive, restarts; over `PeerConversations` and over the simulated
 network."""
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
     world = InProcess(count, StatisticsSettings(mode=mode, min_transitions=100, every="50ms"))  # type: ignore[arg-type]
     try:
         world.run(0.5)
-        assert not any(side.total().vector.any() for side in world.sides.values()), "nobody has seen anything"
+        assert not any(side.total().vector.any() for side in world.sides.values()), "no agent has data"
         for model in world.models.values():
             model.see(99)
         world.run(0.5)
@@ -199,7 +199,7 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         count, told = reborn.statistics(), world.sides["agent-1"].metrics()["statistics.published"]
         reborn.see(99)
         world.run(1.0)
-        assert world.sides["agent-1"].metrics()["statistics.published"] == told, "99 beyond what the former life has told are too few"
+        assert world.sides["agent-1"].metrics()["statistics.published"] == told, "99 more than published before are too few"
         reborn.see(21)
         world.run(1.0)
         for side in world.sides.values():
@@ -230,7 +230,7 @@ class Agent(NodeScript):
         self._next = 0.0
 
     def takes(self) -> Mapping[type[Message], Take]:
-        return {Message: self.side.machine.receive}
+        return dict.fromkeys(self.side.machine.message_types, self.side.machine.receive)
 
     def turn(self, now: float) -> None:
         if self._next <= now < self.until:
@@ -274,13 +274,13 @@ def test_crash_return_and_partition_on_bad_links(mode: str, seed: int) -> None:
     held = [machine.entry(dead) for machine in machines if isinstance(machine, Ledger)]
     told = max((entry.payload[-1] for entry in held if entry is not None), default=0.0)
     for other in ("agent-2", "agent-4"):
-        network.tell_dead(network.nodes[other], dead)
+        network.report_dead(network.nodes[other], dead)
     network.run(11.0)
     models[dead] = CountingModel(500 + seed)
     start(dead, 2)
     for other in ("agent-2", "agent-4"):
-        network.tell_alive(network.nodes[other], dead)
-        network.tell_alive(network.nodes[dead], other)
+        network.report_alive(network.nodes[other], dead)
+        network.report_alive(network.nodes[dead], other)
     network.run(14.0)
     cut[0] = True
     network.run(19.0)

@@ -55,7 +55,7 @@ def test_learning_progress_by_hand() -> None:
         source.update(0, reward)  # newest two: 1, 1; before them: 0, 0
     for reward in (0.5, 0.5, 0.5, 0.0):
         source.update(1, reward)  # successes 1, 1, then 1, 0
-    source.update(2, 1.0)  # one outcome says nothing yet
+    source.update(2, 1.0)  # one outcome is no evidence yet
     np.testing.assert_allclose(source.progress(), [1.0, -0.5, 0.0, 0.0])
     np.testing.assert_allclose(source.probabilities(), [0.1 + 0.6 * 2 / 3, 0.1 + 0.6 / 3, 0.1, 0.1])
 

@@ -88,7 +88,7 @@ def test_after_a_late_reach_the_duration_is_that_of_the_ended_goal() -> None:
 
 
 def test_a_teacher_that_restarts_ends_the_episode_with_the_goal() -> None:
-    """Not where it has ended already, and not in evaluations; no goal is set where nobody will act for it."""
+    """Not where it has ended already, and not in evaluations; no goal is set where no agent will act for it."""
     one = teacher(copies=4, restart_episode=True)
     tick(one, *[grid((1, 1))] * 4, flags=FIRST)
     one.active_goals.set(

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import PolicySpec, TransitionBatch
 from agent_node.intrinsic.bebold.bebold import BeBold, EpisodeVisits
 from agent_node.intrinsic.bebold.settings import BeBoldSettings
-from agent_node.intrinsic.rnd.novelty import Novelty
-from agent_node.intrinsic.rnd.rnd import RND
+from agent_node.intrinsic.rnd.rnd import RND, Novelty
 from agent_node.intrinsic.rnd.settings import RNDSettings
 from protocols.runtime.errors import ConfigurationError
 from tests.agent_node.grid_worlds import features, grid, observation, policy_spec, random_observations, rollout

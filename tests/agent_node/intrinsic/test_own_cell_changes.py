@@ -1,4 +1,4 @@
-"""Whose changes reach a goal that is a cell: those of the agent's own last step, or anybody's."""
+"""Whose changes reach a goal that is a cell: those of the agent's own last step, or those of any agent."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_at_the_edge_nothing_is_ahead_in_the_next_column() -> None:
 
 
 def test_what_another_has_done_pays_neither_then_nor_later() -> None:
-    """A door that somebody else has opened: the agent looks at it afterwards, and at last goes through."""
+    """A door that another agent has opened: the agent faces it afterwards, and at last goes through."""
     shut = with_thing(grid((1, 1), RIGHT), (3, 1), door(1))
     opened = with_thing(shut, (3, 1), door(0))
     near, looks = with_thing(grid((2, 1), RIGHT), (3, 1), door(0)), with_thing(grid((2, 1), UP), (3, 1), door(0))

@@ -146,7 +146,7 @@ def test_the_gradients_are_those_of_the_losses(hallucinated: int) -> None:
     pair._random.manual_seed(9)
     loss, density = pair._improve(state, alpha)
     by_hand = pair.actor.gradient.clone()
-    assert not pair.critics.gradient.any(), "the critics only say where to go"
+    assert not pair.critics.gradient.any(), "the critics only give the direction"
     pair.actor.gradient.zero_()
     pair._random.manual_seed(9)
     mean, unbounded = pair.actor(state).split(pair.chosen, dim=1)

@@ -58,7 +58,7 @@ def test_on_policy_they_are_n_step_returns() -> None:
 
 
 def test_traces_end_where_an_episode_begins_and_where_a_step_does_not_count() -> None:
-    """An episode that a limit ends at t goes on with V of what was seen last; the tick in between is nobody's step."""
+    """An episode that a limit ends at t bootstraps from V of the last observation; the tick in between belongs to no agent."""
     given = case()
     given["counts"][3, 0] = 0.0
     given["begins"][4, 0] = 1.0

@@ -20,7 +20,7 @@ STRATEGIES = ("own_individual", "future", "final", "episode", "joint", "peer_goa
 
 
 def episode(number: int, steps: int, joint: bool = True, seed: int = 0) -> Episode:
-    """Observation (number, t), so that every sampled row tells where it is from; the rewards are the rule's."""
+    """Observation (number, t), so that every sampled row identifies its origin; the rewards are the rule's."""
     random = np.random.default_rng((seed, number))
     touches = np.concatenate([np.zeros((5, 3), np.uint8), np.eye(3, dtype=np.uint8)])
     own, other = touches[random.integers(0, 8, (2, steps + 3))]
@@ -198,7 +198,7 @@ def test_a_trace_that_comes_later_changes_what_can_be_relearnt() -> None:
     for name, array in whole.state_dict().items():
         np.testing.assert_array_equal(buffer.state_dict()[name], array, err_msg=name)
     assert not buffer.attach_joint(10_000, full.others, full.partner_goals)
-    assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early tells nothing"
+    assert not buffer.attach_joint(0, full.others[:1], full.partner_goals), "a trace that ends too early is not used"
 
 
 def test_the_oldest_episodes_leave_whole() -> None:

@@ -80,6 +80,6 @@ def test_a_buffer_with_vector_goals_survives_a_checkpoint() -> None:
     space = VectorGoals((-1.0,), (1.0,), 0.01)
     buffer = filled(space, (0.9,), walk(), np.zeros(STEPS))
     again = ReplayBuffer(100, Features(LAYOUT, 1), space)
-    again.load_state(buffer.state())
+    again.load_state_dict(buffer.state_dict())
     one, other = (b.sample(64, np.random.default_rng(3), 0.5, ["future", "final"]) for b in (buffer, again))
     assert np.array_equal(one.goal, other.goal) and np.array_equal(one.reward, other.reward)

@@ -1,4 +1,4 @@
-"""Faults of an agent under the logical clock begin and end at places of the run that its time, steps and episodes say together."""
+"""Faults of an agent under the logical clock begin and end at places of the run given by its time, steps and episodes together."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ CONFIGURATION = np.frombuffer(Configuration.model_validate(SETTINGS).model_dump_
 
 
 def welcome(transport: Transport, stop: threading.Event) -> None:
-    """Answer every `Hello`, and say that agent-1 is there, agent-2 is not."""
+    """Answer every `Hello`, with a roster in which agent-1 is present and agent-2 is not."""
     entries = [
         RosterEntry(name="agent-1", role="agent", state="alive", endpoint="tcp://127.0.0.1:1", inc=1),
         RosterEntry(name="agent-2", role="agent", state="lost", endpoint="tcp://127.0.0.1:1", inc=1),
@@ -156,10 +156,10 @@ def test_of_several_observations_only_the_newest_is_answered_and_learnt_from(nod
     together(1)
     together(2, 3, 4, 4, 3)
     assert sent == trained == asked == [1, 4] and node.stepping.tick == 4
-    assert seen == [False, True, True, True], "what lies between is remembered: no episode is broken"
+    assert seen == [False, True, True, True], "what is between is kept: no episode is broken"
     together(99, src="agent-1")
     together(5)
-    assert sent == trained == [1, 4, 5], "of one that nobody may send nothing follows"
+    assert sent == trained == [1, 4, 5], "an agent that may not send has no effect"
 
 
 @pytest.mark.parametrize(

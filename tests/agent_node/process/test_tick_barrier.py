@@ -36,7 +36,7 @@ class Wire:
 
 
 class Fates:
-    """Fates by number of the message."""
+    """Link outcomes by number of the message."""
 
     def __init__(self, fates: list[tuple[float, ...]]) -> None:
         self.fates = fates
@@ -73,7 +73,7 @@ def test_nobody_hears_of_absent_partners_and_what_is_not_taken_waits() -> None:
 
 
 def arrivals(sender: str, messages: list[tuple[int, int]], last: int) -> list[tuple[str, Message]]:
-    """What comes from a sender that says these (sent, at) and its markers up to tick `last`, in its order."""
+    """Messages of a sender with these (sent, at) and its markers up to tick `last`, in its order."""
     found: list[tuple[str, Message]] = []
     for tick in range(last + 1):
         mine = [at for sent, at in messages if sent == tick]
@@ -119,7 +119,7 @@ def test_a_dead_partner_is_not_waited_for_and_its_earlier_life_counts_for_nothin
     lockstep.peer_left("b")
     assert not lockstep.missing(2) and not lockstep.take(9)
     lockstep.receive("b", ProposeAck(sent=2, at=30), {})  # on its way when it died
-    lockstep.receive("b", ProposeAck(sent=20, at=21), {})  # of its next life, before this one is told of it
+    lockstep.receive("b", ProposeAck(sent=20, at=21), {})  # of its next incarnation, before this one is notified of it
     lockstep.receive("b", Marker(sent=20, count=1), {})
     lockstep.peer_joined("b", 20)
     assert not lockstep.missing(19) and not lockstep.missing(20) and lockstep.missing(21) == ["b"]
@@ -132,5 +132,5 @@ def test_a_message_that_the_connection_has_lost_is_noticed() -> None:
     lockstep.peer_joined("b", 0)
     lockstep.receive("b", Marker(sent=0, count=2), {})
     lockstep.receive("b", ProposeAck(sent=0, at=1), {})
-    with pytest.raises(ResourceError, match="sent 2 messages at tick 0, but 1 came"):
+    with pytest.raises(ResourceError, match="sent 2 messages at tick 0, and 1 arrived"):
         lockstep.take(1)

@@ -105,7 +105,7 @@ def test_killed_while_writing_leaves_a_whole_one(tmp_path: Path) -> None:
         for _ in range(2 + 3 * round_):
             last = int(writer.stdout.readline())
         os.kill(writer.pid, signal.SIGKILL)
-        rest = writer.stdout.read().split()  # `communicate` would forget lines that came together with those above
+        rest = writer.stdout.read().split()  # `communicate` would drop lines that came together with those above
         writer.stdout.close()
         writer.wait(20)
         last = int(rest[-1]) if rest else last

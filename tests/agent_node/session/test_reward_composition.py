@@ -27,7 +27,7 @@ TRUNCATED = int(Flag.MEMBER | Flag.TRUNCATED | Flag.OVER)
 
 
 class Told(Teacher, IntrinsicReward):
-    """Pays as it is told, and keeps what it was asked."""
+    """Returns the given rewards, and stores its arguments."""
 
     goal_length = 20
 
@@ -117,7 +117,7 @@ def test_curiosity_is_asked_about_the_agent_s_own_steps_in_training() -> None:
     tick([TRUNCATED, FIRST, 0])
     assert told.transitions[-1].rows.tolist() == [0] and not told.transitions[-1].begins.any()
     tick(MEMBER, continuous=False)
-    assert len(told.transitions) == 2, "nobody knows what happened in between"
+    assert len(told.transitions) == 2, "the steps in between are unknown"
 
 
 def test_metrics_are_means() -> None:

@@ -164,7 +164,7 @@ def test_thompson_promises_one_map_of_rewards_until_the_next_refresh() -> None:
         kept.refresh(0)
         found = kept.sample(300)
         mean = found.following[:, -1, 0] - np.abs(found.action[:, 0])
-        np.testing.assert_allclose(found.reward, mean, rtol=1e-4, err_msg="whoever exploits is paid the mean")
+        np.testing.assert_allclose(found.reward, mean, rtol=1e-4, err_msg="the exploiting policy is rewarded by the mean")
         promised = thompson.bonus(found.epistemic, found.reward_std, 0)
         assert np.ptp(promised) < 1e-4, "one map, for what is old too"
         np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""What an agent makes of its world model: imagined and real transitions in one batch, with what optimism has to say of each."""
+"""Use of the world model by an agent: imagined and real transitions in one batch, with the optimistic term of each."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_a_batch_is_real_and_imagined(optimism: OptimismSettings | None) -> None
         assert bonus[dreamt].mean() > 0.5 * bonus[real].mean()
     else:
         assert not bonus.any() and eta.shape == (64, 2)
-        assert (np.abs(eta) <= 1).all() and np.abs(eta[real]).max() > 0, "real steps carry the luck that explains them"
+        assert (np.abs(eta) <= 1).all() and np.abs(eta[real]).max() > 0, "real steps carry the eta that explains them"
 
 
 def test_a_checkpoint_keeps_the_model_and_the_count_of_steps() -> None:

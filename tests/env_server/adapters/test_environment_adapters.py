@@ -238,7 +238,7 @@ def test_real_environments_keep_the_contract_and_repeat(identifier: str, options
 def test_turns_are_converted() -> None:
     from mpe2 import simple_spread_v3
 
-    from env_server.adapters.aec_adapter import parallel_from_aec
+    from env_server.adapters.parallel_conversions import parallel_from_aec
 
     converted = parallel_from_aec(simple_spread_v3.env(N=2, max_cycles=5))
     parallel_api_test(converted, num_cycles=20)

@@ -53,7 +53,7 @@ class FlagRules:
             self.state[i, copy] = "parked"
             self.ends[episode, agent] = self.total[i, copy], self.steps[i, copy]
         if flag & Flag.OVER:
-            assert self.state[i, copy] == "parked", "an episode ends only after everybody's part"
+            assert self.state[i, copy] == "parked", "an episode ends only after the parts of all"
             self.state[i, copy] = "over"
 
     def check_records(self, records: list[EpisodeRecord]) -> None:

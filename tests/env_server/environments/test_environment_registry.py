@@ -1,4 +1,4 @@
-"""Environments by id, and what is said of those that cannot be played."""
+"""Environments by id, and the messages for those that cannot be played."""
 
 from __future__ import annotations
 

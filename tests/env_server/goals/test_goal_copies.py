@@ -176,6 +176,7 @@ def test_a_dictionary_observation_brings_goals_and_rewards_of_its_own() -> None:
     environment = made(one, ["agent-0"])
     assert environment.goal_space == VectorGoals((-1.0, -1.0), (1.0, 1.0), ends=False)
     outcome = environment.reset(5)
+    assert np.isfinite(outcome.agents["agent-0"].goal).all(), "values on the wire are finite, where there is no goal too"
     assert environment.offers() == [] and environment.waiting() == []
     outcome = environment.step({})
     batch = outcome.agents["agent-0"]

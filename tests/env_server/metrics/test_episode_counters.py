@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, TickResult
-from env_server.metrics.episode_counters import EpisodeCounters
+from env_server.metrics.episode_statistics import EpisodeCounters
 from protocols.conversations.stepping.stepping_messages import Flag
 
 BOTH = ("a", "b")
@@ -89,7 +89,7 @@ def test_only_actions_that_count_are_substituted() -> None:
 
 def test_what_is_played_for_an_absent_agent_counts_where_the_episode_goes_on_and_not_where_it_ends() -> None:
     episode_counters = EpisodeCounters(None, 10)
-    # In the second copy the death of b ends the episode: b is a member no more, and a is told.
+    # In the second copy the death of b ends the episode: b is a member no more, and a is notified.
     after = outcome([3, 4], [M, M | int(Flag.TRUNCATED | Flag.OVER | Flag.PEER_LOST)], [M, 0])
     episode_counters.stepped(outcome([3, 4], [M, M], [M, M]), after, ("a",))
     assert substitutions(episode_counters) == (1 / 3, 1.0)

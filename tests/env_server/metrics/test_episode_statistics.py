@@ -5,7 +5,7 @@ import pytest
 
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.metrics.episode_statistics import EpisodeStatistics, metrics
-from env_server.serving.late_actions import LateActions
+from env_server.serving.actions import LateActions
 from env_server.settings import EnvironmentSettings
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
@@ -144,7 +144,7 @@ def test_alignment_counts_followers() -> None:
     records = [EpisodeRecord(1, trio, (0.0, 0.0, 0.0), (1, 1, 1), goals=held) for held in goals]
     assert metrics(records, SPACE)["aligned"] == (1 + 0.5 + 0 + 0.5) / 4
     alone = EpisodeRecord(1, ("agent-0",), (0.0,), (1,), goals=(3,))
-    assert "aligned" not in metrics([alone], SPACE), "nobody to agree with"
+    assert "aligned" not in metrics([alone], SPACE), "no partner to agree with"
     assert metrics([EpisodeRecord(1, trio, (1.0, 1.0, 1.0), (1, 1, 1), goals=(3, 3, 3))], SPACE)["return.normalised"] == 3 / 2.25
 
 

@@ -1,4 +1,4 @@
-"""What evaluations say of each goal, from records and figures reckoned by hand (dec_imsap, section 2.9)."""
+"""Evaluation metrics per goal, from records and numbers computed by hand (dec_imsap, section 2.9)."""
 
 from __future__ import annotations
 

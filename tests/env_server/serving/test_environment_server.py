@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.serving.environment_server import EPISODES
-from env_server.serving.server_counters import ServerCounters
 from env_server.serving.server_main import environment_server
+from env_server.serving.server_state import ServerCounters
 from orchestrator.config.configuration import Configuration
 from protocols.conversations.control.control_messages import Command
 from protocols.conversations.membership.membership_messages import Hello, Welcome
@@ -46,7 +46,7 @@ def packed(settings: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 class RunServer(threading.Thread):
-    """Welcomes env-0 and starts it; joins as agent-0; tells env-0 to stop when the first offer has come, which it keeps."""
+    """Welcomes env-0 and starts it; joins as agent-0; stops env-0 when the first offer has come, which it keeps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class RunServer(threading.Thread):
                     self.transport.send("ctl", "env-0", Welcome(), {"config": self.configuration})
                     self.transport.send("ctl", "env-0", Command(id=1, op="start"))
                     self.agent.connect("env", "env-0", received.message.endpoint)
-            if self.first is None:  # again and again, as agents do: a server that is not yet welcome hears nothing else
+            if self.first is None:  # again and again, as agents do: a server that is not yet welcome receives nothing else
                 self.agent.try_send("env", "env-0", Join())
             for received in self.agent.receive(0.02):
                 if isinstance(received.message, Offer) and self.first is None:
@@ -106,7 +106,7 @@ def test_every_incarnation_has_episode_numbers_of_its_own(
     ServerCounters(tmp_path / "nodes" / "env-0").write({"episodes": 7, "steps": 70, "next_evaluation": 2000})
     server.run()
     assert run_server.first == (incarnation - 1) * EPISODES
-    assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it says that it waits"
+    assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it reports that it waits"
 
 
 @pytest.mark.timeout(30)

@@ -93,7 +93,7 @@ def test_who_is_to_return_later_does_when_all_is_healed(absence: dict[str, Any])
     assert incarnations[44] == [1, 1, 1] and incarnations[45] == [1, 0, 1] and incarnations[79] == [1, 0, 0]
     assert not run.membership.awaited and run.membership.present == {"agent-0", "agent-1"}
     assert incarnations[80] == [1, 0, 0] and incarnations[81] == [1, 2, 0], "it plays from the tick after that which waits for it"
-    assert tick == 110, "the last checkpoint waits for nobody"
+    assert tick == 110, "the last checkpoint does not wait"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """`orchestrate` as it is, except that the nodes of the runs it starts are those of `tests.orchestrator.run_server.small_nodes`.
 
-`SMALL_BEHAVIOUR` in the environment says how they misbehave.
+`SMALL_BEHAVIOUR` in the environment selects how they misbehave.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.app import main
-from orchestrator.run_server import detached_server as detached
+from orchestrator.run_server import run_start as detached
 
 
 class Popen(subprocess.Popen[bytes]):

@@ -1,4 +1,4 @@
-"""Snapshots as a run server sends them, with figures that are easy to recognise."""
+"""Snapshots as a run server sends them, with numbers that are easy to recognise."""
 
 from typing import Any
 

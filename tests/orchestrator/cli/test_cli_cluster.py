@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.launch.leftover_processes import remains, sweep
+from orchestrator.launch.process_control import remains, sweep
 from orchestrator.results.run_directories import read, read_json
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate, command, environment
 from tests.orchestrator.cli.terminal import Terminal
@@ -268,9 +268,9 @@ def test_two_runs_at_once_do_not_mix_and_speak_json(up: Up, runs: Path) -> None:
 TWENTY = """
 import os, sys
 from orchestrator.cli import app
-from orchestrator.run_server import detached_server, run_names
+from orchestrator.run_server import run_start
 from tests.orchestrator.cli.small_up import Popen
-detached_server.subprocess.Popen = Popen
+run_start.subprocess.Popen = Popen
 begin, go = os.pipe()
 children = []
 for _ in range(20):

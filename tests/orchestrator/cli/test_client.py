@@ -1,4 +1,4 @@
-"""The client against a peer that speaks the protocol over real sockets: retries, refusals, deadlines."""
+"""The client against a peer that uses the protocol over real sockets: retries, refusals, deadlines."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ Answer = Callable[[Message], tuple[Message, dict[str, object]] | None]
 
 
 class Peer:
-    """Answers on a `ctl` socket as `answer` says, and keeps what it was asked."""
+    """Answers on a `ctl` socket by `answer`, and stores the requests."""
 
     def __init__(self, directory: Path) -> None:
         self.asked: list[Message] = []
@@ -100,7 +100,7 @@ def test_a_client_that_was_forgotten_says_hello_again(peer: Peer, runs: Path) ->
         if isinstance(message, Hello):
             hellos.append(message)
             return Welcome(), {}
-        return (Status(), {"state": "RUNNING"}) if len(hellos) > 1 else (Refuse(code=ExitCode.AUTHENTICATION, text="say hello"), {})
+        return (Status(), {"state": "RUNNING"}) if len(hellos) > 1 else (Refuse(code=ExitCode.AUTHENTICATION, text="send Hello"), {})
 
     peer.answer = answer
     with RunClient(runs / "night") as client:
@@ -120,7 +120,7 @@ def test_nobody_waits_for_a_run_server_that_has_ended(peer: Peer, runs: Path, en
         if end == "in order":
             (runs / "night" / "control.json").unlink()
         else:
-            (runs / "night" / "run.lock").touch()  # nobody holds it
+            (runs / "night" / "run.lock").touch()  # no process holds it
         began = time.monotonic()
         with pytest.raises(Unreachable, match="has ended"):
             client.status(timeout=20.0)

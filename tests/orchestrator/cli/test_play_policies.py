@@ -1,4 +1,4 @@
-"""`orchestrate test`: agents from their checkpoints play as they would in a run, are filmed, and what can't be played says why."""
+"""`orchestrate test`: agents from their checkpoints act as in a run, are filmed, and errors name what can't be played."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def play(runs: Path, capsys: pytest.CaptureFixture[str]) -> Play:
-    """Call `orchestrate test`; what it printed, or with `--json` what that says. With `fails` the exit code and the error's text."""
+    """Call `orchestrate test`; its output, parsed with `--json`. With `fails` the exit code and the error's text."""
 
     def call(*arguments: object, fails: bool = False) -> Any:
         words = [str(argument) for argument in arguments]
@@ -198,7 +198,7 @@ def test_films_hold_pictures_of_one_size_and_end_somewhere(tmp_path: Path, monke
 
 
 class Blind(gymnasium.Env[Any, Any]):
-    """An environment that nobody can draw."""
+    """An environment without rendering."""
 
     observation_space = gymnasium.spaces.Box(0, 1, (2,))
     action_space = gymnasium.spaces.Discrete(2)

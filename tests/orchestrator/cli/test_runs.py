@@ -1,4 +1,4 @@
-"""Runs are found, and their states told, from files alone."""
+"""Runs and their states are found from files alone."""
 
 import json
 import os
@@ -149,7 +149,7 @@ def test_a_reader_that_goes_away_is_no_error(runs: Path, tmp_path: Path) -> None
 
 def test_down_ends_what_a_dead_run_server_left(orchestrate: Orchestrate, runs: Path) -> None:
     """A process of the run, marked as its host marks it, is ended; the run is closed; a second `down` finds nothing to do."""
-    from orchestrator.launch.leftover_processes import MARK
+    from orchestrator.launch.process_control import MARK
 
     directory = make(runs, "night", state="RUNNING", started="2026-11-21T14:00:00Z")
     (directory / "control.json").write_text('{"endpoint": "tcp://127.0.0.1:1", "token": "x"}')

@@ -1,4 +1,4 @@
-"""Results of a finished run, from files written by hand and figures reckoned by hand."""
+"""Results of a finished run, from files written by hand and numbers computed by hand."""
 
 import json
 from pathlib import Path

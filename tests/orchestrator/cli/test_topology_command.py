@@ -1,4 +1,4 @@
-"""`orchestrate topology`: what it tells of a graph, and that it draws every edge."""
+"""`orchestrate topology`: facts of a graph, and a drawing with every edge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_ring_in_words(orchestrate: Orchestrate, tmp_path: Path) -> None:
     done = orchestrate("topology", str(CONFIG))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("    agent-0 ─────── agent-1")
-    for fact in ("ring of 4 agents", "4 undirected", "8 a round", "nobody is cut off", "0.6667", "to a millionth after 13 rounds"):
+    for fact in ("ring of 4 agents", "4 undirected", "8 a round", "no agent is cut off", "0.6667", "to a millionth after 13 rounds"):
         assert fact in done.stdout
     assert "-o ring.svg" in done.stderr
     assert list(tmp_path.iterdir()) == []  # nothing is written unless asked

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.terminal import snapshot_figures as figures
-from orchestrator.terminal.json_view import JsonView
-from orchestrator.terminal.plain_view import PlainView
+from orchestrator.results import number_text as numbers
+from orchestrator.terminal import snapshot_metrics
+from orchestrator.terminal.line_views import JsonView, PlainView
 from orchestrator.terminal.run_view import WatchOutcome, startup_lines
 from orchestrator.terminal.table_view import FOLD_ABOVE, TableView, agent_rows, fault_line, node_table, progress_line
-from orchestrator.terminal.text_columns import columns
+from orchestrator.terminal.tables import columns
 from tests.orchestrator.cli.snapshots import EVENT, agent, snapshot
 
 
@@ -22,21 +22,21 @@ from tests.orchestrator.cli.snapshots import EVENT, agent, snapshot
     [([], ""), ([1.0], ""), ([0.0, 1.0], "▁█"), ([2.0, 2.0, 2.0], "▄▄▄"), (list(range(8)), "▁▂▄▅▇█"), ([3.0, 1.0, 2.0], "█▁▅")],
 )
 def test_sparkline_spans_smallest_to_largest(values: list[float], bar: str) -> None:
-    assert figures.sparkline(values) == bar
-    assert len(figures.sparkline(values, ascii_only=True)) == len(bar)
-    assert figures.sparkline(values, ascii_only=True).isascii()
+    assert numbers.sparkline(values) == bar
+    assert len(numbers.sparkline(values, ascii_only=True)) == len(bar)
+    assert numbers.sparkline(values, ascii_only=True).isascii()
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (41.4, "0:41"), (125, "2:05"), (11050, "3:04:10"), (None, "-"), (float("inf"), "-")]
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    assert figures.duration(seconds) == text
+    assert numbers.elapsed(seconds) == text
 
 
 def test_numbers() -> None:
-    assert (figures.count(12040), figures.count(None), figures.small(3.14e-4), figures.decimal(0.714)) == ("12 040", "-", "3.1e-04", "0.71")
-    assert (figures.size(812), figures.size(14.2 * 1024), figures.size(1.1 * 2**30)) == ("812 B", "14.2 KiB", "1.1 GiB")
+    assert (numbers.count(12040), numbers.count(None), numbers.small(3.14e-4), numbers.decimal(0.714)) == ("12 040", "-", "3.1e-04", "0.71")
+    assert (numbers.size(812), numbers.size(14.2 * 1024), numbers.size(1.1 * 2**30)) == ("812 B", "14.2 KiB", "1.1 GiB")
 
 
 def test_table_shows_every_agent_with_its_figures() -> None:
@@ -202,7 +202,7 @@ def test_json_never_holds_what_json_has_not() -> None:
 
     for line in stream.getvalue().splitlines():
         json.loads(line, parse_constant=refuse)
-    assert figures.value(broken, "return") is None
+    assert snapshot_metrics.value(broken, "return") is None
 
 
 def test_faults_that_last_and_the_next_one_are_a_line() -> None:

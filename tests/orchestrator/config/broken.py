@@ -12,7 +12,7 @@ NEGOTIATED = "  negotiation: {kind: coordination_game}\n"
 
 @dataclass(frozen=True)
 class Mistake:
-    """What must be said of one mistake."""
+    """Expected message of one mistake."""
 
     path: str
     says: str
@@ -44,12 +44,12 @@ CASES = [
         M("environment.supervisor", "gives the agents their goals, and exchange.negotiation"),
     ),
     _case(
-        "goals by what the partners tell, and nobody tells",
+        "goals by the traces of partners, without traces",
         START + PLACE + "agents: {goals: {kind: «joint_learning_progress}}\nexchange: {hindsight: null}\n",
         M("agents.goals.kind", "learns from the traces of partners after an episode, and exchange.hindsight is null"),
     ),
     _case(
-        "partners that correct, and a learner that knows no probabilities",
+        "partner corrections, and a learner without probabilities",
         START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, partner: «corrected}}\n",
         M(
             "exchange.hindsight.partner",
@@ -59,7 +59,7 @@ CASES = [
     _case(
         "keys that belong elsewhere",
         START + PLACE + "«goals: {kind: bandit}\nagents: {«supervisor: {}}\n",
-        M("goals", "its place is agents.goals"),
+        M("goals", "its place is environment.goals or agents.goals"),
         M("agents.supervisor", "its place is environment.supervisor"),
     ),
     _case(
@@ -68,7 +68,7 @@ CASES = [
         M("agents.learner.clip", "the keys here are kind, learning_rate"),
     ),
     _case(
-        "goals and traces that nobody waits for",
+        "goals and traces without a wait",
         START + PLACE + "exchange:\n  negotiation: {kind: coordination_game, deadline: «0s}\n  hindsight: {deadline: «0s}\n",
         M("exchange.negotiation.deadline", "is not more than 0"),
         M("exchange.hindsight.deadline", "is not more than 0"),
@@ -79,15 +79,15 @@ CASES = [
         M("exchange.negotiation.deadline", "take two ticks of 10ms"),
     ),
     _case(
-        "everybody leaves",
+        "all agents leave",
         START + PLACE + "faults: {events: [{id: a, at: {step: 5}, membership: {leave: «'agent-*'}},\n"
         "  {id: b, at: {step: 5}, process: {target: «'*', action: term}},\n"
         "  {id: c, at: {step: 5}, process: {target: '*', action: term, restart_after: 1s}}]}\n",
-        M("faults.events[0].membership.leave", "there would be nobody to play; name some, or write return_after"),
-        M("faults.events[1].process.target", "there would be nobody to play; name some, or write restart_after"),
+        M("faults.events[0].membership.leave", "no agent would be left; name some, or write return_after"),
+        M("faults.events[1].process.target", "no agent would be left; name some, or write restart_after"),
     ),
     _case(
-        "surprises, and a learner that knows none",
+        "segments, and a learner without td_errors",
         START + PLACE + "agents: {learner: {kind: ppo}}\nexchange: {hindsight: {share: 0, segments: «{}}}\n",
         M("exchange.hindsight.segments", "which ppo of agent-0 does not provide; write segments: null, or choose learner"),
     ),
@@ -131,7 +131,7 @@ CASES = [
         M("exchange.statistics.mode", "a ledger holds the statistics of up to 128 agents, not of 129; use pushsum"),
     ),
     _case(
-        "rewards that nobody predicts",
+        "rewards that no model predicts",
         START + "environment: {id: reward_collection}\n"
         "agents: {count: 2, goals: null, learner: {kind: sac}, world_model: «{kind: gp}, overrides: {agent-1: {world_model: "
         "{kind: gp, imagination: {reward: «model}}}}}\n",
@@ -142,7 +142,7 @@ CASES = [
         ),
     ),
     _case(
-        "plans that nobody takes notice of",
+        "plans that no model uses",
         START + PLACE + "agents: {world_model: {kind: ensemble}}\nexchange: {plans: «{}}\n",
         M("exchange.plans", "plans need a world model with uncertainty (gp) and agents.optimism, which agent-0 does not have"),
     ),
@@ -165,7 +165,7 @@ CASES = [
         M("exchange.experience", "rewards in landmarks depend on the goal that was pursued"),
     ),
     _case(
-        "optimism that nobody notes or takes",
+        "optimism that no model or learner supports",
         START + "environment: {id: 'gymnasium:Pendulum-v1'}\nagents:\n  count: 1\n  goals: null\n  learner: {kind: sac}\n"
         "  world_model: {kind: ensemble}\n  optimism: «{kind: bonus}\n",
         M("agents.optimism", "write world_model.imagination: {}"),
@@ -286,7 +286,7 @@ CASES = [
         M("environment.id", "has the tag"),
     ),
     _case(
-        "edges to nobody",
+        "edges to unknown agents",
         START + PLACE + "agents: {count: 3}\nnetwork:\n  topology:\n    kind: edges\n"
         "    edges: [[agent-0, agent-1], [agent-1, «agnet-2], [agent-2, «agent-7], «[agent-0, agent-0]]\n",
         M("network.topology.edges[1][1]", '"agnet-2" is no agent: they are agent-0 ... agent-2', "agent-2"),
@@ -330,7 +330,7 @@ CASES = [
         M("network.topology", "agent-1, agent-2 cannot send to agent-0, directly or through others; add edges back"),
     ),
     _case(
-        "too few neighbours against liars",
+        "too few neighbours against Byzantine agents",
         START
         + PLACE
         + "agents: {count: 6}\nexchange: {consensus: {mode: «clip, num_byzantine: 1, groups: [critic], every: {updates: 50}}}\n",
@@ -354,7 +354,7 @@ CASES = [
         "edges of a ring, and an edge with three ends",
         START + PLACE + "network: {topology: {kind: ring, «edges: [[agent-0, agent-1]]}}\nsupervision: {min_agents: «9}\n",
         M("network.topology.edges", "unknown key; the keys here are kind"),
-        M("supervision.min_agents", "9 is more than there are (agents.count is 4)"),
+        M("supervision.min_agents", "9 exceeds the number of agents (agents.count is 4)"),
     ),
     _case(
         "an edge with one end",
@@ -372,7 +372,7 @@ CASES = [
         M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
     ),
     _case(
-        "groups that nobody has",
+        "groups that no component has",
         START + PLACE + "exchange:\n  consensus: {groups: [«policy, critic, «world_model, «critic]}\n",
         M("exchange.consensus.groups[0]", "the agents have no parameters called policy (but critic)"),
         M("exchange.consensus.groups[2]", "the agents have no parameters called world_model (but critic); set agents.world_model"),
@@ -384,7 +384,7 @@ CASES = [
         M("exchange.consensus.groups[0]", "critic of agent-2 (double_dqn, hidden [64], history 1) and agent-0"),
     ),
     _case(
-        "goals that nobody chooses",
+        "goals without a goal source",
         START + PLACE + "agents: {goals: «null}\nnetwork: {bind: «0.0.0.0}\n",
         M("agents.goals", "landmarks has 6 goals, and no goal source chooses among them; write goals: {kind: uniform}"),
         M("network.bind", "write network.advertise too"),
@@ -397,7 +397,7 @@ CASES = [
         M("environment.options.scheme", '"consistant" is not one of consistent, original', "consistent"),
     ),
     _case(
-        "an environment that nobody has",
+        "an unknown environment",
         START + "environment: {id: «landmark}\nsupervision: «{heartbeat: 5s, suspect: 3s}\n",
         M("environment.id", "unknown environment"),
         M("supervision", "heartbeat < suspect < dead must hold"),
@@ -495,7 +495,7 @@ CASES = [
         M("agents.world_model.imagination.uniform_start_ratio", "does not give the bounds of all observed numbers; write 0"),
     ),
     _case(
-        "hosts that there are not",
+        "unknown hosts",
         START + PLACE + "network: {transport: «ipc}\nlaunch:\n  engine: ssh\n  ssh:\n    hosts:\n"
         "      - {name: box-a, ssh: box-a, labels: {zone: west}}\n      - {name: «box-a, ssh: box-b}\n"
         "  placement: {pins: {env-0: «box-b, agent-0: «zone=wast}}\n",
@@ -505,9 +505,9 @@ CASES = [
         M("launch.placement.pins.agent-0", "no host has the label zone=wast", "zone=west"),
     ),
     _case(
-        "nobody to reach by ssh",
+        "ssh without hosts",
         START + PLACE + "launch: «{engine: ssh}\n",
-        M("launch.ssh.hosts", "nobody to start anything on"),
+        M("launch.ssh.hosts", "the engine ssh needs machines; list them"),
     ),
     _case(
         "an option of ssh in the place of a machine",
@@ -520,7 +520,7 @@ CASES = [
         M("launch.placement.pins.agent-0", "there is no host local-2", "local-1"),
     ),
     _case(
-        "goals, visits and networks of grids that nobody sees",
+        "goals, visits and networks of grids that are not observed",
         START + "environment: {id: landmarks}\nagents:\n  learner: {kind: impala, network: «grid}\n  teacher: «{kind: amigo}\n"
         "  curiosity: «{kind: bebold}\n",
         M("agents.learner.network", "landmarks shows no grid of cells; write auto"),
@@ -534,7 +534,7 @@ CASES = [
         M("agents.teacher", "write null, or environment.options.view: full (or both)"),
     ),
     _case(
-        "teachers that are to negotiate, where there are none",
+        "teachers that are to negotiate, without teachers",
         START + "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0', options: {players: all}}\n"
         "agents: {goals: null, learner: {kind: «double_dqn}}\nexchange: {negotiation: «{kind: contract_net}, hindsight: null}\n",
         M("agents.learner.kind", "which double_dqn does not estimate; choose impala or ppo"),
@@ -562,7 +562,7 @@ CASES = [
         M("agents.shaping", "changes the rewards of rollouts"),
     ),
     _case(
-        "goals that become hard by a rule that there is not",
+        "a difficulty rule that does not exist",
         START + PLACE + "agents: {teacher: {kind: amigo, difficulty: {kind: «windov}}}\n",
         M("agents.teacher.difficulty.kind", '"windov" is not one of threshold, window', "window"),
     ),

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from agent_node.exchange.averaging.settings import ConsensusSettings
 from agent_node.exchange.hindsight.settings import HindsightSettings
+from agent_node.settings.exchange import ExchangeSettings
 from agent_node.world_models.gp.settings import GPSettings
+from env_server.settings import EnvironmentSettings
 from orchestrator.config.configuration import Until
-from protocols.runtime.component_registry import Registered, component, kinds
+from protocols.runtime.component_registry import Registered, RegisteredKind, component, kinds
 from protocols.runtime.settings_types import (
     OneOf,
     Settings,
@@ -69,6 +72,12 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
             required[name] = _field(field)
         else:
             optional[name] = _field(field)
+    if model is EnvironmentSettings:  # numbers or vectors, of some function
+        optional["goals"] = st.sampled_from([None, {"of": "a.b:c", "count": 3}])
+    if model is ExchangeSettings:
+        optional["components"] = st.just([])  # third parties register them
+    if model is ConsensusSettings:
+        optional["options"] = st.just({})
     if model is GPSettings:
         optional["features"] = st.integers(1, 2048).map(lambda half: 2 * half)
     if model is HindsightSettings:
@@ -105,6 +114,8 @@ def value(annotation: Any, metadata: Iterable[Any] = (), nullable: bool = True) 
     room = next((part.room for part in extra if isinstance(part, Registered)), None)
     if room is not None:
         return st.one_of(*(settings(component(room, kind).settings) for kind in kinds(room)))
+    if (named := next((part.room for part in extra if isinstance(part, RegisteredKind)), None)) is not None:
+        return st.sampled_from(kinds(named))
     if origin is Literal:
         return st.sampled_from(arguments)
     least, most = _bound(extra, "min_length", 0), _bound(extra, "max_length", 4)

@@ -28,7 +28,7 @@ def test_an_experiment_is_no_configuration(file: Path) -> None:
     with pytest.raises(Problems) as caught:
         load(file, ["agents.count=3"], machine=MachineResources(cores=1e6, memory=2**60))
     (problem,) = caught.value.problems
-    assert "file of an experiment" in problem.text and f"orchestrate experiment {file} --dry-run" in problem.text
+    assert "this is an experiment" in problem.text and f"orchestrate experiment {file} --dry-run" in problem.text
 
 
 def test_a_configuration_is_no_experiment() -> None:

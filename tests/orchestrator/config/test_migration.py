@@ -20,7 +20,7 @@ from protocols.runtime.component_registry import component, kinds
 LARGE = MachineResources(cores=1e6, memory=2**60, gpu=False)
 OLD = """\
 # A run.
-version: 2
+version: 1
 until: {steps: 600}               # of all copies
 environment:
   id: landmarks
@@ -49,7 +49,7 @@ agents:
 supervision: {restart_delay: 500ms, max_restarts: 3}
 """
 OLD_EXPERIMENT = """\
-version: 2
+version: 1
 name: x
 base: base.yaml
 set: {evaluation.final: 4, agents.learner: {warmup: 5}}

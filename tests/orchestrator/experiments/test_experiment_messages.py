@@ -1,4 +1,4 @@
-"""What `orchestrate experiment` says of figures that are missing, of giving up, and of cells that are gone; nothing is really played."""
+"""Messages of `orchestrate experiment` about missing metrics, giving up, and missing cells; nothing is really played."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 MISSPELT = [{"metric": "return"}, {"metric": "retrun"}]
-WHY = "no node has written retrun; there is return"
+WHY = 'no node has written retrun; did you mean "return"?'
 
 
 def test_a_misspelt_measure_is_warned_of_told_of_at_once_and_at_the_end_and_costs_nothing(play: Experiment) -> None:
     found = play("--plain", measure=MISSPELT)
     assert found.exit_code == 0, found.output
     lines = found.output.splitlines()
-    warned = next(number for number, line in enumerate(lines) if "docs/reference/metrics.md has no figure retrun" in line)
+    warned = next(number for number, line in enumerate(lines) if "docs/reference/metrics.md has no metric retrun" in line)
     assert 'did you mean "return"?' in lines[warned] and "warning" in lines[warned]
     done = [number for number, line in enumerate(lines) if "  DONE  " in line]
     assert warned < done[0] and len(done) == 4
     assert lines[done[0] + 1] == f"averaging=often seed 0 is done, and has no retrun: {WHY}"
     assert found.output.count("is done, and has no retrun") == 1, "the same reason once"
-    assert f"4 figures of finished cells missing: retrun ({WHY}). If a name is wrong: correcting it costs nothing" in found.output
+    assert f"4 metrics of finished cells missing: retrun ({WHY}). If a name is wrong: correcting it costs nothing" in found.output
     again = play("--plain", measure=[{"metric": "return"}, {"metric": "return", "name": "again", "over": "last"}])
     assert "4 done before, 0 to run" in again.output and "missing" not in again.output, again.output
 

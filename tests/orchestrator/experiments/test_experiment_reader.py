@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from orchestrator.config.json_schema import schema_of, schema_text
 from orchestrator.config.parsing.problems import Problems
 from orchestrator.experiments.design.cell_generation import make, read_and_make, select
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, format_seeds, label_of, parse_seeds
 from orchestrator.experiments.design.experiment_reader import read
-from orchestrator.experiments.design.experiment_schema import schema, schema_text
 from protocols.runtime.errors import SchemaError, UsageError
 from tests.orchestrator.experiments.small import PLAYED, REPOSITORY, SIMULATED, written
 
 EXPERIMENTS = REPOSITORY / "configs" / "experiments"
 GOOD = f"""\
-version: 2
+version: 1
 name: delays
 base: {REPOSITORY}/configs/4agents_ring.yaml
 set: {{until: {{steps: 5000}}, metrics.sinks: []}}
@@ -131,13 +131,13 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
         ("name: apart", "name: return", 'a measure is called "return" already'),
         ("relative_to: {delay: 0ms}, ", "statistic: probability_of_improvement, ", "give relative_to"),
         ("relative_to: {delay: 0ms}", "relative_to: {delay: 20ms}", "is the same group"),
-        ("where: {delay: 20ms}, ", "", "where doesn't say which delay is held against 0ms"),
+        ("where: {delay: 20ms}, ", "", "where doesn't name the delay that is compared with 0ms"),
         ("expect:", "compare: {baseline: {delay: 20ms}, tolerance: 5%}\nexpect:", "must be the least amount (0ms of delay)"),
         ("expect:", "compare: {baseline: {liars: none}, tolerance: 5%}\nexpect:", "amounts of one unit"),
         ("expect:", "compare: {baseline: {delay: 0ms, liars: none}, tolerance: 5%}\nexpect:", "the amount of one factor"),
         ("small: {", "small: {factor.delay: 3, ", "unknown key"),
         ("seeds: 0..2", "cells: [{delay: 0ms}]", "gives no label of liars"),
-        ("seeds: 0..2", "cells: [{delay: 0ms, liars: nobody}]", "nobody is no value of liars"),
+        ("seeds: 0..2", "cells: [{delay: 0ms, liars: many}]", "many is no value of liars"),
         ("metric: return, over", "metric: return, node: agent-9, over", "no cell has a node agent-9"),
         ("metric: return, over", "metric: experience.x, name: return, node: summary, over", "a summary.json has no experience"),
     ],
@@ -233,7 +233,7 @@ def test_mistakes_of_cells_come_with_those_of_the_file_where_it_is_understood(tm
     assert said == ["untl", "measure[1].highr"]
     with pytest.raises(Problems) as caught:
         read_and_make(file(tmp_path, text.replace("base:", "bsae:")))
-    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of which base there is no telling"
+    assert [problem.path for problem in caught.value.problems] == ["bsae", "measure[1].highr"], "of an unknown base"
     assert len(read_and_make(file(tmp_path, links(GOOD)))[1].cells) == 12
 
 
@@ -245,7 +245,7 @@ def test_the_name_of_a_factor_is_what_its_mistake_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "said"),
     [
-        ({"metric": "retrun"}, 'no figure retrun; cells in which nobody writes it have none; did you mean "return"?'),
+        ({"metric": "retrun"}, 'no metric retrun; in cells where no node writes it, it is missing; did you mean "return"?'),
         ({"metric": "success.coperative"}, 'did you mean "success.cooperative"?'),
         ({"metric": "recovery_time.maxx", "node": "faults"}, 'did you mean "recovery_time.max"?'),
         ({"metric": "nodes.agent-0.metrics.retrun.last", "node": "summary"}, 'did you mean "return"?'),
@@ -274,8 +274,8 @@ def test_what_are_no_seeds(value: Any) -> None:
 
 def test_the_committed_schema_is_current_and_fits_what_is_shipped() -> None:
     again = "write it anew: orchestrate schema --experiment --write configs/experiments/schema.json"
-    assert (EXPERIMENTS / "schema.json").read_text() == schema_text(), again
-    validator = jsonschema.Draft202012Validator(schema())
+    assert (EXPERIMENTS / "schema.json").read_text() == schema_text(schema_of(ExperimentDesign)), again
+    validator = jsonschema.Draft202012Validator(schema_of(ExperimentDesign))
     files = sorted(EXPERIMENTS.glob("*.yaml"))
     assert files
     for path in files:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator.experiments.results.experiment_results import load
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from tests.orchestrator.experiments.small import PLAYED, orchestrate, start, written
 
 pytestmark = [pytest.mark.runs, pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -26,7 +26,7 @@ MOMENTS = 3
 
 
 def processes_below(home: Path) -> list[psutil.Process]:
-    """Everything that was started for a run below this directory and lives."""
+    """All running processes that were started for a run below this directory."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

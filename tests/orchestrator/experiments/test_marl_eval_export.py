@@ -1,4 +1,4 @@
-"""An experiment in the layout of marl-eval: nothing is made up, and what is left out is said."""
+"""An experiment in the layout of marl-eval: nothing is made up, and omissions are reported."""
 
 from __future__ import annotations
 

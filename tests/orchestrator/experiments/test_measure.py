@@ -1,4 +1,4 @@
-"""From the files of a finished run to figures: values by hand, and every reason why there is none."""
+"""From the files of a finished run to metrics: values by hand, and every reason for a missing one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
 
     write("env-0", [(step, "return", float(step)) for step in range(10, 101, 10)])
     write("agent-0", [(10, "loss", 4.0), (20, "loss", 2.0), (30, "loss", 0.0), (20, "return", 99.0)])
-    # Interrupted after 40 and resumed from 10: what was written of later steps is of a life that was lost.
+    # Interrupted after 40 and resumed from 10: rows of later steps are of an incarnation that was lost.
     write("agent-1", [(10, "loss", 8.0), (30, "loss", 77.0), (40, "loss", 99.0), (20, "loss", 6.0), (30, "loss", 4.0)])
     write("agent-0", [(10, "steps_per_second", 50.0)], "usage.jsonl")
     nodes = {"agent-0": {"restarts": 0, "metrics": {"loss.policy": {"last": 1.5}}}, "agent-1": {"restarts": 3}, "env-0": {"restarts": 9}}
@@ -113,7 +113,7 @@ def test_curves(run: Path) -> None:
         ({"metric": "nodes.agent-*.x", "node": "summary"}, "nothing is called x there"),
         ({"metric": "nodes.agent-9*.restarts", "node": "summary"}, "nothing there is like agent-9*"),
         ({"metric": "reason", "node": "summary"}, 'reason of the summary is "x", no number'),
-        ({"metric": "faults.cuont", "node": "faults"}, "there is faults.count"),
+        ({"metric": "faults.cuont", "node": "faults"}, 'did you mean "faults.count"'),
     ],
 )
 def test_what_is_not_there_is_a_row_with_its_reason(run: Path, measure: dict[str, Any], why: str) -> None:

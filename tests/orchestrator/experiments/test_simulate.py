@@ -1,4 +1,4 @@
-"""`orchestrate simulate`: a configuration's conversations alone, in tables, JSON and pictures; and what does not go together is said."""
+"""`orchestrate simulate`: a configuration's conversations alone, in tables, JSON and pictures; and refused combinations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_faults_of_the_schedule_happen_and_the_rest_is_named() -> None:
     assert found.agreed and found.died == 1 and found.lost["lost.split"] > 0
     assert any("slow" in note for note in found.notes) and not any("split" in note for note in found.notes)
     assert found.episodes is not None and found.episodes.complete < 12
-    assert found.seconds > 4.0, "nobody agrees over a cut"
+    assert found.seconds > 4.0, "no agreement over a cut"
 
 
 def test_events_that_are_never_reached_are_named() -> None:
@@ -117,8 +117,8 @@ def test_a_simulation_in_which_nobody_is_left_ends() -> None:
     found = outcome(PUSHSUM, leaving("agent-*", "{episodes: 2}"), SLOW, agents=4, episodes=3)
     assert not found.agreed and found.died == 4
     assert found.notes[-2:] == [
-        "over at 0.5 s: nobody lived, and nobody was due back",
-        "nobody back, since the simulation was over before: go",
+        "over at 0.5 s: no agent ran, and none was due back",
+        "no return, since the simulation ended before: go",
     ]
 
 
@@ -128,7 +128,7 @@ def test_nobody_left_and_everybody_due_back_is_no_end() -> None:
 
 
 def stormy(mode: str = "mh", **storm: str) -> list[tuple[int, int]]:
-    """(life of agent-2, round) of what it sends into a storm; it is killed in round 3, and back two seconds later, among other rounds."""
+    """(incarnation of agent-2, round) of its messages in a storm; it is killed in round 3 and returns two seconds later."""
     faults = (
         "faults={events: [{id: crash, at: {round: 3}, process: {target: agent-2, action: kill, restart_after: 2s}},"
         f" {{id: storm, at: {storm['at']}, for: {storm['lasts']}, link: {{from: agent-2, loss: 1.0}}}}]}}"
@@ -203,7 +203,7 @@ def test_who_does_not_agree_in_time_ends_with_one(orchestrate: Orchestrate) -> N
     [
         (["network.topology={kind: random_regular, degree: 3}", "--agents", "7"], 3, "make one of them even"),
         (["network.topology.kind=exponential", "exchange.consensus.mode=mh"], 3, "needs an undirected graph"),
-        (["network.topology={kind: edges, edges: [[agent-0, agent-1]]}"], 3, "falls into"),
+        (["network.topology={kind: edges, edges: [[agent-0, agent-1]]}"], 3, "is not connected"),
         (["network.topolgy.kind=ring"], 3, "topology"),
         (["--tolerance", "2"], 2, "no share between 0 and 1"),
         (["--agents", "0"], 2, "agents"),

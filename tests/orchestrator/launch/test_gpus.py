@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.launch.host.gpus import least_used, visible_gpus
+from orchestrator.launch.host.host_resources import least_used, visible_gpus
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_the_run_servers_command_is_one_that_our_command_line_takes(orchestrate:
 
 
 def test_the_hosts_command_starts_a_host_with_its_invitation(orchestrate: Orchestrate, tmp_path: Path, path: str) -> None:
-    """It finds its token and its invitation, and ends by itself since nobody leads this run."""
+    """It finds its token and its invitation, and ends by itself because no run server leads this run."""
     arguments = ["supervision.orphan=1s", "--image", IMAGE, "--hosts", "2", "-o", "out"]
     assert orchestrate("export", "kubernetes", str(CONFIG), *arguments).returncode == 0
     found = objects(tmp_path / "out")

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from orchestrator.config import loader as configuration_loader
 from orchestrator.config.checks import machine_resources
 from orchestrator.launch.kubernetes import manifest_files as files
-from orchestrator.launch.kubernetes.manifest_check import check_minor, check_target
+from orchestrator.launch.kubernetes.manifest_files import check_minor, check_target
 from orchestrator.launch.kubernetes.manifests import Target, manifests
 from orchestrator.launch.kubernetes.pods import HOST_MEMORY, SERVER_MEMORY, pods_for
 from orchestrator.launch.launch_settings import PlacementSettings

@@ -87,7 +87,7 @@ def test_a_lost_slot_moves_only_its_own_nodes() -> None:
 
 
 def test_one_move_makes_room() -> None:
-    """The small node stands where alone the large one fits: it moves, and nobody else does."""
+    """The small node is where only the large one fits: it moves, and no other node does."""
     slots = [Slot("a", 9, 4 * GIB), Slot("b", 9, 3 * GIB)]
     nodes = [NodeRequest("small", "agent", 1, GIB), NodeRequest("other", "agent", 1, GIB), NodeRequest("large", "agent", 1, 4 * GIB)]
     after = place(nodes, slots, PACK, {"small": "a", "other": "b"})
@@ -153,7 +153,7 @@ def test_every_plan_keeps_the_rules(
 @settings(max_examples=200, **QUICK)
 @given(NODES, SLOTS, POLICIES, st.data())
 def test_losing_a_slot(nodes: list[NodeRequest], slots: list[Slot], policy: PlacementSettings, draw: st.DataObject) -> None:
-    """Whoever can stay stays: others move only if the homeless cannot be placed around them."""
+    """Nodes that can stay stay: others move only if the displaced ones cannot be placed around them."""
     try:
         before = place(nodes, slots, policy)
         lost = draw.draw(st.sampled_from(slots))

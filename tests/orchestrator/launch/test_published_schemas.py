@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.config import loader as configuration_loader
 from orchestrator.config.checks import machine_resources
-from orchestrator.launch.kubernetes.manifest_check import MINORS
+from orchestrator.launch.kubernetes.manifest_files import MINORS
 from orchestrator.launch.kubernetes.manifests import Target, manifests
 from orchestrator.launch.kubernetes.pods import pods_for
 

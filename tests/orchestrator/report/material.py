@@ -19,7 +19,7 @@ Value = Callable[[Mapping[str, str], int], float]
 def design(**changes: Any) -> ExperimentDesign:
     """Delays by topologies, two measures, a baseline and expectations."""
     settings: dict[str, Any] = {
-        "version": 2,
+        "version": 1,
         "name": "delay_sweep",
         "question": "How much delay can each topology bear before learning suffers?",
         "base": "../4agents_ring.yaml",

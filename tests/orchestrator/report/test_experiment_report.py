@@ -1,4 +1,4 @@
-"""The report of an experiment: every number in it is one of its data, it needs nothing but itself, and it says what is missing."""
+"""The report of an experiment: every number in it is one of its data, it needs no other file, and it names what is missing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 
 from orchestrator.report import report
 from orchestrator.report.experiment.experiment_analysis import analyse
-from orchestrator.results.statistics.aggregates import interquartile_mean
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.statistics.estimate import estimate, interquartile_mean
 from orchestrator.results.statistics.group_comparison import probability_of_improvement
 from orchestrator.results.statistics.runs_table import Curve, RunsTable
 from orchestrator.results.statistics.time_to_threshold import time_to_threshold
@@ -140,7 +139,7 @@ def test_runs_that_never_came_to_it_are_no_failures_and_are_not_left_out(tmp_pat
 def test_nothing_has_ended_yet(tmp_path: Path) -> None:
     page = report(results(states=dict.fromkeys(range(36), "WAITING")), tmp_path)
     text = page.with_name("report.md").read_text()
-    assert "0 of 36 are done; 36 waiting. Nothing can be said before one has ended." in text
+    assert "0 of 36 are done; 36 waiting. No statement is possible before one has ended." in text
     assert unfounded(text, data_of(page)) == []
 
 
@@ -159,7 +158,7 @@ def test_the_page_needs_nothing_else(partial: Path) -> None:
     assert page.scripts == ["application/json"]
     assert "default-src 'none'" in page.policy and "script" not in page.policy
     assert page.unresolved() == []
-    assert len(page.ids) == len(set(page.ids)), "no identifier twice, with all figures in one page"
+    assert len(page.ids) == len(set(page.ids)), "no identifier twice, with all plots in one page"
     assert page.drawings == page.described > 5
 
 

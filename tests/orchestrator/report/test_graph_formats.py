@@ -1,4 +1,4 @@
-"""Pictures show every edge, and say the right facts."""
+"""Pictures show every edge and the right facts."""
 
 from __future__ import annotations
 

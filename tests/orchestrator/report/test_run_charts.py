@@ -1,4 +1,4 @@
-"""Pictures of a run: what they show, from tables and figures made by hand."""
+"""Pictures of a run: their content, from tables and numbers made by hand."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def make_run(directory: Path) -> Path:
     for agent in ("agent-0", "agent-2", "agent-10"):
         folder = directory / "nodes" / agent / "checkpoints"
         folder.mkdir(parents=True)
-        save_file({"game/table": TABLE, "learner/weight": np.zeros(3, np.float32)}, folder / "000000000007.safetensors")
+        save_file({"negotiation/table": TABLE, "learner/weight": np.zeros(3, np.float32)}, folder / "000000000007.safetensors")
         (folder / "LATEST").write_text("000000000007")
     (directory / "nodes" / "env-0").mkdir()
     rows = [{"t": float(k), "step": 100 * k, "episode": 9, "name": "steps", "value": 1.0} for k in range(3)]

@@ -63,7 +63,7 @@ def page(home: Path) -> Path:
 
 
 def similar(home: Path, name: str, change: Any = None, factor: float = 1.0) -> Path:
-    """A copy of the run with another configuration and other figures."""
+    """A copy of the run with another configuration and other metrics."""
     directory = home / "runs" / name
     shutil.copytree(home / "runs" / "real", directory)
     config = json.loads((directory / "config.json").read_text())
@@ -109,7 +109,7 @@ def test_the_page_of_a_run_needs_nothing_else(page: Path) -> None:
 @pytest.mark.cluster
 def test_faults_and_traffic_are_those_of_the_run(home: Path, page: Path) -> None:
     directory = home / "runs" / "real"
-    found = {fault.name: fault for fault in RecordedRun(directory).faults}
+    found = {fault.id: fault for fault in RecordedRun(directory).faults}
     cut = found["cut"]
     assert cut.end is not None and 0.9 < cut.begin < 3.0 and 0.5 < cut.end - cut.begin < 2.0
     links, stored = RecordedRun(directory).traffic, json.loads((directory / "summary.json").read_text())
@@ -139,7 +139,7 @@ def test_what_faults_and_links_did_to_the_runs_of_an_experiment(home: Path, tmp_
         for line in map(json.loads, (directory / "nodes" / "env-0" / "usage.jsonl").read_text().splitlines())
         if line["name"] == "steps_per_second"
     ]
-    window = next(fault for fault in RecordedRun(directory).faults if fault.name == "cut")
+    window = next(fault for fault in RecordedRun(directory).faults if fault.id == "cut")
     assert window.end is not None
     during = [speed for time, speed in speeds if window.begin <= time < window.end]
     assert float(cut[3].replace(",", "")) == pytest.approx(sum(during) / len(during), rel=0.01)
@@ -160,7 +160,7 @@ def test_a_run_that_was_cut_off_is_reported(home: Path, tmp_path: Path) -> None:
     page = run_report(directory, tmp_path)
     text = page.with_name("report.md").read_text()
     assert "This run has not come to its end." in text
-    assert "| cut | partition" in text, "faults are told by the events"
+    assert "| cut | partition" in text, "faults are read from the events"
     assert unfounded(text, data_of(page)) == []
     shutil.rmtree(directory)
 
@@ -190,11 +190,11 @@ def test_seeds_are_one_side_and_keys_come_first(home: Path) -> None:
     found = compare([real, *made, other])
     assert [side.seeds for side in found.sides] == [(0, 1, 2, 3, 4), (0,)]
     assert set(found.keys) == {"network.topology.kind"} and found.keys["network.topology.kind"] == ("ring", "star")
-    one, two = found.figures["length"]
+    one, two = found.metrics["length"]
     assert one.n == 5 and one.interval is not None and two.n == 1 and two.value is not None
     assert two.value == pytest.approx(3 * one.points[0])
     assert one.interval[0] <= one.points[2] == pytest.approx(one.value or 0.0, rel=0.05)
-    assert "episodes" in found.equal and "episodes" not in found.figures
+    assert "episodes" in found.equal and "episodes" not in found.metrics
     done = orchestrate(home, "compare", "real", *(path.name for path in made), "other", "--metric", "length")
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("network.topology.kind") < done.stdout.index("length  ")

@@ -1,4 +1,4 @@
-"""What a report says of groups and factors is no more than their runs bear."""
+"""Statements of a report about groups and factors are supported by their runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_differences_from_the_baseline_are_tested_together(tmp_path: Path) -> No
     page = report(results(of, value=lambda factors, seed: seed - level[factors["delay"]], curves=False), tmp_path)
     answer = page.with_name("report.md").read_text().split("## ")[0]
     assert (
-        "Against the baseline delay=0ms: significantly worse **delay=500ms** (0.00 [0.00, 0.00]); not told apart **delay=100ms** ("
+        "Against the baseline delay=0ms: significantly worse **delay=500ms** (0.00 [0.00, 0.00]); not distinguished **delay=100ms** ("
         in answer
     )
     assert "Mann and Whitney's rank test with Holm's correction, 5 %)." in answer
@@ -32,7 +32,7 @@ def test_differences_from_the_baseline_are_tested_together(tmp_path: Path) -> No
     assert found["500ms",] == pytest.approx(3 * 2 / 924) and found["100ms",] > 0.5
     few = design(factors=factors, expect=[], report=[], seeds="0..3")
     page = report(results(few, value=lambda factors, seed: seed - level[factors["delay"]], curves=False), tmp_path / "few")
-    assert "there are too few runs to tell anything apart" in page.with_name("report.md").read_text()
+    assert "there are too few runs to distinguish anything" in page.with_name("report.md").read_text()
 
 
 def test_differences_from_the_baseline_are_those_within_the_other_factors(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_differences_from_the_baseline_are_those_within_the_other_factors(tmp_pa
     page = report(results(of, value=value, curves=False), tmp_path)
     text = page.with_name("report.md").read_text()
     start = "Against the baseline delay=0ms, over all values of topology: significantly worse **delay=500ms** ("
-    assert start in text and "; not told apart **delay=100ms** (" in text and "van Elteren's rank test" in text.split("## ")[0]
+    assert start in text and "; not distinguished **delay=100ms** (" in text and "van Elteren's rank test" in text.split("## ")[0]
     assert unfounded(text, data_of(page)) == []
 
 
@@ -143,11 +143,11 @@ def test_copies_of_runs_are_told_of_and_are_no_evidence(tmp_path: Path) -> None:
         return seed - (10.0 if factors["loss"] == "some" else 0.0)
 
     text, (found,) = answer(worse)
-    assert "**useless** changes no figure: its runs are copies of each other" in text
-    assert "Against the baseline loss=none: not told apart **loss=some**" in text and "too few runs" in text
+    assert "**useless** changes no metric: its runs are copies of each other" in text
+    assert "Against the baseline loss=none: not distinguished **loss=some**" in text and "too few runs" in text
     assert (found["n"], found["conditions"]) == (4, 1) and found["p_value"] == pytest.approx(2 / 6)
     text, (found,) = answer(lambda factors, seed: worse(factors, seed) + 0.001 * int(factors["useless"]))
-    assert "changes no figure" not in text and "over all values of useless: significantly worse" in text
+    assert "changes no metric" not in text and "over all values of useless: significantly worse" in text
     assert (found["n"], found["conditions"]) == (20, 5)
 
 

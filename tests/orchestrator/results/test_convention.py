@@ -1,4 +1,4 @@
-"""Accuracy of the population's convention, from choices and figures reckoned by hand."""
+"""Accuracy of the population's convention, from choices and numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.run_server.metrics.convention_tracker import ConventionTracker
 from orchestrator.run_server.metrics.metrics_collector import MetricsCollector
-from orchestrator.run_server.metrics.simultaneous_reports import PENDING_REPORTS
+from orchestrator.run_server.metrics.simultaneous_reports import PENDING_REPORTS, ConventionTracker
 from protocols.conversations.control.control_messages import Metrics
 from protocols.conversations.negotiation.signalling_convention import accuracy, leading_choices, reading_choices
 

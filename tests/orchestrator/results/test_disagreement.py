@@ -75,7 +75,7 @@ def test_only_the_living_are_waited_for() -> None:
     for agent in ("a", "c"):
         tracker.add(agent, 1, pair(9.0, 9.0), at=0.0)
         tracker.add(agent, 3, pair(1.0, 1.0), at=0.0)
-    assert tracker.complete(["c"]) == [], "one alone agrees with nobody"
+    assert tracker.complete(["c"]) == [], "a single agent has no disagreement"
     assert [d.round for d in tracker.complete(["a", "c"])] == [3], "closed rounds stay closed"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.results.playback.grid_marks import HUES, outlined
+from orchestrator.results.playback.video import HUES, outlined
 
 BLACK = np.zeros((32 * 3, 32 * 4, 3), np.uint8)
 

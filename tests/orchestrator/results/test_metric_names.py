@@ -1,4 +1,4 @@
-"""The names that the program knows are those of docs/reference/metrics.md, section by section."""
+"""The names in the program are those of docs/reference/metrics.md, section by section."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_nearest_name(written: str, meant: str) -> None:
 
 
 def test_what_steps_count() -> None:
-    # docs/reference/metrics.md says of each such figure that its step is the round.
+    # docs/reference/metrics.md states of each such metric that its step is the round.
     assert {name for name in figure_names.EVERY if counted_in(name) == "rounds"} == set(RUN) - {
         "convention.accuracy",
         "models.disagreement",

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.launch.engine import Invitation
-from orchestrator.launch.leftover_processes import MARK, ProcessRecord, identify, remains, sweep, write_records
-from orchestrator.launch.process_control import exists
+from orchestrator.launch.process_control import MARK, ProcessRecord, exists, identify, remains, sweep, write_records
 from orchestrator.results.run_directories import lock_held
 from orchestrator.results.run_files import KEPT_EVENTS, EventLog, RunFiles, RunLock, append_line, read_lines, write_json
 from orchestrator.run_server.lead.attached_clients import AttachedClients
@@ -161,7 +160,7 @@ def test_the_leash() -> None:
     clients = AttachedClients()
     try:
         clients.asked("a", StatusRequest(leash=True, pid=terminal.pid, host=here), 0.0)
-        assert not clients.torn(100.0), "silent, but its process lives: a stopped terminal"
+        assert not clients.torn(100.0), "silent, but its process runs: a stopped terminal"
         finish(terminal)
         assert not clients.torn(4.9), "it may just have been asked"
         assert clients.torn(5.0)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.leftover_processes import MARK
+from orchestrator.launch.process_control import MARK
 from orchestrator.run_server.run_client import RunClient
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,7 +54,7 @@ class Cluster:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         settings.setdefault("until", {"time": "50s"})
-        supervision = {"first": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
+        supervision = {"restart_delay": "200ms", "suspect": "1s", "dead": "2s", "orphan": "3s", **settings.pop("supervision", {})}
         network = settings.pop("network", {})
         settings.setdefault("metrics", {"sinks": ["csv"]})
         self.configuration = Configuration.model_validate(
@@ -134,7 +134,7 @@ class Cluster:
             raise AssertionError(f"the run server did not end within {within:g} s\n{self.log()}") from None
 
     def processes(self) -> list[psutil.Process]:
-        """Living processes that have to do with this run, told by their environment and command line."""
+        """Running processes of this run, found by their environment and command line."""
         found, mark = [], str(self.directory.resolve())
         for process in psutil.process_iter():
             try:

@@ -68,7 +68,7 @@ class Node:
                     if message.op == "stop" and not self.behaviour.get("deaf"):
                         transport.send("ctl", RUN_SERVER, CommandAck(id=message.id))
                         self.write("stopped")
-                        transport.send("ctl", RUN_SERVER, Bye(code=0, reason="told to stop"))
+                        transport.send("ctl", RUN_SERVER, Bye(code=0, reason="asked to stop"))
                         return 0
                     if message.op == "finish" and self.finished is None:
                         self.finished = Event(severity="info", code="finished", text="evaluated", rid=secrets.token_hex(8))

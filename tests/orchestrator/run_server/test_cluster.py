@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_files import RunLock
-from orchestrator.run_server.detached_server import start_detached
 from orchestrator.run_server.run_client import RunClient
+from orchestrator.run_server.run_start import start_detached
 from protocols.conversations.client_requests.client_messages import StatusRequest
 from protocols.conversations.membership.membership_messages import Hello, Refuse
 from protocols.runtime.errors import ExitCode, MurmurationError, ResourceError
@@ -48,7 +48,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def answer(cluster: Cluster, message: Any, run: str | None = None, name: str = "stranger", seconds: float = 5.0) -> Any:
-    """What the run server answers to one message of a stranger, or None."""
+    """The run server's answer to one message of an unknown sender, or None."""
     control = json.loads((cluster.directory / "control.json").read_text())
     transport = Transport(Identity(run or control["run"], name))
     try:
@@ -69,7 +69,7 @@ def test_a_run_comes_to_its_end(start: Start, monkeypatch: pytest.MonkeyPatch) -
     assert (record["state"], record["exit_code"], record["segment"]) == ("DONE", 0, 1)
     assert not (cluster.directory / "control.json").exists(), "the secret is removed"
     RunLock(cluster.directory, timeout=0).release()
-    # Agents leave before their environment server, after the last evaluation, and every node was told who the others are.
+    # Agents leave before their environment server, after the last evaluation, and every node has the roster.
     left = [event["node"] for event in cluster.events("node.left")]
     assert sorted(left[:3]) == ["agent-0", "agent-1", "agent-2"] and left[3] == "env-0"
     assert sorted(e["node"] for e in cluster.events("finished")) == ["agent-0", "agent-1", "agent-2", "env-0"], "agents stop learning too"
@@ -101,7 +101,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
         event["text"].startswith("agent-1 killed by signal 9, attempt 1 of 5, back in 0.") and event["incarnation"] == 1
         for event in cluster.events("node.restart")
     )
-    # agent-2 stopped itself: only silence tells. It is declared dead, killed, and comes back too.
+    # agent-2 stopped itself: only missing heartbeats show it. It is declared dead, killed, and comes back too.
     eventually("agent-2 is back", lambda: (n := cluster.node("agent-2"))["incarnation"] == 2 and n["state"] == "alive")
     assert any("silent for" in event["text"] for event in cluster.events("node.dead"))
     assert not psutil.pid_exists(pids["agent-2"])
@@ -135,7 +135,7 @@ def test_nodes_that_die_come_back_strangers_stay_out_and_the_terminal_goes_away(
 
 
 def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
-    cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"at_most": 1, "min_agents": 2})
+    cluster = start(agents=2, behaviour={"agent-0": {"crash": True}}, supervision={"max_restarts": 1, "min_agents": 2})
     assert cluster.ended(30) == ExitCode.ABORTED
     cluster.assert_nothing_left()
     assert cluster.record()["reason"].startswith("fewer than 2 agents are left")
@@ -159,7 +159,7 @@ def test_signals_end_a_run_in_order_and_the_second_one_at_once(start: Start) -> 
     cluster = start(behaviour={"agent-0": {"deaf": True}})
     cluster.running()
     cluster.process.terminate()
-    # The others have gone, the deaf one would be waited for; nobody restarts anybody now.
+    # The others have gone, the unresponsive one would be waited for; no node is restarted now.
     eventually("two agents left", lambda: len(cluster.events("node.left")) == 2)
     assert cluster.record()["state"] == "STOPPING"
     cluster.process.terminate()
@@ -185,7 +185,7 @@ def host_of(pid: int) -> int:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that nobody has collected yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -265,7 +265,7 @@ def test_a_busy_port_is_refused_before_anything_runs(start: Start, tmp_path: Pat
 
 
 def test_an_address_of_another_machine_is_refused_with_its_cure(start: Start) -> None:
-    cluster = start(network={"bind": "192.0.2.11"})  # an address that is nobody's, kept for examples
+    cluster = start(network={"bind": "192.0.2.11"})  # an address reserved for examples
     assert cluster.ended() == ExitCode.RESOURCES
     reason = cluster.record()["reason"]
     assert (

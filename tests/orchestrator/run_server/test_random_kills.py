@@ -12,7 +12,7 @@ from threading import Event
 import psutil
 import pytest
 
-from orchestrator.launch.leftover_processes import sweep
+from orchestrator.launch.process_control import sweep
 from orchestrator.results import run_directories as runs
 from tests.orchestrator.run_server.cluster import Cluster
 

@@ -90,7 +90,7 @@ def test_who_had_left_needs_no_checkpoint_and_keeps_what_it_wrote(run: Path) -> 
 
 
 def test_figures_of_the_run_beyond_the_checkpoint_are_forgotten(run: Path) -> None:
-    """They were made of the agents' figures, which will be reported again. The file may be open already."""
+    """They were made of the agents' metrics, which will be reported again. The file may be open already."""
     path = run / "nodes" / "run" / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     times = [1.0, 3.02, 2.99, 3.0, 4.0, 1_700_000_000.0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.run_server.run_names import ADJECTIVES, ANIMALS, check_name, create_run_directory, next_number
+from orchestrator.run_server.run_start import ADJECTIVES, ANIMALS, check_name, create_run_directory, next_number
 from protocols.runtime.errors import ConfigurationError
 
 

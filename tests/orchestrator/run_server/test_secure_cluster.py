@@ -47,10 +47,10 @@ def test_an_encrypted_run_comes_up_restarts_a_node_and_ends(tmp_path: Path) -> N
         pair = read_pair(keys / CLIENT_KEYS)
         control = json.loads((run.directory / "control.json").read_text())
         assert "token" not in control
-        # A killed agent comes back with a key of its own, and is let in; the others hear of it.
+        # A killed agent comes back with its own key, and is let in; the others are notified.
         os.kill(run.node("agent-1")["pid"], signal.SIGKILL)
         eventually("agent-1 is back", lambda: run.node("agent-1").get("incarnation") == 2 and run.node("agent-1")["state"] == "alive")
-        eventually("agent-0 has heard", lambda: any(roster["agent-1"][:2] == ["alive", 2] for roster in _seen(run.directory, "agent-0")))
+        eventually("agent-0 has it", lambda: any(roster["agent-1"][:2] == ["alive", 2] for roster in _seen(run.directory, "agent-0")))
         # Nothing secret is in arguments or environments, nor in any file but that of the command lines.
         for process in run.processes():
             told = " ".join([*process.cmdline(), *process.environ().values()])
@@ -79,7 +79,7 @@ def test_strangers_and_command_lines_in_other_names_get_nothing(tmp_path: Path) 
         mine = read_pair(run.directory / KEYS / CLIENT_KEYS)
         strangers = [knock("client-x", KeyPair.make(), control["key"]), knock("client-y", None, ""), knock("agent-0", mine, control["key"])]
         try:
-            eventually("the stranger gives up", lambda: strangers[0].refusal("ctl", "run"))
+            eventually("the unknown peer gives up", lambda: strangers[0].refusal("ctl", "run"))
             assert [received for stranger in strangers for received in stranger.receive(0.2)] == []
             assert run.snapshot()["state"] == "RUNNING"
         finally:

@@ -1,4 +1,4 @@
-"""Hosts that do not share the run's directory: everything comes home, and a node that moves takes what it has written with it."""
+"""Hosts that do not share the run's directory: all files are returned, and a node that moves gets what it has written."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_node_that_moves_finds_what_it_has_written(apart: Any) -> None:
     assert cluster.ended(60) == ExitCode.INTERRUPTED
     cluster.assert_nothing_left()
     lives = [line.split(" ", 1)[0] for line in seen.read_text().splitlines()]
-    assert lives[0] == "1" and lives[-1] == "2" and lives == sorted(lives), "its second life went on in the file of the first"
+    assert lives[0] == "1" and lives[-1] == "2" and lives == sorted(lives), "its second incarnation continued the file of the first"
 
 
 def test_a_path_too_long_for_sockets_is_an_error_with_its_cure(apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_a_directory_that_others_can_read_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     made = own_directory("run-1", "host-1")
     assert made.stat().st_mode & 0o777 == 0o700
-    (made / "left").write_text("of a former life")
+    (made / "left").write_text("of a former incarnation")
     assert not list(own_directory("run-1", "host-1").iterdir())
     made.parent.chmod(0o755)
     with pytest.raises(ResourceError, match="TMPDIR"):

@@ -31,7 +31,7 @@ def test_who_does_not_listen_is_ended() -> None:
     assert stop.tick(9.9, {"agent-1", "env-0"}) == []
     assert stop.tick(10.0, {"agent-1", "env-0"}) == [("agent-1", "term")]
     assert stop.tick(15.0, {"agent-1", "env-0"}) == [("agent-1", "kill")]
-    assert stop.tick(20.0, {"agent-1", "env-0"}) == [("env-0", "stop")], "even a process that can't be killed holds up nobody"
+    assert stop.tick(20.0, {"agent-1", "env-0"}) == [("env-0", "stop")], "even a process that can't be killed delays no other"
 
 
 def test_at_once_is_at_once() -> None:
@@ -84,7 +84,7 @@ def test_commands_are_repeated_until_acknowledged() -> None:
     ((_, again),) = commands.due(RETRY)
     assert again.id == first.id, "the same number: it is done once"
     commands.acknowledged("agent-1", first.id)
-    assert commands.due(2 * RETRY), "somebody else's word does not count"
+    assert commands.due(2 * RETRY), "the answer of another node does not count"
     commands.acknowledged("agent-0", first.id)
     assert commands.due(9 * RETRY) == []
     commands.give("agent-0", 1, "stop", 10.0)

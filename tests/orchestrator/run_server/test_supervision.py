@@ -32,7 +32,7 @@ def test_delays_double_up_to_the_longest_with_jitter(seed: int) -> None:
     machine, delays = supervisor(policy, seed=seed), []
     for k in range(12):
         decision = machine.ended("agent-0", -9, float(k))
-        assert decision.fate == RestartOutcome.RESTART and decision.attempt == k + 1
+        assert decision.outcome == RestartOutcome.RESTART and decision.attempt == k + 1
         nominal = min(30.0, 0.5 * 2**k)
         assert 0.8 * nominal <= decision.delay <= 1.2 * nominal
         delays.append(decision.delay / nominal)
@@ -56,35 +56,35 @@ def test_a_minute_of_life_resets_the_delay_but_not_the_count() -> None:
     machine.alive("agent-0", 30.0)
     assert machine.ended("agent-0", -9, 90.0).delay <= 0.5 * 1.2
     machine.alive("agent-0", 100.0)
-    assert machine.ended("agent-0", -9, 200.0).fate == RestartOutcome.LOST, "the fourth failure within ten minutes"
+    assert machine.ended("agent-0", -9, 200.0).outcome == RestartOutcome.LOST, "the fourth failure within ten minutes"
     machine = supervisor()
     machine.ended("agent-0", -9, 0.0)
     machine.alive("agent-0", 1.0)
-    assert machine.ended("agent-0", -9, 60.9).delay >= 1.0 * 0.8, "59.9 s of life are not enough"
+    assert machine.ended("agent-0", -9, 60.9).delay >= 1.0 * 0.8, "59.9 s of running are not enough"
 
 
 def test_old_failures_are_forgotten() -> None:
     machine = supervisor(RestartPolicy(at_most=1, within=10.0))
     for k in range(20):
-        assert machine.ended("agent-0", -9, 10.0 * k).fate == RestartOutcome.RESTART
-    assert machine.ended("agent-0", -9, 195.0).fate == RestartOutcome.LOST
+        assert machine.ended("agent-0", -9, 10.0 * k).outcome == RestartOutcome.RESTART
+    assert machine.ended("agent-0", -9, 195.0).outcome == RestartOutcome.LOST
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 5, 6])
 def test_mistakes_are_never_restarted(code: int) -> None:
     machine = supervisor()
-    assert machine.ended("agent-0", code, 0.0).fate == RestartOutcome.LOST
+    assert machine.ended("agent-0", code, 0.0).outcome == RestartOutcome.LOST
     assert machine.due(1e9) == []
 
 
 @pytest.mark.parametrize("code", [1, 10, 20, 130, 255, -9, -11, -6])
 def test_crashes_and_signals_are(code: int) -> None:
-    assert supervisor().ended("agent-0", code, 0.0).fate == RestartOutcome.RESTART
+    assert supervisor().ended("agent-0", code, 0.0).outcome == RestartOutcome.RESTART
 
 
 def test_zero_is_a_farewell() -> None:
     machine = supervisor()
-    assert machine.ended("agent-0", 0, 0.0).fate == RestartOutcome.LEFT
+    assert machine.ended("agent-0", 0, 0.0).outcome == RestartOutcome.LEFT
     assert machine.due(1e9) == []
 
 
@@ -155,7 +155,7 @@ def test_random_failures(failures: list[tuple[float, int, str]], at_most: int, m
         if node in gone or machine.back_in(node, now) is not None:
             continue
         decision = machine.ended(node, code, now)
-        if decision.fate == RestartOutcome.RESTART:
+        if decision.outcome == RestartOutcome.RESTART:
             assert code in (-9, 10) and 0.8 * policy.first <= decision.delay <= 1.2 * policy.max
             history = restarts.setdefault(node, [])
             history.append(now)
@@ -172,7 +172,7 @@ def test_a_planned_death_is_no_failure_and_overrides_the_back_off() -> None:
     for k in range(20):  # many more than `at_most`
         now = 10.0 * k
         decision = it.planned("agent-0", 3.0, now)
-        assert decision.fate == RestartOutcome.RESTART and decision.delay == 3.0
+        assert decision.outcome == RestartOutcome.RESTART and decision.delay == 3.0
         assert it.due(now + 2.9) == [] and it.due(now + 3.0) == ["agent-0"]
     assert it.verdict() is None
     assert it.ended("agent-0", -9, 300.0).attempt == 1, "the first failure of its own"

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics.aggregates import Aggregate, interquartile_mean, mean, median, within_tasks
-from orchestrator.results.statistics.bootstrap import distribution, estimate
+from orchestrator.results.statistics.estimate import Aggregate, distribution, estimate, interquartile_mean, mean, median, within_tasks
 from orchestrator.results.statistics.runs_table import ScoreSample
 
 AGGREGATES: dict[str, Aggregate] = {
@@ -29,7 +28,7 @@ def sample(tasks: Sequence[Sequence[float]]) -> ScoreSample:
 
 def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_runs() -> None:
     assert interquartile_mean([np.array([0.0, 0.4, 0.5, 0.6, 1.0])]) == pytest.approx(0.5), "one of five left out at each end"
-    assert interquartile_mean([np.array([9.0, 1.0, 2.0])]) == pytest.approx(4.0), "of three nobody is left out"
+    assert interquartile_mean([np.array([9.0, 1.0, 2.0])]) == pytest.approx(4.0), "of three none is left out"
     assert interquartile_mean([np.array([1.0, 8.0]), np.array([3.0, 2.0])]) == pytest.approx(2.5), "runs of all tasks together"
 
 
@@ -85,7 +84,7 @@ def test_the_same_runs_give_the_same_interval_and_other_seeds_another() -> None:
 
 
 def test_portions_of_the_bootstrap_make_its_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.results.statistics.bootstrap._AT_ONCE", 1000)
+    monkeypatch.setattr("orchestrator.results.statistics.estimate._AT_ONCE", 1000)
     found = distribution([np.arange(7.0), np.arange(20.0)], mean, repeats=501)
     assert found.shape == (501,)
     assert len(np.unique(found)) > 100

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics.aggregates import mean
+from benchmarks.variance_analysis import analysis_of_variance
+from orchestrator.results.statistics.curve_statistics import profile
+from orchestrator.results.statistics.estimate import mean
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE, contrast, holm, least_p, probability_of_improvement, rank_test
-from orchestrator.results.statistics.performance_profiles import profile
 from orchestrator.results.statistics.runs_table import ScoreSample
-from orchestrator.results.statistics.variance_analysis import analysis_of_variance
 
 scores = st.floats(-100, 100).map(lambda value: round(value, 2))
 runs = st.lists(scores, min_size=5, max_size=8)

@@ -49,7 +49,7 @@ def test_factors_that_change_no_figure() -> None:
     assert without_effect(table()) == ("horizon",)
     assert without_effect(table(1e-12)) == (), "however little"
     curves = [replace(row, curve=Curve(np.array([0.0, 1.0]), np.array([float(row.factors["horizon"]), 1.0]))) for row in table().rows]
-    assert without_effect(RunsTable.of(curves)) == (), "curves are figures, too"
+    assert without_effect(RunsTable.of(curves)) == (), "curves are measures, too"
     other = [replace(row, metric="seconds", value=float(row.factors["horizon"])) for row in table().rows]
     assert without_effect(RunsTable.of([*table().rows, *other])) == (), "every figure counts"
 

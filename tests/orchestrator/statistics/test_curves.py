@@ -54,7 +54,7 @@ def test_a_band_has_the_interquartile_mean_of_those_who_got_so_far() -> None:
     few = band(RunCurves({"a": line(1.0), "b": line(3.0)}), [50])
     assert few.value.tolist() == [100] and np.isnan(few.low).all() and few.n.tolist() == [2]
     assert band(RunCurves({}, ("a: killed",))).steps.size == 0
-    assert np.isnan(band(runs, [500]).value).all(), "nobody has got there"
+    assert np.isnan(band(runs, [500]).value).all(), "no run has got there"
     far = band(RunCurves({"a": line(1.0), "b": line(3.0, 50.0), "c": line(5.0, 50.0)}), [50, 100], share=0.5)
     assert far.value[0] == 150 and np.isnan(far.value[1]) and far.n.tolist() == [3, 1], "the last of three is no group"
 

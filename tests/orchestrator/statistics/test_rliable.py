@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.results.statistics import aggregates
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.results.statistics import estimate as aggregates
+from orchestrator.results.statistics.curve_statistics import profile
+from orchestrator.results.statistics.estimate import estimate
 from orchestrator.results.statistics.group_comparison import probability_of_improvement
-from orchestrator.results.statistics.performance_profiles import profile
 from orchestrator.results.statistics.runs_table import ScoreSample
 
 try:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.results.statistics.bootstrap import estimate
+from orchestrator.experiments.results.marl_eval_export import layout
+from orchestrator.results.statistics.estimate import estimate
 from orchestrator.results.statistics.group_comparison import probability_of_improvement
-from orchestrator.results.statistics.marl_eval_layout import layout
 from orchestrator.results.statistics.runs_table import Curve, RunRow, RunsTable
 
 

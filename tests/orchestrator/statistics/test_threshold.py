@@ -91,7 +91,7 @@ def test_the_interval_covers_the_true_median_though_a_third_is_censored() -> Non
         # E[min(T, h)] = 1 - exp(-h)
         mean_hits += bool(found.restricted_mean.contains(1 - np.exp(-found.horizon)))
     assert 0.92 <= median_hits / 400 <= 0.99
-    assert 0.85 <= mean_hits / 400 <= 0.98, "the horizon is itself drawn here, at the last observation, where variance is told worst"
+    assert 0.85 <= mean_hits / 400 <= 0.98, "the horizon is itself drawn here, at the last observation, where variance is estimated worst"
 
 
 def test_when_a_curve_reaches_a_level() -> None:

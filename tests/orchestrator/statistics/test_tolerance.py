@@ -33,7 +33,7 @@ def test_the_falling_sequence_is_that_of_isotonic_regression(rows: list[list[flo
 
 def test_the_amount_is_on_the_line_between_two_that_were_tried() -> None:
     found = tolerance([0, 100, 200], samples([1.0], [0.98], [0.78]), 0.05)
-    assert found.value == pytest.approx(115), "0.95 lies 3/20 of the way from 0.98 to 0.78"
+    assert found.value == pytest.approx(115), "0.95 is 3/20 of the way from 0.98 to 0.78"
     assert found.interval is None and found.n == 3
     assert tolerance([0, 100], samples([1.0], [0.95]), 0.05).value == pytest.approx(100)
     assert tolerance([0, 100], samples([1.0], [0.96]), 0.05).value == inf

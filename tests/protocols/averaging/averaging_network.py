@@ -92,7 +92,7 @@ class AveragingNetwork:
         self.run()
 
     def kill(self, name: str) -> None:
-        """The process is gone; nobody is told."""
+        """The process is gone; no node is notified."""
         self.dead[name] = self.machines.pop(name)
 
     def tell_death(self, name: str, others: Iterable[str] | None = None) -> None:
@@ -102,7 +102,7 @@ class AveragingNetwork:
                 self._after(other)
 
     def start(self, name: str, x: np.ndarray) -> None:
-        """A new process of that agent joins again, and everybody hears of it."""
+        """A new process of that agent joins again, and all nodes are notified."""
         self.incarnation[name] += 1
         self.x[name] = x
         self.machines[name] = self.make(name, self.incarnation[name], True)

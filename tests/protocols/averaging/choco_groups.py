@@ -110,7 +110,7 @@ class Bag:
         self.collect()
 
     def quiet(self) -> None:
-        """Everything arrives, and nobody begins anything, until nothing is pending."""
+        """All messages arrive, and no node begins a round, until nothing is pending."""
         for _ in range(200):
             while self.flying:
                 self.arrive(0)

@@ -23,8 +23,8 @@ PATIENCE = 60.0
 
 
 def agent(index: int, orders: Any) -> None:
-    """One process: says where it listens, hears where its neighbours do, shows what it has when it is asked,
-    averages until it is told to stop, and says what came of it."""
+    """One process: sends its endpoint, receives those of its neighbours, reports its state on request,
+    averages until it is stopped, and sends its result."""
     transport = Transport(Identity("test", f"agent-{index}"))
     try:
         orders.send(transport.bind("peer"))

@@ -148,7 +148,7 @@ def test_a_change_for_which_nobody_waits_is_not_lost_unseen() -> None:
     bag = pair()
     play(bag, 1)
     bag.begin("b")
-    bag.wait(1.0)  # b ends its round without a, asks, and is told that its copy is right
+    bag.wait(1.0)  # b ends its round without a, asks, and receives that its copy is right
     bag.quiet()
     assert bag.nodes["b"].counters["confirmed"] == 1
     bag.begin("a")

@@ -1,4 +1,4 @@
-"""Averaging among liars: what the rules promise, the attacks against them, and whole networks of which a sixth lies."""
+"""Averaging with Byzantine agents: guarantees of the rules, attacks against them, and whole networks of which a sixth is Byzantine."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_with_too_few_the_own_value_is_kept(rule: str) -> None:
 
 @RULE
 def test_a_ring_cannot_protect_itself(rule: str) -> None:
-    """Degree 2 < 2 f + 1: nobody moves, whatever is sent."""
+    """Degree 2 < 2 f + 1: no agent moves, whatever is sent."""
     a = agent(rule, 1, "bc")
     a.begin(0, np.ones(2), 0.0)
     tell(a, 0, b=(2, 2), c=(50, 50))
@@ -183,7 +183,7 @@ def test_one_liar_takes_nobody_into_the_future() -> None:
     tell(a, 1000, b=(1, 1))
     assert a.newest_round == -1
     tell(a, 3, c=(1, 1))
-    assert a.newest_round == 3, "with one liar at most, the second highest claim is one that an honest agent has reached"
+    assert a.newest_round == 3, "with one Byzantine agent at most, the second highest claim is one that an honest agent has reached"
     assert agent("clip", 0).newest_round == -1
 
 
@@ -259,7 +259,7 @@ def test_finite_garbage_is_refused_for_its_length() -> None:
 
 
 class ByzantineSender(SynchronousAveraging):
-    """Keeps the rounds of the others and sends lies."""
+    """Keeps the rounds of the others and sends false vectors."""
 
     def __init__(self, place: FixedNeighbourhood, size: int, name: str, attack: str, scale: float) -> None:
         super().__init__(place, LAYOUT, size)
@@ -274,7 +274,7 @@ class ByzantineSender(SynchronousAveraging):
 
 
 class Society:
-    """Twelve agents of whom two lie; the liars see what all honest ones have before every round."""
+    """Twelve agents, two of them Byzantine, which see the vectors of all honest ones before every round."""
 
     def __init__(
         self,
@@ -355,7 +355,7 @@ def test_two_liars_of_twelve_move_the_honest_by_less_than_half_their_radius(atta
         society = Society(rule, attack, STRENGTH[attack])
         assert society.deviation() <= 0.5, rule
         if rule in ("trim", "clip"):
-            assert society.spread() < 0.01, "these two agree in the end, even when each is told something else"
+            assert society.spread() < 0.01, "these two agree in the end, even when each receives something else"
     krum = Society("krum", attack, STRENGTH[attack])
     assert krum.deviation() <= 1.2 and krum.spread() < 1e-6, "it agrees on the vector of one of them"
 
@@ -366,7 +366,7 @@ def test_the_same_liars_carry_the_mean_away(attack: str) -> None:
 
 
 def test_told_two_things_medians_stay_apart() -> None:
-    """Known limit: the liars' two faces keep the honest from agreeing, at a distance that does not grow."""
+    """Known limit: two-faced Byzantine agents keep the honest ones from agreeing, at a distance that does not grow."""
     for rule in ("median", "geomedian"):
         spreads = [Society(rule, "two_faced", 20.0, rounds=rounds).spread() for rounds in (4, 10)]
         assert 0.05 < spreads[1] <= spreads[0] * 1.001 < 0.5

@@ -75,7 +75,7 @@ def test_a_round_closes_when_all_are_there() -> None:
     pacing.arrived("c", 1.2)
     assert pacing.closes == -inf and pacing.close(1.2) == pytest.approx(0.2)
     pacing.begin("", "", 2.0)
-    assert pacing.closes == -inf, "nobody is expected"
+    assert pacing.closes == -inf, "no neighbour is expected"
 
 
 def test_a_straggler_is_found_out_and_believed_again() -> None:

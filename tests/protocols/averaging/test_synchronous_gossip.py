@@ -116,7 +116,7 @@ def test_any_network(block: int) -> None:
                 terms = [weights[name][peer] * (population.given[peer, event.round].astype(np.float64) - own) for peer in event.used]
                 assert np.allclose(event.delta, np.sum(terms, axis=0) if terms else np.zeros(8), rtol=0, atol=1e-12)
                 missed += len(event.missing)
-                assert link.loss or not event.missing, "without loss nobody is missed"
+                assert link.loss or not event.missing, "without loss no neighbour is missed"
         assert disagreement(population.history[-1]) < disagreement(population.history[0]) or graph.number_of_edges() == 0
     assert missed > 300
 

@@ -2,7 +2,7 @@
 most, for its own tick, and all know it.
 
 The network is simulated (`network.py` drives conversations among equals; here one side is a server with its own driver). Each act carries
-who meant it, in which life, for which tick, and how often it was said before, so that the ledger of the environment can be checked.
+who sent it, in which incarnation, for which tick, and how often before, so that the ledger of the environment can be checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEADLINE = 2.0
 
 
 class Meant(NamedTuple):
-    """An action: said by `agent` in its `life`, for `tick`, for the `copy`-th time."""
+    """An action: sent by `agent` in one incarnation, for `tick`, for the `copy`-th time."""
 
     agent: str
     life: int
@@ -33,7 +33,7 @@ class Meant(NamedTuple):
 
 @dataclass
 class Player:
-    """One life of an agent, as a driver of `StepClient`."""
+    """One incarnation of an agent, as a driver of `StepClient`."""
 
     name: str
     life: int
@@ -162,7 +162,7 @@ class World:
     # --- the server -----------------------------------------------------------------------------------------------------------------
 
     def _stale(self, name: str, life: int) -> bool:
-        """The transport drops what older incarnations say."""
+        """The transport drops messages of older incarnations."""
         if not self.check_lives:
             return False
         known = self.lives.get(name, 0)
@@ -201,7 +201,7 @@ class World:
             self._answer(name, *answer)
 
     def _answer(self, name: str, tick: int, applied: Meant | None, life: int) -> None:
-        # A connection ends with the process: nothing for an earlier life reaches the next one.
+        # A connection ends with the process: nothing for an earlier incarnation reaches the next one.
         player = self.players.get(name)
         if player is not None and player.life == life:
             self.post(lambda: self._observed(player, tick, applied))
@@ -234,13 +234,13 @@ class World:
         if closed.late and not overdue:
             raise Violation(f"{sorted(closed.late)} are called late before the deadline")
         if closed.late | closed.actions.keys() != present or closed.late & closed.actions.keys():
-            raise Violation("somebody present is neither late nor counted")
+            raise Violation("an agent that is present is neither late nor counted")
         for agent, action in closed.actions.items():
             meant: Any = action
             if (meant.agent, meant.tick) != (agent, closed.tick):
                 raise Violation(f"at tick {closed.tick} counts {meant}")
             if meant.life != self.lives[agent]:
-                raise Violation(f"an act of life {meant.life} counts in life {self.lives[agent]} of {agent}")
+                raise Violation(f"an act of incarnation {meant.life} counts in incarnation {self.lives[agent]} of {agent}")
             first = self.stored.get((agent, closed.tick))
             if first is not None and first.life == meant.life and first != meant:
                 raise Violation(f"{meant} counts, but {first} came before")
@@ -254,9 +254,9 @@ class World:
                     raise Violation(f"{player.name} keeps a transition of tick {tick}, which it has not played")
                 closed, present = self.ledger[tick]
                 if player.name not in present or self.lives_at[tick][player.name] != player.life:
-                    raise Violation(f"{player.name} keeps a transition of tick {tick}, in which life {player.life} took no part")
+                    raise Violation(f"{player.name} keeps a transition of tick {tick}, in which incarnation {player.life} took no part")
                 if closed.actions.get(player.name) != applied:
-                    raise Violation(f"{player.name} thinks that {applied} counted at tick {tick}")
+                    raise Violation(f"{player.name} records that {applied} counted at tick {tick}")
         for name, player in self.players.items():
             if player.seen[-1] < len(self.ledger) - self.ticks_after or not player.transitions:
                 raise Violation(f"{name} takes no part after the network has healed")

@@ -1,4 +1,4 @@
-"""Goals exchanged between neighbours: with all messages everybody's goal is pursued by exactly one, and losses leave nobody waiting."""
+"""Goals exchanged between neighbours: with all messages every goal is pursued by exactly one agent, and no agent waits after losses."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def through_the_wire(send: Send) -> Send:
 
 
 def settle(agents: dict[str, Proposer], random: np.random.Generator, loss: float = 0.0, rounds: int = 60) -> None:
-    """Messages arrive in any order, some of them never, until nobody waits for anything."""
+    """Messages arrive in any order, some of them never, until no agent waits."""
     now, way = 0.0, []
     for _ in range(rounds):
         now += 0.1
@@ -132,7 +132,7 @@ def test_two_who_award_each_other_at_once_have_agreed() -> None:
     agents = proposers(["a", "b"], [0.0, 0.0])
     for agent in agents.values():
         agent.net.call([agent.task], 0.0)
-    for now in (0.1, 0.2, 0.3, 0.4):  # in step: what is said arrives with the next step
+    for now in (0.1, 0.2, 0.3, 0.4):  # in lockstep: messages arrive with the next step
         sends = []
         for name, agent in agents.items():
             agent.live(now)

@@ -97,7 +97,7 @@ def test_only_what_is_new_of_a_file_that_grows_is_sent(tmp_path: Path) -> None:
     machines.write("a.jsonl", b"y" * 10, append=True)
     machines.settle()
     assert machines.bytes_sent() == 10
-    machines.begin()  # a new life of the sender knows nothing, and asks
+    machines.begin()  # a new incarnation of the sender has no state, and asks
     machines.settle()
     assert machines.bytes_sent() == 0
     machines.write("a.jsonl", b"z" * 3, append=True)
@@ -119,9 +119,9 @@ def test_a_file_that_was_cut_and_has_grown_otherwise_is_sent_again_when_it_is_do
     machines.write("nodes/a/m.jsonl", b"0123456789")
     machines.settle()
     machines.write("nodes/a/m.jsonl", b"01234-other")
-    machines.mirror.doubt("nodes/a/")
+    machines.mirror.recheck("nodes/a/")
     machines.settle()
-    machines.write("nodes/a/m.jsonl", b"012")  # shorter: seen without being told
+    machines.write("nodes/a/m.jsonl", b"012")  # shorter: seen without a notification
     machines.settle()
 
 
@@ -158,8 +158,8 @@ def test_a_receiver_that_begins_anew_is_sent_what_it_lacks(tmp_path: Path) -> No
     machines.copy = FileCopy(machines.there, lambda src, path: True)
     machines.settle()
     assert machines.mirror.counters["restarted"] >= 1
-    (machines.there / "m.jsonl").unlink()  # lost on the other side, and nobody told
-    machines.mirror.doubt()
+    (machines.there / "m.jsonl").unlink()  # lost on the other side, without a notification
+    machines.mirror.recheck()
     machines.settle()
 
 

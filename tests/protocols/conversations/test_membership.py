@@ -31,16 +31,16 @@ def test_a_node_joins() -> None:
     membership = Membership(TIMEOUTS)
     membership.expect("a", "agent", 1, 0.0)
     assert membership["a"].state == MemberState.JOINING
-    assert not membership.sign_of_life("a", 1, 1.0), "nothing counts before hello"
+    assert not membership.message_received("a", 1, 1.0), "nothing counts before hello"
     assert membership.hello("a", 1, "tcp://a", 2.0)
     assert membership.changes() == [
         MembershipChange("a", "agent", 1, None, MemberState.JOINING, "started"),
-        MembershipChange("a", "agent", 1, MemberState.JOINING, MemberState.ALIVE, "said hello"),
+        MembershipChange("a", "agent", 1, MemberState.JOINING, MemberState.ALIVE, "joined"),
     ]
     (entry,) = membership.roster().entries
     assert (entry.name, entry.state, entry.endpoint, entry.inc) == ("a", "alive", "tcp://a", 1)
     version = membership.version
-    assert membership.hello("a", 1, "tcp://a", 3.0), "it may say hello again"
+    assert membership.hello("a", 1, "tcp://a", 3.0), "it may send hello again"
     assert membership.version == version and membership.changes() == []
     assert membership.hello("a", 1, "tcp://b", 3.0) and membership.version > version, "a new endpoint is news"
 
@@ -51,12 +51,12 @@ def test_silence_is_suspected_then_final() -> None:
     assert membership["a"].state == MemberState.ALIVE
     tick_until(membership, 2.9, 3.0)
     assert membership["a"].state == MemberState.SUSPECT
-    assert membership.sign_of_life("a", 1, 3.1) and membership["a"].state == MemberState.ALIVE
+    assert membership.message_received("a", 1, 3.1) and membership["a"].state == MemberState.ALIVE
     tick_until(membership, 3.1, 13.0)
     assert membership["a"].state == MemberState.SUSPECT
     tick_until(membership, 13.0, 13.2)
     assert membership["a"].state == MemberState.DEAD
-    assert not membership.sign_of_life("a", 1, 13.3) and not membership.hello("a", 1, "tcp://a", 13.3), "the verdict is final"
+    assert not membership.message_received("a", 1, 13.3) and not membership.hello("a", 1, "tcp://a", 13.3), "the verdict is final"
     assert not membership.ended("a", 1, True, "late")
     assert membership["a"].state == MemberState.DEAD
 
@@ -77,7 +77,7 @@ def test_the_dead_return_with_a_new_incarnation_only() -> None:
         membership.expect("a", "agent", 1, 1.0)
     membership.expect("a", "agent", 2, 1.0)
     assert not membership.hello("a", 1, "tcp://a", 1.0), "the old incarnation stays out"
-    assert not membership.hello("a", 3, "tcp://a", 1.0), "so does one that nobody started"
+    assert not membership.hello("a", 3, "tcp://a", 1.0), "so does one that was not started"
     assert membership.hello("a", 2, "tcp://a2", 1.0)
     assert not membership.ended("a", 1, False, "late news"), "late news of the old one change nothing"
     assert membership["a"].state == MemberState.ALIVE and membership["a"].incarnation == 2
@@ -88,26 +88,26 @@ def test_life_without_progress_is_stuck() -> None:
     now = 0.0
     while now < 59.5:
         now += 0.5
-        membership.sign_of_life("a", 1, now, (7, 0) if now >= 1 else (now,))
+        membership.message_received("a", 1, now, (7, 0) if now >= 1 else (now,))
         membership.tick(now)
     assert membership["a"].state == MemberState.ALIVE
     while now < 61.0:
         now += 0.5
-        membership.sign_of_life("a", 1, now, (7, 0))
+        membership.message_received("a", 1, now, (7, 0))
         membership.tick(now)
     assert membership["a"].state == MemberState.STUCK
-    membership.sign_of_life("a", 1, now, (7, 0))
-    assert membership["a"].state == MemberState.STUCK, "life alone is no progress"
-    membership.sign_of_life("a", 1, now, (8, 0))
+    membership.message_received("a", 1, now, (7, 0))
+    assert membership["a"].state == MemberState.STUCK, "heartbeats alone are no progress"
+    membership.message_received("a", 1, now, (8, 0))
     assert membership["a"].state == MemberState.ALIVE
 
 
 def test_a_stuck_node_that_falls_silent_dies_too() -> None:
     membership = joined(timeouts=MembershipTimeouts(stuck=1.0, lag=100))
     for now in (0.5, 1.0, 1.5):
-        membership.sign_of_life("a", 1, now, (1,))
+        membership.message_received("a", 1, now, (1,))
         membership.tick(now)
-    membership.sign_of_life("a", 1, 2.0, (1,))
+    membership.message_received("a", 1, 2.0, (1,))
     membership.tick(2.0)
     assert membership["a"].state == MemberState.STUCK
     membership.tick(5.1)
@@ -119,16 +119,16 @@ def test_a_stuck_node_that_falls_silent_dies_too() -> None:
 def test_progress_is_not_judged_before_the_start_nor_with_zero() -> None:
     membership = joined()
     for now in range(100):
-        membership.sign_of_life("a", 1, now, (0,))
+        membership.message_received("a", 1, now, (0,))
         membership.tick(now, judge_progress=False)
     assert membership["a"].state == MemberState.ALIVE
     membership.begin(100)
-    membership.sign_of_life("a", 1, 100.5, (0,))
+    membership.message_received("a", 1, 100.5, (0,))
     membership.tick(100.5)
     assert membership["a"].state == MemberState.ALIVE, "the clock of progress starts at the beginning"
     never = joined(timeouts=MembershipTimeouts(stuck=0.0, lag=1000))
-    never.sign_of_life("a", 1, 900.0, (0,))
-    never.sign_of_life("a", 1, 901.0, (0,))
+    never.message_received("a", 1, 900.0, (0,))
+    never.message_received("a", 1, 901.0, (0,))
     never.tick(901.0)
     assert never["a"].state == MemberState.ALIVE
 
@@ -136,7 +136,7 @@ def test_progress_is_not_judged_before_the_start_nor_with_zero() -> None:
 def test_our_own_stall_is_nobodys_silence() -> None:
     membership = joined()
     membership.tick(0.5)
-    membership.tick(30.0)  # nobody listened for 29.5 s
+    membership.tick(30.0)  # no message was read for 29.5 s
     assert membership["a"].state == MemberState.ALIVE
     tick_until(membership, 30.0, 32.4)
     assert membership["a"].state == MemberState.ALIVE
@@ -168,7 +168,7 @@ EVENT = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(EVENT, max_size=60))
 def test_random_histories(events: list[tuple[str, float]]) -> None:
-    """Versions never fall and rise with every change; the dead stay dead; changes tell the whole story; no early verdicts."""
+    """Versions never fall and rise with every change; dead nodes stay dead; changes are complete; no early verdicts."""
     membership = Membership(TIMEOUTS)
     membership.expect("a", "agent", 1, 0.0)
     now, newest, last_life, previous_tick, stalled = 0.0, 1, 0.0, None, 0.0
@@ -189,7 +189,7 @@ def test_random_histories(events: list[tuple[str, float]]) -> None:
             if accepted:
                 last_life = now
         elif kind in ("life", "progress"):
-            accepted = membership.sign_of_life("a", int(value), now, (now,) if kind == "progress" else None)
+            accepted = membership.message_received("a", int(value), now, (now,) if kind == "progress" else None)
             assert not (accepted and int(value) in final)
             if accepted:
                 last_life = now

@@ -194,7 +194,7 @@ def test_messages_of_other_conversations_are_refused() -> None:
 
 
 def play(seed: int) -> tuple[Network[Negotiation], Link]:
-    """Twelve episodes among four agents that hear of them at different times; sometimes one agent dies on the way."""
+    """Twelve episodes among four agents that are notified of them at different times; sometimes one agent dies on the way."""
     random = np.random.default_rng(seed)
     names = ["a", "b", "c", "d"]
     link = Link.draw(random)
@@ -244,7 +244,7 @@ def test_any_network(block: int) -> None:
             if leader is None:
                 continue
             messages = {nodes[n]._followed[episode].message for n, yes in outcome.items() if yes and n != leader}
-            assert messages <= {nodes[leader]._led[episode].message}, "whoever settles true has the leader's message"
+            assert messages <= {nodes[leader]._led[episode].message}, "an agent that settles true has the leader's message"
             if outcome.get(leader):
                 assert all(outcome.values()), "a leader's true means that all followers settled true"
                 agreed += 1

@@ -1,4 +1,4 @@
-"""Plans told to neighbours: the newest counts, nothing that breaks the format does, and the dead go nowhere."""
+"""Plans sent to neighbours: the newest counts, malformed ones are refused, and those of dead neighbours are dropped."""
 
 from __future__ import annotations
 

@@ -51,10 +51,10 @@ def test_nobody_plays_alone_with_nobody() -> None:
     server = StepServer(["a"], DEADLINE)
     assert not server.ready(1e9)
     assert not server.join("stranger")
-    assert server.receive("a", 0, act(0)) == "stranger"
+    assert server.receive("a", 0, act(0)) == "unknown"
     server.join("a")
     assert server.present == frozenset()
-    assert server.receive("a", 0, act(0)) == "stranger", "who joins takes part from the next tick on"
+    assert server.receive("a", 0, act(0)) == "unknown", "who joins takes part from the next tick on"
 
 
 def test_who_leaves_is_not_waited_for() -> None:
@@ -92,7 +92,7 @@ def test_answers_are_kept_for_two_ticks() -> None:
     assert server.receive("a", 5, act(0)) == "repeat"
     assert server.answer("a", 5) == "answer 6"
     assert server.answer("a", 4) == "answer 5"
-    assert server.answer("a", 1) == "answer 6", "whoever is further behind gets the newest"
+    assert server.answer("a", 1) == "answer 6", "an agent that is further behind gets the newest"
     assert len(server._answers["a"]) == ANSWERS
     server.leave("a")
     assert server.answer("a", 5) is None

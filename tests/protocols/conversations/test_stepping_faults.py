@@ -36,7 +36,7 @@ class NoOrder(StepServer):
 
 
 class RemembersTheDead(StepServer):
-    """Who joins anew keeps what an earlier life has said."""
+    """An agent that joins anew keeps what an earlier incarnation has sent."""
 
     def join(self, agent: str) -> bool:
         self._joining.add(agent)
@@ -51,7 +51,7 @@ class Endless(StepServer):
 
 
 class Impatient(StepServer):
-    """Closes as soon as anybody has acted."""
+    """Closes as soon as any agent has acted."""
 
     def ready(self, now: float) -> bool:
         return super().ready(now) or bool(self._actions)

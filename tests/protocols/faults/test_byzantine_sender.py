@@ -1,4 +1,4 @@
-"""What a liar's messages look like to those who get them."""
+"""Messages of a Byzantine sender as they arrive."""
 
 from __future__ import annotations
 

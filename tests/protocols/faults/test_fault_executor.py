@@ -1,4 +1,4 @@
-"""Deeds inside a node: at their point, once, over restarts too; carried out on the real log, pace, clock and disk."""
+"""Faults inside a node: at their point, once, over restarts too; executed on the real log, pace, clock and disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedule is a function of its settings and seed; what it says is active is what its triggers say."""
+"""The schedule is a function of its settings and seed; its active faults are those of its triggers."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_a_former_life_did_not_know_either_is_found_by_the_next_that_hears_
 
 def test_in_the_unit_of_the_beginning_a_late_process_has_nothing_to_wait_for() -> None:
     timeline = FaultTimeline(compiled(events=[event("split", {"time": "10s"}, **{"for": "30s"}), event("all", {"episode": 0})]), late=True)
-    assert names(timeline.settle()) == ["begin all"], "what holds from the start on holds before anything is heard"
+    assert names(timeline.settle()) == ["begin all"], "what holds from the start on holds before anything is received"
     assert [c.until for c in timeline.reach(time=20.0)] == [RunMoment("time", 40.0)]
     assert names(timeline.reach(time=40.0, episode=7)) == ["end split"]
 

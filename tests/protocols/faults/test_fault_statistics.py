@@ -1,4 +1,4 @@
-"""100,000 messages of each kind: mean, spread, loss, correlation and rate are what the settings say, within three standard errors."""
+"""100,000 messages of each kind: mean, spread, loss, correlation and rate match the settings, within three standard errors."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_correlated_loss(corr: float) -> None:
     p = 0.1
     values = lost(p=p, corr=corr)
     mean_within(values, p, sqrt(p * (1 - p) * (1 + corr) / (1 - corr)))
-    # The correlation is the chance that a message repeats the fate before it: count those that follow a loss.
+    # The correlation is the probability that a message repeats the outcome before it: count those that follow a loss.
     after_loss = values[1:][values[:-1] == 1]
     chance = corr + (1 - corr) * p
     mean_within(after_loss, chance, sqrt(chance * (1 - chance)))

@@ -1,4 +1,4 @@
-"""Faults of the links between two real transports on loopback: what the receiver gets is what the links said, in every run."""
+"""Faults of the links between two real transports on loopback: the receiver gets what the links specify, in every run."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_time_goes_on_from_the_start_of_training(tmp_path: Path) -> None:
         pair.shim.progress(now + 100.0)
         assert pair.shim.links.active == []
         pair.shim.start(now)
-        pair.shim.start(now + 50.0)  # said again to a node that came back
+        pair.shim.start(now + 50.0)  # sent again to a node that came back
         pair.shim.progress(now + 10.0)
         assert pair.shim.links.active == ["split"]
         pair.shim.heal()
@@ -178,7 +178,7 @@ def test_seconds_without_training_do_not_count(tmp_path: Path) -> None:
     pair = Pair(tmp_path, events=[{"id": "split", "at": {"time": "400s"}, "for": "60s", "partition": {"groups": AGENTS}}])
     try:
         now, links = time.monotonic(), pair.shim.links
-        shim = pair.sender.inject(links, pair.recorder, None, 100.0)  # interrupted after 100 s, who knows how long ago
+        shim = pair.sender.inject(links, pair.recorder, None, 100.0)  # interrupted after 100 s, at an unknown time
         shim.progress(now + 3600.0)
         assert links.reached["time"] == 0.0 and links.active == []
         shim.start(now)

@@ -1,4 +1,4 @@
-"""Fates depend on nothing but their message and their link; what the run has reached switches rules on and off."""
+"""Outcomes depend on nothing but their message and their link; the progress of the run switches rules on and off."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_two_processes_draw_the_same() -> None:
 @given(order=st.lists(st.sampled_from(["agent-1", "agent-2", "agent-3"]), max_size=200), seed=st.integers(0, 2**63 - 1))
 @settings(max_examples=30, deadline=None)
 def test_other_links_and_times_change_nothing(order: list[str], seed: int) -> None:
-    """However messages to different peers are interleaved, and whenever they are sent, each link lives the same life."""
+    """However messages to different peers are interleaved, and whenever they are sent, each link has the same outcomes."""
     interleaved = model(seed=seed, **rough())
     found: dict[str, list[LinkOutcome]] = {name: [] for name in AGENTS}
     clock = random.Random(seed)
@@ -265,7 +265,7 @@ def life(directory: Path, incarnation: int, configuration: dict[str, Any] = CONF
 
 
 def test_a_process_that_comes_back_into_an_event_ends_it_when_its_length_is_over_and_the_next_life_too(tmp_path: Path) -> None:
-    """It hears of time first and of episodes only later: a length in episodes counts from there, in every further life."""
+    """It receives time first and episodes only later: a length in episodes counts from there, in every further incarnation."""
     second, recorder = life(tmp_path, 2)
     recorder.changed(second.progress(time=50.0), second.reached)
     assert second.active == ["split"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agent_node.session import checkpoints
-from env_server.serving.server_counters import ServerCounters
+from env_server.serving.server_state import ServerCounters
 from protocols.faults.node_faults import disk as disks
 from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
 from protocols.runtime.telemetry import TimeShares

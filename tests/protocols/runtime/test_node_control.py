@@ -29,7 +29,7 @@ CONFIGURATION = {"supervision": {"heartbeat": "20ms"}, "answer": 42}
 
 
 class RunServer:
-    """The other end: hears everything; what it says, a test says."""
+    """The other end: receives everything; a test chooses what it sends."""
 
     def __init__(self) -> None:
         self.transport = Transport(Identity("test", RUN_SERVER))
@@ -173,7 +173,7 @@ def test_heartbeats_go_on_while_the_node_computes(run_server: RunServer, node: N
     node.progress.phase = "acting"
     deadline = time.monotonic() + PATIENCE
     beats: list[Any] = []
-    while len([beat for beat in beats if beat.ticks == 5]) < 3:  # nobody calls the node's receive
+    while len([beat for beat in beats if beat.ticks == 5]) < 3:  # the node's receive is not called
         assert time.monotonic() < deadline
         beats += [item.message for item in run_server.next(Heartbeat)]
     assert (beats[-1].updates, beats[-1].episodes, beats[-1].rounds, beats[-1].phase) == (6, 7, 8, "acting")

@@ -1,4 +1,4 @@
-"""Traffic of a node over its lives: what a killed one had written counts, and nothing counts twice."""
+"""Traffic of a node over its incarnations: rows of a killed one count, and nothing counts twice."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_what_a_killed_life_has_sent_counts_up_to_its_last_row_of_figures(tmp_pa
         link.sent_messages, link.sent_bytes, transport.counters["rx.dup"] = 5, 170, 2
         telemetry.write(2, 0, {"return": 1.0}, usage={})
         link.sent_messages = 99  # it is killed before it writes this
-        telemetry.write(3, 0, {"consensus.round": 1.0})  # no row of figures
+        telemetry.write(3, 0, {"consensus.round": 1.0})  # no row of metrics
     with life(home, 2) as (telemetry, link, transport):
-        assert link_table(tmp_path)[0]["sent_messages"] == 5, "that there is a second life takes nothing from the first"
+        assert link_table(tmp_path)[0]["sent_messages"] == 5, "a second incarnation takes nothing from the first"
         link.sent_messages, link.sent_bytes, link.received_messages, transport.counters["rx.stale"] = 10, 1000, 7, 4
         telemetry.traffic()
         telemetry.traffic()
@@ -74,4 +74,4 @@ def test_a_full_disk_costs_no_life_and_nothing_that_was_written(tmp_path: Path, 
         assert read_links(tmp_path)[0]["sent_messages"] == 4
     (tmp_path / ".links.json.tmp").write_text("half")
     with life(tmp_path, 2):
-        assert not list(tmp_path.glob(".*")), "what a killed life was writing is removed"
+        assert not list(tmp_path.glob(".*")), "what a killed incarnation was writing is removed"

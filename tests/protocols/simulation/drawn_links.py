@@ -34,7 +34,7 @@ class DrawnLinks:
         self._loss, self._duplicate, self._corrupt = loss * 2**32, duplicate * 2**32, corrupt * 2**32
         self._until = until
 
-    def fate(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> DrawnOutcome:
+    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> DrawnOutcome:
         """Drawn from five numbers of 32 bits of one hash."""
         digest = blake2b(f"{self._src}\0{dst}\0{channel}\0{seq}".encode(), key=self._key, digest_size=20).digest()
         lost, first, repeated, second, damaged = _NUMBERS.unpack(digest)

@@ -2,7 +2,7 @@
 
 The rules that do not live in the two machines are followed here to the letter: joining and its repetition by incarnation
 (`env_server.serving.environment_server`), the check of the environment's incarnation and the retries (`agent_node.process.agent_process`),
-connections and stale lives
+connections and stale incarnations
 (`protocols.transport`, in `Network`). The environment is a stand-in that pays an integer for every tick, so that sums are exact.
 """
 
@@ -27,7 +27,7 @@ SERVER = "env-0"
 JOIN_AGAIN = 0.5
 """seconds between two attempts to join"""
 STAND_IN = 0
-"""the action of who is late"""
+"""the action of an agent that misses the deadline"""
 _LAYOUT = Layout(shape=[1], actions=[2**31 - 1])
 
 
@@ -46,7 +46,7 @@ class LedgerLine:
 
 
 def reward(server: int, tick: int, agent: str, action: int) -> int:
-    """What the environment pays: an integer from 0 to 255 that nobody can guess from another tick's."""
+    """The reward of the environment: an integer from 0 to 255 that is independent of every other tick's."""
     return blake2b(f"{server}/{tick}/{agent}/{action}".encode(), digest_size=1).digest()[0]
 
 
@@ -55,7 +55,7 @@ class Crash(Exception):
 
 
 class ServerScript(NodeScript):
-    """One life of the environment server. `ledger` outlives it: what is written there is on disk when `append` returns."""
+    """One incarnation of the environment server. `ledger` outlives it: what is written there is on disk when `append` returns."""
 
     channel: Channel = "env"
     machine: type[StepServer] = StepServer
@@ -69,7 +69,7 @@ class ServerScript(NodeScript):
         """instructions (see `point`) until it dies; None: it does not"""
 
     def takes(self) -> Mapping[type[Message], Take]:
-        """What agents say."""
+        """Messages of agents."""
         return {JoinMessage: self._join, Act: self._act}
 
     def turn(self, now: float) -> None:
@@ -93,12 +93,12 @@ class ServerScript(NodeScript):
             self.crash_in -= 1
 
     def lost(self, agent: str, incarnation: int) -> None:
-        """The roster says that this life of the agent is over."""
+        """In the roster this incarnation of the agent is over."""
         if self.incarnations.get(agent, inf) <= incarnation:
             self.stepping.leave(agent)
             self.network.touch(self.node)
 
-    # --- what agents say ------------------------------------------------------------------------------------------------------------
+    # --- messages of agents ---------------------------------------------------------------------------------------------------------------
 
     def _join(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         life = self._answer_to()
@@ -120,7 +120,7 @@ class ServerScript(NodeScript):
             self._again(src, message.tick)
 
     def _answer_to(self) -> int:
-        """Answers go to the life that spoke last; returns its incarnation."""
+        """Answers go to the incarnation that sent last; returns its number."""
         arriving = self.network.arriving
         if arriving is None:
             raise RuntimeError("nothing is arriving")
@@ -129,7 +129,7 @@ class ServerScript(NodeScript):
             self.network.connect(self.node, arriving.src)
         return arriving.src.incarnation
 
-    # --- what it says ---------------------------------------------------------------------------------------------------------------
+    # --- its messages ---------------------------------------------------------------------------------------------------------------
 
     def _welcome(self, agent: str) -> None:
         self.network.send(self.node, Send(agent, Joined(copies=1, layout=_LAYOUT, members=self.agents, tick=self.stepping.tick)))
@@ -157,7 +157,7 @@ class ServerScript(NodeScript):
         self._conclude(entry, applied)
 
     def _conclude(self, entry: LedgerLine, applied: Mapping[str, int]) -> None:
-        """The tick is written down before anybody hears of it."""
+        """The tick is written down before it is sent."""
         self.point()
         self.ledger.append(entry)
         self.point()
@@ -177,7 +177,7 @@ class ServerScript(NodeScript):
 
 @dataclass(frozen=True)
 class Transition:
-    """What an agent keeps: it acted in `tick` of that server's life, `action` counted, and this was its reward."""
+    """What an agent stores: it acted in `tick` of that server's incarnation, `action` counted, and this was its reward."""
 
     server: int
     tick: int
@@ -187,17 +187,17 @@ class Transition:
 
 @dataclass
 class TransitionLog:
-    """What one life of an agent has seen, kept and done: the checker reads it."""
+    """What one incarnation of an agent has seen, stored and done: the checker reads it."""
 
     agent: str
     life: int = 0
     seen: list[tuple[int, int]] = field(default_factory=list)
-    """(server's life, tick) of every observation that was new to it, in order"""
+    """(server's incarnation, tick) of every observation that was new to it, in order"""
     kept: list[Transition] = field(default_factory=list)
 
 
 class AgentScript(NodeScript):
-    """One life of an agent. `action(server, tick)` draws its action, `thinking(server, tick)` the seconds that this takes."""
+    """One incarnation of an agent. `action(server, tick)` draws its action, `thinking(server, tick)` the seconds that this takes."""
 
     channel: Channel = "env"
     machine: type[StepClient] = StepClient
@@ -217,12 +217,12 @@ class AgentScript(NodeScript):
         self._join_at = 0.0
 
     def join(self, network: Network, node: Node) -> None:
-        """A new life."""
+        """A new incarnation."""
         super().join(network, node)
         self.memory.life = node.incarnation
 
     def takes(self) -> Mapping[type[Message], Take]:
-        """What the server says."""
+        """Messages of the server."""
         return {Joined: self._joined, Observation: self._observation}
 
     def environment_moved(self, server: Node) -> None:

@@ -26,7 +26,7 @@ class Violation(AssertionError):
 
 
 class Meant(NamedTuple):
-    """Who meant an action, in which life, for which tick of which server."""
+    """Who meant an action, in which incarnation, for which tick of which server."""
 
     agent: str
     life: int
@@ -76,7 +76,7 @@ class World:
             self._later(self.random.uniform(0.0, 1.5), lambda name=name: self._tell_of_server(name))
 
     def _doom_server(self) -> None:
-        """It dies within the next instructions; whoever watches starts another."""
+        """It dies within the next instructions; its supervisor starts another."""
         node = self.network.nodes[SERVER]
         script = node.script
         assert isinstance(script, ServerScript)
@@ -171,12 +171,12 @@ def _check_ledger(ledger: list[LedgerLine], meant: dict[int, Meant]) -> dict[tup
                 raise Violation(f"{agent}, who is not present, counts at {place}")
             said = meant[action]
             if said != Meant(agent, entry.lives[agent], *place):
-                raise Violation(f"at {place} counts {said} for life {entry.lives[agent]} of {agent}")
+                raise Violation(f"at {place} counts {said} for incarnation {entry.lives[agent]} of {agent}")
     return lines
 
 
 def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine]) -> None:
-    who = f"life {memory.life} of {memory.agent}"
+    who = f"incarnation {memory.life} of {memory.agent}"
     if memory.seen != sorted(set(memory.seen)):
         raise Violation(f"{who} sees {memory.seen}")
     places = [(kept.server, kept.tick) for kept in memory.kept]
@@ -185,9 +185,9 @@ def _check_memory(memory: TransitionLog, lines: dict[tuple[int, int], LedgerLine
     for place, kept in zip(places, memory.kept, strict=True):
         entry = lines.get(place)
         if entry is None:
-            raise Violation(f"{who} keeps a transition of {place}, of which the ledger knows nothing")
+            raise Violation(f"{who} keeps a transition of {place}, which is not in the ledger")
         if entry.lives.get(memory.agent) != memory.life:
-            raise Violation(f"{who} keeps a transition of {place}, where life {entry.lives.get(memory.agent)} counts")
+            raise Violation(f"{who} keeps a transition of {place}, where incarnation {entry.lives.get(memory.agent)} counts")
         if entry.actions.get(memory.agent, 0) != kept.action or entry.rewards[memory.agent] != kept.reward:
             raise Violation(f"{who} keeps {kept}, the ledger {entry}")
     _check_sums(memory, lines, who)

@@ -64,7 +64,7 @@ class World:
         self.director.begin()
 
     def start(self, name: str) -> None:
-        """A life begins; all but the first take their model from the neighbours."""
+        """An incarnation begins; all but the first take their model from the neighbours."""
         former = self.network.nodes.get(name)
         life = former.incarnation + 1 if former else 1
         neighbourhood = FixedNeighbourhood(dict.fromkeys(self.neighbours[name], 0.1))
@@ -75,7 +75,7 @@ class World:
         self.watch.started(name)
 
     def trouble(self) -> None:
-        """Somebody dies, or somebody who is believed dead returns."""
+        """A node dies, or one that is declared dead returns."""
         network, living = self.network, [name for name in self.names if self.network.nodes[name].alive]
         name = self.random.choice(self.names)
         if name in living and len(living) > 3:
@@ -91,7 +91,7 @@ class World:
         """Until so many messages were taken."""
         while self.network.events < FAULTY_EVENTS:
             until = self.network.now + self.random.expovariate(1.0)
-            assert self.network.run(until, most=100_000), "somebody chatters"
+            assert self.network.run(until, most=100_000), "a node sends without end"
             self.trouble()
             self.check_safety()
 
@@ -111,20 +111,20 @@ class World:
         return [self.names[i] for i in sorted(core)]
 
     def check_safety(self) -> None:
-        """What every member believes of an episode is true."""
+        """Every member's view of an episode is correct."""
         for episode in self.director.done:
             said = {message for message in episode.agreed.values() if message >= 0}
-            assert said <= {episode.message}, "a message that nobody sent was agreed on"
+            assert said <= {episode.message}, "a message that was never sent was agreed on"
             leader = episode.members[0]
             if episode.agreed[leader] >= 0:
-                assert episode.negotiated, "the leader believes in an agreement that a follower knows nothing of"
-            for goals in episode.heard.values():
+                assert episode.negotiated, "the leader has an agreement that a follower does not have"
+            for goals in episode.exchanged.values():
                 for peer, goal in (goals or {}).items():
-                    assert goal == self.director.goal(peer, episode.number), "a trace was not what its member told"
+                    assert goal == self.director.goal(peer, episode.number), "a trace was not what its member sent"
 
 
 def live(seed: int) -> World:
-    """One seed's life; raises `AssertionError` where a promise is broken."""
+    """The simulation of one seed; raises `AssertionError` where a property is violated."""
     world = World(seed)
     world.rage()
     core = world.heal()

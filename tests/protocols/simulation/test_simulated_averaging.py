@@ -94,6 +94,6 @@ def test_a_directed_changing_graph_of_a_power_of_two_is_exact_after_its_period()
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ten_thousand_agents_agree() -> None:
-    """On a random regular graph of degree 4; `benchmarks/simulation.py` says how fast."""
+    """On a random regular graph of degree 4; `benchmarks/simulation.py` measures the speed."""
     made = agree(population(make_graph(RandomRegularSettings(degree=4), names(10_000)), PushSum), most=10_000_000)
     assert made.curve[-1].error < 1e-6 and made.curve[-1].rounds < 125

@@ -1,4 +1,4 @@
-"""The schedule in a simulation: what a next life knows of the links, who dies, and who comes back when."""
+"""The schedule in a simulation: which link events the next incarnation has, which nodes die, and which return when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protocols.simulation.simulated_faults import ScheduledLinks, SimulatedDeath
 
 AGENTS = ["agent-0", "agent-1"]
 FIRST = 0.5
-"""seconds until a restart of which nothing else says when"""
+"""seconds until a restart without another time"""
 
 
 def compiled(event: dict[str, Any], rounds: float | None = None) -> FaultSchedule:
@@ -22,7 +22,7 @@ def compiled(event: dict[str, Any], rounds: float | None = None) -> FaultSchedul
     return compile_schedule(section, [], AGENTS, {} if rounds is None else {"round": rounds})
 
 
-# --- links of several lives -------------------------------------------------------------------------------------------------------------
+# --- links of several incarnations ------------------------------------------------------------------------------------------------------
 
 
 class Lives:
@@ -99,7 +99,7 @@ def ending(action: str, **more: Any) -> dict[str, Any]:
 
 
 class Crowd:
-    """Who lives, in words."""
+    """The live agents, as text."""
 
     def __init__(self, event: dict[str, Any], rounds: float | None = None) -> None:
         self.schedule = compiled(event, rounds)
@@ -158,7 +158,7 @@ def test_the_end_of_a_server_of_environments_is_named_for_there_is_none() -> Non
 def test_who_was_still_away_for_episodes_is_named() -> None:
     crowd = Crowd(leaving({"episodes": 500}))
     crowd.reach(1.0)
-    assert left_out(crowd.schedule.events, {"it"}, crowd.deaths.away) == ["nobody back, since the simulation was over before: it"]
+    assert left_out(crowd.schedule.events, {"it"}, crowd.deaths.away) == ["no return, since the simulation ended before: it"]
     crowd.reach(1.0, 500)
     assert left_out(crowd.schedule.events, {"it"}, crowd.deaths.away) == []
 

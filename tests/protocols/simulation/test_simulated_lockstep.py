@@ -113,7 +113,7 @@ class TakesAnyOrder(AgentScript):
 
 
 class NoIncarnations(ServerScript):
-    """Whoever is present need not join again, even if it is another process; nor is anything dropped that a former one said."""
+    """An agent that is present need not join again, even if it is another process; messages of a former one are not dropped either."""
 
     def _join(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if src in self.stepping.present:

@@ -1,4 +1,4 @@
-"""The simulated network itself: order, time, lives, what is lost, and that by reference and over the codec the same happens."""
+"""The simulated network itself: order, time, incarnations, losses, and equality by reference and over the codec."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.protocols.simulation.drawn_links import DrawnLinks
 
 
 class Echo(NodeScript):
-    """Says a number to others when told to, remembers what it hears, and asks for a turn at times."""
+    """Sends a number to others on request, stores what it receives, and requests a turn at times."""
 
     def __init__(self, wakes: Iterable[float] = ()) -> None:
         self.heard: list[tuple[float, str, int]] = []
@@ -97,13 +97,13 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     network.add("b", new)
     network.run(3.0)
     assert not b.heard and not new.heard and network.counters == {"lost.dead": 1}
-    a.say("b", 2)  # it has not heard of the new life: its connection is to the old one
+    a.say("b", 2)  # the new incarnation is not announced yet: its connection is to the old one
     network.run(5.0)
     assert not new.heard and network.counters["lost.dead"] == 2
-    network.tell_dead(network.nodes["a"], "b")
+    network.report_dead(network.nodes["a"], "b")
     a.say("b", 3)
     assert network.counters["lost.unknown"] == 1
-    network.tell_alive(network.nodes["a"], "b")
+    network.report_alive(network.nodes["a"], "b")
     a.say("b", 4)
     network.run(7.0)
     assert new.heard == [(6.0, "a", 4)]
@@ -114,7 +114,7 @@ def test_what_is_under_way_to_the_dead_is_lost_and_the_former_life_is_not_believ
     network.run(7.6)
     successor.say("b", 6)
     network.run(20.0)
-    assert [number for _, _, number in new.heard] == [4, 6], "the later life was heard first, so 5 came too late"
+    assert [number for _, _, number in new.heard] == [4, 6], "the later incarnation arrived first, so 5 came too late"
     assert network.counters["lost.stale"] == 1
 
 
@@ -133,7 +133,7 @@ def test_who_chatters_for_ever_is_found_out() -> None:
     network = Network()
     network.add("a", Chatter([]), PerfectLinks(0.0))
     network.add("b", Chatter([]), PerfectLinks(0.0))
-    network.tell_alive(network.nodes["b"], "a")
+    network.report_alive(network.nodes["b"], "a")
     network.nodes["b"].script.say = lambda dst, number: Echo.say(network.nodes["b"].script, "a", number)  # type: ignore[attr-defined,arg-type]
     assert not network.run(1.0, most=1000)
 

@@ -45,7 +45,7 @@ def test_the_vectorised_rule_is_the_rule_in_words(positions: np.ndarray, actions
         assert earned[copy].tolist() == pytest.approx(by_hand(rule, positions[copy], actions[copy]))
     alone = rule.reward(positions, actions)
     for position, action, reward in zip(positions.reshape(-1, 1, 2), actions.reshape(-1, 1, 2), alone.reshape(-1), strict=True):
-        assert by_hand(rule, position, action) == [pytest.approx(reward)], "who is told of nobody else is alone"
+        assert by_hand(rule, position, action) == [pytest.approx(reward)], "an agent without others is alone"
 
 
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)])

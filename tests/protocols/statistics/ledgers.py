@@ -26,7 +26,7 @@ def payload(seed: int) -> np.ndarray:
 
 
 def deliver(ledgers: Mapping[str, Ledger], now: float = 0.0) -> list[tuple[str, Send]]:
-    """Carry messages until nobody has anything to say; all that were carried."""
+    """Carry messages until none is left to send; all that were carried."""
     carried = []
     for ledger in ledgers.values():
         ledger.tick(now)

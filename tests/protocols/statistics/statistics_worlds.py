@@ -65,7 +65,7 @@ class Ticks:
                     self._flying.append((arrival, name, send.dst, send.message, send.arrays))
 
     def until_complete(self, origins: int) -> None:
-        """Let time pass until everybody has heard that all agree."""
+        """Let time pass until all have detected agreement."""
         for _ in range(100):
             for _ in range(10):
                 self.tick()

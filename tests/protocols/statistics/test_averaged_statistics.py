@@ -96,13 +96,13 @@ def test_errors_fall_as_the_second_eigenvalue_says(kind: str) -> None:
 
 
 def sketches(world: Lockstep) -> dict[int, np.ndarray]:
-    """Of each round that all have told of since this was asked last: `[n, 2, s]`."""
+    """Of each round that all have reported since the last call: `[n, 2, s]`."""
     told: dict[int, list[np.ndarray]] = {}
     for agent in world.agents.values():
         for event in agent.events():
             if isinstance(event, MixingRoundClosed):
                 told.setdefault(event.round, []).append(event.sketch)
-    assert all(len(found) == len(world.names) for found in told.values()), "all tell of the same rounds"
+    assert all(len(found) == len(world.names) for found in told.values()), "all report the same rounds"
     return {number: np.array(told[number]) for number in sorted(told)}
 
 
@@ -173,7 +173,7 @@ def test_all_stop_in_the_same_round_once_they_agree_and_not_before(kind: str) ->
         world.round()
         rounds += 1
         assert rounds < 600
-    assert len(set(complete.values())) == 1, "everybody compares the same numbers"
+    assert len(set(complete.values())) == 1, "all compare the same numbers"
     rate = log(slem(kind, 8))  # sums are N times as far apart as means; what was checked was so 7 rounds before, and is checked every 7
     assert 0.7 * log(1e-6) / rate < complete["agent-00"] < log(1e-6 / (8 * 4)) / rate + 2 * 7
     before = {name: agent.total().vector for name, agent in world.agents.items()}

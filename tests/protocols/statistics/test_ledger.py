@@ -31,7 +31,7 @@ def test_four_in_a_ring_know_everything_after_two_hops_and_then_keep_quiet() -> 
         expected += payload(i)
     assert total.tobytes() == expected.tobytes()
     entries = deliver(ledgers, now + 0.1)
-    assert not entries, "they agree, and it is not yet time to say so again"
+    assert not entries, "they agree, and it is not yet time to send it again"
     kinds = [type(send.message) for _, send in deliver(ledgers, now + 20.0)]
     assert kinds and set(kinds) == {LedgerDigest}
 
@@ -90,7 +90,7 @@ def test_any_order_loss_repetition_restart_and_withdrawal_ends_in_equal_ledgers(
                 ledgers[other].peer_alive(name, lives[name], now)
         elif flying:
             src, life, send = flying[which % len(flying)] if verb == "repeat" else flying.pop(which % len(flying))
-            if verb != "lose" and life == lives[src]:  # what a former life said the transport drops
+            if verb != "lose" and life == lives[src]:  # messages of a former incarnation are dropped by the transport
                 ledgers[send.dst].receive(src, send.message, send.arrays, now)
         for name, one in ledgers.items():
             flying += [(name, lives[name], send) for send in one.outgoing()]
@@ -139,7 +139,7 @@ def test_another_basis_is_refused_aloud_and_counted() -> None:
         deliver({"a": one, "b": other}, 10.0 * _)
     assert one.counters["foreign_basis"] >= 3 and not one.versions
     foreign = [event for event in one.events() if isinstance(event, IncompatibleStatistics)]
-    assert [event.src for event in foreign] == ["b"], "said once"
+    assert [event.src for event in foreign] == ["b"], "reported once"
     one.receive("b", *entry_message("b", payload(1), basis="another"), 0.0)
     assert not one.versions
 

@@ -47,7 +47,7 @@ def test_who_published_before_it_heard_of_its_former_life_still_learns_of_it() -
     b.peer_alive("a", 2, 1.0)
     reborn.publish(payload(2), 1, 1.0)
     b.tick(1.0)
-    for send in b.outgoing():  # its digest is on the way while the new life publishes
+    for send in b.outgoing():  # its digest is on the way while the new incarnation publishes
         if send.dst == "a":
             reborn.receive("b", send.message, send.arrays, 1.0)
     (pull,) = [send for send in reborn.outgoing() if isinstance(send.message, LedgerPull)]
@@ -57,7 +57,7 @@ def test_who_published_before_it_heard_of_its_former_life_still_learns_of_it() -
             reborn.receive("b", send.message, send.arrays, 1.0)
     former = [event for event in reborn.events() if isinstance(event, EarlierStatisticsFound)]
     assert [event.payload.tobytes() for event in former] == [payload(1).tobytes()]
-    assert reborn.versions["a"][:2] == (2, 1), "what it has said in this life is above that"
+    assert reborn.versions["a"][:2] == (2, 1), "its publications in this incarnation are above that"
 
 
 def test_a_process_that_counts_no_lives_never_publishes_below_what_others_hold() -> None:
@@ -89,7 +89,7 @@ def test_from_a_checkpoint_it_goes_on() -> None:
         sent = deliver({**ledgers, "b": restored}, now + 20.0 * life)
         assert not [send for _, send in sent if isinstance(send.message, (LedgerPull, LedgerEntry))]
         assert not [event for event in restored.events() if isinstance(event, EarlierStatisticsFound)], (
-            "nobody knows more of it than it does itself"
+            "no other agent has more of it than itself"
         )
         restored.publish(payload(40), 30, now + 20.0 * life)
         assert restored.versions["b"][:2] == ((1, 2) if life == 1 else (2, 1))
@@ -159,4 +159,4 @@ def test_who_takes_its_data_along_withdraws_it() -> None:
     now = settle(ledgers, now)
     assert_equal(ledgers)
     assert ledgers["b"].total().origins == 3 and ledgers["d"].counters["overtaken"] == 0
-    assert not deliver(ledgers, now + 0.1), "nobody pulls what is gone again and again"
+    assert not deliver(ledgers, now + 0.1), "missing entries are not requested again and again"

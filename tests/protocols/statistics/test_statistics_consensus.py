@@ -45,7 +45,7 @@ FEW_AND_MANY = [("ring", 4, seed) for seed in range(5)] + [
 
 @pytest.mark.parametrize(("kind", "n", "seed"), FEW_AND_MANY)
 def test_running_sums_are_exact_within_three_hundred_ticks(kind: str, n: int, seed: int) -> None:
-    """With a tolerance below what numbers can tell, so that rounds never rest."""
+    """With a tolerance below the precision of numbers, so that rounds never rest."""
     graph = graph_of(kind, n)
     agents = summed(graph, seed, tolerance=1e-15)
     s = vectors(sorted(graph), seed)
@@ -149,7 +149,7 @@ def test_a_death_ends_the_epoch_and_a_life_begins_with_its_own_sums(seed: int) -
     del world.agents[dead]
     for _ in range(10):
         world.tick()
-    for other in graph[dead]:  # one after the other hears of it
+    for other in graph[dead]:  # one after the other is notified of it
         agents[other].peer_dead(dead, float(world.now))
         for _ in range(7):
             world.tick()

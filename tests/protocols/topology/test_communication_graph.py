@@ -1,4 +1,4 @@
-"""Graphs are what their names say, on every node the same, and average as fast as the books say."""
+"""Graphs match their definitions, are equal on every node, and average at the published rates."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_nodes_need_no_graph_library() -> None:
     code = (
         "import sys, agent_node.process.warm_start, env_server.serving.server_warm_start\n"
         "from protocols.topology.communication_graph import make_graph\nfrom protocols.topology import topology_settings\n"
-        "make_graph(topology_settings({'kind': 'small_world'}), [f'agent-{i}' for i in range(9)]).surroundings('agent-3').weights(0)\n"
+        "make_graph(topology_settings({'kind': 'small_world'}), [f'agent-{i}' for i in range(9)]).neighbourhood('agent-3').weights(0)\n"
         "sys.exit(bool({'networkx', 'scipy.sparse'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

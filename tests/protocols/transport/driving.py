@@ -50,7 +50,7 @@ def numbers(received: list[ReceivedMessage]) -> list[int]:
 
 
 def pair(make: Callable[..., Transport], **options: Any) -> tuple[Transport, Transport]:
-    """A server that knows its client, and the client."""
+    """A server that has the key of its client, and the client."""
     server, client = make("server", **options), make("client", **options)
     client.connect("env", "server", server.bind("env"))
     client.send("env", "server", Join())

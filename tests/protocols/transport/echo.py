@@ -1,7 +1,7 @@
 """A server in a process of its own that may open few files: `python -m tests.protocols.transport.echo`.
 
-Reads its pair and the public key of its one guest from standard input, says its endpoint on standard output, and sends back what it hears
-until standard input ends; then it says its counters.
+Reads its pair and the public key of its one guest from standard input, prints its endpoint, and sends back what it receives
+until standard input ends; then it prints its counters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server with keys, honest nodes, and everybody who should not be served."""
+"""A server with keys, honest nodes, and peers that must not be served."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_server_that_comes_back_at_the_same_endpoint(make: Callable[..., Trans
     server.close()
     reborn = make("server", incarnation=2)
     reborn.bind("env", port=int(endpoint.rpartition(":")[2]))
-    # What was on its way when the connection broke may be lost: as conversations do, say it again.
+    # What was on its way when the connection broke may be lost: as conversations do, send it again.
     got: list[ReceivedMessage] = []
     deadline = time.monotonic() + PATIENCE
     while not got:

@@ -103,7 +103,7 @@ def test_a_unix_address_is_no_file_answers_and_is_free_again_at_the_end(make: Ca
 
 
 @needs_ipc
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can speak as another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can send as another user")
 def test_a_unix_address_is_for_the_same_user_only(make: Callable[..., Transport]) -> None:
     address = "\0" + make("server").bind("peer", carrier="ipc").removeprefix("ipc://@")
 

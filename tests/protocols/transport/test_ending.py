@@ -19,7 +19,7 @@ def test_timers_send_while_the_application_waits_and_while_it_is_away(make: Call
     server, client = make("server"), make("client")
     client.connect("ctl", "server", server.bind("ctl"))
     client.every(0.02, lambda: client.send("ctl", "server", bye(1)))
-    collect(server, 5)  # nobody is in client.receive
+    collect(server, 5)  # no thread is in client.receive
     before = server.link_counters["ctl", "client"].received_messages
     until(lambda: server.link_counters["ctl", "client"].received_messages > before + 5, client, server)
 

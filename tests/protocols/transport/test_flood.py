@@ -1,4 +1,4 @@
-"""Many connections that say nothing, to a server that may open few files: whoever is connected is served throughout."""
+"""Many connections that send nothing, to a server that may open few files: connected peers are served throughout."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_idle_connections_take_all_files_and_nobody_notices(idle: int) -> None:
         silent = [stack.enter_context(plain.create_connection(address, timeout=5)) for _ in range(idle)]
         during = statistics.median(ask(client) for _ in range(100))
         assert during < 5 * before + 0.005
-        # They are hung up after the time a handshake may take, and whoever comes then is served.
+        # They are closed after the time a handshake may take, and later peers are served.
         for connection in silent:
             connection.close()
         client.disconnect("env", "env-0")

@@ -21,7 +21,7 @@ def test_answers_go_to_the_newest_incarnation(make: Callable[..., Transport]) ->
     new.connect("env", "server", server._loop._bound["env"].getsockopt_string(zmq.LAST_ENDPOINT))
     new.send("env", "server", Join())
     collect(server, 1)
-    # The old process has not noticed yet that it is dead to the others: what it says has no effect, not even on the route.
+    # The old process has not noticed yet that it is dead to the others: its messages have no effect, not even on the route.
     old.send("env", "server", bye(1))
     until(lambda: server.counters["rx.stale"] == 1)
     assert server.receive(0.0) == []

@@ -28,7 +28,7 @@ SERVER, HONEST, OTHER = KeyPair.make(), KeyPair.make(), KeyPair.make()
 
 
 class Scene:
-    """An environment server that knows agent-0 and agent-1, and agent-0, which is served."""
+    """An environment server that admits agent-0 and agent-1, and agent-0, which is served."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -45,7 +45,7 @@ class Scene:
         return made
 
     def ask(self) -> float:
-        """The honest agent says something, and the server hears nothing else; seconds until it did."""
+        """The honest agent sends a message, and the server receives nothing else; seconds until it did."""
         self.asked += 1
         begin = time.perf_counter()
         self.honest.send("env", "env-0", Join(rid=str(self.asked)))
@@ -148,7 +148,7 @@ def test_a_wrong_server_key_gives_up_after_five(scene: Scene) -> None:
 
 def test_nobody_is_served_without_encryption(scene: Scene) -> None:
     def turned_away() -> int:
-        # Whichever of the two notices first that the other speaks differently hangs up.
+        # The first of the two to notice the incompatible protocol closes the connection.
         return scene.server.counters["rx.refused.protocol"] + scene.server.counters["rx.refused.unfinished"]
 
     with raw(scene.endpoint) as dealer:
@@ -172,7 +172,7 @@ def test_the_third_message_in_somebody_elses_name_is_the_last_that_is_read(scene
         dealer.send_multipart(join("agent-1", seq=4))
         scene.counted("rx.quarantined")
         scene.ask()
-    # Neither does it help to connect anew: it is the key that is not heard.
+    # Connecting anew does not help: the key is quarantined.
     with raw(scene.endpoint, OTHER, SERVER.public) as dealer:
         dealer.send_multipart(join("agent-1", seq=5))
         scene.counted("rx.quarantined", 2)
@@ -238,7 +238,7 @@ def test_an_agent_lets_in_those_that_it_has_to_do_with() -> None:
             agents[name].connect("peer", "agent-0", endpoint, pairs["agent-0"].public)
         until(lambda: server.counters["rx.refused.key"] >= 1 and server.counters["rx.admitted"] >= 1, server, agents["agent-1"])
         server.guard.only(None)
-        # One attempt later it is in: what it waits for need not be told.
+        # One attempt later it is in: no notification is needed.
         until(lambda: server.counters["rx.admitted"] >= 2, server, agents["agent-2"])
 
 
@@ -267,7 +267,7 @@ def test_who_is_started_is_let_in_though_the_roster_comes_after_it(scene: Scene)
 
 @pytest.mark.usefixtures("impatient")
 def test_who_gave_up_tries_again_when_the_other_one_speaks() -> None:
-    """Both bind, as agents do. One does not know the other for long, and is then the first to speak."""
+    """Both bind, as agents do. One does not have the other's key for long, and is then the first to send."""
     near, far = KeyPair.make(), KeyPair.make()
     with ExitStack() as stack:
         a, b = transport("agent-0", near, "agent"), transport("agent-1", far, "agent")
@@ -305,7 +305,7 @@ def test_telemetry_and_control_know_whose_key_it_is() -> None:
         for number, client in enumerate(clients):
             server.send("ctl", f"client-{number}", Welcome(rid=str(number)))
             assert [item.message.rid for item in collect(client, 1)] == [str(number)]
-        # The key of command lines speaks for no node.
+        # The key of command lines authenticates no node.
         clients[0].identity = Identity(RUN, "agent-0", 1, "client")
         clients[0].send("ctl", "run", Hello(role="agent"))
         until(lambda: server.counters["rx.bad.E_KEY"] == 1, server)
@@ -382,7 +382,7 @@ def test_no_connection_is_made_to_who_has_no_key(make: Callable[..., Transport],
 
 
 def test_the_domain_is_asked_for() -> None:
-    """A door without domain would not be asked, and everybody let in."""
+    """An authenticator without domain would not be asked, and all peers let in."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         with closing(open_socket(context, "env", zmq.ROUTER, TransportOptions(keys=SERVER))) as socket:

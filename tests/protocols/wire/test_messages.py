@@ -31,7 +31,7 @@ def round_trip(message: Message, frames: dict[str, np.ndarray]) -> None:
         assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
         assert np.array_equal(arrays[name], array) and not arrays[name].flags.writeable
     header = msgpack.unpackb(parts[0], strict_map_key=True)
-    assert header == msgspec.to_builtins(message), "a decoder that knows no types reads the same header"
+    assert header == msgspec.to_builtins(message), "a decoder without types reads the same header"
     assert header["t"] == type(message).__name__.lower()
 
 

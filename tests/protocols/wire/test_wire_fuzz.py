@@ -1,4 +1,4 @@
-"""Mutated messages by the thousand: the decoder says yes, or raises `BadMessage`; it never takes long, nor much memory.
+"""Mutated messages by the thousand: the decoder accepts, or raises `BadMessage`; it never takes long, nor much memory.
 
 20,000 inputs in the quick suite; a million with
 

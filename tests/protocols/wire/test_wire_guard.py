@@ -27,15 +27,15 @@ from tests.protocols.wire.wire_gate import RUN, Gate, entry, ring
 
 REFUSED: dict[str, tuple[str, Channel, bytes | str, Message, dict[str, Any]]] = {
     "another run": ("E_RUN", "peer", b"a", Propose(), {"run": "run-2"}),
-    "for somebody else": ("E_UNKNOWN_NODE", "peer", b"a", Propose(), {"dst": "agent-2"}),
-    "for nobody": ("E_UNKNOWN_NODE", "peer", b"a", Propose(), {"dst": ""}),
-    "from nobody": ("E_UNKNOWN_NODE", "peer", b"b", Propose(), {"src": ""}),
+    "for another node": ("E_UNKNOWN_NODE", "peer", b"a", Propose(), {"dst": "agent-2"}),
+    "without receiver": ("E_UNKNOWN_NODE", "peer", b"a", Propose(), {"dst": ""}),
+    "without sender": ("E_UNKNOWN_NODE", "peer", b"b", Propose(), {"src": ""}),
     "from myself": ("E_UNKNOWN_NODE", "peer", b"b", Propose(), {"src": "agent-0"}),
     "a node that is not of this run": ("E_UNKNOWN_NODE", "peer", b"b", Propose(), {"src": "agent-7"}),
-    "one who has spoken as another": ("E_AUTH", "peer", b"a", Propose(), {"src": "agent-2"}),
-    "a name that is heard elsewhere": ("E_AUTH", "peer", b"b", Propose(), {"src": "agent-1"}),
-    "an earlier life": ("E_STALE_INC", "peer", b"b", Propose(), {"src": "agent-1", "inc": 0}),
-    "a life that nobody knows of": ("E_AHEAD", "peer", b"b", Propose(), {"src": "agent-1", "inc": 2}),
+    "a second name over one connection": ("E_AUTH", "peer", b"a", Propose(), {"src": "agent-2"}),
+    "a name of another connection": ("E_AUTH", "peer", b"b", Propose(), {"src": "agent-1"}),
+    "an earlier incarnation": ("E_STALE_INC", "peer", b"b", Propose(), {"src": "agent-1", "inc": 0}),
+    "an unknown incarnation": ("E_AHEAD", "peer", b"b", Propose(), {"src": "agent-1", "inc": 2}),
     "an action to an agent": ("E_AUTH", "peer", b"a", Act(tick=1), {}),
     "a command from a neighbour": ("E_AUTH", "peer", b"a", Command(id=1, op="stop"), {}),
     "a roster from a neighbour": ("E_AUTH", "peer", b"a", Roster(version=9, entries=[]), {}),
@@ -55,7 +55,7 @@ def test_refused_with_its_code_and_nothing_is_changed(
     assert gate.put(channel, key, copy.copy(message), **{"seq": 1000, **header}) == code
     assert gate.state() == before
     assert gate.counters - counted == {"rx.stale" if code == "E_STALE_INC" else f"rx.bad.{code}": 1}
-    assert gate.put("peer", b"a", Propose(), seq=2) is None, "the honest one is heard as before"
+    assert gate.put("peer", b"a", Propose(), seq=2) is None, "the honest one is received as before"
 
 
 def test_what_is_known_of_a_run_before_the_roster() -> None:
@@ -72,7 +72,7 @@ def test_a_newer_life_is_heard_once_the_roster_has_it_and_the_older_never_again(
     assert gate.put("peer", b"a", Propose(), inc=1) == "E_STALE_INC"
     assert gate.put("peer", b"b", Propose(), inc=2) is None
     gate.roster(entry("agent-1", inc=1), version=1)
-    assert gate.put("peer", b"b", Propose(), inc=2) is None, "an older roster says nothing"
+    assert gate.put("peer", b"b", Propose(), inc=2) is None, "an older roster has no effect"
     gate.roster(entry("agent-1", inc=2, state="dead"), version=3)
     assert gate.put("peer", b"b", Propose(), inc=2) == "E_STALE_INC", "the verdict is final"
     assert gate.counters["rx.stale"] == 2
@@ -105,7 +105,7 @@ def test_a_name_moves_to_another_connection_when_the_old_one_is_silent() -> None
 def test_the_token_decides_who_speaks_for_a_node() -> None:
     gate = Gate("run", "run").roster(entry("agent-1"), entry("agent-2"))
     gate.guard.require("secret")
-    assert gate.put("ctl", b"thief", Event(severity="info", code="finished")) is None, "nobody else has spoken yet"
+    assert gate.put("ctl", b"thief", Event(severity="info", code="finished")) is None, "no other connection has sent yet"
     assert gate.put("ctl", b"a", Hello(role="agent", token="secret")) is None
     assert gate.put("ctl", b"thief", Event(severity="info", code="finished")) == "E_AUTH"
     assert gate.put("ctl", b"thief", Hello(role="agent", token="guess")) == "E_AUTH"
@@ -113,7 +113,7 @@ def test_the_token_decides_who_speaks_for_a_node() -> None:
     assert gate.put("ctl", b"thief", Heartbeat()) is None, "the node stood still for long"
     assert gate.put("ctl", b"a", Heartbeat()) is None, "but it has shown the token"
     assert gate.put("ctl", b"thief", Heartbeat()) == "E_AUTH"
-    assert gate.put("ctl", b"a", NodeEnded(node="agent-2", incarnation=1, code=0)) == "E_AUTH", "an agent ends nobody"
+    assert gate.put("ctl", b"a", NodeEnded(node="agent-2", incarnation=1, code=0)) == "E_AUTH", "an agent ends no node"
     assert gate.put("ctl", b"a", StopRequest()) == "E_AUTH", "nor the run"
     gate.guard.expect(["local"])
     assert gate.put("ctl", b"h", Hello(role="host", token="secret"), src="local") is None
@@ -177,7 +177,7 @@ def test_every_message_has_its_way() -> None:
 @pytest.mark.parametrize("role", get_args(Role))
 @pytest.mark.parametrize("channel", get_args(Channel))
 def test_everything_else_is_refused(role: Role, channel: Channel) -> None:
-    """Every type from every role on every channel: taken exactly where the table says so."""
+    """Every type from every role on every channel: accepted exactly where the table allows it."""
     for sender in get_args(Role):
         for kind in TYPES:
             gate = Gate(role, "me").roster(entry("other", sender))

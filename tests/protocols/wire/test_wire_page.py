@@ -1,4 +1,4 @@
-"""`docs/reference/messages.md` says what the code does."""
+"""`docs/reference/messages.md` matches the code."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def test_the_page_has_every_message_and_every_code_that_the_code_raises() -> Non
         for path in (ROOT / folder).rglob("*.py")
         for code in re.findall(r'"(E_[A-Z_]+)"', path.read_text())
     }
-    assert raised <= CODES.keys(), "protocols/runtime/errors.py says what each code means"
+    assert raised <= CODES.keys(), "protocols/runtime/errors.py describes each code"
     assert all(f"| `{code}` |" in page for code in CODES)

@@ -1,4 +1,4 @@
-"""The guard of a socket: too much, too bad, and who is heard all the same."""
+"""The guard of a socket: too much, too bad, and which peers are still served."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_where_the_run_damages_messages_their_senders_are_not_punished() -> None
     assert gate.counters["rx.bad.E_DECODE"] == gate.counters["rx.bad.E_FRAME"] == 100 and not gate.counters["rx.quarantines"]
     for _ in range(10):
         gate.put("peer", b"a", Propose(), run="other")
-    assert gate.counters["rx.quarantines"] == 1, "what is a message was meant so by whoever sent it"
+    assert gate.counters["rx.quarantines"] == 1, "a valid message counts for its sender"
 
 
 def test_without_such_a_run_bytes_that_are_no_message_are_an_offence() -> None:
@@ -110,7 +110,7 @@ def test_who_lost_its_connection_is_heard_again_after_a_second_however_much_it_s
         gate.now += 0.01
     assert gate.counters["rx.quarantines"] == 0
     assert gate.put("peer", b"c", Propose()) == "E_AUTH"
-    assert gate.counters["rx.quarantines"] == 1, "whoever speaks beside the owner of the name is somebody else"
+    assert gate.counters["rx.quarantines"] == 1, "another connection with the name of the owner is another source"
 
 
 @pytest.mark.parametrize("late", [1, 50, 2000])
@@ -124,7 +124,7 @@ def test_messages_that_were_overtaken_before_any_was_heard_count(late: int) -> N
 
 
 def test_a_healthy_run_under_long_delays_loses_nothing() -> None:
-    """300 messages a second with a lognormal delay of 2 s in the mean, a tenth of them twice: each is let in once, nobody is punished."""
+    """300 messages a second with a lognormal delay of 2 s in the mean, a tenth of them twice: each is accepted once, no quarantine."""
     random = np.random.default_rng(1)
     gate = ring()
     coming: list[tuple[float, int]] = []

@@ -51,7 +51,7 @@ class Gate:
 
 
 def ring() -> Gate:
-    """agent-0, who knows the run, and has heard agent-1 over route a."""
+    """agent-0, which has the run's token, and has received from agent-1 over route a."""
     gate = Gate().roster(entry("agent-0"), entry("agent-1"), entry("agent-2"), entry("env-0", "env"))
     assert gate.put("peer", b"a", Propose()) is None
     gate.now += 0.1

@@ -27,11 +27,11 @@ def test_who_knows_the_track_earns_the_known_optimum() -> None:
     assert pytest.approx(24.8, abs=0.05) == TEAM_GREATEST
     table = track.look_back(track.move(track.PLACES[:, None], track.ACTIONS[None])[:, :, None], np.zeros((161, 5)), track.COST)
     played = [track.play(table, start, np.random.default_rng(0)).earned(track.COST) for start in track.TEAM]
-    assert np.mean(played) == pytest.approx(TEAM_GREATEST, abs=0.05), "plans come true where the model is true"
+    assert np.mean(played) == pytest.approx(TEAM_GREATEST, abs=0.05), "plans are executed where the model is true"
 
 
 def test_luck_is_bounded_by_the_models_uncertainty_and_by_the_walls() -> None:
-    """In a model without data nothing moves, and sigma is 1: luck carries beta a step, and past the walls nothing does."""
+    """In a model without data nothing moves, and sigma is 1: eta moves beta a step, and nothing passes the walls."""
     model = GPModel(track.settings_of(), track.LINE, 0, 0)
     assert not track.plan(model, None, 0.0)[0, 80].any(), "greedy: from 0 nothing leads anywhere"
     for beta in (1.0, 2.0):
@@ -46,7 +46,7 @@ def test_luck_is_bounded_by_the_models_uncertainty_and_by_the_walls() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_greedy_never_finds_what_hallucination_finds_within_eight_episodes(seed: int) -> None:
     greedy = track.explore("greedy", seed=seed)
-    assert greedy.all is None and all(earned == [0.0] for earned in greedy.earned), "it does not move at all"
+    assert greedy.all is None and all(earned == [0.0] for earned in greedy.earned), "it does not move"
     lucky = track.explore("hallucination", 1.0, seed=seed)
     assert lucky.all is not None and 5 <= lucky.all <= 8
     assert all(lucky.mean(episode) <= 0 for episode in range(1, lucky.all))
@@ -72,7 +72,7 @@ def test_a_bonus_below_the_price_of_moving_finds_nothing_unless_moving_is_free(s
 
 
 def test_the_price_is_the_one_that_the_kernel_predicts() -> None:
-    """Who has only stood still knows action a up to sigma(a) = sqrt(1 - exp(-a^2 / l^2)): the bonus must exceed cost |a| / sigma(a) for
+    """After standing still, action a is learnt up to sigma(a) = sqrt(1 - exp(-a^2 / l^2)): the bonus must exceed cost |a| / sigma(a) for
     some a, here 1/2. With a shorter length-scale l a weight of 0.05 is enough."""
     for length in (1.2, 0.84):
         settings = track.settings_of(action=length)

@@ -41,7 +41,7 @@ def test_many_features_make_the_kernel(basis: Basis, tolerance: float) -> None:
 
 
 def test_the_share_of_prior_variance_that_features_cover() -> None:
-    """Share of the prior variance at random inputs; the published table of this basis says 0.86, 0.93, 0.97, 0.98 (m = 64 .. 512)."""
+    """Share of the prior variance at random inputs; the published table of this basis has 0.86, 0.93, 0.97, 0.98 (m = 64 .. 512)."""
     inputs, _ = moves(np.random.default_rng(0), 400)
     covered = []
     for count in (64, 128, 256, 512):

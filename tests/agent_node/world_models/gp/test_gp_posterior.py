@@ -141,7 +141,7 @@ def test_believed_inputs_shrink_the_variance_and_leave_the_mean() -> None:
     assert float((conditioned_on.variance(plan) / posterior.variance(plan)).max()) < 0.9
     observed = Posterior.of(basis, THETA, statistics + Statistics.of(basis, plan, posterior.mean(plan)))
     assert torch.allclose(observed.variance(elsewhere), conditioned_on.variance(elsewhere), atol=1e-10)
-    assert torch.allclose(observed.mean(elsewhere), posterior.mean(elsewhere), atol=1e-8), "what is believed is what was predicted"
+    assert torch.allclose(observed.mean(elsewhere), posterior.mean(elsewhere), atol=1e-8), "the assumed outcome is the predicted one"
 
 
 def test_drawn_functions_have_the_posterior_moments() -> None:

@@ -90,7 +90,7 @@ def test_finds_the_parameters_that_made_the_data() -> None:
 
 
 def test_what_features_cannot_represent_is_not_learnt() -> None:
-    """Without the correction the evidence is greatest where the variance that features lack hides all that data tell."""
+    """Without the correction the evidence is greatest where the variance that features lack hides all information of the data."""
     basis = HilbertSpaceBasis(PLANE, 256, LENGTHSCALES)
     inputs, targets = moves(np.random.default_rng(0), 1000, 1.1)
     targets = (inputs[:, :2] + targets).clamp(-10, 10) - inputs[:, :2]  # walls: a kink that no smooth function has

@@ -1,4 +1,4 @@
-"""Effects of an agent's own: the shared sums stay additive, and everybody gets its own effect back."""
+"""Agent-specific effects: the shared sums stay additive, and every agent recovers its own effect."""
 
 import math
 

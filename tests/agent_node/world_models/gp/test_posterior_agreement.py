@@ -1,4 +1,4 @@
-"""Posteriors of agents whose statistics go through the real machines of consensus, against the posterior of everybody's data."""
+"""Posteriors of agents whose statistics pass through the real machines of consensus, against the posterior of all data."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_predictions_of_four_in_a_ring_are_exact_to_the_promised_digits() -> Non
     query, _ = moves(np.random.default_rng(99), 300)
     mean, variance = central.predict(query)
     alone = Posterior.of(basis, THETA, statistics[0]).predict(query)
-    assert (alone[0] - mean).abs().max() > 1e-2, "one agent's data alone say something else"
+    assert (alone[0] - mean).abs().max() > 1e-2, "one agent's data alone give another model"
     world, errors = Rounds(statistics, tolerance=1e-15), {}
     for k in range(1, 25):
         if k in (4, 8, 16, 20, 24):
@@ -149,7 +149,7 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
             partial = Posterior.of(one.basis, one.parameters, Statistics.unpack(total.vector, one.basis, 2))
             assert bool((partial.variance(inputs) >= least - 1e-12).all())
             apart += total.origins < n
-    assert apart, "they were looked at before they knew everything"
+    assert apart, "they were compared before all entries had arrived"
     learners = models if n == 4 else {name: models[name] for name in chosen}
     for name, model in learners.items():
         total = ledgers[name].total()

@@ -145,7 +145,7 @@ def test_bodies_stay_apart_and_touch_one_landmark_at_most(options: dict[str, obj
     generator = np.random.default_rng(5)
     for copy in range(32):
         bodies.place(copy, generator)
-    assert not bodies.look()[1].any(), "nobody starts on a landmark"
+    assert not bodies.look()[1].any(), "no body starts on a landmark"
     geometry, touches = settings.geometry, 0
     low = np.array([(landmark.left, landmark.bottom) for landmark in geometry.landmarks])
     high = np.array([(landmark.right, landmark.top) for landmark in geometry.landmarks])

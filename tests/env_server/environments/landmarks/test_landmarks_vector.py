@@ -1,4 +1,4 @@
-"""The life of episodes in the vectorised landmarks environment."""
+"""The lifecycle of episodes in the vectorised landmarks environment."""
 
 from __future__ import annotations
 

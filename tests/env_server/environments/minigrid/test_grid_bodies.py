@@ -117,7 +117,7 @@ def test_one_step_is_one_step_however_many_act() -> None:
     assert turns.earned == [0, 0, pytest.approx(1 - 0.9 * 2 / 10)] and turns.terminated and environment.step_count == 2
     _, blocked = crowd(((1, 1), EAST), ((2, 1), WEST), max_steps=2)
     assert not blocked.take_turns([FORWARD] * 2, [0, 1]).truncated
-    assert blocked.take_turns([FORWARD] * 2, [0, 1]).truncated, "though nobody could do anything"
+    assert blocked.take_turns([FORWARD] * 2, [0, 1]).truncated, "although no agent could act"
 
 
 @pytest.mark.parametrize(("order", "turned"), [([0, 1], False), ([1, 0], True)])
@@ -201,7 +201,7 @@ def test_everybody_carries_something_of_its_own() -> None:
 
 
 def test_a_mission_of_babyai_remembers_what_each_of_them_carried() -> None:
-    """It takes a thing for picked up if nothing was carried before: by whoever picks it up, not by whoever acted last."""
+    """It takes a thing for picked up if nothing was carried before: by the body that picks it up, not by the one that acted last."""
     environment, several = crowd(((1, 1), 0), ((1, 1), 0), name="BabyAI-PickupDist-v0", seed=3)
     wanted = environment.instrs.desc.obj_set[0]
     x, y = wanted.cur_pos

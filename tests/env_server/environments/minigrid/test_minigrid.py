@@ -1,4 +1,4 @@
-"""MiniGrid's environments in K copies: the bytes agents see, the life of an episode, whose copies they are, and what is refused."""
+"""MiniGrid's environments in K copies: the bytes agents see, the lifecycle of an episode, the owners of copies, and what is refused."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_life_of_an_episode_and_its_time_out() -> None:
 
 
 def test_success_is_rewarded_by_its_steps_and_terminates_whatever_a_time_out_means() -> None:
-    """Empty-5x5: two forward, right, two forward is the shortest way to the goal, and the last step that there is."""
+    """Empty-5x5: two forward, right, two forward is the shortest way to the goal, and the last possible step."""
     environment = make("MiniGrid-Empty-5x5-v0", timeout="truncated", arguments={"max_steps": 5})
     environment.reset()
     batch = play(environment, FORWARD, FORWARD, RIGHT, FORWARD, FORWARD)
@@ -179,7 +179,7 @@ def test_one_agent_plays_the_same_alone_and_beside_others() -> None:
 
 
 def test_an_agent_may_leave_an_episode_of_its_own() -> None:
-    """The next one begins in the place of its action; not in a copy of somebody else, nor in an evaluation."""
+    """The next one begins in the place of its action; not in a copy of another agent, nor in an evaluation."""
     environment = make("MiniGrid-Empty-5x5-v0", copies=4, agents=("agent-0", "agent-1"))
     outcome = environment.reset()
     environment.evaluate(1, aligned=False)  # the next episode of a copy of agent-0

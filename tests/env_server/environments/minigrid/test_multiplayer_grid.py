@@ -46,7 +46,7 @@ def act(environment: SharedMiniGrid, *actions: int) -> TickResult:
 
 
 def put(environment: SharedMiniGrid, *places: tuple[tuple[int, int], int]) -> None:
-    """Everybody in copy 0 at a place (x, y) and a direction."""
+    """All agents in copy 0 at a place (x, y) and a direction."""
     for body, (cell, direction) in zip(environment._crowds[0].bodies, places, strict=True):
         body.cell, body.direction = cell, direction
 
@@ -262,7 +262,7 @@ def test_who_leaves_stays_to_the_end_of_the_episode_and_who_comes_waits_for_the_
     environment.set_present(("agent-0", "agent-2"))
     direction = cells(environment, act(environment, DONE, DONE, DONE), "agent-1")[2, 1, 2].item()
     outcome = environment.step({"agent-0": np.array([[DONE]]), "agent-2": np.array([[DONE]])})
-    assert cells(environment, outcome, "agent-1")[2, 1, 2] == (direction - 1) % 4, "who says nothing turns left"
+    assert cells(environment, outcome, "agent-1")[2, 1, 2] == (direction - 1) % 4, "the action of a missing agent is to turn left"
     act(environment, DONE, DONE, DONE)
     outcome = act(environment, DONE, DONE, DONE)
     assert not outcome.agents["agent-1"].flags.any() and not outcome.agents["agent-1"].observation.any()

@@ -46,7 +46,7 @@ def test_other_grids(count: int) -> None:
         assert x == pytest.approx(-10 + (j % columns + 1) * 20 / (columns + 1))
         assert y == pytest.approx(-10 + (j // columns + 1) * 20 / (rows + 1))
     apart = [np.hypot(a - c, b - d) for a, b in sites for c, d in sites if (a, b) != (c, d)]
-    assert min(apart, default=2) > 1, "nobody stands at two sites at once"
+    assert min(apart, default=2) > 1, "no body is at two sites at once"
 
 
 def test_starts_are_on_a_circle_and_one_agent_alone_in_the_middle() -> None:

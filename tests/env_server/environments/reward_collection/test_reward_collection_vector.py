@@ -50,9 +50,9 @@ def test_straight_ways_to_the_best_sites_give_488() -> None:
     paid_from = [int(np.argmax(rewards(outcomes, agent) == 1)) + 1 for agent in AGENTS]
     assert paid_from == [5, 6, 1, 4, 1]
     for agent, first in zip(AGENTS, paid_from, strict=True):
-        assert (rewards(outcomes, agent)[first - 1 :] == 1).all(), "a site pays at every step, and everybody who is there"
+        assert (rewards(outcomes, agent)[first - 1 :] == 1).all(), "a site pays at every step, and every agent that is there"
     crossed = sum(float(rewards(outcomes, agent)[: first - 1].sum()) for agent, first in zip(AGENTS, paid_from, strict=True))
-    assert crossed == 0.0, "no small site lies on these ways"
+    assert crossed == 0.0, "no small site is on these paths"
     assert sum(record.rewards) == 488.0 and record.rewards == (96, 95, 100, 97, 100)
     assert record.metrics == {"sites.visited": pytest.approx(0.3)}
 
@@ -163,7 +163,7 @@ def test_own_and_team_reward() -> None:
     every = np.stack([rewards(mine, agent) for agent in AGENTS])
     for agent in AGENTS:
         assert rewards(ours, agent) == pytest.approx(every.sum(axis=0), abs=1e-5)
-    assert own_record.rewards == team_record.rewards, "figures count what each has earned, whatever it was given"
+    assert own_record.rewards == team_record.rewards, "metrics count the own reward of each, whatever it was given"
     assert every[0, 0] == -1.0, "two axes at full thrust, half a unit each"
 
 
@@ -193,7 +193,7 @@ def test_who_is_away_stays_where_it_was_and_the_others_go_on() -> None:
     for _ in range(10):
         outcome = environment.step(push)
         assert [outcome.agents[agent].reward[0] for agent in AGENTS] == [1, 0.5, 1, 0.5, 0], "and it shares no site"
-        assert all(int(outcome.agents[agent].flags[0]) == M for agent in AGENTS), "nobody's absence ends an episode"
+        assert all(int(outcome.agents[agent].flags[0]) == M for agent in AGENTS), "no absence ends an episode"
     assert np.array_equal(environment._worlds.position, before)
     environment.set_present(AGENTS)
     outcome = environment.step(dict.fromkeys(AGENTS, push["agent-0"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.runs.fault_arguments import KINDS, FaultOptions, fault_of
+from orchestrator.cli.runs.fault import KINDS, FaultOptions, fault_of
 from orchestrator.config.configuration import Configuration
 from orchestrator.run_server.faults.manual_faults import read_event
 from protocols.faults.link_effects.link_orders import ManualLinkFault
@@ -70,13 +70,13 @@ def test_every_kind_is_tried() -> None:
     [
         ("kil", ["agent-0"], FaultOptions(), 'did you mean "kill"'),
         ("explode", [], FaultOptions(), "it is one of kill, term"),
-        ("kill", [], FaultOptions(), "wants NODE, not nothing"),
+        ("kill", [], FaultOptions(), "takes NODE, not nothing"),
         ("kill", ["agent-0", "agent-1"], FaultOptions(), "several nodes are one pattern"),
         ("cut", ["agent-0"], FaultOptions(), "does not name two sides"),
         ("loss", ["*", "often"], FaultOptions(), '"often" is not a number'),
         ("pause", ["agent-0"], FaultOptions(restart_after="5s"), "has no --restart-after; that is for kill, term"),
         ("kill", ["agent-0"], FaultOptions(channels=("env",)), "has no --channel"),
-        ("event", ["3"], FaultOptions(), "wants an entry of faults.events"),
+        ("event", ["3"], FaultOptions(), "takes an entry of faults.events"),
         ("event", ["{storage: "], FaultOptions(), "fault event:"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The run server's part in faults, without processes: what a resumed run does again, who hears that all is over, who goes on when."""
+"""The run server's part in faults, without processes: what a resumed run repeats, notifications of the end, and when nodes continue."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_resumed_run_repeats_no_fault_and_ends_those_that_last(stage: Any) -> 
 
     run.resume(trained=300.0)
     run.scheduler.tick(0.0, True)
-    assert run.signals == [], "nobody dies or stands still again"
+    assert run.signals == [], "no node dies or pauses again"
     assert run.log() == [*before, ("end", "pause")], "a new process does not stand still"
     assert sorted(one["id"] for one in run.scheduler.on()) == ["slow", "split"]
     run.scheduler.tick(45.0, True)  # 345 s of training
@@ -97,7 +97,7 @@ def test_a_resumed_run_repeats_no_fault_and_ends_those_that_last(stage: Any) -> 
     run.scheduler.tick(55.0, True)
     assert run.scheduler.on() == [] and run.log()[-1] == ("end", "split")
     run.scheduler.tick(101.0, True)
-    assert run.signals == [("agent-2", "kill")], "what lies ahead comes"
+    assert run.signals == [("agent-2", "kill")], "later faults begin"
 
 
 def test_a_fault_that_its_node_ends_by_itself_is_left_to_it(stage: Any) -> None:
@@ -140,7 +140,7 @@ def test_a_death_of_a_former_segment_plans_no_later_one(stage: Any) -> None:
     FaultLog(run.directory / "nodes" / "agent-0", "agent-0", 1).write("begin", "kill", "process.kill")
     run.resume(trained=300.0)
     run.scheduler.tick(0.0, True)
-    assert run.scheduler.fate("agent-0", 1, 10, 1.0) is None, "a crash is a crash"
+    assert run.scheduler.after_end("agent-0", 1, 10, 1.0) is None, "a crash is a crash"
 
 
 def test_who_was_away_hears_that_all_is_healed(stage: Any) -> None:
@@ -167,8 +167,8 @@ def test_healing_ends_absences(stage: Any) -> None:
     long = {**KILL, "at": {"time": "500s"}, "process": {**KILL["process"], "restart_after": "90s"}}
     run = stage(long, heal_before_end="10%")
     run.scheduler.tick(500.0, True)
-    decision = run.scheduler.fate("agent-0", 1, -9, 500.5)
-    assert decision is not None and (decision.fate, decision.delay) == (RestartOutcome.RESTART, 90.0)
+    decision = run.scheduler.after_end("agent-0", 1, -9, 500.5)
+    assert decision is not None and (decision.outcome, decision.delay) == (RestartOutcome.RESTART, 90.0)
     run.scheduler.tick(539.0, True)
     assert run.view.supervisor.due(539.0) == []
     run.scheduler.tick(540.5, True)

@@ -12,9 +12,8 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.run_server.faults.fault_conclusion import absence, scheduled
+from orchestrator.run_server.faults.fault_conclusion import absence, judge, scheduled, verdict
 from orchestrator.run_server.faults.fault_report import merge_logs, report
-from orchestrator.run_server.faults.fault_verdict import judge, verdict
 from protocols.faults.settings import FaultExpectation, MembershipFault, ProcessFault
 
 T = 1_700_000_000.0
@@ -75,7 +74,7 @@ def test_times_and_rates_of_each_fault(directory: Path) -> None:
     assert freeze.detection is None and freeze.recovery == pytest.approx(27.0 - 25.0)
     assert freeze.rounds_per_second["during"] == 4.0
     assert done.unavailable == pytest.approx({"agent-1": 3.3, "agent-0": 3.0}, abs=1e-3)
-    figures = done.figures
+    figures = done.fault_metrics
     assert figures["recovery_time.max"] == pytest.approx(3.0) and figures["detection_time.max"] == pytest.approx(0.2, abs=1e-3)
     assert figures["unavailable_time.sum"] == pytest.approx(6.3, abs=1e-3)
     assert figures["consensus.error"] == 1e-7 and figures["episodes.lost"] == 0.0
@@ -102,7 +101,8 @@ def test_interruptions_of_the_run_do_not_count(directory: Path, killed: bool) ->
     write(directory / "events.jsonl", [events[0], *ends, *goes_on, *late])
     merge_logs(directory)
     done = report(directory, {"crash": 3.0}, {})
-    assert done.figures == pytest.approx(whole.figures, abs=1e-3) and done.unavailable == pytest.approx(whole.unavailable, abs=1e-3)
+    assert done.fault_metrics == pytest.approx(whole.fault_metrics, abs=1e-3)
+    assert done.unavailable == pytest.approx(whole.unavailable, abs=1e-3)
     assert [(record.begin, record.end) for record in done.faults] == [
         (record.begin + gap, None if record.end is None else record.end + gap) for record in whole.faults
     ]
@@ -114,10 +114,10 @@ def test_a_run_that_never_recovers_says_so(directory: Path) -> None:
     write(directory / "nodes/env-0/metrics.jsonl", rates([100.0] * 11 + [50.0] * 30))
     merge_logs(directory)
     done = report(directory, {}, {})
-    assert done.faults[0].recovery is None and done.figures["recovery_time.max"] == inf
-    (one,) = judge([FaultExpectation(metric="recovery_time.max", op="<", value="20s")], done.figures)
+    assert done.faults[0].recovery is None and done.fault_metrics["recovery_time.max"] == inf
+    (one,) = judge([FaultExpectation(metric="recovery_time.max", op="<", value="20s")], done.fault_metrics)
     assert not one.passed
-    written = verdict([one], done.figures, {})
+    written = verdict([one], done.fault_metrics, {})
     assert json.loads(json.dumps(written, allow_nan=False))["figures"]["recovery_time.max"] == "never"
 
 
@@ -176,7 +176,7 @@ def test_how_long_a_fault_holds_its_node_back() -> None:
     logical = Configuration.model_validate({**SMALL, "clock": "logical"})
     kill, exits = ProcessFault(target="agent-0", action="kill"), ProcessFault(target="agent-0", action="exit", code=3)
     assert [absence(kill, wall), absence(kill, logical)] == [0.0, logical.supervision.restart_delay]
-    assert [absence(exits, wall), absence(exits, logical)] == [0.0, None], "nobody starts it again"
+    assert [absence(exits, wall), absence(exits, logical)] == [0.0, None], "it is not restarted"
     for after, held in (({"time": "3s"}, 3.0), ({"episodes": 20}, None), ({"steps": 5}, None)):
         left = MembershipFault.model_validate({"leave": "agent-0", "return_after": after})
         assert absence(left, wall) == absence(left, logical) == held
@@ -240,6 +240,6 @@ def test_under_the_logical_clock_all_times_are_those_of_the_schedule(tmp_path: P
         ("crash", 22.0, 28.0, None, 2.0),
     ]
     assert done.unavailable == {"agent-1": 6.0}
-    assert done.figures["steps_per_second.before"] == 64.0 and "detection_time.max" not in done.figures
+    assert done.fault_metrics["steps_per_second.before"] == 64.0 and "detection_time.max" not in done.fault_metrics
     order = [json.loads(text)["id"] for text in (tmp_path / "faults.jsonl").read_text().splitlines()]
     assert order == ["wan", "split", "split", "crash", "split", "split", "split"], "lines without a time of day are in order too"

@@ -41,7 +41,7 @@ def on(cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 
 def test_a_restart_by_hand_is_no_failure(start: Start) -> None:
-    cluster = start(supervision={"at_most": 1, "first": "20s"})
+    cluster = start(supervision={"max_restarts": 1, "restart_delay": "20s"})
     pids = {node["name"]: node["pid"] for node in cluster.running(30)["nodes"]}
     assert cluster.client().restart(["agent-1", "env-*"]) == {"nodes": {"env-0": 1, "agent-1": 1}}
     for name in ("agent-1", "env-0"):
@@ -68,7 +68,7 @@ def test_a_restart_by_hand_is_no_failure(start: Start) -> None:
     with pytest.raises(UsageError, match="how far the run is"):
         cluster.client().restart(["env-0"], cold=True)
     assert cluster.node("agent-0")["incarnation"] == 1, "a wish that is refused is refused whole"
-    # One that is paused hears nothing: it is let go on first. One that waits for its restart need not wait.
+    # A paused one receives nothing: it is resumed first. One that waits for its restart need not wait.
     cluster.client().fault({"process": {"target": "agent-0", "action": "pause"}})
     eventually("it stands still", lambda: psutil.Process(pids["agent-0"]).status() == psutil.STATUS_STOPPED)
     cluster.client().fault({"process": {"target": "agent-2", "action": "kill", "restart_after": "1h"}})
@@ -87,7 +87,7 @@ def test_faults_by_hand_in_a_run_whose_configuration_has_none(start: Start) -> N
     assert pause == {"id": "by-hand-1", "text": "by-hand-1: process.pause agent-1", "targets": ["agent-1"]}
     eventually("it goes on by itself", lambda: any(line["what"] == "end" and line["id"] == "by-hand-1" for line in lines(cluster)))
     eventually("it runs", lambda: psutil.Process(pids["agent-1"]).status() != psutil.STATUS_STOPPED)
-    # Links, with nobody but the run server to say so: small nodes acknowledge orders.
+    # Links, which only the run server reports: small nodes acknowledge orders.
     cut = client.fault({"partition": {"groups": [["agent-0"], ["agent-1"]]}})
     assert on(cluster)["by-hand-2"]["targets"] == ["agent-0 | agent-1"] and cut["id"] == "by-hand-2"
     killed = client.fault({"process": {"target": "agent-2", "action": "kill", "restart_after": "1h"}})

@@ -62,7 +62,7 @@ def test_links_agents_and_checkpoints_in_a_run_without_faults(run: Path) -> None
         lag = client.fault({"straggler": {"target": "agent-2", "factor": 3.0}})["id"]
         eventually("all is cut", lambda: counted(run, "agent-0", "peer agent-1").get("lost", 0) > 3, 30)
         eventually("it is over by itself", lambda: lines(run, "agent-0", "off") and lines(run, "agent-1", "off"), 30)
-        eventually("they hear each other", lambda: through(run) > 3, 30)
+        eventually("they receive from each other", lambda: through(run) > 3, 30)
         (on,) = [line for line in lines(run, "agent-0", "on") if line["id"] == cut]
         (off,) = lines(run, "agent-0", "off")
         assert on["event"]["partition"]["groups"] == [["agent-0"], ["agent-1"]] and on["cut"] == "agent-0 | agent-1"
@@ -73,10 +73,10 @@ def test_links_agents_and_checkpoints_in_a_run_without_faults(run: Path) -> None
         ]
         assert delays and max(delays) == pytest.approx(0.12) and counted(run, "agent-2", "peer agent-1").get("lost", 0) == 0
         eventually(
-            "who lies and who is slow has written it down", lambda: lie in begun(run, "agent-1") and lag in begun(run, "agent-2"), 20
+            "the Byzantine and the slow agent have recorded it", lambda: lie in begun(run, "agent-1") and lag in begun(run, "agent-2"), 20
         )
 
-        # A restarted agent hears of what still holds, and begins anew where it was told to.
+        # A restarted agent receives what still holds, and begins anew where ordered.
         eventually("a checkpoint", lambda: list((run / "nodes/agent-2/checkpoints").glob("*.json")), 30)
         client.restart(["agent-2"], cold=True)
         eventually("it is back", lambda: up(client, "agent-2", 2), 60)

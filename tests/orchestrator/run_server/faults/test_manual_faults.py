@@ -1,4 +1,4 @@
-"""Without processes: who is restarted by hand, what a repeated run knows of faults by hand, and who may not be asked."""
+"""Without processes: which nodes are restarted by hand, which manual faults a repeated run has, and which requests are refused."""
 
 from __future__ import annotations
 
@@ -46,18 +46,19 @@ def test_a_restart_by_hand_costs_nothing_of_the_budget() -> None:
     rules = supervisor()
     for k in range(10):
         decision = rules.planned("agent-0", 0.0, float(k), "restarted by hand")
-        assert (decision.fate, decision.delay, decision.reason) == (RestartOutcome.RESTART, 0.0, "restarted by hand")
+        assert (decision.outcome, decision.delay, decision.reason) == (RestartOutcome.RESTART, 0.0, "restarted by hand")
         assert rules.due(float(k)) == ["agent-0"]
-    assert rules.ended("agent-0", -9, 20.0).fate == RestartOutcome.RESTART, "the first failure is the first"
+    assert rules.ended("agent-0", -9, 20.0).outcome == RestartOutcome.RESTART, "the first failure is the first"
 
 
 def test_who_was_given_up_may_be_asked_back_with_a_clean_record() -> None:
     rules = supervisor()
-    assert rules.ended("agent-1", -9, 0.0).fate == RestartOutcome.RESTART and rules.ended("agent-1", -9, 1.0).fate == RestartOutcome.LOST
+    assert rules.ended("agent-1", -9, 0.0).outcome == RestartOutcome.RESTART
+    assert rules.ended("agent-1", -9, 1.0).outcome == RestartOutcome.LOST
     rules.asked("agent-1", 2.0)
     assert rules.due(2.0) == ["agent-1"] and rules.verdict() is None
     again = rules.ended("agent-1", -9, 3.0)
-    assert (again.fate, again.attempt) == (RestartOutcome.RESTART, 1)
+    assert (again.outcome, again.attempt) == (RestartOutcome.RESTART, 1)
     rules.hasten("agent-1", 3.1)
     rules.hasten("agent-2", 3.1)
     assert rules.due(3.1) == ["agent-1"], "only who has one pending"

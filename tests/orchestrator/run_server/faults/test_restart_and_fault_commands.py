@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.loader import load
-from orchestrator.launch.leftover_processes import MARK, sweep
+from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results.run_directories import read
 from tests.orchestrator.cli.conftest import CONFIG, REPOSITORY, command, environment
 from tests.orchestrator.cli.terminal import Terminal
@@ -143,9 +143,9 @@ def several(runs: Path) -> dict[str, Path]:
         "lost": make_run(runs, "lost", "RUNNING", 60),
         "renamed": make_run(runs, "renamed", "DONE", 60),
     }
-    made["renamed"].rename(runs / "a-copy")  # whoever gave it another name wants it
+    made["renamed"].rename(runs / "a-copy")  # a renamed copy is wanted
     (runs / "notes").mkdir()
-    (runs / "notes" / "config.json").write_text("{}")  # somebody's, but no run
+    (runs / "notes" / "config.json").write_text("{}")  # a foreign directory, no run
     (runs / "link").symlink_to(made["old"])
     return made
 
@@ -159,13 +159,13 @@ def test_clean_removes_by_age_and_state_and_nothing_else(runs: Path, several: di
     rows = objects(orchestrate(runs, "clean", "--older", "30d", "--dry-run", "--json"))
     assert {(row["run"], row["removed"]) for row in rows} == {("old", False), ("stopped", False)} and left(runs) == everything
     assert all(5000 < row["bytes"] < 6000 for row in rows)
-    for arguments, says in (("--older 30d", "nobody can be asked here"), ("", "say which"), ("--older 30x -y", "is not a time")):
+    for arguments, says in (("--older 30d", "no terminal for the question"), ("", "which runs?"), ("--older 30x -y", "is not a time")):
         done = orchestrate(runs, "clean", *arguments.split())
         assert done.returncode == 2 and says in done.stderr and left(runs) == everything
     done = orchestrate(runs, "clean", "--older", "30d", "--stopped", "-y")
     assert done.returncode == 0 and "removed 1 run, " in done.stdout and "lost their run server: lost" in done.stderr
     assert left(runs) == everything - {"stopped"}
-    with (several["old"] / "run.lock").open() as lock:  # somebody leads it again
+    with (several["old"] / "run.lock").open() as lock:  # another process leads it again
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "no run" not in orchestrate(runs, "clean", "--older", "0s", "--failed", "-y").stdout
         assert left(runs) == everything - {"stopped", "failed"}
@@ -181,7 +181,7 @@ def test_clean_asks_and_no_is_the_answer_of_who_says_nothing(runs: Path, several
     for keys, gone in (("\n", False), ("n\n", False), ("y\n", True)):
         terminal = Terminal(command(["clean", "--older", "30d"]), runs.parent, environment(runs))
         try:
-            terminal.wait_for("for good? [y/N]")
+            terminal.wait_for("permanently? [y/N]")
             assert "remove 2 runs, 10." in terminal.text and left(runs) == before
             terminal.press(keys)
             code = terminal.wait()

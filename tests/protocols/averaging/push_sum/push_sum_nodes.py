@@ -1,4 +1,4 @@
-"""Push-sum by hand, one agent and what it is told; and networks of such agents that have begun."""
+"""Push-sum by hand, one agent and its messages; and networks of such agents that have begun."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def start(places: Mapping[str, Any], size: int, seed: int, **options: Any) -> tu
 
 
 def begun(network: AveragingNetwork) -> None:
-    """Run until everybody has begun: a machine has its sum from then on."""
+    """Run until all have begun: a machine has its sum from then on."""
     while any(machine.round < 0 for machine in network.machines.values()):
         network.run(until=network.now + 0.001)
 

@@ -77,7 +77,7 @@ def test_a_full_window_closes_the_edge_until_it_is_acknowledged() -> None:
         a.begin(number, np.ones(2), float(number))
         message, array = only(a.outgoing())
         assert message.number == min(number + 1, 3)
-        assert (array is not None) == (number < SILENT), "the newest offer is repeated, until nothing is heard any more"
+        assert (array is not None) == (number < SILENT), "the newest offer is repeated, until nothing is received any more"
         a.tick(number + 5.0)
     assert a.mass == pytest.approx(0.5**3)
     tell(a, "b", share(0, 0.0, round=1, ack=2), now=9.0)
@@ -97,7 +97,7 @@ def test_nothing_is_given_away_by_the_poor() -> None:
 
 
 def test_an_acknowledgement_over_an_unused_edge_is_no_offer() -> None:
-    """The offer was lost, the graph does not use the edge for a round, and only what was taken is said: that is no broken message."""
+    """The offer was lost, the graph does not use the edge for a round, and only acknowledged offers are sent: no broken message."""
     a = node("b")
     a.begin(0, np.array([3.0, 6.0]), 0.0)
     tell(a, "b", share(2, 0.5, ack=1))
@@ -141,7 +141,7 @@ def test_offers_over_an_edge_that_the_graph_does_not_use_are_repeated_in_time() 
     a.begin(9, np.ones(1), 9.0)
     a.begin(10, np.ones(1), 10.0)
     message, array = only(a.outgoing())
-    assert message.ack == 1 and array is None, "what is new in it is only the acknowledgement, which is said once"
+    assert message.ack == 1 and array is None, "what is new in it is only the acknowledgement, which is sent once"
 
 
 @pytest.mark.parametrize(

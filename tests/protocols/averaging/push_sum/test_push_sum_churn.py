@@ -164,11 +164,11 @@ def test_credit_survives_a_checkpoint() -> None:
     assert {"credit/learnt", "edge/agent-1/learnt"} <= state.keys()
     copy = network.make("agent-0", 1, False)
     copy.load_state(state)
-    for peer in ("agent-1", "agent-3"):  # what arrives has missed the same, or nothing at all
+    for peer in ("agent-1", "agent-3"):  # what arrives has missed the same, or nothing
         for machine_ in (machine, copy):
             machine_.peer_dead(peer, network.now)
     state, again = machine.state(), copy.state()
     assert again.keys() == state.keys()
     for name, value in state.items():
-        if not name.endswith("/numbers"):  # incarnations are forgotten
+        if not name.endswith("/numbers"):  # incarnations are dropped
             assert again[name].tobytes() == value.tobytes(), name

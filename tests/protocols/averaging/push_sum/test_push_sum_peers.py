@@ -73,11 +73,11 @@ def test_if_all_have_lost_their_mass_somebody_begins() -> None:
     alone = node("", rejoin=True)
     for number in range(2 * ISOLATION_LIMIT):
         alone.begin(number, np.zeros(2), float(number))
-    assert alone.mass == 0.0, "without anybody there is nothing to wait for, nor to hurry"
+    assert alone.mass == 0.0, "without neighbours there is nothing to wait for, nor to hurry"
 
 
 def test_who_returns_among_slow_neighbours_waits_for_their_mass() -> None:
-    """b has lost its own too and speaks in every round; c averages rarely, and has mass: nobody must invent another."""
+    """b has lost its own too and sends in every round; c averages rarely, and has mass: no agent must invent another."""
     a = node("bc", rejoin=True)
     for number in range(5 * ISOLATION_LIMIT):
         a.begin(number, np.array([5.0, 6.0]), 3.0 * number)

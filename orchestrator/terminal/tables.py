@@ -1,9 +1,11 @@
-"""Lists of records in columns: whole where nobody limits the width, and on a terminal never a heading or a figure cut in half."""
+"""Tables of records on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 _GAP = 2
@@ -34,3 +36,24 @@ def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int |
         text.append(line + "\n", "bold" if number == 0 else "")
     text.rstrip()
     return text
+
+
+def print_table(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], overflow: str = "") -> None:
+    """A bold title, dim headings, the first column to the left and the others to the right; `overflow` fold: long cells are wrapped."""
+    console.print(Text(f"\n{title}", "bold"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 1), header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=not overflow, overflow="fold" if overflow else "ellipsis")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def print_list(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Records below each other, without a title; columns named in `right` to the right."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

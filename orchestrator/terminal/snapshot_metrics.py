@@ -1,10 +1,9 @@
-"""From snapshots to short texts: the figures that every view shows, and how numbers and times are written."""
+"""The metrics of a snapshot that every view shows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 Node = dict[str, Any]
@@ -30,12 +29,10 @@ _PHASES = {
     "evaluation": "last evaluation",
     "closing": "stopping",
 }
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_ASCII = "_.:-=+*#"
 
 
 def value(node: Node, figure: str) -> float | None:
-    """A figure of a node's snapshot by the heading it is shown under; None when there is none yet."""
+    """A figure of a node's snapshot by the heading it is shown under; None before the first."""
     metrics = node.get("metrics") or {}
     for name in _NAMES.get(figure, (figure,)):
         found = metrics.get(name)
@@ -67,7 +64,7 @@ def phase(snapshot: dict[str, Any]) -> str:
 
 
 def agents(snapshot: dict[str, Any]) -> list[Node]:
-    """The agents of a snapshot. Whether goals were aligned is known to the environment server only: its figure is everybody's."""
+    """The agents of a snapshot. Whether goals were aligned is measured by the environment server only: its value is that of all agents."""
     common = {
         name: metrics[name] for server in servers(snapshot) for metrics in [server.get("metrics") or {}] for name in _COMMON & {*metrics}
     }
@@ -84,77 +81,6 @@ def average(nodes: Iterable[Node], figure: str) -> float | None:
     """Mean of a figure over the nodes that have it."""
     values = [v for node in nodes if (v := value(node, figure)) is not None]
     return sum(values) / len(values) if values else None
-
-
-def sparkline(values: Sequence[float], width: int = 6, ascii_only: bool = False) -> str:
-    """The newest `width` values as a bar of characters between their smallest and largest; equal values lie in the middle."""
-    values = list(values)[-width:]
-    if len(values) < 2:
-        return ""
-    marks = _ASCII if ascii_only else _BLOCKS
-    low, high = min(values), max(values)
-    if high == low:
-        return marks[3] * len(values)
-    return "".join(marks[round((v - low) / (high - low) * (len(marks) - 1))] for v in values)
-
-
-def count(number: float | None) -> str:
-    """Whole number in groups of three: `12 040`."""
-    return "-" if number is None else f"{round(number):,}".replace(",", " ")
-
-
-def decimal(number: float | None) -> str:
-    """Two decimals, fewer where the number is large."""
-    if number is None:
-        return "-"
-    return f"{number:.2f}" if abs(number) < 1000 else count(number)
-
-
-def small(number: float | None) -> str:
-    """Two digits and an exponent: `3.1e-04`."""
-    return "-" if number is None else f"{number:.1e}"
-
-
-def duration(seconds: float | None) -> str:
-    """`0:41`, `12:05`, `3:04:10`."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    whole = max(0, round(seconds))
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def size(number: float | None) -> str:
-    """`812 B`, `14.2 KiB`, `1.1 GiB`."""
-    if number is None:
-        return "-"
-    for unit in ("B", "KiB", "MiB"):
-        if abs(number) < 1024:
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"
-
-
-def clock(time: str | datetime | None, milliseconds: bool = False) -> str:
-    """Time of day in the local zone."""
-    from orchestrator.results.run_directories import parse_time
-
-    moment = parse_time(time) if not isinstance(time, datetime) else time
-    if moment is None:
-        return "--:--:--"
-    local = moment.astimezone()
-    return local.strftime("%H:%M:%S") + (f".{local.microsecond // 1000:03d}" if milliseconds else "")
-
-
-def day_and_time(moment: datetime | None) -> str:
-    """`14:02:11` today, `yesterday`, or the date."""
-    if moment is None:
-        return "-"
-    local, today = moment.astimezone(), datetime.now().astimezone()
-    days = (today.date() - local.date()).days
-    if days == 0:
-        return local.strftime("%H:%M:%S")
-    return "yesterday" if days == 1 else local.strftime("%Y-%m-%d")
 
 
 def up_count(snapshot: dict[str, Any]) -> tuple[int, int]:

@@ -1,8 +1,24 @@
-"""A Gymnasium environment as a Parallel one with a single agent."""
+"""Conversions to PettingZoo's Parallel API: AEC environments, in which agents take turns, and Gymnasium environments with one agent."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from protocols.runtime.errors import ConfigurationError
+
+
+def parallel_from_aec(environment: Any) -> Any:
+    """The same environment with the Parallel API; `ConfigurationError` for games that are played in strict turns."""
+    from pettingzoo.utils.conversions import aec_to_parallel
+
+    if not environment.metadata.get("is_parallelizable", False):
+        name = environment.metadata.get("name", type(environment).__name__)
+        environment.close()
+        raise ConfigurationError(
+            f"{name} is played in strict turns (its metadata have no is_parallelizable: True): agents cannot act simultaneously in it"
+        )
+    return aec_to_parallel(environment)
+
 
 AGENT = "agent_0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from env_server.serving.action_checks import checked_action, checked_restart
+from env_server.serving.actions import checked_action, checked_restart
 from protocols.runtime.errors import BadMessage
 from protocols.spaces.layout import Layout
 

@@ -1,14 +1,37 @@
-"""What the nodes of a host have used: processor time and memory, sampled while they live."""
+"""Resources of a host: which GPU a node gets, and what the nodes have used of processor time and memory."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from orchestrator.results.run_files import write_json
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""with the GPUs that a host may use, set by the engine, or the one that a node may use, set by the host"""
+_DEVICES = Path("/dev")
+
+
+def visible_gpus(devices: Path = _DEVICES) -> list[str]:
+    """The GPUs that this process may use, as CUDA names them: those of the variable, where it is set, else all that the driver shows."""
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        return [gpu.strip() for gpu in given.split(",") if gpu.strip() and gpu.strip() != "-1"]
+    return sorted((path.name[6:] for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)), key=int)
+
+
+def least_used(gpus: Sequence[str], used: Iterable[str]) -> str:
+    """The GPU that fewest use, the first of several; "" without any."""
+    count = Counter(used)
+    return min(gpus, key=lambda gpu: count[gpu], default="")
+
 
 PERIOD = 2.0
 """seconds between two samples"""

@@ -1,14 +1,46 @@
-"""Checkpoints of the environment server under the logical clock: its counters at the ticks at which everybody makes one."""
+"""What an environment server keeps on disk to continue after a restart: counters in real time, checkpoints under the logical clock."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protocols.faults.node_faults.disk import newest
+from protocols.faults.node_faults.disk import disk, newest
 from protocols.runtime.atomic_files import force_names, sealed, unsealed, write_whole
 from protocols.runtime.errors import ResourceError
+
+logger = logging.getLogger(__name__)
+
+
+class ServerCounters:
+    """`counters.json` and, from the time before, `counters.previous.json`."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "counters.json"
+        self._previous = directory / "counters.previous.json"
+
+    def write(self, counters: Mapping[str, Any]) -> None:
+        """Replace the newest set. `OSError` where the disk does not take it; the old one stays then."""
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            disk.write(file, sealed(counters))
+        if self.path.exists():
+            self.path.replace(self._previous)
+        temporary.replace(self.path)
+
+    def read(self) -> dict[str, Any] | None:
+        """The newest intact set, or None."""
+        for path in (self.path, self._previous):
+            if not path.exists():
+                continue
+            try:
+                return unsealed(path.read_bytes())
+            except (OSError, ValueError) as error:
+                logger.warning("%s cannot be read: %s", path, error)
+        return None
 
 
 class IntervalCheckpoints:

@@ -1,4 +1,4 @@
-"""`orchestrate export`: configurations and experiments as files for other people's machinery."""
+"""`orchestrate export`: configurations and experiments as files for other programs."""
 
 from __future__ import annotations
 
@@ -8,33 +8,44 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.command_options import examples, options, print_error, print_json, print_text
-from orchestrator.cli.experiments import export_marl_eval
-from protocols.runtime.errors import UsageError
+from orchestrator.cli.command_options import (
+    app,
+    examples,
+    experiment_directory,
+    experiment_names,
+    options,
+    print_error,
+    print_json,
+    print_problems,
+    print_text,
+)
+from orchestrator.cli.completion import CONFIG, complete_configurations, complete_overrides
+from protocols.runtime.errors import ResourceError, UsageError
 
 EPILOG = examples(
     "orchestrate export kubernetes configs/4agents_ring.yaml --image registry.example/murmuration:1",
     "orchestrate export kubernetes configs/4agents_ring.yaml agents.count=16 --image IMAGE --hosts 4 --namespace learning -o night",
 )
-app = typer.Typer(
+MARL_EPILOG = examples(
+    "orchestrate export marl-eval delay_sweep",
+    "orchestrate export marl-eval delay_sweep --algorithm topology -o night.json",
+)
+exports = typer.Typer(
     help="Write a configuration, or an experiment, as files for programs of others.", no_args_is_help=True, rich_markup_mode=None
 )
+app.add_typer(exports, name="export")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LONGEST = 40
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("kubernetes", epilog=EPILOG)(kubernetes)
-    export_marl_eval.register(app)
-    parent.add_typer(app, name="export")
-
-
+@exports.command("kubernetes", epilog=EPILOG)
 def kubernetes(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG, show_default=False)],
     image: Annotated[str, typer.Option("--image", help="Container image with this package in it.", show_default=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, as for up.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files; NAME-kubernetes without it.")
     ] = None,
@@ -42,7 +53,7 @@ def kubernetes(
     name: Annotated[str | None, typer.Option("--name", help="Of the run and of all objects; by default the configuration's.")] = None,
     hosts: Annotated[int, typer.Option("--hosts", min=0, max=1000, help="Host pods; 0: all nodes beside the run server, in one pod.")] = 0,
     storage: Annotated[
-        str, typer.Option("--storage", help="Size of the volume for the run directory; none: it lives as long as its pod.")
+        str, typer.Option("--storage", help="Size of the volume for the run directory; none: it ends with its pod.")
     ] = "10Gi",
     storage_class: Annotated[str | None, typer.Option("--storage-class", help="By default the cluster's own.")] = None,
     minor: Annotated[
@@ -59,10 +70,9 @@ def kubernetes(
 
     from orchestrator.config import loader as configuration_loader
     from orchestrator.config.checks import machine_resources
-    from orchestrator.config.parsing import problems as configuration_problems
-    from orchestrator.launch.kubernetes import manifest_check as check
+    from orchestrator.launch.kubernetes import manifest_files as check
     from orchestrator.launch.kubernetes import manifest_files as files
-    from orchestrator.launch.kubernetes import pod_commands as commands
+    from orchestrator.launch.kubernetes import pods as commands
     from orchestrator.launch.kubernetes.manifests import Target, manifests
     from orchestrator.launch.kubernetes.pods import host_name, pods_for
 
@@ -72,8 +82,7 @@ def kubernetes(
     names = tuple(host_name(number) for number in range(hosts))
     machine = machine_resources.MachineResources(cores=2.0**40, memory=2**80, hosts=names or None)
     loaded = configuration_loader.load(config, overrides or [], {}, machine=machine)
-    if loaded.warnings:
-        print_error("\n".join(configuration_problems.lines(loaded.warnings)))
+    print_problems(loaded.warnings)
     run = name if name is not None else _dns_name(loaded.configuration.name)
     if _NAME.fullmatch(run) is None or len(run) > _LONGEST:
         raise UsageError(f'--name: "{run}" is no name for a service: small letters, digits and "-", a letter first, at most {_LONGEST}')
@@ -102,3 +111,53 @@ def _dns_name(name: str) -> str:
     """A configuration's name as a service may be called."""
     plain = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
     return plain if plain[:1].isalpha() else f"run-{plain}".rstrip("-")
+
+
+@exports.command("marl-eval", epilog=MARL_EPILOG)
+def marl_eval(
+    context: typer.Context,
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name or directory.", show_default=False)],
+    algorithm: Annotated[
+        str | None,
+        typer.Option("--algorithm", metavar="FACTOR", help="The factor that is the algorithm; without it the only one, or the baseline's."),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="A measure of the experiment; may be repeated; without it the first."),
+    ] = None,
+    points: Annotated[int, typer.Option("--points", min=2, max=10_000, help="Common steps of all curves.")] = 100,
+    common_seeds: Annotated[
+        bool, typer.Option("--common-seeds", help="Leave seeds out of which any cell is missing; without it that is an error.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default marl_eval.json in the experiment's directory.")
+    ] = None,
+    experiments_dir: Annotated[
+        Path, typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
+    ] = Path("experiments"),
+) -> None:
+    """Write the curves of an experiment in the JSON layout of marl-eval. Each combination of the other factors is a task."""
+    settings = options(context)
+    directory = experiment_directory(experiment, experiments_dir)
+    if directory is None:
+        known = experiment_names(experiments_dir)
+        raise UsageError(f"no experiment {experiment} in {experiments_dir}/; there: {', '.join(known) or 'none'}")
+    from orchestrator.experiments.results.experiment_results import load
+    from orchestrator.experiments.results.marl_eval_export import marl_eval
+    from orchestrator.results.run_files import write_json
+
+    found = marl_eval(load(directory, over_time=False), algorithm, metrics or [], points, common_seeds)
+    file = output or directory / "marl_eval.json"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, found.content)
+    except OSError as error:
+        raise ResourceError(f"{file} can't be written: {error.strerror}; choose another place with -o") from None
+    if settings.json:
+        facts = {"metrics": found.metrics, "runs": found.runs, "axis": found.axis, "steps": found.steps, "left_out": found.left_out}
+        print_json({"file": str(file), **facts})
+        return
+    if found.left_out:
+        print_error(f"note: left out, since not whole in all groups: seed {', '.join(map(str, found.left_out))}")
+    if settings.verbosity >= 0:
+        print_text(f"{file}: {found.runs} runs, {', '.join(found.metrics)}, {found.axis} {found.steps[0]:,} to {found.steps[1]:,}")
