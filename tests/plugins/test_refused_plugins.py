@@ -52,7 +52,7 @@ CASES = {
     "module of the implementation does not exist": (
         SETTINGS.replace("implementation:Mine", "elsewhere:Mine"),
         "",
-        "learner 'mine': the implementation elsewhere:Mine cannot be imported (No module named 'elsewhere'); register it as module:attribute",
+        "learner 'mine': the implementation elsewhere:Mine cannot be imported (No module named 'elsewhere'); register it as",
     ),
     "module of the implementation fails": (
         SETTINGS,
