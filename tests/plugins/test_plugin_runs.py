@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -67,7 +68,8 @@ def test_every_configuration_runs_to_its_end(
     done = start(tmp_path, tmp_path / "configs" / config.name)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = tmp_path / "runs" / "one"
-    assert "training is over after 4" in done.stdout, done.stdout
+    found = re.search(r"training is over after (\d+) steps", done.stdout)
+    assert found is not None and int(found[1]) >= 4000, done.stdout
     for agent in ("agent-0", "agent-1", "agent-2"):
         assert any(value != 0 for value in metrics(directory, agent, SHOWN[config.stem])), SHOWN[config.stem]
     assert events(directory, "node.dead") == []

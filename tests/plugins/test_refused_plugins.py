@@ -102,3 +102,15 @@ def test_a_capability_decides_about_the_contract(tmp_path: Path) -> None:
     done = orchestrate(tmp_path / "runs", "validate", "mine.yaml", timeout=150)
     assert done.returncode == 3
     assert "is not derived from agent_node.contracts.world_model_contracts.AdditiveWorldModel" in done.stdout + done.stderr
+
+
+def test_an_entry_point_that_fails_is_named(tmp_path: Path) -> None:
+    metadata = tmp_path / "broken_package-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[murmuration.components]\nbroken = broken_package:add\n")
+    (tmp_path / "broken_package.py").write_text("def add(register):\n    raise OSError('no file')")
+    done = run(tmp_path, SETTINGS, "")
+    assert done.returncode == 3, done.stdout + done.stderr
+    text = "the entry point broken = broken_package:add (murmuration.components) failed: OSError: no file"
+    assert text in " ".join((done.stdout + done.stderr).split())
