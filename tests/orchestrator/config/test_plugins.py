@@ -20,6 +20,10 @@ from agent_node.world_models.settings import WorldModelSettings
 from protocols.runtime.component_registry import register
 
 
+def component(*arguments):
+    raise NotImplementedError
+
+
 class EncoderSettings(LearnerSettings):
     groups: ClassVar[tuple[str, ...]] = ("critic", "encoder")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "continuous", "probabilities", "td_errors", "optimism", "values")
@@ -42,10 +46,10 @@ class VoteSettings(NegotiationSettings):
     kind: Literal["vote"] = "vote"
 
 
-register("learner", "encoded", EncoderSettings, "my_parts:Nothing")
-register("world_model", "sums", SumSettings, "my_parts:Nothing")
-register("goals", "newest", NewestGoalSettings, "my_parts:Nothing")
-register("negotiation", "vote", VoteSettings, "my_parts:Nothing")
+register("learner", "encoded", EncoderSettings, "my_parts:component")
+register("world_model", "sums", SumSettings, "my_parts:component")
+register("goals", "newest", NewestGoalSettings, "my_parts:component")
+register("negotiation", "vote", VoteSettings, "my_parts:component")
 """
 GOALS = """\
 plugins: [my_parts]
