@@ -1,4 +1,4 @@
-"""The example package stands outside of our packages, uses public modules only, and has a configuration for everything that it registers."""
+"""The example package is outside of our packages, uses public modules only, and has a configuration for each registered kind."""
 
 from __future__ import annotations
 
@@ -94,3 +94,29 @@ def test_its_own_tests_pass() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [
+        ("learner", "encoder_q"),
+        ("world_model", "ridge_model"),
+        ("goal_source", "frontier_goals"),
+        ("negotiation", "direct_convention"),
+        ("averaging_rule", "median_step"),
+        ("intrinsic_reward", "rare_states"),
+        ("environment", "beacons"),
+        ("conversation", "return_sharing"),
+    ],
+)
+def test_the_code_of_the_documentation_is_that_of_the_package(page: str, module: str) -> None:
+    """Line by line; `...` stands for what is left out, and examples of tests are not part of the package."""
+    text = (REPOSITORY / "docs" / "howto" / f"write_{page}.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 2
+    written = "\n".join((PACKAGE / f"{name}.py").read_text() for name in (module, "components", "return_messages")).splitlines()
+    for block in blocks:
+        if "assert " in block:
+            continue
+        lines = [line for line in block.splitlines() if line.strip() and not line.strip().startswith("...")]
+        assert [line for line in lines if line not in written] == []

@@ -49,6 +49,7 @@ class RidgeSettings(WorldModelSettings):
 class FrontierSettings(GoalSourceSettings):
     """Goals of intermediate difficulty."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ("discrete_goals",)
     kind: Literal["frontier"] = "frontier"
     temperature: Positive = 0.05
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.1

@@ -32,7 +32,7 @@ class RidgeModel(AdditiveWorldModel):
         self._own: Sums = np.zeros(self._rows * (self._rows + self._columns) + self._columns + 1)
         self._total: Sums | None = None
         self._weights: Sums = np.zeros((self._rows, self._columns))
-        self._deviation = np.ones(self._columns)
+        self._deviation: Sums = np.ones(self._columns)
         self._rests_on = self._new = 0
 
     # --- sums ---------------------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class RidgeModel(AdditiveWorldModel):
         sums = self._own if self._total is None else self._total
         rows, columns = self._rows, self._columns
         gram, moment = sums[: rows * rows].reshape(rows, rows), sums[rows * rows : rows * (rows + columns)].reshape(rows, columns)
-        self._weights = np.linalg.solve(gram + self.settings.ridge * np.eye(rows), moment)
+        self._weights = np.asarray(np.linalg.solve(gram + self.settings.ridge * np.eye(rows), moment), np.float64)
         residual = sums[-columns - 1 : -1] - (self._weights * moment).sum(0)
         self._deviation = np.sqrt(np.maximum(residual, 1e-12) / max(sums[-1], 1.0))
         self._rests_on, self._new = int(sums[-1]), 0
