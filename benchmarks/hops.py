@@ -6,13 +6,15 @@
 The environment server and two agents run in one process, each in a thread, connected by their real transports. A profile function
 (`sys.setprofile`) inspects the calls of functions of `protocols`, `env_server` and `agent_node`.
 
-- A file has contact with a datum if one of its functions has the datum in its arguments, in its local variables when it returns, or in its
+- A file is a hop of a datum if one of its functions has the datum in its arguments, in its local variables when it returns, or in its
   return value, or calls a function that returns it. Containers (dictionaries, sequences, dataclasses, messages) are searched to depth 3;
   attributes of other objects are not. Functions with an empty body do not count.
 - A hand-over leads from file A to file B if a function of A passes the datum to a function of B as an argument (other than `self`; and not
   as a number that is the only argument), or returns it to one. What a file stores and hands over later is the same datum.
-- A file is a hop if hand-overs lead from the origin to it and from it to an end. Files with contact that are no hops are listed too: they
-  use the datum beside its path (sums of rewards, counts), or for a computation of which they return something else.
+- A hop is on the path if hand-overs lead from the origin to it and from it to an end. The other hops are beside the path: they use the
+  datum for something of their own (sums of rewards, counts), or for a computation of which they return something else.
+
+The number of hops is the number of files that a reader meets who follows the datum; that of the path is a lower bound for it.
 
 The data:
 
@@ -106,20 +108,20 @@ class Trace:
             self.handovers.add((_file(source), _file(target)))
 
     @property
-    def hops(self) -> list[str]:
-        """Files between the origin and the ends, both included, in the order of first contact."""
+    def path(self) -> list[str]:
+        """Hops between the origin and the ends, both included, in the order of first contact."""
         graph = nx.DiGraph(self.handovers)
-        graph.add_nodes_from(self.contacts)
+        graph.add_nodes_from([self.origin, *self.contacts, *self.ends])
         after = {self.origin} | nx.descendants(graph, self.origin)
         before = self.ends.union(*(nx.ancestors(graph, end) for end in self.ends))
         return [file for file in self.contacts if file in after & before]
 
     def report(self) -> str:
         """The counts and the files, one a line."""
-        hops = self.hops
-        lines = [f"{self.name}: {len(self.contacts)} files with contact, {len(hops)} of them hops"]
+        path = self.path
+        lines = [f"{self.name}: {len(self.contacts)} hops, {len(path)} of them on the path"]
         for place, (file, functions) in enumerate(self.contacts.items(), start=1):
-            lines.append(f"  {place:2} {'hop   ' if file in hops else 'beside'} {file}: {', '.join(functions)}")
+            lines.append(f"  {place:2} {'path  ' if file in path else 'beside'} {file}: {', '.join(functions)}")
         return "\n".join(lines)
 
 

@@ -62,9 +62,9 @@ def test_an_array_is_found_by_its_memory() -> None:
     assert datum.inside(recorded[2:4]) and not datum.inside(recorded.copy())
 
 
-def test_hops_are_between_the_origin_and_the_ends() -> None:
+def test_the_path_is_between_the_origin_and_the_ends() -> None:
     trace = Trace("datum", origin="a", ends={"d"})
     trace.contacts = {name: [] for name in "abcde"}
     trace.handovers = {("a", "b"), ("b", "d"), ("b", "c"), ("e", "d")}
-    assert trace.hops == ["a", "b", "d"]
-    assert trace.report().startswith("datum: 5 files with contact, 3 of them hops")
+    assert trace.path == ["a", "b", "d"]
+    assert trace.report().startswith("datum: 5 hops, 3 of them on the path")
