@@ -50,7 +50,7 @@ def test_a_command_that_fails_or_is_interrupted(script: ModuleType, tmp_path: Pa
     environment = {"PATH": "/usr/bin:/bin"}
     assert script.play(script.Snippet(1, "true"), tmp_path, environment) is None
     assert "exit code 3\nno" in script.play(script.Snippet(1, "echo no; exit 3"), tmp_path, environment)
-    monkeypatch.setattr(script, "INTERRUPTED", {"exec sleep": 0.2})
+    monkeypatch.setattr(script, "INTERRUPTED", {"exec sleep": 2.0})
     ended = script.play(script.Snippet(1, "exec sleep 60"), tmp_path, environment)
     assert ended is not None and ended.startswith("exit code -2"), "a program that does not handle the interrupt"
     assert script.play(script.Snippet(1, "exec sleep 0"), tmp_path, environment) is None

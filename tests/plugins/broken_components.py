@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from agent_node.world_models.gp.settings import GPSettings
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from murmuration.testing import (
+    ContractError,
     check_averaging_rule,
     check_conversation,
     check_environment,
@@ -459,3 +461,17 @@ class Options(Settings):
 
 
 BROKEN["Options"] = (lambda: check_learner(Options()), "nothing of kind 'unregistered' is registered in the room learner; call register(")  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Check all, and print what each check reported as JSON."""
+    check_conversation(Pings, lambda machine, turn, now: machine.ping(turn))  # the correct one
+    results: dict[str, dict[str, str]] = {}
+    for name, (check, expected) in BROKEN.items():
+        try:
+            check()
+        except ContractError as error:
+            results[name] = {"expected": expected, "text": str(error), "rule": error.rule, "cure": error.cure}
+        else:
+            results[name] = {"expected": expected, "text": "no error", "rule": "", "cure": ""}
+    print(json.dumps(results))

@@ -105,7 +105,7 @@ def _changed_by(loop: SocketLoop, kind: str, again: Any) -> list[str]:
     return wrong + [part for part in before if before[part] != after[part]]
 
 
-_NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_pacing", "_early")
+_NO_STATE = ("counters", "_sends", "_timers", "_acknowledgements", "_wake", "_round_deadline", "_early")
 """what was counted, pending messages, and when: repetitions are answered, may teach how long answers take, and what
 came too early waits anew"""
 

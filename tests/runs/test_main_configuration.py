@@ -87,7 +87,7 @@ def test_skills_and_agreement_are_measured_and_drawn(run: Path) -> None:
     rows = [row for row in table(run) if row["name"] == "convention.accuracy"]
     assert rows and {row["node"] for row in rows} == {"run"} and all(0 <= float(row["value"]) <= 1 for row in rows)
     steps = metrics(run, "env-0", "steps")
-    assert 0 < int(rows[-1]["step"]) <= steps[-1], "in environment steps"
+    assert int(rows[-1]["step"]) == pytest.approx(steps[-1], rel=0.1), "in environment steps"
     for name in ("return.normalised", "goals.pursued_entropy", "eval.aligned.return.per_goal", "eval.aligned.diversity"):
         assert metrics(run, "env-0", name), name
     assert metrics(run, "env-0", "return.normalised") == pytest.approx([value / 1.5 for value in metrics(run, "env-0", "return")])

@@ -46,7 +46,7 @@ class Gate:
         speakers = {
             key: (s.incarnation, s.role, s.owner and s.owner.key, s.highest, list(s.gaps)) for key, s in self.guard._speakers.items()
         }
-        spoken = {key: (s.vouched, s.heard) for key, s in self.guard._sources.items() if s.speaker is not None}
+        spoken = {key: (s.vouched, s.last_received) for key, s in self.guard._sources.items() if s.speaker is not None}
         return copy.deepcopy((speakers, spoken, self.guard._incarnations, self.guard._epoch))
 
 

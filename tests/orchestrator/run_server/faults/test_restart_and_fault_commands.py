@@ -45,7 +45,7 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def test_restart_and_fault_on_a_living_run(runs: Path) -> None:
-    small = ["agents.count=2", "until={time: 100s}", "supervision={first: 200ms, orphan: 3s, dead: 100s}"]
+    small = ["agents.count=2", "until={time: 100s}", "supervision={restart_delay: 200ms, orphan: 3s, dead: 100s}"]
     up = orchestrate(runs, "up", str(CONFIG), *small, "-d", "--name", "night", module="tests.orchestrator.cli.small_up")
     assert up.returncode == 0, up.stderr
     restarted = orchestrate(runs, "restart", "night", "agent-*")
