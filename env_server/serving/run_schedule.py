@@ -89,7 +89,7 @@ class ScheduledMembership:
 
     @classmethod
     def restored(cls, agents: Sequence[str], schedule: FaultSchedule, restart: float, state: Mapping[str, Any]) -> ScheduledMembership:
-        """From `state`."""
+        """The membership that a checkpoint contains: inverse of `state`."""
         return cls(agents, schedule, restart, set(state["over"]), dict(state["lives"]), dict.fromkeys(state["away"]))
 
     def _back(self, what: object, reached: RunPosition) -> RunMoment | None:

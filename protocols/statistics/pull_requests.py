@@ -132,7 +132,7 @@ class PullRequests:
             self._ask(pull.src, [origin])
 
     def wake(self) -> float:
-        """When the next request is late."""
+        """Time in seconds of the receiver's clock at which the next request is repeated; infinite where none is open."""
         return min((pull.attempt.due for pull in self._pulls.values()), default=inf)
 
     def seek(self, now: float) -> None:

@@ -53,7 +53,7 @@ def both_ways(pairs: Pairs) -> Pairs:
 
 
 def reached(n: int, pairs: Pairs, start: int) -> NDArray[np.bool_]:
-    """Whom directed pairs lead to from `start`, itself among them, `[n]`."""
+    """Which of the n agents can be reached from agent `start` along directed pairs, `[n]`; true for `start` itself."""
     starts, targets = adjacency(n, pairs)
     seen = np.zeros(n, bool)
     seen[start] = True
