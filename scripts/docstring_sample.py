@@ -26,7 +26,7 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def public_definitions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[int, str, str]]:
-    """Line, qualified name and docstring ("" if there is none) of each public definition in a body; functions are not entered."""
+    """Line, qualified name and docstring (empty where it is missing) of each public definition in a body; functions are not entered."""
     for node in body:
         if isinstance(node, Definition) and not node.name.startswith("_"):
             yield node.lineno, prefix + node.name, inspect.cleandoc(ast.get_docstring(node) or "")

@@ -15,7 +15,7 @@ from agent_node.contracts.training_data import Array, Batch, Metrics
 
 @dataclass
 class TransitionBatch:
-    """Steps of n environment copies at one tick of training: observations, actions and what followed."""
+    """Steps of n environment copies at one tick of training: the observations before and after each step."""
 
     rows: NDArray[np.int64]
     """`[n]` numbers of the copies"""

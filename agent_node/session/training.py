@@ -215,7 +215,8 @@ class ModelTraining:
 
 
 def create_trainer(components: AgentComponents, time: TimeShares) -> Trainer:
-    """The trainer for the capabilities of an agent's learner."""
+    """`RolloutTrainer` or `ReplayTrainer`, by the capability "rollout" or "replay" of the learner; `ConfigurationError` for a learner
+    with neither."""
     learner = components[LEARNER]
     if "rollout" in learner.capabilities:
         return RolloutTrainer(components, time)

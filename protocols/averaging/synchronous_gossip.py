@@ -155,7 +155,7 @@ class SynchronousAveraging(Averager):
             self._close(now)
 
     def wake(self) -> float:
-        """The deadline of the open round."""
+        """Time in seconds at which the open round closes; infinite where no round is open."""
         return self._round_deadline.closes if self._own is not None else inf
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:

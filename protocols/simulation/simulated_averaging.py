@@ -104,7 +104,7 @@ class Population:
         return self._machines[name], self.x[row], self._every, self._count
 
     def point(self) -> PopulationPoint:
-        """The population as it is now."""
+        """Disagreement and progress of the population at the present simulated time."""
         mean = self.x.mean(axis=0)
         distance = float(np.sqrt(np.square(self.x - mean).sum(axis=1).mean()))
         error = float(np.sqrt(np.square(mean - self._target).sum()))

@@ -61,7 +61,7 @@ class VectorGoals(GoalSpace):
 
     @classmethod
     def from_info(cls, info: VectorGoalsInfo) -> VectorGoals:
-        """The goal space that `info` returned, as it was received; no error is raised until the rule is first used."""
+        """The goal space that `info` returned, as it was received. `ValueError` for bounds of different lengths or in the wrong order."""
         return cls(tuple(info.low), tuple(info.high), info.threshold, info.rule, info.arguments, info.reward, info.ends, info.mixed)
 
     def info(self) -> VectorGoalsInfo:

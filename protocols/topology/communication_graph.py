@@ -122,7 +122,7 @@ class Graph:
 
     def neighbourhood(self, agent: str) -> GraphNeighbourhood:
         """The edges and weights of one agent in every round, as the averaging rules use them
-        (`protocols.averaging.averager.Neighbourhood`)."""
+        (`protocols.averaging.averager.Neighbourhood`). `KeyError` for an unknown agent."""
         if agent not in self._number:
             raise KeyError(agent)
         return GraphNeighbourhood(self, agent)

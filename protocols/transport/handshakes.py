@@ -50,7 +50,7 @@ def watch(context: zmq.Context[Socket], socket: Socket) -> Socket:
 
 
 def stop_watching(socket: Socket, monitor: Socket) -> None:
-    """End what `watch` began."""
+    """Stop monitoring `socket` and close the `monitor` that `watch` returned; call it before `socket` is closed."""
     socket.disable_monitor()
     monitor.close(0)
 
@@ -93,5 +93,5 @@ class HandshakeAttempts:
 
     @property
     def delay(self) -> float:
-        """Seconds until the next attempt."""
+        """Seconds until the next attempt; doubled by every refusal after the first."""
         return float(_FIRST * 2 ** max(0, self.refusals - 1))

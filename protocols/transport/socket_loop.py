@@ -83,7 +83,7 @@ class SocketLoop(Connections):
     # --- driver: begin and end ----------------------------------------------------------------------------------------------------
 
     def call_every(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call `callback` every so often."""
+        """Call `callback` in the loop's thread every `seconds` seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), seconds, callback))
 
     def close(self, deadline: float) -> None:

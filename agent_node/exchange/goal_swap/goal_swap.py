@@ -91,7 +91,7 @@ class GoalSwap(Component):
         """own goals that are away, and who has them"""
 
     def observed(self, tick: ObservedTick) -> None:
-        """After the own actions of a tick."""
+        """Process calls, bids and awards of a tick, after the own actions were sent (`consider`)."""
         self.consider(tick.features, tick.episode, tick.now)
 
     def consider(self, features: Array, episode: NDArray[np.int64], now: float) -> None:

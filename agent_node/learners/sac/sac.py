@@ -92,7 +92,8 @@ class SAC(Learner):
         return metrics
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy`: the actor with ln(alpha), `critic`: both critics with their targets; each over all actor-critic pairs in order."""
+        """`policy`: the actor with ln(alpha), `critic`: both critics with their targets; those of the explorer, then those of the
+        exploiter, where there is one."""
         groups = self.explorer.groups()
         if self.exploiter is not None:
             groups = {name: [*tensors, *self.exploiter.groups()[name]] for name, tensors in groups.items()}

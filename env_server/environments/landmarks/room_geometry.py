@@ -34,11 +34,11 @@ class Rectangle:
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2, inward)
 
     def scaled(self, factor: float) -> Rectangle:
-        """All lengths times `factor`."""
+        """A rectangle with position and size multiplied by `factor`."""
         return Rectangle(self.left * factor, self.bottom * factor, self.right * factor, self.top * factor, self.inward)
 
     def gap(self, other: Rectangle) -> float:
-        """Distance between the nearest points of two rectangles."""
+        """Distance between the nearest points of two rectangles; 0 where they touch or overlap."""
         x = max(0.0, other.left - self.right, self.left - other.right)
         y = max(0.0, other.bottom - self.top, self.bottom - other.top)
         return hypot(x, y)

@@ -120,7 +120,7 @@ class PushSum(Averager):
 
     @property
     def mass(self) -> float:
-        """w."""
+        """w, the push-sum weight of the agent: 1 at the start; the model is y / w."""
         return self._w
 
     @property
@@ -135,7 +135,7 @@ class PushSum(Averager):
 
     @property
     def sum(self) -> Vector:
-        """y, `[d]`; a view that changes."""
+        """y, `[d]` float64: a view on the live state; the model is y / w."""
         return self._vectors.y
 
     @property

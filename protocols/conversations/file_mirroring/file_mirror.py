@@ -283,5 +283,5 @@ class FileMirror(Conversation[str]):
 
 
 def digest(content: bytes) -> str:
-    """Of a file's content."""
+    """Digest of the content of a file, which sender and receiver compare."""
     return blake2b(content, digest_size=16).hexdigest()

@@ -44,7 +44,7 @@ class EpisodeCorrection:
 
 
 def encode_corrections(corrections: Sequence[EpisodeCorrection]) -> dict[str, Array]:
-    """Frames of a `Correction` message."""
+    """Frames of a `Correction` message for these corrections, in their order."""
     ratios = [one.ratios for one in corrections]
     return {
         "episode": np.array([one.episode for one in corrections], np.int64),
