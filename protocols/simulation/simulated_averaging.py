@@ -65,7 +65,7 @@ class AveragingScript(NodeScript):
 
 @dataclass(frozen=True)
 class PopulationPoint:
-    """The population at one moment."""
+    """Progress and disagreement of the population at one virtual time."""
 
     rounds: float
     """closed rounds for each agent, on average"""

@@ -139,7 +139,7 @@ class EpisodeDirector:
 
     @property
     def idle(self) -> bool:
-        """Nothing is played."""
+        """Whether no episode is running."""
         return not self._running
 
     def settled(self, name: str, number: int, message: int) -> None:

@@ -43,7 +43,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RegisteredConversation:
-    """One entry of the registry."""
+    """A conversation in the registry: its messages and their routes."""
 
     name: str
     routes: tuple[Route, ...]

@@ -42,7 +42,7 @@ class PlanSharing(Component):
         context.converse(self.machine)
 
     def observed(self, tick: ObservedTick) -> None:
-        """Before the learning of a tick."""
+        """Exchange plans after a tick was observed, before its learning."""
         self.consider(tick.now)
 
     def consider(self, now: float) -> None:

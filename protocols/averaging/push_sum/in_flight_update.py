@@ -34,7 +34,8 @@ PAID = 0.999
 
 
 class InFlightUpdate:
-    """L and what is due, of one agent."""
+    """Learning updates of one agent for mass in flight: L, what was learnt for mass that it has sent, and what is due to be added once
+    that is acknowledged."""
 
     def __init__(self) -> None:
         self.learnt: Vector | None = None

@@ -283,5 +283,5 @@ class FileMirror(Conversation[str]):
 
 
 def digest(content: bytes) -> str:
-    """Digest of the content of a file, which sender and receiver compare."""
+    """BLAKE2b digest (16 bytes) of the content of a file, in hexadecimal."""
     return blake2b(content, digest_size=16).hexdigest()

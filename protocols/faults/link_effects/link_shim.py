@@ -62,7 +62,7 @@ class Shim(Generic[D]):
                     self._recorder.start()
 
     def progress(self, now: float, step: int | None = None, episode: int | None = None, round: int | None = None) -> None:
-        """The run has come so far."""
+        """Set how far the run is (seconds; steps, episodes and rounds where given), so that due events begin and end."""
         with self._lock:
             self._progress(now, step, episode, round)
 
