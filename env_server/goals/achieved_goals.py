@@ -40,7 +40,7 @@ class AchievedGoals:
         return self._rows(info[ACHIEVED], ())
 
     def all(self, environment: Any, agent: str, observation: Array) -> Array:
-        """Rows `[K, A]` of one agent in all K copies of a vectorised environment."""
+        """What `agent` achieves in each of the K copies of a vectorised environment, `[K, A]`."""
         return self._rows(self._function(environment, agent, observation), (len(observation),))
 
     def desired(self, info: Mapping[str, Any]) -> Array:

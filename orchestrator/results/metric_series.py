@@ -166,7 +166,7 @@ class TrainingTime:
         return time - sum(min(time, end) - begin for begin, end in self.gaps if time > begin)
 
     def with_gaps(self, time: float) -> float:
-        """The inverse of `without_gaps`."""
+        """The inverse of `without_gaps`: seconds of the run, interruptions included, at a training time in seconds."""
         for begin, end in self.gaps:
             if time > begin:
                 time += end - begin

@@ -79,12 +79,12 @@ class Conversation(ABC, Generic[EventType]):
         return inf
 
     def outgoing(self) -> list[Send]:
-        """Take all messages that are to be sent now, in order."""
+        """Remove and return all messages that are to be sent now, in order."""
         sends, self._sends = self._sends, []
         return sends
 
     def events(self) -> list[EventType]:
-        """Take all events since the last call, in order."""
+        """Remove and return all events since the last call, in order."""
         events, self._events = self._events, []
         return events
 
@@ -110,7 +110,7 @@ def column(arrays: Mapping[str, Array], name: str, dtype: str, rows: int | None 
 
 
 def episodes(arrays: Mapping[str, Array]) -> Array:
-    """The frame `episode[n] i8`: not negative, none twice."""
+    """The frame `episode[n] i8` of a batched message; `BadMessage` for a missing frame, negative numbers or repeated ones."""
     array = column(arrays, "episode", "i8")
     if len(array) and array.min() < 0:
         raise BadMessage("E_FRAME", "a negative episode")

@@ -92,7 +92,7 @@ class PullRequests:
             del self._pulls[origin]
 
     def refuse(self, origin: str, version: LedgerVersion) -> None:
-        """That version is not to be asked for again."""
+        """Never request this version of `origin` again, for example because its payload was invalid."""
         self._refused[origin] = [*self._refused.get(origin, [])[-REMEMBERED + 1 :], version]
 
     def peer_dead(self, peer: str) -> bool:

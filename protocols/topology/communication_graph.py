@@ -43,7 +43,7 @@ class RoundEdges:
 
     @property
     def out_degrees(self) -> NDArray[np.int64]:
-        """Number of receivers, `[n]`."""
+        """Number of agents to which each agent sends, `[n]`."""
         return np.diff(self._out[0])
 
 
@@ -155,15 +155,15 @@ class GraphNeighbourhood:
 
     @cached_property
     def all_neighbours(self) -> tuple[str, ...]:
-        """All who are neighbours, in either direction, in any round."""
+        """All agents that share an edge with this one, in either direction, in any round."""
         return self.graph.all_neighbours(self.agent)
 
     def receivers(self, round: int) -> tuple[str, ...]:
-        """Whom the agent sends to in a round."""
+        """Names of the agents to which this agent sends in `round`."""
         return self.graph.receivers(self.agent, round) if self.graph.changes else self._receivers
 
     def senders(self, round: int) -> tuple[str, ...]:
-        """Who sends to the agent in a round."""
+        """Names of the agents that send to this agent in `round`."""
         return self.graph.senders(self.agent, round) if self.graph.changes else self._senders
 
     def weights(self, round: int) -> Mapping[str, float]:

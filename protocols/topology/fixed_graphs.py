@@ -69,7 +69,7 @@ def torus(settings: TorusSettings, agents: Sequence[str], seed: int) -> GraphPat
 
 
 def tree(settings: TreeSettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i > 0 with its parent, (i - 1) div branching."""
+    """Tree in which every agent i > 0 is joined to its parent, number (i - 1) div branching."""
     children = np.arange(1, len(agents))
     return GraphPattern(undirected(np.stack([(children - 1) // settings.branching, children], axis=1)))
 
@@ -80,7 +80,7 @@ def offsets(n: int) -> list[int]:
 
 
 def exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i -> i + 2^k (mod n), k = 0 ... ceil(log2 n) - 1."""
+    """Directed exponential graph: edges i -> i + 2^k (mod n) for k = 0 ... ceil(log2 n) - 1."""
     n = len(agents)
     i = np.arange(n)
     return GraphPattern(

@@ -56,7 +56,7 @@ def stop_watching(socket: Socket, monitor: Socket) -> None:
 
 
 def read(monitor: Socket) -> list[tuple[int, int]]:
-    """(event, value) of what has happened."""
+    """Handshake events (event, value) since the last call, as libzmq reports them; does not wait."""
     events = []
     for _ in range(_BURST):
         try:
@@ -69,7 +69,7 @@ def read(monitor: Socket) -> list[tuple[int, int]]:
 
 
 def count_guests(monitor: Socket, counters: Counter[str]) -> None:
-    """Count what has happened at a bound socket."""
+    """Add the handshakes at a bound socket since the last call to `counters`."""
     for event, _ in read(monitor):
         counters[_OF_SERVER[event]] += 1
 

@@ -49,7 +49,7 @@ class Inbox:
         return len(self._waiting) >= self._messages or self._arrived_bytes - self._taken_bytes >= self._size
 
     def put(self, received: ReceivedMessage, size: int) -> None:
-        """Add a message that came as `size` bytes (driver)."""
+        """Append a message of `size` bytes; called by the thread that drives the sockets."""
         self._arrived_bytes += size
         self._waiting.append((received, size))
 

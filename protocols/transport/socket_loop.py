@@ -186,7 +186,7 @@ class SocketLoop(Connections):
         return longest
 
     def flush(self) -> None:
-        """Send what is queued, as far as it can leave now."""
+        """Send queued messages as far as the sockets accept them; does not wait."""
         if self._blocked:
             self._flush_blocked()
         while self._ready:

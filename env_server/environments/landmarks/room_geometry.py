@@ -101,12 +101,12 @@ class Geometry:
 
     @property
     def low(self) -> float:
-        """Smallest coordinate of a centre."""
+        """Smallest coordinate that the centre of a body can have: the wall's thickness plus the body's radius."""
         return self.wall + RADIUS
 
     @property
     def high(self) -> float:
-        """Largest coordinate of a centre."""
+        """Largest coordinate that the centre of a body can have: the room's side minus the wall's thickness and the body's radius."""
         return self.room - self.wall - RADIUS
 
     @property

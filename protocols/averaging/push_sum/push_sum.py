@@ -222,7 +222,7 @@ class PushSum(Averager):
         self._close_if_complete(now)
 
     def wake(self) -> float:
-        """The soft deadline of the open round."""
+        """Time in seconds of the soft deadline of the open round; infinite where no round is open."""
         return self._round_deadline.closes if self._open else inf
 
     def peer_dead(self, peer: str, now: float) -> None:

@@ -24,7 +24,7 @@ STEPS_PER_MESSAGE = 65536
 
 @dataclass(frozen=True, eq=False)
 class EpisodeCorrection:
-    """The correction of one member for an episode."""
+    """What one member contributes to the relabelling of an episode: the common goal, and its ratios of action probabilities."""
 
     episode: int
     goal: int
