@@ -4,7 +4,7 @@
     python scripts/docstring_sample.py --number 30 --seed 4  another sample
 
 The population: all classes, functions, methods and properties of the five packages whose names, and whose classes' names, have no leading
-underscore, sorted by file and line. A reader scores each docstring:
+underscore, sorted by file and line. Overloads and setters are left out: their implementation and property have the docstring. A reader scores each docstring:
 
     0  empty, or repeats the name
     1  thin: states what, but not the shapes, units, errors, formula or source that a caller needs
@@ -28,7 +28,9 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def public_definitions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[int, str, str]]:
     """Line, qualified name and docstring (empty where it is missing) of each public definition in a body; functions are not entered."""
     for node in body:
-        if isinstance(node, Definition) and not node.name.startswith("_"):
+        if not isinstance(node, Definition) or node.name.startswith("_"):
+            continue
+        if not any(ast.unparse(decorator).split(".")[-1] in ("overload", "setter") for decorator in node.decorator_list):
             yield node.lineno, prefix + node.name, inspect.cleandoc(ast.get_docstring(node) or "")
             if isinstance(node, ast.ClassDef):
                 yield from public_definitions(node.body, f"{prefix}{node.name}.")

@@ -20,7 +20,7 @@ from protocols.spaces.layout import Layout
 
 @dataclass(frozen=True)
 class EnvironmentContext:
-    """All that an environment is made from."""
+    """Everything that a factory needs to create an environment."""
 
     settings: EnvironmentSettings
     """the key `environment` of the configuration"""

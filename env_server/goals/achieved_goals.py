@@ -31,7 +31,7 @@ class AchievedGoals:
         return self._function is not None
 
     def one(self, environment: Any, agent: Any, observation: Any, info: Mapping[str, Any]) -> Array:
-        """Row `[A]` of one agent in one environment."""
+        """What `agent` achieves in one environment, `[A]`."""
         if self._function is not None:
             return self._rows(self._function(environment, agent, observation), ())
         if ACHIEVED not in info:

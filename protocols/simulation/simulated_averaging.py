@@ -50,7 +50,7 @@ class AveragingScript(NodeScript):
             self._next = max(self._next, now + IDLE)
 
     def wake(self) -> float:
-        """The next round, if none is open."""
+        """Virtual seconds at which the next round begins; infinite while a round is open, which has a deadline of its own."""
         return inf if self.machine.open else self._next
 
     def _apply(self) -> None:

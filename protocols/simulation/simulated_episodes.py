@@ -96,7 +96,7 @@ class DirectedEpisode:
 
     @property
     def negotiated(self) -> bool:
-        """Whether all members report it."""
+        """Whether all members have reported that the episode was negotiated."""
         return len(self.agreed) == len(self.members) and all(message >= 0 for message in self.agreed.values())
 
     @property

@@ -19,7 +19,7 @@ _KEPT = 64
 
 
 class RoundEdges:
-    """One round of n agents by number: sparse, so that ten thousand agents are no matter."""
+    """The edges of one round between n agents, as sparse pairs of numbers."""
 
     def __init__(self, n: int, pairs: Pairs, directed: bool) -> None:
         self.n = n
@@ -48,7 +48,7 @@ class RoundEdges:
 
 
 class Graph:
-    """Agents and who sends to whom, by round. Rounds count from 0."""
+    """The communication graph: the agents, and the directed edges of every round. Rounds count from 0."""
 
     def __init__(self, agents: Sequence[str], pattern: GraphPattern) -> None:
         self.agents = tuple(agents)

@@ -103,7 +103,7 @@ class Gaussian:
         return parameters[:, : self.size], parameters[:, self.size :]
 
     def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Means as they are, log standard deviations within bounds."""
+        """Means unchanged, log standard deviations clamped to their bounds, `[n, W]`."""
         mean, logarithm = self._moments(outputs)
         return torch.cat([mean, logarithm.clamp(self.LEAST, self.MOST)], dim=1)
 

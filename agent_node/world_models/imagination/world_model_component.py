@@ -174,7 +174,7 @@ class WorldModelComponent(Component):
         return self.model.parameter_groups()
 
     def averaged(self) -> None:
-        """Passed on to the model."""
+        """Calls `averaged` of the model, whose parameters were changed."""
         self.model.averaged()
 
     def state_dict(self) -> State:

@@ -106,7 +106,7 @@ class StepServer:
         return self._opened + self._deadline
 
     def close(self) -> ClosedTick:
-        """Take the actions of the open tick."""
+        """Close the open tick and return the actions that have arrived for it."""
         actions, self._actions = self._actions, {}
         return ClosedTick(self.tick, actions, frozenset(self._present - actions.keys()))
 

@@ -83,7 +83,7 @@ class Shim(Generic[D]):
             self._report(self.links.begin(event))
 
     def end(self, fault: str, now: float) -> None:
-        """End one event permanently."""
+        """End one event permanently, by its id; `now` in seconds."""
         with self._lock:
             self._progress(now)
             self._report(self.links.end(fault))
