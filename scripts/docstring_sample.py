@@ -4,8 +4,7 @@
     python scripts/docstring_sample.py --number 30 --seed 4  another sample
 
 The population: all classes, functions, methods and properties of the five packages whose names, and whose classes' names, have no leading
-underscore, sorted by file and line. Overloads and setters are left out: their implementation and property have the docstring.
-A reader scores each docstring:
+underscore, sorted by file and line. Overloads and setters are left out. A reader scores each docstring:
 
     0  empty, or repeats the name
     1  thin: states what, but not the shapes, units, errors, formula or source that a caller needs
