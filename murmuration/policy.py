@@ -61,7 +61,7 @@ class Policy:
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
+        """Shape of one raw observation, without the batch dimension."""
         return tuple(self._layout.shape)
 
     @property

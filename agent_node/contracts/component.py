@@ -59,7 +59,7 @@ class Component:
     # --- lifecycle ----------------------------------------------------------------------------------------------------------------
 
     def joined(self, context: SessionContext) -> None:
-        """The agent has joined an environment. Conversations with peers are started here (`SessionContext.converse`)."""
+        """The agent has joined an environment. Start conversations with peers here (`SessionContext.converse`)."""
 
     def episode_ended(self, episode: Episode) -> None:
         """An own episode ended, an evaluation (`episode.evaluation`) or a training episode."""
@@ -76,12 +76,13 @@ class Component:
         return False
 
     def settle(self, now: float) -> None:
-        """All agents write a checkpoint at this tick: finish or cancel what is in progress."""
+        """All agents write a checkpoint at this tick: finish or cancel open exchanges, so that nothing is in flight. `now`: seconds of
+        the agent's clock."""
 
     # --- outputs ------------------------------------------------------------------------------------------------------------------
 
     def metrics(self) -> Metrics:
-        """Values by name since the last call."""
+        """Metrics by name, accumulated since the last call."""
         return {}
 
     def shared_arrays(self) -> dict[str, Array]:
@@ -93,7 +94,7 @@ class Component:
         return {}
 
     def averaged(self) -> None:
-        """Live tensors of some parameter group were changed by averaging."""
+        """Averaging has changed live tensors of `parameter_groups` in place: recompute what was derived from them."""
 
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
@@ -106,15 +107,15 @@ class Component:
 
 
 def tensors(arrays: Mapping[str, Array]) -> State:
-    """NumPy arrays as tensors that share their memory where possible."""
+    """NumPy arrays as tensors with the same names; memory is shared where the dtype and layout allow it."""
     return {name: torch.from_numpy(np.require(array, requirements="C")) for name, array in arrays.items()}
 
 
 def arrays(state: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-    """Tensors as NumPy arrays that share their memory."""
+    """Tensors as NumPy arrays with the same names, which share their memory."""
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def with_prefix(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries whose names begin with `prefix`, without it."""
+    """The entries whose names begin with `prefix`, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

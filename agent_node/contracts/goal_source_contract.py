@@ -19,7 +19,8 @@ class GoalSource(Component, ABC):
 
     @abstractmethod
     def propose(self, random: np.random.Generator) -> Goal:
-        """A goal: its index, or the components of a vector goal."""
+        """A goal for the next episode: an index 0 ... |G| - 1, or the components `[D]` of a vector goal. Random draws come from the
+        given generator only."""
 
     def update(self, goal: Any, reward: float) -> None:
         """A training episode with that goal ended with this sum of own rewards."""
@@ -29,4 +30,4 @@ class GoalSource(Component, ABC):
 
     @abstractmethod
     def probabilities(self) -> Array:
-        """`[|G|]`, sums to 1; empty for vector goals."""
+        """Probability of each goal to be proposed next, `[|G|]`, sum 1; empty for vector goals."""

@@ -15,7 +15,7 @@ from agent_node.contracts.training_data import Array, Batch, Metrics
 
 @dataclass
 class TransitionBatch:
-    """Steps of n copies at one tick, in training."""
+    """Steps of n environment copies at one tick of training: the observations before and after each step."""
 
     rows: NDArray[np.int64]
     """`[n]` numbers of the copies"""
@@ -30,7 +30,8 @@ class TransitionBatch:
 
 
 class IntrinsicReward(Component, ABC):
-    """Rewards an agent for what is new to it. Constructor: `(settings, policy_spec, copies, seed)`."""
+    """Rewards an agent for what is new to it. Constructor: `(settings, policy_spec, copies, seed)`; `copies` is the number K of
+    environment copies."""
 
     @abstractmethod
     def reward(self, transitions: TransitionBatch) -> NDArray[np.float32]:
@@ -56,7 +57,7 @@ class Frame:
 
 @dataclass
 class TeacherOutput:
-    """Goals and rewards of a tick."""
+    """Goals in force after a tick, and the intrinsic rewards of the step that led there, for K copies."""
 
     goals: NDArray[np.int64]
     """`[K]` the goals in force from here on; -1: none"""
@@ -102,7 +103,7 @@ class Teacher(Component, ABC):
         raise NotImplementedError("this teacher declares no swappable_goals")
 
     def current_goals(self) -> NDArray[np.int64]:
-        """`[K]` goals in force."""
+        """The goals in force, `[K]` indices."""
         raise NotImplementedError("this teacher declares no swappable_goals")
 
     def swap_in(self, row: int, goal: int, given: int) -> None:

@@ -29,7 +29,8 @@ class Learner(Component, ABC):
 
     @abstractmethod
     def learn(self, batch: Batch) -> Metrics:
-        """Learn from one batch: one gradient update from replay, all epochs of a rollout."""
+        """Learn from one batch: one gradient update from a replay batch `[B, ...]`, all epochs of a rollout `[T, K, ...]`. Returns
+        metrics by name."""
 
     # --- optional, declared in `capabilities` ---------------------------------------------------------------------------------------
 

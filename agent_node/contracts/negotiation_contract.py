@@ -26,11 +26,11 @@ class EpisodeNegotiation(Component, ABC):
 
     @abstractmethod
     def lead(self, goal: int, random: np.random.Generator) -> int:
-        """The message to send for the own goal."""
+        """The message 0 ... |M| - 1 that the leader sends for its goal; `greedy` without exploration."""
 
     @abstractmethod
     def follow(self, message: int, random: np.random.Generator) -> int:
-        """The goal to pursue after a message of the leader."""
+        """The goal index that a follower pursues after the leader's message; `greedy` without exploration."""
 
     def update(self, records: Iterable[tuple[int, int, float]]) -> None:
         """Learn from (goal, message, own sum of rewards) of negotiated training episodes, in order."""

@@ -17,7 +17,8 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """What a learner or model is built for: the agent's own features, not the raw wire."""
+    """Shapes of inputs and outputs of a learner or world model: the features that the agent computes, not the observation as it was
+    received."""
 
     observation: tuple[int, ...]
     """shape of one observation as the networks see it (history stacked, circular fields as sine and cosine)"""
@@ -68,7 +69,7 @@ class Batch:
     """rollouts: the goal in force at `next_observation`; None where goals last as long as episodes"""
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device; itself where it is there already."""
+        """The batch with all tensors on `device`; the batch itself where they are there already."""
         if self.reward.device == device:
             return self
         there = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "extras"}

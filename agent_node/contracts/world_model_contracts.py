@@ -16,7 +16,7 @@ from agent_node.contracts.training_data import Array, Metrics
 
 @dataclass
 class Prediction:
-    """Prediction of the next step, per row: the mean and two kinds of standard deviation."""
+    """Prediction of the next step for n rows: the mean, and the standard deviations of the epistemic and the aleatoric uncertainty."""
 
     observation: Array
     """`[n, D]` next raw observation, mean over members"""
@@ -57,15 +57,15 @@ class WorldModel(Component, ABC):
     @property
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it has learnt enough for its predictions to be used."""
+        """Whether it has been fitted to enough transitions for its predictions to be used."""
 
     @abstractmethod
     def fit(self, data: list[ModelData]) -> Metrics:
-        """One update; member i learns from `data[i]`."""
+        """One update; member i of an ensemble is fitted to `data[i]`. Returns metrics by name, for example losses."""
 
     @abstractmethod
     def predict(self, observation: Array, action: Array) -> Prediction:
-        """The mean next step for `[n, H, D]` and `[n, A]`."""
+        """Mean prediction of the next step for observations `[n, H, D]` and actions `[n, A]`, with its uncertainty."""
 
     @abstractmethod
     def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
@@ -130,11 +130,11 @@ class AdditiveWorldModel(WorldModel, AdditiveStatistics):
     @property
     @abstractmethod
     def due(self) -> bool:
-        """Whether enough was absorbed since the last `refit`."""
+        """Whether enough transitions were absorbed since the last `refit` for another one."""
 
     @abstractmethod
     def absorb(self, data: ModelData) -> None:
-        """Take in real transitions, each of them once."""
+        """Add real transitions to the own sums; the caller passes each transition once."""
 
     @abstractmethod
     def refit(self) -> Metrics:

@@ -45,7 +45,7 @@ class PeerConversations:
 
     @property
     def alive(self) -> int:
-        """Neighbours that take part."""
+        """Number of neighbours that are alive."""
         return sum(name in self._incarnations for name in self.names)
 
     def add(self, conversation: Conversation[Any], now: float) -> None:
@@ -103,7 +103,7 @@ class PeerConversations:
                 conversation.receive(src, message, arrays, now)
 
     def tick(self, now: float) -> None:
-        """Let deadlines and retries happen."""
+        """Process the due deadlines and retries of all conversations; `outgoing` returns their messages. `now` in seconds."""
         for conversation in self._conversations:
             if now >= conversation.wake():
                 conversation.tick(now)

@@ -25,7 +25,7 @@ def histories(observation: Array, length: int) -> Array:
 
 @dataclass
 class Episode:
-    """One episode of one agent."""
+    """One episode of one agent: its observations, actions, rewards and goals in order of time."""
 
     number: int
     observation: Array
@@ -78,7 +78,7 @@ class Episode:
 
     @property
     def total_reward(self) -> float:
-        """Sum of its rewards."""
+        """Undiscounted sum of the episode's rewards."""
         return float(self.reward.sum())
 
 

@@ -60,13 +60,13 @@ class AgentProcessFaults:
             self.executor.advance(time=self._logical.now(), step=step, episode=episode)
 
     def apply_order(self, orders: Iterable[tuple[str, str]]) -> None:
-        """Orders of the run server."""
+        """Execute orders of the run server: pairs of `fault` or `heal` and the fault as text."""
         self.executor.apply_order(orders)
 
     # --- conversations --------------------------------------------------------------------------------------------------------------
 
     def observe(self, src: str, message: Message, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """A message received from a peer."""
+        """Record a message from a peer, whose vectors Byzantine attacks may use."""
         self._byzantine.observe(src, message, arrays)
 
     def corrupt(self, send: Send) -> Send:

@@ -129,7 +129,7 @@ class TickBarrier:
     # --- receiving ------------------------------------------------------------------------------------------------------------------
 
     def receive(self, src: str, message: Message, arrays: Arrays) -> None:
-        """Keep a message until its tick."""
+        """Keep a message until the tick at which it is delivered."""
         if isinstance(message, Marker):
             self._markers.setdefault(src, {})[message.sent] = message.count
             return
@@ -273,7 +273,7 @@ class LockstepExchange:
             self._neighbours.receive(src, message, arrays, now)
 
     def send_due(self) -> None:
-        """Send all messages of this tick."""
+        """Send all messages that were queued for this tick."""
         self.lockstep.send_due(self._neighbours.outgoing(), self._clock.tick)
 
     def flush(self) -> None:

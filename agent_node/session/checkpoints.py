@@ -53,7 +53,7 @@ def write(directory: Path, step: int, tensors: Mapping[str, torch.Tensor], manif
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds."""
+    """A checkpoint in memory: tensors by name, and a manifest of JSON values (counters, digests, versions)."""
 
     tensors: dict[str, torch.Tensor]
     manifest: dict[str, Any]

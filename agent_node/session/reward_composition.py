@@ -59,7 +59,8 @@ class RewardComposition(Component):
     def compose(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
     ) -> ComposedReward:
-        """A tick: `raw[K, D]` and `features[K, F]` of the newest observations, reward and flags `[K]` of the step that led here."""
+        """Reward of one tick, with the goals of the teacher and the intrinsic rewards. `raw[K, D]` and `features[K, F]`: the newest
+        observations; `reward[K]` and `flags[K]`: of the step that led to them."""
         steps = self._trained(flags, continuous)
         intrinsic = np.zeros(len(flags), np.float32)
         goals: NDArray[np.int64] | None = None

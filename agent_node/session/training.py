@@ -47,7 +47,7 @@ class Trainer(ABC):
         self._model.fits = number
 
     def tick(self) -> None:
-        """The updates of one tick."""
+        """Perform the gradient updates that are due at one tick."""
         if self.on:
             self._model.tick()
             self._learn()
@@ -145,7 +145,7 @@ class ModelTraining:
         self._needed = min(HELD_OUT_NEEDED, int(held_out * components.settings.buffer.transitions / 2))
 
     def tick(self) -> None:
-        """The fits of one tick."""
+        """Perform the fits of the world model that are due at one tick."""
         world, replay = self._world, self._replay
         if world is None or replay is None:
             return
@@ -215,7 +215,8 @@ class ModelTraining:
 
 
 def create_trainer(components: AgentComponents, time: TimeShares) -> Trainer:
-    """The trainer for the capabilities of an agent's learner."""
+    """`RolloutTrainer` or `ReplayTrainer`, by the capability "rollout" or "replay" of the learner; `ConfigurationError` for a learner
+    with neither."""
     learner = components[LEARNER]
     if "rollout" in learner.capabilities:
         return RolloutTrainer(components, time)

@@ -32,7 +32,7 @@ class ShapingSettings(Settings):
 
 
 class AgentSettings(Settings):
-    """The parts an agent is made of."""
+    """Settings of all components of an agent: learner, memory, world model, goals, intrinsic rewards and exchanges."""
 
     learner: Annotated[LearnerSettings, Registered("learner")] = DoubleDQNSettings()
     """what improves the policy"""

@@ -169,7 +169,7 @@ class ParallelCopies:
             self._over[copy] = True
 
     def seats(self, copy: int) -> tuple[str, ...]:
-        """All agents."""
+        """All agents: each plays in every copy."""
         return self.agents
 
     def _idle(self, copy: int) -> None:
@@ -267,6 +267,6 @@ class ParallelCopies:
         return picture
 
     def close(self) -> None:
-        """Close all environments."""
+        """Close the environments of all copies."""
         while self._environments:
             self._environments.pop().close()

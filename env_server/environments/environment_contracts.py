@@ -83,7 +83,7 @@ class VectorEnvironment(Protocol):
     copies: int
 
     def layout(self, agent: str) -> Layout:
-        """What that agent sees and does."""
+        """Observations, actions and goals of `agent`; constant while the environment exists."""
         ...
 
     def reset(self, seed: int, first_episode: int = 0) -> TickResult:
@@ -97,8 +97,8 @@ class VectorEnvironment(Protocol):
         ...
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Who is alive. Environments that choose members draw only from these, and end the episodes of those who left
-        (`Flag.PEER_LOST`); others go on, with stand-in actions."""
+        """Set the agents that are alive. Environments that choose members draw only from these, and end the episodes of those that left
+        (`Flag.PEER_LOST`); others continue, with stand-in actions."""
         ...
 
     def finished(self) -> list[EpisodeRecord]:
@@ -106,11 +106,11 @@ class VectorEnvironment(Protocol):
         ...
 
     def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that are drawn be evaluations (and, `aligned`, as many again with an assigned goal)."""
+        """Make the next `episodes` episodes that are drawn evaluations, and with `aligned` as many more with an assigned goal."""
         ...
 
     def render(self, copy: int) -> NDArray[np.uint8]:
-        """A picture `[height, width, 3]` of one copy."""
+        """A picture `[height, width, 3]` u1 (RGB) of one copy, 0 <= copy < K."""
         ...
 
     def close(self) -> None:
@@ -164,5 +164,5 @@ class GoalEnvironment(Protocol):
         ...
 
     def waiting(self) -> list[tuple[int, str]]:
-        """(episode, agent) whose missing goal keeps a copy idle now."""
+        """(episode, agent) pairs whose missing goal keeps a copy idle at present."""
         ...

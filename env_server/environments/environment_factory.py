@@ -20,7 +20,7 @@ from protocols.spaces.layout import Layout
 
 @dataclass(frozen=True)
 class EnvironmentContext:
-    """All that an environment is made from."""
+    """Everything that a factory needs to create an environment."""
 
     settings: EnvironmentSettings
     """the key `environment` of the configuration"""
@@ -88,7 +88,7 @@ class FunctionFactory(EnvironmentFactory):
         self._create = create
 
     def create(self, context: EnvironmentContext) -> VectorEnvironment:
-        """By the function."""
+        """Call the function with the context."""
         return self._create(context)
 
 
@@ -102,5 +102,5 @@ def factory_of(implementation: Any) -> EnvironmentFactory:
 
 
 def small(factory: EnvironmentFactory, context: EnvironmentContext) -> EnvironmentContext:
-    """The context of a short-lived environment with few copies."""
+    """The same context with as few copies as the factory supports, for an environment that is only inspected."""
     return replace(context, copies=factory.least_copies(context))

@@ -51,7 +51,7 @@ def agent_count_option(settings: EnvironmentSettings) -> str | None:
 
 
 def drawn(settings: EnvironmentSettings) -> EnvironmentSettings:
-    """The same settings, such that `render` works."""
+    """The same settings with the options that `render` needs."""
     return _factory(settings).drawn(settings)
 
 

@@ -57,7 +57,7 @@ class Renderer:
         return distance
 
     def disc(self, x: float, y: float, radius: float) -> Field:
-        """Distance to a disc."""
+        """Distance of every pixel to the edge of a disc, in units of the scene; negative inside."""
         distance: Field = np.hypot(self.x - x, self.y - y) - radius
         return distance
 

@@ -31,7 +31,7 @@ class AchievedGoals:
         return self._function is not None
 
     def one(self, environment: Any, agent: Any, observation: Any, info: Mapping[str, Any]) -> Array:
-        """Row `[A]` of one agent in one environment."""
+        """What `agent` achieves in one environment, `[A]`."""
         if self._function is not None:
             return self._rows(self._function(environment, agent, observation), ())
         if ACHIEVED not in info:
@@ -40,7 +40,7 @@ class AchievedGoals:
         return self._rows(info[ACHIEVED], ())
 
     def all(self, environment: Any, agent: str, observation: Array) -> Array:
-        """Rows `[K, A]` of one agent in all K copies of a vectorised environment."""
+        """What `agent` achieves in each of the K copies of a vectorised environment, `[K, A]`."""
         return self._rows(self._function(environment, agent, observation), (len(observation),))
 
     def desired(self, info: Mapping[str, Any]) -> Array:

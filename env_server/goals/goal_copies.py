@@ -408,7 +408,7 @@ class GoalCopies:
         return self.base.render(copy)
 
     def close(self) -> None:
-        """Close the base."""
+        """Close the wrapped environment. May be called twice."""
         self.base.close()
 
 

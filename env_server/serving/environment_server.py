@@ -132,7 +132,7 @@ class EnvironmentServer(ABC):
     # --- main loop ------------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until the run server sends stop."""
+        """Serve agents until the run server sends stop."""
         self._begin()  # restore the counts of an earlier process before the server is reported up
         self.control.progress.phase = "waiting"
         while not self._stopped:

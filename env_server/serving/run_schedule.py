@@ -75,7 +75,7 @@ class ScheduledMembership:
 
     @property
     def present(self) -> set[str]:
-        """Who takes part now."""
+        """Names of the agents that take part at present."""
         return set(self.agents) - self.away.keys()
 
     @property
@@ -89,7 +89,7 @@ class ScheduledMembership:
 
     @classmethod
     def restored(cls, agents: Sequence[str], schedule: FaultSchedule, restart: float, state: Mapping[str, Any]) -> ScheduledMembership:
-        """From `state`."""
+        """The membership that a checkpoint contains: inverse of `state`."""
         return cls(agents, schedule, restart, set(state["over"]), dict(state["lives"]), dict.fromkeys(state["away"]))
 
     def _back(self, what: object, reached: RunPosition) -> RunMoment | None:
@@ -170,7 +170,7 @@ class RunSchedule:
         return TickDecision(frozenset(gone), over)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state for a checkpoint, as JSON values."""
         return {"training": self.training, "at_rest": self.at_rest, "end": self._end, "presence": self.membership.state()}
 
     def restore(self, state: Mapping[str, Any], tick: int, over: bool) -> None:

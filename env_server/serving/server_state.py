@@ -32,7 +32,7 @@ class ServerCounters:
         temporary.replace(self.path)
 
     def read(self) -> dict[str, Any] | None:
-        """The newest intact set, or None."""
+        """The newest intact set of counters; None without any. Damaged files are skipped with a warning."""
         for path in (self.path, self._previous):
             if not path.exists():
                 continue
@@ -51,7 +51,7 @@ class IntervalCheckpoints:
         self._keep = keep
 
     def write(self, tick: int, state: Mapping[str, Any]) -> None:
-        """Keep the state of a tick."""
+        """Write the state of `tick` to a file of its own, and remove all but the newest files. `OSError` where the disk refuses it."""
         self._directory.mkdir(parents=True, exist_ok=True)
         write_whole(self._directory / f"{tick:012d}.json", sealed(state))
         force_names(self._directory)

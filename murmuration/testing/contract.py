@@ -155,7 +155,7 @@ def registered(room: str, settings: Any) -> component_registry.Component:
 
 
 def different(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of the tensors that differ."""
+    """Names of the tensors that are missing on one side or differ in value, sorted as in `one`."""
     return sorted(name for name in one.keys() | other.keys() if name not in one or name not in other or not _equal(one[name], other[name]))
 
 

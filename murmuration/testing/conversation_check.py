@@ -144,7 +144,7 @@ class _Exchange:
 def receive(
     contract: Contract, machine: Conversation[Any], src: str, message: Message, arrays: Mapping[str, NDArray[Any]], now: float
 ) -> None:
-    """`receive` must not raise."""
+    """Pass a message to `machine.receive`; `ContractError` where it raises, since a received message must never end a process."""
     with contract.calling(f"receive({src!r}, {type(message).__name__}, ...)", "check before changing anything and raise BadMessage"):
         machine.receive(src, message, {name: array.copy() for name, array in arrays.items()}, now)
 

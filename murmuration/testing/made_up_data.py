@@ -34,12 +34,12 @@ def features(discrete: bool) -> Features:
 
 
 def policy_spec(discrete: bool, goal: int = GOALS) -> PolicySpec:
-    """What learners are built for."""
+    """The policy spec of `features(discrete)` for goals encoded by `goal` components (0: without goals)."""
     return features(discrete).policy_spec(goal)
 
 
 def observations(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """Uniform features `[rows, ...]`."""
+    """Features `[rows, *spec.observation]` float32, uniform in [-1, 1]."""
     return random.uniform(-1, 1, (rows, *spec.observation)).astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def goals(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[n
 
 
 def actions(spec: PolicySpec, rows: int, random: np.random.Generator) -> NDArray[np.int32] | NDArray[np.float32]:
-    """Uniform actions `[rows, A]`."""
+    """Actions `[rows, A]`, uniform over the choices (int32) or between `spec.low` and `spec.high` (float32)."""
     if spec.actions:
         return np.stack([random.integers(choices, size=rows) for choices in spec.actions], axis=1).astype(np.int32)
     return random.uniform(spec.low, spec.high, (rows, len(spec.low))).astype(np.float32)
@@ -97,7 +97,8 @@ def rollout(learner: Learner, spec: PolicySpec, random: np.random.Generator) -> 
 
 
 def transitions(discrete: bool, rows: int, random: np.random.Generator, achieved: int = 0) -> ModelData:
-    """Steps of the linear system, with reward o'_0 and no ends."""
+    """`rows` steps of the linear system o' = 0.9 o + 0.1 push with random actions, reward o'_0 and no ends; the first `achieved`
+    features are achieved where o' > 0."""
     observation = random.uniform(-1, 1, (rows, 1, SIZE)).astype(np.float32)
     action = actions(policy_spec(discrete), rows, random)
     push = (action - 1.0 if discrete else action[:, :1]) * 0.1

@@ -127,7 +127,7 @@ def experiment_directory(what: str, experiments_dir: Path) -> Path | None:
 
 
 def experiment_names(experiments_dir: Path) -> list[str]:
-    """Experiments in that folder."""
+    """Names of the experiments in a directory."""
     return sorted(path.parent.name for path in experiments_dir.glob(f"*/{_STORE}"))
 
 
@@ -140,7 +140,7 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Text as it is on standard output."""
+    """Write text to standard output without markup, and end the line."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
@@ -156,7 +156,7 @@ def print_problems(problems: Sequence[Problem], title: str = "") -> None:
 
 
 def print_error(text: str) -> None:
-    """Text as it is on standard error."""
+    """Write text to standard error without markup, and end the line."""
     sys.stderr.write(text if text.endswith("\n") else text + "\n")
     sys.stderr.flush()
 

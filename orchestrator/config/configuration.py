@@ -48,7 +48,7 @@ class AgentsSettings(AgentSettings):
 
 
 class NetworkSettings(Settings):
-    """The graph and the addresses."""
+    """The communication graph, and the addresses and ports of the processes."""
 
     topology: Annotated[TopologySettings, Registered(ROOM)] = RingSettings()
     """the communication graph between agents"""
@@ -117,7 +117,7 @@ class MetricsSettings(Settings):
 
 
 class Configuration(Settings):
-    """A run."""
+    """The complete configuration of a run, version 2 of the format."""
 
     version: Literal[2] = 2
     """version of this format"""
@@ -163,5 +163,5 @@ class Configuration(Settings):
         return DEAD if self.launch.one_machine else DEAD_ELSEWHERE
 
     def agent_names(self) -> list[str]:
-        """agent-0, agent-1, ..."""
+        """Names of all agents: agent-0, agent-1, ..., in order."""
         return [f"agent-{i}" for i in range(self.agents.count)]

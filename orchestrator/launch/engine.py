@@ -63,7 +63,7 @@ class Invitation:
     anything else on standard output; "": nothing is encrypted"""
 
     def to_json(self) -> str:
-        """As one line of JSON."""
+        """The invitation as one line of JSON."""
         return json.dumps(asdict(self))
 
     @staticmethod
@@ -78,7 +78,8 @@ class Invitation:
 
 
 def announcement(key: str) -> bytes:
-    """The line with a host's public key, over a channel of the engine that no other process can write to."""
+    """The line (JSON, UTF-8, with a line end) by which a host announces its public key, over a channel of the engine that no other
+    process can write to."""
     return json.dumps({"key": key}).encode() + b"\n"
 
 
@@ -159,7 +160,7 @@ class Engine(Protocol):
         ...
 
     def poll(self, host: HostHandle) -> HostState:
-        """Whether the host's process runs."""
+        """State of the host's process, with its exit code once it has ended; does not wait."""
         ...
 
     def end(self, host: HostHandle, now: bool) -> None:

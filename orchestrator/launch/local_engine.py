@@ -39,15 +39,15 @@ class LocalEngine:
         self._names: list[str] = []
 
     def problems(self, configuration: Configuration) -> list[str]:
-        """This machine is always there."""
+        """None: this machine is always available."""
         return []
 
     def address(self, configuration: Configuration) -> str:
-        """Nothing leaves this machine."""
+        """The loopback address, since no message leaves this machine."""
         return "127.0.0.1"
 
     def request(self, configuration: Configuration, nodes: int) -> None:
-        """It is there already."""
+        """Nothing to do: this machine is available at once."""
         self._names = configuration.launch.host_names() or []
 
     def granted(self) -> Sequence[Slot]:
@@ -67,7 +67,7 @@ class LocalEngine:
         return host
 
     def poll(self, host: HostHandle) -> HostState:
-        """From the child's status."""
+        """State of the child process: running, or ended with its exit code."""
         channel = self._channel(host)
         if channel is None:
             return HostState(HostPhase.ENDED)

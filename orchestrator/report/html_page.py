@@ -82,7 +82,7 @@ footer{{max-width:60rem;margin:3rem auto 2rem;padding:0 1.25rem;color:var(--quie
 
 
 def to_html(document: Document) -> str:
-    """The whole page."""
+    """The report as one HTML page."""
     anchors = _anchors(document.sections)
     links = "".join(
         f'<li><a href="#{anchor}">{escape(section.title)}</a></li>' for section, anchor in zip(document.sections, anchors, strict=True)

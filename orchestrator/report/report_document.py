@@ -23,7 +23,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Strong:
-    """Words that matter."""
+    """Words that are printed in bold."""
 
     text: str
 
@@ -39,7 +39,7 @@ def parts(words: Words) -> tuple[str | Code | Strong, ...]:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Some sentences."""
+    """A paragraph of text."""
 
     words: Words
     kind: str = ""
@@ -48,7 +48,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A list with one line per item."""
 
     items: Sequence[Words]
 

@@ -61,7 +61,7 @@ class RunComparison:
     """metrics that are the same on all sides"""
 
     def record(self) -> dict[str, Any]:
-        """For a script."""
+        """The comparison as JSON values."""
         return {
             "sides": [
                 {"name": side.name, "runs": list(side.runs), "seeds": list(side.seeds), "codes": sorted(set(side.codes))}
@@ -108,7 +108,7 @@ def _side(members: Sequence[Path]) -> ComparedRuns:
 
 
 def without(configuration: Mapping[str, Any], ways: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """A copy without these keys."""
+    """A deep copy of a configuration without the keys at these paths."""
     copy: dict[str, Any] = json.loads(json.dumps(configuration))
     for *way, last in ways:
         holder: Any = copy
@@ -163,7 +163,7 @@ def metrics_of(directory: Path) -> dict[str, float]:
 
 
 def usual(metrics: Mapping[str, float]) -> list[str]:
-    """Names that are compared where none is named."""
+    """Names of the metrics that are compared by default: evaluations, usual ones, faults and costs, as far as the runs have them."""
     faults = ("faults.", "episodes.", "recovery_time.", "detection_time.", "unavailable_time.", "node.restarts")
     costs = ("episodes", "steps", "training_seconds", "wall_seconds", "cpu_seconds", "peer.bytes")
     evaluations = [name for name in metrics if name.startswith(EVALUATION) and GOAL not in name]

@@ -28,7 +28,7 @@ _SHOWN = ("return.normalised", "return", "aligned", "success.cooperative", "succ
 
 
 def document(directory: Path) -> Document:
-    """All sections, in order."""
+    """The report of the run in `directory`, with all sections in order."""
     recorded = RecordedRun(directory)
     summary, config = summarize(recorded), recorded.configuration
     versions = runs.read_json(directory / "versions.json")

@@ -73,7 +73,8 @@ def read_points(path: Path) -> Iterator[tuple[str, MetricPoint]]:
 
 
 def read_series(directory: Path) -> Series:
-    """All metrics of all nodes of a run."""
+    """All metrics of all nodes of the run in `directory`: metric name -> node -> points in order of writing. Values that are not finite
+    are left out."""
     series: Series = defaultdict(lambda: defaultdict(list))
     for path in metric_files(directory):
         for name, point in read_points(path):
@@ -82,7 +83,8 @@ def read_series(directory: Path) -> Series:
 
 
 def mean_curve(name: str, nodes: NodeSeries) -> MetricCurve:
-    """Mean over nodes of their k-th values: the k-th evaluation or report is the same one at all nodes; shorter series stop early."""
+    """The curve of one metric: value k is the mean over nodes of their k-th points, which are the same evaluation or report at all
+    nodes. Shorter series stop early. The best value is the least where a lower metric is better. `ValueError` without points."""
     length = max(len(points) for points in nodes.values())
     columns = [[points[k] for points in nodes.values() if k < len(points)] for k in range(length)]
     values = [sum(point.value for point in column) / len(column) for column in columns]
@@ -164,7 +166,7 @@ class TrainingTime:
         return time - sum(min(time, end) - begin for begin, end in self.gaps if time > begin)
 
     def with_gaps(self, time: float) -> float:
-        """The inverse of `without_gaps`."""
+        """The inverse of `without_gaps`: seconds of the run, interruptions included, at a training time in seconds."""
         for begin, end in self.gaps:
             if time > begin:
                 time += end - begin

@@ -64,7 +64,7 @@ def form(values: Iterable[float | None], log: bool = False) -> str:
 
 
 def figure(value: float | None, form: str) -> str:
-    """`0.71`, `–` for None, `never` where it is infinite."""
+    """A value in the format `form`, for example `0.71`; `–` for None, `never` where it is infinite."""
     if value is None:
         return NOTHING
     if not isfinite(value):
@@ -73,7 +73,7 @@ def figure(value: float | None, form: str) -> str:
 
 
 def plain(text: str) -> str:
-    """`-0.00` is `0.00`."""
+    """The text of a number without the sign of a negative zero: `-0.00` becomes `0.00`."""
     return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.,") else text
 
 
@@ -93,7 +93,7 @@ def interval(found: Estimate, form: str) -> str:
 
 
 def size(amount: float | None, nothing: str = "-") -> str:
-    """`812 B`, `14.2 KiB`, `1.1 GiB`."""
+    """Bytes as text in binary units, for example `812 B`, `14.2 KiB`, `1.1 GiB`; `nothing` for None."""
     if amount is None:
         return nothing
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -104,14 +104,14 @@ def size(amount: float | None, nothing: str = "-") -> str:
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
-    """`1 run`, `4 runs`, `no runs`, `2 topologies`."""
+    """A number with its noun in singular or plural: `1 run`, `4 runs`, `no runs`, `2 topologies`."""
     if not nouns:
         nouns = noun[:-1] + "ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else noun if noun.endswith("s") else noun + "s"
     return f"{number:,} {noun if number == 1 else nouns}" if number else f"no {nouns}"
 
 
 def elapsed(seconds: float | None) -> str:
-    """`0:41`, `12:05`, `3:04:10`."""
+    """Seconds as a clock, for example `0:41`, `12:05`, `3:04:10`; `-` where they are unknown or infinite."""
     if seconds is None or not isfinite(seconds):
         return "-"
     whole = max(0, round(seconds))
@@ -120,7 +120,7 @@ def elapsed(seconds: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`0.42 s`, `31 s`, `4 min 05 s`, `2 h 10 min`."""
+    """Seconds as text with units, for example `0.42 s`, `31 s`, `4 min 05 s`, `2 h 10 min`; a dash for None."""
     if seconds is None:
         return NOTHING
     if not isfinite(seconds):
@@ -137,7 +137,7 @@ def duration(seconds: float | None) -> str:
 
 
 def about(seconds: float) -> str:
-    """`42 s`, `1 min 42 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    """Rounded seconds as text with units, for example `42 s`, `1 min 42 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

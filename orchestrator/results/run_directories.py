@@ -46,7 +46,7 @@ class Run:
 
     @property
     def exit_code(self) -> int | None:
-        """What the run ended with, or None."""
+        """Exit code that `run.json` records; None before the end."""
         code = self.record.get("exit_code")
         return code if isinstance(code, int) else None
 
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def engine(self) -> str:
-        """Launch engine."""
+        """Name of the launch engine."""
         return str(self.record.get("engine") or "local")
 
     @property
@@ -117,7 +117,8 @@ def lock_held(directory: Path) -> bool:
 
 
 def read(directory: Path) -> Run:
-    """The run in this directory."""
+    """The run that `directory` records, by its `run.json` and its lock. Missing or incomplete files raise no error: the state is then
+    STARTING, or LOST where no run server has held the lock for some time."""
     alive = lock_held(directory)
     record = read_json(directory / "run.json")
     state = str(record.get("state") or "STARTING")

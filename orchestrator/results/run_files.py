@@ -95,7 +95,7 @@ class RunLock:
                 time.sleep(0.02)
 
     def release(self) -> None:
-        """Let it go. May be called twice."""
+        """Release the lock; further calls do nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

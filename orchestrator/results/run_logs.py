@@ -165,7 +165,7 @@ class Tail:
         return (whole + newline).decode("utf-8", "replace").split("\n")[:-1] if newline else []
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file and drop an incomplete line."""
         if self._file is not None:
             self._file.close()
         self._file = None
@@ -194,7 +194,7 @@ class Follower:
         return iter(sorted([*self.poll(), *self.poll()], key=lambda record: record.time))
 
     def close(self) -> None:
-        """Give all files back."""
+        """Close all files."""
         for tail in self._tails.values():
             tail.close()
 

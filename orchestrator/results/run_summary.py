@@ -37,7 +37,7 @@ class GoalResult:
 
 @dataclass
 class RunSummary:
-    """A run in numbers."""
+    """Metrics, counters and durations of a run, from its files."""
 
     run: str
     directory: str

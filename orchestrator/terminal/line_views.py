@@ -35,7 +35,7 @@ def finite(value: Any) -> Any:
 
 
 class LineWriter:
-    """Lines on a stream; a context."""
+    """Writes lines to a stream; a context manager."""
 
     period = 0.5
 

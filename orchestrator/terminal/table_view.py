@@ -176,7 +176,7 @@ class TableView:
         self._console.print(Text(text), soft_wrap=True)
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
-        """Draw the newest snapshot."""
+        """Redraw the table with the newest snapshot and events."""
         for event in events:
             if worth_a_line(event, snapshot, self._seen):
                 self._console.print(Text(event_text(event), _SEVERITIES.get(event.get("severity", ""), "")), soft_wrap=True)

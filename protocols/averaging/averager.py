@@ -62,24 +62,24 @@ class FixedNeighbourhood:
 
     @property
     def all_neighbours(self) -> Collection[str]:
-        """The neighbours."""
+        """Names of all neighbours: the keys of `mixing`."""
         return self.mixing.keys()
 
     def receivers(self, round: int) -> Collection[str]:
-        """The neighbours."""
+        """All neighbours, in every round."""
         return self.mixing.keys()
 
     def senders(self, round: int) -> Collection[str]:
-        """The neighbours."""
+        """All neighbours, in every round."""
         return self.mixing.keys()
 
     def weights(self, round: int) -> Mapping[str, float]:
-        """`mixing`."""
+        """`mixing`: neighbour j -> W_ij, in every round."""
         return self.mixing
 
 
 class Averager(EdgeConversation[RoundClosed]):
-    """Rounds of one agent."""
+    """Averaging rounds of one agent: base of push-sum and of the synchronous rules. Events are `RoundClosed`."""
 
     message_types = (Average, Compressed, ReplicaRequest, Replica, Share)
 

@@ -79,22 +79,22 @@ def create_averager(
 
 
 def push_sum(rule: PushSumRule, context: AveragingContext) -> PushSum:
-    """`PushSum`."""
+    """Push-sum with the window and number format of `rule`, registered as `pushsum` (`protocols.averaging.push_sum.push_sum`)."""
     place = (context.neighbourhood, context.layout, context.size, context.deadline)
     return PushSum(*place, rule.window, rule.offer_dtype, context.incarnation, context.rejoin)
 
 
 def gossip(rule: GossipRule, context: AveragingContext) -> SynchronousAveraging:
-    """`SynchronousAveraging`."""
+    """Synchronous gossip, registered as `mh` (`protocols.averaging.synchronous_gossip`)."""
     return SynchronousAveraging(context.neighbourhood, context.layout, context.size, context.deadline)
 
 
 def choco(rule: ChocoRule, context: AveragingContext) -> ChocoAveraging:
-    """`ChocoAveraging`."""
+    """Compressed gossip with the compressor and step size of `rule`, registered as `choco` (`protocols.averaging.choco`)."""
     compressor = create_compressor(rule.compression)
     return ChocoAveraging(context.neighbourhood, context.layout, context.size, compressor, rule.step_size, context.seed, context.deadline)
 
 
 def create_compressor(settings: CompressionSettings) -> Compressor:
-    """The compressor of these settings."""
+    """`TopK` for the kind `top_k`, else `Quantise`. `ValueError` for a share or a number of bits out of range."""
     return TopK(settings.share) if settings.kind == "top_k" else Quantise(settings.bits)

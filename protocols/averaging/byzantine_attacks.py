@@ -19,7 +19,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class AttackContext:
-    """The inputs of an attack on `receiver` in `round`."""
+    """The inputs of an attack on the vector for `receiver` in `round`: the correct vector, vectors of others, the strength and a
+    generator."""
 
     own: Array
     """the correct vector of the sender, `[d]`"""
@@ -55,22 +56,22 @@ def draws(seed: int, sender: str, receiver: str, round: int) -> np.random.Genera
 
 
 def sign_flip(s: AttackContext) -> Array:
-    """-scale x."""
+    """-scale x, `[d]`: the own vector with opposite sign."""
     return -s.scale * s.own
 
 
 def scale(s: AttackContext) -> Array:
-    """scale x."""
+    """scale x, `[d]`: the own vector, longer."""
     return s.scale * s.own
 
 
 def noise(s: AttackContext) -> Array:
-    """x + scale rms(x) N(0, 1)."""
+    """x + scale rms(x) e, `[d]`, with e ~ N(0, I) and rms(x) = sqrt(mean x_k^2)."""
     return s.own + s.scale * s.size * s.random.standard_normal(len(s.own))
 
 
 def constant(s: AttackContext) -> Array:
-    """`scale` in every coordinate."""
+    """`[d]` with `scale` in every coordinate."""
     return np.full(len(s.own), s.scale)
 
 
@@ -141,6 +142,6 @@ ATTACKS: Mapping[str, Attack] = {
 
 
 def apply_attack(attack: str, situation: AttackContext) -> NDArray[np.float32]:
-    """What goes out, float32: `[d]`, except from `wrong_shape`. `KeyError` for an unknown attack."""
+    """The vector that is sent instead of the true one, float32: `[d]`, except from `wrong_shape`. `KeyError` for an unknown attack."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(ATTACKS[attack](situation), np.float32)

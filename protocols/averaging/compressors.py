@@ -24,15 +24,15 @@ BUCKET = 64
 
 
 class Compressor(Protocol):
-    """Q, as frames of a message."""
+    """A compression operator Q: R^d -> R^d with E|Q(v) - v|^2 <= (1 - delta) |v|^2, whose result is sent as the frames of a message."""
 
     @property
     def contraction(self) -> float:
-        """delta, in (0, 1]."""
+        """delta in (0, 1], with E|Q(v) - v|^2 <= (1 - delta) |v|^2."""
         ...
 
     def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """The frames of Q(v), v `[d]`."""
+        """The frames of Q(v) for `vector` v, `[d]`; random draws come from `random` only."""
         ...
 
     def added(self, base: Vector, frames: Mapping[str, Array]) -> Vector:
@@ -57,7 +57,7 @@ class TopK:
         return self.share
 
     def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """The largest numbers; nothing is drawn."""
+        """Frames of the k numbers of largest magnitude; nothing is drawn."""
         count = ceil(self.share * len(vector))
         magnitude = np.abs(vector)
         if count < len(vector):
@@ -70,7 +70,7 @@ class TopK:
         return {"index": index, "value": vector[index]}
 
     def added(self, base: Vector, frames: Mapping[str, Array]) -> Vector:
-        """base with the values added at their indices."""
+        """A new vector `[d]`: base with the received values added at their indices. `BadMessage` for indices that do not rise within d."""
         count = ceil(self.share * len(base))
         index, value = _frame(frames, "index", "u4", count), _frame(frames, "value", "f4", count)
         if count and (index[-1] >= len(base) or (index[1:] <= index[:-1]).any()):
@@ -103,7 +103,7 @@ class Quantise:
         return 1.0 / (1.0 + self._omega)
 
     def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """Rounded at random."""
+        """Frames of the levels, rounded at random, so that they are unbiased before the division by 1 + omega."""
         buckets = np.zeros((ceil(len(vector) / BUCKET), BUCKET))
         buckets.reshape(-1)[: len(vector)] = vector
         largest = np.abs(buckets).max(axis=1, initial=0.0)
@@ -113,7 +113,8 @@ class Quantise:
         return {"scale": (largest * self.contraction / self._top).astype(np.float32), "level": self._packed(codes[: len(vector)])}
 
     def added(self, base: Vector, frames: Mapping[str, Array]) -> Vector:
-        """base + level x scale."""
+        """A new vector `[d]`: base + level * scale, with the scale of each bucket. `BadMessage` for frames of a wrong length or a
+        negative scale."""
         per_byte = 8 // self.bits
         scale = _frame(frames, "scale", "f4", ceil(len(base) / BUCKET))
         level = _frame(frames, "level", "u1", ceil(len(base) / per_byte))

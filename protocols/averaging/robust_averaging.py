@@ -41,14 +41,15 @@ def clip(own: Rows, neighbours: Rows, weights: Rows, settings: RobustRuleSetting
 
 
 def trim(own: Rows, neighbours: Rows, weights: Rows, settings: RobustRuleSettings) -> Rows:
-    """Trimmed mean: in each coordinate the mean without the b least and the b greatest inputs (Yin et al. 2018)."""
+    """Trimmed mean, `[d]`: in each coordinate the mean of the n + 1 differences without the b least and the b greatest (Yin et al.
+    2018)."""
     inputs = np.sort(_with_own(own, neighbours), axis=0)
     mean: Rows = inputs[settings.num_byzantine : len(inputs) - settings.num_byzantine].mean(axis=0)
     return mean
 
 
 def median(own: Rows, neighbours: Rows, weights: Rows, settings: RobustRuleSettings) -> Rows:
-    """The median of each coordinate (Yin et al. 2018)."""
+    """Median of each coordinate over the n + 1 differences, the own 0 included, `[d]` (Yin et al. 2018)."""
     middle: Rows = np.median(_with_own(own, neighbours), axis=0)
     return middle
 

@@ -112,7 +112,7 @@ class RoundDeadline:
             self._early.add(peer)
 
     def early(self, peer: str) -> None:
-        """What a round to come expects of `peer` is there."""
+        """The message that the next round expects of `peer` has arrived already."""
         self._early.add(peer)
 
     def late(self, wait: float) -> None:
@@ -136,7 +136,7 @@ class RoundDeadline:
             self._found(peer)
 
     def forget(self, peer: str) -> None:
-        """`peer` is another process from now on."""
+        """Drop what was measured of `peer`, whose process was replaced."""
         self.excuse(peer)
         self._lateness.pop(peer, None)
         self._tardy.discard(peer)
@@ -163,7 +163,7 @@ class RoundDeadline:
         return now - self._begun
 
     def state(self) -> dict[str, Array]:
-        """What has been learnt, between two rounds."""
+        """Measured delays and the soft deadline, as arrays for a checkpoint between two rounds."""
         return {
             "waits": np.array(self._waits, np.float64),
             "times": np.array([self._learnt, self._begun, self._soft, self.leisure]),

@@ -64,12 +64,12 @@ class RobustRuleSettings(VectorRuleSettings):
 
     @property
     def min_neighbours(self) -> int:
-        """2 b + 1."""
+        """2 b + 1: a majority of the neighbours is then correct."""
         return 2 * self.num_byzantine + 1
 
 
 class PushSumRule(AveragingRuleSettings):
-    """Push-sum with running sums: exact in spite of lost messages and restarts, on directed graphs too."""
+    """Push-sum with running sums (Kempe, Dobra and Gehrke 2003): exact in spite of lost messages and restarts, on directed graphs too."""
 
     capabilities = ("directed",)
     kind: Literal["pushsum"] = "pushsum"
@@ -78,13 +78,13 @@ class PushSumRule(AveragingRuleSettings):
 
 
 class GossipRule(AveragingRuleSettings):
-    """Synchronous gossip with Metropolis-Hastings weights."""
+    """Synchronous gossip with Metropolis-Hastings weights (Xiao and Boyd 2004)."""
 
     kind: Literal["mh"] = "mh"
 
 
 class ChocoRule(AveragingRuleSettings):
-    """Synchronous gossip with compressed changes."""
+    """Synchronous gossip with compressed changes (CHOCO, Koloskova, Stich and Jaggi 2019)."""
 
     capabilities = ("compressed", "needs_step_size")
     kind: Literal["choco"] = "choco"
@@ -93,31 +93,31 @@ class ChocoRule(AveragingRuleSettings):
 
 
 class ClipRule(RobustRuleSettings):
-    """Self-centred clipping."""
+    """Self-centred clipping of the neighbours' differences (He, Karimireddy and Jaggi 2022)."""
 
     kind: Literal["clip"] = "clip"
 
 
 class TrimRule(RobustRuleSettings):
-    """Trimmed mean."""
+    """Trimmed mean: in each coordinate, without the b least and b greatest inputs (Yin et al. 2018)."""
 
     kind: Literal["trim"] = "trim"
 
 
 class MedianRule(RobustRuleSettings):
-    """Median of each coordinate."""
+    """Median of each coordinate (Yin et al. 2018)."""
 
     kind: Literal["median"] = "median"
 
 
 class GeometricMedianRule(RobustRuleSettings):
-    """Geometric median."""
+    """Geometric median: the point with the least sum of distances to all inputs (Pillutla, Kakade and Harchaoui 2022)."""
 
     kind: Literal["geomedian"] = "geomedian"
 
 
 class KrumRule(RobustRuleSettings):
-    """Krum."""
+    """Krum: the input that is nearest to its n - b - 2 nearest others (Blanchard et al. 2017)."""
 
     kind: Literal["krum"] = "krum"
 

@@ -109,7 +109,7 @@ class SynchronousAveraging(Averager):
         self._close_if_complete(now)
 
     def has_leisure(self, seconds: float) -> None:
-        """A round may stay open so long at no cost."""
+        """A round may stay open for `seconds` seconds without delaying the agent."""
         self._round_deadline.leisure = seconds
 
     def peer_dead(self, peer: str, now: float) -> None:
@@ -150,12 +150,12 @@ class SynchronousAveraging(Averager):
             self._round_deadline.load_state(pace)
 
     def tick(self, now: float) -> None:
-        """Close the round if its deadline has passed."""
+        """Close the round if its deadline has passed at `now`, in seconds."""
         if self._own is not None and now >= self._round_deadline.closes:
             self._close(now)
 
     def wake(self) -> float:
-        """The deadline of the open round."""
+        """Time in seconds at which the open round closes; infinite where no round is open."""
         return self._round_deadline.closes if self._own is not None else inf
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:

@@ -55,7 +55,7 @@ def weighted_differences(own: Array, others: Sequence[Array], weights: Sequence[
 
 
 class Accumulator:
-    """y and z of one agent, `[d]` float64."""
+    """The push-sum numerator y and the model z = y / w of one agent, `[d]` float64 each."""
 
     def __init__(self, size: int) -> None:
         self.y: Vector = np.zeros(size)

@@ -34,7 +34,7 @@ class VectorLayout:
 
     @cached_property
     def size(self) -> int:
-        """Length of the vector, d."""
+        """d, the length of the vector: the sum of the sizes of all arrays."""
         return sum(prod(shape) for _, shapes in self.groups for shape in shapes)
 
     @cached_property

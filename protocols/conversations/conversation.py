@@ -40,7 +40,8 @@ class Send(NamedTuple):
 
 
 class Conversation(ABC, Generic[EventType]):
-    """Base of the conversations between agents. `counters`: messages dropped, by the reason."""
+    """Base of the conversations between agents: a state machine without clock or socket; time is an argument, and messages and events
+    are results. `counters`: messages dropped, by the reason."""
 
     message_types: ClassVar[tuple[type[Message], ...]]
     """the messages that `receive` takes"""
@@ -67,23 +68,23 @@ class Conversation(ABC, Generic[EventType]):
 
     @abstractmethod
     def tick(self, now: float) -> None:
-        """Process deadlines and retries that are due by `now`."""
+        """Process deadlines and retries that are due at `now`, in seconds of the caller's clock, which only rises."""
 
     @abstractmethod
     def peer_dead(self, peer: str, now: float) -> None:
         """`peer` is dead, which is final for its incarnation: end what waits for it at once."""
 
     def wake(self) -> float:
-        """The time before which `tick` does nothing; infinite when nothing is pending."""
+        """Earliest time, in seconds of the same clock, at which `tick` has something to do; infinite when nothing is pending."""
         return inf
 
     def outgoing(self) -> list[Send]:
-        """Take all messages that are to be sent now, in order."""
+        """Remove and return all messages that are to be sent now, in order."""
         sends, self._sends = self._sends, []
         return sends
 
     def events(self) -> list[EventType]:
-        """Take all events since the last call, in order."""
+        """Remove and return all events since the last call, in order."""
         events, self._events = self._events, []
         return events
 
@@ -93,7 +94,7 @@ class EdgeConversation(Conversation[EventType]):
 
     @abstractmethod
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
-        """`peer` is there (again), as this incarnation: it takes part from now on."""
+        """`peer` is alive (again) with this incarnation number: include it from now on."""
 
 
 def column(arrays: Mapping[str, Array], name: str, dtype: str, rows: int | None = None) -> Array:
@@ -109,7 +110,7 @@ def column(arrays: Mapping[str, Array], name: str, dtype: str, rows: int | None 
 
 
 def episodes(arrays: Mapping[str, Array]) -> Array:
-    """The frame `episode[n] i8`: not negative, none twice."""
+    """The frame `episode[n] i8` of a batched message; `BadMessage` for a missing frame, negative numbers or repeated ones."""
     array = column(arrays, "episode", "i8")
     if len(array) and array.min() < 0:
         raise BadMessage("E_FRAME", "a negative episode")

@@ -77,5 +77,5 @@ class RetryTimers:
         return self._timers[dst]
 
     def forget(self, dst: str) -> None:
-        """What was measured of a destination is no longer true."""
+        """Drop the measured round-trip times of a destination whose process was replaced."""
         self._timers.pop(dst, None)

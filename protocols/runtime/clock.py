@@ -10,7 +10,7 @@ class Clock(Protocol):
     """Monotonic seconds, and the time stamp of a row of metrics."""
 
     def now(self) -> float:
-        """Seconds since some moment."""
+        """Seconds since an arbitrary origin; differences are meaningful, and it never falls."""
         ...
 
     def stamp(self) -> float:
@@ -40,7 +40,7 @@ class LogicalClock:
         """the tick that is being worked on"""
 
     def now(self) -> float:
-        """tick * length."""
+        """tick * length, in seconds."""
         return self.tick * self.length
 
     def stamp(self) -> float:

@@ -95,7 +95,8 @@ class NodeControl:
         raise ResourceError(f"the run server at {self._start.control} did not answer within {timeout:g} s")
 
     def receive(self, received: ReceivedMessage) -> None:
-        """Take a message of the channel `ctl`."""
+        """Process a message of the channel `ctl`: a newer roster replaces the present one; each command is acknowledged at every arrival
+        and executed once."""
         message = received.message
         if isinstance(message, Roster):
             if message.version > self._version:

@@ -50,7 +50,7 @@ class AveragingScript(NodeScript):
             self._next = max(self._next, now + IDLE)
 
     def wake(self) -> float:
-        """The next round, if none is open."""
+        """Virtual seconds at which the next round begins; infinite while a round is open, which has a deadline of its own."""
         return inf if self.machine.open else self._next
 
     def _apply(self) -> None:
@@ -65,7 +65,7 @@ class AveragingScript(NodeScript):
 
 @dataclass(frozen=True)
 class PopulationPoint:
-    """The population at one moment."""
+    """Progress and disagreement of the population at one virtual time."""
 
     rounds: float
     """closed rounds for each agent, on average"""
@@ -104,7 +104,7 @@ class Population:
         return self._machines[name], self.x[row], self._every, self._count
 
     def point(self) -> PopulationPoint:
-        """The population as it is now."""
+        """Disagreement and progress of the population at the present simulated time."""
         mean = self.x.mean(axis=0)
         distance = float(np.sqrt(np.square(self.x - mean).sum(axis=1).mean()))
         error = float(np.sqrt(np.square(mean - self._target).sum()))

@@ -96,7 +96,7 @@ class DirectedEpisode:
 
     @property
     def negotiated(self) -> bool:
-        """Whether all members report it."""
+        """Whether all members have reported that the episode was negotiated."""
         return len(self.agreed) == len(self.members) and all(message >= 0 for message in self.agreed.values())
 
     @property
@@ -139,7 +139,7 @@ class EpisodeDirector:
 
     @property
     def idle(self) -> bool:
-        """Nothing is played."""
+        """Whether no episode is running."""
         return not self._running
 
     def settled(self, name: str, number: int, message: int) -> None:

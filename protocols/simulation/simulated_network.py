@@ -34,7 +34,7 @@ class NodeScript(ABC):
     conversations: Sequence[Conversation[Any]] = ()
 
     def join(self, network: Network, node: Node) -> None:
-        """It was added as `node`."""
+        """Called once when `network` has added this script as `node`."""
         self.network = network
         self.node = node
 

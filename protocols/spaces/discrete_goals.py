@@ -35,11 +35,11 @@ class DiscreteGoals(DiscreteSpace):
 
     @classmethod
     def from_info(cls, info: DiscreteGoalsInfo) -> DiscreteGoals:
-        """From its wire form."""
+        """The goal space that `info` returned, as it was received."""
         return cls(info.count, info.rule, info.reward, info.ends, info.mixed)
 
     def info(self) -> DiscreteGoalsInfo:
-        """Its wire form."""
+        """The parameters as a message; inverse of `from_info`."""
         return DiscreteGoalsInfo(count=self.size, rule=self.rule, reward=self.reward, ends=self.ends, mixed=self.mixed)
 
     @property
@@ -59,17 +59,17 @@ class DiscreteGoals(DiscreteSpace):
 
     @property
     def terminal(self) -> bool:
-        """`ends`."""
+        """`ends`: whether the agent's part of the episode ends when it reaches its goal."""
         return self.ends
 
     @property
     def relative(self) -> bool:
-        """`mixed`."""
+        """`mixed`: whether rewards contain other terms than that of the own goal."""
         return self.mixed
 
     @property
     def common(self) -> bool:
-        """An exclusive goal is reached by one member at most."""
+        """Whether all members of an episode can reach the same goal: not under the rule `exclusive`."""
         return self.rule != "exclusive"
 
     @cached_property
@@ -79,30 +79,31 @@ class DiscreteGoals(DiscreteSpace):
 
     @cached_property
     def cooperative(self) -> NDArray[np.bool_]:
-        """No goal needs more than one body."""
+        """`[|G|]`, all false: no goal needs more than one body."""
         return np.zeros(self.size, bool)
 
     @cached_property
     def needs_others(self) -> NDArray[np.bool_]:
-        """All goals, where others can prevent them or, in mixed rewards, be credited for them."""
+        """`[|G|]`, one value for all goals: true under the rule `exclusive`, where other bodies prevent a goal, and under `any` with
+        mixed rewards, where other bodies are credited."""
         return np.full(self.size, self.rule == "exclusive" or (self.rule == "any" and self.mixed))
 
     @cached_property
     def imaginable(self) -> NDArray[np.bool_]:
-        """All goals where any body is credited, else none."""
+        """`[|G|]`, one value for all goals: true under the rule `any`, where it suffices to predict what any body achieves."""
         return np.full(self.size, self.rule == "any")
 
     @cached_property
     def rewards(self) -> NDArray[np.float32]:
-        """The same for all goals."""
+        """`[|G|]`: `reward`, the same for every goal."""
         return np.full(self.size, self.reward, np.float32)
 
     def best_return(self, members: int) -> float | None:
-        """One reward for each member where episodes end at goals and nothing else is rewarded."""
+        """members * reward: each member is rewarded once. None where episodes continue at goals or rewards contain other terms."""
         return members * self.reward if self.ends and not self.mixed else None
 
     def elements(self, goal: int) -> tuple[int, ...]:
-        """The goal itself."""
+        """The goal itself, since goal and feature have the same index."""
         return (goal,)
 
     def achieved(self, own: Bits, others: Bits) -> NDArray[np.bool_]:
@@ -114,9 +115,9 @@ class DiscreteGoals(DiscreteSpace):
         return mine | theirs if self.rule == "any" else mine & ~theirs
 
     def name(self, goal: Goal) -> str:
-        """`2`."""
+        """The index as text, for example `2`."""
         return str(goal)
 
     def label(self, goal: int) -> str:
-        """`2`."""
+        """The index as text, for example `2`, in the names of metrics."""
         return str(goal)

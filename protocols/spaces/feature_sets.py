@@ -36,18 +36,18 @@ class FeatureSets(DiscreteSpace):
 
     @classmethod
     def from_info(cls, info: FeatureSetsInfo) -> FeatureSets:
-        """From its wire form."""
+        """The goal space that `info` returned, as it was received."""
         return cls(info.features, info.largest, info.premium, info.scheme, info.smallest)
 
     def info(self) -> FeatureSetsInfo:
-        """Its wire form."""
+        """The parameters as a message; inverse of `from_info`."""
         return FeatureSetsInfo(
             features=self.features, largest=self.largest, premium=self.premium, scheme=self.scheme, smallest=self.smallest
         )
 
     @cached_property
     def sets(self) -> tuple[tuple[int, ...], ...]:
-        """The features of every goal."""
+        """Indices of the features of every goal, ascending; the position of a set is the index of its goal."""
         sizes = range(self.smallest, self.largest + 1)
         return tuple(chosen for size in sizes for chosen in combinations(range(self.features), size))
 
@@ -58,27 +58,27 @@ class FeatureSets(DiscreteSpace):
 
     @property
     def goal_size(self) -> int:
-        """F."""
+        """F: goals are encoded multi-hot over the features."""
         return self.features
 
     @property
     def achieved_size(self) -> int:
-        """F."""
+        """F: the environment measures one bit per feature of each body."""
         return self.features
 
     @property
     def terminal(self) -> bool:
-        """An agent's part ends with its goal."""
+        """True: an agent's part of the episode ends when its goal is reached."""
         return True
 
     @property
     def relative(self) -> bool:
-        """Rewards are those of the own goal alone."""
+        """False: rewards contain no other terms than that of the own goal."""
         return False
 
     @property
     def common(self) -> bool:
-        """Members with one goal can all reach it."""
+        """True: members with the same goal can all reach it."""
         return True
 
     @cached_property
@@ -91,12 +91,12 @@ class FeatureSets(DiscreteSpace):
 
     @cached_property
     def cooperative(self) -> NDArray[np.bool_]:
-        """Whether a goal needs more than one body, `[|G|]`."""
+        """Whether a goal consists of two or more features and so needs more than one body, `[|G|]`."""
         return np.array([len(chosen) > 1 for chosen in self.sets])
 
     @property
     def needs_others(self) -> NDArray[np.bool_]:
-        """The cooperative goals."""
+        """`[|G|]`: the same as `cooperative`."""
         return self.cooperative
 
     @cached_property
@@ -124,7 +124,7 @@ class FeatureSets(DiscreteSpace):
         return self.sets.index(tuple(sorted(chosen)))
 
     def elements(self, goal: int) -> tuple[int, ...]:
-        """The features of a goal."""
+        """Indices of the features of a goal, ascending."""
         return self.sets[goal]
 
     def achieved(self, own: Bits, others: Bits) -> NDArray[np.bool_]:
@@ -140,9 +140,9 @@ class FeatureSets(DiscreteSpace):
         return reached
 
     def name(self, goal: Goal) -> str:
-        """`{0,2}`."""
+        """The set of features as text, for example `{0,2}`."""
         return "{" + ",".join(map(str, self.sets[goal])) + "}" if isinstance(goal, int) else str(goal)
 
     def label(self, goal: int) -> str:
-        """`0-2`."""
+        """The indices of the features joined by hyphens, for example `0-2`, in the names of metrics."""
         return "-".join(map(str, self.sets[goal]))

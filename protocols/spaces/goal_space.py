@@ -28,7 +28,8 @@ NO_GOAL = -1
 
 
 class GoalSpace(ABC):
-    """Goals, their encoding for policies, and the rule that rewards them."""
+    """Goals, their encoding as input of policies, and the rule that rewards them. A discrete goal is an index 0 ... |G| - 1, a vector
+    goal a point `[D]`."""
 
     achieved_dtype: ClassVar[type[np.generic]]
     """of the rows that the environment measures"""
@@ -46,12 +47,12 @@ class GoalSpace(ABC):
     @property
     @abstractmethod
     def goal_size(self) -> int:
-        """Components of an encoded goal."""
+        """L, the components of an encoded goal (`encode`)."""
 
     @property
     @abstractmethod
     def achieved_size(self) -> int:
-        """Components of the row that the environment measures of one body."""
+        """A, the components that the environment measures of each body (`own` and `others` of `achieved`)."""
 
     @property
     @abstractmethod
@@ -71,7 +72,7 @@ class GoalSpace(ABC):
 
     @abstractmethod
     def info(self) -> GoalSpaceInfo:
-        """The wire form."""
+        """The parameters as a message; `goal_space` is the inverse."""
 
     @abstractmethod
     def encode(self, goal: Array) -> NDArray[np.float32]:
@@ -91,15 +92,15 @@ class GoalSpace(ABC):
 
     @abstractmethod
     def draw(self, random: np.random.Generator) -> Goal:
-        """A goal, uniform over the space."""
+        """A goal drawn uniformly from the space: an index, or a point `[D]`."""
 
     @abstractmethod
     def name(self, goal: Goal) -> str:
-        """A goal for people."""
+        """The goal as text, for tables, charts and logs."""
 
 
 class DiscreteSpace(GoalSpace):
-    """Goals are numbers; the environment measures binary features of each body."""
+    """Goals are indices 0 ... |G| - 1; the environment measures A binary features of each body."""
 
     achieved_dtype = np.uint8
     goal_shape = ()
@@ -123,7 +124,7 @@ class DiscreteSpace(GoalSpace):
     @property
     @abstractmethod
     def rewards(self) -> NDArray[np.float32]:
-        """Reward of a step at each goal, `[|G|]`."""
+        """Reward of a step at each goal, `[|G|]` float32."""
 
     @property
     @abstractmethod
@@ -132,7 +133,7 @@ class DiscreteSpace(GoalSpace):
 
     @abstractmethod
     def elements(self, goal: int) -> tuple[int, ...]:
-        """The features that a goal is made of."""
+        """Indices of the features that a goal consists of, ascending."""
 
     @abstractmethod
     def best_return(self, members: int) -> float | None:
@@ -153,21 +154,21 @@ class DiscreteSpace(GoalSpace):
         return rows
 
     def draw(self, random: np.random.Generator) -> int:
-        """A number."""
+        """An index drawn uniformly from 0 ... |G| - 1."""
         return int(random.integers(self.count))
 
     def reached(self, achieved: Array, desired: Array) -> NDArray[np.bool_]:
-        """The flag of the goal `desired[...]` in `achieved[..., |G|]`."""
+        """Whether goal `desired[...]` is among the reached ones, `[...]`, for the flags `achieved[..., |G|]` of `achieved()`."""
         flags: NDArray[np.bool_] = np.take_along_axis(achieved, desired[..., None], axis=-1)[..., 0].astype(bool)
         return flags
 
     def compute_reward(self, achieved: Array, desired: Array) -> NDArray[np.float32]:
-        """`rewards[desired]` where it is reached, else 0."""
+        """`rewards[desired]` where the goal is reached, else 0; `[...]` float32."""
         return np.where(self.reached(achieved, desired), self.rewards[desired], np.float32(0)).astype(np.float32)
 
 
 def goal_space(info: GoalSpaceInfo) -> GoalSpace:
-    """The goal space of a wire form; `ValueError` for one that contradicts itself."""
+    """The goal space with these parameters; inverse of `GoalSpace.info`. `ValueError` for parameters that contradict each other."""
     from protocols.spaces.discrete_goals import DiscreteGoals
     from protocols.spaces.feature_sets import FeatureSets
     from protocols.spaces.vector_goals import VectorGoals

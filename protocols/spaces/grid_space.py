@@ -43,12 +43,12 @@ class GridPart:
 
     @property
     def carried(self) -> slice:
-        """Components of (object, colour) of what is carried."""
+        """Components that describe the carried thing by (object, colour)."""
         return slice(self.cells.stop, self.cells.stop + CARRIED)
 
     @property
     def stop(self) -> int:
-        """The component behind the last one."""
+        """The component after the last one, so that `vector[..., start:stop]` is this part."""
         return self.start + self.width * self.height * CHANNELS + CARRIED
 
 
@@ -81,7 +81,7 @@ class Grids:
         return cls(partial, full, info.longest, crowd)
 
     def info(self) -> GridInfo:
-        """Its wire form."""
+        """The parameters as a message; inverse of `from_info`."""
         return GridInfo(
             width=self.full.width if self.full else 0,
             height=self.full.height if self.full else 0,

@@ -48,7 +48,7 @@ class RewardMap:
         return cls(sites, tuple(info.value), info.radius, low, high, info.action_cost, info.exclusive)
 
     def info(self) -> RewardMapInfo:
-        """Its wire form."""
+        """The parameters as a message; inverse of `from_info`."""
         return RewardMapInfo(
             x=[x for x, _ in self.sites],
             y=[y for _, y in self.sites],

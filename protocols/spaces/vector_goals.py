@@ -61,11 +61,11 @@ class VectorGoals(GoalSpace):
 
     @classmethod
     def from_info(cls, info: VectorGoalsInfo) -> VectorGoals:
-        """From its wire form."""
+        """The goal space that `info` returned, as it was received. `ValueError` for bounds of different lengths or in the wrong order."""
         return cls(tuple(info.low), tuple(info.high), info.threshold, info.rule, info.arguments, info.reward, info.ends, info.mixed)
 
     def info(self) -> VectorGoalsInfo:
-        """Its wire form."""
+        """The parameters as a message; inverse of `from_info`."""
         return VectorGoalsInfo(
             low=list(self.low),
             high=list(self.high),
@@ -79,37 +79,37 @@ class VectorGoals(GoalSpace):
 
     @property
     def count(self) -> int:
-        """0: goals have no numbers."""
+        """0: goals are vectors and have no index."""
         return 0
 
     @property
     def goal_shape(self) -> tuple[int, ...]:
-        """(D,)"""
+        """(D,): one goal is a point with D components."""
         return (len(self.low),)
 
     @property
     def goal_size(self) -> int:
-        """D."""
+        """D: the encoding has one component per component of the goal."""
         return len(self.low)
 
     @property
     def achieved_size(self) -> int:
-        """D."""
+        """D: a body achieves a point."""
         return len(self.low)
 
     @property
     def terminal(self) -> bool:
-        """`ends`."""
+        """`ends`: whether the agent's part of the episode ends when it reaches its goal."""
         return self.ends
 
     @property
     def relative(self) -> bool:
-        """`mixed`."""
+        """`mixed`: whether rewards contain other terms than that of the own goal."""
         return self.mixed
 
     @property
     def common(self) -> bool:
-        """There is no list of goals to assign from."""
+        """False: vector goals are not assigned in evaluations, since there is no list to draw from."""
         return False
 
     @cached_property
@@ -128,11 +128,11 @@ class VectorGoals(GoalSpace):
         return scaled
 
     def achieved(self, own: Array, others: Array) -> Array:
-        """The own point."""
+        """The point of the own body, `own[..., D]`; other bodies do not count."""
         return own
 
     def reached(self, achieved: Array, desired: Array) -> NDArray[np.bool_]:
-        """Whether the two are at most `threshold` apart."""
+        """|achieved - desired|_2 <= threshold, `[...]`, for `achieved[..., D]` and `desired[..., D]`."""
         near: NDArray[np.bool_] = np.linalg.norm(np.asarray(achieved, np.float64) - desired, axis=-1) <= self.threshold
         return near
 
@@ -148,9 +148,9 @@ class VectorGoals(GoalSpace):
         return (self.reward * values).reshape(lead).astype(np.float32)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """A point of the box, in single precision."""
+        """A point drawn uniformly from the box [low, high], `[D]` in single precision."""
         return tuple(random.uniform(self.low, self.high).astype(np.float32).tolist())
 
     def name(self, goal: Goal) -> str:
-        """`(0.5, -0.2)`"""
+        """The goal as text, for example `(0.5, -0.2)`."""
         return "(" + ", ".join(f"{component:.3g}" for component in goal) + ")" if isinstance(goal, tuple) else "none"

@@ -138,7 +138,7 @@ class AveragedStatistics(StatisticsConsensus):
     # --- what happens -------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Close and begin rounds."""
+        """Close the round that is due and begin the next one. `now` in seconds."""
         if now >= self.machine.wake():
             self.machine.tick(now)
         self._go_on(now)
@@ -150,7 +150,7 @@ class AveragedStatistics(StatisticsConsensus):
         return self._next if self._round or self._wanted or self._pulled() else inf
 
     def outgoing(self) -> list[Send]:
-        """Of the machine."""
+        """Messages of the averaging rule that are to be sent now."""
         return [*super().outgoing(), *self.machine.outgoing()]
 
     def concerns(self, message: Message) -> bool:

@@ -29,7 +29,7 @@ class ConvergenceTest:
         self._projection = Projection(SEED, ROWS)
 
     def project(self, vector: NDArray[np.float64]) -> Projected:
-        """`[r]` of a vector `[d]`."""
+        """Projections `[r]` of a vector `[d]` on fixed random directions, which are the same at all agents."""
         return self._projection.sketch(vector)
 
     def agree(self, low: Projected, high: Projected) -> bool:

@@ -111,7 +111,7 @@ class Ledger(StatisticsConsensus):
 
     @property
     def basis(self) -> str:
-        """What the payloads are sums of."""
+        """Identity of the basis of the statistics that the payloads contain."""
         return self._ledger_state.basis
 
     @property
@@ -130,7 +130,7 @@ class Ledger(StatisticsConsensus):
         return self._ledger_state.digest
 
     def entry(self, origin: str) -> LedgerRecord | None:
-        """What is held of an origin."""
+        """The newest record of the sums of agent `origin`; None where none has arrived."""
         return self._ledger_state.entries.get(origin)
 
     def total(self) -> StatisticsTotal:

@@ -47,7 +47,7 @@ NOTHING = LedgerVersion(0, 0)
 
 @dataclass(frozen=True, eq=False)
 class LedgerRecord:
-    """One origin's newest statistics, as they are known here."""
+    """The newest statistics of one origin that this agent holds, with their version."""
 
     origin: str
     version: LedgerVersion

@@ -92,7 +92,7 @@ class LedgerState:
         self._sum = None
 
     def put(self, payload: Vector, known: LedgerVersion) -> None:
-        """The own payload under a version above all that is held and `known` of the own."""
+        """Replace the own payload `[P]`, under a version above all own ones that are held here or `known` elsewhere."""
         known = max(self.held(self.name), known)
         incarnation = max(self._incarnation, known.incarnation)
         count = known.number + 1 if known.incarnation == incarnation else 1

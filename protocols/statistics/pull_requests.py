@@ -92,7 +92,7 @@ class PullRequests:
             del self._pulls[origin]
 
     def refuse(self, origin: str, version: LedgerVersion) -> None:
-        """That version is not to be asked for again."""
+        """Never request this version of `origin` again, for example because its payload was invalid."""
         self._refused[origin] = [*self._refused.get(origin, [])[-REMEMBERED + 1 :], version]
 
     def peer_dead(self, peer: str) -> bool:
@@ -132,7 +132,7 @@ class PullRequests:
             self._ask(pull.src, [origin])
 
     def wake(self) -> float:
-        """When the next request is late."""
+        """Time in seconds of the receiver's clock at which the next request is repeated; infinite where none is open."""
         return min((pull.attempt.due for pull in self._pulls.values()), default=inf)
 
     def seek(self, now: float) -> None:

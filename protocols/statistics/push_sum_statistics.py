@@ -90,7 +90,7 @@ class PushSumStatistics(StatisticsConsensus):
 
     @property
     def mass(self) -> float:
-        """w."""
+        """w, the push-sum weight of the agent."""
         return self.machine.mass
 
     def publish(self, vector: Array, transitions: int, now: float) -> None:

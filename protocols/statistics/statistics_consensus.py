@@ -106,7 +106,7 @@ class StatisticsConsensus(EdgeConversation[StatisticsEvent]):
 
     @abstractmethod
     def state(self) -> dict[str, Array]:
-        """What a checkpoint keeps."""
+        """The state as arrays by name, for a checkpoint; inverse of `load_state`."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Array]) -> None:

@@ -15,7 +15,7 @@ from protocols.statistics.statistics_consensus import StatisticsConsensus
 
 
 class StatisticsOptions(Protocol):
-    """What the modes of summing statistics read of their settings."""
+    """The settings that the modes of summing statistics read."""
 
     @property
     def mode(self) -> str:

@@ -30,7 +30,8 @@ def edges(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> l
 
 
 def build(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> nx.Graph:
-    """The graph of `edges`, with `agents` as its nodes in that order."""
+    """The undirected networkx graph of `edges`, with `agents` as its nodes in that order. `ValueError` for settings that the
+    configuration check refuses."""
     import networkx as nx
 
     graph = nx.Graph()

@@ -19,7 +19,7 @@ _KEPT = 64
 
 
 class RoundEdges:
-    """One round of n agents by number: sparse, so that ten thousand agents are no matter."""
+    """The edges of one round between n agents, as sparse pairs of numbers."""
 
     def __init__(self, n: int, pairs: Pairs, directed: bool) -> None:
         self.n = n
@@ -30,25 +30,25 @@ class RoundEdges:
         self._in = adjacency(n, self.arcs[:, ::-1]) if directed else self._out
 
     def receivers(self, i: int) -> list[int]:
-        """Whom i sends to."""
+        """Numbers of the agents to which agent i sends in this round."""
         starts, targets = self._out
         found: list[int] = targets[starts[i] : starts[i + 1]].tolist()
         return found
 
     def senders(self, i: int) -> list[int]:
-        """Who sends to i."""
+        """Numbers of the agents that send to agent i in this round."""
         starts, targets = self._in
         found: list[int] = targets[starts[i] : starts[i + 1]].tolist()
         return found
 
     @property
     def out_degrees(self) -> NDArray[np.int64]:
-        """Number of receivers, `[n]`."""
+        """Number of agents to which each agent sends, `[n]`."""
         return np.diff(self._out[0])
 
 
 class Graph:
-    """Agents and who sends to whom, by round. Rounds count from 0."""
+    """The communication graph: the agents, and the directed edges of every round. Rounds count from 0."""
 
     def __init__(self, agents: Sequence[str], pattern: GraphPattern) -> None:
         self.agents = tuple(agents)
@@ -61,12 +61,12 @@ class Graph:
 
     @property
     def changes(self) -> bool:
-        """Whether rounds differ."""
+        """Whether the edges differ between rounds."""
         return self.period != 1
 
     @cached_property
     def union(self) -> RoundEdges:
-        """Pairs of all rounds together."""
+        """The directed pairs that are an edge in at least one round."""
         return RoundEdges(len(self.agents), self._pattern.union, self.directed)
 
     def links(self, round: int) -> RoundEdges:
@@ -89,11 +89,11 @@ class Graph:
         return self._names(both)
 
     def receivers(self, agent: str, round: int) -> tuple[str, ...]:
-        """Whom `agent` sends to in a round."""
+        """Names of the agents to which `agent` sends in this round."""
         return self._names(self.links(round).receivers(self._number[agent]))
 
     def senders(self, agent: str, round: int) -> tuple[str, ...]:
-        """Who sends to `agent` in a round."""
+        """Names of the agents that send to `agent` in this round."""
         return self._names(self.links(round).senders(self._number[agent]))
 
     def edges(self, round: int) -> list[Edge]:
@@ -121,13 +121,15 @@ class Graph:
         return {self.agents[j]: 1.0 / (1 + max(degrees[0], degree)) for j, degree in zip(near, degrees[1:], strict=True)}
 
     def neighbourhood(self, agent: str) -> GraphNeighbourhood:
-        """What `agent` sees of the graph."""
+        """The edges and weights of one agent in every round, as the averaging rules use them
+        (`protocols.averaging.averager.Neighbourhood`). `KeyError` for an unknown agent."""
         if agent not in self._number:
             raise KeyError(agent)
         return GraphNeighbourhood(self, agent)
 
     def parts(self, severed: Callable[[str, str], bool] | None = None) -> list[list[str]]:
-        """Components between which no edge exists in any round and direction, without the pairs that are `severed`."""
+        """Connected components over the edges of all rounds, whatever their direction, without the pairs (i, j) for which `severed(i,
+        j)` is true. Agents in the order of the graph, components in the order of their first agents."""
         pairs = self._pattern.union
         if severed is not None:
             pairs = pairs[[not severed(self.agents[i], self.agents[j]) for i, j in pairs.tolist()]]
@@ -153,15 +155,15 @@ class GraphNeighbourhood:
 
     @cached_property
     def all_neighbours(self) -> tuple[str, ...]:
-        """All who are neighbours, in either direction, in any round."""
+        """All agents that share an edge with this one, in either direction, in any round."""
         return self.graph.all_neighbours(self.agent)
 
     def receivers(self, round: int) -> tuple[str, ...]:
-        """Whom the agent sends to in a round."""
+        """Names of the agents to which this agent sends in `round`."""
         return self.graph.receivers(self.agent, round) if self.graph.changes else self._receivers
 
     def senders(self, round: int) -> tuple[str, ...]:
-        """Who sends to the agent in a round."""
+        """Names of the agents that send to this agent in `round`."""
         return self.graph.senders(self.agent, round) if self.graph.changes else self._senders
 
     def weights(self, round: int) -> Mapping[str, float]:

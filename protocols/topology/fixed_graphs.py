@@ -12,13 +12,13 @@ from protocols.topology.unfit_topology import TopologyProblem, UnfitTopology, un
 
 
 def ring(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i with i + 1 (mod n)."""
+    """Undirected ring of n agents: edges {i, (i + 1) mod n}."""
     i = np.arange(len(agents))
     return GraphPattern(undirected(np.stack([i, (i + 1) % max(1, len(agents))], axis=1)))
 
 
 def complete(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """All pairs."""
+    """Complete graph: an edge between every pair of agents."""
     return GraphPattern(all_pairs(len(agents)))
 
 
@@ -28,19 +28,20 @@ def all_pairs(n: int) -> Pairs:
 
 
 def star(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """0 with every other."""
+    """Star: edges {0, i} for i = 1 ... n - 1; the first agent is the centre."""
     leaves = np.arange(1, len(agents))
     return GraphPattern(undirected(np.stack([np.zeros_like(leaves), leaves], axis=1)))
 
 
 def path(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i with i + 1."""
+    """Path: edges {i, i + 1} for i = 0 ... n - 2."""
     i = np.arange(len(agents) - 1)
     return GraphPattern(undirected(np.stack([i, i + 1], axis=1)))
 
 
 def rows_of(rows: int | None, n: int) -> int:
-    """Rows of a grid of n: those asked for, or the largest divisor up to the root of n."""
+    """Rows of a grid of n agents: those that are configured, or the largest divisor of n up to its root. `UnfitTopology` where the
+    configured ones do not divide n."""
     if rows is None:
         return next((r for r in range(int(n**0.5), 0, -1) if n % r == 0), 1)
     if n % rows:
@@ -68,7 +69,7 @@ def torus(settings: TorusSettings, agents: Sequence[str], seed: int) -> GraphPat
 
 
 def tree(settings: TreeSettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i > 0 with its parent, (i - 1) div branching."""
+    """Tree in which every agent i > 0 is joined to its parent, number (i - 1) div branching."""
     children = np.arange(1, len(agents))
     return GraphPattern(undirected(np.stack([(children - 1) // settings.branching, children], axis=1)))
 
@@ -79,7 +80,7 @@ def offsets(n: int) -> list[int]:
 
 
 def exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """i -> i + 2^k (mod n), k = 0 ... ceil(log2 n) - 1."""
+    """Directed exponential graph: edges i -> i + 2^k (mod n) for k = 0 ... ceil(log2 n) - 1."""
     n = len(agents)
     i = np.arange(n)
     return GraphPattern(

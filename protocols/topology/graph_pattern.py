@@ -15,7 +15,7 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class GraphPattern:
-    """Pairs of agents, by number."""
+    """The edges of a graph as pairs of agent numbers, for one round or for a period of rounds."""
 
     union: Pairs
     """pairs of all rounds together"""
@@ -27,7 +27,7 @@ class GraphPattern:
 
 
 def pairs_of(edges: Iterable[tuple[int, int]] | NDArray[Any]) -> Pairs:
-    """Sorted directed pairs, each once."""
+    """The distinct directed pairs (i, j), sorted, `[m, 2]`."""
     made = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges), np.int64).reshape(-1, 2)
     return np.unique(made, axis=0)
 
@@ -48,12 +48,12 @@ def adjacency(n: int, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def both_ways(pairs: Pairs) -> Pairs:
-    """Every undirected pair as two directed ones."""
+    """Directed pairs (i, j) and (j, i) of `pairs[m, 2]`, `[2 m, 2]`."""
     return np.concatenate([pairs, pairs[:, ::-1]])
 
 
 def reached(n: int, pairs: Pairs, start: int) -> NDArray[np.bool_]:
-    """Whom directed pairs lead to from `start`, itself among them, `[n]`."""
+    """Which of the n agents can be reached from agent `start` along directed pairs, `[n]`; true for `start` itself."""
     starts, targets = adjacency(n, pairs)
     seen = np.zeros(n, bool)
     seen[start] = True

@@ -34,7 +34,7 @@ _SHORT = 64
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one graph."""
+    """How fast averaging with the weights W of one graph converges."""
 
     contraction: float
     """rho of a round; of a changing graph the geometric mean over rounds. 1 for a graph that is not connected"""

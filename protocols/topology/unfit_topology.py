@@ -24,7 +24,7 @@ class UnfitTopology(ValueError):
 
 
 def unfit(text: str, *path: str | int) -> UnfitTopology:
-    """One fault, to be raised."""
+    """An `UnfitTopology` error with one problem: its text, and the path of the key in the settings. The caller raises it."""
     return UnfitTopology(TopologyProblem(path, text))
 
 

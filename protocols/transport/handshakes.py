@@ -50,13 +50,13 @@ def watch(context: zmq.Context[Socket], socket: Socket) -> Socket:
 
 
 def stop_watching(socket: Socket, monitor: Socket) -> None:
-    """End what `watch` began."""
+    """Stop monitoring `socket` and close the `monitor` that `watch` returned; call it before `socket` is closed."""
     socket.disable_monitor()
     monitor.close(0)
 
 
 def read(monitor: Socket) -> list[tuple[int, int]]:
-    """(event, value) of what has happened."""
+    """Handshake events (event, value) since the last call, as libzmq reports them; does not wait."""
     events = []
     for _ in range(_BURST):
         try:
@@ -69,7 +69,7 @@ def read(monitor: Socket) -> list[tuple[int, int]]:
 
 
 def count_guests(monitor: Socket, counters: Counter[str]) -> None:
-    """Count what has happened at a bound socket."""
+    """Add the handshakes at a bound socket since the last call to `counters`."""
     for event, _ in read(monitor):
         counters[_OF_SERVER[event]] += 1
 
@@ -93,5 +93,5 @@ class HandshakeAttempts:
 
     @property
     def delay(self) -> float:
-        """Seconds until the next attempt."""
+        """Seconds until the next attempt; doubled by every refusal after the first."""
         return float(_FIRST * 2 ** max(0, self.refusals - 1))

@@ -39,21 +39,23 @@ class Inbox:
 
     @property
     def depth(self) -> int:
-        """Messages that wait."""
+        """Number of messages that wait for `take`."""
         return len(self._waiting)
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be read."""
+        """Whether the number or the bytes of the waiting messages have reached their limit; the driver then stops reading from the
+        sockets."""
         return len(self._waiting) >= self._messages or self._arrived_bytes - self._taken_bytes >= self._size
 
     def put(self, received: ReceivedMessage, size: int) -> None:
-        """Add a message that came as `size` bytes (driver)."""
+        """Append a message of `size` bytes; called by the thread that drives the sockets."""
         self._arrived_bytes += size
         self._waiting.append((received, size))
 
     def take(self) -> list[ReceivedMessage]:
-        """All that waits now (application)."""
+        """Remove and return all waiting messages in order of arrival (application). Of kinds of which only the newest counts, older ones
+        may be left out."""
         received = []
         coalesce, only = False, newest_only()
         for _ in range(len(self._waiting)):

@@ -83,7 +83,7 @@ class SocketLoop(Connections):
     # --- driver: begin and end ----------------------------------------------------------------------------------------------------
 
     def call_every(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call `callback` every so often."""
+        """Call `callback` in the loop's thread every `seconds` seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), seconds, callback))
 
     def close(self, deadline: float) -> None:
@@ -186,7 +186,7 @@ class SocketLoop(Connections):
         return longest
 
     def flush(self) -> None:
-        """Send what is queued, as far as it can leave now."""
+        """Send queued messages as far as the sockets accept them; does not wait."""
         if self._blocked:
             self._flush_blocked()
         while self._ready:

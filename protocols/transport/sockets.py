@@ -24,7 +24,7 @@ from protocols.wire.messages import Channel
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """Bounds of one process's transport."""
+    """Limits, queues and keys of one process's transport; queues in messages or bytes."""
 
     limits: MessageLimits = field(default_factory=MessageLimits)
     queue: int = 64

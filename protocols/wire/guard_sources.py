@@ -67,7 +67,7 @@ class MessageSource:
 
 @dataclass(eq=False, slots=True)
 class MessageSender:
-    """One name on one channel: its newest incarnation and what of it has come."""
+    """One sender name on one channel: its newest incarnation and the sequence numbers that have arrived, for dropping duplicates."""
 
     name: str
     incarnation: int

@@ -43,7 +43,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RegisteredConversation:
-    """One entry of the registry."""
+    """A conversation in the registry: its messages and their routes."""
 
     name: str
     routes: tuple[Route, ...]
@@ -142,7 +142,7 @@ def conversations() -> tuple[RegisteredConversation, ...]:
 
 @_derived
 def routes() -> tuple[Route, ...]:
-    """The routes of all conversations."""
+    """The routes (message type, channel, sender and receiver roles) of all registered conversations."""
     return tuple(one for conversation in conversations() for one in conversation.routes)
 
 

@@ -104,7 +104,7 @@ class ParameterAveraging(Component):
     # --- lifecycle ------------------------------------------------------------------------------------------------------------------
 
     def joined(self, context: SessionContext) -> None:
-        """Average with the neighbours."""
+        """Start the averaging conversation with the neighbours of the graph."""
         self._progress, self._resumed = context.progress, context.resumed
         context.converse(self.machine)
 
@@ -121,7 +121,7 @@ class ParameterAveraging(Component):
         return not self.machine.ready
 
     def settle(self, now: float) -> None:
-        """Close an open round at once."""
+        """Close an open round at once, with the vectors that have arrived."""
         self.machine.close(now)
         self.apply()
 

@@ -67,7 +67,7 @@ class ExperienceSharing(Component):
             self.finished(episode, self._progress.updates)
 
     def tick(self, now: float) -> None:
-        """Import what has arrived."""
+        """Add the segments that have arrived from neighbours to the replay buffer."""
         self.attach()
 
     def finished(self, episode: Episode, version: int) -> None:

@@ -91,11 +91,12 @@ class GoalSwap(Component):
         """own goals that are away, and who has them"""
 
     def observed(self, tick: ObservedTick) -> None:
-        """After the own actions of a tick."""
+        """Process calls, bids and awards of a tick, after the own actions were sent (`consider`)."""
         self.consider(tick.features, tick.episode, tick.now)
 
     def consider(self, features: Array, episode: NDArray[np.int64], now: float) -> None:
-        """A tick, after the own actions: `features[K, F]` of what is seen, and the episodes `[K]` that are played."""
+        """Process the events of the conversation at a tick, after the own actions: bids, awards and outcomes of goals. `features[K, F]`:
+        of the newest observations; `episode[K]`: numbers of the running episodes."""
         self._observe(episode, now)
         events = self.machine.events()
         goal_values = self._goal_values(features, events)

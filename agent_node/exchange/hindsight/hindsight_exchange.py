@@ -68,7 +68,8 @@ class PartnerCorrections:
         self.machine.finished(EpisodeCorrection(episode.number, goal, self.ratios(episode, goal)), others, now)
 
     def ratios(self, episode: Episode, goal: int) -> NDArray[np.float16]:
-        """rho(t) of the own steps, `[T]`."""
+        """rho(t) = pi(a_t | o_t, goal) / pi(a_t | o_t, pursued goal) of the own steps, at most `LARGEST_RATIO`, `[T]` float16; 1 where a
+        stand-in acted."""
         if goal == episode.goal:
             return np.ones(episode.steps, np.float16)
         observation = self._features.encode(episode.histories(self._features.history)[:-1])

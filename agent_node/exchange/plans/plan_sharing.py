@@ -21,7 +21,8 @@ from protocols.runtime.errors import ConfigurationError
 
 
 class PlanSharing(Component):
-    """One agent's side; `machine` is the conversation. `ConfigurationError` for a model without the capability "plan_aware"."""
+    """Exchange of planned trajectories with the neighbours, on the side of one agent; `machine` is the conversation.
+    `ConfigurationError` for a world model without the capability "plan_aware"."""
 
     def __init__(
         self, settings: PlanSettings, name: str, world: WorldModelComponent, features: Features, neighbourhood: Neighbourhood
@@ -41,7 +42,7 @@ class PlanSharing(Component):
         context.converse(self.machine)
 
     def observed(self, tick: ObservedTick) -> None:
-        """Before the learning of a tick."""
+        """Exchange plans after a tick was observed, before its learning."""
         self.consider(tick.now)
 
     def consider(self, now: float) -> None:

@@ -133,7 +133,7 @@ class StatisticsExchange(Component):
     # --- checkpoints --------------------------------------------------------------------------------------------------------------
 
     def settle(self, now: float) -> None:
-        """Close an open round."""
+        """Close an open round at once, with what has arrived."""
         self.machine.settle(now)
         self._process_events()
 

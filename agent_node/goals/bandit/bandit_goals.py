@@ -24,7 +24,7 @@ class BanditGoals(GoalSource):
         self._values: NDArray[np.float64] = np.zeros(goals)
 
     def propose(self, random: np.random.Generator) -> int:
-        """The index of a goal."""
+        """Index of a goal, drawn with the probabilities of `probabilities`."""
         return int(random.choice(self.goals, p=self.probabilities()))
 
     def update(self, goal: int, reward: float) -> None:
@@ -32,7 +32,7 @@ class BanditGoals(GoalSource):
         self._values[goal] += self.settings.step_size * (reward - self._values[goal])
 
     def probabilities(self) -> Array:
-        """p(g), `[|G|]`."""
+        """Probability p(g) of each goal, `[|G|]`, sum 1."""
         settings = self.settings
         weights = np.exp(settings.inverse_temperature * (self._values - self._values.max()))
         mixed: Array = settings.uniform / self.goals + (1 - settings.uniform) * weights / weights.sum()

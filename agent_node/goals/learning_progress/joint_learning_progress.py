@@ -31,7 +31,7 @@ class JointLearningProgress(GoalSource):
         self._outcomes = OutcomeWindows(goals * goals, settings.window)
 
     def propose(self, random: np.random.Generator) -> int:
-        """The index of a goal."""
+        """Index of a goal, drawn with the probabilities of `probabilities`."""
         return int(random.choice(self.goals, p=self.probabilities()))
 
     def completed(self, goal: int, reward: float, partner_goals: Sequence[int]) -> None:
@@ -45,7 +45,7 @@ class JointLearningProgress(GoalSource):
         return self._outcomes.progress.reshape(self.goals, self.goals).copy()
 
     def probabilities(self) -> Array:
-        """p(g), `[|G|]`."""
+        """Probability p(g) of each goal, `[|G|]`, sum 1."""
         return proportional(np.abs(self.progress()).max(axis=1), self.settings.uniform)
 
     def state_dict(self) -> State:

@@ -30,7 +30,7 @@ class LearningProgress(GoalSource):
         self._outcomes = OutcomeWindows(goals, settings.window)
 
     def propose(self, random: np.random.Generator) -> int:
-        """The index of a goal."""
+        """Index of a goal, drawn with the probabilities of `probabilities`."""
         return int(random.choice(self.goals, p=self.probabilities()))
 
     def update(self, goal: int, reward: float) -> None:
@@ -42,7 +42,7 @@ class LearningProgress(GoalSource):
         return self._outcomes.progress.copy()
 
     def probabilities(self) -> Array:
-        """p(g), `[|G|]`."""
+        """Probability p(g) of each goal, `[|G|]`, sum 1."""
         return proportional(np.abs(self._outcomes.progress), self.settings.uniform)
 
     def state_dict(self) -> State:

@@ -9,7 +9,7 @@ from protocols.runtime.component_registry import register
 
 
 class UniformGoalSettings(GoalSourceSettings):
-    """Every goal is equally likely."""
+    """Goals are drawn uniformly from the goal space."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("discrete_goals", "vector_goals")
     kind: Literal["uniform"] = "uniform"

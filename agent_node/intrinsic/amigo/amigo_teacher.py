@@ -219,7 +219,7 @@ class AmigoTeacher(Teacher):
         return state | {f"queue.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in self._queue.items()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned. `ValueError` names what is missing or has another shape."""
         restore({"network": self.vector}, state)
         self.optimiser.load("rmsprop", state)
         missing = {"frames", "updates", *(f"queue.{name}" for name in _QUEUE)} - state.keys()

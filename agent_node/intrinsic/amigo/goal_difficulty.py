@@ -18,7 +18,7 @@ from agent_node.intrinsic.amigo.settings import ThresholdSettings, WindowSetting
 
 
 class Difficulty(Protocol):
-    """A rule for t*."""
+    """Rule that decides which reached goals were difficult enough, by a target t* in steps that it adapts."""
 
     target: int
     """t*, steps"""
@@ -70,7 +70,7 @@ class ThresholdDifficulty(_IntegerState):
         self.successes = 0
 
     def hits(self, duration: NDArray[np.int64], reached: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """reached and k >= t*."""
+        """reached and k >= t*, `[n]`, with k = `duration` in steps."""
         return reached & (duration >= self.target)
 
     def update(self, earned: float, reward: float) -> None:
@@ -96,7 +96,7 @@ class WindowDifficulty(_IntegerState):
         self.down = self.up = 0
 
     def hits(self, duration: NDArray[np.int64], reached: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """reached and |k - t*| <= w."""
+        """reached and |k - t*| <= w, `[n]`, with k = `duration` in steps and w the half width of the window."""
         return reached & (np.abs(duration - self.target) <= self.settings.window)
 
     def update(self, earned: float, reward: float) -> None:

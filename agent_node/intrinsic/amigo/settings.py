@@ -61,7 +61,8 @@ register("difficulty", "window", WindowSettings, "agent_node.intrinsic.amigo.goa
 
 
 class AmigoTeacherSettings(RMSPropSettings, TeacherSettings):
-    """Adversarially motivated intrinsic goals: a second policy that is paid for goals which the first reaches, but not easily."""
+    """Adversarially motivated intrinsic goals (Campero et al., arXiv 2006.12122): a second policy that is rewarded for goals that the
+    first reaches, but not easily."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("whole_grid", "swappable_goals")
     architecture: ClassVar[tuple[str, ...]] = ("orientation",)

@@ -10,8 +10,8 @@ from protocols.runtime.component_registry import register
 
 
 class BeBoldSettings(NoveltySettings):
-    """Beyond the boundary of explored regions: paid is the rise of novelty from one observation to the next, at the episode's first
-    visit."""
+    """BeBold (Zhang et al., arXiv 2012.08621): the reward is the rise of novelty from one observation to the next, at the episode's
+    first visit of the second."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("grid",)
     kind: Literal["bebold"] = "bebold"

@@ -101,7 +101,7 @@ class Novelty:
         return {"target": self.target_vector, "predictor": self.vector} | self.optimiser.state("optimiser")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore({"target": self.target_vector, "predictor": self.vector}, state)
         try:
             self.optimiser.load("optimiser", state)
@@ -110,7 +110,7 @@ class Novelty:
 
 
 class RND(IntrinsicReward):
-    """Curiosity `rnd`."""
+    """Intrinsic reward `rnd`: random network distillation (Burda et al., arXiv 1810.12894), r_i = coefficient n(s')."""
 
     def __init__(self, settings: NoveltySettings, policy_spec: PolicySpec, copies: int, seed: int) -> None:
         self.settings = settings
@@ -118,7 +118,7 @@ class RND(IntrinsicReward):
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     def reward(self, transitions: TransitionBatch) -> NDArray[np.float32]:
-        """coefficient n(s')."""
+        """r_i = coefficient * n(s') of each step, `[n]` float32."""
         novelty = self.novelty(transitions.next_observation)
         return self._noted(self.settings.coefficient * novelty, novelty=novelty)
 
@@ -139,5 +139,5 @@ class RND(IntrinsicReward):
         return self.novelty.state_dict()
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         self.novelty.load_state_dict(state)

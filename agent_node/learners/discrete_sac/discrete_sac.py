@@ -147,7 +147,7 @@ class DiscreteSAC(Learner):
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore(self._live(), state)
         for name, optimiser in self.optimisers.items():
             optimiser.load(name, state)

@@ -11,7 +11,8 @@ from protocols.runtime.settings_types import Probability
 
 
 class DiscreteSACSettings(HeldExplorationSettings):
-    """Soft actor-critic over the joint discrete action, with automatic temperature."""
+    """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
+    Christodoulou, arXiv 1910.07207)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")

@@ -88,7 +88,7 @@ class DoubleDQN(Learner):
         return explored(same, self.settings.exploration, self.actions.count)
 
     def td_errors(self, batch: Batch) -> NDArray[np.float32]:
-        """|Q(s, a, g) - y|, `[B]`."""
+        """|Q(s, a, g) - y| of each transition, `[B]`, with the target y of the module's formula."""
         batch = batch.to(self.device)
         with torch.inference_mode():
             error: NDArray[np.float32] = (self._value(batch) - self._target(batch)).abs().cpu().numpy()
@@ -104,7 +104,7 @@ class DoubleDQN(Learner):
         return state | self.adam.state("adam")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore({"online": self.online.vector, "target": self.target.vector}, state)
         self.adam.load("adam", state)
         self.updates = int(state["updates"][0])

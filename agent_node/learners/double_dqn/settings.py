@@ -10,7 +10,7 @@ from protocols.runtime.component_registry import register
 
 
 class DoubleDQNSettings(HeldExplorationSettings):
-    """Goal-conditioned double Q-learning over the joint discrete action."""
+    """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
 
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
     goal_defaults: ClassVar[tuple[str, ...]] = ("value_range",)

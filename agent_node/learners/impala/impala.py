@@ -31,7 +31,8 @@ from agent_node.learners.library.rmsprop import RMSProp, remaining
 
 
 class IMPALA(Learner):
-    """Learner `impala`. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
+    """Actor-critic with V-trace (Espeholt et al., arXiv 1802.01561), learner `impala`; the formulas are those of the module. `seed`:
+    exploration; `initial`: first parameters (default: `seed` too)."""
 
     def __init__(self, settings: IMPALASettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
         self.settings = settings
@@ -126,7 +127,7 @@ class IMPALA(Learner):
         return [*sums.tolist(), length]
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy`: all weights."""
+        """`policy`: all weights of the network, which has the heads of policy and value."""
         return {"policy": [self.vector]}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -135,7 +136,7 @@ class IMPALA(Learner):
         return {"network": self.vector} | counters | self.optimiser.state("rmsprop")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore({"network": self.vector}, state)
         self.optimiser.load("rmsprop", state)
         if "frames" not in state or "updates" not in state:

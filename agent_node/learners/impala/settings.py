@@ -13,7 +13,8 @@ from protocols.runtime.component_registry import register
 
 
 class IMPALASettings(RMSPropSettings, RolloutSettings):
-    """Actor-critic with V-trace: one gradient update for every few copies' rollouts, each of which is used once."""
+    """Actor-critic with V-trace (Espeholt et al., arXiv 1802.01561): one gradient update for every few copies' rollouts, each of which
+    is used once."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy",)
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")

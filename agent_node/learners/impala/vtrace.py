@@ -18,7 +18,7 @@ import torch
 
 
 class VTraceReturns(NamedTuple):
-    """`[T, B]` each."""
+    """Result of `vtrace`: targets and advantages, `[T, B]` each."""
 
     target: torch.Tensor
     advantage: torch.Tensor

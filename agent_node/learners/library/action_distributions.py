@@ -20,29 +20,30 @@ from protocols.runtime.errors import ConfigurationError
 
 
 class ActionDistribution(Protocol):
-    """A family of action distributions."""
+    """A family of action distributions, with the outputs `[n, W]` of a policy network as parameters. Actions `[n, A]` are indices
+    (int64) or real numbers."""
 
     width: int
     """W, outputs per row"""
 
     def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What the other methods take, `[n, W]`."""
+        """Parameters of the distributions of n rows, `[n, W]`, from the network's outputs `[n, W]`; input of the other methods."""
         ...
 
     def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Actions drawn at random."""
+        """One action for each row, drawn by `generator`, `[n, A]`."""
         ...
 
     def mode(self, parameters: torch.Tensor) -> torch.Tensor:
-        """The likeliest actions."""
+        """The most probable action of each row, `[n, A]`."""
         ...
 
     def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """ln p(a), `[n]`."""
+        """ln p(a) of `actions[n, A]`, `[n]`; a density for real actions."""
         ...
 
     def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
-        """In nats, `[n]`."""
+        """Entropy H(p) = -E[ln p(a)] in nats, `[n]`."""
         ...
 
     def divergence(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -75,7 +76,7 @@ class Categoricals:
         return torch.stack([row.argmax(dim=1) for row in torch.split(parameters, self.factors, dim=1)], dim=1)
 
     def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Sum over the factors."""
+        """ln p(a), `[n]`: the sum over the independent factors."""
         return parameters.gather(1, actions + self._starts).sum(dim=1)
 
     def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
@@ -102,7 +103,7 @@ class Gaussian:
         return parameters[:, : self.size], parameters[:, self.size :]
 
     def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Means as they are, log standard deviations within bounds."""
+        """Means unchanged, log standard deviations clamped to their bounds, `[n, W]`."""
         mean, logarithm = self._moments(outputs)
         return torch.cat([mean, logarithm.clamp(self.LEAST, self.MOST)], dim=1)
 
@@ -112,7 +113,7 @@ class Gaussian:
         return mean + logarithm.exp() * torch.randn(mean.shape, generator=generator).to(mean.device)
 
     def mode(self, parameters: torch.Tensor) -> torch.Tensor:
-        """The mean."""
+        """The mean, `[n, A]`."""
         return self._moments(parameters)[0]
 
     def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

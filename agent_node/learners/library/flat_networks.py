@@ -164,7 +164,8 @@ class Adam:
 
     @torch.no_grad()
     def step(self, share: float = 1.0) -> None:
-        """Move the parameters by the gradient at `share` of the rate, and clear it."""
+        """One step of Adam (Kingma & Ba, arXiv 1412.6980; beta 0.9 and 0.999, epsilon 1e-8) at `share` of the learning rate. The
+        gradient is first scaled down to the norm `norm` where it is longer, and is zero afterwards."""
         self.steps += 1
         scale = self.norm / (torch.linalg.vector_norm(self.gradient) + 1e-8)
         self.gradient.mul_(scale.clamp_(max=1.0))
@@ -180,7 +181,7 @@ class Adam:
         return {f"{name}.first": self.first, f"{name}.second": self.second, f"{name}.steps": torch.tensor([self.steps])}
 
     def load(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state` gave."""
+        """Restore the tensors that `state(name)` returned, in place. `ValueError` names a moment that is missing or has another shape."""
         restore({f"{name}.first": self.first, f"{name}.second": self.second}, state)
         self.steps = int(state[f"{name}.steps"][0])
 

@@ -104,7 +104,8 @@ class GridConvolutions(nn.Module):
         self.outputs = self.WIDTH * width * height
 
     def forward(self, cells: torch.Tensor) -> torch.Tensor:
-        """What is left of the grid."""
+        """From embedded cells `[n, width, height, channels]` to the flattened output of the last convolution (ELU after each), `[n,
+        outputs]`."""
         values = cells.permute(0, 3, 1, 2)
         for convolution in cast(Sequence[nn.Conv2d], self.convolutions):
             if values.shape[2:] == (1, 1):
@@ -144,7 +145,8 @@ class GridTrunk(nn.Module):
         self.outputs = width
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """`[n, hidden[-1]]`, not negative."""
+        """From features with the goal behind them, `[n, F + goal]`, to the activations of the last hidden layer, `[n, hidden[-1]]`, >=
+        0."""
         codes = self.embedding.codes(inputs)
         cells = self.embedding.cells(codes)
         goal = inputs[:, inputs.shape[1] - self.goal :]
@@ -177,7 +179,7 @@ class TeacherNetwork(nn.Module):
         self.value = orthogonal(nn.Linear(part.width * part.height, 1), 1.0, generator)
 
     def forward(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and values."""
+        """From the codes of n grids to the logits of all cells `[n, width * height]` and the values `[n]`."""
         values = self.embedding.cells(codes).permute(0, 3, 1, 2)
         for convolution in self.convolutions:
             values = functional.elu(convolution(values), inplace=True)

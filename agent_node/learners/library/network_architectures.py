@@ -35,7 +35,7 @@ class LinearTrunk(nn.Module):
         self.outputs = hidden[-1]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The last layer's activation."""
+        """From inputs `[..., F + goal]` to the activations of the last hidden layer (ReLU), `[..., hidden[-1]]`."""
         for layer in self.layers:
             inputs = functional.relu(layer(inputs))
         return inputs
@@ -60,7 +60,7 @@ class GridNetwork(nn.Module):
         self.last = orthogonal(nn.Linear(self.trunk.outputs, outputs), gain, generator)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs of the last layer, without activation."""
+        """From inputs `[..., F + goal]` to the outputs of the last layer, `[..., outputs]`, without activation."""
         values: torch.Tensor = self.last(self.trunk(inputs.flatten(0, -2)))
         return values.view(*inputs.shape[:-1], -1)
 
@@ -74,7 +74,7 @@ class FlatParameterNetwork(nn.Module):
         self.vector, self.gradient = flatten(self.network)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The network's outputs."""
+        """Outputs of the wrapped network, of the same shape as without the wrapper."""
         outputs: torch.Tensor = self.network(inputs)
         return outputs
 
@@ -121,7 +121,8 @@ class ActorCriticNetwork(nn.Module):
         return self.policy(values), self.value(values).squeeze(1)
 
     def remember(self, values: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of the LSTM layers: their outputs `[n, H]` and the next state."""
+        """One step of the L LSTM layers from `values[n, ...]` and `state[n, 2 L H]` (output and cell of each layer in turn): the output
+        of the last layer `[n, H]` and the next state `[n, 2 L H]`."""
         parts = list(torch.split(state, self.width, dim=1))
         for number, layer in enumerate(self.memory):
             values, cell = layer(values, (parts[2 * number], parts[2 * number + 1]))

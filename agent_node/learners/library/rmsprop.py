@@ -55,7 +55,7 @@ class RMSProp:
         return {f"{name}.mean_square": self.mean_square, f"{name}.velocity": self.velocity}
 
     def load(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state` gave."""
+        """Restore the tensors that `state(name)` returned, in place. `ValueError` names what is missing or has another shape."""
         restore({f"{name}.mean_square": self.mean_square, f"{name}.velocity": self.velocity}, state)
 
 

@@ -73,7 +73,7 @@ class PPO(Learner):
         return PolicyOutput(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
 
     def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
-        """V(s, g) `[n]`."""
+        """V(s, g), `[n]`, of `observations[n, ...]` and encoded `goals[n, goal]`: estimated discounted return of the policy."""
         with torch.inference_mode():
             values: NDArray[np.float32] = self.value(policy_inputs(observations, goals, self.device)).squeeze(1).cpu().numpy()
         return values
@@ -191,7 +191,7 @@ class PPO(Learner):
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore({"policy": self.policy.vector, "value": self.value.vector}, state)
         for name, optimiser in self.optimisers.items():
             optimiser.load(name, state)

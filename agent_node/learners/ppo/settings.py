@@ -13,7 +13,7 @@ from protocols.runtime.settings_types import Probability
 
 
 class PPOSettings(RolloutSettings):
-    """Proximal policy optimisation, with a policy and a value network (tanh)."""
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347), with a policy and a value network (tanh)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")

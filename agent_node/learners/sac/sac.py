@@ -92,7 +92,8 @@ class SAC(Learner):
         return metrics
 
     def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
-        """`policy` and `critic` of all pairs."""
+        """`policy`: the actor with ln(alpha), `critic`: both critics with their targets; those of the explorer, then those of the
+        exploiter, where there is one."""
         groups = self.explorer.groups()
         if self.exploiter is not None:
             groups = {name: [*tensors, *self.exploiter.groups()[name]] for name, tensors in groups.items()}
@@ -104,7 +105,7 @@ class SAC(Learner):
         return state if self.exploiter is None else state | self.exploiter.state("exploit.")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         self.explorer.load("", state)
         if self.exploiter is not None:
             self.exploiter.load("exploit.", state)

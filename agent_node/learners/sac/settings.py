@@ -12,7 +12,7 @@ from protocols.runtime.component_registry import register
 
 
 class SACSettings(ReplaySettings):
-    """Soft actor-critic for continuous actions, with automatic temperature."""
+    """Soft actor-critic for continuous actions, with automatic temperature (Haarnoja et al., arXiv 1812.05905)."""
 
     groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
     capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")

@@ -85,7 +85,7 @@ class SoftActorCritic:
         return torch.tanh(raw), density.sum(dim=1) - ends * (log(2 * pi) / 2 + 2 * log(2))
 
     def values(self, network: StackedMLP, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Q_k(s, a), `[2, n]`."""
+        """Q_k(s, a) of both critics of `network`, `[2, n]`, for `state[n, ...]` and `action[n, A]`."""
         values: torch.Tensor = network(torch.cat([state, action], dim=1).expand(2, -1, -1))
         return values.squeeze(2)
 

@@ -86,7 +86,7 @@ class ReplayBuffer(Component):
 
     @property
     def held_out_count(self) -> int:
-        """Transitions held out."""
+        """Number of transitions that are held out for validation."""
         return self._count[STEP | HELD_OUT] + self._count[STEP | HELD_OUT | JOINT]
 
     @property

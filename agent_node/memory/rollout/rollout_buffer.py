@@ -16,7 +16,7 @@ LEAST_SHARE = 0.05
 
 @dataclass
 class Rollout:
-    """T steps of K copies."""
+    """T consecutive steps of K environment copies, in order of time."""
 
     features: NDArray[np.float32]
     """`[T + 1, K, F]`: row t + 1 is what followed the action of row t"""
@@ -120,7 +120,7 @@ class RolloutBuffer(Component):
         self._at = 0
 
     def take(self) -> Rollout | None:
-        """The newest whole rollout, once."""
+        """The newest complete rollout; None until one is complete. Each rollout is returned once."""
         whole, self._whole = self._whole, None
         return whole
 

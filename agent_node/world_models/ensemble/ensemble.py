@@ -218,7 +218,7 @@ class Ensemble(WorldModel):
         return self._live() | {"counters": counters} | self.adam.state("adam")
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
         restore(self._live(), state)
         self.adam.load("adam", state)
         self.fits, self.touch_fits = state["counters"].tolist()

@@ -30,7 +30,7 @@ class Normalizer:
         self._weight, self._sum, self._squares = self.vector[:1], self.vector[1 : 1 + size], self.vector[1 + size :]
 
     def update(self, rows: torch.Tensor) -> None:
-        """Take in a batch `[n, size]`."""
+        """Update the running mean and variance by the rows of a batch `[n, size]`."""
         batch = torch.cat([torch.ones_like(self._weight), rows.mean(dim=0), rows.square().mean(dim=0)])
         self.vector.mul_(torch.where(self._weight < 1, 1.0, 1.0 - RATE)).add_(batch, alpha=RATE)
 

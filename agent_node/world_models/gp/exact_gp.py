@@ -108,13 +108,13 @@ class ExactRegression:
         self.process.eval()
 
     def scale(self, inputs: torch.Tensor) -> torch.Tensor:
-        """As `Basis.scale`."""
+        """Raw inputs `[n, D]` to scaled float64, clipped to the box, as `Basis.scale`."""
         scaled = (inputs.to(self._middle.device, torch.float64) - self._middle) / self._half
         return scaled.clamp(-self._edge, self._edge)
 
     @property
     def parameters(self) -> KernelParameters:
-        """theta, detached."""
+        """The kernel parameters theta, without gradient."""
         signal, noise = self.process.signal, self.process.likelihood.noise.detach().reshape(())
         return KernelParameters(signal.base_kernel.lengthscale.detach().reshape(-1), signal.outputscale.detach().reshape(()), noise)
 

@@ -120,7 +120,7 @@ class GPModel(AdditiveWorldModel):
         self._transitions += n
 
     def statistics(self) -> NDArray[np.float64]:
-        """The own sums (`Statistics.pack`)."""
+        """Sums over the own transitions, `[P]` float64, packed by `Statistics.pack`."""
         return self._shared().pack()
 
     def _unpack(self, vector: NDArray[np.float64]) -> Statistics:

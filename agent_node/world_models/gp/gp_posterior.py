@@ -68,7 +68,7 @@ class Posterior:
     # --- predicting -------------------------------------------------------------------------------------------------------------------
 
     def mean(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Raw `[n, D]` to `[n, d_y]`."""
+        """Predictive mean: raw inputs `[n, D]` to `[n, d_y]` in units of the targets."""
         return self.basis.features(inputs) @ self.weights
 
     def variance(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -62,7 +62,7 @@ class Statistics:
 
     @classmethod
     def zero(cls, basis: Basis, outputs: int) -> Statistics:
-        """Of no data."""
+        """The statistics of no transitions: all sums 0."""
 
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=basis.device)
@@ -87,12 +87,12 @@ class Statistics:
 
     @property
     def size(self) -> int:
-        """m"""
+        """m, the number of basis functions."""
         return self.gram.shape[0]
 
     @property
     def outputs(self) -> int:
-        """d_y"""
+        """d_y, the number of predicted components."""
         return self.moment.shape[1]
 
     # --- algebra ----------------------------------------------------------------------------------------------------------------------

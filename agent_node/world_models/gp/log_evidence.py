@@ -59,7 +59,7 @@ def evidence(statistics: Statistics, prior: torch.Tensor, noise_variance: float)
 
 
 def log_evidence(basis: Basis, parameters: KernelParameters, statistics: Statistics) -> float:
-    """Nats, of all outputs together. `BasisMismatch` for another basis."""
+    """ln p(y) in nats, by the module's formula, summed over all outputs. `BasisMismatch` for statistics of another basis."""
     if statistics.basis_id != basis.basis_id:
         raise BasisMismatch(f"statistics of basis {statistics.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
     with torch.no_grad():

@@ -43,7 +43,7 @@ class ImaginedTransitions:
     trusted: Floats
 
     def rows(self, chosen: NDArray[np.int64]) -> ImaginedTransitions:
-        """Some of them."""
+        """The transitions with these indices, in this order."""
         return ImaginedTransitions(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 

@@ -65,7 +65,7 @@ class Optimism(Component, ABC):
 
 
 class Bonus(Optimism):
-    """Optimism `bonus`."""
+    """Optimism `bonus`: imagined rewards grow with the uncertainty of world model and reward model."""
 
     def __init__(self, settings: BonusSettings, features: Features, seed: int) -> None:
         self.settings = settings
@@ -81,7 +81,7 @@ class Bonus(Optimism):
 
 
 class Thompson(Optimism):
-    """Optimism `thompson`."""
+    """Optimism `thompson`: imagination uses one function drawn from the world model's distribution until the next refresh."""
 
     def __init__(self, settings: ThompsonSettings, features: Features, seed: int) -> None:
         self.settings = settings
@@ -110,7 +110,8 @@ class Thompson(Optimism):
 
 
 class Hallucination(Optimism):
-    """Optimism `hallucination`."""
+    """Optimism `hallucination` (H-UCRL, Curi et al., arXiv 2006.08684): the policy chooses the next state within beta standard
+    deviations of the mean."""
 
     def __init__(self, settings: HallucinationSettings, features: Features, seed: int) -> None:
         self.settings = settings
@@ -122,7 +123,7 @@ class Hallucination(Optimism):
         return self._features.follow(prediction.observation, self.settings.beta * prediction.epistemic * eta)
 
     def bonus(self, epistemic: Array, reward_std: Floats, steps: int) -> Floats:
-        """beta * tau."""
+        """beta * tau, `[n]`, with tau the standard deviation of the reward model."""
         optimistic_bonus: Floats = (self.settings.beta * reward_std).astype(np.float32)
         return optimistic_bonus
 

@@ -127,7 +127,7 @@ class RewardGrid:
         return {"own": self._own.copy(), "total": self._total.copy(), "news": self._news.copy()}
 
     def load_state(self, state: dict[str, Floats]) -> None:
-        """Restore; `ValueError` for those of another grid."""
+        """Restore what `state` returned, in place. `ValueError` for arrays of another grid."""
         for name, mine in (("own", self._own), ("total", self._total), ("news", self._news)):
             if name not in state or state[name].shape != mine.shape:
                 raise ValueError(f"reward grid: {name} is missing, or not of {self.cells} cells")

@@ -37,7 +37,7 @@ class KnownReward:
         self._map = known
 
     def predict(self, place: Array, action: Array) -> tuple[Floats, Floats]:
-        """The reward, and zeros."""
+        """Mean reward `[n]` of the map, and its standard deviation, zeros `[n]`."""
         return self._known_reward(place, action), np.zeros(len(place), np.float32)
 
     def draw(self, random: np.random.Generator) -> SampledRewardFunction:

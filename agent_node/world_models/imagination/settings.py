@@ -12,7 +12,7 @@ from protocols.runtime.settings_types import ComponentSettings
 
 
 class OptimismSettings(ComponentSettings):
-    """Settings of every optimism."""
+    """Base of the settings of the room `optimism`: how the exploring policy uses the uncertainty of the world model."""
 
     requires: ClassVar[tuple[str, ...]] = ()
     """capabilities that the world model must have"""

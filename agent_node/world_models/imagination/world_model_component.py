@@ -156,7 +156,7 @@ class WorldModelComponent(Component):
         return self._imagination is not None and self.model.ready
 
     def imagined(self, n: int) -> TransitionSample:
-        """n imagined transitions."""
+        """n imagined transitions for a replay batch. `ValueError` for an agent that imagines nothing."""
         if self._kept is None:
             if self._imagination is None:
                 raise ValueError("this agent imagines nothing")
@@ -174,7 +174,7 @@ class WorldModelComponent(Component):
         return self.model.parameter_groups()
 
     def averaged(self) -> None:
-        """Passed on to the model."""
+        """Calls `averaged` of the model, whose parameters were changed."""
         self.model.averaged()
 
     def state_dict(self) -> State:

@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """Per copy and body, `[K, M]`."""
+    """Result of one step for every copy and body, `[K, M]` each."""
 
     reward: NDArray[np.float32]
     terminated: Mask

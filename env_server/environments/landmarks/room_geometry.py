@@ -34,11 +34,11 @@ class Rectangle:
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2, inward)
 
     def scaled(self, factor: float) -> Rectangle:
-        """All lengths times `factor`."""
+        """A rectangle with position and size multiplied by `factor`."""
         return Rectangle(self.left * factor, self.bottom * factor, self.right * factor, self.top * factor, self.inward)
 
     def gap(self, other: Rectangle) -> float:
-        """Distance between the nearest points of two rectangles."""
+        """Distance between the nearest points of two rectangles; 0 where they touch or overlap."""
         x = max(0.0, other.left - self.right, self.left - other.right)
         y = max(0.0, other.bottom - self.top, self.bottom - other.top)
         return hypot(x, y)
@@ -101,12 +101,12 @@ class Geometry:
 
     @property
     def low(self) -> float:
-        """Smallest coordinate of a centre."""
+        """Smallest coordinate that the centre of a body can have: the wall's thickness plus the body's radius."""
         return self.wall + RADIUS
 
     @property
     def high(self) -> float:
-        """Largest coordinate of a centre."""
+        """Largest coordinate that the centre of a body can have: the room's side minus the wall's thickness and the body's radius."""
         return self.room - self.wall - RADIUS
 
     @property

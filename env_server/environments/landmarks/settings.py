@@ -67,12 +67,12 @@ class LandmarksOptions(Settings):
 
     @property
     def geometry(self) -> Geometry:
-        """Walls and landmarks."""
+        """Walls and landmarks, built from `landmarks`, `room` and `margin`."""
         return build(self.landmarks, self.room, self.margin)
 
     @property
     def goal_space(self) -> FeatureSets:
-        """Goals and the reward rule."""
+        """The goals (sets of landmarks) and their reward rule."""
         return FeatureSets(self.landmarks, self.largest, self.premium, self.scheme, self.smallest)
 
     @property

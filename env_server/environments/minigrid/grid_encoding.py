@@ -32,7 +32,7 @@ class EncodedGrid:
         """[index, object, its code] of all that may change and stay"""
 
     def reset(self, grid: Grid) -> None:
-        """Encode all cells."""
+        """Encode all cells of a new grid."""
         self._known = list(grid.grid)
         codes = [_NOTHING_THERE if thing is None else thing.encode() for thing in self._known]
         shape = self._cells.shape[1], self._cells.shape[0]
@@ -42,7 +42,7 @@ class EncodedGrid:
         self._list()
 
     def update(self, grid: Grid) -> None:
-        """Encode what is not what it was."""
+        """Encode the cells again that have changed since the last call."""
         things = grid.grid
         if things != self._known:
             for index, (thing, old) in enumerate(zip(things, self._known, strict=True)):

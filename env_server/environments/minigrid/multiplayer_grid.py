@@ -56,7 +56,7 @@ class SharedMiniGrid(MiniGridCopies):
         self._carried = np.zeros((*shape, 3), np.uint8)
 
     def seats(self, copy: int) -> tuple[str, ...]:
-        """All agents."""
+        """All agents: each plays in every copy."""
         return self.agents
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class VectorMiniGrid(MiniGridCopies):
         self._next_evaluated = 0
 
     def seats(self, copy: int) -> tuple[str, ...]:
-        """Its owner."""
+        """The one agent that owns the copy."""
         return (self._owner(copy),)
 
     def _owner(self, copy: int) -> str:

@@ -7,5 +7,5 @@ from env_server.environments.reward_collection.collection_environment import Vec
 
 
 def create(context: EnvironmentContext) -> VectorRewardCollection:
-    """All copies of it."""
+    """The vector environment with all copies that the context requests."""
     return VectorRewardCollection(context.options, context.agents, context.copies, context.seed)

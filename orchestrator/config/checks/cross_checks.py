@@ -38,7 +38,8 @@ class Finding:
 
 @dataclass
 class RuleContext:
-    """The subject of rules: a configuration, this machine, and the environments."""
+    """The inputs of rules that concern several sections: the configuration, the resources of this machine, and the environments. Derived
+    values (graph, findings, facts) are computed on first use."""
 
     configuration: Configuration
     machine: MachineResources
@@ -76,7 +77,7 @@ class RuleContext:
 
     @cached_property
     def facts(self) -> EnvironmentFacts:
-        """Goals and observations of an environment without problems."""
+        """Goal space and layout of observations of the environment; only for an environment that has no findings in `environment`."""
         return self.environments.facts(self.configuration.environment, self.configuration.agent_names(), self.edges)
 
     def updated(self, configuration: Configuration) -> RuleContext:

@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def is_list(self) -> bool:
-        """Whether a list stands here."""
+        """Whether the value is a list."""
         return self.items is not _NOTHING
 
     @property
@@ -49,7 +49,7 @@ class Shape:
 
 
 def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
-    """The shape behind an annotation."""
+    """The shape of values that a type annotation describes, with the constraints in `metadata`."""
     room = next((part.room for part in metadata if isinstance(part, Registered)), None)
     origin = get_origin(annotation)
     if origin is Annotated:

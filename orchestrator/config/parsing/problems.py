@@ -24,7 +24,7 @@ class Problem:
 
     @property
     def message(self) -> str:
-        """`path: rule; did you mean "x"?`"""
+        """The problem in one line: `path: rule; did you mean "x"?`"""
         text = f"{self.path}: {self.text}" if self.path else self.text
         return f'{text}; did you mean "{self.suggestion}"?' if self.suggestion is not None else text
 

@@ -58,7 +58,7 @@ Node = Scalar | Map | List
 
 
 def format_path(path: Path) -> str:
-    """`network.topology.edges[0][1]`."""
+    """A path as text, for example `network.topology.edges[0][1]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -93,7 +93,7 @@ def child(node: Node, part: str | int) -> Node | None:
 
 
 def find(node: Node, path: Path) -> Node | None:
-    """The value at a path, or None."""
+    """The node at `path`; None where the document does not have it."""
     here: Node | None = node
     for part in path:
         if here is None:

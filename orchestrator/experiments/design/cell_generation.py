@@ -181,7 +181,7 @@ def _same(cells: Sequence[Cell], read: ExperimentFile) -> list[Problem]:
 
 
 def command_of(base: FilePath, arguments: Sequence[str], seed: int, simulated: SimulationSettings | None) -> str:
-    """One line that repeats a cell."""
+    """The shell command that repeats this cell: the base configuration with the cell's arguments and seed."""
     words = ["orchestrate", "up" if simulated is None else "simulate", str(base), *arguments, "--seed", str(seed)]
     for name, value in (simulated.model_dump(exclude_defaults=True) if simulated is not None else {}).items():
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]

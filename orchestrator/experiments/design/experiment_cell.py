@@ -22,7 +22,7 @@ from protocols.faults.link_effects.link_trace import FILE as TRACE
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination with one seed."""
+    """One combination of factors with one seed: what one run or simulation of an experiment measures."""
 
     factors: Mapping[str, str]
     seed: int

@@ -46,7 +46,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """An experiment as it stands."""
+    """An experiment as its directory records it at present: its design and the state of its cells."""
 
     design: ExperimentDesign
     """as applied: with `small`, where that was asked for"""
@@ -61,7 +61,7 @@ class ExperimentResults:
     """codes of which the store holds cells that are not among these"""
 
     def count(self, state: State) -> int:
-        """Cells in that state."""
+        """Number of cells in `state`."""
         return sum(cell.state == state for cell in self.cells)
 
     def lacking(self) -> dict[tuple[str, str], int]:

@@ -70,7 +70,7 @@ class ExpectationVerdict:
         return f"{word}: {claim(self.expectation)}: {said}"
 
     def record(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """The verdict as JSON values."""
         return {
             **self.expectation.model_dump(mode="json"),
             "holds": self.holds,

@@ -50,7 +50,7 @@ class CellEnd:
 
 
 class CellRunner(Protocol):
-    """A cell that is being played."""
+    """A cell that is running, as a run or a simulation."""
 
     def poll(self) -> CellEnd | None:
         """Look after it; how it ended, or None while it goes on."""
@@ -61,7 +61,7 @@ class CellRunner(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it, without ending it."""
+        """Release processes and files of this object without ending the cell."""
         ...
 
 

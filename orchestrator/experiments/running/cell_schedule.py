@@ -67,7 +67,7 @@ class CellSchedule:
 
     @property
     def gave_up(self) -> bool:
-        """Too many cells have failed."""
+        """Whether as many cells have failed as `stop_after_failures` permits; no more are started then."""
         return len(self.failed) >= self.stop_after_failures
 
     @property
@@ -97,7 +97,7 @@ class CellSchedule:
         return count
 
     def finished(self, identity: str) -> None:
-        """A cell is done."""
+        """The cell `identity` has ended successfully: release its cores and memory. `KeyError` for a cell that is not running."""
         del self.running[identity]
         self.done.add(identity)
 

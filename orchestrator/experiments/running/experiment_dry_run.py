@@ -20,7 +20,7 @@ _START = 5.0
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """The facts that are printed."""
+    """What `orchestrate experiment --dry-run` prints: cells by state, their memory and duration, and how many run side by side."""
 
     read: ExperimentFile
     directory: Path
@@ -38,11 +38,11 @@ class PlannedWork:
 
     @property
     def seconds(self) -> float | None:
-        """Of the whole; None where it is unknown."""
+        """Estimated seconds until all cells have ended; None where no cell was measured."""
         return None if self.cell_seconds is None else self.cell_seconds * self.to_run / max(1, self.side_by_side)
 
     def record(self) -> dict[str, Any]:
-        """For scripts."""
+        """The facts as JSON values."""
         return {
             "name": self.read.name,
             "directory": str(self.directory),
@@ -85,7 +85,7 @@ def facts(read: ExperimentFile, directory: Path, playing: Sequence[CellStatus], 
 
 
 def text(work: PlannedWork) -> str:
-    """As lines."""
+    """The facts as lines of text."""
     design, counts = work.read.design, Counter(one.record.state for one in work.playing)
     failed = f", {counts['FAILED']} failed (--retry-failed)" if counts["FAILED"] else ""
     lines = [

@@ -61,7 +61,7 @@ class ExperimentView(Protocol):
     """What is shown of an experiment while it runs."""
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """Before the first cell."""
+        """Called once, before the first cell starts."""
         ...
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:
@@ -69,11 +69,11 @@ class ExperimentView(Protocol):
         ...
 
     def show(self, progress: ExperimentProgress) -> None:
-        """Several times a second."""
+        """Called several times a second with the newest progress; it must not block."""
         ...
 
     def notice(self, text: str) -> None:
-        """A line."""
+        """Print one line of text from the runner."""
         ...
 
 
@@ -83,7 +83,8 @@ def machine_capacity(jobs: int | None) -> Capacity:
 
 
 def task_of(playing: CellStatus, position: int, rank: int) -> CellTask:
-    """A cell as the schedule sees it."""
+    """What the schedule needs of a cell: its identity, priority (`rank` of its seed, then its `position`), cores, nodes, memory in bytes
+    and failures so far."""
     cell = playing.cell
     return CellTask(playing.identity, (rank, position), cell.cores, cell.nodes, cell.memory, playing.record.failures)
 

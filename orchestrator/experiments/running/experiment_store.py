@@ -89,7 +89,7 @@ class Lock:
 
 
 class Store:
-    """The file. Close it, or use it as a context."""
+    """The SQLite file of one experiment: its plan, its cells and facts about the whole. Close it, or use it as a context manager."""
 
     def __init__(self, directory: Path, create: bool = False) -> None:
         """`UsageError` when there is no experiment in `directory` (unless it is to be made), `SchemaError` for one of another version."""
@@ -121,11 +121,11 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the file."""
         self._sql.close()
 
     def meta(self, key: str) -> Any:
-        """A fact of the whole experiment, or None."""
+        """A fact of the whole experiment (a JSON value) by its key; None where it was never set."""
         row = self._sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row is not None else None
 
@@ -163,7 +163,7 @@ class Store:
         return {row[0]: CellRecord(*row) for row in self._sql.execute(f"SELECT {names} FROM cells")}
 
     def record(self, identity: str) -> CellRecord:
-        """One of them."""
+        """The record of one cell; `KeyError` for a cell that was never planned."""
         return self.records()[identity]
 
     def update(self, identity: str, **fields: Any) -> None:

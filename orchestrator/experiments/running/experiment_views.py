@@ -126,7 +126,7 @@ class JsonExperimentView(JsonWriter, PlainExperimentView):
     _next = 0.0
 
     def begin(self, progress: ExperimentProgress) -> None:
-        """See `ExperimentView`."""
+        """Print the initial progress (`ExperimentView.begin`)."""
         self.write("experiment", name=self._name, shape=self._shape, **vars(progress))
 
     def finished(self, playing: CellStatus, ended: CellEnd, again: bool, progress: ExperimentProgress) -> None:

@@ -75,7 +75,7 @@ class SimulationOutcome:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """For scripts; the curve as lists."""
+        """All numbers as JSON values; the curve as lists."""
         values = {name: value for name, value in vars(self).items() if name != "curve"}
         values["episodes"] = vars(self.episodes) if self.episodes else None
         curve = {name: [getattr(point, name) for point in self.curve] for name in ("rounds", "time", "disagreement", "error")}

@@ -81,7 +81,7 @@ class HostFiles:
         return self._mirror.settled("" if node is None else f"nodes/{node}/")
 
     def starts(self, node: str) -> None:
-        """A node begins to write. It may cut its files before it goes on."""
+        """Mirror the files of `node` from now on; files that it has cut at its start are compared again."""
         self._nodes.add(node)
         self._mirror.recheck(f"nodes/{node}/")
 
@@ -121,7 +121,7 @@ class HostFiles:
             logger.error("not all files were returned; what is missing is in %s", self._root)
 
     def discard(self) -> None:
-        """Nothing here is needed any more."""
+        """Remove the directory of this host with all files; errors are ignored."""
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _wanted(self, path: str) -> bool:

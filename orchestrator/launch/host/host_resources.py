@@ -77,5 +77,5 @@ class UsageMeter:
                     usage.proportional = int(getattr(process.memory_full_info(), "pss", 0)) or usage.proportional
 
     def write(self) -> None:
-        """Replace the file."""
+        """Replace the file by the newest measurements."""
         write_json(self._path, {name: vars(usage) for name, usage in self._usage.items()})

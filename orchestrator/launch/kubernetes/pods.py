@@ -25,7 +25,8 @@ SERVER_MEMORY = 512 * 2**20
 
 @dataclass(frozen=True)
 class Pods:
-    """`hosts` pods of `slot` each, for the `nodes` by slot name; without hosts all nodes run beside the run server."""
+    """The pods of one run: `hosts` host pods with the cores and memory (bytes) of `slot`, and one of the run server. `nodes` maps the
+    names of nodes to slot names; with 0 hosts all nodes run in the pod of the run server."""
 
     hosts: int
     slot: Slot

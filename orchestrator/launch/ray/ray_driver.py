@@ -62,7 +62,7 @@ class _Host:
 
 
 class Driver:
-    """See the module."""
+    """The driver process of one run: executes the orders on standard input and reports events on standard output; see the module."""
 
     def __init__(self, say: int) -> None:
         self._say = say

@@ -83,7 +83,8 @@ class RayEngine:
         return self._address
 
     def request(self, configuration: Configuration, nodes: int) -> None:
-        """Ask for a placement group of one bundle per host."""
+        """Order a placement group of one bundle per host from the driver process, without waiting; `granted` returns the slots, or
+        raises `ResourceError`."""
         wish, self._bundle = bundles(configuration)
         launch = configuration.launch
         self._order(do="request", bundles=launch.hosts, strategy=launch.ray.strategy, wish=wish.amounts(), least=self._bundle.amounts())

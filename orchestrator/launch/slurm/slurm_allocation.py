@@ -39,12 +39,12 @@ class Note:
     own: bool
 
     def write(self, directory: Path) -> None:
-        """Into the run's directory."""
+        """Write the note to the run's directory."""
         write_json(directory / NOTE, asdict(self))
 
     @staticmethod
     def read(directory: Path) -> Note | None:
-        """None where it is missing."""
+        """The note in the run's directory; None where the file is missing."""
         try:
             return Note(**json.loads((directory / NOTE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

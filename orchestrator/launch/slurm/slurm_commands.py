@@ -79,7 +79,7 @@ class SlurmQuery:
                 pipe.write(text)
 
     def answer(self) -> SlurmAnswer | None:
-        """Without waiting."""
+        """The answer, if the command has ended; None before. Does not wait."""
         if self._answer is None:
             late = time.monotonic() > self._deadline
             if self._process.poll() is not None or late:

@@ -41,7 +41,7 @@ _NODE_FAILED = re.compile(r"Node failure on (\S+)")
 
 @dataclass
 class SlurmHost(HostHandle):
-    """A host with its srun."""
+    """A host and the srun process that runs it."""
 
     srun: Channel | None = None
     node: str = ""

@@ -41,7 +41,7 @@ _TILDE = re.compile(r"~[\w.-]*/")
 
 @dataclass(frozen=True)
 class SshMachine:
-    """How one machine is reached; what a later run server needs to know of it too."""
+    """Address and options with which ssh reaches one machine; stored in a file (`fields`) for a later run server."""
 
     name: str
     ssh: str
@@ -50,7 +50,7 @@ class SshMachine:
 
     @staticmethod
     def of(host: SshHostSettings, settings: SshSettings) -> SshMachine:
-        """From the configuration."""
+        """The machine of one entry of `launch.ssh.hosts`, with the common settings."""
         return SshMachine(host.name, host.ssh, host.python, tuple(settings.options))
 
     @staticmethod
@@ -59,7 +59,7 @@ class SshMachine:
         return SshMachine(str(fields["name"]), str(fields["ssh"]), str(fields["python"]), tuple(map(str, fields["options"])))
 
     def fields(self) -> dict[str, Any]:
-        """For a file."""
+        """All fields as JSON values; `read` is the inverse."""
         return asdict(self)
 
     def command(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:

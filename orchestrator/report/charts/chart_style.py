@@ -93,7 +93,7 @@ def colour(number: int) -> str:
 
 
 def dashes(number: int) -> Any:
-    """Of the line with this number."""
+    """Dash pattern of line `number` of a chart, in Matplotlib's form."""
     # Beyond eight lines colours come again, each with another dash.
     return DASHES[(number + number // len(SERIES)) % len(DASHES)]
 
@@ -109,7 +109,7 @@ def title_room(panels: Iterable[str], across: int) -> float:
 
 
 def marker(number: int) -> str:
-    """Of the line with this number."""
+    """Marker of line `number` of a chart, in Matplotlib's form."""
     return MARKERS[number % len(MARKERS)]
 
 

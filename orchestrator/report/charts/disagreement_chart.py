@@ -54,7 +54,7 @@ def text_plot(curve: Sequence[DisagreementPoint], width: int = 80, rows: int = _
 
 
 def picture(curve: Sequence[DisagreementPoint], title: str) -> Picture:
-    """The same as a drawing."""
+    """The same curve as a vector drawing with this title."""
     rounds = [point.rounds for point in curve]
     values = [max(point.disagreement, _FLOOR) for point in curve]
     with drawing(4.2) as (figure, (axes,)):

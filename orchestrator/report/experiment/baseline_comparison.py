@@ -34,11 +34,11 @@ class BaselineComparison:
 
     @property
     def differs(self) -> bool:
-        """Significantly."""
+        """Whether the difference is significant: p <= `SIGNIFICANCE`."""
         return self.p_value <= SIGNIFICANCE
 
     def record(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """The comparison as JSON values."""
         return {"factors": dict(self.factors), **self.improvement.record(), "p_value": self.p_value, "conditions": self.conditions}
 
 

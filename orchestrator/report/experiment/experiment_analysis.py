@@ -39,12 +39,12 @@ class Group:
 
     @property
     def label(self) -> str:
-        """`delay=50ms, topology=ring`."""
+        """The factors as text, for example `delay=50ms, topology=ring`."""
         return label(self.factors)
 
     @property
     def short(self) -> str:
-        """`50ms · ring`."""
+        """The values without the names of factors, for example `50ms · ring`; `all runs` without factors."""
         return " · ".join(self.factors.values()) or "all runs"
 
     @property
@@ -60,7 +60,7 @@ def label(factors: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One measure of one group."""
+    """Estimate of one measure for the runs of one group."""
 
     group: Group
     estimate: Estimate
@@ -77,7 +77,7 @@ class GroupResult:
     """steps until the measure's threshold"""
 
     def record(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """The estimate as JSON values, with the factors of the group."""
         record: dict[str, Any] = {
             "factors": dict(self.group.factors), **self.estimate.record(), "median": plain(self.median), "never": self.estimate.never,
         }  # fmt: skip
@@ -110,7 +110,7 @@ class MeasureResult:
 
     @property
     def higher(self) -> bool:
-        """More is better."""
+        """Whether higher values are better."""
         return self.measure.higher == "better"
 
     @property
@@ -150,13 +150,13 @@ class Tolerance:
     """label of the largest amount that has one"""
 
     def record(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """The tolerance as JSON values, with the values of the other factors."""
         return {"factors": dict(self.factors), **self.amount.record(), "without": list(self.without), "largest": self.largest}
 
 
 @dataclass(frozen=True)
 class ExperimentAnalysis:
-    """The numbers of an experiment."""
+    """Estimates and comparisons of all measures of an experiment, from which its report is written."""
 
     results: ExperimentResults
     groups: tuple[Group, ...]
@@ -169,7 +169,7 @@ class ExperimentAnalysis:
 
     @property
     def factors(self) -> dict[str, list[str]]:
-        """Labels of each factor."""
+        """Factor -> the labels of its values, in the order of the file."""
         return self.results.design.labels()
 
     def is_baseline(self, group: Group) -> bool:

@@ -25,7 +25,7 @@ _ROWS = 60
 
 
 def document(analysis: ExperimentAnalysis) -> Document:
-    """All sections, in order."""
+    """The report of an experiment, with all sections in order."""
     results, design = analysis.results, analysis.results.design
     lead: list[Block] = [Paragraph(design.question, "lead")] if design.question else []
     lead += answer(analysis)

@@ -123,7 +123,8 @@ def channel_means(runs: Sequence[Mapping[Link, Counts]]) -> dict[str, dict[str, 
 
 
 def link_means(runs: Sequence[Mapping[Link, Counts]], channels: Sequence[str] = ()) -> dict[Link, dict[str, float]]:
-    """By link (of these channels, if any are given), mean over the runs; links between agents first."""
+    """Link -> name of a counter -> mean over the runs, 0 where a run does not have the link. With `channels`, links of these only. Links
+    between agents come first."""
     keys = {key for links in runs for key in links if not channels or key[1] in channels}
     return {
         key: {name: fmean(links.get(key, {}).get(name, 0.0) for links in runs) for name in COUNTS}

@@ -34,7 +34,7 @@ def to_json(configuration: Configuration) -> str:
 
 
 def to_dot(configuration: Configuration) -> str:
-    """For Graphviz."""
+    """The communication graph in the DOT language of Graphviz."""
     graph = communication(configuration)
     kind, mark = ("digraph", "->") if graph.directed else ("graph", "--")
     lines = [f'{kind} "{configuration.name}" {{', "  node [shape=box];"]
@@ -44,7 +44,7 @@ def to_dot(configuration: Configuration) -> str:
 
 
 def to_mermaid(configuration: Configuration) -> str:
-    """For Markdown that draws Mermaid."""
+    """The communication graph as a Mermaid diagram, which some Markdown viewers draw."""
     graph = communication(configuration)
     ids = {node: f"n{index}" for index, node in enumerate(graph.agents)}
     mark = "-->" if graph.directed else "---"

@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 
 class PlaybackPolicy(Protocol):
-    """What is needed of an agent."""
+    """Interface of an agent that plays from a checkpoint."""
 
     facts: dict[str, int]
 
@@ -45,7 +45,7 @@ class PlaybackPolicy(Protocol):
 
 @dataclass(frozen=True)
 class PlayedEpisode:
-    """One episode."""
+    """Result of one episode that was played from checkpoints."""
 
     members: tuple[str, ...]
     reward: float

@@ -35,7 +35,8 @@ def check(path: Path) -> None:
 
 
 def padded(picture: Picture, height: int, width: int) -> Picture:
-    """The picture at the upper left of a black one of that size; what does not fit is cut off."""
+    """A picture `[height, width, 3]` u1 with the given `[h, w, 3]` at its upper left and black elsewhere; rows and columns that do not
+    fit are cut off."""
     page = np.zeros((height, width, 3), np.uint8)
     fitting = picture[:height, :width, :3]
     page[: fitting.shape[0], : fitting.shape[1]] = fitting

@@ -37,7 +37,7 @@ class EqualConditions:
 
     @property
     def conditions(self) -> int:
-        """How many there are."""
+        """Number of combinations of the other factors over which groups are compared."""
         return len(self.samples[0].tasks)
 
     @property

@@ -61,7 +61,7 @@ class RunRow:
 
     @property
     def why_not(self) -> str:
-        """Why there is no value."""
+        """The reason why the run has no value, as text."""
         return self.failure or ("no figure" if self.value is None else f"the figure is {self.value}")
 
 
@@ -91,7 +91,7 @@ class ScoreSample:
 
     @classmethod
     def of(cls, values: ArrayLike, missing: Sequence[str] = ()) -> ScoreSample:
-        """The runs of a single task."""
+        """A sample of runs of a single task (stratum), with the reasons of runs that have no value."""
         return cls({"": np.asarray(values, float)}, tuple(missing))
 
     @property
@@ -144,7 +144,7 @@ class RunsTable:
 
     @classmethod
     def of(cls, rows: Iterable[RunRow]) -> RunsTable:
-        """A table of these rows."""
+        """A table of these rows. `ValueError` for two rows of one run and metric."""
         return cls(tuple(rows))
 
     def levels(self, factor: str) -> list[str]:

@@ -136,7 +136,7 @@ class JudgedExpectation:
 
 
 def judge(expectations: Sequence[FaultExpectation], metrics: Mapping[str, float]) -> list[JudgedExpectation]:
-    """Every expectation, in order."""
+    """Compare the metrics of the run with every expectation, in order; an expectation of a metric that was not measured fails."""
     judged = []
     for expected in expectations:
         measured = metrics.get(expected.metric)

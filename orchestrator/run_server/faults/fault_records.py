@@ -43,8 +43,8 @@ def records_of(lines: Iterable[Mapping[str, Any]], restart_after: Mapping[str, f
 
 
 def end_by_return(records: Iterable[FaultRecord], returns: Mapping[str, Sequence[float]]) -> None:
-    """Deaths without another end end with the first heartbeat or metric that follows, and so do those whose node was back before its
-    time, since all was healed; `returns`: times of these by node, ascending. Without one their node stays away."""
+    """Set the end of each lethal fault to the first sign of its node after its begin, where the record has no end or a later one.
+    `returns`: node -> times in seconds of its heartbeats and metrics, ascending. The end stays None for a node that never returned."""
     for record in records:
         if record.kind in LETHAL:
             back = next((t for t in returns.get(record.node, ()) if t > record.begin), None)

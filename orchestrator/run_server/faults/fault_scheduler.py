@@ -32,7 +32,7 @@ _LOOK = 0.2
 
 
 class FaultScheduler:
-    """See the module."""
+    """Starts the faults that are due by time, and records what the nodes report of their own faults; see the module."""
 
     def __init__(self, view: RunView, nodes: RunNodes, commands: NodeCommands, plan: FaultPlan = FaultPlan()) -> None:
         self.entries = list(plan.entries)

@@ -50,7 +50,7 @@ _STAND_INS = {"id": "by-hand-0", "at": {"time": "0s"}}
 
 
 class ManualFaults:
-    """See the module."""
+    """Executes the requests of clients: restarts of nodes, and faults that begin or end at once; see the module."""
 
     def __init__(self, view: RunView, transport: Transport, nodes: RunNodes, commands: NodeCommands, faults: FaultScheduler) -> None:
         self._view = view

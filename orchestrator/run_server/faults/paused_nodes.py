@@ -37,16 +37,16 @@ class PausedNodes:
         return list(self._held.values())
 
     def of(self, node: str) -> list[PausedNode]:
-        """What holds that node."""
+        """The faults that hold `node` at present."""
         return [stopped for stopped in self._held.values() if stopped.node == node]
 
     def note(self, stopped: PausedNode) -> None:
-        """A process stands still."""
+        """Record that a fault has paused a process; pending repetitions of `cont` for this node are dropped."""
         self._held[stopped.node, stopped.fault] = stopped
         self._continue = [item for item in self._continue if item[1] != stopped.node]
 
     def stop(self, stopped: PausedNode) -> None:
-        """Make a process stand still."""
+        """Pause a process: record the fault and send the signal `stop`."""
         self.note(stopped)
         self._signal(stopped.node, stopped.incarnation, "stop")
 
@@ -58,13 +58,13 @@ class PausedNodes:
         return gone
 
     def release(self, stopped: PausedNode, now: float) -> None:
-        """One fault is over: the process goes on, unless another one holds it."""
+        """End one fault: the process is continued by repeated signals, unless another fault holds it. `KeyError` for an unknown fault."""
         del self._held[stopped.node, stopped.fault]
         if not self.of(stopped.node):
             self._continue += [(now + again, stopped.node, stopped.incarnation) for again in _AGAIN]
 
     def tick(self, now: float) -> None:
-        """Send what is due."""
+        """Send the signals `cont` that are due at `now`, in seconds."""
         for item in [item for item in self._continue if item[0] <= now]:
             self._continue.remove(item)
             self._signal(item[1], item[2], "cont")

@@ -75,7 +75,7 @@ class FileReturn:
         return [*self._copy.outgoing(), *(send for mirror in self._sending.values() for send in mirror.outgoing())]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all files that are open."""
         self._copy.close()
 
     def _allowed(self, host: str, path: str) -> bool:

@@ -23,7 +23,7 @@ from protocols.wire.messages import Role
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """Times in seconds; see the module."""
+    """Delays, limits and resets of restarts; times in seconds (see the module)."""
 
     first: float = 0.5
     max: float = 30.0

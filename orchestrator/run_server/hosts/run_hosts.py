@@ -20,7 +20,7 @@ _KILL_WAIT = 5.0
 
 @dataclass
 class HostRecord:
-    """One host: `code` once its process has ended."""
+    """State of one host as the run server records it; `code` is the exit code of its process, None before it ended."""
 
     handle: HostHandle
     machine: str = ""

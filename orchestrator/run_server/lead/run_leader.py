@@ -44,7 +44,7 @@ _SEVERITY = {MemberState.STUCK: "warning", MemberState.SUSPECT: "warning", Membe
 
 
 class Phase(IntEnum):
-    """Of a run, in order."""
+    """Phases of a run, in order."""
 
     QUEUED = 0
     HOSTS = 1
@@ -66,7 +66,7 @@ class RunOutcome:
 
 
 class RunLeader:
-    """See the module. `view` holds the parts that others look at too."""
+    """Leads one run through its phases; see the module. `view` holds the state that other parts of the run server read."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class RunLeader:
         self._signals += 1
 
     def turn(self) -> bool:
-        """Handle what has arrived, let happen what is due. False when the run is over."""
+        """Process received messages and everything that is due; waits at most a tenth of a second. False when the run is over."""
         for received in self._transport.receive(_TURN):
             self._reception.handle(received, time.monotonic())
         now = time.monotonic()

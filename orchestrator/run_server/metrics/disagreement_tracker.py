@@ -48,7 +48,7 @@ class RoundDisagreement:
 
     @property
     def contraction(self) -> float | None:
-        """after / before."""
+        """after / before: the factor by which the round reduced the disagreement; None where it was 0 before."""
         return self.after / self.before if self.before > 0 else None
 
 

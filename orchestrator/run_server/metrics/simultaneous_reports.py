@@ -48,7 +48,7 @@ class SimultaneousReports(Generic[Content]):
     _open: dict[str, deque[_Report[Content]]] = field(default_factory=dict)
 
     def newest(self) -> Iterator[Content]:
-        """The newest open report of each agent."""
+        """The newest report of each agent that is still open."""
         return (queue[-1].content for queue in self._open.values() if queue)
 
     def add(self, agent: str, steps: int, episodes: int, at: float, content: Content) -> None:

@@ -34,7 +34,8 @@ PAID = 0.999
 
 
 class InFlightUpdate:
-    """L and what is due, of one agent."""
+    """Learning updates of one agent for mass in flight: L, what was learnt for mass that it has sent, and what is due to be added once
+    that is acknowledged."""
 
     def __init__(self) -> None:
         self.learnt: Vector | None = None
@@ -44,7 +45,7 @@ class InFlightUpdate:
 
     @staticmethod
     def share(w: float, away: float) -> float:
-        """c."""
+        """c = min(1, (1 - w) / away): the share of a learning step that belongs to mass in flight; 0 where w or `away` leaves none."""
         lacks = 1.0 - w
         return min(1.0, lacks / away) if lacks >= NOTHING and away >= NOTHING else 0.0
 
@@ -70,10 +71,10 @@ class InFlightUpdate:
             self.due = None if share == 1.0 else (1.0 - share) * self.due
 
     def state(self) -> dict[str, Array]:
-        """Everything."""
+        """`learnt` and `due`, `[d]` each, for a checkpoint; a zero vector is left out."""
         named = {"learnt": self.learnt, "due": self.due}
         return {name: vector for name, vector in named.items() if vector is not None}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restore."""
+        """Inverse of `state`: vectors that are missing become zero."""
         self.learnt, self.due = (np.array(state[name]) if name in state else None for name in ("learnt", "due"))

@@ -120,7 +120,7 @@ class PushSum(Averager):
 
     @property
     def mass(self) -> float:
-        """w."""
+        """w, the push-sum weight of the agent: 1 at the start; the model is y / w."""
         return self._w
 
     @property
@@ -135,7 +135,7 @@ class PushSum(Averager):
 
     @property
     def sum(self) -> Vector:
-        """y, `[d]`; a view that changes."""
+        """y, `[d]` float64: a view on the live state; the model is y / w."""
         return self._vectors.y
 
     @property
@@ -222,7 +222,7 @@ class PushSum(Averager):
         self._close_if_complete(now)
 
     def wake(self) -> float:
-        """The soft deadline of the open round."""
+        """Time in seconds of the soft deadline of the open round; infinite where no round is open."""
         return self._round_deadline.closes if self._open else inf
 
     def peer_dead(self, peer: str, now: float) -> None:

@@ -52,7 +52,7 @@ class PushSumOffer(NamedTuple):
 
 
 class OutgoingMass:
-    """What an agent gives to one neighbour."""
+    """Sender's half of an edge: the running sums of all mass given to one neighbour, and the offers that are not acknowledged."""
 
     __slots__ = ("acked", "acked_total", "acked_weight", "base", "number", "pending", "said", "total", "weight")
 
@@ -77,7 +77,7 @@ class OutgoingMass:
         self.pending.append(PushSumOffer(self.number, total, weight, round, learnt))
 
     def acknowledge(self, number: int) -> None:
-        """The neighbour has taken all offers up to `number`."""
+        """The neighbour has received all offers up to `number`: remove them from the pending ones."""
         pending = self.pending
         while pending and pending[0].number <= number:
             self.acked, self.acked_total, self.acked_weight, *_ = pending.pop(0)
@@ -193,7 +193,7 @@ class IncomingMass:
 
 
 class PushSumEdge:
-    """Both halves, and with which process of the neighbour."""
+    """Both halves of the edge to one neighbour, with the incarnation of the neighbour that they belong to."""
 
     __slots__ = ("ack_due", "fresh", "incarnation", "incoming", "newest", "outgoing", "silent")
 

@@ -176,11 +176,12 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
         self.counters["bids"] += 1
 
     def reply(self, awarded: AwardReceived, taken: bool) -> None:
-        """Whether the awarded goal is pursued from now on, and the own one is not."""
+        """Answer an award: with `taken`, this agent pursues the awarded goal from now on instead of its own."""
         self._say(awarded.src, GoalReply, (awarded.number, awarded.own, float(taken)))
 
     def report(self, dst: str, number: int, duration: int, reached: bool, reward: float) -> None:
-        """Report the outcome of a goal to its proposer."""
+        """Report the outcome of a pursued goal to its proposer `dst`: `duration` in steps, whether it was `reached`, and the
+        environment's reward in its last step."""
         self._say(dst, GoalReport, (number, duration, float(reached), reward))
 
     # --- messages ---------------------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
     # --- time and peers ---------------------------------------------------------------------------------------------------------------
 
     def wake(self) -> float:
-        """The next deadline."""
+        """Earliest deadline in seconds; infinite when nothing is pending."""
         calls, awards = self._calls.values(), self._awards.values()
         return min((*(call.deadline for call in calls), *(award.deadline for award in awards)), default=inf)
 
@@ -287,6 +288,6 @@ class ContractNet(EdgeConversation[ContractNetEvent]):
                 self._answered(number, award, False)
 
     def peer_alive(self, peer: str, incarnation: int, now: float) -> None:
-        """`peer` is asked from now on."""
+        """`peer` receives calls for proposals from now on."""
         if peer in self._neighbours:
             self._alive.add(peer)

@@ -57,7 +57,7 @@ class EpisodeSegment:
 
     @property
     def steps(self) -> int:
-        """n."""
+        """n, the number of steps in the segment."""
         return len(self.action)
 
 

@@ -283,5 +283,5 @@ class FileMirror(Conversation[str]):
 
 
 def digest(content: bytes) -> str:
-    """Of a file's content."""
+    """BLAKE2b digest (16 bytes) of the content of a file, in hexadecimal."""
     return blake2b(content, digest_size=16).hexdigest()

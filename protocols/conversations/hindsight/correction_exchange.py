@@ -24,7 +24,7 @@ STEPS_PER_MESSAGE = 65536
 
 @dataclass(frozen=True, eq=False)
 class EpisodeCorrection:
-    """The correction of one member for an episode."""
+    """What one member contributes to the relabelling of an episode: the common goal, and its ratios of action probabilities."""
 
     episode: int
     goal: int
@@ -44,7 +44,7 @@ class EpisodeCorrection:
 
 
 def encode_corrections(corrections: Sequence[EpisodeCorrection]) -> dict[str, Array]:
-    """Frames of a `Correction` message."""
+    """Frames of a `Correction` message for these corrections, in their order."""
     ratios = [one.ratios for one in corrections]
     return {
         "episode": np.array([one.episode for one in corrections], np.int64),

@@ -40,7 +40,7 @@ Payload = TypeVar("Payload", bound=EpisodePayload)
 
 @dataclass(frozen=True)
 class ExchangeComplete(Generic[Payload]):
-    """All other members' payloads are there."""
+    """Event: the payloads of all other members of an episode have arrived."""
 
     episode: int
     own: Payload
@@ -168,7 +168,7 @@ class EpisodeExchange(Conversation[ExchangeComplete[Payload] | ExchangeIncomplet
         self._wake = wake
 
     def wake(self) -> float:
-        """Time of the next retry or deadline (or earlier)."""
+        """Time in seconds of the next retry or deadline, or earlier; infinite when nothing is pending."""
         return self._wake
 
     def outgoing(self) -> list[Send]:

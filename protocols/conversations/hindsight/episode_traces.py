@@ -76,7 +76,7 @@ class EpisodeTrace:
 
 
 def encode_traces(traces: Sequence[EpisodeTrace]) -> dict[str, Array]:
-    """Frames of a `Trace` message."""
+    """Frames of a `Trace` message for these traces, in their order."""
     rows = [(row, *interval) for row, trace in enumerate(traces) for interval in trace.touched]
     return {
         "episode": np.array([t.episode for t in traces], np.int64),

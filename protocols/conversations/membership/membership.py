@@ -161,7 +161,8 @@ class Membership:
             member.progressed = max(member.progressed, now)
 
     def tick(self, now: float, judge_progress: bool = True) -> None:
-        """Judge silence and progress. Drain the sockets first."""
+        """Declare members suspect, dead or stuck by the time since their last message and progress. `now` in seconds; a gap between
+        calls above `timeouts.lag` is not held against them. Process received messages first. Without `judge_progress`, silence only."""
         gap = 0.0 if self._ticked is None else now - self._ticked
         self._ticked = now
         for member in self.members.values():
@@ -179,7 +180,7 @@ class Membership:
         return changes
 
     def roster(self) -> Roster:
-        """The present view, for every node."""
+        """The present states of all nodes as a message, with a version that rises with each change."""
         entries = [
             RosterEntry(name=m.name, role=m.role, state=m.state.value, endpoint=m.endpoint, inc=m.incarnation, key=m.key)
             for m in self.members.values()

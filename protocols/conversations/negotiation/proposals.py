@@ -166,7 +166,7 @@ class Negotiation(Conversation[ProposalReceived | NegotiationSettled]):
         self._wake = min(wake, self._expire_early(now))
 
     def wake(self) -> float:
-        """Time of the next retry or deadline (or earlier)."""
+        """Time in seconds of the next retry or deadline, or earlier; infinite when nothing is pending."""
         return self._wake
 
     def outgoing(self) -> list[Send]:

@@ -102,11 +102,11 @@ class StepServer:
         return len(self._actions) == len(self._present) or now >= self._opened + self._deadline
 
     def due(self) -> float:
-        """When `ready` becomes true by itself."""
+        """Time in seconds at which `ready` becomes true without further messages."""
         return self._opened + self._deadline
 
     def close(self) -> ClosedTick:
-        """Take the actions of the open tick."""
+        """Close the open tick and return the actions that have arrived for it."""
         actions, self._actions = self._actions, {}
         return ClosedTick(self.tick, actions, frozenset(self._present - actions.keys()))
 
@@ -142,7 +142,7 @@ class StepClient:
         self.acted = True
 
     def reset(self) -> None:
-        """The server was replaced: drop its ticks."""
+        """Forget the ticks of a server that was replaced."""
         self.tick, self.acted, self._attempt = -1, True, None
 
     def observed(self, server: str, tick: int, now: float) -> bool:

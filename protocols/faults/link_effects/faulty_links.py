@@ -97,13 +97,13 @@ class FaultyLinks:
         return changes
 
     def begin(self, event: ScheduledEvent) -> list[FaultChange]:
-        """Something that is in no schedule begins now; what has changed by it."""
+        """Begin an event now that is not in the schedule. Returns the changes of state of links and faults that it causes."""
         changes = self._timeline.begin(event)
         self._switch()
         return changes
 
     def end(self, fault: str) -> list[FaultChange]:
-        """End one event permanently."""
+        """End one event permanently, by its id. Returns the changes that this causes; none for an unknown or ended event."""
         changes = self._timeline.end(fault)
         self._switch()
         return changes

@@ -62,7 +62,7 @@ class Shim(Generic[D]):
                     self._recorder.start()
 
     def progress(self, now: float, step: int | None = None, episode: int | None = None, round: int | None = None) -> None:
-        """The run has come so far."""
+        """Set how far the run is (seconds; steps, episodes and rounds where given), so that due events begin and end."""
         with self._lock:
             self._progress(now, step, episode, round)
 
@@ -83,7 +83,7 @@ class Shim(Generic[D]):
             self._report(self.links.begin(event))
 
     def end(self, fault: str, now: float) -> None:
-        """End one event permanently."""
+        """End one event permanently, by its id; `now` in seconds."""
         with self._lock:
             self._progress(now)
             self._report(self.links.end(fault))

@@ -93,7 +93,7 @@ class LinkTraceWriter:
         self._size = 0
 
     def start(self) -> None:
-        """Training begins."""
+        """Mark the begin of training, the origin of the times that follow."""
         self._write({"what": "start", **self._who})
         self.flush()
 

@@ -67,7 +67,7 @@ def corrupt(path: Path, key: str) -> None:
 
 
 def truncate(path: Path) -> None:
-    """Cut a file in half."""
+    """Cut a file to half of its length."""
     os.truncate(path, path.stat().st_size // 2)
 
 

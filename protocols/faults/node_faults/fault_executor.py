@@ -45,7 +45,7 @@ class KnownPosition:
         return float(getattr(self, unit))
 
     def fields(self) -> dict[str, float]:
-        """Those that are known, for the log."""
+        """Unit -> value of the positions that have been reported, for the log."""
         return {name: value for name, value in vars(self).items() if value >= 0}
 
 

@@ -64,7 +64,7 @@ class Hang:
         self._released.clear()
 
     def hang(self, seconds: float) -> float:
-        """Stand still; the seconds that it lasted."""
+        """Block the caller for `seconds` seconds or until it is released; returns the seconds that have passed."""
         began = time.monotonic()
         # In slices: a signal's handler runs between two of them, but never inside one wait of the main thread on some platforms.
         while (left := began + seconds - time.monotonic()) > 0 and not self._released.wait(min(left, _LOOK)):

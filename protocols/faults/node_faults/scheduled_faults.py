@@ -54,7 +54,8 @@ def run_schedule(configuration: Mapping[str, Any]) -> FaultSchedule:
 
 
 def faults_of(configuration: Mapping[str, Any]) -> FaultsSettings | None:
-    """The section `faults`, if there is one."""
+    """The section `faults` of a resolved configuration; None where it has none. pydantic's `ValidationError` for one that breaks its
+    rules."""
     given = configuration.get("faults")
     return None if given is None else FaultsSettings.model_validate(given)
 
@@ -64,7 +65,7 @@ def _agents(configuration: Mapping[str, Any]) -> list[str]:
 
 
 def length(moment: RunMoment | None) -> str:
-    """As text, for example `3 episodes`."""
+    """Duration of a fault as text, for example `30 s` or `3 episodes`; `until it is healed` for None."""
     if moment is None:
         return "until it is healed"
     return f"{moment.value:g} s" if moment.unit == "time" else f"{moment.value:g} {moment.unit}s"

@@ -102,7 +102,7 @@ class FaultSchedule:
                 yield _event(event, faults.seed, self._agents, self._nodes)
 
     def random_events(self, until: float) -> list[ScheduledEvent]:
-        """Those that begin before `until` seconds."""
+        """The randomly drawn events that begin before `until` seconds of the run, in order of time."""
         return list(takewhile(lambda event: event.start.value < until, self.nemesis()))
 
 

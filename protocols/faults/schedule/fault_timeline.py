@@ -89,7 +89,7 @@ class FaultTimeline:
         return self.settle() if looks else []
 
     def settle(self) -> list[FaultChange]:
-        """What is due at the place where the run is: at its beginning, what holds from the start on."""
+        """Begin and end everything that is due at the present position of the run, and return these changes in order."""
         changes = self._ends_found()
         while True:
             ended = self._first_end()

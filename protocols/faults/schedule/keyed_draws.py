@@ -34,7 +34,7 @@ class KeyedDraws:
         return tuple([((word >> _SHIFT) + 0.5) * _SCALE for word in _WORDS.unpack(state.digest())])
 
     def uniform(self, seq: int, index: int = 0) -> float:
-        """One draw."""
+        """Uniform number in [0, 1): draw `index` of message `seq`; the same at every call."""
         return self.eight(seq, index // 8)[index % 8]
 
     def choice(self, count: int, seq: int, index: int = 0) -> int:

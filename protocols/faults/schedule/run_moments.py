@@ -29,11 +29,11 @@ class RunPosition:
     round: float = 0
 
     def of(self, unit: str) -> float:
-        """In one unit."""
+        """The position in `unit`: `time` (seconds), `step`, `episode` or `round`."""
         return float(getattr(self, unit))
 
     def past(self, place: RunMoment) -> bool:
-        """Whether that place is reached."""
+        """Whether the run has reached `place`, in the unit of `place`."""
         return self.of(place.unit) >= place.value
 
 

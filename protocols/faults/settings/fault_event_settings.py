@@ -36,7 +36,7 @@ class Partition(OneOf, SparseSettings):
 
 
 class ProcessFault(Settings):
-    """Something happens to a process."""
+    """A process is killed, paused, made to hang, or ends by itself."""
 
     target: Glob
     """which: a node's name, a pattern, or auto (one drawn agent)"""
@@ -57,7 +57,7 @@ class ProcessFault(Settings):
 
 
 class Straggler(Settings):
-    """An agent becomes slow."""
+    """An agent computes or acts more slowly than it could."""
 
     target: Glob
     """which: a node's name, a pattern, or auto (one drawn agent)"""
@@ -68,7 +68,7 @@ class Straggler(Settings):
 
 
 class ClockSkew(SparseSettings):
-    """A clock goes wrong."""
+    """The clock of a node runs ahead, behind, or at another rate."""
 
     target: Glob
     """whose: a node's name, a pattern, or auto (one drawn agent)"""
@@ -95,7 +95,7 @@ class ByzantineFault(Settings):
 
 
 class StorageFault(Settings):
-    """A disk goes wrong."""
+    """Writes or files of a node are damaged."""
 
     target: Glob
     """whose: a node's name, a pattern, or auto (one drawn agent)"""
