@@ -343,7 +343,7 @@ class RunServer(threading.Thread):
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        """Until stopped; then the nodes are told to end."""
+        """Until stopped; then the nodes receive the command to stop."""
         sys.setprofile(None)
         while not self.stopped.is_set():
             for received in self._transport.receive(0.05):
