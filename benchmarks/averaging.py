@@ -21,7 +21,7 @@ from turns import Spent, in_turns, introduce, receive, running
 
 from orchestrator.launch.host.node_processes import ALLOCATOR, THREAD_VARIABLES
 from protocols.averaging.averager import Averager, FixedNeighbourhood
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.runtime.node_start import Carrier, ipc_works
 from protocols.transport import Identity, Transport

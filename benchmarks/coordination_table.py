@@ -19,8 +19,8 @@ from typing import Literal, cast
 import numpy as np
 from measuring import machine, table
 
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
+from agent_node.exchange.goal_negotiation import CoordinationGame
+from agent_node.exchange.settings import CoordinationGameSettings
 from protocols.spaces.feature_sets import FeatureSets
 
 Rule = Literal["forgetting", "visited_cell", "inhibition"]

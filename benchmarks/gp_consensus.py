@@ -26,7 +26,7 @@ from agent_node.session.observation_features import Features
 from agent_node.world_models.gp.gp_model import GPModel
 from agent_node.world_models.gp.gp_posterior import Posterior
 from agent_node.world_models.gp.gp_statistics import Statistics
-from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.settings import GPSettings
 from env_server.environments.registry import create
 from env_server.settings import EnvironmentSettings
 

@@ -20,7 +20,7 @@ from measuring import machine, median, table
 from agent_node.contracts import ModelData
 from agent_node.session.observation_features import Features
 from agent_node.world_models.gp.gp_model import GPModel
-from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.settings import GPSettings
 from protocols.spaces.layout import Layout
 
 PLANE = Features(Layout(shape=[2], low=[-1.0, -1.0], high=[1.0, 1.0]), 1)

@@ -10,8 +10,8 @@ import timeit
 from time import process_time
 from typing import Any
 
+from protocols.faults.fault_schedule import compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks
-from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultsSettings
 
 AGENTS = [f"agent-{i}" for i in range(8)]

@@ -17,8 +17,8 @@ import numpy as np
 from measuring import machine, table
 from minigrid.wrappers import FullyObsWrapper
 
+from env_server.environments.minigrid.grid_copies import VectorMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
-from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 
 ENVIRONMENTS = ["MiniGrid-KeyCorridorS3R1-v0", "MiniGrid-KeyCorridorS3R3-v0", "MiniGrid-DoorKey-8x8-v0", "MiniGrid-MultiRoom-N6-v0"]
 

@@ -17,7 +17,7 @@ from study import REPOSITORY, Experiment, Method, Study
 from study_plot import Panel, draw
 from study_report import Curve, Key, Report
 
-from env_server.environments.reward_collection.reward_sites import gains, reward_map, starts
+from env_server.environments.reward_collection.collection_physics import gains, reward_map, starts
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 
 DOCUMENT = REPOSITORY / "docs" / "results" / "odmar.md"

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from measuring import cpu_seconds, machine, median, table
 
+from orchestrator.config.loader import load
+from orchestrator.config.resolved_configuration import canonical_json
 from protocols.conversations.control.control_messages import Command, Heartbeat
 from protocols.conversations.membership.membership_messages import Hello, Roster, RosterEntry, Welcome
 from protocols.conversations.stepping.stepping import StepClient
@@ -33,16 +35,18 @@ DEADLINE = 30.0
 ENVIRONMENT = {"id": "mpe2:simple_spread_v3", "options": {"N": 4}, "deadline": "60s"}
 
 
-def configuration(copies: int) -> dict[str, Any]:
-    """What the environment server reads of a run's configuration."""
-    return {
+def configuration(copies: int) -> str:
+    """The configuration of a run, as the run server sends it."""
+    contents = {
+        "version": 2,
+        "name": "remote_stepping",
+        "until": {"steps": 1_000_000_000},
         "environment": {**ENVIRONMENT, "copies": copies},
-        "evaluation": {"every": 1_000_000_000, "episodes": 0, "final_episodes": 0, "aligned": False},
+        "evaluation": {"every": 1_000_000_000, "episodes": 1, "final_episodes": 1},
         "agents": {"count": len(AGENTS)},
         "network": {"topology": {"kind": "complete"}},
-        "metrics": {"every": "2s"},
-        "supervision": {"heartbeat": "500ms"},
     }
+    return canonical_json(load(contents).configuration)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ class RunServer:
     def __init__(self, copies: int) -> None:
         self.transport = Transport(Identity(RUN, RUN_SERVER))
         self.control, self.telemetry = self.transport.bind("ctl"), self.transport.bind("tele")
-        self._configuration = np.frombuffer(json.dumps(configuration(copies)).encode(), np.uint8)
+        self._configuration = np.frombuffer(configuration(copies).encode(), np.uint8)
 
     def until(self, wanted: type[Any]) -> Any:
         """Answer until such a message comes, and return it."""

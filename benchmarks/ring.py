@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.averaging_rules import AveragingContext, create_averager
 from protocols.averaging.rule_settings import AveragingRuleSettings, rule_settings
+from protocols.faults.fault_schedule import FaultSchedule, compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks
-from protocols.faults.node_faults.byzantine_sender import ByzantineSender
+from protocols.faults.node_faults.byzantine_messages import ByzantineSender
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FaultLog
-from protocols.faults.node_faults.node_fault import ScheduledFault
-from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
-from protocols.faults.schedule.fault_schedule import FaultSchedule, compile_schedule
+from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
+from protocols.faults.node_faults.scheduled_faults import ScheduledFault
 from protocols.faults.settings import FaultsSettings
 from protocols.transport import Identity, Transport
 
@@ -40,7 +40,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Options:
-    """What `create_averager` reads, and how the processes behave."""
+    """The averaging rule, and how the processes behave."""
 
     mode: str = "pushsum"
     deadline: float = 2.0
@@ -182,7 +182,9 @@ class Agent:
         own = self.names.index(self.name)
         neighbours = {self.names[own - 1], self.names[(own + 1) % len(self.names)]}
         weights = FixedNeighbourhood(dict.fromkeys(sorted(neighbours), 1 / 3))
-        self.machine = create_averager(self.options, weights, "ring", SIZE, self.incarnation, self.incarnation > 1)
+        self.machine = create_averager(
+            self.options.rule, AveragingContext(weights, "ring", SIZE, self.options.deadline, self.incarnation, self.incarnation > 1)
+        )
         self.peers: dict[str, int] = {}
         for name in neighbours:
             self.machine.peer_dead(name, time.monotonic())
@@ -230,8 +232,8 @@ class Agent:
     def slowness(self) -> float:
         """What stragglers make of the period."""
         factor = 1.0
-        for node_fault in self.executor.active_node_faults:
-            factor *= getattr(node_fault.what, "factor", 1.0)
+        for active in self.executor.active.values():
+            factor *= getattr(active.node_fault.what, "factor", 1.0)
         return factor
 
     def follow(self, now: float) -> None:

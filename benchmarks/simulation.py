@@ -22,8 +22,8 @@ import numpy as np
 from measuring import machine, median, table
 
 from orchestrator.config.parsing.problems import Problems
-from orchestrator.experiments.running.averaging_simulation import Simulation, configured
-from orchestrator.experiments.running.simulation_outcome import SimulationRequest
+from orchestrator.experiments.design.experiment_design import SimulationSettings
+from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
 from protocols.averaging.rule_settings import ROOM
 from protocols.runtime.component_registry import kinds
 
@@ -38,8 +38,8 @@ ROUNDS = 400
 
 def simulation(*overrides: str, **request: Any) -> Simulation:
     """A simulation of averaging alone."""
-    asked = SimulationRequest(episodes=0, **request)
-    return Simulation(configured(CONFIG, overrides, asked), asked)
+    asked = SimulationSettings(episodes=0, **request)
+    return Simulation(loaded(CONFIG, overrides, asked).configuration, asked)
 
 
 def unit() -> float:

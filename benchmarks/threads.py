@@ -62,7 +62,7 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     from agent_node.session.acting import Actor
     from agent_node.session.agent_components import AgentComponents
     from agent_node.session.roles import LEARNER, REPLAY
-    from agent_node.session.training_batches import BatchSampler
+    from agent_node.session.training import BatchSampler
     from env_server.environments import registry
     from orchestrator.config.loader import load
 
@@ -72,7 +72,7 @@ def learn(seconds: float, seed: int, ready: Any, rates: Any) -> None:
     environment = registry.create(configuration.environment, agents, None, seed)
     layout = environment.layout("agent-0")
     parts = AgentComponents(configuration.agents, configuration.exchange, layout, configuration.environment.copies, "agent-0", seed)
-    actor = Actor(parts, configuration.environment.copies)
+    actor = Actor(parts)
     outcome = environment.reset(seed)
     actions = {agent: np.zeros((configuration.environment.copies, 2), np.int32) for agent in agents}
     while len(parts[REPLAY]) < 5000:

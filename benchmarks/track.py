@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from agent_node.contracts import ModelData
 from agent_node.session.observation_features import Features
 from agent_node.world_models.gp.gp_model import GPModel
-from agent_node.world_models.gp.settings import GPSettings
 from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism
-from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings
+from agent_node.world_models.settings import BonusSettings, GPSettings, HallucinationSettings
 from protocols.spaces.layout import Layout
 from protocols.statistics.ledger import Ledger
 
@@ -179,7 +178,7 @@ def exchange(ledgers: Sequence[Ledger], now: float) -> float:
         while sends := [(ledger.name, send) for ledger in ledgers for send in ledger.outgoing()]:
             for src, send in sends:
                 peers[send.dst].receive(src, send.message, send.arrays, now)
-        if len({ledger.digest for ledger in ledgers}) == 1:
+        if len({tuple(ledger.versions.items()) for ledger in ledgers}) == 1:
             return now
     raise RuntimeError("the ledgers never agree")
 

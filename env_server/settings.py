@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from protocols.runtime.settings_types import Duration, Probability, Settings
-
-_FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+from protocols.runtime.settings_types import AlsoAccepts, Duration, Probability, Settings, UserFunction
 
 
 class GoalSettings(Settings):
@@ -18,10 +16,11 @@ class GoalSettings(Settings):
     `achieved_goal` of a dictionary observation. Goals are discrete (`count`) or vectors (`low`, `high`).
     """
 
-    of: Annotated[str, Field(pattern=_FUNCTION)] | None = None
-    """a function `package.module:function(environment, agent, observation)` that returns what the agent achieves: `count` bits (or the
-    number of the one goal achieved, -1: none), or a vector. For PettingZoo and Gymnasium it is called for each copy with its environment,
-    the agent's name in it, and its observation; for vectorised environments once for all copies, and returns one row for each"""
+    of: UserFunction | None = None
+    """a function `package.module:function(environment, agent, observation)`, or `./file.py:function`, that returns what the agent achieves:
+    `count` bits (or the number of the one goal achieved, -1: none), or a vector. For PettingZoo and Gymnasium it is called for each copy
+    with its environment, the agent's name in it, and its observation; for vectorised environments once for all copies, and returns one row
+    for each"""
     count: Annotated[int, Field(ge=2, le=4096)] | None = None
     """number of goals; null: goals are vectors"""
     low: Annotated[list[float], Field(min_length=1, max_length=256)] | None = None
@@ -32,7 +31,7 @@ class GoalSettings(Settings):
     """discrete goals: reached when the own body achieves it; when any member does; when the own body does and no other member"""
     threshold: Annotated[float, Field(ge=0)] = 0.05
     """vector goals: Euclidean distance up to which a goal is reached"""
-    compute_reward: Annotated[str, Field(pattern=_FUNCTION)] | None = None
+    compute_reward: UserFunction | None = None
     """vector goals: a function `package.module:function(achieved[n, D], desired[n, D])` that returns n rewards; null: that of the Gymnasium
     environment if it has one (as in Gymnasium-Robotics), else 1 where the goal is reached and 0 elsewhere"""
     reward: Literal["replace", "add"] = "replace"
@@ -65,16 +64,36 @@ class SupervisorSettings(Settings):
     this share results, where agents without an assigned goal choose uniformly"""
 
 
+class WrapperSettings(Settings):
+    """A wrapper around the environment of each copy: a class or function that is called with the environment and returns an environment."""
+
+    of: UserFunction
+    """`package.module:name`, e.g. `gymnasium.wrappers:RescaleAction` or `supersuit:frame_stack_v1`, or `./file.py:name`"""
+    arguments: dict[str, Any] = {}
+    """keyword arguments besides the environment"""
+
+
+Wrapper = Annotated[
+    WrapperSettings,
+    BeforeValidator(lambda given: {"of": given} if isinstance(given, str) else given),
+    AlsoAccepts({"type": "string", "description": "the name alone: package.module:name or ./file.py:name"}),
+]
+
+
 class EnvironmentSettings(Settings):
     """The environment, the number of copies, and what happens when agents are late."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
+    id: Annotated[str, Field(min_length=1, max_length=1000)]
     """`landmarks`; `reward_collection`; a PettingZoo environment as `package:module`, e.g. `mpe2:simple_spread_v3` or
     `pettingzoo.butterfly:pistonball_v6`; `gymnasium:ID`, e.g. `gymnasium:CartPole-v1`; `minigrid:ID`, e.g.
     `minigrid:MiniGrid-DoorKey-8x8-v0`; a PettingZoo (Parallel, AEC) or Gymnasium environment of your own as `package.module:factory`, found
-    in the working directory too; or the name of a registered vectorised environment"""
+    in the working directory too, or as `./file.py:factory`, relative to the working directory; or the name of a registered vectorised
+    environment"""
     options: dict[str, Any] = {}
     """keyword arguments of the environment"""
+    wrappers: Annotated[list[Wrapper], Field(max_length=32)] = []
+    """wrappers around the environment of each copy, the first one innermost; each as `package.module:name` or `./file.py:name`, or as
+    `{of: ..., arguments: {...}}`. They wrap the Gymnasium environment, or the PettingZoo one. Not for vectorised environments"""
     copies: Annotated[int, Field(ge=1, le=65536)] = 16
     """copies of the environment, stepped together in one message"""
     deadline: Duration = 2.0
@@ -99,5 +118,12 @@ class EvaluationSettings(Settings):
     """episodes of one evaluation; 0 switches evaluation off"""
     final_episodes: Annotated[int, Field(ge=0)] = 256
     """episodes of the last evaluation, after training has ended"""
+    time_share: Annotated[float, Field(gt=0)] | None = 0.1
+    """longest time of an evaluation as a share of the training time so far, but at least `min_time`: with 0.1, after one hour of training,
+    six minutes. When the time is over no further episode begins; those that have begun are played to their end (in the last evaluation for
+    at most as long again), so that short episodes do not count more than long ones. With `aligned` both halves have half of the time.
+    null: no bound. Evaluations under `clock: logical`, and in vectorised environments without `cancel_evaluation`, have no bound"""
+    min_time: Duration = 10.0
+    """longest time of an evaluation while `time_share` of the training time so far is less"""
     aligned: bool = True
     """in goal environments also play as many episodes with one goal given to all members (skill apart from agreement)"""

@@ -14,6 +14,10 @@ from typing import Any
 
 from murmuration.callbacks import Callback, Callbacks, Progress, as_callbacks
 from murmuration.recorded import Run, runs_folder
+from orchestrator.config.shipped_configurations import shipped_configurations
+from orchestrator.terminal.interrupts import Interrupts
+from orchestrator.terminal.line_views import PlainView
+from orchestrator.terminal.run_view import ProgressView, WatchOutcome
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 logger = logging.getLogger("murmuration")
@@ -35,8 +39,6 @@ class RunFailedError(MurmurationError):
 
 def configurations() -> list[str]:
     """Names of the shipped configurations that `run` takes, such as `4agents_ring` and `odmar/far`."""
-    from orchestrator.config.shipped_configurations import shipped_configurations
-
     return [name for name in shipped_configurations() if not name.startswith("experiments/")]
 
 
@@ -81,11 +83,12 @@ def run(
         KeyboardInterrupt: The run was interrupted; it has ended.
     """
     from orchestrator.config.loader import load as load_configuration
+    from orchestrator.config.resolved_configuration import flow
     from orchestrator.run_server.run_start import command_line, prepare_run
 
-    given = {**_plain(dict(overrides or {})), **{key.replace("__", "."): _plain(value) for key, value in keys.items()}}
-    source: Path | dict[str, Any] = _plain(dict(config)) if isinstance(config, Mapping) else Path(config)
-    arguments = _arguments(given)
+    given = _plain({**(overrides or {}), **{key.replace("__", "."): value for key, value in keys.items()}})
+    arguments = [f"{key}={flow(value)}" for key, value in given.items()]
+    source: Path | dict[str, Any] = _plain(config) if isinstance(config, Mapping) else Path(config)
     loaded = load_configuration(source, arguments, {"seed": seed})
     for problem in loaded.warnings:
         logger.warning("%s", problem.message)
@@ -105,46 +108,29 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """As arguments `key.path=value` of the command line."""
-    from orchestrator.config.resolved_configuration import flow
-
-    return [f"{key}={flow(value)}" for key, value in overrides.items()]
-
-
-class _View:
+class _View(ProgressView):
     """Passes what the watcher of a run sees on to callbacks."""
 
-    period = 0.5
-
     def __init__(self, directory: Path, callbacks: list[Callback], verbose: bool) -> None:
-        from orchestrator.terminal.line_views import PlainView
-
         self.stopped = False
         """a callback has asked for the end of the run"""
         self.raised: BaseException | None = None
         """what a callback raised; none is called after that"""
         self._directory = directory
         self._callbacks = callbacks
-        self._plain = PlainView(sys.stdout) if verbose else None
-
-    def __enter__(self) -> _View:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
+        self._verbose = verbose
+        self._lines: ProgressView = PlainView(sys.stdout) if verbose else ProgressView()
 
     def notice(self, text: str) -> None:
         """A line about the run from this side of the connection."""
-        if self._plain is not None:
-            self._plain.notice(text)
+        if self._verbose:
+            self._lines.notice(text)
         else:
             logger.warning("%s", text)
 
     def show(self, snapshot: dict[str, Any], events: list[dict[str, Any]]) -> None:
         """The newest state of the run and the events since the last one."""
-        if self._plain is not None:
-            self._plain.show(snapshot, events)
+        self._lines.show(snapshot, events)
         wanted = True
         try:
             for callback in self._callbacks if self.raised is None else ():
@@ -155,25 +141,21 @@ class _View:
             self.raised, wanted = error, False
         if not wanted and not self.stopped:
             self.stopped = True
-            self._stop("stopped by a callback" if self.raised is None else f"a callback raised {type(self.raised).__name__}")
+            reason = "stopped by a callback" if self.raised is None else f"a callback raised {type(self.raised).__name__}"
+            from orchestrator.run_server.run_client import RunClient, Unreachable
 
-    def end(self, outcome: Any, summary: str = "") -> None:
+            with contextlib.suppress(Unreachable), RunClient(self._directory, _STOP_WAIT) as client:  # unreachable: it is ending already
+                client.stop(reason=reason, timeout=_STOP_WAIT)
+
+    def end(self, outcome: WatchOutcome, summary: str = "") -> None:
         """The run has ended."""
-        if self._plain is not None:
-            self._plain.end(outcome, summary)
-
-    def _stop(self, reason: str) -> None:
-        from orchestrator.run_server.run_client import RunClient, Unreachable
-
-        with contextlib.suppress(Unreachable), RunClient(self._directory, _STOP_WAIT) as client:  # unreachable: it is ending already
-            client.stop(reason=reason, timeout=_STOP_WAIT)
+        self._lines.end(outcome, summary)
 
 
 def _lead(directory: Path, callbacks: list[Callback], verbose: bool, start_timeout: float) -> Run:
     """Start the run server, follow the run to its end, and judge how it ended."""
     from orchestrator.results.run_summary import after_run
     from orchestrator.run_server.run_start import start_detached
-    from orchestrator.terminal.interrupts import Interrupts
     from orchestrator.terminal.run_watcher import Watcher
 
     view = _View(directory, callbacks, verbose)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from agent_node.contracts.component import Component, ObservedTick, State, arrays, tensors, with_prefix
-from agent_node.contracts.goal_source_contract import GoalSource
+from agent_node.contracts.goal_contracts import EpisodeNegotiation, GoalSource
 from agent_node.contracts.intrinsic_contracts import Frame, GoalOutcome, IntrinsicReward, Teacher, TeacherOutput, TransitionBatch
 from agent_node.contracts.learner_contracts import Learner
-from agent_node.contracts.negotiation_contract import EpisodeNegotiation
 from agent_node.contracts.training_data import Array, Batch, Metrics, PolicyOutput, PolicySpec
 from agent_node.contracts.world_model_contracts import (
     AdditiveStatistics,

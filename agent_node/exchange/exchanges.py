@@ -7,15 +7,15 @@ restored parameters. Third parties register exchanges in the room "exchange": th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 
 from agent_node.contracts import Component
-from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging
-from agent_node.exchange.experience.experience_sharing import ExperienceSharing
-from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
-from agent_node.exchange.plans.plan_sharing import PlanSharing
-from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
+from agent_node.exchange.experience_sharing import ExperienceSharing
+from agent_node.exchange.goal_negotiation import GoalNegotiation
+from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.parameter_averaging import ParameterAveraging
+from agent_node.exchange.plan_sharing import PlanSharing
+from agent_node.exchange.statistics_exchange import StatisticsExchange
 from agent_node.session.roles import (
     AVERAGING,
     EXPERIENCE,
@@ -32,7 +32,7 @@ from agent_node.session.roles import (
     WORLD_MODEL,
 )
 from agent_node.session.session_context import SessionContext
-from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.conversations.proposals import Negotiation
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
@@ -42,96 +42,50 @@ from protocols.spaces.goal_space import DiscreteSpace
 def join_exchanges(context: SessionContext) -> tuple[str, ...]:
     """Construct the exchanges of an agent, add them to its components, and let them join; their roles. An exchange is constructed where the
     configuration asks for it, and where the agent has what it needs (neighbours, goals, a world model)."""
-    before = set(context.components.roles)
-    for name, build in _BUILDERS:
-        _join(context, name, build(context))
-    for index, settings in enumerate(context.agent_spec.exchange.components):
-        _join(context, f"exchange.{index}.{settings.kind}", create("exchange", settings)(settings))
-    return tuple(name for name in context.components.roles if name not in before)
-
-
-def _join(context: SessionContext, name: str, exchange: Component | None) -> None:
-    if exchange is not None:
+    roles = []
+    for name, exchange in _exchanges(context):
         context.components.add(name, exchange)
         exchange.joined(context)
+        roles.append(name)
+    return tuple(roles)
 
 
-def _goal_negotiation(context: SessionContext) -> GoalNegotiation | None:
-    source, table, settings = context.get(GOAL_SOURCE), context.get(NEGOTIATION), context.agent_spec.exchange.negotiation
-    if source is None:
-        return None
-    remembered, machine = context.episodes_remembered, None
-    if table is not None and settings is not None:
-        machine = Negotiation(context.retries, settings.deadline, table.vocabulary, remembered)
-    return GoalNegotiation(context.name, context.agent_spec.seed, source, table, machine, 2 * remembered)
-
-
-def _hindsight(context: SessionContext) -> HindsightExchange | None:
-    settings, space = context.agent_spec.exchange.hindsight, context.goal_space
-    if settings is None or not isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
-        return None
-    return HindsightExchange(
-        settings,
-        space,
-        context.get(REPLAY),
-        context.retries,
-        context.episodes_remembered,
-        context.components[LEARNER],
-        context.features,
-        context.name,
-        context.get(IMPORTED_REPLAY),
-    )
-
-
-def _experience(context: SessionContext) -> ExperienceSharing | None:
-    settings = context.agent_spec.exchange.experience
-    if settings is None:
-        return None
-    return ExperienceSharing(settings, context.features, context.get(IMPORTED_REPLAY), context.neighbourhood)
-
-
-def _averaging(context: SessionContext) -> ParameterAveraging | None:
-    settings, spec = context.agent_spec.exchange.consensus, context.agent_spec
-    if settings is None or not context.neighbourhood.all_neighbours:
-        return None
-    seed = context.components.own_seed(Stream.COMPRESSION, context.components.stream_epoch)
-    return ParameterAveraging(settings, context.neighbourhood, context.components, spec.incarnation, spec.rejoin, seed)
-
-
-def _statistics(context: SessionContext) -> StatisticsExchange | None:
-    settings, world, spec = context.agent_spec.exchange.statistics, context.get(WORLD_MODEL), context.agent_spec
-    if settings is None or world is None or world.shared is None or not context.neighbourhood.all_neighbours:
-        return None
-    try:
-        return StatisticsExchange(
-            settings, world.shared, spec.name, context.members, context.neighbourhood, context.retries, spec.incarnation
+def _exchanges(context: SessionContext) -> Iterator[tuple[str, Component]]:
+    """Each is constructed when the one before has joined."""
+    components, spec, settings, neighbourhood = context.components, context.agent_spec, context.agent_spec.exchange, context.neighbourhood
+    features, space, replay, imported = components.features, components.space, components.get(REPLAY), components.get(IMPORTED_REPLAY)
+    world, retries, remembered = components.get(WORLD_MODEL), context.retries, context.episodes_remembered
+    source, table, negotiation = components.get(GOAL_SOURCE), components.get(NEGOTIATION), settings.negotiation
+    if source is not None:
+        machine = None
+        if table is not None and negotiation is not None:
+            machine = Negotiation(retries, negotiation.deadline, table.vocabulary, remembered)
+        yield GOAL_NEGOTIATION.name, GoalNegotiation(spec.name, spec.seed, source, table, machine, 2 * remembered)
+    if settings.hindsight is not None and isinstance(space, DiscreteSpace):  # vector goals need no traces of partners
+        learner = components[LEARNER]
+        yield (
+            HINDSIGHT.name,
+            HindsightExchange(settings.hindsight, space, replay, retries, remembered, learner, features, spec.name, imported),
         )
-    except ValueError as error:
-        text = f"exchange.statistics: {error}; or add less: fewer agents.world_model.features, or larger cells of rewards"
-        raise ConfigurationError(text) from None
-
-
-def _plans(context: SessionContext) -> PlanSharing | None:
-    settings, world = context.agent_spec.exchange.plans, context.get(WORLD_MODEL)
-    if settings is None or world is None or not context.neighbourhood.all_neighbours:
-        return None
-    return PlanSharing(settings, context.name, world, context.features, context.neighbourhood)
-
-
-def _goal_swap(context: SessionContext) -> Component | None:
-    settings = context.agent_spec.exchange.negotiation
-    if settings is None or "teacher_goals" not in settings.capabilities or not context.neighbourhood.all_neighbours:
-        return None
-    swap: Component = create("negotiation", settings)(settings)
-    return swap
-
-
-_BUILDERS: Iterable[tuple[str, Callable[[SessionContext], Component | None]]] = (
-    (GOAL_NEGOTIATION.name, _goal_negotiation),
-    (HINDSIGHT.name, _hindsight),
-    (EXPERIENCE.name, _experience),
-    (AVERAGING.name, _averaging),
-    (STATISTICS.name, _statistics),
-    (PLANS.name, _plans),
-    (GOAL_SWAP.name, _goal_swap),
-)
+    if settings.experience is not None:
+        yield EXPERIENCE.name, ExperienceSharing(settings.experience, features, imported, neighbourhood)
+    if neighbourhood.all_neighbours:
+        if settings.consensus is not None:
+            seed = components.own_seed(Stream.COMPRESSION, components.stream_epoch)
+            averaging = ParameterAveraging(settings.consensus, neighbourhood, components, spec.incarnation, spec.rejoin, seed)
+            yield AVERAGING.name, averaging
+        if settings.statistics is not None and world is not None and world.shared is not None:
+            try:
+                statistics = StatisticsExchange(
+                    settings.statistics, world.shared, spec.name, context.members, neighbourhood, retries, spec.incarnation
+                )
+            except ValueError as error:
+                text = f"exchange.statistics: {error}; or add less: fewer agents.world_model.features, or larger cells of rewards"
+                raise ConfigurationError(text) from None
+            yield STATISTICS.name, statistics
+        if settings.plans is not None and world is not None:
+            yield PLANS.name, PlanSharing(settings.plans, spec.name, world, features, neighbourhood)
+        if negotiation is not None and "teacher_goals" in negotiation.capabilities:
+            yield GOAL_SWAP.name, create("negotiation", negotiation)(negotiation)
+    for index, more in enumerate(settings.components):
+        yield f"exchange.{index}.{more.kind}", create("exchange", more)(more)

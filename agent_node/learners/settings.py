@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from agent_node.settings.value_types import Device, Positive, Widths
-from protocols.runtime.settings_types import ComponentSettings, Probability
+from agent_node.settings.value_types import Device, Interval, NotNegative, Positive, Widths
+from protocols.runtime.component_registry import register
+from protocols.runtime.settings_types import ComponentSettings, Probability, Settings
+
+Network = Literal["auto", "mlp", "grid"]
+"""mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
 
 
 class LearnerSettings(ComponentSettings):
@@ -21,8 +26,9 @@ class LearnerSettings(ComponentSettings):
 
     groups: ClassVar[tuple[str, ...]] = ("critic",)
     architecture: ClassVar[tuple[str, ...]] = ("hidden",)
-    goal_defaults: ClassVar[tuple[str, ...]] = ()
-    """fields whose default suits the rewards of goals only (0 or 1): null in environments without goals, unless a value is given"""
+    goal_defaults: ClassVar[Mapping[str, Any]] = {}
+    """fields that take these values where they are not given and the returns of all goals are known to be between 0 and 1
+    (`protocols.spaces.goal_space.GoalSpace.unit_returns`)"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """step size of Adam"""
     discount: Annotated[float, Field(ge=0, le=1)] = 0.98
@@ -34,6 +40,9 @@ class LearnerSettings(ComponentSettings):
     device: Device = "cpu"
     """where it computes: cpu, cuda (a GPU), auto (a GPU where there is one); networks as small as these are faster on the CPU"""
 
+    placeholder: ClassVar[bool] = False
+    """whether these settings stand for those of another learner, which is chosen when a configuration is loaded"""
+
     @property
     def needs_grid(self) -> bool:
         """Whether these settings ask for a network over the cells of a grid."""
@@ -43,6 +52,19 @@ class LearnerSettings(ComponentSettings):
     def recurrent(self) -> bool:
         """Whether the policy depends on more than the newest observation."""
         return False
+
+
+class AutoLearnerSettings(LearnerSettings):
+    """The learner that suits the environment: `double_dqn` or `ppo` for discrete actions, `sac` or `ppo` for continuous ones; also what a
+    configuration without a learner has. Keys of other learners may be given; one that has them is chosen."""
+
+    model_config = ConfigDict(extra="allow")
+    placeholder: ClassVar[bool] = True
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    capabilities: ClassVar[tuple[str, ...]] = (
+        "replay", "rollout", "discrete", "continuous", "probabilities", "td_errors", "values", "optimism",
+    )  # fmt: skip
+    kind: Literal["auto"] = "auto"
 
 
 class ReplaySettings(LearnerSettings):
@@ -76,5 +98,158 @@ class RolloutSettings(LearnerSettings):
     """step messages in one rollout; with K copies it holds up to K times as many transitions"""
 
 
-Network = Literal["auto", "mlp", "grid"]
-"""mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
+class RMSPropSettings(Settings):
+    """Of what learns by RMSProp, as the IMPALA family does."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """step size of RMSProp"""
+    decay_steps: Annotated[int, Field(ge=1)] | None = None
+    """own training steps within which the step size falls to 0, linearly; null: it stays"""
+    max_grad_norm: Positive = 40.0
+    """gradients are scaled down to this norm"""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """of RMSProp's mean square"""
+    epsilon: Positive = 0.01
+    """RMSProp divides by the root of the mean square plus this"""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """of RMSProp"""
+
+
+class DoubleDQNSettings(HeldExplorationSettings):
+    """Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461)."""
+
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
+    goal_defaults: ClassVar[Mapping[str, Any]] = {"value_range": [0.0, 1.0]}
+    kind: Literal["double_dqn"] = "double_dqn"
+    value_range: Interval | None = None
+    """targets are clamped to this range, that of the possible discounted returns; null: they are not clamped. Where nothing is given it is
+    [0, 1] in environments whose goals pay once, and at most 1, and null in all others"""
+
+
+class DiscreteSACSettings(HeldExplorationSettings):
+    """Soft actor-critic over the joint discrete action, with automatic temperature (Haarnoja et al., arXiv 1812.05905; discrete form:
+    Christodoulou, arXiv 1910.07207)."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "discrete", "probabilities", "td_errors")
+    kind: Literal["discrete_sac"] = "discrete_sac"
+    exploration: Probability = 0.0
+    """random actions besides those of the stochastic policy"""
+    target_entropy: Probability = 0.3
+    """wanted entropy as a share of the uniform policy's, ln(number of actions)"""
+    temperature: Positive = 0.1
+    """alpha at the start"""
+
+
+class SACSettings(ReplaySettings):
+    """Soft actor-critic for continuous actions, with automatic temperature (Haarnoja et al., arXiv 1812.05905)."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    capabilities: ClassVar[tuple[str, ...]] = ("replay", "continuous", "optimism")
+    kind: Literal["sac"] = "sac"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    """step size of Adam, of all networks"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [256, 256]
+    """widths of the hidden layers of all networks"""
+    tau: Annotated[float, Field(gt=0, le=1)] = 0.005
+    """tau: target parameters move by this share of the difference at each update"""
+    temperature: Positive = 1.0
+    """alpha at the start: weight of the entropy"""
+    learn_temperature: bool = True
+    """whether alpha follows the entropy that is wanted, minus the number of action components, in nats"""
+    random_steps: Annotated[int, Field(ge=0)] = 5000
+    """own steps with uniformly random actions before the policy acts"""
+    exploit: bool = False
+    """a second policy that is paid the reward alone, for evaluations; the first is paid the optimism too, and explores"""
+
+
+class IMPALASettings(RMSPropSettings, RolloutSettings):
+    """Actor-critic with V-trace (Espeholt et al., arXiv 1802.01561): one gradient update for every few copies' rollouts, each of which
+    is used once."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy",)
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network", "lstm_layers")
+    kind: Literal["impala"] = "impala"
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """T: step messages in one rollout"""
+    rollouts: Annotated[int, Field(ge=1, le=65536)] = 8
+    """B: copies in one gradient update, about: the rollout of K copies is cut into K / B equal parts, learnt from one after the other"""
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [256, 256]
+    """widths of the hidden layers (ReLU), behind the convolutions of a grid"""
+    entropy_coef: NotNegative = 0.0005
+    """weight of the policy's entropy"""
+    value_coef: NotNegative = 0.5
+    """weight of the value function's loss"""
+    importance_clip: Positive = 1.0
+    """ratios of new to old probability, in returns, traces and advantages, count no more than this"""
+    lstm_layers: Annotated[int, Field(ge=0, le=8)] = 0
+    """LSTM layers behind the hidden ones, as wide as the last of these; 0: none"""
+    network: Network = "auto"
+    """mlp: layers on the vector of features; grid: convolutions over the cells of a grid; auto: grid where a grid is seen"""
+    evaluation: Literal["sample", "mode"] = "sample"
+    """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether `network` is `grid`."""
+        return self.network == "grid"
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether there are LSTM layers."""
+        return self.lstm_layers > 0
+
+
+class PPOSettings(RolloutSettings):
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347), with a policy and a value network (tanh)."""
+
+    groups: ClassVar[tuple[str, ...]] = ("policy", "critic")
+    capabilities: ClassVar[tuple[str, ...]] = ("rollout", "discrete", "continuous", "values")
+    architecture: ClassVar[tuple[str, ...]] = ("hidden", "network")
+    kind: Literal["ppo"] = "ppo"
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.99
+    """gamma: weight of the next step's value"""
+    hidden: Widths = [64, 64]
+    """widths of the hidden layers of both networks"""
+    max_grad_norm: Positive = 0.5
+    """gradients of each network are scaled down to this norm"""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
+    """how often a rollout is gone through"""
+    minibatch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
+    """transitions in one gradient update, about: a rollout is cut into equal parts"""
+    gae_lambda: Probability = 0.95
+    """lambda: weight of the next step's error in an advantage, beside the discount"""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """ratios of new to old probability gain nothing beyond 1 - clip and 1 + clip"""
+    entropy_coef: Annotated[float, Field(ge=0, le=10)] = 0.02
+    """weight of the policy's entropy in its objective"""
+    kl_coef: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """beta: weight of the divergence of the new policy from the old one at the start, adapted after every rollout; 0: none"""
+    adaptive_kl_target: Positive = 0.01
+    """nats: where the adapted beta is to keep the divergence"""
+    target_kl: Positive | None = None
+    """nats: a rollout is left as soon as a minibatch finds the policy further from what it was; null: all epochs are made"""
+    decay_steps: Annotated[int, Field(ge=1)] | None = None
+    """own training steps within which the step size falls to 0, linearly; null: it stays"""
+    evaluation: Literal["sample", "mode"] = "sample"
+    """actions in evaluations: drawn from the policy, as published, or the likeliest ones"""
+    network: Network = "auto"
+    """mlp: tanh layers; grid: convolutions over the cells of a grid, and `hidden` behind them (ReLU); auto: grid where a grid is seen"""
+
+    @property
+    def needs_grid(self) -> bool:
+        """Whether `network` is `grid`."""
+        return self.network == "grid"
+
+
+register("learner", "auto", AutoLearnerSettings, "agent_node.learners.automatic:automatic")
+register("learner", "double_dqn", DoubleDQNSettings, "agent_node.learners.double_dqn:DoubleDQN")
+register("learner", "discrete_sac", DiscreteSACSettings, "agent_node.learners.discrete_sac:DiscreteSAC")
+register("learner", "sac", SACSettings, "agent_node.learners.sac:SAC")
+register("learner", "impala", IMPALASettings, "agent_node.learners.impala:IMPALA")
+register("learner", "ppo", PPOSettings, "agent_node.learners.ppo:PPO")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from agent_node.process.agent_process import AgentNode
 from agent_node.process.lockstep_agent import LockstepAgent
-from agent_node.process.real_time_agent import RealTimeAgent
-from protocols.runtime.entrance import enter
 from protocols.runtime.errors import ExitCode
+from protocols.runtime.node_control import enter
 from protocols.runtime.node_start import NodeStart
 
 
 def agent_node(start: NodeStart) -> AgentNode:
     """Join the run, and be the agent of that name. Raises what `NodeControl.join` does."""
     entrance = enter(start, "agent", "peer")
-    return LockstepAgent(entrance) if entrance.logical else RealTimeAgent(entrance)
+    return LockstepAgent(entrance) if entrance.logical else AgentNode(entrance)
 
 
 def main(start: NodeStart) -> int:

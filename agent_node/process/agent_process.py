@@ -1,8 +1,9 @@
 """The process of one agent: it joins the environment, agrees on goals, acts, learns, exchanges data with peers, and leaves.
 
 One loop on the main thread: receive messages, answer the environment first (all agents wait for the slowest), then do the tick's share of
-learning, then process the conversations with neighbours. This module is common to both clocks. `RealTimeAgent` sends messages at once and
-waits for no neighbour; `LockstepAgent` exchanges messages once a tick, after all messages of its partners of the tick before have arrived.
+learning, then process the conversations with neighbours. Under `clock: wall` the agent sends messages at once, waits for no neighbour, and
+writes checkpoints of its own; `LockstepAgent` exchanges messages once a tick, after all messages of its partners of the tick before have
+arrived.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,21 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.exchange.averaging.parameter_averaging import RoundReport
-from agent_node.exchange.peer_conversations import PeerConversations
+from agent_node.exchange.parameter_averaging import RoundReport
 from agent_node.learners.library.devices import check_devices
 from agent_node.process.agent_faults import AgentProcessFaults
 from agent_node.session import checkpoints
-from agent_node.session.agent_metrics import AgentMetrics
-from agent_node.session.agent_session import AgentSession
-from agent_node.session.agent_spec import agent_spec_of
+from agent_node.session.agent_session import AgentMetrics, AgentSession, PeerConversations
+from agent_node.session.session_context import agent_spec_of
 from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import StepClient
-from protocols.conversations.stepping.stepping_messages import Act, Join, Joined, Observation, Offer
-from protocols.faults.link_effects.link_orders import carry_out
-from protocols.runtime.clock import Clock
-from protocols.runtime.entrance import Entrance
+from protocols.conversations.stepping.stepping_messages import Act, Goals, Join, Joined, Observation, Offer
+from protocols.faults.link_effects.run_links import carry_out
+from protocols.faults.node_faults.scheduled_faults import node_faults
+from protocols.runtime.clock import Clock, LogicalClock
 from protocols.runtime.errors import BadMessage, ExitCode, ResourceError
+from protocols.runtime.node_control import Entrance
 from protocols.runtime.seeds import Stream, generator
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
@@ -46,21 +45,23 @@ _LONGEST_WAIT = 0.05
 _JOIN_AGAIN = 0.5
 
 
-class AgentNode(ABC):
-    """One agent's process; `run` returns when the run server stops it."""
+class AgentNode:
+    """One agent's process; `run` returns when the run server stops it. `logical`: the clock of lock-step ticks; None in real time."""
 
-    def __init__(self, entrance: Entrance, faults: AgentProcessFaults, clock: Clock, lockstep: bool = False) -> None:
+    def __init__(self, entrance: Entrance, logical: LogicalClock | None = None) -> None:
         start, configuration = entrance.start, entrance.configuration
+        plan, rejoin = node_faults(configuration, start.node), entrance.control.rejoin
+        self.faults = AgentProcessFaults(start, plan, self._leave, logical, rejoin)
+        self.clock: Clock = self.faults.clock if logical is None else logical
         self._entrance = entrance
         self._start = start
         self.name = start.node
         self.transport, self.control, self.shim = entrance.transport, entrance.control, entrance.shim
-        self.agent_spec = agent_spec_of(start, configuration, self.control.rejoin)
+        self.agent_spec = agent_spec_of(start, configuration, rejoin)
         check_devices(self.agent_spec.settings)
-        self.faults, self.clock = faults, clock
-        self.transport.wall = faults.clock.wall
+        self.transport.wall = self.faults.clock.wall
         names = sorted(self.agent_spec.neighbourhood.all_neighbours)
-        self.neighbours = PeerConversations(self.transport, self.name, names, faults, lockstep)
+        self.neighbours = PeerConversations(self.transport, self.name, names, self.faults, lockstep=logical is not None)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)
         self.shares = TimeShares(self.faults.pace)
         self.metrics = AgentMetrics()
@@ -78,29 +79,13 @@ class AgentNode(ABC):
         self._keep = int(configuration["supervision"]["keep_checkpoints"])
         self._metrics_period = parse_duration(configuration["metrics"]["every"])
         self._next_metrics = self.clock.now() + self._metrics_period
+        self._checkpoint_period = parse_duration(configuration["supervision"]["checkpoint_interval"])
+        self._next_checkpoint = self.clock.now() + self._checkpoint_period
         self._started = False
         self._finished = False
         self._stopped = False
         self._leave_reason = ""
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopped", True))
-
-    # --- differences of the clocks --------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _receive_peer(self, received: ReceivedMessage, now: float) -> None:
-        """A message of a peer has arrived."""
-
-    @abstractmethod
-    def _receive_offer(self, message: Offer, arrays: Mapping[str, NDArray[Any]], session: AgentSession, now: float) -> None:
-        """The environment server offers episodes."""
-
-    @abstractmethod
-    def _converse(self, now: float) -> None:
-        """Process the conversations with neighbours and the environment server."""
-
-    @abstractmethod
-    def _resume(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
-        """The agent has joined, and continues from its checkpoint: whether all agents continue from the same one."""
 
     # --- main loop ----------------------------------------------------------------------------------------------------------------
 
@@ -116,6 +101,11 @@ class AgentNode(ABC):
         self._close()
 
     def _close(self) -> None:
+        self._checkpoint()
+        self._report()
+        self._end()
+
+    def _end(self) -> None:
         self.telemetry.traffic()
         self.control.leave(ExitCode.OK, self._leave_reason)
         self.telemetry.close()
@@ -156,6 +146,22 @@ class AgentNode(ABC):
         except BadMessage as error:
             self.transport.refuse(received, error)
 
+    def _receive_peer(self, received: ReceivedMessage, now: float) -> None:
+        """A message of a peer has arrived."""
+        if self.session is None:
+            self.transport.counters["rx.early"] += 1
+            return
+        with self.shares.spent("exchange"):
+            self.neighbours.receive(received.src, received.message, received.arrays, now)
+
+    def _receive_offer(self, message: Offer, arrays: Mapping[str, NDArray[Any]], session: AgentSession, now: float) -> None:
+        """The environment server offers episodes."""
+        session.offered(arrays, now)
+
+    def _resume(self, message: Joined, found: checkpoints.Checkpoint | None) -> bool:
+        """The agent has joined, and continues from its checkpoint: whether all agents continue from the same one."""
+        return False
+
     def _joined(self, message: Joined, now: float) -> None:
         """The layout of the environment has arrived: construct the session, and restore the newest checkpoint."""
         if self.session is not None:
@@ -192,8 +198,8 @@ class AgentNode(ABC):
         over = message.tick < self._newest_tick
         action, episodes = session.act(arrays, self.stepping.continuous, answer=not over)
         self._answer = {"action": action}
-        if session.restart is not None:
-            self._answer["restart"] = session.restart.astype(np.uint8)
+        if (restart := session.actor.restart) is not None:
+            self._answer["restart"] = restart.astype(np.uint8)
         if over:
             self.stepping.acted = True  # a stand-in has, and the next observation contains its action
         elif message.phase != "checkpoint":
@@ -210,6 +216,16 @@ class AgentNode(ABC):
     def _reached(self, message: Observation, arrays: Mapping[str, NDArray[Any]]) -> None:
         """The run has come so far: what the fault schedule has for this moment happens, and may stop this agent."""
         self.faults.reached(message.steps, message.episodes)
+
+    def _converse(self, now: float) -> None:
+        """Process the conversations with neighbours and the environment server."""
+        if self.session is None:
+            return
+        answers, reports = self.session.converse(self.stepping.tick, now)
+        if answers is not None:
+            self._to_environment(Goals(), answers)
+        self.neighbours.flush()
+        self._averaged(reports)
 
     def _averaged(self, reports: Sequence[RoundReport]) -> None:
         for report in reports:
@@ -233,7 +249,7 @@ class AgentNode(ABC):
             self._obey(command)
         if orders := self.control.faults():
             self.shim, orders = carry_out(self._entrance, self.shim, orders)
-            self.faults.apply_order(orders)
+            self.faults.executor.apply_order(orders)
         if self.control.roster_changed:
             self.control.roster_changed = False
             self._environment_moved()
@@ -247,8 +263,15 @@ class AgentNode(ABC):
         if self.stepping.again(now):
             self.transport.counters["retry.act"] += 1
             self._send_action()
+        self._write_due(now)
 
     def _write_due(self, now: float) -> None:
+        self._write_metrics(now)
+        if now >= self._next_checkpoint:
+            self._next_checkpoint = now + self._checkpoint_period
+            self._checkpoint()
+
+    def _write_metrics(self, now: float) -> None:
         if now >= self._next_metrics:
             self._next_metrics = now + self._metrics_period
             self._report()
@@ -260,6 +283,13 @@ class AgentNode(ABC):
                 self.shim.start(time.monotonic())
         elif command == "stop":
             self._stopped = True
+        elif command == "finish":
+            self._finished = True
+            if self.shim is not None:
+                self.shim.heal()
+            self._end_training()
+        elif command == "checkpoint":
+            self._checkpoint()
 
     def _end_training(self) -> None:
         """Training is over, perhaps before this agent (which was restarted) has joined the environment."""
@@ -267,6 +297,8 @@ class AgentNode(ABC):
             trainer = self.session.trainer
             if trainer.on and (text := trainer.imagination_unused_reason):
                 self.control.event("warning", "model.unused", text)
+            if trainer.on and (text := trainer.no_update_reason):
+                self.control.event("warning", "learner.idle", text)
             trainer.on = False
             self.control.progress.phase = "evaluation"
 
@@ -288,12 +320,19 @@ class AgentNode(ABC):
         if self.session is not None:
             values |= self.session.metrics() | self._environment_counts
             frames = self.session.frames()
+            for warning in self.session.trainer.take_warnings():
+                self.control.event("warning", warning.code, warning.text)
         values["peers.alive"], values["peers"] = float(self.neighbours.alive), float(len(self.agent_spec.neighbourhood.all_neighbours))
         self.telemetry.write(self.metrics.steps, self.metrics.episodes, values, frames, usage)
 
     @property
     def _checkpoints(self) -> Path:
         return self._start.node_directory / "checkpoints"
+
+    def _checkpoint(self) -> None:
+        """Under the number of updates."""
+        if self.session is not None:
+            self._save(self.session, self.session.trainer.updates, {"incarnation": self._start.incarnation})
 
     def _save(self, session: AgentSession, step: int, more: Mapping[str, Any]) -> None:
         """Keep what has been learnt, under the number `step`; `more` goes into the manifest."""

@@ -11,37 +11,29 @@ sender, order of sending). Nothing depends on when a message really arrived, nor
 
 from __future__ import annotations
 
-import logging
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 from numpy.typing import NDArray
 
-from agent_node.exchange.peer_conversations import PeerConversations
-from protocols.conversations.conversation import Send, column
-from protocols.conversations.lockstep.lockstep_messages import Marker
-from protocols.conversations.stepping.stepping_messages import Joined, Observation, Offer
+from protocols.conversations.conversation import Send
+from protocols.conversations.lockstep_messages import Marker
+from protocols.faults.fault_schedule import LINK_KINDS
 from protocols.faults.link_effects.link_trace import read_past
 from protocols.faults.link_effects.run_links import links_of, recorder_of
-from protocols.faults.schedule.fault_schedule import LINK_KINDS
-from protocols.runtime.clock import LogicalClock
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import NodeStart
 from protocols.transport import Transport
 from protocols.wire.messages import Message
 
-logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 _MESSAGES = 2**16
 """most numbered messages to one partner at one tick"""
 PERIOD = 100
 """ticks over which the trace counts outcomes of messages"""
-LONG = 5.0
-"""real seconds of waiting for partners after which a warning is logged"""
 
 
 class IntervalLinks:
@@ -189,103 +181,3 @@ class TickBarrier:
                 if not transport.try_send("peer", name, message, arrays):
                     break
                 waiting.popleft()
-
-
-class LockstepExchange:
-    """Exchanges an agent's messages once a tick, at the same tick as its partners. Acting and learning wait for no partner; the exchange of
-    tick T waits for the partners' markers of T - 1."""
-
-    def __init__(self, clock: LogicalClock, lockstep: TickBarrier, neighbours: PeerConversations, transport: Transport, own: str) -> None:
-        self.lockstep = lockstep
-        self._clock = clock
-        self._neighbours = neighbours
-        self._transport = transport
-        self._own = own
-        self._members: list[str] = []
-        self._partners: frozenset[str] = frozenset()
-        self._known: dict[str, int] = {}
-        self._offers: list[tuple[int, Arrays]] = []
-        self._due: Observation | None = None
-        self._since = 0.0
-        self._warned = False
-
-    @property
-    def conversing(self) -> bool:
-        """Whether the exchange of a tick is not over: the next tick has to wait."""
-        return self._due is not None
-
-    def joined(self, message: Joined) -> None:
-        """Take the partners: the neighbours, or all members of the run where an episode has more than two members."""
-        others = message.members if message.party > 2 else self._neighbours.names
-        self._members = list(message.members)
-        self._partners = frozenset(others) - {self._own}
-        self._clock.tick = message.tick
-
-    def offered(self, message: Offer, arrays: Arrays) -> None:
-        """Keep an `Offer` until the exchange of its tick: it arrives before that tick's observation, possibly during the exchange of the
-        tick before."""
-        self._offers.append((message.sent, arrays))
-
-    def observed(self, message: Observation, arrays: Arrays) -> None:
-        """A tick begins: update the partners that take part; its exchange is due. `BadMessage` if the observation does not list them."""
-        given = column(arrays, "lives", "u2", len(self._members))
-        self._clock.tick = message.tick
-        self._due = message
-        self._since, self._warned = time.monotonic(), False
-        now = self._clock.now()
-        incarnations = {name: incarnation for name, incarnation in zip(self._members, given.tolist(), strict=True) if incarnation}
-        for name in sorted(self._partners):
-            incarnation = incarnations.get(name)
-            if self._known.get(name) == incarnation:
-                continue
-            if name in self._known:
-                del self._known[name]
-                self.lockstep.peer_left(name)
-                self._neighbours.peer_left(name, now)
-            if incarnation is not None:
-                self._known[name] = incarnation
-                self.lockstep.peer_joined(name, message.tick)
-                self._neighbours.peer_joined(name, incarnation, now)
-                self._neighbours.reach(name)
-
-    def ready(self) -> Observation | None:
-        """The tick whose exchange can begin now, if there is one."""
-        due = self._due
-        if due is None:
-            return None
-        missing = self.lockstep.missing(due.tick - 1)
-        if missing and not self._warned and time.monotonic() > self._since + LONG:
-            self._warned = True
-            logger.warning("tick %d waits for the messages of %s of the tick before", due.tick, ", ".join(missing))
-        return None if missing else due
-
-    def receive_due(self, offered: Callable[[Arrays, float], None]) -> None:
-        """Handle what has arrived by this tick: offers, then the partners' messages."""
-        self._due = None
-        now = self._clock.now()
-        tick = self._clock.tick
-        offers, self._offers = self._offers, [offer for offer in self._offers if offer[0] > tick]
-        for sent, arrays in offers:
-            if sent <= tick:
-                offered(arrays, now)
-        for src, message, arrays in self.lockstep.take(self._clock.tick):
-            message.inc = self._known[src]
-            self._neighbours.receive(src, message, arrays, now)
-
-    def send_due(self) -> None:
-        """Send all messages that were queued for this tick."""
-        self.lockstep.send_due(self._neighbours.outgoing(), self._clock.tick)
-
-    def flush(self) -> None:
-        """Hand to the transport what it did not accept before."""
-        for name in self.lockstep.waiting():
-            self._neighbours.reach(name)
-        self.lockstep.flush(self._transport)
-
-    def end_interval(self) -> None:
-        """All agents start again from a checkpoint: earlier messages and offers are dropped."""
-        self.lockstep.reset()
-        self._neighbours.end_interval()
-        self._known.clear()
-        self._offers.clear()
-        self._due = None

@@ -1,52 +1,151 @@
-"""From the server's observations to the agent's actions and finished episodes."""
+"""From the server's observations to the agent's actions and finished episodes, in a run and from a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from agent_node.contracts import PolicyOutput
-from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
+from agent_node.memory.replay_buffer import Episode
+from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.observation_features import HistoryStack
+from agent_node.session.observation_features import Features, HistoryStack
 from agent_node.session.roles import LEARNER, REPLAY, REWARDS, ROLLOUT
+from agent_node.session.session_context import settings_of
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag
-from protocols.runtime.errors import BadMessage
+from protocols.runtime.errors import BadMessage, ResourceError
+from protocols.spaces.goal_space import NO_GOAL, GoalSpace
+from protocols.spaces.layout import Layout
 
 Array = NDArray[Any]
+
+
+class EpisodeRecorder:
+    """Turns the ticks of K copies into finished episodes. Copies whose first tick it has not seen are left out.
+
+    Step t is the action that leads from observation t to observation t + 1. An agent's own part has T steps; the episode may go on without
+    it (`length` steps in all), and what its parked body touches until the end still counts for its partners.
+    """
+
+    def __init__(self, copies: int, features: Features, space: GoalSpace | None = None) -> None:
+        steps = 64
+        self._observation = np.zeros((copies, steps + 1, features.size), features.dtype)
+        self._action = np.zeros((copies, steps, features.action_size), np.int32 if features.discrete else np.float32)
+        self._reward = np.zeros((copies, steps), np.float32)
+        self._substituted = np.zeros((copies, steps), bool)
+        shape = () if space is None else space.goal_shape
+        measured = (0, np.uint8) if space is None else (space.achieved_size, space.achieved_dtype)
+        self._achieved: Array = np.zeros((copies, steps + 1, measured[0]), measured[1])
+        self._extras: dict[str, NDArray[np.float32]] = {}
+        self._number = np.full(copies, -1, np.int64)
+        self._own = np.zeros(copies, np.int64)
+        self._length = np.zeros(copies, np.int64)
+        self._terminated = np.zeros(copies, bool)
+        self._goal: Array = np.full((copies, *shape), np.nan, np.float32) if shape else np.full(copies, NO_GOAL, np.int64)
+        self._measures = space is not None
+
+    def tick(
+        self,
+        observation: Array,
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint16],
+        episode: NDArray[np.int64],
+        applied: Array,
+        achieved: Array | None = None,
+        goal: Array | None = None,
+        extras: dict[str, NDArray[np.float32]] | None = None,
+    ) -> list[Episode]:
+        """Take one tick: raw `observation[K, D]`, `reward[K]`, `flags[K]`, `episode[K]`, `applied[K, A]`, `achieved[K, A]`, the agent's
+        own `goal[K]`, and the `extras[K, ...]` of the actions that led here. Returns the episodes that ended with it."""
+        member = (flags & Flag.MEMBER) != 0
+        first = member & ((flags & Flag.FIRST) != 0)
+        self._number[~member | (~first & (self._number != episode))] = -1
+        going = self._number >= 0
+        going &= ~first
+        acting = np.flatnonzero(going & ((flags & Flag.PARKED) == 0))
+        self._length[going] += 1
+        self._own[acting] += 1
+        if going.any() and int(self._length[going].max()) >= self._reward.shape[1]:
+            self._grow()
+        at = self._own[acting]
+        self._observation[acting, at] = observation[acting]
+        self._action[acting, at - 1] = applied[acting]
+        self._reward[acting, at - 1] = reward[acting]
+        self._substituted[acting, at - 1] = (flags[acting] & Flag.SUBSTITUTED) != 0
+        for name, values in (extras or {}).items():
+            if name not in self._extras:
+                self._extras[name] = np.zeros((*self._reward.shape, *values.shape[1:]), np.float32)
+            self._extras[name][acting, at - 1] = values[acting]
+        self._terminated[acting] = (flags[acting] & Flag.TERMINATED) != 0
+        self._begin(np.flatnonzero(first), observation, episode, goal)
+        if achieved is not None:
+            present = np.flatnonzero(going | first)
+            self._achieved[present, self._length[present]] = achieved[present]
+        over = np.flatnonzero(going & ((flags & Flag.OVER) != 0))
+        finished = [self._finish(int(row), int(flags[row])) for row in over if self._own[row] > 0]
+        self._number[over] = -1
+        return finished
+
+    def _begin(self, rows: NDArray[np.int64], observation: Array, episode: NDArray[np.int64], goal: Array | None) -> None:
+        self._number[rows] = episode[rows]
+        self._own[rows] = 0
+        self._length[rows] = 0
+        self._terminated[rows] = False
+        self._goal[rows] = NO_GOAL if goal is None else goal[rows]
+        self._observation[rows, 0] = observation[rows]
+
+    def _finish(self, row: int, flags: int) -> Episode:
+        steps, length = int(self._own[row]), int(self._length[row])
+        return Episode(
+            number=int(self._number[row]),
+            observation=self._observation[row, : steps + 1].copy(),
+            action=self._action[row, :steps].copy(),
+            reward=self._reward[row, :steps].copy(),
+            terminated=bool(self._terminated[row]),
+            goal=tuple(self._goal[row].tolist()) if self._goal.ndim > 1 else int(self._goal[row]),
+            achieved=self._achieved[row, : length + 1].copy() if self._measures else None,
+            evaluation=bool(flags & Flag.EVALUATION),
+            peer_lost=bool(flags & Flag.PEER_LOST),
+            substituted=self._substituted[row, :steps].copy(),
+            extras={name: values[row, :steps].copy() for name, values in self._extras.items()},
+        )
+
+    def _grow(self) -> None:
+        """Room for twice as many steps."""
+
+        def twice(array: Array) -> Array:
+            more = np.zeros((array.shape[0], self._reward.shape[1], *array.shape[2:]), array.dtype)
+            return np.concatenate([array, more], axis=1)
+
+        self._observation, self._achieved = twice(self._observation), twice(self._achieved)
+        self._action, self._substituted = twice(self._action), twice(self._substituted)
+        self._extras = {name: twice(values) for name, values in self._extras.items()}
+        self._reward = twice(self._reward)
 
 
 class Actor:
     """Acts in K copies: keeps the history of observations, asks the learner for actions, and records episodes."""
 
-    def __init__(self, components: AgentComponents, copies: int) -> None:
-        features = components.features
-        self._components = components
+    def __init__(self, components: AgentComponents) -> None:
+        self._components, self._copies = components, components.copies
         self._learner, self._rewards, self._rollout = components[LEARNER], components.get(REWARDS), components.get(ROLLOUT)
         self._records_extras = components.get(REPLAY) is not None
         """only replay buffers store episodes with their extras, which may be large"""
-        self._copies = copies
-        self._history = HistoryStack(copies, features)
-        self._recorder = self._new_recorder()
-        self._encodings = components.encodings
+        self._history = HistoryStack(self._copies, components.features)
+        self._recorder = EpisodeRecorder(self._copies, components.features, components.space)
         self._extras: dict[str, NDArray[np.float32]] = {}
-        self._goals: NDArray[np.int64] | None = None
+        self.goals: NDArray[np.int64] | None = None
+        """`[K]` goals in force that a teacher has set, cells g = x H + y of the whole grid; None without a teacher"""
         self.features: Array | None = None
         """`[K, F]` of the newest observations; None before the first"""
         self.restart: NDArray[np.bool_] | None = None
         """`[K]` episodes that the agent ends at the newest tick; None for none"""
-
-    @property
-    def goals(self) -> NDArray[np.int64] | None:
-        """`[K]` goals in force that a teacher has set, cells g = x H + y of the whole grid; None without a teacher."""
-        return self._goals
-
-    def _new_recorder(self) -> EpisodeRecorder:
-        features, space = self._components.features, self._components.space
-        return EpisodeRecorder(self._copies, features.size, features.dtype, features.action_size, features.discrete, space)
 
     def observe(self, arrays: Mapping[str, Array], continuous: bool, answer: bool = True) -> tuple[Array, list[Episode]]:
         """Take the frames of an `Observation`; without `continuous` ticks were missed, and running episodes are dropped. Returns the
@@ -57,7 +156,7 @@ class Actor:
         raw = self._components.features.flatten(observation)
         goal = arrays.get("goal")
         if not continuous:
-            self._recorder = self._new_recorder()
+            self._recorder = EpisodeRecorder(self._copies, self._components.features, self._components.space)
             self._extras = {}
         stack = self._history.push(raw, flags)
         features = self.features = self._components.features.encode(stack)
@@ -77,7 +176,7 @@ class Actor:
         if self._rewards is not None:
             composed = self._rewards.compose(raw, features, reward, flags, continuous)
             reward, goals, flags = composed.reward, composed.goals, composed.flags
-            self._goals, self.restart = goals, composed.restart
+            self.goals, self.restart = goals, composed.restart
             if rollouts is not None and composed.late is not None:
                 rollouts.amend(composed.late)
         if rollouts is not None:
@@ -97,20 +196,15 @@ class Actor:
             first = (flags[rows] & Flag.FIRST) != 0
             choice = PolicyOutput(actions[rows])
             if len(rows):
-                choice = self._learner.act(features[rows], self._encodings[wanted], rows, first, explore)
+                choice = self._learner.act(features[rows], self._components.encodings[wanted], rows, first, explore)
                 actions[rows] = choice.actions
-                self._keep(rows, choice)
+                for name, values in choice.extras.items() if self._records_extras else ():
+                    if name not in self._extras:
+                        self._extras[name] = np.zeros((self._copies, *values.shape[1:]), np.float32)
+                    self._extras[name][rows] = values
             if explore and self._rollout is not None:
                 self._rollout.acted(rows, wanted, choice, first)
         return actions
-
-    def _keep(self, rows: NDArray[np.int64], choice: PolicyOutput) -> None:
-        if not self._records_extras:
-            return
-        for name, values in choice.extras.items():
-            if name not in self._extras:
-                self._extras[name] = np.zeros((self._copies, *values.shape[1:]), np.float32)
-            self._extras[name][rows] = values
 
     def _checked(self, arrays: Mapping[str, Array]) -> Array:
         missing = {"observation", "reward", "flags", "episode", "applied"} - arrays.keys()
@@ -134,3 +228,77 @@ class Actor:
         if goal is not None and goal.dtype.kind == "i" and ((goal < -1) | (goal >= (space.count if space else 0))).any():
             raise BadMessage("E_FRAME", "goal index out of range")
         return arrays["observation"]
+
+
+class PolicyPlayer:
+    """The components of an agent, built as in a run and loaded from `checkpoint`; `facts` are the agent's counters in it.
+
+    `greedy`: the most likely actions, where the learner has them, with `Flag.EVALUATION` in every row; else actions as in training. It may
+    be changed between two calls of `act`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        configuration: Mapping[str, Any],
+        layout: Layout,
+        checkpoint: Path,
+        greedy: bool,
+        seed: int,
+        party: int = 0,
+        copies: int = 1,
+    ) -> None:
+        self.name = name
+        self.greedy = greedy
+        held = checkpoints.read(checkpoint)
+        settings = _played(settings_of(name, configuration), greedy)
+        exchange = ExchangeSettings.model_validate(configuration["exchange"])
+        try:
+            components = AgentComponents(settings, exchange, layout, copies, name, seed, party=max(2, party))
+            components.load(held.tensors, held.manifest)
+        except (ValueError, KeyError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ResourceError(f"the checkpoint {checkpoint} does not fit the configuration of its run: {what}") from None
+        self._actor = Actor(components)
+        self._grid = None if components.features.grids is None else components.features.grids.whole
+        size = len(layout.actions) or len(layout.low)
+        self._last: Array = np.zeros((copies, size), np.int32 if layout.actions else np.float32)
+        self.facts = {key: int(held.manifest[key]) for key in ("step", "updates", "episodes", "steps") if key in held.manifest}
+
+    @property
+    def goal(self) -> tuple[int, int, int, int] | None:
+        """The cell (x, y) that its teacher has set for the newest observation of the first copy, and the sides (width, height) of the grid
+        that it is in; None without a teacher."""
+        goals, whole = self._actor.goals, self._grid
+        if goals is None or whole is None or goals[0] < 0:
+            return None
+        return int(goals[0]) // whole.height, int(goals[0]) % whole.height, whole.width, whole.height
+
+    def act(
+        self,
+        observation: Array,
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint16],
+        episode: NDArray[np.int64],
+        achieved: Array | None = None,
+        goal: Array | None = None,
+    ) -> Array:
+        """Actions `[K, A]` for the agent's frames of a tick."""
+        if self.greedy:
+            flags = flags | np.where(flags & Flag.MEMBER, np.uint16(Flag.EVALUATION), np.uint16(0)).astype(np.uint16)
+        seen: dict[str, Array] = {"observation": observation, "reward": reward, "flags": flags, "episode": episode}
+        if achieved is not None and goal is not None:
+            seen |= {"achieved": achieved, "goal": goal}
+        self._last, _ = self._actor.observe({**seen, "applied": self._last}, continuous=True)
+        return self._last
+
+
+def _played(settings: AgentSettings, greedy: bool) -> AgentSettings:
+    """The same with a teacher that ends no episodes (each is played until the environment ends it), and where actions are `greedy`, a
+    learner that does not draw them in evaluations."""
+    changes: dict[str, Any] = {}
+    if settings.teacher is not None and getattr(settings.teacher, "restart_episode", False):
+        changes["teacher"] = settings.teacher.model_copy(update={"restart_episode": False})
+    if greedy and "evaluation" in type(settings.learner).model_fields:
+        changes["learner"] = settings.learner.model_copy(update={"evaluation": "mode"})
+    return settings.model_copy(update=changes)

@@ -1,22 +1,21 @@
 """The learning components of an agent, constructed from its settings and the layout of its environment.
 
-A room's constructor arguments are those that its contract documents. Each builder below looks up only components that were built before it.
+A room's constructor arguments are those that its contract documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 
-from agent_node.contracts import Component, EpisodeNegotiation, GoalSource, IntrinsicReward, Learner, PolicySpec, Teacher, with_prefix
+from agent_node.contracts import Component, PolicySpec, WorldModel, with_prefix
 from agent_node.learners.settings import RolloutSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ImportedReplay, ReplayBuffer
-from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
+from agent_node.memory.replay_buffer import ImportedReplay, ReplayBuffer
+from agent_node.memory.rollout_buffer import RolloutBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.reward_composition import RewardComposition
 from agent_node.session.roles import (
@@ -35,10 +34,9 @@ from agent_node.session.roles import (
     Role,
     rank,
 )
-from agent_node.session.training_batches import GoalEncodings, goal_encodings
+from agent_node.session.training import GoalEncodings, goal_encodings
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from agent_node.world_models.imagination.optimism import Optimism
 from agent_node.world_models.imagination.world_model_component import WorldModelComponent
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
@@ -73,10 +71,8 @@ class AgentComponents:
         self.random = {key: generator(seed, name, stream) for key, stream in _KEPT_STREAMS.items()}
         """generators whose state is in checkpoints"""
         self._by_role: dict[str, Component] = {}
-        for role, build in _BUILDERS:
-            component = build(self)
-            if component is not None:
-                self.add(role.name, component)
+        for role, component in _components(self):
+            self.add(role.name, component)
 
     @cached_property
     def encodings(self) -> GoalEncodings:
@@ -119,11 +115,6 @@ class AgentComponents:
 
     # --- lifecycle ------------------------------------------------------------------------------------------------------------------
 
-    def episode_ended(self, episode: Episode) -> None:
-        """An own episode ended."""
-        for component in self:
-            component.episode_ended(episode)
-
     def metrics(self) -> dict[str, float]:
         """Metrics of all components since the last call."""
         return {name: value for component in self for name, value in component.metrics().items()}
@@ -161,120 +152,54 @@ class AgentComponents:
 _KEPT_STREAMS = {"buffer": Stream.BUFFER, "model": Stream.WORLD_MODEL}
 
 
-def _teacher(agent: AgentComponents) -> Teacher | None:
-    settings = agent.settings.teacher
-    if settings is None:
-        return None
-    if agent.space is not None:
-        raise ConfigurationError("agents.teacher: the environment has goals of its own; write null")
-    initial, explore = agent.initial_seed(settings.groups, Stream.TEACHER), agent.own_seed(Stream.TEACHER, agent.stream_epoch + 1)
-    teacher: Teacher = create("teacher", settings)(settings, agent.features.grids, agent.copies, explore, initial)
-    return teacher
+def _components(agent: AgentComponents) -> Iterator[tuple[Role[Any], Component]]:
+    """The components that the settings ask for. Each is constructed when `agent` has those before it."""
+    settings, exchange, features, space = agent.settings, agent.exchange, agent.features, agent.space
+    if (teacher := settings.teacher) is not None:
+        if space is not None:
+            raise ConfigurationError("agents.teacher: the environment has goals of its own; write null")
+        initial, explore = agent.initial_seed(teacher.groups, Stream.TEACHER), agent.own_seed(Stream.TEACHER, agent.stream_epoch + 1)
+        yield TEACHER, create("teacher", teacher)(teacher, features.grids, agent.copies, explore, initial)
+    if (optimism := settings.optimism) is not None:
+        yield OPTIMISM, create("optimism", optimism)(optimism, features, agent.own_seed(Stream.GOALS))
 
-
-def _optimism(agent: AgentComponents) -> Optimism | None:
-    settings = agent.settings.optimism
-    if settings is None:
-        return None
-    optimism: Optimism = create("optimism", settings)(settings, agent.features, agent.own_seed(Stream.GOALS))
-    return optimism
-
-
-def _learner(agent: AgentComponents) -> Learner:
-    settings = agent.settings.learner
+    learner, model = settings.learner, settings.world_model
     explore = agent.own_seed(Stream.EXPLORATION, agent.stream_epoch)
-    initial = agent.initial_seed(settings.groups, Stream.INITIAL_PARAMETERS)
-    learner: Learner = create("learner", settings)(settings, agent.policy_spec, agent.copies, explore, initial)
-    return learner
+    initial = agent.initial_seed(learner.groups, Stream.INITIAL_PARAMETERS)
+    yield LEARNER, create("learner", learner)(learner, agent.policy_spec, agent.copies, explore, initial)
+    capabilities = agent[LEARNER].capabilities
+    if "replay" in capabilities or model is not None:
+        yield REPLAY, ReplayBuffer(settings.buffer.transitions, features, space, model.held_out if model else 0.0, agent.partners)
+    if "rollout" in capabilities:
+        steps, shape = cast(RolloutSettings, learner).steps, () if space is None else space.goal_shape
+        late = teacher is not None
+        yield ROLLOUT, RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, late, shape)
+    if (curiosity := settings.curiosity) is not None:
+        yield CURIOSITY, create("curiosity", curiosity)(curiosity, agent.policy_spec, agent.copies, agent.own_seed(Stream.CURIOSITY))
+    if teacher is not None or curiosity is not None or settings.shaping is not None:
+        if agent.get(ROLLOUT) is None:
+            text = f"learner {learner.kind} uses no rollouts, and teachers, curiosity and shaping change only their rewards"
+            raise ConfigurationError(f"agents.learner: {text}; choose impala or ppo")
+        yield REWARDS, RewardComposition(agent.get(TEACHER), agent.get(CURIOSITY), settings.shaping, agent.copies)
 
+    if model is not None:
+        discrete = space if isinstance(space, DiscreteSpace) else None
+        if space is not None and discrete is None and model.imagined_ratio > 0:
+            text = "imagined transitions are relabelled for discrete goals only, and this environment has vector goals"
+            raise ConfigurationError(f"agents.world_model: {text}; write imagined_ratio: 0, or world_model: null")
+        achieved, initial = discrete.achieved_size if discrete else 0, agent.initial_seed(model.groups, Stream.WORLD_MODEL)
+        world: WorldModel = create("world_model", model)(model, features, achieved, initial)
+        seed, optimistic = agent.own_seed(Stream.IMAGINATION, agent.stream_epoch), agent.get(OPTIMISM)
+        yield WORLD_MODEL, WorldModelComponent(model, world, agent[LEARNER], agent[REPLAY], agent.layout, discrete, optimistic, seed)
 
-def _replay(agent: AgentComponents) -> ReplayBuffer | None:
-    model = agent.settings.world_model
-    if "replay" not in agent[LEARNER].capabilities and model is None:
-        return None
-    held_out = model.held_out if model else 0.0
-    return ReplayBuffer(agent.settings.buffer.transitions, agent.features, agent.space, held_out, agent.partners)
-
-
-def _rollout(agent: AgentComponents) -> RolloutBuffer | None:
-    if "rollout" not in agent[LEARNER].capabilities:
-        return None
-    features, steps = agent.features, cast(RolloutSettings, agent.settings.learner).steps
-    late, shape = agent.get(TEACHER) is not None, () if agent.space is None else agent.space.goal_shape
-    return RolloutBuffer(steps, agent.copies, features.width, features.action_size, features.discrete, late, shape)
-
-
-def _curiosity(agent: AgentComponents) -> IntrinsicReward | None:
-    settings = agent.settings.curiosity
-    if settings is None:
-        return None
-    seed = agent.own_seed(Stream.CURIOSITY)
-    curiosity: IntrinsicReward = create("curiosity", settings)(settings, agent.policy_spec, agent.copies, seed)
-    return curiosity
-
-
-def _rewards(agent: AgentComponents) -> RewardComposition | None:
-    teacher, curiosity, shaping = agent.get(TEACHER), agent.get(CURIOSITY), agent.settings.shaping
-    if teacher is None and curiosity is None and shaping is None:
-        return None
-    if agent.get(ROLLOUT) is None:
-        text = f"learner {agent.settings.learner.kind} uses no rollouts, and teachers, curiosity and shaping change only their rewards"
-        raise ConfigurationError(f"agents.learner: {text}; choose impala or ppo")
-    return RewardComposition(teacher, curiosity, shaping, agent.copies)
-
-
-def _world_model(agent: AgentComponents) -> WorldModelComponent | None:
-    settings, replay = agent.settings.world_model, agent.get(REPLAY)
-    if settings is None or replay is None:
-        return None
-    discrete = agent.space if isinstance(agent.space, DiscreteSpace) else None
-    if agent.space is not None and discrete is None and settings.imagined_ratio > 0:
-        text = "imagined transitions are relabelled for discrete goals only, and this environment has vector goals"
-        raise ConfigurationError(f"agents.world_model: {text}; write imagined_ratio: 0, or world_model: null")
-    achieved, first = discrete.achieved_size if discrete else 0, agent.initial_seed(settings.groups, Stream.WORLD_MODEL)
-    model = create("world_model", settings)(settings, agent.features, achieved, first)
-    seed = agent.own_seed(Stream.IMAGINATION, agent.stream_epoch)
-    return WorldModelComponent(settings, model, agent[LEARNER], replay, agent.layout, discrete, agent.get(OPTIMISM), seed)
-
-
-def _goal_source(agent: AgentComponents) -> GoalSource | None:
-    settings = agent.settings.goals
-    if agent.space is None:
-        return None
-    if settings is None:
-        raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
-    source: GoalSource = create("goals", settings)(settings, agent.space.count or agent.space)
-    return source
-
-
-def _negotiation(agent: AgentComponents) -> EpisodeNegotiation | None:
-    settings = agent.exchange.negotiation
-    if agent.space is None or not agent.space.count or settings is None or "episode_goals" not in settings.capabilities:
-        return None
-    negotiation: EpisodeNegotiation = create("negotiation", settings)(settings, agent.space.count, agent.own_seed(Stream.GOALS))
-    return negotiation
-
-
-def _imported_replay(agent: AgentComponents) -> ImportedReplay | None:
-    """Transitions of neighbours (`exchange.experience`) or segments of partners (`exchange.hindsight.segments`)."""
-    exchange, hindsight = agent.exchange, agent.exchange.hindsight
-    received = exchange.experience if agent.space is None else hindsight.segments if hindsight is not None else None
-    if received is None or "replay" not in agent[LEARNER].capabilities:
-        return None
-    saved = exchange.experience is not None  # neighbours do not send them again
-    return ImportedReplay(received.transitions, agent.features, agent.space, partners=agent.partners, saved=saved)
-
-
-_BUILDERS: tuple[tuple[Role[Any], Callable[[AgentComponents], Component | None]], ...] = (
-    (TEACHER, _teacher),
-    (OPTIMISM, _optimism),
-    (LEARNER, _learner),
-    (REPLAY, _replay),
-    (ROLLOUT, _rollout),
-    (CURIOSITY, _curiosity),
-    (REWARDS, _rewards),
-    (WORLD_MODEL, _world_model),
-    (GOAL_SOURCE, _goal_source),
-    (NEGOTIATION, _negotiation),
-    (IMPORTED_REPLAY, _imported_replay),
-)
+    if space is not None:
+        if (goals := settings.goals) is None:
+            raise ConfigurationError("agents.goals is null, but the environment has goals; write {kind: uniform}")
+        yield GOAL_SOURCE, create("goals", goals)(goals, space.count or space)
+        if (table := exchange.negotiation) is not None and space.count and "episode_goals" in table.capabilities:
+            yield NEGOTIATION, create("negotiation", table)(table, space.count, agent.own_seed(Stream.GOALS))
+    # Transitions of neighbours (`exchange.experience`), or segments of partners (`exchange.hindsight.segments`).
+    received = exchange.experience if space is None else exchange.hindsight.segments if exchange.hindsight is not None else None
+    if received is not None and "replay" in capabilities:
+        saved = exchange.experience is not None  # neighbours do not send them again
+        yield IMPORTED_REPLAY, ImportedReplay(received.transitions, features, space, partners=agent.partners, saved=saved)

@@ -152,6 +152,16 @@ class Features:
             np.clip(following, *self._limits, out=following)
         return following
 
+    def relative_error(self, last: Array, following: Array, predicted: Array) -> float:
+        """Of predictions of `following[n, D]` from `last[n, D]`: mean over the components of E[(predicted change - change)^2] /
+        Var[change]; components that never change are left out. 1: no better than always predicting the mean change."""
+        variance = self.difference(last, following).var(axis=0)
+        moving = variance > 1e-12
+        if not moving.any():
+            return 0.0
+        missed = self.difference(following, predicted)[:, moving]
+        return float((np.square(missed).mean(axis=0) / variance[moving]).mean())
+
 
 class HistoryStack:
     """The newest H raw observations of each of K copies; an episode's first observation stands for those before it."""

@@ -51,11 +51,6 @@ class RewardComposition(Component):
         self._steps = 0
         self._values: dict[str, list[float]] = defaultdict(list)
 
-    @property
-    def features(self) -> Array | None:
-        """`[K, F]` of the newest observations."""
-        return None if self._seen is None else self._seen[1]
-
     def compose(
         self, raw: Array, features: Array, reward: NDArray[np.float32], flags: NDArray[np.uint16], continuous: bool
     ) -> ComposedReward:

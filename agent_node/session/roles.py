@@ -12,14 +12,14 @@ from agent_node.contracts import Component
 
 if TYPE_CHECKING:
     from agent_node.contracts import EpisodeNegotiation, GoalSource, IntrinsicReward, Learner, Teacher
-    from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging
-    from agent_node.exchange.experience.experience_sharing import ExperienceSharing
-    from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-    from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
-    from agent_node.exchange.plans.plan_sharing import PlanSharing
-    from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
-    from agent_node.memory.replay.replay_buffer import ImportedReplay, ReplayBuffer
-    from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
+    from agent_node.exchange.experience_sharing import ExperienceSharing
+    from agent_node.exchange.goal_negotiation import GoalNegotiation
+    from agent_node.exchange.hindsight_exchange import HindsightExchange
+    from agent_node.exchange.parameter_averaging import ParameterAveraging
+    from agent_node.exchange.plan_sharing import PlanSharing
+    from agent_node.exchange.statistics_exchange import StatisticsExchange
+    from agent_node.memory.replay_buffer import ImportedReplay, ReplayBuffer
+    from agent_node.memory.rollout_buffer import RolloutBuffer
     from agent_node.session.reward_composition import RewardComposition
     from agent_node.world_models.imagination.optimism import Optimism
     from agent_node.world_models.imagination.world_model_component import WorldModelComponent

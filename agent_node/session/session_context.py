@@ -1,26 +1,65 @@
-"""What a session offers its components once the agent has joined an environment."""
+"""Specification of an agent, and what its session offers its components once it has joined an environment."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent_node.contracts import PolicySpec
-from agent_node.session.observation_features import Features
-from agent_node.session.roles import Kind, Role
-from agent_node.session.training_batches import GoalEncodings
+from agent_node.settings.agent import AgentSettings
+from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import Neighbourhood
 from protocols.conversations.conversation import Conversation
 from protocols.runtime.clock import Clock
+from protocols.runtime.node_start import NodeStart
 from protocols.runtime.seeds import Stream, generator, named_generator
-from protocols.spaces.goal_space import GoalSpace
+from protocols.runtime.settings_types import merge_overrides
+from protocols.topology import topology_settings
+from protocols.topology.communication_graph import make_graph
 
 if TYPE_CHECKING:
-    from agent_node.exchange.peer_conversations import PeerConversations
     from agent_node.session.agent_components import AgentComponents
-    from agent_node.session.agent_spec import AgentSpec
+    from agent_node.session.agent_session import PeerConversations
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """Name, seed, settings and place in the graph of one agent."""
+
+    name: str
+    seed: int
+    settings: AgentSettings
+    exchange: ExchangeSettings
+    neighbourhood: Neighbourhood
+    """its place in the communication graph"""
+    incarnation: int = 0
+    rejoin: bool = False
+    """whether it returns to a run that continued without it"""
+
+
+def agent_spec_of(start: NodeStart, configuration: Mapping[str, Any], rejoin: bool) -> AgentSpec:
+    """This agent's settings, its overrides laid over those of all agents, and its place in the graph."""
+    names = [f"agent-{i}" for i in range(configuration["agents"]["count"])]
+    graph = make_graph(topology_settings(configuration["network"]["topology"]), names, start.seed)
+    return AgentSpec(
+        start.node,
+        start.seed,
+        settings_of(start.node, configuration),
+        ExchangeSettings.model_validate(configuration["exchange"]),
+        graph.neighbourhood(start.node),
+        start.incarnation,
+        rejoin,
+    )
+
+
+def settings_of(name: str, configuration: Mapping[str, Any]) -> AgentSettings:
+    """The settings of the agent of that name."""
+    agents = dict(configuration["agents"])
+    overrides = agents.pop("overrides")
+    del agents["count"]
+    return AgentSettings.model_validate(merge_overrides(agents, overrides.get(name, {})))
 
 
 @dataclass
@@ -43,6 +82,7 @@ class SessionContext:
 
     agent_spec: AgentSpec
     components: AgentComponents
+    """by role, with the features, the goals and the policy's shapes for which they were built"""
     members: list[str]
     """names of all agents of the run"""
     peers: PeerConversations
@@ -66,38 +106,9 @@ class SessionContext:
         return self.agent_spec.neighbourhood
 
     @property
-    def copies(self) -> int:
-        """K, the number of environment copies."""
-        return self.components.copies
-
-    @property
-    def features(self) -> Features:
-        """How observations become the inputs of networks."""
-        return self.components.features
-
-    @property
-    def goal_space(self) -> GoalSpace | None:
-        """The environment's goals; None without goals."""
-        return self.components.space
-
-    @property
-    def policy_spec(self) -> PolicySpec:
-        """Shapes of the policy's inputs and actions."""
-        return self.components.policy_spec
-
-    @property
-    def encodings(self) -> GoalEncodings:
-        """`[|G| + 1, L]`: the encoding of each goal; the last row is that of no goal."""
-        return self.components.encodings
-
-    @property
     def episodes_remembered(self) -> int:
         """Number of episodes of which conversations keep state."""
-        return max(4096, 4 * self.copies)
-
-    def get(self, role: Role[Kind]) -> Kind | None:
-        """The component of a role; None where the agent has none."""
-        return self.components.get(role)
+        return max(4096, 4 * self.components.copies)
 
     def random(self, name: str) -> np.random.Generator:
         """A generator of the agent's own for any name, which differs after each restart from a checkpoint."""

@@ -6,16 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent_node.goals.settings import GoalSourceSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
+from agent_node.goals.settings import GoalSourceSettings, UniformGoalSettings
 from agent_node.intrinsic.settings import CuriositySettings, TeacherSettings
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.learners.settings import LearnerSettings
-from agent_node.memory.replay.settings import BufferSettings
+from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings
+from agent_node.memory.settings import BufferSettings
 from agent_node.settings.builtin_components import register_builtin_components
 from agent_node.settings.value_types import Positive
-from agent_node.world_models.imagination.settings import OptimismSettings
-from agent_node.world_models.settings import WorldModelSettings
+from agent_node.world_models.settings import OptimismSettings, WorldModelSettings
 from protocols.runtime.component_registry import Registered
 from protocols.runtime.settings_types import Settings
 
@@ -34,8 +31,9 @@ class ShapingSettings(Settings):
 class AgentSettings(Settings):
     """Settings of all components of an agent: learner, memory, world model, goals, intrinsic rewards and exchanges."""
 
-    learner: Annotated[LearnerSettings, Registered("learner")] = DoubleDQNSettings()
-    """what improves the policy"""
+    learner: Annotated[LearnerSettings, Registered("learner", by_name_in_files=True)] = DoubleDQNSettings()
+    """what improves the policy: {kind: NAME} with the keys of that learner, or its name. auto, and in a configuration without this key: the
+    learner that suits the environment"""
     world_model: Annotated[WorldModelSettings, Registered("world_model")] | None = None
     """what predicts the next observation; null for a model-free agent"""
     optimism: Annotated[OptimismSettings, Registered("optimism")] | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from agent_node.exchange.averaging.settings import ConsensusSettings
-from agent_node.exchange.experience.settings import ExperienceSettings
-from agent_node.exchange.hindsight.settings import HindsightSettings
-from agent_node.exchange.negotiation.settings import NegotiationSettings
-from agent_node.exchange.plans.settings import PlanSettings
-from agent_node.exchange.statistics.settings import StatisticsSettings
+from agent_node.exchange.settings import (
+    ConsensusSettings,
+    ExperienceSettings,
+    HindsightSettings,
+    NegotiationSettings,
+    PlanSettings,
+    StatisticsSettings,
+)
 from agent_node.settings.builtin_components import register_builtin_components
 from protocols.runtime.component_registry import Registered
 from protocols.runtime.settings_types import ComponentSettings, Settings

@@ -1,4 +1,5 @@
-"""Environments by import path: PettingZoo (`package:module`), Gymnasium (`gymnasium:ID`), a user's own (`package.module:factory`)."""
+"""Environments by import path: PettingZoo (`package:module`), Gymnasium (`gymnasium:ID`), a user's own (`package.module:factory` or
+`./file.py:factory`)."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from env_server.environments.environment_problems import EnvironmentProblem, OptionProblem
-from env_server.environments.pictures_in_memory import draw_in_memory
+from env_server.adapters.environment_wrappers import api_of, wrapping
+from env_server.environments.environment_factory import EnvironmentProblem, OptionProblem, draw_in_memory, problem, problems_at
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.suggestions import hint
+from protocols.runtime.user_code import names_file, user_function
 
-_COUNT_OPTIONS = ("N", "n_agents", "num_agents", "n_players", "num_players")
 _MODULE = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 PACKAGES = {
     "mpe2": "pip install mpe2",
@@ -42,14 +43,19 @@ def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:
 
     `package:name` is the module `package.name` with `parallel_env` or `env`, as PettingZoo has them, or else the attribute `name` of the
     module `package`: a class or function that returns a Parallel, AEC or Gymnasium environment for the keyword arguments
-    `environment.options`. `package.module` without a colon is a module with `parallel_env` or `env`. `EnvironmentProblem` names what fails.
+    `environment.options`. `./file.py:name` is the same in a file. `package.module` without a colon is a module with `parallel_env` or
+    `env`. `EnvironmentProblem` names what fails.
     """
     draw_in_memory()
+    if names_file(settings.id):
+        with problems_at("environment", "id"):
+            factory = user_function(settings.id)
+        return _made_by(settings, factory, factory)
     package, colon, name = settings.id.partition(":")
     if package == _GYMNASIUM:
         return _gymnasium(settings, name)
     if not _MODULE.match(package) or (colon and not _MODULE.match(name)):
-        raise unknown(settings.id, "write package:module, for example mpe2:simple_spread_v3, or package.module:factory")
+        raise unknown(settings.id, "write package:module, for example mpe2:simple_spread_v3, package.module:factory, or ./file.py:factory")
     place = str(Path.cwd())
     if place not in sys.path:
         sys.path.append(place)
@@ -57,7 +63,7 @@ def maker(settings: EnvironmentSettings, known: Sequence[str] = ()) -> Maker:
         module = _module(package)
         if module is None:
             text = nearest(settings.id, [*known, *PACKAGES]) or (
-                f"; ids are {', '.join(known)}, package:module, gymnasium:ID, minigrid:ID or package.module:factory"
+                f"; ids are {', '.join(known)}, package:module, gymnasium:ID, minigrid:ID, package.module:factory or ./file.py:factory"
             )
             raise unknown(settings.id, f"unknown environment{text}")
         return _from_module(settings, module)
@@ -72,7 +78,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown(identifier: str, detail: str) -> EnvironmentProblem:
     """The id names no environment."""
-    return EnvironmentProblem(OptionProblem(("environment", "id"), f"{identifier!r}: {detail}"))
+    return problem(f"{identifier!r}: {detail}", "environment", "id")
 
 
 def _module(name: str) -> ModuleType | None:
@@ -88,18 +94,18 @@ def _module(name: str) -> ModuleType | None:
 def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
     import gymnasium
 
-    from env_server.adapters.parallel_conversions import SingleAgentParallel
-
+    wrapped = wrapping(settings)
     if name not in gymnasium.registry and ":" not in name:
         raise unknown(settings.id, f"Gymnasium has no environment {name}{nearest(name, gymnasium.registry)}")
 
     def make() -> Any:
         try:
-            return SingleAgentParallel(gymnasium.make(name, disable_env_checker=True, **settings.options))
+            made = gymnasium.make(name, disable_env_checker=True, **settings.options)
         except TypeError as error:
             raise _wrong_options(settings, error, []) from error
         except (gymnasium.error.Error, ImportError) as error:
             raise unknown(settings.id, str(error)) from error
+        return _parallel(settings, wrapped(made))
 
     return make
 
@@ -140,10 +146,11 @@ def _from_module(settings: EnvironmentSettings, module: ModuleType) -> Maker:
 
 def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed: Any) -> Maker:
     """`signed` has the signature with the accepted options."""
+    wrapped = wrapping(settings)
 
     def make() -> Any:
         try:
-            return _parallel(settings, factory(**settings.options))
+            return _parallel(settings, wrapped(factory(**settings.options)))
         except TypeError as error:
             raise _wrong_options(settings, error, _accepted(signed)) from error
         except EnvironmentProblem:
@@ -151,7 +158,7 @@ def _made_by(settings: EnvironmentSettings, factory: Callable[..., Any], signed:
         except ConfigurationError as error:
             raise unknown(settings.id, str(error)) from error
         except (ValueError, AssertionError) as error:
-            raise EnvironmentProblem(OptionProblem(("environment", "options"), f"{settings.id} refuses its options: {error}")) from error
+            raise problem(f"{settings.id} refuses its options: {error}", "environment", "options") from error
 
     return make
 
@@ -160,18 +167,26 @@ def _parallel(settings: EnvironmentSettings, made: Any) -> Any:
     """The same with the Parallel API."""
     from env_server.adapters.parallel_conversions import SingleAgentParallel, parallel_from_aec
 
-    if hasattr(made, "agent_iter"):
+    api = api_of(made)
+    if api == "AEC":
         return parallel_from_aec(made)
-    if hasattr(made, "possible_agents"):
+    if api == "Parallel":
         return made
-    if hasattr(made, "reset") and hasattr(made, "step") and hasattr(made, "action_space"):
+    if api == "Gymnasium":
         return SingleAgentParallel(made)
     text = f"it makes a {type(made).__name__}, which is neither a PettingZoo environment (Parallel or AEC) nor a Gymnasium one"
+    text += ": name a class with the API of one of them, or a function that returns such an environment"
     raise unknown(settings.id, text)
 
 
 def agent_count_option(settings: EnvironmentSettings) -> str | None:
     """The keyword argument that sets the number of agents of a PettingZoo environment, where it has one of the usual names."""
+    if names_file(settings.id):
+        try:
+            accepted = _accepted(user_function(settings.id))
+        except ConfigurationError:
+            return None
+        return next((key for key in _COUNT_OPTIONS if key in accepted), None)
     package, _, name = settings.id.partition(":")
     if not name or package == "gymnasium":
         return None
@@ -192,13 +207,6 @@ def _accepted(factory: Any) -> list[str]:
 def _wrong_options(settings: EnvironmentSettings, error: TypeError, accepted: list[str]) -> EnvironmentProblem:
     strange = [name for name in settings.options if accepted and name not in accepted]
     if strange:
-        return EnvironmentProblem(
-            *(
-                OptionProblem(
-                    ("environment", "options", name),
-                    f"{settings.id} has no such option{nearest(name, accepted)}; it has {', '.join(accepted)}",
-                )
-                for name in strange
-            )
-        )
-    return EnvironmentProblem(OptionProblem(("environment", "options"), f"{settings.id} refuses its options: {error}"))
+        texts = {name: f"{settings.id} has no such option{nearest(name, accepted)}; it has {', '.join(accepted)}" for name in strange}
+        return EnvironmentProblem(*(OptionProblem(("environment", "options", name), text) for name, text in texts.items()))
+    return problem(f"{settings.id} refuses its options: {error}", "environment", "options")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from env_server.adapters.goal_dictionaries import GoalDictionaries, has_goals
 from env_server.adapters.imported_environments import Maker, agent_count_option, maker
-from env_server.adapters.parallel_adapter import AgentCountError, ParallelCopies
+from env_server.adapters.parallel_adapter import ParallelCopies
+from env_server.adapters.parallel_conversions import GoalDictionaries, has_goals
 from env_server.environments.environment_contracts import VectorEnvironment
-from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory
-from env_server.environments.environment_problems import EnvironmentProblem, OptionProblem
+from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory, problems_at
 from env_server.goals.achieved_goals import AchievedGoals
 from env_server.goals.goal_construction import goal_space_of, measured, with_goals
 from env_server.settings import EnvironmentSettings, GoalSettings
-from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.vector_goals import GYMNASIUM
 
 
 class ImportedFactory(EnvironmentFactory):
     """Whatever is named by an import path. `known`: names of vectorised environments, which are suggested for unknown ids."""
+
+    takes_wrappers = True
 
     def __init__(self, known: Sequence[str] = ()) -> None:
         self._known = known
@@ -30,13 +30,8 @@ class ImportedFactory(EnvironmentFactory):
         make = maker(settings, self._known)
         goals, achieved, make = _goals(settings, make, len(context.agents))
         desired = goals is not None and goals.chosen_by == "environment"
-        try:
+        with problems_at("environment", "id"):
             copies = ParallelCopies(make, context.agents, context.copies, context.seed, achieved, desired)
-        except EnvironmentProblem:
-            raise
-        except ConfigurationError as error:
-            place = ("agents", "count") if isinstance(error, AgentCountError) else ("environment", "id")
-            raise EnvironmentProblem(OptionProblem(place, str(error))) from error
         if goals is None:
             return copies
         try:

@@ -6,23 +6,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from env_server.adapters.observation_flattening import short_name
 from env_server.adapters.space_translation import Translation, translate
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
-from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
+from env_server.environments.environment_factory import problem
+from env_server.environments.episode_schedule import HoldableCopies, episode_generator
 from env_server.goals.achieved_goals import AchievedGoals
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.spaces.layout import Layout
 
 _MEMBER, _FIRST, _OVER, _PARKED = int(Flag.MEMBER), int(Flag.FIRST), int(Flag.OVER), int(Flag.PARKED)
 _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED), int(Flag.EVALUATION)
-
-
-class AgentCountError(ConfigurationError):
-    """The run has another number of agents than the environment."""
 
 
 def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translation]:
@@ -31,15 +29,23 @@ def translations(environment: Any, agents: Sequence[str]) -> dict[str, Translati
     if not possible:
         raise ConfigurationError("the environment does not list its agents: give it the attribute possible_agents")
     if len(possible) != len(agents):
-        raise AgentCountError(
+        raise problem(
             f"the environment has {len(possible)} agents ({', '.join(map(str, possible[:8]))}{', ...' if len(possible) > 8 else ''}) but "
             f"agents.count is {len(agents)}: set agents.count to {len(possible)}, or change the environment's own number in "
-            "environment.options"
+            "environment.options",
+            "agents",
+            "count",
         )
     return {
         agent: translate(f"{agent} ({name})", environment.observation_space(name), environment.action_space(name))
         for agent, name in zip(agents, possible, strict=True)
     }
+
+
+def _flattened(environment: Any, agents: Sequence[str]) -> dict[str, str]:
+    """Observation spaces, as text, of the agents whose observations are no arrays."""
+    found = {agent: environment.observation_space(name) for agent, name in zip(agents, environment.possible_agents, strict=True)}
+    return {agent: short_name(space) for agent, space in found.items() if not isinstance(space, Box)}
 
 
 class _AgentSlot:
@@ -48,7 +54,7 @@ class _AgentSlot:
     def __init__(self, agent: str, name: Any, translation: Translation, copies: int) -> None:
         self.agent, self.name, self.translation = agent, name, translation
         layout = translation.layout
-        self.flatten = translation.flatten
+        self.encode = translation.encode
         self.observation: Array = np.zeros((copies, *layout.shape), np.uint8 if layout.dtype == "u1" else np.float32)
         self.total = [0.0] * copies
         self.length = [0] * copies
@@ -61,7 +67,7 @@ class _AgentSlot:
         self.desired: Array | None = None
 
     def see(self, copy: int, observation: Any) -> None:
-        self.observation[copy] = np.reshape(observation, -1) if self.flatten else observation
+        self.observation[copy] = observation if self.encode is None else self.encode(observation)
 
     def measure(self, copy: int, goals: AchievedGoals, environment: Any, observation: Any, info: Mapping[str, Any]) -> None:
         """Note what its body achieves."""
@@ -77,8 +83,8 @@ class _AgentSlot:
         self.desired[copy] = goal
 
 
-class ParallelCopies:
-    """`copies` environments made by `make`, stepped one after the other; `VectorEnvironment`.
+class ParallelCopies(HoldableCopies):
+    """`copies` environments made by `make`, stepped one after the other.
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
@@ -94,50 +100,28 @@ class ParallelCopies:
         goals: AchievedGoals | None = None,
         desired: bool = False,
     ) -> None:
-        self.agents = tuple(agents)
-        self.copies = copies
-        self._seed = seed
         self._goals, self._desired = goals, desired
-        self._hold = np.zeros(copies, bool)
-        self._schedule = EvaluationSchedule()
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
                 self._environments.append(make())
-            table = translations(self._environments[0], self.agents)
+            self._table = translations(self._environments[0], agents)
+            self.flattened = _flattened(self._environments[0], agents)
         except BaseException:
             self.close()
             raise
-        self._table = table
+        super().__init__({agent: translation.layout for agent, translation in self._table.items()}, copies, seed)
         self._start_anew()
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
         possible = self._environments[0].possible_agents
         self._seats = [_AgentSlot(agent, name, self._table[agent], self.copies) for agent, name in zip(self.agents, possible, strict=True)]
-        self._next_episode = 0
-        self._episode = np.full(self.copies, -1, np.int64)
         self._base = [_MEMBER] * self.copies
         self._steps = [0] * self.copies
-        self._over = [True] * self.copies
-        self._records: list[EpisodeRecord] = []
-
-    def layout(self, agent: str) -> Layout:
-        """From the spaces of the environment's agent: vectors of f4, images of u1."""
-        return self._table[agent].layout
-
-    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Start every copy anew; without a seed, with the one of the constructor."""
-        self._seed = self._seed if seed is None else seed
-        self._schedule.clear()
-        self._start_anew()
-        self._next_episode = first_episode
-        return self._tick({})
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:
         """One step of every copy, or its reset where the last tick ended its episode."""
-        return self._tick(actions)
-
-    def _tick(self, actions: Mapping[str, Array]) -> TickResult:
         for seat in self._seats:
             given = actions.get(seat.agent)
             seat.actions = [seat.translation.null] * self.copies if given is None else seat.translation.decode(given)
@@ -146,7 +130,9 @@ class ParallelCopies:
             if not self._over[copy]:
                 self._advance(copy, environment)
             elif self._hold[copy]:
-                self._idle(copy)
+                self._episode[copy] = -1
+                for seat in self._seats:
+                    seat.flags[copy] = 0
             else:
                 self._begin(copy, environment)
         return TickResult({seat.agent: self._batch(seat) for seat in self._seats}, self._episode.copy())
@@ -159,30 +145,12 @@ class ParallelCopies:
             desired = None if seat.desired is None else seat.desired.copy()
         return AgentBatch(seat.observation.copy(), np.array(seat.reward, np.float32), np.array(seat.flags, np.uint16), achieved, desired)
 
-    def hold(self, copies: NDArray[np.bool_]) -> None:
-        """These copies `[K]` begin no episode until the next call."""
-        self._hold = copies.copy()
-
-    def abandon(self, copies: NDArray[np.bool_]) -> None:
-        """The running episodes of these copies `[K]` are over, without a record."""
-        for copy in np.flatnonzero(copies).tolist():
-            self._over[copy] = True
-
-    def seats(self, copy: int) -> tuple[str, ...]:
-        """All agents: each plays in every copy."""
-        return self.agents
-
-    def _idle(self, copy: int) -> None:
-        self._episode[copy] = -1
-        for seat in self._seats:
-            seat.flags[copy] = 0
-
     def _begin(self, copy: int, environment: Any) -> None:
         """Reset one copy; agents that take no part in the episode (yet) are no members."""
-        episode, self._next_episode = self._next_episode, self._next_episode + 1
+        episode = self._next_number(copy)
         evaluation, _ = self._schedule.draw()
         self._base[copy] = _MEMBER | (_EVALUATION if evaluation else 0)
-        self._episode[copy], self._steps[copy], self._over[copy] = episode, 0, False
+        self._steps[copy] = 0
         seed = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
         observations, infos = environment.reset(seed=seed)
         for seat in self._seats:
@@ -248,16 +216,7 @@ class ParallelCopies:
         )
 
     def set_present(self, agents: Collection[str]) -> None:
-        """Nothing changes: the others go on, and those who are gone do nothing."""
-
-    def finished(self) -> list[EpisodeRecord]:
-        """Episodes that ended since the last call."""
-        records, self._records = self._records, []
-        return records
-
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that start be evaluations; there are no goals to align."""
-        self._schedule.request(episodes, aligned=False)
+        """Nothing changes: the others continue, and absent agents do nothing."""
 
     def render(self, copy: int) -> NDArray[np.uint8]:
         """The environment's own picture; it must have been made with `render_mode: rgb_array`."""

@@ -119,12 +119,30 @@ class VectorEnvironment(Protocol):
 
 
 @runtime_checkable
+class FlattenedObservations(Protocol):
+    """A vector environment that turns observations of other spaces into vectors."""
+
+    flattened: Mapping[str, str]
+    """observation spaces, as text, by the agents that have one which is no array"""
+
+
+@runtime_checkable
 class RestartableEnvironment(Protocol):
     """A vector environment in which an agent may end episodes of its own before they are over."""
 
     def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
         """At the next step the copies `[K]` that are this agent's begin their next episode, in the place of its action; not in
         evaluations. The episode that was left counts as one, with what it earned so far."""
+        ...
+
+
+@runtime_checkable
+class CancellableEvaluation(Protocol):
+    """A vector environment whose evaluations can be cut short; others play every episode that `evaluate` asks for."""
+
+    def cancel_evaluation(self, own_only: bool = False) -> tuple[int, int]:
+        """Drop the evaluations that were requested and are not drawn: all, or `own_only` those with goals of the members' choice. Returns
+        how many episodes are therefore not played: (those with goals of the members' choice, those with an assigned goal)."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What makes a vectorised environment: the contract of the components of the room "environment".
+"""What makes a vectorised environment, and what is wrong with its settings: the contract of the components of the room "environment".
 
 A third party registers `register("environment", "my_room", MyOptions, "my_package.my_room:create")`; `environment.id: my_room` then calls
 `create(context)`. The options class validates `environment.options` and has a field `kind: Literal["my_room"]`. Instead of a function, the
@@ -7,15 +7,49 @@ implementation may be an `EnvironmentFactory`, which can also check settings bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from env_server.environments.environment_contracts import GoalEnvironment, VectorEnvironment
-from env_server.environments.environment_problems import OptionProblem
+from env_server.environments.environment_contracts import VectorEnvironment
 from env_server.settings import EnvironmentSettings
+from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import GoalSpace
 from protocols.spaces.layout import Layout
+
+
+@dataclass(frozen=True)
+class OptionProblem:
+    """Something to change: the path of the key in the configuration, and the rule broken with its cure."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class EnvironmentProblem(ConfigurationError):
+    """The environment cannot be made from this configuration; `problems` holds the places."""
+
+    def __init__(self, *problems: OptionProblem) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems))
+        self.problems = list(problems)
+
+
+def problem(message: str, *path: str | int) -> EnvironmentProblem:
+    """A problem with one key, `path`."""
+    return EnvironmentProblem(OptionProblem(path, message))
+
+
+@contextmanager
+def problems_at(*path: str | int) -> Iterator[None]:
+    """A `ConfigurationError` raised inside becomes a problem with the key `path`; a problem that names its key remains."""
+    try:
+        yield
+    except EnvironmentProblem:
+        raise
+    except ConfigurationError as error:
+        raise problem(str(error), *path) from error
 
 
 @dataclass(frozen=True)
@@ -42,16 +76,15 @@ class EnvironmentDescription:
 
     layouts: dict[str, Layout]
     goal_space: GoalSpace | None = None
-
-
-def described(environment: VectorEnvironment, agents: Sequence[str]) -> EnvironmentDescription:
-    """The description of an environment."""
-    space = environment.goal_space if isinstance(environment, GoalEnvironment) else None
-    return EnvironmentDescription({agent: environment.layout(agent) for agent in agents}, space)
+    flattened: Mapping[str, str] = field(default_factory=dict)
+    """observation spaces, as text, by the agents whose observations are flattened"""
 
 
 class EnvironmentFactory:
     """Makes one kind of environment. `create` is required, the others have defaults."""
+
+    takes_wrappers: ClassVar[bool] = False
+    """whether `environment.wrappers` can be applied: copies are single environments"""
 
     def create(self, context: EnvironmentContext) -> VectorEnvironment:
         """The environment with all its copies, before its first reset. `EnvironmentProblem` for what does not fit."""
@@ -101,6 +134,8 @@ def factory_of(implementation: Any) -> EnvironmentFactory:
     return FunctionFactory(implementation)
 
 
-def small(factory: EnvironmentFactory, context: EnvironmentContext) -> EnvironmentContext:
-    """The same context with as few copies as the factory supports, for an environment that is only inspected."""
-    return replace(context, copies=factory.least_copies(context))
+def draw_in_memory() -> None:
+    """Before pygame is imported: pictures are made in memory, without a window, sound, or greeting on standard output."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")

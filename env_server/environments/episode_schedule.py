@@ -1,15 +1,20 @@
-"""Which episodes are evaluations, and who plays them: decisions that do not depend on when a message arrives."""
+"""Which episodes are evaluations, and who plays them: decisions that do not depend on when a message arrives. And what vectorised
+environments have in common: numbered episodes, evaluations, records."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
+from env_server.environments.environment_contracts import Array, EpisodeRecord, TickResult
 from protocols.runtime.seeds import Stream
+from protocols.spaces.layout import Layout
 
 _NODE = crc32(b"environment")
 
@@ -30,11 +35,6 @@ class EvaluationSchedule:
         self._goals = goals
         self._pending: deque[int] = deque()
 
-    @property
-    def pending(self) -> int:
-        """Evaluations that are still to be drawn."""
-        return len(self._pending)
-
     def clear(self) -> None:
         """Drop all requests."""
         self._pending.clear()
@@ -45,6 +45,13 @@ class EvaluationSchedule:
         self._pending.extend([-1] * episodes)
         if aligned and self._goals:
             self._pending.extend(i % self._goals for i in range(episodes))
+
+    def cancel(self, own_only: bool = False) -> tuple[int, int]:
+        """Drop the requests that are not drawn, or only those with goals of the members' choice: how many were dropped, (own, assigned)."""
+        assigned = [goal for goal in self._pending if goal >= 0]
+        own = len(self._pending) - len(assigned)
+        self._pending = deque(assigned if own_only else [])
+        return own, 0 if own_only else len(assigned)
 
     def draw(self) -> tuple[bool, int]:
         """(is the next episode an evaluation, its assigned goal or -1)."""
@@ -125,3 +132,91 @@ def lead(seed: int, episode: int, members: Iterable[str]) -> tuple[str, ...]:
     digest = blake2b(f"{seed}/{episode}/{'/'.join(ordered)}".encode(), digest_size=8).digest()
     leader = ordered.pop(int.from_bytes(digest, "little") % len(ordered))
     return (leader, *ordered)
+
+
+class EpisodicCopies(ABC):
+    """A `VectorEnvironment` that numbers its episodes. `goals`: number of goals that can be assigned in evaluations.
+
+    A constructor ends with `_start_anew()`.
+    """
+
+    def __init__(self, layouts: Mapping[str, Layout], copies: int, seed: int, goals: int = 0) -> None:
+        self.agents = tuple(layouts)
+        self.copies = copies
+        self._layouts = layouts
+        self._seed = seed
+        self._schedule = EvaluationSchedule(goals)
+
+    def _start_anew(self, first_episode: int = 0) -> None:
+        """Drop all episodes, and count from `first_episode`."""
+        self._schedule.clear()
+        self._next_episode = first_episode
+        self._episode = np.full(self.copies, -1, np.int64)
+        self._records: list[EpisodeRecord] = []
+
+    def layout(self, agent: str) -> Layout:
+        """Observations, actions and goals of `agent`."""
+        return self._layouts[agent]
+
+    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
+        """Start every copy anew; without a seed, with the one of the constructor."""
+        self._seed = self._seed if seed is None else seed
+        self._start_anew(first_episode)
+        return self._first_tick()
+
+    def _first_tick(self) -> TickResult:
+        return self.step({})
+
+    @abstractmethod
+    def step(self, actions: Mapping[str, Array]) -> TickResult:
+        """One step of every copy by `actions[agent][K, A]`, or the start of its next episode where the last tick ended one."""
+
+    def evaluate(self, episodes: int, aligned: bool) -> None:
+        """Let the next `episodes` draws be evaluations with goals of the members' choice, then, `aligned` and where all members can reach
+        one goal, as many with an assigned one."""
+        self._schedule.request(episodes, aligned)
+
+    def cancel_evaluation(self, own_only: bool = False) -> tuple[int, int]:
+        """`CancellableEvaluation`: drop requested evaluations that are not drawn."""
+        return self._schedule.cancel(own_only)
+
+    def finished(self) -> list[EpisodeRecord]:
+        """Episodes that ended since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    @abstractmethod
+    def render(self, copy: int) -> NDArray[np.uint8]:
+        """A picture `[height, width, 3]` of one copy."""
+
+
+class HoldableCopies(EpisodicCopies):
+    """`HeldEnvironment`: every copy begins its episodes on its own, and all agents play in all copies."""
+
+    def __init__(self, layouts: Mapping[str, Layout], copies: int, seed: int) -> None:
+        super().__init__(layouts, copies, seed)
+        self._hold = np.zeros(copies, bool)
+
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
+        self._over = [True] * self.copies
+        """copies whose next tick begins an episode"""
+
+    def _next_number(self, copy: int) -> int:
+        """The number of the episode that begins now in this copy."""
+        episode, self._next_episode = self._next_episode, self._next_episode + 1
+        self._episode[copy], self._over[copy] = episode, False
+        return episode
+
+    def hold(self, copies: NDArray[np.bool_]) -> None:
+        """These copies `[K]` begin no episode until the next call."""
+        self._hold = copies.copy()
+
+    def abandon(self, copies: NDArray[np.bool_]) -> None:
+        """The running episodes of these copies `[K]` are over, without a record."""
+        for copy in np.flatnonzero(copies).tolist():
+            self._over[copy] = True
+
+    def seats(self, copy: int) -> Sequence[str]:
+        """Agents that can be members of a copy's episodes."""
+        return self.agents

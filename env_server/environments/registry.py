@@ -7,21 +7,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
 
-from env_server.environments.environment_contracts import GoalEnvironment, VectorEnvironment
+from env_server.environments.environment_contracts import FlattenedObservations, GoalEnvironment, VectorEnvironment
 from env_server.environments.environment_factory import (
     EnvironmentContext,
     EnvironmentDescription,
     EnvironmentFactory,
-    described,
+    EnvironmentProblem,
+    OptionProblem,
     factory_of,
-    small,
+    problem,
 )
-from env_server.environments.environment_problems import EnvironmentProblem, OptionProblem
 from env_server.settings import EnvironmentSettings
 from protocols.runtime.component_registry import component, kinds
 from protocols.runtime.settings_types import Settings
@@ -68,11 +69,14 @@ def describe(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges 
 
     factory, context = _factory(settings), _context(settings, agents, edges, 0)
     factory.check(context)
-    environment = _made(factory, small(factory, context))
+    environment = _made(factory, replace(context, copies=factory.least_copies(context)))
     try:
         if isinstance(environment, GoalCopies):
             check_goals(environment)
-        return described(environment, agents)
+        space = environment.goal_space if isinstance(environment, GoalEnvironment) else None
+        base = environment.base if isinstance(environment, GoalCopies) else environment
+        flattened = base.flattened if isinstance(base, FlattenedObservations) else {}
+        return EnvironmentDescription({agent: environment.layout(agent) for agent in agents}, space, flattened)
     finally:
         environment.close()
 
@@ -103,6 +107,9 @@ def _context(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges,
 
 def _made(factory: EnvironmentFactory, context: EnvironmentContext) -> VectorEnvironment:
     """The environment, with the goals of the configuration if it has none itself."""
+    if context.settings.wrappers and not factory.takes_wrappers:
+        text = f"{context.settings.id} steps all copies together, and wrappers wrap a single Gymnasium or PettingZoo environment"
+        raise problem(f"{text}; leave wrappers out, or change environment.id", "environment", "wrappers")
     environment, goals = factory.create(context), context.settings.goals
     if goals is None:
         return environment
@@ -113,8 +120,7 @@ def _made(factory: EnvironmentFactory, context: EnvironmentContext) -> VectorEnv
         return environment
     try:
         if isinstance(environment, GoalEnvironment):
-            text = f"{context.settings.id} has goals of its own; write goals: null"
-            raise EnvironmentProblem(OptionProblem(("environment", "goals"), text))
+            raise problem(f"{context.settings.id} has goals of its own; write goals: null", "environment", "goals")
         return with_goals(environment, context.settings, goals, None, context.seed)
     except BaseException:
         environment.close()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.errors import ConfigurationError
-from protocols.runtime.user_functions import user_function
+from protocols.runtime.user_code import user_function
 from protocols.spaces.goal_space import Array, GoalSpace
 
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"

@@ -1,4 +1,5 @@
-"""Goals of episodes to come: offers to members, their answers, and random goals where an answer does not arrive in time.
+"""Goals of episodes to come: an environment plans episodes, which begin once the goals are known; the server offers them to their members,
+takes the answers, and draws goals where an answer does not arrive in time.
 
 No socket and no clock: messages are sent by a callback, and `now` is an argument.
 """
@@ -6,16 +7,21 @@ No socket and no clock: messages are sent by a callback, and `now` is an argumen
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import GoalEnvironment, OfferedEpisode
+from env_server.environments.environment_contracts import EpisodeRecord, GoalEnvironment, OfferedEpisode
+from env_server.environments.episode_schedule import EpisodicCopies
+from env_server.goals.goal_supervisor import GoalSupervisor
 from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
-from protocols.spaces.goal_space import Goal
+from protocols.spaces.goal_space import NO_GOAL, Goal, GoalSpace
+from protocols.spaces.layout import Layout
 
 logger = logging.getLogger(__name__)
 Frames = Mapping[str, NDArray[Any]]
@@ -23,6 +29,150 @@ Send = Callable[[str, Frames], None]
 """sends an `Offer` with these frames to an agent"""
 PATIENCE = 1.0
 """seconds before an offer is repeated for the first time: its members may be negotiating"""
+
+
+@dataclass
+class PlannedEpisode:
+    """An episode that has not begun, or is being played, with the goals known so far."""
+
+    offer: OfferedEpisode
+    assigned: int = NO_GOAL
+    """the goal of an evaluation of skill alone, given to all members; -1 in all other episodes"""
+    goals: dict[str, Goal] = field(default_factory=dict)
+    negotiated: set[str] = field(default_factory=set)
+
+    @property
+    def missing(self) -> list[str]:
+        """Members whose goal is not known."""
+        return [agent for agent in self.offer.members if agent not in self.goals]
+
+    def record(
+        self,
+        rewards: Sequence[float],
+        lengths: Sequence[int],
+        lost: bool,
+        goals: Sequence[Goal],
+        touched: Iterable[NDArray[np.uint8]],
+        reached: Sequence[bool] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> EpisodeRecord:
+        """The record of the episode, which is over. `touched`: bits of each member's body."""
+        return EpisodeRecord(
+            episode=self.offer.episode,
+            members=self.offer.members,
+            rewards=tuple(rewards),
+            lengths=tuple(lengths),
+            evaluation=self.offer.evaluation,
+            peer_lost=lost,
+            goals=tuple(goals),
+            negotiated=self.negotiated.issuperset(self.offer.members),
+            assigned=self.assigned >= 0,
+            touched=tuple(tuple(np.flatnonzero(body).tolist()) for body in touched),
+            reached=tuple(reached),
+            metrics=metrics or {},
+        )
+
+
+class PlannedEpisodes(EpisodicCopies):
+    """A `GoalEnvironment` whose copies run an episode or wait for the goals of the next one, which is drawn, and offered to its members,
+    when the present one starts. The supervisor, if there is one, gives goals to members."""
+
+    agents_choose = True
+    """whether episodes are offered to their members, who choose the goals"""
+
+    def __init__(
+        self, layouts: Mapping[str, Layout], copies: int, seed: int, space: GoalSpace, members: int, supervisor: GoalSupervisor | None
+    ) -> None:
+        super().__init__(layouts, copies, seed, space.count if space.common else 0)
+        self.goal_space = space
+        self.episode_members = members
+        self._supervisor = supervisor
+
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
+        self._running = np.zeros(self.copies, bool)
+        self._just_over = np.zeros(self.copies, bool)
+        self._steps = np.zeros(self.copies, np.int64)
+        self._played: list[PlannedEpisode | None] = [None] * self.copies
+        self._planned: list[PlannedEpisode | None] = [None] * self.copies
+        self._by_episode: dict[int, PlannedEpisode] = {}
+        self._offers: list[OfferedEpisode] = []
+
+    @abstractmethod
+    def _draw_members(self, copy: int, episode: int) -> tuple[str, ...] | None:
+        """Members of the next episode of a copy, the leader first; None while too few agents are present."""
+
+    @abstractmethod
+    def _playable(self, planned: PlannedEpisode) -> bool:
+        """Whether the members of an episode to come are still the right ones."""
+
+    def _plan(self, copy: int) -> None:
+        """Draw and offer the next episode of a copy, if enough agents are present."""
+        self._planned[copy] = None
+        members = self._draw_members(copy, self._next_episode)
+        if members is None:
+            return
+        evaluation, assigned = self._schedule.draw()
+        goal = assigned
+        if assigned < 0 and self._supervisor is not None:
+            goal = self._supervisor.goal(self._seed, self._next_episode)
+        planned = PlannedEpisode(OfferedEpisode(self._next_episode, copy, members, evaluation, goal), assigned)
+        if goal >= 0:
+            planned.goals = dict.fromkeys(members, goal)
+        self._next_episode += 1
+        self._planned[copy] = self._by_episode[planned.offer.episode] = planned
+        if self.agents_choose:
+            self._offers.append(planned.offer)
+
+    def _start(self, copy: int, planned: PlannedEpisode) -> None:
+        """Begin this episode, and plan the next one."""
+        del self._by_episode[planned.offer.episode]
+        self._played[copy] = planned
+        self._episode[copy] = planned.offer.episode
+        self._steps[copy] = 0
+        self._running[copy] = True
+        self._plan(copy)
+
+    def _replan(self) -> None:
+        """Presence has changed: episodes to come that are not playable any more are drawn anew, under new numbers."""
+        dropped: set[int] = set()
+        for copy, planned in enumerate(self._planned):
+            if planned is not None and not self._playable(planned):
+                del self._by_episode[planned.offer.episode]
+                self._schedule.give_back(planned.offer.evaluation, planned.assigned)
+                self._planned[copy] = None
+                dropped.add(planned.offer.episode)
+        self._offers = [offer for offer in self._offers if offer.episode not in dropped]
+        for copy, planned in enumerate(self._planned):
+            if planned is None:
+                self._plan(copy)
+
+    def offers(self) -> list[OfferedEpisode]:
+        """Episodes drawn since the last call; none where the environment sets the goals."""
+        offers, self._offers = self._offers, []
+        return offers
+
+    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
+        """A member's goal for an episode to come; the first value wins, unknown episodes and agents that are no members are ignored.
+        `ValueError` for a goal that is not one of the space."""
+        shape = self.goal_space.goal_shape
+        if shape:
+            if not isinstance(goal, tuple) or len(goal) != shape[0] or not np.isfinite(goal).all():
+                raise ValueError(f"{agent} chose {goal}: a goal has {shape[0]} finite components")
+        elif not isinstance(goal, int) or not 0 <= goal < self.goal_space.count:
+            raise ValueError(f"{agent} chose goal {goal} of {self.goal_space.count}")
+        planned = self._by_episode.get(episode)
+        if planned is None or agent in planned.goals or agent not in planned.offer.members:
+            return
+        planned.goals[agent] = goal
+        if negotiated:
+            planned.negotiated.add(agent)
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """(episode, agent) whose missing goal keeps a copy idle now."""
+        idle = np.flatnonzero(~self._running & ~self._just_over).tolist()
+        plans = [planned for copy in idle if (planned := self._planned[copy]) is not None]
+        return [(planned.offer.episode, agent) for planned in plans for agent in planned.missing]
 
 
 class GoalOffers:

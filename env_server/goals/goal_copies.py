@@ -8,31 +8,21 @@ what each body achieves (`achieved_goals`), and the goal space determines which 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import (
-    AgentBatch,
-    Array,
-    EpisodeRecord,
-    HeldEnvironment,
-    OfferedEpisode,
-    TickResult,
-    VectorEnvironment,
-)
-from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator, lead
+from env_server.environments.environment_contracts import AgentBatch, Array, HeldEnvironment, TickResult, VectorEnvironment
+from env_server.environments.episode_schedule import episode_generator, lead
 from env_server.goals.achieved_goals import AchievedGoals
+from env_server.goals.goal_assignment import PlannedEpisode, PlannedEpisodes
 from env_server.goals.goal_supervisor import GoalSupervisor
 from env_server.settings import GoalSettings
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, Goal, GoalSpace
-from protocols.spaces.layout import Layout
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace
 
 Mask = NDArray[np.bool_]
 RETURN = "return.environment"
@@ -45,22 +35,8 @@ _MEMBER, _FIRST, _TERMINATED, _TRUNCATED, _PARKED, _OVER, _PEER_LOST, _EVALUATIO
 )  # fmt: skip
 
 
-@dataclass
-class _Planned:
-    """An episode that has not begun, or is being played, with the goals known so far."""
-
-    offer: OfferedEpisode
-    assigned: int = NO_GOAL
-    goals: dict[str, Goal] = field(default_factory=dict)
-    negotiated: set[str] = field(default_factory=set)
-
-    @property
-    def missing(self) -> list[str]:
-        return [agent for agent in self.offer.members if agent not in self.goals]
-
-
-class GoalCopies:
-    """`VectorEnvironment` and `GoalEnvironment` around `base`.
+class GoalCopies(PlannedEpisodes):
+    """A vectorised environment with goals around `base`.
 
     The reward of member i is, with the rewards g_j for goals of the n members and w = `settings.team`,
 
@@ -72,25 +48,21 @@ class GoalCopies:
     def __init__(
         self,
         base: VectorEnvironment,
-        space: GoalSpace,
         settings: GoalSettings,
         achieved: AchievedGoals,
         seed: int,
         supervisor: GoalSupervisor | None = None,
     ) -> None:
         self.base = base
-        self.agents = base.agents
-        self.copies = base.copies
-        self.goal_space = space
         self._held = base if isinstance(base, HeldEnvironment) else None
         self._settings = settings
         self._achieved = achieved
-        self._supervisor = supervisor
-        self._seed = seed
-        self._schedule = EvaluationSchedule(space.count if space.common else 0)
-        self._layouts = {agent: replace(base.layout(agent), goals=space.info()) for agent in self.agents}
-        self._idle_action = {agent: _idle_action(layout) for agent, layout in self._layouts.items()}
-        self.episode_members = max(len(self._seats(copy)) for copy in range(self.copies))
+        self.agents_choose = settings.chosen_by == "agents"
+        space = achieved.space
+        layouts = {agent: replace(base.layout(agent), goals=space.info()) for agent in base.agents}
+        seats = [base.agents if self._held is None else self._held.seats(copy) for copy in range(base.copies)]
+        super().__init__(layouts, base.copies, seed, space, max(map(len, seats)), supervisor)
+        self._seats = seats
         self._others = np.array([[j for j in range(len(self.agents)) if j != i] for i in range(len(self.agents))], np.intp)
         self._others = self._others.reshape(len(self.agents), len(self.agents) - 1)
         # The space's reward is that of the own goal in the own reward; the members' shares are computed from the unshared one.
@@ -98,47 +70,27 @@ class GoalCopies:
         self._unshared = 1 / own
         self._start_anew()
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
         shape = (len(self.agents), self.copies)
         self._present = frozenset(self.agents)
-        self._next_episode = 0
-        self._running = np.zeros(self.copies, bool)
-        self._just_over = np.zeros(self.copies, bool)
         self._member = np.zeros(shape, bool)
         self._active = np.zeros(shape, bool)
         self._lost = np.zeros(shape, bool)
         self._reached = np.zeros(shape, bool)
         self._rewards = np.zeros(shape)
         self._lengths = np.zeros(shape, np.int64)
-        self._steps = np.zeros(self.copies, np.int64)
-        self._episode = np.full(self.copies, -1, np.int64)
         self._goals = self._no_goals()
-        self._played: list[_Planned | None] = [None] * self.copies
-        self._planned: list[_Planned | None] = [None] * self.copies
-        self._by_episode: dict[int, _Planned] = {}
-        self._offers: list[OfferedEpisode] = []
-        self._records: list[EpisodeRecord] = []
 
     def _no_goals(self) -> Array:
         shape = (len(self.agents), self.copies)
         vector = self.goal_space.goal_shape
         return np.full((*shape, *vector), np.nan, np.float32) if vector else np.full(shape, NO_GOAL, np.int64)
 
-    def _seats(self, copy: int) -> Sequence[str]:
-        return self.agents if self._held is None else self._held.seats(copy)
-
     # --- episodes ---------------------------------------------------------------------------------------------------------------------
 
-    def layout(self, agent: str) -> Layout:
-        """That of the base, with the goal space."""
-        return self._layouts[agent]
-
-    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Start anew, and offer the first episode of every copy; the default seed is that of the constructor."""
-        self._seed = self._seed if seed is None else seed
-        self._schedule.clear()
-        self._start_anew()
-        self._next_episode = first_episode
+    def _first_tick(self) -> TickResult:
+        first_episode = self._next_episode
         for copy in range(self.copies):
             self._plan(copy)
         if self._held is not None:
@@ -147,26 +99,17 @@ class GoalCopies:
         starting = [] if self._held is not None else self._startable(np.ones(self.copies, bool))
         return self._tick(found, starting)
 
-    def _plan(self, copy: int) -> None:
-        """Draw and offer the next episode of a copy, if any of its agents is present."""
-        self._planned[copy] = None
-        members = [agent for agent in self._seats(copy) if agent in self._present]
-        if not members:
-            return
-        evaluation, assigned = self._schedule.draw()
-        goal = assigned
-        if assigned < 0 and self._supervisor is not None:
-            goal = self._supervisor.goal(self._seed, self._next_episode)
-        offer = OfferedEpisode(self._next_episode, copy, lead(self._seed, self._next_episode, members), evaluation, goal)
-        planned = _Planned(offer, assigned)
-        if goal >= 0:
-            planned.goals = dict.fromkeys(members, goal)
-        self._next_episode += 1
-        self._planned[copy] = self._by_episode[offer.episode] = planned
-        if self._settings.chosen_by == "agents":
-            self._offers.append(offer)
+    def _here(self, copy: int) -> list[str]:
+        return [agent for agent in self._seats[copy] if agent in self._present]
 
-    def _startable(self, idle: Mask) -> list[tuple[int, _Planned]]:
+    def _draw_members(self, copy: int, episode: int) -> tuple[str, ...] | None:
+        members = self._here(copy)
+        return lead(self._seed, episode, members) if members else None
+
+    def _playable(self, planned: PlannedEpisode) -> bool:
+        return set(planned.offer.members) == set(self._here(planned.offer.copy))
+
+    def _startable(self, idle: Mask) -> list[tuple[int, PlannedEpisode]]:
         """Episodes that begin with this tick in the `idle[K]` copies. Without `HeldEnvironment` all do, with uniform goals where some are
         missing."""
         found = []
@@ -174,28 +117,22 @@ class GoalCopies:
             planned = self._planned[copy]
             if planned is None:
                 continue
-            if planned.missing and self._held is None and self._settings.chosen_by == "agents":
+            if planned.missing and self._held is None and self.agents_choose:
                 random = episode_generator(self._seed, planned.offer.episode, Stream.GOALS)
                 planned.goals |= {agent: self.goal_space.draw(random) for agent in planned.missing}
-            if not planned.missing or self._settings.chosen_by == "environment":
+            if not planned.missing or not self.agents_choose:
                 found.append((copy, planned))
         return found
 
-    def _start(self, copy: int, planned: _Planned, desired: Mapping[str, Array]) -> None:
-        offer = planned.offer
-        del self._by_episode[offer.episode]
-        self._played[copy] = planned
-        places = [self.agents.index(agent) for agent in offer.members]
+    def _begin(self, copy: int, planned: PlannedEpisode, desired: Mapping[str, Array]) -> None:
+        self._start(copy, planned)
+        places = [self.agents.index(agent) for agent in planned.offer.members]
         for state in (self._member, self._active, self._lost, self._reached, self._rewards, self._lengths):
             state[:, copy] = 0
         self._member[places, copy] = True
         self._goals[:, copy] = np.nan if self.goal_space.goal_shape else NO_GOAL
-        for place, agent in zip(places, offer.members, strict=True):
-            self._goals[place, copy] = desired[agent][copy] if self._settings.chosen_by == "environment" else planned.goals[agent]
-        self._steps[copy] = 0
-        self._episode[copy] = offer.episode
-        self._running[copy] = True
-        self._plan(copy)
+        for place, agent in zip(places, planned.offer.members, strict=True):
+            self._goals[place, copy] = planned.goals[agent] if self.agents_choose else desired[agent][copy]
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
@@ -210,10 +147,10 @@ class GoalCopies:
         for i, agent in enumerate(self.agents):
             if agent in actions:
                 idle = ~self._active[i]
-                given[agent] = np.where(idle[:, None], self._idle_action[agent], actions[agent]) if idle.any() else actions[agent]
+                given[agent] = np.where(idle[:, None], self._layouts[agent].null_action, actions[agent]) if idle.any() else actions[agent]
         return self._tick(self.base.step(given), starting)
 
-    def _tick(self, found: TickResult, starting: Sequence[tuple[int, _Planned]]) -> TickResult:
+    def _tick(self, found: TickResult, starting: Sequence[tuple[int, PlannedEpisode]]) -> TickResult:
         """Add goals, what is achieved, and the rewards for it, to what the base made of the step."""
         was_running = self._running.copy()
         self._just_over[:] = False
@@ -221,7 +158,7 @@ class GoalCopies:
         batches = [found.agents[agent] for agent in self.agents]
         desired = {agent: batch.goal for agent, batch in zip(self.agents, batches, strict=True) if batch.goal is not None}
         for copy, planned in starting:
-            self._start(copy, planned, desired)
+            self._begin(copy, planned, desired)
         self._steps += was_running
         flags = np.stack([batch.flags for batch in batches])
         achieved = np.stack([self._measure(agent, batch) for agent, batch in zip(self.agents, batches, strict=True)])
@@ -230,11 +167,13 @@ class GoalCopies:
         parked = was_running & self._member & ~self._active & ~entering
         acting = was_running & self._active & ~entering
         self._active |= entering
-        reached = self._goals_reached(achieved) & acting
+        known: Mask = np.asarray(~np.isnan(self._goals).any(axis=-1) if self.goal_space.goal_shape else self._goals >= 0)
+        achieved_goals = self.goal_space.achieved(achieved, self._beside(achieved))
+        reached = self.goal_space.reached(achieved_goals, self._goals) & known & acting
         self._reached = np.where(acting, reached, self._reached)
-        reward = self._reward(achieved, acting, np.stack([batch.reward for batch in batches]))
+        reward = self._reward(achieved_goals, known, acting, np.stack([batch.reward for batch in batches]))
         lost = was_running & (self._lost & self._member).any(axis=0)
-        terminated = acting & ((flags & _TERMINATED != 0) | (reached if self.goal_space.terminal else False)) & ~lost
+        terminated = acting & ((flags & _TERMINATED != 0) | (reached if self.goal_space.ends else False)) & ~lost
         truncated = acting & ~terminated & ((flags & _TRUNCATED != 0) | lost)
         ended = terminated | truncated
         self._rewards += reward
@@ -250,7 +189,7 @@ class GoalCopies:
         marks[self._lost & was_running] = 0
         reward[self._lost] = 0
         self._finish(over, achieved, stopped, found.episode)
-        pursued = (marks != 0) & self._known()
+        pursued = (marks != 0) & known
         none = np.zeros_like(self._goals) if self.goal_space.goal_shape else self._no_goals()  # numbers on the wire are finite
         goals = np.where(pursued.reshape(*pursued.shape, *[1] * len(self.goal_space.goal_shape)), self._goals, none)
         wire = np.float32 if self.goal_space.goal_shape else np.int32
@@ -280,27 +219,17 @@ class GoalCopies:
             rows = self._achieved.all(self.base, agent, batch.observation)
         return np.ascontiguousarray(rows, self.goal_space.achieved_dtype)
 
-    def _goals_reached(self, achieved: Array) -> Mask:
-        """`[N, K]`: whether each agent's goal is reached."""
-        found = self.goal_space.achieved(achieved, self._beside(achieved))
-        known = self._known()
-        return self.goal_space.reached(found, self._goals) & known
-
-    def _known(self) -> Mask:
-        return np.asarray(~np.isnan(self._goals).any(axis=-1) if self.goal_space.goal_shape else self._goals >= 0, bool)
-
     def _beside(self, achieved: Array) -> Array:
         """What the other members achieve, `[N, K, N - 1, A]`; zeros for agents that are no members."""
         members = achieved * self._member[..., None].astype(achieved.dtype)
         beside: Array = members.transpose(1, 0, 2)[:, self._others].transpose(1, 0, 2, 3)
         return beside
 
-    def _reward(self, achieved: Array, acting: Mask, environment: NDArray[np.float32]) -> NDArray[np.float64]:
-        """`[N, K]` rewards of the members that act."""
-        found, known = self.goal_space.achieved(achieved, self._beside(achieved)), self._known() & acting
-        own = np.zeros(acting.shape)
-        if known.any():
-            own[known] = self.goal_space.compute_reward(found[known], self._goals[known]) * self._unshared
+    def _reward(self, achieved: Array, known: Mask, acting: Mask, environment: NDArray[np.float32]) -> NDArray[np.float64]:
+        """`[N, K]` rewards of the members that act, from what the bodies achieve, as `GoalSpace.achieved` returns it."""
+        counts, own = known & acting, np.zeros(acting.shape)
+        if counts.any():
+            own[counts] = self.goal_space.compute_reward(achieved[counts], self._goals[counts]) * self._unshared
         w = self._settings.team
         if w:
             own = (1 - w) * own + w * own.sum(axis=0) / np.maximum(1, self._member.sum(axis=0))
@@ -318,24 +247,17 @@ class GoalCopies:
             planned = self._played[copy]
             if planned is None:
                 continue
-            offer = planned.offer
-            places = [self.agents.index(agent) for agent in offer.members]
-            goals = tuple(tuple(goal) if isinstance(goal, list) else int(goal) for goal in self._goals[places, copy].tolist())
+            places = [self.agents.index(agent) for agent in planned.offer.members]
             discrete = isinstance(self.goal_space, DiscreteSpace)
             self._records.append(
-                EpisodeRecord(
-                    episode=offer.episode,
-                    members=offer.members,
-                    rewards=tuple(self._rewards[places, copy].tolist()),
-                    lengths=tuple(np.where(self._active[places, copy], self._steps[copy], self._lengths[places, copy]).tolist()),
-                    evaluation=offer.evaluation,
-                    peer_lost=bool(self._lost[places, copy].any()),
-                    goals=goals,
-                    negotiated=planned.negotiated.issuperset(offer.members),
-                    assigned=planned.assigned >= 0,
-                    touched=tuple(tuple(np.flatnonzero(achieved[i, copy]).tolist()) for i in places) if discrete else (),
-                    reached=tuple(self._reached[places, copy].tolist()),
-                    metrics=metrics.get(int(numbers[copy]), {}),
+                planned.record(
+                    self._rewards[places, copy].tolist(),
+                    np.where(self._active[places, copy], self._steps[copy], self._lengths[places, copy]).tolist(),
+                    bool(self._lost[places, copy].any()),
+                    [tuple(goal) if isinstance(goal, list) else int(goal) for goal in self._goals[places, copy].tolist()],
+                    achieved[places, copy] if discrete else (),
+                    self._reached[places, copy].tolist(),
+                    metrics.get(int(numbers[copy]), {}),
                 )
             )
         if self._held is not None and stopped.any():
@@ -343,7 +265,7 @@ class GoalCopies:
         self._running &= ~over
         self._just_over |= over
 
-    # --- presence, goals, evaluation --------------------------------------------------------------------------------------------------
+    # --- presence, pictures -----------------------------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
         """Episodes that a member left end at the next tick; planned ones with other members than are present now are drawn anew."""
@@ -352,56 +274,11 @@ class GoalCopies:
         gone = np.array([agent not in self._present for agent in self.agents])
         self._lost |= self._running & self._member & gone[:, None]
         self._lengths = np.where(self._lost & self._active, self._steps, self._lengths)
-        dropped: set[int] = set()
-        for copy, planned in enumerate(self._planned):
-            wanted = {agent for agent in self._seats(copy) if agent in self._present}
-            if planned is not None and set(planned.offer.members) != wanted:
-                del self._by_episode[planned.offer.episode]
-                self._schedule.give_back(planned.offer.evaluation, planned.assigned)
-                self._planned[copy] = None
-                dropped.add(planned.offer.episode)
-        self._offers = [offer for offer in self._offers if offer.episode not in dropped]
-        for copy, planned in enumerate(self._planned):
-            if planned is None:
-                self._plan(copy)
-
-    def offers(self) -> list[OfferedEpisode]:
-        """Episodes planned since the last call; none where the environment sets the goals."""
-        offers, self._offers = self._offers, []
-        return offers
-
-    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
-        """A member's goal for an episode to come; the first value wins, unknown episodes and agents are ignored. `ValueError` for a goal
-        that is not one of the space."""
-        shape = self.goal_space.goal_shape
-        if shape:
-            if not isinstance(goal, tuple) or len(goal) != shape[0] or not np.isfinite(goal).all():
-                raise ValueError(f"{agent} chose {goal}: a goal has {shape[0]} finite components")
-        elif not isinstance(goal, int) or not 0 <= goal < self.goal_space.count:
-            raise ValueError(f"{agent} chose goal {goal} of {self.goal_space.count}")
-        planned = self._by_episode.get(episode)
-        if planned is None or agent in planned.goals or agent not in planned.offer.members:
-            return
-        planned.goals[agent] = goal
-        if negotiated:
-            planned.negotiated.add(agent)
+        self._replan()
 
     def waiting(self) -> list[tuple[int, str]]:
-        """(episode, agent) whose missing goal keeps a copy idle now."""
-        if self._held is None or self._settings.chosen_by == "environment":
-            return []
-        idle = np.flatnonzero(~self._running & ~self._just_over).tolist()
-        plans = [planned for copy in idle if (planned := self._planned[copy]) is not None]
-        return [(planned.offer.episode, agent) for planned in plans for agent in planned.missing]
-
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` draws be evaluations, then, `aligned` and where all members can reach one goal, as many with one goal."""
-        self._schedule.request(episodes, aligned)
-
-    def finished(self) -> list[EpisodeRecord]:
-        """Episodes that ended since the last call."""
-        records, self._records = self._records, []
-        return records
+        """(episode, agent) whose missing goal keeps a copy idle now; none where episodes do not wait."""
+        return super().waiting() if self._held is not None and self.agents_choose else []
 
     def render(self, copy: int) -> NDArray[np.uint8]:
         """The picture of the base."""
@@ -410,11 +287,3 @@ class GoalCopies:
     def close(self) -> None:
         """Close the wrapped environment. May be called twice."""
         self.base.close()
-
-
-def _idle_action(layout: Layout) -> NDArray[Any]:
-    """Action 0 of every factor, or the middle of every range."""
-    if layout.actions:
-        return np.zeros(len(layout.actions), np.int32)
-    middle: NDArray[np.float32] = ((np.array(layout.low) + np.array(layout.high)) / 2).astype(np.float32)
-    return middle

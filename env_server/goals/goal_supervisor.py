@@ -6,10 +6,12 @@ arXiv 2211.06082.
 
 from __future__ import annotations
 
+from env_server.environments.environment_factory import problem, problems_at
 from env_server.environments.episode_schedule import episode_generator
+from env_server.settings import SupervisorSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
-from protocols.spaces.goal_space import DiscreteSpace
+from protocols.spaces.goal_space import DiscreteSpace, GoalSpace
 
 
 def chance_alignment(space: DiscreteSpace, members: int) -> float:
@@ -62,3 +64,13 @@ class GoalSupervisor:
         random = episode_generator(seed, episode, Stream.GOALS)
         supervised = random.random() < self.share
         return int(random.integers(self._count)) if supervised else -1
+
+
+def supervisor_of(settings: SupervisorSettings | None, space: GoalSpace, members: int) -> GoalSupervisor | None:
+    """The supervisor of the configuration, if there is one; `EnvironmentProblem` where it can't draw goals of this space."""
+    if settings is None:
+        return None
+    if not isinstance(space, DiscreteSpace):
+        raise problem("draws discrete goals, these are vectors: write null", "environment", "supervisor")
+    with problems_at("environment", "supervisor", "alignment"):
+        return GoalSupervisor(space, members, settings.alignment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -99,31 +100,55 @@ def _without(values: dict[str, float], *names: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-class EpisodeStatistics:
-    """Sorts finished episodes into training windows and evaluations."""
+_PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION
+"""of these only `MEMBER` is set where the action that follows is one of training and counts: not in an episode that is over, nor after the
+agent's part in it"""
 
-    def __init__(self, space: GoalSpace | None) -> None:
+
+@dataclass(frozen=True)
+class CompletedEvaluation:
+    """Numbers of episodes of an evaluation: with the agents' own goals, with an assigned one, and those that were cancelled."""
+
+    own: int
+    aligned: int
+    cancelled: int
+
+
+class EpisodeCounters:
+    """Counts of one run; finished episodes are sorted into training windows and evaluations. An evaluation is due after every `every`
+    training episodes."""
+
+    def __init__(self, space: GoalSpace | None, every: int) -> None:
         self._space = space
         self._window: list[EpisodeRecord] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
+        """returns of the newest training episodes that lost no member, oldest first"""
         self._own: list[EpisodeRecord] = []
         self._aligned: list[EpisodeRecord] = []
         self._wanted: list[tuple[int, int]] = []
         self._begun = False
         """the oldest evaluation that is wanted is being played"""
-        self.training = 0
+        self._cancelled = 0
+        """episodes of it that are not played"""
+        self.newest = CompletedEvaluation(0, 0, 0)
+        """the evaluation that `evaluation` returned last"""
+        self.episodes = 0
         """training episodes that ended"""
         self.peer_lost = 0
         """episodes that ended since a member died"""
-
-    @property
-    def recent(self) -> list[float]:
-        """Returns of the newest training episodes that lost no member, oldest first: what `return.recent` is the mean of."""
-        return list(self._recent)
-
-    @recent.setter
-    def recent(self, returns: Iterable[float]) -> None:
-        self._recent = deque(returns, maxlen=RECENT)
+        self.steps = 0
+        """training steps of all copies together"""
+        self._every = every
+        self._next_evaluation = every
+        self._played = 0
+        self._last_report = time.monotonic()
+        self._actions = 0
+        """of members in training episodes"""
+        self._substituted = 0
+        """those of them that a stand-in chose"""
+        self._substituted_episodes = 0
+        self._marked = np.zeros(0, np.int64)
+        """the newest episode of each copy that is among them"""
 
     def expect(self, episodes: int, aligned: bool) -> None:
         """An evaluation was asked for: `episodes` with the members' own goals and, `aligned`, as many with an assigned one."""
@@ -134,6 +159,30 @@ class EpisodeStatistics:
     def evaluating(self) -> bool:
         """Whether an evaluation is not complete."""
         return bool(self._wanted)
+
+    @property
+    def evaluated(self) -> tuple[int, int]:
+        """Of the evaluation that is being played: episodes that ended, and all without the cancelled ones; zeros without one."""
+        if not self._wanted:
+            return 0, 0
+        own, aligned = self._wanted[0]
+        return min(own, len(self._own)) + min(aligned, len(self._aligned)), own + aligned
+
+    @property
+    def assigns(self) -> bool:
+        """Whether the evaluation that is being played has episodes with an assigned goal."""
+        return bool(self._wanted) and self._wanted[0][1] > 0
+
+    def shorten(self, own: int, aligned: int) -> None:
+        """So many episodes of the evaluation that is being played are not played."""
+        had, assigned = self._wanted[0]
+        self._wanted[0] = max(0, had - own), max(0, assigned - aligned)
+        self._cancelled += had + assigned - sum(self._wanted[0])
+
+    def conclude(self) -> None:
+        """The evaluation that is being played consists of the episodes that have ended."""
+        own, aligned = self._wanted[0]
+        self.shorten(max(0, own - len(self._own)), max(0, aligned - len(self._aligned)))
 
     def to_begin(self) -> int:
         """Episodes of the next evaluation, once for each; 0 if none is due. One begins when those before it are
@@ -149,7 +198,7 @@ class EpisodeStatistics:
         for record in records:
             self.peer_lost += record.peer_lost
             if not record.evaluation:
-                self.training += 1
+                self.episodes += 1
                 self._window.append(record)
                 if not record.peer_lost:
                     self._recent.append(sum(record.rewards))
@@ -183,41 +232,14 @@ class EpisodeStatistics:
             return None
         self._wanted.pop(0)
         self._begun = False
+        self.newest, self._cancelled = CompletedEvaluation(own, aligned, self._cancelled), 0
         found = {f"eval.own.{name}": value for name, value in own_goal_metrics(self._own[:own], self._space).items()}
         if isinstance(self._space, DiscreteSpace) and aligned:
             found |= {f"eval.aligned.{name}": value for name, value in assigned_goal_metrics(self._aligned[:aligned], self._space).items()}
         self._own, self._aligned = self._own[own:], self._aligned[aligned:]
         return dict(sorted(found.items(), key=lambda item: ".goal." in item[0]))
 
-
-_PLAYS = Flag.MEMBER | Flag.TERMINATED | Flag.TRUNCATED | Flag.PARKED | Flag.OVER | Flag.EVALUATION
-"""of these only `MEMBER` is set where the action that follows is one of training and counts: not in an episode that is over, nor after the
-agent's part in it"""
-
-
-class EpisodeCounters:
-    """Counts of one run. An evaluation is due after every `every` training episodes."""
-
-    def __init__(self, space: GoalSpace | None, every: int) -> None:
-        self.statistics = EpisodeStatistics(space)
-        self.steps = 0
-        """training steps of all copies together"""
-        self._every = every
-        self._next_evaluation = every
-        self._played = 0
-        self._last_report = time.monotonic()
-        self._actions = 0
-        """of members in training episodes"""
-        self._substituted = 0
-        """those of them that a stand-in chose"""
-        self._substituted_episodes = 0
-        self._marked = np.zeros(0, np.int64)
-        """the newest episode of each copy that is among them"""
-
-    @property
-    def episodes(self) -> int:
-        """Training episodes that ended."""
-        return self.statistics.training
+    # --- steps ------------------------------------------------------------------------------------------------------------------------
 
     def stepped(self, before: TickResult, after: TickResult, acted: Collection[str]) -> None:
         """All copies were stepped, with actions of those who `acted` and stand-ins for the others, late or absent. The first observation of
@@ -258,11 +280,11 @@ class EpisodeCounters:
 
     def values(self) -> dict[str, float]:
         """Metrics since the last call, and counts since the beginning."""
-        return self.statistics.window() | {
+        return self.window() | {
             "steps": float(self.steps),
             "env.substituted": self._substituted / max(1, self._actions),
             "episodes.substituted": float(self._substituted_episodes),
-            "episodes.peer_lost": float(self.statistics.peer_lost),
+            "episodes.peer_lost": float(self.peer_lost),
         }
 
     def reported(self, now: float) -> None:
@@ -277,18 +299,18 @@ class EpisodeCounters:
             "episodes": self.episodes,
             "steps": self.steps,
             "next_evaluation": self._next_evaluation,
-            "peer_lost": self.statistics.peer_lost,
+            "peer_lost": self.peer_lost,
             "actions": self._actions,
             "substituted": self._substituted,
             "substituted_episodes": self._substituted_episodes,
-            "recent": self.statistics.recent,
+            "recent": list(self._recent),
         }
 
     def resume_from(self, numbers: Mapping[str, Any]) -> None:
         """Go on from `numbers` of an earlier process; earlier versions wrote fewer."""
-        self.statistics.training, self.steps = int(numbers["episodes"]), int(numbers["steps"])
-        self.statistics.peer_lost = int(numbers.get("peer_lost", 0))
+        self.episodes, self.steps = int(numbers["episodes"]), int(numbers["steps"])
+        self.peer_lost = int(numbers.get("peer_lost", 0))
         self._next_evaluation = int(numbers["next_evaluation"])
         self._actions, self._substituted = int(numbers.get("actions", 0)), int(numbers.get("substituted", 0))
         self._substituted_episodes = int(numbers.get("substituted_episodes", 0))
-        self.statistics.recent = numbers.get("recent", [])
+        self._recent = deque(numbers.get("recent", []), maxlen=RECENT)

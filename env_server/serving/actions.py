@@ -53,14 +53,8 @@ class LateActions:
         self._settings = settings
         self._layouts = layouts
         self._random = random
-        self._last = {agent: self._noop(agent) for agent in layouts}
-
-    def _noop(self, agent: str) -> Array:
-        layout, copies = self._layouts[agent], self._settings.copies
-        if layout.actions:
-            return np.zeros((copies, len(layout.actions)), np.int32)
-        middle = (np.array(layout.low) + np.array(layout.high)) / 2
-        return np.tile(middle.astype(np.float32), (copies, 1))
+        self._noop = {agent: np.tile(layout.null_action, (settings.copies, 1)) for agent, layout in layouts.items()}
+        self._last = dict(self._noop)
 
     def complete(self, actions: Mapping[str, Array], agents: Iterable[str]) -> dict[str, Array]:
         """Actions `[K, A]` of all agents: those given, and stand-ins for the others."""
@@ -76,7 +70,7 @@ class LateActions:
         if self._settings.late_action == "repeat":
             return self._last[agent]
         if self._settings.late_action == "noop":
-            return self._noop(agent)
+            return self._noop[agent]
         layout, copies = self._layouts[agent], self._settings.copies
         if layout.actions:
             return self._random.integers(0, np.array(layout.actions), (copies, len(layout.actions))).astype(np.int32)

@@ -23,19 +23,20 @@ from env_server.environments.environment_contracts import GoalEnvironment, Resta
 from env_server.goals.goal_assignment import GoalAssignment, GoalOffers
 from env_server.metrics.episode_statistics import EpisodeCounters
 from env_server.serving.actions import LateActions, checked_action, checked_restart
+from env_server.serving.finite_values import FiniteValues
 from env_server.serving.run_schedule import Phase
 from env_server.settings import EnvironmentSettings, EvaluationSettings
 from protocols.conversations.membership.membership_messages import Refuse
 from protocols.conversations.stepping.stepping import ClosedTick, StepServer
 from protocols.conversations.stepping.stepping_messages import Act, Flag, Goals, Join, Joined, Observation, Offer
-from protocols.faults.link_effects.link_orders import carry_out
+from protocols.faults.link_effects.run_links import carry_out
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FaultLog
+from protocols.faults.node_faults.process_faults import SkewedClock
 from protocols.faults.node_faults.scheduled_faults import node_faults
-from protocols.faults.node_faults.slowdown import SkewedClock
 from protocols.runtime.clock import Clock
-from protocols.runtime.entrance import Entrance
-from protocols.runtime.errors import BadMessage, ExitCode
+from protocols.runtime.errors import BadMessage, EnvironmentFailure, ExitCode
+from protocols.runtime.node_control import Entrance
 from protocols.runtime.seeds import Stream, generator, integer
 from protocols.runtime.settings_types import parse_duration
 from protocols.runtime.telemetry import Telemetry, TimeShares
@@ -45,6 +46,8 @@ from protocols.transport import ReceivedMessage
 logger = logging.getLogger(__name__)
 LONGEST_WAIT = 0.1
 """seconds after which the server looks around, even if nothing has come"""
+LONGEST_REASON = 1000
+"""characters of the reason that a failure reports to the run server"""
 EPISODES = 2**40
 """episode numbers that belong to one part of a run: to one incarnation of the server or, under the logical clock, to the time between two
 checkpoints"""
@@ -82,6 +85,8 @@ class EnvironmentServer(ABC):
         """parts of the run that are over"""
         self._started = False
         self._finishing = False
+        self._evaluation_began: float | None = None
+        """monotonic time from which the evaluation that is being played counts"""
         self._stopped = False
         faults = node_faults(configuration, start.node)
         # Under the logical clock a resumed process repeats the incarnation before it: the log contains the faults that had begun.
@@ -101,21 +106,21 @@ class EnvironmentServer(ABC):
     def _ready(self, now: float) -> bool:
         """Whether the open tick can be played."""
 
-    @abstractmethod
     def _receive_timeout(self) -> float:
         """Seconds that may be waited for messages."""
+        return LONGEST_WAIT
 
     @abstractmethod
     def _publish_tick(self, closed: ClosedTick, applied: Mapping[str, NDArray[Any]], now: float) -> None:
         """A tick was played: decide about the next one, and send offers and observations."""
 
-    @abstractmethod
     def _phase(self) -> Phase:
         """Phase of the run in the open tick, sent to all agents."""
+        return "training"
 
-    @abstractmethod
     def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
-        """Frames of an observation with the agents that take part."""
+        """Frames of an observation with the agents that take part, where agents do not follow the roster."""
+        return {}
 
     @abstractmethod
     def _follow_roster(self) -> None:
@@ -132,7 +137,16 @@ class EnvironmentServer(ABC):
     # --- main loop ------------------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve agents until the run server sends stop."""
+        """Serve agents until the run server sends stop. `EnvironmentFailure` ends it, and is reported to the run server."""
+        try:
+            self._serve()
+        except EnvironmentFailure as failure:
+            self.control.leave(failure.exit_code, str(failure)[:LONGEST_REASON])
+            self.telemetry.close()
+            self.transport.close()
+            raise
+
+    def _serve(self) -> None:
         self._begin()  # restore the counts of an earlier process before the server is reported up
         self.control.progress.phase = "waiting"
         while not self._stopped:
@@ -152,6 +166,8 @@ class EnvironmentServer(ABC):
         Agents identify episodes by number: numbers of an earlier interval must not be used again."""
         start, part = self._start, self._part
         self._last = self.environment.reset(integer(start.seed, start.node, Stream.ENVIRONMENT), part * EPISODES)
+        self._finite_values = FiniteValues(self.layouts, self.settings.copies)
+        self._finite_values.check(self._last)
         self.late_action = LateActions(self.settings, self.layouts, generator(start.seed, start.node, Stream.STAND_IN, part))
         self.goal_assignment: GoalAssignment | None = None
         if isinstance(self.environment, GoalEnvironment):
@@ -181,6 +197,7 @@ class EnvironmentServer(ABC):
     def _keep_up(self, now: float) -> None:
         for command in self.control.commands():
             self._obey(command)
+        self._follow_evaluation(now)
         if orders := self.control.faults():
             self.shim, orders = carry_out(self._entrance, self.shim, orders)
             self.faults.apply_order(orders)
@@ -265,6 +282,7 @@ class EnvironmentServer(ABC):
             self._restart(closed)
             with self._time.spent("step"):
                 before, self._last = self._last, self.environment.step(applied)
+                self._finite_values.check(self._last)
             self.episode_counters.stepped(before, self._last, closed.actions)
         self._reached()
         joined = self.stepping.advance(now)
@@ -324,18 +342,41 @@ class EnvironmentServer(ABC):
 
     def _count(self) -> None:
         episode_counters = self.episode_counters
-        episode_counters.statistics.add(self.environment.finished())
+        episode_counters.add(self.environment.finished())
         self.control.progress.episodes = episode_counters.episodes
-        while (evaluation := episode_counters.statistics.evaluation()) is not None:
-            self.telemetry.write(episode_counters.steps, episode_counters.episodes, evaluation)
+        while (evaluation := episode_counters.evaluation()) is not None:
+            self._evaluated(evaluation)
             rounded = {name: round(value, 3) for name, value in evaluation.items()}
             logger.info("evaluation at episode %d: %s", episode_counters.episodes, rounded)
             self._begin_evaluation()
-        if not self._finishing and not episode_counters.statistics.evaluating and episode_counters.evaluation_due():
+        if not self._finishing and not episode_counters.evaluating and episode_counters.evaluation_due():
             self._ask_evaluation(self.evaluation.episodes)
-        if self._finishing and not episode_counters.statistics.evaluating and self.control.progress.phase != "finished":
+        if self._finishing and not episode_counters.evaluating and self.control.progress.phase != "finished":
             self.control.progress.phase = "finished"
             self._all_done()
+
+    def _evaluated(self, evaluation: dict[str, float]) -> None:
+        """An evaluation is complete: write its metrics."""
+        self.telemetry.write(self.episode_counters.steps, self.episode_counters.episodes, evaluation)
+
+    def _follow_evaluation(self, now: float) -> None:
+        """Report how far the evaluation that is being played is, and cut it short where its time is over."""
+        progress = self.control.progress
+        progress.evaluated, progress.evaluating = self.episode_counters.evaluated if self._started and self.stepping.tick else (0, 0)
+        progress.evaluation_left = 0.0
+        if not progress.evaluating:
+            return
+        if self._evaluation_began is None:
+            self._evaluation_began = now
+        elapsed, limit = now - self._evaluation_began, self._limit_evaluation(now - self._evaluation_began)
+        expected = [] if limit is None else [max(0.0, limit - elapsed)]
+        if progress.evaluated:
+            expected.append(elapsed * (progress.evaluating - progress.evaluated) / progress.evaluated)
+        progress.evaluation_left = min(expected, default=0.0)
+
+    def _limit_evaluation(self, elapsed: float) -> float | None:
+        """Cut the evaluation short that has lasted so many seconds, where it has a bound; the bound in seconds."""
+        return None
 
     def _finish(self) -> None:
         """Training is over: one last evaluation."""
@@ -348,11 +389,12 @@ class EnvironmentServer(ABC):
             self._report()
 
     def _ask_evaluation(self, episodes: int) -> None:
-        self.episode_counters.statistics.expect(episodes, self.evaluation.aligned)
+        self.episode_counters.expect(episodes, self.evaluation.aligned)
         self._begin_evaluation()
 
     def _begin_evaluation(self) -> None:
-        if episodes := self.episode_counters.statistics.to_begin():
+        if episodes := self.episode_counters.to_begin():
+            self._evaluation_began = None
             self.environment.evaluate(episodes, self.evaluation.aligned)
 
     def _report(self) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
+from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.run_schedule import Phase, RunSchedule
 from env_server.serving.server_state import IntervalCheckpoints
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.atomic_files import kept_sizes
-from protocols.runtime.entrance import Entrance
+from protocols.runtime.node_control import Entrance
 
 
 class LockstepServer(EnvironmentServer):
@@ -50,9 +50,6 @@ class LockstepServer(EnvironmentServer):
             self._join(agent, self._early.pop(agent))
         joined = self.stepping.present | self.stepping.joining
         return not self.run_schedule.at_rest and self.run_schedule.membership.present <= joined and not self.stepping.awaited
-
-    def _receive_timeout(self) -> float:
-        return LONGEST_WAIT
 
     def _admit(self, agent: str, incarnation: int) -> None:
         if agent in self.run_schedule.membership.present:
@@ -93,7 +90,7 @@ class LockstepServer(EnvironmentServer):
             episode_counters.steps,
             episode_counters.episodes,
             self.stepping.present,
-            episode_counters.statistics.evaluating,
+            episode_counters.evaluating,
             finished,
         )
         self.faults.advance(time=self.clock.now(), step=episode_counters.steps, episode=episode_counters.episodes)

@@ -10,12 +10,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from env_server.environments.environment_contracts import CancellableEvaluation
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
-from env_server.serving.run_schedule import Phase
 from env_server.serving.server_state import ServerCounters
 from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.runtime.clock import WallClock
-from protocols.runtime.entrance import Entrance
+from protocols.runtime.node_control import Entrance
 
 logger = logging.getLogger(__name__)
 ASSEMBLY = 10.0
@@ -24,13 +24,16 @@ ASSEMBLY = 10.0
 
 class RealTimeServer(EnvironmentServer):
     """A tick is played when all agents have acted or its deadline has passed. The run server decides which agents are present, and when
-    training ends."""
+    training ends: agents receive the roster and the phase from it."""
 
     tick_by_tick = False
 
     def __init__(self, entrance: Entrance) -> None:
         self._counters = ServerCounters(entrance.start.node_directory)
         self._start_by = 0.0
+        self._training_began: float | None = None
+        self._evaluation_limit: float | None = None
+        self._own_cancelled = self._cancelled = False
         super().__init__(entrance, WallClock())
 
     def _begin(self) -> None:
@@ -62,18 +65,13 @@ class RealTimeServer(EnvironmentServer):
         if self.goal_assignment is not None:
             self.goal_assignment.offer(now)
 
-    def _phase(self) -> Phase:
-        return "training"  # agents receive its end from the run server
-
-    def _present_incarnations(self) -> Mapping[str, NDArray[Any]]:
-        return {}  # agents receive the roster from the run server
-
     # --- orders of the run server -------------------------------------------------------------------------------------------------------
 
     def _obey(self, command: str) -> None:
         super()._obey(command)
         if command == "start":
             self._start_by = time.monotonic() + ASSEMBLY
+            self._training_began = time.monotonic()
         elif command == "finish":
             self._finish()
         elif command == "checkpoint":
@@ -96,6 +94,42 @@ class RealTimeServer(EnvironmentServer):
             self.goal_assignment.enforce_deadline(now)
         if now >= self._next_report:
             self._report()
+
+    # --- evaluations are bounded in time ----------------------------------------------------------------------------------------------
+
+    def _begin_evaluation(self) -> None:
+        super()._begin_evaluation()
+        if self._evaluation_began is None:
+            self._own_cancelled = self._cancelled = False
+
+    def _limit_evaluation(self, elapsed: float) -> float | None:
+        settings, counters, environment = self.evaluation, self.episode_counters, self.environment
+        if settings.time_share is None or not isinstance(environment, CancellableEvaluation):
+            return None
+        if elapsed == 0.0:
+            trained = self.control.trained + (0.0 if self._training_began is None else time.monotonic() - self._training_began)
+            self._evaluation_limit = max(settings.min_time, settings.time_share * trained)
+        limit = self._evaluation_limit or 0.0
+        if counters.assigns and elapsed >= limit / 2 and not (self._own_cancelled or self._cancelled):
+            self._own_cancelled = True
+            counters.shorten(*environment.cancel_evaluation(own_only=True))
+        if elapsed >= limit and not self._cancelled:
+            self._cancelled = True
+            counters.shorten(*environment.cancel_evaluation())
+        if elapsed >= 2 * limit and self._finishing:
+            counters.conclude()
+        return limit
+
+    def _evaluated(self, evaluation: dict[str, float]) -> None:
+        newest = self.episode_counters.newest
+        played = {"eval.own.episodes": float(newest.own), "eval.aligned.episodes": float(newest.aligned)}
+        super()._evaluated({name: number for name, number in played.items() if number} | evaluation)
+        if newest.cancelled and self._finishing and not self.episode_counters.evaluating:
+            done = newest.own + newest.aligned
+            planned, limit = done + newest.cancelled, self._evaluation_limit or 0.0
+            text = f"the last evaluation has {done} of {planned} episodes: it was cut short after {limit:.3g} s"
+            cure = "a larger evaluation.min_time or evaluation.time_share allows more"
+            self.control.event("info", "evaluation.cut", f"{text}; {cure}", episodes=done, planned=planned, seconds=f"{limit:.3f}")
 
     def _all_done(self) -> None:
         self._report()

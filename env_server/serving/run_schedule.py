@@ -14,15 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.faults.node_faults.node_fault import LETHAL, ScheduledFault
-from protocols.faults.node_faults.scheduled_faults import schedule_of
-from protocols.faults.schedule.fault_schedule import FaultSchedule
-from protocols.faults.schedule.fault_timeline import FaultTimeline
-from protocols.faults.schedule.run_moments import RunMoment, RunPosition, moment
-from protocols.faults.settings import FaultsSettings, MembershipFault, ProcessFault
-from protocols.runtime.clock import LogicalClock
+from protocols.faults.fault_schedule import FaultSchedule, RunMoment, RunPosition
+from protocols.faults.fault_timeline import FaultTimeline
+from protocols.faults.node_faults.scheduled_faults import LETHAL, absence, schedule_of, scheduled_fault_of
+from protocols.faults.settings import FaultsSettings
+from protocols.runtime.clock import LogicalClock, TrainingLimits, in_ticks
 from protocols.runtime.settings_types import parse_duration
-from protocols.runtime.training_limits import TrainingLimits, in_ticks
 
 KINDS = ("process", "membership")
 
@@ -61,15 +58,15 @@ class ScheduledMembership:
                 self.incarnations[agent] += 1
         gone: set[str] = set()
         for change in changes:
-            if change.what != "begin" or change.event.node_fault is None or change.event.id in self.over:
+            node_fault = scheduled_fault_of(change.event)
+            if change.what != "begin" or node_fault is None or change.event.id in self.over:
                 continue
             self.over.add(change.event.id)
-            node_fault = ScheduledFault(change.event.id, change.event.node_fault, change.event.start)
             if node_fault.kind not in LETHAL:
                 continue
             for agent in change.event.targets:
                 if agent in self.incarnations and agent not in self.away:
-                    self.away[agent] = self._back(node_fault.what, reached)
+                    self.away[agent] = reached.after(absence(node_fault.what, self.restart))
                     gone.add(agent)
         return gone
 
@@ -91,18 +88,6 @@ class ScheduledMembership:
     def restored(cls, agents: Sequence[str], schedule: FaultSchedule, restart: float, state: Mapping[str, Any]) -> ScheduledMembership:
         """The membership that a checkpoint contains: inverse of `state`."""
         return cls(agents, schedule, restart, set(state["over"]), dict(state["lives"]), dict.fromkeys(state["away"]))
-
-    def _back(self, what: object, reached: RunPosition) -> RunMoment | None:
-        if isinstance(what, MembershipFault):
-            if what.return_after is None:
-                return None
-            away = moment(what.return_after)
-            return RunMoment(away.unit, reached.of(away.unit) + away.value)
-        if isinstance(what, ProcessFault):
-            if not what.returns:
-                return None
-            return RunMoment("time", reached.time + (self.restart if what.restart_after is None else what.restart_after))
-        return None
 
 
 Phase = Literal["training", "evaluation", "checkpoint"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.lockstep_server import LockstepServer
 from env_server.serving.real_time_server import RealTimeServer
-from protocols.runtime.entrance import enter
 from protocols.runtime.errors import ExitCode
+from protocols.runtime.node_control import enter
 from protocols.runtime.node_start import NodeStart
 
 

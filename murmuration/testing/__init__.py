@@ -19,14 +19,14 @@ from murmuration.testing.averaging_rule_check import check_averaging_rule
 from murmuration.testing.contract import ContractError
 from murmuration.testing.conversation_check import check_conversation
 from murmuration.testing.environment_check import check_environment
-from murmuration.testing.goal_checks import check_goal_source, check_goal_space
-from murmuration.testing.intrinsic_reward_check import check_intrinsic_reward
-from murmuration.testing.learner_check import check_learner
-from murmuration.testing.negotiation_check import check_negotiation
+from murmuration.testing.environment_trial import EnvironmentTrial, try_environment
+from murmuration.testing.goal_checks import check_goal_source, check_goal_space, check_negotiation
+from murmuration.testing.learner_check import check_intrinsic_reward, check_learner
 from murmuration.testing.world_model_check import check_world_model
 
 __all__ = [
     "ContractError",
+    "EnvironmentTrial",
     "check_averaging_rule",
     "check_conversation",
     "check_environment",
@@ -36,4 +36,5 @@ __all__ = [
     "check_learner",
     "check_negotiation",
     "check_world_model",
+    "try_environment",
 ]

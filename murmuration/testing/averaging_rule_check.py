@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from murmuration.testing.contract import Contract, ContractError, registered
+from murmuration.testing.contract import ComponentContract
 from protocols.averaging.averager import Averager, FixedNeighbourhood
-from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.averaging_rules import AveragingContext, create_averager
 from protocols.averaging.rule_settings import AveragingRuleSettings, RobustRuleSettings, VectorRuleSettings
 from protocols.conversations.conversation import Send
 from protocols.runtime.errors import ConfigurationError
@@ -24,12 +21,6 @@ ROUNDS = 30
 LAYOUT = "check"
 
 
-@dataclass(frozen=True)
-class _Options:
-    rule: AveragingRuleSettings
-    deadline: float = DEADLINE
-
-
 def check_averaging_rule(settings: AveragingRuleSettings) -> None:
     """Check the averaging rule that is registered for these settings.
 
@@ -39,31 +30,25 @@ def check_averaging_rule(settings: AveragingRuleSettings) -> None:
     are dead; `state` and `load_state` continue after the newest round; a wrong length and an old round are refused. Raises
     `ContractError`.
     """
-    contract = Contract(f"averaging rule {type(settings).__name__}")
-    fits = isinstance(settings, AveragingRuleSettings)
-    contract.require(fits, "the settings do not derive from AveragingRuleSettings", "derive them from it or from VectorRuleSettings")
-    entry = registered("averaging_rule", settings)
+    check = _RuleCheck(settings)
     if isinstance(settings, VectorRuleSettings):
-        _check_function(contract, entry.load(), settings)
-    check = _RuleCheck(contract, settings)
+        _check_function(check, settings)
     check.agreement()
     check.deadline()
     check.state()
     check.refusals()
 
 
-def _check_function(contract: Contract, rule: Callable[..., Any], settings: VectorRuleSettings) -> None:
-    count = settings.min_neighbours + 1
+def _check_function(contract: ComponentContract, settings: VectorRuleSettings) -> None:
+    rule, count = contract.entry.load(), settings.min_neighbours + 1
     random = np.random.default_rng(0)
     own, rows = random.standard_normal(SIZE), random.standard_normal((count, SIZE))
     weights = random.uniform(0.1, 1, count)
     weights /= weights.sum() * 1.2
-    kept = own.copy(), rows.copy(), weights.copy()
-    with contract.calling("rule(own, neighbours, weights, settings)"):
-        update = np.asarray(rule(own, rows, weights, settings))
-    contract.array(update, "the update", (SIZE,), "f")
-    unchanged = all(np.array_equal(one, other) for one, other in zip((own, rows, weights), kept, strict=True))
-    contract.require(unchanged, "the rule changes its arguments", "copy arrays before changing them")
+    with contract.unchanged("the rule changes its arguments", own, rows, weights):
+        with contract.calling("rule(own, neighbours, weights, settings)"):
+            update = np.asarray(rule(own, rows, weights, settings))
+        contract.array(update, "the update", (SIZE,), "f")
     order = random.permutation(count)
     shuffled = np.asarray(rule(own, rows[order], weights[order], settings))
     contract.require(np.allclose(update, shuffled), "the update depends on the order of the neighbours", "treat all neighbours alike")
@@ -72,9 +57,11 @@ def _check_function(contract: Contract, rule: Callable[..., Any], settings: Vect
     contract.require(np.allclose(equal, 0, atol=1e-9), "equal vectors give an update other than 0", "return an update, not the new vector")
 
 
-class _RuleCheck:
-    def __init__(self, contract: Contract, settings: AveragingRuleSettings) -> None:
-        self.contract, self.settings = contract, settings
+class _RuleCheck(ComponentContract):
+    settings: AveragingRuleSettings
+
+    def __init__(self, settings: AveragingRuleSettings) -> None:
+        super().__init__("averaging rule", "averaging_rule", settings, AveragingRuleSettings)
         count = max(3, settings.min_neighbours + 1)
         if isinstance(settings, RobustRuleSettings):
             count += 1
@@ -83,20 +70,18 @@ class _RuleCheck:
 
     def machine(self, name: str) -> Averager:
         mixing = FixedNeighbourhood({other: 1 / len(self.names) for other in self.names if other != name})
-        with self.contract.calling("creating the machine"):
+        with self.calling("creating the machine"):
             try:
-                machine = create_averager(_Options(self.settings), mixing, LAYOUT, SIZE)
+                machine = create_averager(self.settings, AveragingContext(mixing, LAYOUT, SIZE, DEADLINE))
             except ConfigurationError as error:
-                rule, _, cure = str(error).rpartition("; ")
-                raise ContractError(self.contract.component, rule, cure) from error
+                self.refused(error)
         return machine
 
     def joined(self) -> dict[str, Averager]:
         machines = {name: self.machine(name) for name in self.names}
         for name, machine in machines.items():
-            for other in self.names:
-                if other != name:
-                    machine.peer_alive(other, 1, 0.0)
+            for other in machines.keys() - {name}:
+                machine.peer_alive(other, 1, 0.0)
         return machines
 
     def deliver(self, machines: dict[str, Averager], now: float) -> None:
@@ -109,15 +94,15 @@ class _RuleCheck:
             for src, send in sends:
                 fits = type(send.message) in known
                 text = f"it sends {type(send.message).__name__}, which has no route from agent to agent"
-                self.contract.require(fits, text, "register the message by register_conversation")
+                self.require(fits, text, "register the message by register_conversation")
                 fits = isinstance(send.message, machines[src].message_types)
                 text = f"it sends {type(send.message).__name__}, which is not in its message_types"
-                self.contract.require(fits, text, "list the message in message_types")
+                self.require(fits, text, "list the message in message_types")
                 self.arrive(machines, src, send, now)
-        self.contract.require(False, "a round causes messages without end", "answer each message at most once")
+        self.broken("a round causes messages without end", "answer each message at most once")
 
     def arrive(self, machines: dict[str, Averager], src: str, send: Send, now: float) -> None:
-        with self.contract.calling("receive(...)", "raise BadMessage for a message that breaks a rule"):
+        with self.calling("receive(...)", "raise BadMessage for a message that breaks a rule"):
             message, arrays = decode([bytes(part) for part in encode(send.message, send.arrays)])
             machines[send.dst].receive(src, message, arrays, now)
 
@@ -127,7 +112,7 @@ class _RuleCheck:
         for number in range(ROUNDS):
             now = float(number * 10)
             for row, machine in enumerate(machines.values()):
-                with self.contract.calling(f"begin({number}, vector)"):
+                with self.calling(f"begin({number}, vector)"):
                     machine.begin(max(number, machine.next_round), x[row].astype(np.float32), now)
             self.deliver(machines, now)
             for machine in machines.values():
@@ -135,52 +120,45 @@ class _RuleCheck:
             self.deliver(machines, now + DEADLINE + 1)
             for row, machine in enumerate(machines.values()):
                 for event in machine.events():
-                    self.contract.array(event.delta, "delta of a round", (SIZE,), "f")
+                    self.array(event.delta, "delta of a round", (SIZE,), "f")
                     x[row] += event.delta
-                self.contract.require(not machine.open, f"round {number} is open after its deadline", "close it in `tick`")
+                self.require(not machine.open, f"round {number} is open after its deadline", "close it in `tick`")
         after = float(np.ptp(x, axis=0).max())
         text = f"agents in a complete graph differ by {after:.3g} after {ROUNDS} rounds and by {spread:.3g} before"
-        self.contract.require(np.isfinite(x).all() and after < 0.9 * spread, text, "move each vector toward those of the neighbours")
+        self.require(np.isfinite(x).all() and after < 0.9 * spread, text, "move each vector toward those of the neighbours")
 
     def deadline(self) -> None:
         machine = self.joined()[self.names[0]]
-        with self.contract.calling("begin, tick with silent neighbours"):
+        with self.calling("begin, tick with silent neighbours"):
             machine.begin(0, self.x[0].astype(np.float32), 0.0)
             if machine.open:
-                self.contract.require(
-                    machine.wake() <= DEADLINE + 1e-6, "wake() is later than the deadline", "return the time of the deadline"
-                )
+                self.require(machine.wake() <= DEADLINE + 1e-6, "wake() is later than the deadline", "return the time of the deadline")
                 machine.tick(DEADLINE + 0.001)
-        self.contract.require(not machine.open, "a round with silent neighbours stays open", "close it in `tick` at the deadline")
+        self.require(not machine.open, "a round with silent neighbours stays open", "close it in `tick` at the deadline")
         machine = self.joined()[self.names[0]]
-        with self.contract.calling("peer_dead"):
+        with self.calling("peer_dead"):
             machine.begin(0, self.x[0].astype(np.float32), 0.0)
             for other in self.names[1:]:
                 machine.peer_dead(other, 0.1)
-        self.contract.require(not machine.open, "a round waits for dead neighbours", "close it in `peer_dead`")
+        self.require(not machine.open, "a round waits for dead neighbours", "close it in `peer_dead`")
 
     def state(self) -> None:
         machine = self.joined()[self.names[0]]
         machine.begin(3, self.x[0].astype(np.float32), 0.0)
         machine.close(1.0)
-        with self.contract.calling("load_state(state())"):
+        with self.calling("load_state(state())"):
             state = {name: np.array(array) for name, array in machine.state().items()}
             fresh = self.machine(self.names[0])
             fresh.load_state(state)
-        self.contract.require(fresh.round == 3, f"a restored machine has round {fresh.round} instead of 3", "put the round into state()")
+        self.require(fresh.round == 3, f"a restored machine has round {fresh.round} instead of 3", "put the round into state()")
 
     def refusals(self) -> None:
-        wrong: list[tuple[str, int, NDArray[Any]]] = [
+        for what, number, vector in (
             ("a vector of another length", 1, np.zeros(SIZE + 1, np.float32)),
             ("a vector with NaN", 1, np.full(SIZE, np.nan, np.float32)),
             ("a round that is not above the newest", 0, np.zeros(SIZE, np.float32)),
-        ]
-        for what, number, vector in wrong:
+        ):
             machine = self.joined()[self.names[0]]
             machine.begin(0, self.x[0].astype(np.float32), 0.0)
             machine.close(0.5)
-            try:
-                machine.begin(number, vector, 1.0)
-            except ValueError:
-                continue
-            self.contract.require(False, f"begin accepts {what}", "raise ValueError")
+            self.refuses(f"begin accepts {what}", "raise ValueError", partial(machine.begin, number, vector, 1.0))

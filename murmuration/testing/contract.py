@@ -6,10 +6,12 @@ import random
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from operator import eq
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agent_node.contracts import Component
 from agent_node.settings.builtin_components import register_builtin_components
@@ -18,6 +20,7 @@ from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings
 
 Made = TypeVar("Made", bound=Component)
+Drawn = TypeVar("Drawn")
 
 
 class ContractError(AssertionError):
@@ -34,10 +37,19 @@ class Contract:
     def __init__(self, component: str) -> None:
         self.component = component
 
+    def broken(self, rule: str, cure: str, cause: Exception | None = None) -> NoReturn:
+        """`ContractError`: this rule does not hold."""
+        raise ContractError(self.component, rule, cure) from cause
+
+    def refused(self, error: Exception, cure: str = "") -> NoReturn:
+        """`ContractError` by an error whose text is `rule; cure`; `cure` where it names none."""
+        rule, _, named = str(error).rpartition("; ")
+        self.broken(rule or named, named if rule else cure, error)
+
     def require(self, holds: object, rule: str, cure: str) -> None:
         """`ContractError` where a rule does not hold."""
         if not holds:
-            raise ContractError(self.component, rule, cure)
+            self.broken(rule, cure)
 
     @contextmanager
     def calling(self, call: str, cure: str = "it must accept these arguments", global_draws: bool = False) -> Iterator[None]:
@@ -49,19 +61,41 @@ class Contract:
             raise
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"{call} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
-            raise ContractError(self.component, text, cure) from error
+            self.broken(f"{call} raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})", cure, error)
         for name, state in () if global_draws else _global_random().items():
             text = f"{call} draws from the global random generator of {name}, and runs do not repeat"
             self.require(state == before[name], text, "draw from generators made of the seeds that the component receives")
 
-    def array(self, array: Any, what: str, shape: tuple[int, ...], dtypes: str, lowest: float = -np.inf) -> None:
-        """`array` has this shape, a dtype kind of `dtypes` ("f": float), finite values and none below `lowest`."""
+    def repeats(self, call: str, draw: Callable[[np.random.Generator], Drawn], same: Callable[[Drawn, Drawn], bool] = eq) -> Drawn:
+        """The result of a call that takes a generator; two equal generators give the same result."""
+        with self.calling(f"{call}(random)"):
+            one, other = draw(np.random.default_rng(0)), draw(np.random.default_rng(0))
+        self.require(same(one, other), f"{call} differs for two equal generators", "draw from `random` only")
+        return one
+
+    @contextmanager
+    def unchanged(self, rule: str, *arrays: NDArray[Any]) -> Iterator[None]:
+        """What is done within leaves these arrays as they are."""
+        kept = [array.copy() for array in arrays]
+        yield
+        self.require(all(map(np.array_equal, arrays, kept)), rule, "copy arrays before changing them")
+
+    def refuses(self, rule: str, cure: str, call: Callable[[], object]) -> None:
+        """A call raises `ValueError`; where it does not, `rule` is what it accepts."""
+        try:
+            call()
+        except ValueError:
+            return
+        self.broken(rule, cure)
+
+    def array(self, array: Any, what: str, shape: tuple[int, ...], dtype: str | np.dtype[Any], lowest: float = -np.inf) -> None:
+        """`array` has this shape, this dtype or a dtype of these kinds ("f": float), finite values and none below `lowest`."""
         self.require(isinstance(array, np.ndarray), f"{what} is a {type(array).__name__}", "return a NumPy array")
         self.require(
             array.shape == shape, f"{what} has shape {list(array.shape)} instead of {list(shape)}", "return one row for each input"
         )
-        self.require(array.dtype.kind in dtypes, f"{what} has dtype {array.dtype}", f"return {_KINDS[dtypes]}")
+        fits = array.dtype.kind in dtype if isinstance(dtype, str) else array.dtype == dtype
+        self.require(fits, f"{what} has dtype {array.dtype}", f"return {_KINDS[dtype] if isinstance(dtype, str) else dtype}")
         if array.dtype.kind == "f":
             self.require(np.isfinite(array).all(), f"{what} contains values that are not finite", "clamp them")
         self.require(array.size == 0 or array.min() >= lowest, f"{what} contains values below {lowest:g}", "correct the computation")
@@ -73,14 +107,37 @@ class Contract:
             fits = isinstance(name, str) and isinstance(value, float | int) and np.isfinite(value)
             self.require(fits, f"{call} returned {name!r}: {value!r}", "return a dict of names to finite floats")
 
-    # --- components of an agent -------------------------------------------------------------------------------------------------------
 
-    def make(self, room: str, settings: Settings, *arguments: Any) -> Any:
-        """The registered implementation, constructed with `settings` and `arguments`."""
-        entry = registered(room, settings)
+class ComponentContract(Contract):
+    """Rules of a registered component, `what` in words, whose settings derive from `base`."""
+
+    def __init__(self, what: str, room: str, settings: Any, base: type[Settings]) -> None:
+        super().__init__(f"{what} {type(settings).__name__}")
+        self.settings = settings
+        self.entry = self._registered(room, getattr(settings, "kind", None))
+        cure = "derive them from it, or from a class of its room that does"
+        self.require(isinstance(settings, base), f"the settings do not derive from {base.__name__}", cure)
+
+    def _registered(self, room: str, kind: object) -> component_registry.Component:
+        """The registry entry of the settings, compared with the contract of its room."""
+        register_builtin_components()
+        try:
+            entry = component_registry.component(room, str(kind))
+        except KeyError:
+            cure = f'call register("{room}", "{kind}", {type(self.settings).__name__}, "module:attribute")'
+            self.broken(f"nothing of kind {kind!r} is registered in the room {room}", cure)
+        try:
+            entry.check()
+        except ConfigurationError as error:
+            self.refused(error)
+        return entry
+
+    def make(self, *arguments: Any) -> Any:
+        """The registered implementation, constructed with the settings and `arguments`."""
+        settings = self.settings
         cure = f"it takes (settings, {', '.join(type(one).__name__ for one in arguments)})"
         with self.calling("the constructor", cure, global_draws=True):  # layers of torch draw values that are replaced
-            made = entry.load()(settings, *arguments)
+            made = self.entry.load()(settings, *arguments)
         cure = "write self.settings = settings in the constructor"
         self.require(getattr(made, "settings", None) == settings, "the attribute `settings` is not the settings object", cure)
         return made
@@ -104,15 +161,14 @@ class Contract:
 
     def _other_shape(self, component: Component, state: dict[str, torch.Tensor]) -> None:
         name = max((name for name in state if state[name].dim()), key=lambda name: state[name].numel())
-        text, cure = f"load_state_dict accepts {name!r} in another shape", "raise ValueError with the name of what does not fit"
+        what, cure = f"{name!r} in another shape", "raise ValueError with the name of what does not fit"
         try:
             component.load_state_dict({**state, name: torch.zeros((*state[name].shape, 2), dtype=state[name].dtype)})
         except (ValueError, KeyError):
             return
         except Exception as error:
-            text = f"load_state_dict raises {type(error).__name__} for {name!r} in another shape"
-            raise ContractError(self.component, text, cure) from error
-        raise ContractError(self.component, text, cure)
+            self.broken(f"load_state_dict raises {type(error).__name__} for {what}", cure, error)
+        self.broken(f"load_state_dict accepts {what}", cure)
 
     def groups(self, component: Component, declared: Collection[str]) -> dict[str, list[torch.Tensor]]:
         """`parameter_groups()` contains the declared groups as live tensors."""
@@ -136,24 +192,6 @@ class Contract:
 _KINDS = {"f": "floating-point numbers", "i": "integers", "fiu": "numbers", "fib": "numbers", "b": "booleans"}
 
 
-def registered(room: str, settings: Any) -> component_registry.Component:
-    """The registry entry of these settings, compared with the contract of its room; `ContractError` where a rule is broken."""
-    register_builtin_components()
-    name = f"{room} {type(settings).__name__}"
-    kind = getattr(settings, "kind", None)
-    try:
-        entry = component_registry.component(room, str(kind))
-    except KeyError:
-        cure = f'call register("{room}", "{kind}", {type(settings).__name__}, "module:attribute")'
-        raise ContractError(name, f"nothing of kind {kind!r} is registered in the room {room}", cure) from None
-    try:
-        entry.check()
-    except ConfigurationError as error:
-        rule, _, cure = str(error).rpartition("; ")
-        raise ContractError(name, rule, cure) from error
-    return entry
-
-
 def different(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> list[str]:
     """Names of the tensors that are missing on one side or differ in value, sorted as in `one`."""
     return sorted(name for name in one.keys() | other.keys() if name not in one or name not in other or not _equal(one[name], other[name]))
@@ -166,8 +204,3 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 def _global_random() -> dict[str, Any]:
     legacy: Any = np.random.get_state()
     return {"Python": random.getstate(), "NumPy": (legacy[1].tobytes(), legacy[2:]), "torch": torch.get_rng_state().numpy().tobytes()}
-
-
-def repeated(call: Callable[[np.random.Generator], Any], seed: int = 0) -> tuple[Any, Any]:
-    """The results of a call with two equal generators."""
-    return call(np.random.default_rng(seed)), call(np.random.default_rng(seed))

@@ -62,12 +62,18 @@ def _messages(contract: Contract, machine: Conversation[Any]) -> None:
     try:
         known = accepted("agent", "peer")
     except ConfigurationError as error:
-        contract.require(False, f"the registry of messages is broken: {error}", "correct the registration")
-        return
+        contract.broken(f"the registry of messages is broken: {error}", "correct the registration", error)
     for kind in types:
         fits = kind in known and "agent" in known[kind]
         cure = f'call register_conversation("name", route("peer", "agent", "agent", {kind.__name__}))'
         contract.require(fits, f"{kind.__name__} has no route from agent to agent on the channel peer", cure)
+
+
+def _meet(contract: Contract, machine: Conversation[Any], peers: Sequence[str]) -> None:
+    if isinstance(machine, EdgeConversation):
+        for peer in peers:
+            with contract.calling("peer_alive(peer, 1, now)"):
+                machine.peer_alive(peer, 1, 0.0)
 
 
 def _imports(contract: Contract, machine: type) -> None:
@@ -94,10 +100,7 @@ class _Exchange:
 
     def run(self) -> None:
         for name, machine in self.machines.items():
-            for other in NAMES:
-                if other != name and isinstance(machine, EdgeConversation):
-                    with self.contract.calling("peer_alive(peer, 1, now)"):
-                        machine.peer_alive(other, 1, 0.0)
+            _meet(self.contract, machine, [other for other in NAMES if other != name])
         for turn in range(TURNS):
             now = float(turn)
             for name, machine in self.machines.items():
@@ -151,9 +154,7 @@ def receive(
 
 def _bad_messages(contract: Contract, create: Create, sent: Sequence[tuple[str, Send]]) -> None:
     machine = create(NAMES[0], NAMES[1:])
-    if isinstance(machine, EdgeConversation):
-        for name in NAMES[1:]:
-            machine.peer_alive(name, 1, 0.0)
+    _meet(contract, machine, NAMES[1:])
     for _, send in sent[:50]:
         unknown = "agent-99"
         receive(contract, machine, unknown, send.message, send.arrays, 0.0)
@@ -179,8 +180,7 @@ def _dead_peers(contract: Contract, create: Create, act: Act) -> None:
     machine = create(NAMES[0], NAMES[1:])
     if not isinstance(machine, EdgeConversation):
         return
-    for name in NAMES[1:]:
-        machine.peer_alive(name, 1, 0.0)
+    _meet(contract, machine, NAMES[1:])
     with contract.calling("peer_dead(peer, now)"):
         machine.peer_dead(NAMES[2], 1.0)
     machine.outgoing()

@@ -15,13 +15,20 @@ from murmuration.testing.contract import Contract
 from murmuration.testing.goal_checks import check_goal_space
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.layout import Layout
 
 ENDED = Flag.TERMINATED | Flag.TRUNCATED
 RETURN_TOLERANCE = 1e-3
 
 
 def check_environment(
-    id: str, options: Mapping[str, Any] = {}, agents: int = 2, copies: int = 3, steps: int = 300, goals: Mapping[str, Any] | None = None
+    id: str,
+    options: Mapping[str, Any] = {},
+    agents: int = 2,
+    copies: int = 3,
+    steps: int = 300,
+    goals: Mapping[str, Any] | None = None,
+    episodes_end: bool = True,
 ) -> None:
     """Check an environment that a configuration could name.
 
@@ -33,32 +40,47 @@ def check_environment(
         copies: copies that are stepped together.
         steps: steps of uniform random actions; several episodes should end in them.
         goals: as `environment.goals`; the goal space is checked too.
+        episodes_end: whether an episode must end in these steps.
 
     Rules: layouts and arrays agree in shape and type; flags describe whole episodes, and no episode number repeats; sums of rewards equal
     those of the finished episodes; equal seeds and actions give equal results; agents may be missing in `actions`; requested evaluations
     are marked; returned arrays belong to the receiver. Raises `ContractError`.
     """
-    contract = Contract(f"environment {id}")
     names = [f"agent-{i}" for i in range(agents)]
     try:
         settings = EnvironmentSettings.model_validate({"id": id, "options": dict(options), "copies": copies, "goals": goals})
         made = [registry.create(settings, names, seed=1) for _ in range(2)]
     except (ConfigurationError, ValueError) as error:
-        rule, _, cure = str(error).rpartition("; ")
-        contract.require(False, rule or str(error), cure if rule else "correct the options")
-        return
+        Contract(f"environment {id}").refused(error, "correct the options")
+    check = _EnvironmentCheck(id, made[0], made[1], steps, episodes_end)
     try:
-        _EnvironmentCheck(contract, made[0], made[1], steps).run()
+        check.run()
     finally:
         for environment in made:
             environment.close()
-            with contract.calling("close(), called twice"):
+            with check.calling("close(), called twice"):
                 environment.close()
 
 
-class _EnvironmentCheck:
-    def __init__(self, contract: Contract, environment: VectorEnvironment, twin: VectorEnvironment, steps: int) -> None:
-        self.contract, self.environment, self.twin, self.steps = contract, environment, twin, steps
+def random_action(layout: Layout, copies: int, random: np.random.Generator) -> NDArray[Any]:
+    """Uniform actions `[copies, A]` of one agent."""
+    if layout.actions:
+        return np.stack([random.integers(choices, size=copies) for choices in layout.actions], axis=1).astype(np.int32)
+    return random.uniform(layout.low, layout.high, (copies, len(layout.low))).astype(np.float32)
+
+
+def set_random_goals(environment: GoalEnvironment) -> None:
+    """Set uniform goals in all episodes that were offered since the last call."""
+    for offer in environment.offers():
+        for agent in offer.members:
+            goal = environment.goal_space.draw(np.random.default_rng(offer.episode))
+            environment.set_goal(offer.episode, agent, goal if offer.goal < 0 else offer.goal, False)
+
+
+class _EnvironmentCheck(Contract):
+    def __init__(self, id: str, environment: VectorEnvironment, twin: VectorEnvironment, steps: int, episodes_end: bool) -> None:
+        super().__init__(f"environment {id}")
+        self.environment, self.twin, self.steps, self.episodes_end = environment, twin, steps, episodes_end
         self.layouts = {agent: environment.layout(agent) for agent in environment.agents}
         shape = (len(environment.agents), environment.copies)
         self.phase = np.full(shape, "out", dtype=object)
@@ -71,23 +93,23 @@ class _EnvironmentCheck:
 
     def run(self) -> None:
         environment, twin = self.environment, self.twin
-        with self.contract.calling("reset(seed, first_episode)"):
+        with self.calling("reset(seed, first_episode)"):
             result, again = environment.reset(7, 100), twin.reset(7, 100)
         least = int(min(result.episode.max(), 100))
-        self.contract.require(least >= 100 or result.episode.max() < 0, "episodes start below first_episode", "count from first_episode")
+        self.require(least >= 100 or result.episode.max() < 0, "episodes start below first_episode", "count from first_episode")
         self.equal(result, again)
         self.result(result)
         random = np.random.default_rng(0)
         for number in range(self.steps):
-            actions = {agent: self.action(agent, random) for agent in environment.agents}
+            actions = {agent: random_action(self.layouts[agent], environment.copies, random) for agent in environment.agents}
             if number % 7 == 3:
                 actions.pop(environment.agents[0])
             if number == self.steps // 2:
                 for one in (environment, twin):
-                    with self.contract.calling("evaluate(episodes, aligned)"):
+                    with self.calling("evaluate(episodes, aligned)"):
                         one.evaluate(2, False)
             self.goals(number)
-            with self.contract.calling("step(actions)"):
+            with self.calling("step(actions)"):
                 result, again = environment.step(actions), twin.step(actions)
             self.equal(result, again)
             self.result(result)
@@ -95,30 +117,23 @@ class _EnvironmentCheck:
             for batch in result.agents.values():
                 batch.observation[:], batch.reward[:], batch.flags[:] = 0, np.nan, 0
         text = f"no episode ends in {self.steps} steps"
-        self.contract.require(self.records, text, "give a longer `steps`, or end episodes by Flag.OVER")
-        self.contract.require(self.evaluations, "no episode after evaluate(...) has Flag.EVALUATION", "mark evaluations by this flag")
-        with self.contract.calling("set_present(agents)"):
+        self.require(self.records or not self.episodes_end, text, "give a longer `steps`, or end episodes by Flag.OVER")
+        self.require(
+            self.evaluations or not self.episodes_end, "no episode after evaluate(...) has Flag.EVALUATION", "mark evaluations by this flag"
+        )
+        with self.calling("set_present(agents)"):
             environment.set_present(environment.agents[:1])
             environment.step({})
             environment.set_present(environment.agents)
             environment.step({})
-
-    def action(self, agent: str, random: np.random.Generator) -> NDArray[Any]:
-        layout, copies = self.layouts[agent], self.environment.copies
-        if layout.actions:
-            return np.stack([random.integers(choices, size=copies) for choices in layout.actions], axis=1).astype(np.int32)
-        return random.uniform(layout.low, layout.high, (copies, len(layout.low))).astype(np.float32)
 
     def goals(self, number: int) -> None:
         for environment in (self.environment, self.twin):
             if isinstance(environment, GoalEnvironment):
                 if number == 0 and environment is self.environment:
                     check_goal_space(environment.goal_space)
-                with self.contract.calling("offers(), set_goal(...), waiting()"):
-                    for offer in environment.offers():
-                        for agent in offer.members:
-                            goal = environment.goal_space.draw(np.random.default_rng(offer.episode))
-                            environment.set_goal(offer.episode, agent, goal if offer.goal < 0 else offer.goal, False)
+                with self.calling("offers(), set_goal(...), waiting()"):
+                    set_random_goals(environment)
                     environment.waiting()
 
     def equal(self, one: TickResult, other: TickResult) -> None:
@@ -128,13 +143,13 @@ class _EnvironmentCheck:
             and np.array_equal(batch.flags, other.agents[agent].flags)
             for agent, batch in one.agents.items()
         )
-        self.contract.require(same, "equal seeds and actions give different results", "draw from `seed` and the episode number only")
+        self.require(same, "equal seeds and actions give different results", "draw from `seed` and the episode number only")
 
     def result(self, result: TickResult) -> None:
-        require, copies = self.contract.require, self.environment.copies
+        require, copies = self.require, self.environment.copies
         missing = sorted(set(self.environment.agents) - set(result.agents))
         require(not missing, f"the result lacks {missing}", "return a batch for every agent")
-        self.contract.array(result.episode, "episode", (copies,), "i")
+        self.array(result.episode, "episode", (copies,), "i")
         for copy, episode in enumerate(result.episode.tolist()):
             if episode >= 0 and episode != self.current[copy]:
                 require(episode not in self.started, f"episode {episode} is played twice", "count episodes over all copies")
@@ -142,19 +157,16 @@ class _EnvironmentCheck:
         self.current = result.episode.copy()
         for i, agent in enumerate(self.environment.agents):
             batch, layout = result.agents[agent], self.layouts[agent]
-            self.contract.array(batch.observation, f"observation of {agent}", (copies, *layout.shape), "fiu")
-            dtype = np.uint8 if layout.dtype == "u1" else np.float32
-            fits = batch.observation.dtype == dtype
-            require(fits, f"observations have dtype {batch.observation.dtype}", f"return {np.dtype(dtype)}, as the layout declares")
-            self.contract.array(batch.reward, f"reward of {agent}", (copies,), "f")
-            require(batch.reward.dtype == np.float32, f"rewards have dtype {batch.reward.dtype}", "return float32")
-            require(batch.flags.dtype == np.uint16, f"flags have dtype {batch.flags.dtype}", "return uint16")
+            dtype = np.dtype(np.uint8 if layout.dtype == "u1" else np.float32)
+            self.array(batch.observation, f"observation of {agent}, by its layout,", (copies, *layout.shape), dtype)
+            self.array(batch.reward, f"reward of {agent}", (copies,), np.dtype(np.float32))
+            self.array(batch.flags, f"flags of {agent}", (copies,), np.dtype(np.uint16))
             for copy in range(copies):
                 self.row(i, agent, copy, Flag(int(batch.flags[copy])), float(batch.reward[copy]), int(result.episode[copy]))
 
     def row(self, i: int, agent: str, copy: int, flag: Flag, reward: float, episode: int) -> None:
         """One agent in one copy: out -> active -> parked -> over -> active or out."""
-        require, phase = self.contract.require, self.phase[i, copy]
+        require, phase = self.require, self.phase[i, copy]
         place = f"{agent}, copy {copy}, episode {episode}"
         if not flag & Flag.MEMBER:
             require(flag == 0, f"{place}: flags {flag!r} without Flag.MEMBER", "set no flag for agents that are no members")
@@ -187,7 +199,7 @@ class _EnvironmentCheck:
             self.phase[i, copy] = "over"
 
     def finished(self) -> None:
-        with self.contract.calling("finished()"):
+        with self.calling("finished()"):
             records, _ = self.environment.finished(), self.twin.finished()
         self.records += records
         for record in records:
@@ -198,4 +210,4 @@ class _EnvironmentCheck:
                 found = f"the rewards of {agent} sum to {total:g} in {steps} steps"
                 text = f"episode {record.episode}: {found}, and finished() reports {reward:g} in {length}"
                 fits = abs(total - reward) <= RETURN_TOLERANCE * max(1.0, abs(total)) and steps == length
-                self.contract.require(fits, text, "report sums of the rewards that were returned")
+                self.require(fits, text, "report sums of the rewards that were returned")

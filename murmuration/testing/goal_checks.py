@@ -1,4 +1,4 @@
-"""Contracts of goal spaces and goal sources."""
+"""Contracts of goal spaces, goal sources, and negotiations about the goals of episodes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.contracts import GoalSource
+from agent_node.contracts import EpisodeNegotiation, GoalSource
+from agent_node.exchange.settings import NegotiationSettings
 from agent_node.goals.settings import GoalSourceSettings
-from murmuration.testing.contract import Contract, repeated
-from protocols.spaces.goal_space import DiscreteSpace, GoalSpace, goal_space
+from murmuration.testing.contract import ComponentContract, Contract
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, GoalSpace, goal_space
 from protocols.spaces.vector_goals import VectorGoals
 
 DRAWS = 100
+NEGOTIATIONS = 60
+FLOAT32, INT32 = np.dtype(np.float32), np.dtype(np.int32)
 VECTORS = VectorGoals(low=(-1.0, -2.0), high=(1.0, 2.0))
 """the space of made-up vector goals"""
 
@@ -31,8 +34,7 @@ def check_goal_space(space: GoalSpace) -> None:
     contract.require(discrete == (space.count > 0), f"count is {space.count} and goal_shape {space.goal_shape}", "count is 0 for vectors")
     with contract.calling("draw(random)"):
         goals = [space.draw(np.random.default_rng(seed)) for seed in range(DRAWS)]
-        one, other = repeated(space.draw)
-    contract.require(one == other, "draw differs for two equal generators", "draw from `random` only")
+    contract.repeats("draw", space.draw)
     inside = all(isinstance(goal, int) and 0 <= goal < space.count for goal in goals) if discrete else True
     contract.require(inside, "draw returns goals out of range", f"return integers from 0 to {space.count - 1}")
     desired = np.array(goals, np.int64 if discrete else np.float32).reshape(4, DRAWS // 4, *space.goal_shape)
@@ -50,8 +52,7 @@ def _encoding(contract: Contract, space: GoalSpace, desired: NDArray[Any]) -> No
     none = np.full((3, *space.goal_shape), -1 if discrete else np.nan, desired.dtype)
     with contract.calling("encode(goal)"):
         encoded, unset = space.encode(desired), space.encode(none)
-    contract.array(encoded, "encode", (*desired.shape[:2], space.goal_size), "f")
-    contract.require(encoded.dtype == np.float32, f"encode returns {encoded.dtype}", "return float32")
+    contract.array(encoded, "the result of encode", (*desired.shape[:2], space.goal_size), FLOAT32)
     contract.array(unset, "encode without goals", (3, space.goal_size), "f")
     contract.require(not unset.any(), "encode is not zero where no goal is set (-1, or NaN in vectors)", "return zeros there")
     if discrete:
@@ -66,20 +67,17 @@ def _rewards(contract: Contract, space: GoalSpace, desired: NDArray[Any]) -> Non
             rows: NDArray[Any] = random.integers(0, 2, (*lead, others + 1, space.achieved_size)).astype(np.uint8)
         else:
             rows = random.uniform(-1, 1, (*lead, others + 1, space.achieved_size)).astype(np.float32)
-        kept = rows.copy(), desired.copy()
-        with contract.calling(f"achieved(own, others) with {others} other bodies"):
-            achieved = space.achieved(rows[:, :, 0], rows[:, :, 1:])
-        contract.array(achieved, "achieved", (*lead, space.count or space.goal_size), "fib" if achieved.dtype != bool else "b")
-        with contract.calling("reached(achieved, desired) and compute_reward(achieved, desired)"):
-            reached, reward = space.reached(achieved, desired), space.compute_reward(achieved, desired)
+        with contract.unchanged("its functions change their arguments", rows, desired):
+            with contract.calling(f"achieved(own, others) with {others} other bodies"):
+                achieved = space.achieved(rows[:, :, 0], rows[:, :, 1:])
+            contract.array(achieved, "achieved", (*lead, space.count or space.goal_size), "fib")
+            with contract.calling("reached(achieved, desired) and compute_reward(achieved, desired)"):
+                reached, reward = space.reached(achieved, desired), space.compute_reward(achieved, desired)
         contract.array(reached, "reached", lead, "b")
-        contract.array(reward, "compute_reward", lead, "f")
-        contract.require(reward.dtype == np.float32, f"compute_reward returns {reward.dtype}", "return float32")
+        contract.array(reward, "the result of compute_reward", lead, FLOAT32)
         alone = [space.compute_reward(achieved[i, j][None], desired[i, j][None])[0] for i in range(lead[0]) for j in range(lead[1])]
         text = "compute_reward gives a row another reward among other rows than alone"
         contract.require(np.allclose(alone, reward.ravel()), text, "compute each row from this row only")
-        unchanged = np.array_equal(rows, kept[0]) and np.array_equal(desired, kept[1])
-        contract.require(unchanged, "its functions change their arguments", "copy arrays before changing them")
 
 
 def check_goal_source(settings: GoalSourceSettings, goals: int | GoalSpace = 6) -> None:
@@ -89,10 +87,8 @@ def check_goal_source(settings: GoalSourceSettings, goals: int | GoalSpace = 6) 
     Rules: goals in range, drawn from the given generator only; `probabilities` is a distribution, and goals of probability 0 are not
     proposed, before and after learning; checkpoints. Raises `ContractError`.
     """
-    contract = Contract(f"goal source {type(settings).__name__}")
-    fits = isinstance(settings, GoalSourceSettings)
-    contract.require(fits, "the settings do not derive from GoalSourceSettings", "derive them from it")
-    source: GoalSource = contract.make("goals", settings, goals)
+    contract = ComponentContract("goal source", "goals", settings, GoalSourceSettings)
+    source: GoalSource = contract.make(goals)
     _proposals(contract, source, goals)
     random = np.random.default_rng(0)
     for number in range(DRAWS):
@@ -102,29 +98,69 @@ def check_goal_source(settings: GoalSourceSettings, goals: int | GoalSpace = 6) 
             source.completed(goal, float(number % 2), [goal] if isinstance(goal, int) else [])
     _proposals(contract, source, goals)
     contract.metrics(source.metrics(), "metrics()")
-    contract.checkpoint(source, contract.make("goals", settings, goals))
+    contract.checkpoint(source, contract.make(goals))
 
 
-def _proposals(contract: Contract, source: GoalSource, goals: int | GoalSpace) -> None:
+def _proposals(contract: ComponentContract, source: GoalSource, goals: int | GoalSpace) -> None:
     with contract.calling("probabilities()"):
         probabilities = source.probabilities()
     count = goals if isinstance(goals, int) else 0
     contract.array(probabilities, "probabilities()", (count,), "f", 0.0)
     total = float(probabilities.sum())
     contract.require(not count or abs(total - 1) < 1e-6, f"probabilities() sums to {total:g}", "return a distribution over the goals")
+    contract.repeats("propose", source.propose)
     with contract.calling("propose(random)"):
-        one, other = repeated(source.propose)
         proposed = [source.propose(np.random.default_rng(seed)) for seed in range(DRAWS)]
-    contract.require(one == other, "propose differs for two equal generators", "draw from `random` only")
     for goal in proposed:
         if isinstance(goals, int):
-            text, cure = f"propose returned {goal!r}", f"return an integer from 0 to {goals - 1}"
-            contract.require(isinstance(goal, int) and 0 <= goal < goals, text, cure)
-            contract.require(
-                isinstance(goal, int) and probabilities[goal] > 0,
-                f"goal {goal} is proposed and has probability 0",
-                "draw by probabilities()",
-            )
+            number = _in_range(contract, goal, goals, "propose")
+            text = f"goal {number} is proposed and has probability 0"
+            contract.require(probabilities[number] > 0, text, "draw by probabilities()")
         else:
             fits = isinstance(goal, tuple) and len(goal) == goals.goal_size and bool(np.isfinite(goal).all())
             contract.require(fits, f"propose returned {goal!r}", f"return a tuple of {goals.goal_size} finite numbers")
+
+
+def check_negotiation(settings: NegotiationSettings, goals: int = 6) -> None:
+    """Check the negotiation that is registered for these settings, of agents with `goals` goals. It must have the capability
+    "episode_goals".
+
+    Rules: messages and goals in range, drawn from the given generators only; an equal vocabulary at all agents; `leading` and `reading`
+    of `shared_arrays`, where they exist; checkpoints. Raises `ContractError`.
+    """
+    contract = ComponentContract("negotiation", "negotiation", settings, NegotiationSettings)
+    text = f"capabilities {settings.capabilities}: this check is for negotiations of episode goals"
+    contract.require("episode_goals" in settings.capabilities, text, "test the conversation by check_conversation")
+    one: EpisodeNegotiation = contract.make(goals, 1)
+    other: EpisodeNegotiation = contract.make(goals, 2)
+    with contract.calling("vocabulary"):
+        words = one.vocabulary
+    contract.require(isinstance(words, int) and words >= 1, f"vocabulary is {words!r}", "return a positive integer")
+    contract.require(other.vocabulary == words, "vocabulary depends on the seed", "derive it from settings and goals only")
+    records = []
+    for number in range(NEGOTIATIONS):
+        goal, random = number % goals, np.random.default_rng(number)
+        with contract.calling("lead(goal, random)"):
+            message = one.lead(goal, random)
+        _in_range(contract, message, words, "lead")
+        with contract.calling("follow(message, random)"):
+            followed = other.follow(message, random)
+        _in_range(contract, followed, goals, "follow")
+        records.append((goal, message, float(followed == goal)))
+    with contract.calling("update(records)"):
+        one.update(records)
+        one.update([])
+    contract.repeats("lead", lambda random: one.lead(0, random))
+    contract.repeats("follow", lambda random: one.follow(0, random))
+    arrays = one.shared_arrays()
+    for name, size in (("leading", goals), ("reading", words)):
+        if name in arrays:
+            contract.array(arrays[name], f"shared_arrays()[{name!r}]", (size,), INT32, NO_GOAL)
+    contract.metrics(one.metrics(), "metrics()")
+    contract.checkpoint(one, contract.make(goals, 1))
+
+
+def _in_range(contract: Contract, value: object, size: int, call: str) -> int:
+    if not isinstance(value, int) or not 0 <= value < size:
+        contract.broken(f"{call} returned {value!r}", f"return an integer from 0 to {size - 1}")
+    return value

@@ -1,4 +1,4 @@
-"""Contract of learners."""
+"""Contracts of learners, and of the intrinsic rewards that they learn from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from agent_node.contracts import Batch, Learner, PolicyOutput, PolicySpec
+from agent_node.contracts import Batch, IntrinsicReward, Learner, PolicyOutput, PolicySpec, TransitionBatch
+from agent_node.intrinsic.settings import CuriositySettings
 from agent_node.learners.settings import LearnerSettings, ReplaySettings, RolloutSettings
 from murmuration.testing import made_up_data
-from murmuration.testing.contract import Contract, different, registered
+from murmuration.testing.contract import ComponentContract, different
 
 UPDATES = 3
 ACTS = 30
 ROWS = 32
+REWARDED = 20
+"""batches of transitions whose intrinsic rewards are compared"""
 
 
 def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = None) -> None:
@@ -27,9 +30,7 @@ def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = No
     ranges of actions; greedy actions do not change the exploration; `learn` changes finite parameters and leaves its batch unchanged; live
     parameter groups; equal agents from equal seeds; checkpoints; the methods of declared capabilities. Raises `ContractError`.
     """
-    contract = Contract(f"learner {type(settings).__name__}")
-    registered("learner", settings)
-    contract.require(isinstance(settings, LearnerSettings), "the settings do not derive from LearnerSettings", "derive them from it")
+    contract = ComponentContract("learner", "learner", settings, LearnerSettings)
     capabilities, kinds = settings.capabilities, {"replay": ReplaySettings, "rollout": RolloutSettings}
     chosen = [kind for kind in kinds if kind in capabilities]
     contract.require(len(chosen) == 1, f"capabilities {capabilities}", 'declare exactly one of "replay" and "rollout"')
@@ -40,61 +41,60 @@ def check_learner(settings: LearnerSettings, policy_spec: PolicySpec | None = No
     contract.require(spaces, f"capabilities {capabilities} name no action space", 'declare "discrete", "continuous" or both')
     specs = [made_up_data.policy_spec(space == "discrete", goal) for space in spaces for goal in (0, made_up_data.GOALS)]
     for spec in specs if policy_spec is None else [policy_spec]:
-        _LearnerCheck(contract, settings, spec).run()
+        _LearnerCheck(settings, spec).run()
 
 
-class _LearnerCheck:
-    def __init__(self, contract: Contract, settings: LearnerSettings, spec: PolicySpec) -> None:
-        self.contract, self.settings, self.spec = contract, settings, spec
+class _LearnerCheck(ComponentContract):
+    settings: LearnerSettings
 
-    def make(self, seed: int = 1, initial: int = 2) -> Learner:
-        learner: Learner = self.contract.make("learner", self.settings, self.spec, made_up_data.COPIES, seed, initial)
-        return learner
+    def __init__(self, settings: LearnerSettings, spec: PolicySpec) -> None:
+        super().__init__("learner", "learner", settings, LearnerSettings)
+        self.spec = spec
+
+    def learner(self, seed: int = 1, initial: int = 2) -> Learner:
+        made: Learner = self.make(self.spec, made_up_data.COPIES, seed, initial)
+        return made
 
     def run(self) -> None:
-        learner = self.make()
-        self.equal_seeds(learner, self.make())
+        learner = self.learner()
+        same = not different(learner.state_dict(), self.learner().state_dict())
+        self.require(same, "two learners from equal seeds have different parameters", "draw parameters from `initial` only")
         self.acting(learner)
         self.greedy_acting()
         self.learning(learner)
         self.capabilities(learner)
-        self.contract.checkpoint(learner, self.make(3, 4))
-        self.contract.metrics(learner.metrics(), "metrics()")
-
-    def equal_seeds(self, one: Learner, other: Learner) -> None:
-        same = not different(one.state_dict(), other.state_dict())
-        self.contract.require(same, "two learners from equal seeds have different parameters", "draw parameters from `initial` only")
+        self.checkpoint(learner, self.learner(3, 4))
+        self.metrics(learner.metrics(), "metrics()")
 
     def act(self, learner: Learner, explore: bool, number: int = made_up_data.COPIES, imagined: bool = False) -> PolicyOutput:
         random = np.random.default_rng(number)
         seen = made_up_data.observations(self.spec, number, random), made_up_data.goals(self.spec, number, random)
         rows = None if imagined else np.arange(number)
-        with self.contract.calling(f"act(..., rows={'None' if imagined else '[n]'}, explore={explore}) for {number} observations"):
+        with self.calling(f"act(..., rows={'None' if imagined else '[n]'}, explore={explore}) for {number} observations"):
             return learner.act(*seen, rows, np.zeros(number, bool), explore)
 
     def acting(self, learner: Learner) -> None:
-        spec, require = self.spec, self.contract.require
+        spec, require = self.spec, self.require
         for explore, number, imagined in ((True, 5, False), (True, 2, False), (False, 3, False), (True, 7, True)):
             output = self.act(learner, explore, number, imagined)
             require(isinstance(output, PolicyOutput), f"act returned a {type(output).__name__}", "return PolicyOutput(actions)")
             width, dtype = len(spec.actions) or len(spec.low), np.int32 if spec.actions else np.float32
             if spec.hallucinated and imagined:
                 width += spec.hallucinated
-            self.contract.array(output.actions, "actions of act", (number, width), "i" if spec.actions else "f")
-            require(output.actions.dtype == dtype, f"actions have dtype {output.actions.dtype}", f"return {np.dtype(dtype)}")
+            self.array(output.actions, "actions of act", (number, width), np.dtype(dtype))
             inside = not spec.actions or bool(((output.actions >= 0) & (output.actions < np.array(spec.actions))).all())
             require(inside, "actions of act are out of range", f"return less than {list(spec.actions)}, the numbers of choices")
             for name, extra in output.extras.items():
-                self.contract.array(extra, f"extras[{name!r}]", (number, *np.shape(extra)[1:]), "f")
+                self.array(extra, f"extras[{name!r}]", (number, *np.shape(extra)[1:]), "f")
 
     def greedy_acting(self) -> None:
-        plain, mixed = self.make(), self.make()
+        plain, mixed = self.learner(), self.learner()
         for _ in range(ACTS):
             self.act(mixed, explore=False)
             expected, found = self.act(plain, explore=True), self.act(mixed, explore=True)
             text = "acting with explore=False changes the actions of the exploration that follow"
             same = np.array_equal(expected.actions, found.actions)
-            self.contract.require(same, text, "draw nothing from the exploration's generator where explore is False")
+            self.require(same, text, "draw nothing from the exploration's generator where explore is False")
 
     def batch(self, learner: Learner, number: int) -> Batch:
         random = np.random.default_rng(number)
@@ -103,50 +103,97 @@ class _LearnerCheck:
         return made_up_data.replay_batch(self.spec, ROWS, random)
 
     def learning(self, learner: Learner) -> None:
-        require = self.contract.require
-        groups = self.contract.groups(learner, self.settings.groups)
+        require = self.require
+        groups = self.groups(learner, self.settings.groups)
         before = {name: [tensor.detach().clone() for tensor in tensors] for name, tensors in groups.items()}
         for number in range(UPDATES):
             batch = self.batch(learner, number)
             kept = deepcopy(batch)
-            with self.contract.calling("learn(batch)"):
+            with self.calling("learn(batch)"):
                 metrics = learner.learn(batch)
-            self.contract.metrics(metrics, "learn")
+            self.metrics(metrics, "learn")
             changed = [one.name for one in fields(batch) if not _same(getattr(batch, one.name), getattr(kept, one.name))]
             require(not changed, f"learn changes {', '.join(changed)} of its batch", "copy tensors before changing them")
-        for name, tensors in self.contract.groups(learner, self.settings.groups).items():
+        for name, tensors in self.groups(learner, self.settings.groups).items():
             live = [tensor.data_ptr() for tensor in tensors] == [tensor.data_ptr() for tensor in groups[name]]
             require(live, f"learn replaces the tensors of group {name!r}", "change parameters in place")
             finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
             require(finite, f"group {name!r} is not finite after {UPDATES} updates", "check the loss and the learning rate")
         moved = any(not torch.equal(old, new) for name in groups for old, new in zip(before[name], groups[name], strict=True))
         require(moved or not groups, f"no parameter group changes in {UPDATES} updates", "return the tensors that learn changes")
-        with self.contract.calling("averaged()"):
+        with self.calling("averaged()"):
             learner.averaged()
 
     def capabilities(self, learner: Learner) -> None:
         random, spec, declared = np.random.default_rng(0), self.spec, self.settings.capabilities
         seen, wanted = made_up_data.observations(spec, ROWS, random), made_up_data.goals(spec, ROWS, random)
         if "probabilities" in declared:
-            with self.contract.calling('log_probability, declared as "probabilities",'):
+            with self.calling('log_probability, declared as "probabilities",'):
                 logs = learner.log_probability(seen, wanted, made_up_data.actions(spec, ROWS, random))
-            self.contract.array(logs, "log_probability", (ROWS,), "f")
+            self.array(logs, "log_probability", (ROWS,), "f")
             at_most = not spec.actions or bool((logs <= 1e-5).all())
-            self.contract.require(at_most, "log_probability of discrete actions is above 0", "return ln pi(a | o, g)")
+            self.require(at_most, "log_probability of discrete actions is above 0", "return ln pi(a | o, g)")
         if "td_errors" in declared and "replay" in declared:
             state = {name: tensor.detach().clone() for name, tensor in learner.state_dict().items()}
-            with self.contract.calling('td_errors, declared as "td_errors",'):
+            with self.calling('td_errors, declared as "td_errors",'):
                 errors = learner.td_errors(self.batch(learner, 9))
-            self.contract.array(errors, "td_errors", (ROWS,), "f", 0.0)
+            self.array(errors, "td_errors", (ROWS,), "f", 0.0)
             same = not different(state, learner.state_dict())
-            self.contract.require(same, "td_errors changes the state of the learner", "compute without updating anything")
+            self.require(same, "td_errors changes the state of the learner", "compute without updating anything")
         if "values" in declared:
-            with self.contract.calling('values, declared as "values",'):
+            with self.calling('values, declared as "values",'):
                 values = learner.values(seen, wanted)
-            self.contract.array(values, "values", (ROWS,), "f")
+            self.array(values, "values", (ROWS,), "f")
 
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     return one is None or torch.equal(one, other)
+
+
+def check_intrinsic_reward(settings: CuriositySettings, policy_spec: PolicySpec | None = None) -> None:
+    """Check the intrinsic reward that is registered for these settings, with 4 observed numbers or for `policy_spec`.
+
+    Rules: `reward` gives a finite float32 for each step, also for few steps, and leaves the transitions unchanged; `learn` returns
+    metrics; two components with equal seeds give equal rewards; a restored component gives the rewards of the original. Raises
+    `ContractError`.
+    """
+    contract = ComponentContract("intrinsic reward", "curiosity", settings, CuriositySettings)
+    spec = policy_spec or made_up_data.policy_spec(discrete=True)
+
+    def make(seed: int = 1) -> IntrinsicReward:
+        made: IntrinsicReward = contract.make(spec, made_up_data.COPIES, seed)
+        return made
+
+    one, other = make(), make()
+    for number in range(REWARDED):
+        rows = 1 + number % made_up_data.COPIES
+        expected, found = _reward(contract, one, spec, rows, number), _reward(contract, other, spec, rows, number)
+        contract.require(np.array_equal(expected, found), "equal components give different rewards", "draw from `seed` only")
+    batch = made_up_data.replay_batch(spec, made_up_data.STEPS * made_up_data.COPIES, np.random.default_rng(0))
+    shape = (made_up_data.STEPS, made_up_data.COPIES)
+    for name, tensor in vars(batch).items():
+        if hasattr(tensor, "reshape"):
+            setattr(batch, name, tensor.reshape(*shape, *tensor.shape[1:]))
+    with contract.calling("learn(batch)"):
+        metrics = one.learn(batch)
+    contract.metrics(metrics, "learn")
+    contract.metrics(one.metrics(), "metrics()")
+    restored = make(2)
+    contract.checkpoint(one, make(2))
+    restored.load_state_dict({name: tensor.detach().clone() for name, tensor in one.state_dict().items()})
+    same = np.allclose(_reward(contract, one, spec, 5, 99), _reward(contract, restored, spec, 5, 99), rtol=1e-4, atol=1e-6)
+    contract.require(same, "a restored component gives other rewards than the original", "put everything that rewards need into state_dict")
+
+
+def _reward(contract: ComponentContract, component: IntrinsicReward, spec: PolicySpec, rows: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    seen, following = made_up_data.observations(spec, rows, random), made_up_data.observations(spec, rows, random)
+    begins = random.random(rows) < 0.2
+    transitions = TransitionBatch(np.arange(rows), seen, following, following.copy(), seen.copy(), begins)
+    with contract.unchanged("reward changes the transitions", seen, following):
+        with contract.calling(f"reward(transitions) of {rows} steps"):
+            reward = component.reward(transitions)
+        contract.array(reward, "reward", (rows,), np.dtype(np.float32))
+    return reward

@@ -1,4 +1,4 @@
-"""`orchestrate`: the command line. A thin client: a run is led by its own server process."""
+"""`orchestrate`: the command line, and `orchestrate doctor`. A thin client: a run is led by its own server process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli.command_options import GlobalOptions, app, print_error
-from orchestrator.cli.configurations import doctor, export, migrate, topology, validate  # noqa: F401 - they add themselves to `app`
-from orchestrator.cli.experiments import experiment, simulate, sweep  # noqa: F401 - they add themselves to `app`
-from orchestrator.cli.results import compare, play_policies, report, show  # noqa: F401 - they add themselves to `app`
-from orchestrator.cli.runs import attach, clean, down, fault, logs, ps, restart, up  # noqa: F401 - they add themselves to `app`
-from protocols.runtime.errors import ExitCode, MurmurationError
+from orchestrator.cli import (  # noqa: F401 - the modules of commands add them to `app`
+    check_env,
+    configuration_files,
+    down,
+    experiment,
+    export,
+    fault,
+    logs,
+    play_policies,
+    ps,
+    report,
+    show,
+    simulate,
+    topology,
+    up,
+)
+from orchestrator.cli.command_options import GlobalOptions, app, examples, options, print_error, print_json
+from protocols.runtime.errors import ExitCode, MurmurationError, UsageError
 
 _FLAGS = {"--json", "--no-color", "-v", "--verbose", "-q", "--quiet"}
 _VALUES = {"--runs-dir"}
 _ORDER = (
-    "up", "validate", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare", "ps",
-    "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
+    "up", "validate", "check-env", "migrate", "schema", "show", "topology", "simulate", "experiment", "sweep", "test", "report", "compare",
+    "ps", "attach", "logs", "down", "restart", "fault", "init", "clean", "doctor", "_serve", "host",
 )  # fmt: skip
 """of commands in the help"""
 
@@ -47,6 +59,35 @@ def _global(
     context.obj = GlobalOptions(runs_dir, as_json, not no_color, -1 if quiet else verbose)
 
 
+@app.command("doctor", epilog=examples("orchestrate doctor --brief"))
+def doctor(
+    context: typer.Context,
+    brief: Annotated[bool, typer.Option("--brief", help="Only what takes milliseconds: torch is not imported.")] = False,
+) -> None:
+    """Check versions, cores, memory, torch, limits, places and clock. Each line is ok, warn or bad with the cure; exit 0, or 6 if bad."""
+    from rich.text import Text
+
+    from orchestrator.launch.machine_report import checks
+
+    settings = options(context)
+    console = settings.console()
+    worst = ExitCode.OK
+    for check in checks(settings.runs_dir, brief):
+        if check.status == "bad":
+            worst = ExitCode.RESOURCES
+        if settings.json:
+            print_json({"status": check.status, "name": check.name, "text": check.text, "cure": check.cure})
+            continue
+        if check.status == "ok" and settings.verbosity < 0:
+            continue
+        style = {"ok": "green", "warn": "yellow", "bad": "bold red"}[check.status]
+        line = Text(f"{check.status:<5}", style).append(f"{check.name:<16} {check.text}", "")
+        if check.cure:
+            line.append(f"\n{'':<22}-> {check.cure}", style)
+        console.print(line, soft_wrap=True)
+    raise typer.Exit(int(worst))
+
+
 @app.command("_serve", hidden=True)
 def serve(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The run's directory.")],
@@ -61,8 +102,6 @@ def serve(
 @app.command("host", hidden=True)
 def host(invitation: Annotated[str, typer.Argument(metavar="-", help="Where the invitation comes from: - is standard input.")]) -> None:
     """Start and watch nodes on this machine for a run server. Started by the launch engine."""
-    from protocols.runtime.errors import UsageError
-
     if invitation != "-":
         raise UsageError(f'host reads its invitation from standard input: write "-" instead of "{invitation}"')
     from orchestrator.launch.host.host_process import main

@@ -9,19 +9,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from protocols.runtime.errors import UsageError
+from orchestrator.cli.completion import complete_configurations, complete_overrides, complete_runs
+from orchestrator.config.parsing.problems import Problem, counted, lines
+from orchestrator.results import run_directories as runs
+from orchestrator.results.run_directories import Run
+from orchestrator.terminal.line_views import JsonView, PlainView, finite
+from orchestrator.terminal.run_view import ProgressView
+from protocols.runtime.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.config.parsing.problems import Problem
-    from orchestrator.results.run_directories import Run
     from orchestrator.run_server.run_client import RunClient
-    from orchestrator.terminal.run_view import ProgressView
 
 _STORE = "experiment.sqlite"
 """file that marks the directory of an experiment"""
@@ -47,6 +50,25 @@ app = typer.Typer(
 )
 """every module of commands adds its own"""
 
+CONFIG_HELP = "A YAML file, or the name of a shipped configuration."
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", autocompletion=complete_configurations, help=CONFIG_HELP)]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value ...]", autocompletion=complete_overrides, help="Overrides, as for up.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", autocompletion=complete_runs, help="Name or directory of a run.")]
+NewestRunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", autocompletion=complete_runs, help="Name or directory of a run; the newest without.")
+]
+ExperimentsDirOption = Annotated[
+    Path, typer.Option("--experiments-dir", envvar="ORCHESTRATE_EXPERIMENTS", help="Folder of the experiments.")
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Cells side by side; else as many as fit by cores and memory."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check every cell, estimate the time, and start nothing.")]
+LinesOption = Annotated[bool, typer.Option("--plain", help="Lines only, without the line of running cells.")]
+
 
 @dataclass(frozen=True)
 class GlobalOptions:
@@ -58,8 +80,8 @@ class GlobalOptions:
     verbosity: int = 0
     """-1 quiet, 0 normal, 1 and more verbose"""
 
-    def console(self, stderr: bool = False) -> Console:
-        """A rich console for standard output (or error) that honours --no-color and NO_COLOR."""
+    def console(self) -> Console:
+        """A rich console for standard output that honours --no-color and NO_COLOR."""
         from rich.console import Console
 
         class _PipedConsole(Console):
@@ -67,15 +89,18 @@ class GlobalOptions:
                 """The reader of the output has ended, as `head` does. Rich would end with 1; `orchestrator.cli.app.main` ends with 0."""
                 raise BrokenPipeError
 
-        stream = sys.stderr if stderr else sys.stdout
         plain = not self.color or "NO_COLOR" in os.environ
-        width = None if stream.isatty() or "COLUMNS" in os.environ else 160
-        return _PipedConsole(file=stream, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+        return _PipedConsole(file=sys.stdout, no_color=plain, highlight=False, width=width, markup=False, emoji=False)
 
     @property
     def prints(self) -> bool:
         """Whether text for people is printed: neither --json nor --quiet."""
         return not self.json and self.verbosity >= 0
+
+    def live(self, plain: bool) -> bool:
+        """Whether progress is redrawn in place: on a terminal that can, unless plain lines are asked for."""
+        return not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     def answer(self, record: Any, text: str) -> None:
         """The result of a command: JSON for a script, text for a person, nothing with --quiet."""
@@ -92,23 +117,15 @@ class GlobalOptions:
 
     def find(self, which: str | None) -> Run:
         """The run of that name or directory, or the newest."""
-        from orchestrator.results import run_directories as runs
-
         return runs.find(self.runs_dir, which)
 
     def view(self, plain: bool, hint: str = "") -> ProgressView:
         """The view that fits: JSON lines, a live table on a terminal, else plain lines; nothing with --quiet."""
         if self.json:
-            from orchestrator.terminal.line_views import JsonView
-
             return JsonView(sys.stdout)
         if self.verbosity < 0:
-            from orchestrator.terminal.run_view import QuietView
-
-            return QuietView()
-        if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-            from orchestrator.terminal.line_views import PlainView
-
+            return ProgressView()
+        if not self.live(plain):
             return PlainView(sys.stdout)
         from orchestrator.terminal.table_view import TableView
 
@@ -133,8 +150,6 @@ def experiment_names(experiments_dir: Path) -> list[str]:
 
 def print_json(value: Any) -> None:
     """One JSON value on standard output, in one line."""
-    from orchestrator.terminal.line_views import finite
-
     sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
@@ -145,10 +160,16 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user named; `ResourceError` where that is not possible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"{path} can't be written: {error.strerror}; choose another place, or change its permissions") from None
+
+
 def print_problems(problems: Sequence[Problem], title: str = "") -> None:
     """Mistakes or warnings on standard error, if there are any: below a title with their number, or above their number."""
-    from orchestrator.config.parsing.problems import counted, lines
-
     if title and problems:
         print_error("\n".join([f"{title}: {counted(problems)}", *lines(problems)]))
     elif problems:

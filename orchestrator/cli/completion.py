@@ -8,24 +8,19 @@ from typing import Any
 
 import typer
 
+from orchestrator.config.shipped_configurations import locate, shipped_configurations
+from orchestrator.results import run_directories as runs
 from protocols.runtime.errors import MurmurationError
-
-CONFIG = "A YAML file, or the name of a shipped configuration."
-"""help of the argument that `complete_configurations` completes"""
 
 
 def complete_runs(context: typer.Context, incomplete: str) -> list[str]:
     """Names of runs in the folder that `--runs-dir` gives, the newest first."""
-    from orchestrator.results import run_directories as runs
-
     folder = Path(str(context.find_root().params.get("runs_dir") or "runs"))
     return [run.name for run in runs.all_runs(folder) if run.name.startswith(incomplete)]
 
 
 def complete_configurations(incomplete: str) -> list[str]:
     """Names of shipped configurations; where none fits, shells complete names of files."""
-    from orchestrator.config.shipped_configurations import shipped_configurations
-
     return [name for name in shipped_configurations() if name.startswith(incomplete) and not name.startswith("experiments/")]
 
 
@@ -51,7 +46,6 @@ def _contents(file: Path) -> dict[str, Any]:
     from orchestrator.config.loader import read_chain
     from orchestrator.config.parsing.yaml_reader import UnreadableYaml
     from orchestrator.config.parsing.yaml_tree import plain
-    from orchestrator.config.shipped_configurations import locate
 
     try:
         tree, _ = read_chain(locate(file), [])
@@ -63,14 +57,13 @@ def _contents(file: Path) -> dict[str, Any]:
 
 def _keys(chosen: dict[str, Any]) -> Iterator[str]:
     """Every key that may be given, sections that may be null included."""
-    from orchestrator.config.checks.settings_shape import Shape, default_at, shape_at
+    from orchestrator.config.checks.settings_shape import Shape, data_at, default_at, kind_of, shape_at
     from orchestrator.config.configuration import Configuration
 
     def below(shape: Shape, path: tuple[str, ...], data: Any) -> Iterator[str]:
-        kind = data.get("kind") if isinstance(data, dict) else None
+        kind = kind_of(data)
         if shape.room is not None and kind is None:
-            default = default_at(Configuration, path, chosen)
-            kind = default.get("kind") if isinstance(default, dict) else None
+            kind = kind_of(default_at(Configuration, path, chosen))
         owner = shape.settings(kind)
         keys = list(owner.by_key()) if owner is not None else ["kind"] if shape.room is not None else []
         if path and (not keys or shape.nullable):
@@ -78,14 +71,14 @@ def _keys(chosen: dict[str, Any]) -> Iterator[str]:
         for key in keys:
             found = shape_at(owner, (key,), {}) if owner is not None else Shape()
             if found is not None:
-                yield from below(found, (*path, key), data.get(key) if isinstance(data, dict) else None)
+                yield from below(found, (*path, key), data_at(data, (key,)))
 
     yield from below(Shape(model=Configuration), (), chosen)
 
 
 def _values(key: str, chosen: dict[str, Any]) -> list[str]:
     """What a key may be set to, where that is one of a few names."""
-    from orchestrator.config.checks.settings_shape import shape_at
+    from orchestrator.config.checks.settings_shape import field_at, shape_at
     from orchestrator.config.configuration import Configuration
     from protocols.runtime.component_registry import kinds
 
@@ -95,13 +88,6 @@ def _values(key: str, chosen: dict[str, Any]) -> list[str]:
         return kinds(around.room)
     if shape is None:
         return []
-    owner = around.settings(_inside(chosen, path[:-1]).get("kind")) if around is not None else None
-    field = owner.by_key().get(path[-1]) if owner is not None else None
+    field = field_at(Configuration, path, chosen)
     truth = ["true", "false"] if field is not None and field.annotation is bool else []
     return [*map(str, shape.choices), *truth, *(["null"] if shape.nullable else [])]
-
-
-def _inside(data: Any, path: tuple[str, ...]) -> dict[str, Any]:
-    for part in path:
-        data = data.get(part) if isinstance(data, dict) else None
-    return data if isinstance(data, dict) else {}

@@ -14,6 +14,7 @@ from orchestrator.run_server.metrics.sinks.settings import ROOM as SINKS
 from orchestrator.run_server.metrics.sinks.settings import CsvSettings, SinkSettings, TensorBoardSettings
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.runtime.component_registry import Registered
+from protocols.runtime.node_start import is_loopback
 from protocols.runtime.settings_types import Duration, NodeName, Settings
 from protocols.topology.settings import ROOM, RingSettings, TopologySettings
 
@@ -161,6 +162,18 @@ class Configuration(Settings):
         if self.supervision.dead is not None:
             return self.supervision.dead
         return DEAD if self.launch.one_machine else DEAD_ELSEWHERE
+
+    @property
+    def exposed(self) -> str:
+        """What others can reach, in words; "" where nothing leaves this machine."""
+        if self.network.bind != "auto" and not is_loopback(self.network.bind):
+            return f"network.bind is {self.network.bind}, which can be reached from outside"
+        return "" if self.launch.one_machine else f"launch.engine is {self.launch.engine}, which may use several machines"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether every socket of the run uses CURVE: `security.mode`, where `auto` means as soon as anything leaves this machine."""
+        return self.security.mode == "curve" or (self.security.mode == "auto" and bool(self.exposed))
 
     def agent_names(self) -> list[str]:
         """Names of all agents: agent-0, agent-1, ..., in order."""

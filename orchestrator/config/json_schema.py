@@ -10,6 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import core_schema
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.config.key_names import ALIASES
 from protocols.runtime.settings_types import Settings
 
 
@@ -43,7 +44,22 @@ class _ConfigurationSchema(_FileSchema):
         within = {name: {"required": keys} for name, section in sections.items() if (keys := written["$defs"][section].pop("required", []))}
         extends = {"type": "string", "description": "a file of defaults: maps are merged, lists replaced; relative to this file"}
         written["properties"] = {**written["properties"], "extends": extends}
+        for section, names in ALIASES.items():
+            place = written
+            for key in section.split("."):
+                place = self._target(written, place["properties"][key])
+            place = self._target(written, place.get("else", place))  # where a name may stand, the map
+            for rule in place["allOf"]:
+                keys = self._target(written, rule["then"])["properties"]
+                accepted = {name: key for name, key in names.items() if key in keys and name not in keys}
+                keys |= {name: {**keys[key], "description": f"another name of {key}"} for name, key in accepted.items()}
         return {**written, "anyOf": [{"required": required, "properties": within}, {"required": ["extends"]}]}
+
+    @staticmethod
+    def _target(written: JsonSchemaValue, schema: JsonSchemaValue) -> JsonSchemaValue:
+        """What a reference refers to; the schema itself where it is none."""
+        target: JsonSchemaValue = written["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        return target
 
 
 def schema_of(model: type[Settings]) -> dict[str, Any]:

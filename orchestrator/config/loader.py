@@ -12,9 +12,9 @@ from typing import Any
 
 from orchestrator.config.checks.component_check import check_components
 from orchestrator.config.checks.cross_checks import Rule, RuleContext, run_checks
-from orchestrator.config.checks.environment_facts import CheckEnvironment, installed_environments
 from orchestrator.config.checks.field_checks import Validated, validate
 from orchestrator.config.checks.inapplicable_features import adjusted, agent_count_adjustments, feature_adjustments, without_foreign_options
+from orchestrator.config.checks.learner_choice import learner_adjustments, named_learners, with_learner
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.key_names import VERSION, accepted_names
@@ -22,14 +22,13 @@ from orchestrator.config.parsing.command_line_overrides import OverrideRefused, 
 from orchestrator.config.parsing.file_kinds import taken_for_configuration
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import List, Location, Map, MapEntry, Node, Scalar, changed, find, plain, planted
+from orchestrator.config.parsing.yaml_tree import List, Location, Map, MapEntry, Node, Scalar, find, plain, planted, put
 from orchestrator.config.resolved_configuration import digest, flow, origins_of
 from orchestrator.config.rules import RULES
-from orchestrator.config.security_check import check_security
 from orchestrator.config.shipped_configurations import find_shipped, locate
 from protocols.runtime.component_registry import load_plugins
-from protocols.runtime.errors import SchemaError
-from protocols.runtime.override_merging import replaces_component
+from protocols.runtime.errors import AuthenticationError, SchemaError
+from protocols.runtime.settings_types import replaces_component
 
 DICTIONARY = FilePath("dictionary")
 """stands for the file where a configuration is given as a dictionary; what it extends is looked for from the working directory"""
@@ -52,12 +51,13 @@ class Loaded:
     """SHA-256 of everything that can change results"""
     path: FilePath
     warnings: list[Problem] = field(default_factory=list)
-    """warnings, and notices of features that were switched off"""
+    """warnings, notices of features that were switched off or of observations that are flattened, and choices"""
 
     @property
     def notices(self) -> list[str]:
-        """One line for each feature that was switched off because it does not apply."""
-        return [problem.message for problem in self.warnings if problem.severity == "notice"]
+        """One line for each feature that was switched off, for each observation space that is flattened, and for each value that was
+        chosen."""
+        return [problem.message for problem in self.warnings if problem.severity in ("notice", "choice")]
 
 
 def load(
@@ -67,7 +67,6 @@ def load(
     *,
     strict: bool = False,
     machine: MachineResources | None = None,
-    environments: Callable[[], CheckEnvironment] = installed_environments,
     rules: Sequence[Rule] = RULES,
     amend: Callable[[Configuration], Configuration] = lambda configuration: configuration,
 ) -> Loaded:
@@ -75,10 +74,9 @@ def load(
 
     `overrides` are arguments `key.path=value`; `flags` are paths to plain values (None: not given). Raises `Problems` with every mistake
     at once (with `strict`, warnings count), `SchemaError` when the file is of a newer version. `given` is a file, the name of a shipped
-    configuration (`odmar/far`), or the contents of a file as a dictionary. `machine` and `environments` are what the checks measure
-    against; by default this machine and the installed environments. `rules` are the cross checks that count, and `amend` changes what
-    they look at beforehand, in ways that no file may (more agents than a run can have). `AuthenticationError` (exit 4) where all is
-    right, and messages would leave this machine in the open.
+    configuration (`odmar/far`), or the contents of a file as a dictionary. `machine` is what the checks measure against, by default this
+    one. `rules` are the cross checks that count, and `amend` changes what they look at beforehand, in ways that no file may (more agents
+    than a run can have). `AuthenticationError` (exit 4) where all is right, and messages would leave this machine in the open.
     """
     path = DICTIONARY if isinstance(given, Mapping) else locate(FilePath(given))
     subject = str(path) if not overrides else f"{path} + {len(overrides)} argument{'s' if len(overrides) > 1 else ''}"
@@ -100,35 +98,38 @@ def load(
         if override.parts == ("environment", "id"):
             tree, dropped = without_foreign_options(tree, plain(override.value))
             problems += dropped
+    tree = with_learner(tree)
     for override in parsed:
         try:
-            tree = apply(tree, override, Configuration)
+            tree = named_learners(apply(tree, override, Configuration))
         except OverrideRefused as refused:
             problems.append(refused.problem)
     for name, value in flags.items():
         if value is not None:
-            location = Location(f"flag --{name.rsplit('.', 1)[-1]}")
-            flag = planted(value, location)
-            tree = changed(tree, tuple(name.split(".")), location, lambda _, flag=flag: flag)  # type: ignore[misc]
-    tree, outdated = _of_this_version(tree)
+            tree = put(tree, tuple(name.split(".")), planted(value, Location(f"flag --{name.rsplit('.', 1)[-1]}")))
+    tree, outdated = _of_this_version(with_learner(tree))
     problems += outdated
     tree, doubled = accepted_names(tree, Configuration)
     problems += doubled
     validated = validate(tree, Configuration, _STAND_INS)
     problems += validated.problems
     if validated.model is not None:
-        context = RuleContext(amend(validated.model), machine or MachineResources.here(), environments())
+        context = RuleContext(amend(validated.model), machine or MachineResources.here())
         if rules is RULES:
             validated, context, notices = _switch_off(validated, context)
             problems += notices
         problems += run_checks(rules, context, validated.tree, validated.broken)
         validated.model = context.configuration
     errors = [problem for problem in problems if problem.severity == "error"]
-    if validated.model is None or errors or (strict and problems):
+    if validated.model is None or errors or (strict and any(problem.severity != "choice" for problem in problems)):
         raise Problems(subject, in_order(problems))
     configuration = validated.model
     check_components(configuration)
-    check_security(configuration)
+    if (reach := configuration.exposed) and not configuration.encrypted:
+        raise AuthenticationError(
+            f"{reach}, and security.mode is none, so that others could read and send messages of the run. Write security.mode=auto "
+            "(encrypted, and only processes of this run are admitted), or keep to this machine: network.bind=127.0.0.1; nothing was started"
+        )
     return Loaded(configuration, origins_of(configuration, validated.tree), source, digest(configuration), path, in_order(problems))
 
 
@@ -138,8 +139,8 @@ def _switch_off(validated: Validated[Configuration], context: RuleContext) -> tu
     notices: list[Problem] = []
     if any(path[:1] in (("environment",), ("agents",), ("exchange",), ("network",)) for path in validated.broken):
         return validated, context, notices
-    for stage in (agent_count_adjustments, feature_adjustments):
-        if not (found := stage(context, validated.tree)):
+    for stage in (agent_count_adjustments, learner_adjustments, feature_adjustments):
+        if not (found := list(stage(context, validated.tree))):
             continue
         notices += [one.notice(validated.tree) for one in found if one.text]
         again = validate(adjusted(validated.tree, found), Configuration, _STAND_INS)
@@ -173,12 +174,12 @@ def read_chain(path: FilePath, problems: list[Problem], contents: Mapping[str, A
         entry = tree.entries.get("extends")
         trees.append(Map(tree.location, {key: value for key, value in tree.entries.items() if key != "extends"}))
         here, named_at = _extended(entry, here, seen, problems)
-    merged: Node = trees[-1]
+    merged = named_learners(trees[-1])
     for tree in reversed(trees[:-1]):
         identifier = find(tree, ("environment", "id"))
         merged, dropped = without_foreign_options(merged, plain(identifier) if identifier is not None else None)
         problems += dropped
-        merged = merge(merged, tree)
+        merged = merge(merged, named_learners(tree))
     return merged, text
 
 
@@ -258,8 +259,7 @@ def _of_this_version(tree: Node) -> tuple[Node, list[Problem]]:
     if version.value != 1:
         return tree, []
     text = f"1 is an earlier format; run: orchestrate migrate {version.location.source} --write"
-    tree = changed(tree, ("version",), version.location, lambda _: Scalar(version.location, VERSION))
-    return tree, [Problem(str(version.location), "version", text)]
+    return put(tree, ("version",), Scalar(version.location, VERSION)), [Problem(str(version.location), "version", text)]
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:

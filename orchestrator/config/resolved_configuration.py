@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
-from orchestrator.config.checks.settings_shape import shape_at
+from orchestrator.config.checks.settings_shape import data_at, shape_at
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.yaml_tree import Location, Map, Node, Path, find, format_path, planted
 from protocols.runtime.component_registry import kinds, load_plugins
@@ -38,37 +39,28 @@ OUTSIDE_DIGEST: tuple[tuple[str, ...], ...] = (
 
 def recorded(text: str | bytes) -> Configuration:
     """The configuration of a run, from the JSON in its directory; its plugins are imported first."""
-    plugins = json.loads(text).get("plugins", ())
-    load_plugins(plugins)
+    load_plugins(json.loads(text).get("plugins", ()))
     return Configuration.model_validate_json(text)
 
 
-def plain_configuration(configuration: Settings) -> dict[str, Any]:
-    """Every key with its value as YAML has it (durations and sizes as texts with units)."""
-    return configuration.model_dump(mode="json")
-
-
-def canonical_json(configuration: Settings) -> str:
+def canonical_json(configuration: Settings | dict[str, Any]) -> str:
     """One line, keys sorted, no spaces, defaults written out: equal texts for equal configurations."""
-    return json.dumps(plain_configuration(configuration), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    data = configuration.model_dump(mode="json") if isinstance(configuration, Settings) else configuration
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(configuration: Configuration) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON without `OUTSIDE_DIGEST`."""
-    data = plain_configuration(configuration)
+    data = configuration.model_dump(mode="json")
     for *way, last in OUTSIDE_DIGEST:
-        holder = data
-        for part in way:
-            holder = holder[part]
-        del holder[last]
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+        del data_at(data, tuple(way))[last]
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 def origins_of(configuration: Settings, tree: Node) -> dict[str, str]:
     """Path of every value of the configuration -> where it was written, or `default`."""
     origins = {}
-    for path in _value_paths(planted(plain_configuration(configuration), Location("default"))):
+    for path in _value_paths(planted(configuration.model_dump(mode="json"), Location("default"))):
         written = find(tree, path)
         origins[format_path(path)] = str(written.location) if written is not None else "default"
     return origins
@@ -88,7 +80,7 @@ def resolved_yaml(configuration: Configuration, origins: Mapping[str, str] | Non
     was written. `notices` are comments above."""
     lines = ["# yaml-language-server: $schema=schema.json"] if origins is None else []
     lines += [f"# {notice}" for notice in notices]
-    for index, (key, value) in enumerate(plain_configuration(configuration).items()):
+    for index, (key, value) in enumerate(configuration.model_dump(mode="json").items()):
         if index and isinstance(value, dict):
             lines.append("")
         lines += _entry(key, value, configuration, (), origins)
@@ -108,7 +100,10 @@ def _entry(key: str, value: Any, owner: Any, path: Path, origins: Mapping[str, s
     elif len(commented) <= WIDTH:
         yield commented
     else:
-        yield from _wrapped(meaning, f"{indent}# ")
+        prefix = f"{indent}# "
+        yield from wrap(
+            meaning, WIDTH - 20, initial_indent=prefix, subsequent_indent=prefix, break_long_words=False, break_on_hyphens=False
+        )
         yield text
     if opens:
         for name, item in value.items():
@@ -124,16 +119,6 @@ def _meaning(owner: Any, key: str, path: Path) -> str:
             return " | ".join(kinds(around.room))
     description = type(owner).by_key()[key].description
     return " ".join(description.split()) if description else ""
-
-
-def _wrapped(text: str, prefix: str) -> Iterator[str]:
-    line = prefix
-    for word in text.split():
-        if len(line) + len(word) > WIDTH - 20 and line != prefix:
-            yield line.rstrip()
-            line = prefix
-        line += f"{word} "
-    yield line.rstrip()
 
 
 def flow(value: Any) -> str:

@@ -29,17 +29,13 @@ def address_towards(host: str) -> str:
         ) from None
 
 
-def host_of(endpoint: str) -> str:
-    """The host in `tcp://host:port`; addresses of version 6 without their brackets."""
-    return endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-
-
 def placed(invitation: Invitation) -> Invitation:
     """With the addresses of this machine, where the invitation leaves them open."""
     bind, advertise = invitation.bind, invitation.advertise
     if bind and not (is_any(bind) and not advertise):
         return invitation
-    own = address_towards(host_of(invitation.control))
+    # Of `tcp://host:port`; addresses of version 6 without their brackets.
+    own = address_towards(invitation.control.removeprefix("tcp://").rpartition(":")[0].strip("[]"))
     return replace(invitation, bind=bind or own, advertise=advertise or (own if bind else ""))
 
 

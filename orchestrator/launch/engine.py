@@ -8,12 +8,15 @@ does the rest: process groups, logs, threads. Restarts are decided by the run se
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import msgspec
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.launch_settings import ENGINES
@@ -70,10 +73,8 @@ class Invitation:
     def from_json(text: str) -> Invitation:
         """Read it back; `UsageError` when it is none."""
         try:
-            fields = json.loads(text)
-            lists = {name: tuple(fields[name]) for name in ("preload", "plugins")}
-            return Invitation(**{**fields, **lists})
-        except (ValueError, TypeError, KeyError) as error:
+            return msgspec.json.decode(text, type=Invitation)
+        except msgspec.DecodeError as error:
             raise UsageError(f"no invitation on standard input ({error}); hosts are started by a run server, not by hand") from None
 
 
@@ -122,11 +123,12 @@ class HostHandle:
 
     name: str
     slot: Slot
-    pid: int | None = None
-    """its process number, where the engine has it"""
 
 
-class Engine(Protocol):
+HandleT = TypeVar("HandleT", bound=HostHandle)
+
+
+class Engine(ABC, Generic[HandleT]):
     """Gives capacity and starts hosts on it: `problems`, `address`, `request`, `granted` until it is there, `start_host` for each slot,
     `poll`, `end`, `release`. No call blocks for longer than a few seconds (`problems`: 15).
 
@@ -135,50 +137,55 @@ class Engine(Protocol):
     """
 
     name: str
-    waiting: str
-    """for what `granted` waits, in words"""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+        self.hosts: list[HandleT] = []
+        """those that this object has started"""
+        self.waiting = ""
+        """for what `granted` waits, in words"""
 
     def problems(self, configuration: Configuration) -> list[str]:
         """What would fail, each with its cure, before anything is started: a program that isn't installed, a machine without answer."""
-        ...
+        return []
 
+    @abstractmethod
     def address(self, configuration: Configuration) -> str:
         """Of this machine, as the engine's hosts reach it: what `network.bind: auto` means."""
-        ...
 
+    @abstractmethod
     def request(self, configuration: Configuration, nodes: int) -> None:
         """Ask for capacity for that many nodes. `ResourceError` when there can't be any."""
-        ...
 
+    @abstractmethod
     def granted(self) -> Sequence[Slot] | None:
         """The capacity, None as long as it isn't there. `ResourceError` when it will never be."""
-        ...
 
-    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> HostHandle:
+    @abstractmethod
+    def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> HandleT:
         """Start the host program with this invitation; its output goes to `log` (where run server and host share the run's directory, the
         host may write it itself)."""
-        ...
 
-    def poll(self, host: HostHandle) -> HostState:
+    @abstractmethod
+    def poll(self, host: HandleT) -> HostState:
         """State of the host's process, with its exit code once it has ended; does not wait."""
-        ...
 
-    def end(self, host: HostHandle, now: bool) -> None:
+    @abstractmethod
+    def end(self, host: HandleT, now: bool) -> None:
         """Ask the host's process to end, or, `now`, kill it and what it started. May be repeated."""
-        ...
 
+    @abstractmethod
     def release(self) -> list[str]:
         """Give everything back, also what a former process in this directory has noted; kills what still runs. May be repeated. What could
         not be reached is returned in words, each with the command that cleans it up later."""
-        ...
 
 
-def make_engine(name: str, directory: Path) -> Engine:
+def make_engine(name: str, directory: Path) -> Engine[Any]:
     """The engine of that name for the run in `directory`."""
     if name not in ENGINES:
         raise UsageError(f"there is no launch engine {name}; there are {', '.join(ENGINES)}")
     module, _, kind = ENGINES[name].implementation.partition(":")
-    return cast(Engine, getattr(import_module(module), kind)(directory))
+    return cast("Engine[Any]", getattr(import_module(module), kind)(directory))
 
 
 def clean_up(directory: Path, engine: str) -> tuple[list[int], list[str]]:

@@ -14,33 +14,28 @@ from pathlib import Path
 import psutil
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.engine import Engine, HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.engine_commands import Channel
 from orchestrator.launch.host.host_resources import visible_gpus
-from orchestrator.launch.host_channel import Channel
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import MARK, available_cores
+from orchestrator.launch.process_control import HOST_MODULE, MARK, available_cores
 
 
 @dataclass
 class LocalHost(HostHandle):
     """A host with its process; the session's number is the process's."""
 
-    channel: Channel | None = None
+    channel: Channel
 
 
-class LocalEngine:
+class LocalEngine(Engine[LocalHost]):
     """Starts hosts here, each with an equal part of the cores and the memory."""
 
     name = "local"
-    waiting = ""
 
     def __init__(self, directory: Path) -> None:
-        self._hosts: list[LocalHost] = []
+        super().__init__(directory)
         self._names: list[str] = []
-
-    def problems(self, configuration: Configuration) -> list[str]:
-        """None: this machine is always available."""
-        return []
 
     def address(self, configuration: Configuration) -> str:
         """The loopback address, since no message leaves this machine."""
@@ -60,41 +55,32 @@ class LocalEngine:
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> LocalHost:
         """Start the host as a child in a new session, with its invitation on standard input. If it has a key, it prints it on its standard
         output, which otherwise goes to the log too."""
-        command = [sys.executable, "-m", "orchestrator.launch.host.host_process", "-"]
+        command = [sys.executable, "-m", HOST_MODULE]
         channel = Channel(command, invitation, log, {**os.environ, MARK: invitation.directory}, listens=bool(invitation.server_key))
-        host = LocalHost(invitation.host, slot, channel.pid, channel)
-        self._hosts.append(host)
+        host = LocalHost(invitation.host, slot, channel)
+        self.hosts.append(host)
         return host
 
-    def poll(self, host: HostHandle) -> HostState:
+    def poll(self, host: LocalHost) -> HostState:
         """State of the child process: running, or ended with its exit code."""
-        channel = self._channel(host)
-        if channel is None:
-            return HostState(HostPhase.ENDED)
-        code, key = channel.poll(), channel.key()
+        code, key = host.channel.process.poll(), host.channel.key()
         return HostState(HostPhase.RUNNING, key=key) if code is None else HostState(HostPhase.ENDED, code, key)
 
-    def end(self, host: HostHandle, now: bool) -> None:
+    def end(self, host: LocalHost, now: bool) -> None:
         """SIGTERM to the host, or SIGKILL to every process of its session."""
-        channel = self._channel(host)
-        if channel is None or channel.poll() is not None:
-            return
-        if now:
-            kill_session(channel.pid)
-        else:
-            channel.process.terminate()
+        process = host.channel.process
+        if process.poll() is None:
+            if now:
+                kill_session(process.pid)
+            else:
+                process.terminate()
 
     def release(self) -> list[str]:
         """Kill what still runs and collect it. What a former run server has left is swept by its marks, as on every engine."""
-        for host in self._hosts:
-            if host.channel is not None:
-                if host.channel.poll() is None:
-                    kill_session(host.channel.pid)
-                host.channel.close()
+        for host in self.hosts:
+            self.end(host, now=True)
+            host.channel.close()
         return []
-
-    def _channel(self, host: HostHandle) -> Channel | None:
-        return host.channel if isinstance(host, LocalHost) else None
 
 
 def kill_session(leader: int) -> None:

@@ -5,7 +5,6 @@ Nothing heavy is imported: versions come from package metadata, the kind of torc
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import shutil
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from orchestrator.launch.process_control import available_cores
 
 Status = Literal["ok", "warn", "bad"]
 
@@ -34,6 +35,11 @@ class MachineCheck:
     name: str
     text: str
     cure: str = ""
+
+
+def _unless(bad: bool, name: str, text: str, cure: str) -> MachineCheck:
+    """A warning with its cure where it is `bad`."""
+    return MachineCheck("warn", name, text, cure) if bad else MachineCheck("ok", name, text)
 
 
 def checks(runs_dir: Path, brief: bool = False) -> Iterator[MachineCheck]:
@@ -131,18 +137,15 @@ def _torch_works() -> MachineCheck:
 
 
 def _cores() -> MachineCheck:
-    cores: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores: float = available_cores()
     try:
         quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
         if quota != "max":
             cores = min(cores, int(quota) / int(period))
     except (OSError, ValueError):
         pass
-    if cores < 2:
-        return MachineCheck(
-            "warn", "cores", f"{cores:g}", "agents will take turns: fewer environment copies (environment.copies=16) keep it lively"
-        )
-    return MachineCheck("ok", "cores", f"{cores:g}")
+    cure = "agents will take turns: fewer environment copies (environment.copies=16) keep it lively"
+    return _unless(cores < 2, "cores", f"{cores:g}", cure)
 
 
 def _memory() -> MachineCheck:
@@ -159,17 +162,13 @@ def _memory() -> MachineCheck:
     except (OSError, ValueError):
         pass
     text = f"{free / _GIB:.1f} GiB free of {total / _GIB:.1f} GiB"
-    if free < 1 * _GIB:
-        return MachineCheck("warn", "memory", text, "a run of four agents needs about 1 GiB: end other programs or use fewer agents")
-    return MachineCheck("ok", "memory", text)
+    return _unless(free < _GIB, "memory", text, "a run of four agents needs about 1 GiB: end other programs or use fewer agents")
 
 
 def _open_files() -> MachineCheck:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     text = f"at most {soft} (may be raised to {hard})"
-    if soft < 1024:
-        return MachineCheck("warn", "open files", text, f"ulimit -n {min(4096, hard)}")
-    return MachineCheck("ok", "open files", text)
+    return _unless(soft < 1024, "open files", text, f"ulimit -n {min(4096, hard)}")
 
 
 def _writable(name: str, folder: Path) -> MachineCheck:
@@ -186,7 +185,7 @@ def _writable(name: str, folder: Path) -> MachineCheck:
             "bad", name, f"{folder}: {error.strerror}", "choose another folder: --runs-dir DIR" if "run" in name else "set TMPDIR"
         )
     text = f"{folder} is writable, {free / _GIB:.1f} GiB free"
-    return MachineCheck("warn", name, text, "make room on the disk") if free < _GIB else MachineCheck("ok", name, text)
+    return _unless(free < _GIB, name, text, "make room on the disk")
 
 
 def _loopback() -> MachineCheck:
@@ -203,11 +202,8 @@ def _clock() -> MachineCheck:
     time.sleep(0.2)
     drift = abs((time.time() - wall) - (time.monotonic() - steady))
     if drift > 0.005:
-        return MachineCheck(
-            "warn", "clock", f"the wall clock moved {1000 * drift:.0f} ms against the steady one in 0.2 s", "check time synchronisation"
-        )
-    if time.gmtime().tm_year < 2024:
-        return MachineCheck(
-            "warn", "clock", f"the year is {time.gmtime().tm_year}", "set the clock: times in logs and run names will be wrong"
-        )
+        text = f"the wall clock moved {1000 * drift:.0f} ms against the steady one in 0.2 s"
+        return MachineCheck("warn", "clock", text, "check time synchronisation")
+    if (year := time.gmtime().tm_year) < 2024:
+        return MachineCheck("warn", "clock", f"the year is {year}", "set the clock: times in logs and run names will be wrong")
     return MachineCheck("ok", "clock", f"steady (moved {1e6 * drift:.0f} µs in 0.2 s)")

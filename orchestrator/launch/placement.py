@@ -7,8 +7,8 @@ reason to refuse a run), but a node that needs more cores than a whole slot has 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -71,20 +71,19 @@ def place(
     slots: Sequence[Slot],
     policy: PlacementSettings,
     previous: Mapping[str, str] | None = None,
-    share_cores: bool = True,
 ) -> dict[str, str]:
     """Slot name of every node, by node name in the order of `nodes`.
 
     `pack` fills one slot after the other, `spread` takes the least loaded one. Pins bind a node (by its name, else by the first glob that
     matches) to a slot's name or to labels (`zone=west`, several joined by commas). Nodes stay where they were in `previous` as long as
     that slot is there and has room for them; they move only when another node cannot be placed otherwise, as few as a short search
-    finds. The result depends on the arguments only, not on the order of `nodes`. With `share_cores` false cores are as hard as memory.
+    finds. The result depends on the arguments only, not on the order of `nodes`.
     `PlacementError` when a node fits nowhere.
     """
     for kind, names in (("nodes", [node.name for node in nodes]), ("slots", [slot.name for slot in slots])):
         if len(set(names)) != len(names):
             raise ValueError(f"two {kind} have one name")
-    plan = _Plan(list(slots), policy, share_cores, previous or {})
+    plan = _Plan(list(slots), policy, previous or {})
     order = sorted(nodes, key=lambda node: (len(plan.allowed(node)), -node.gpus, -node.memory, -node.cores, natural(node.name)))
     for node in order:
         if not plan.allowed(node):
@@ -92,7 +91,7 @@ def place(
     stayed = [node for node in order if node.name in plan.previous and plan.stay(node)]
     rest = [node for node in order if node.name not in plan.where]
     if not plan.greedy(rest) and not plan.search(rest) and not plan.move(rest, stayed):
-        node = next(node for node in rest if plan.preferred(node) is None or not plan.put(node))
+        node = next(node for node in rest if not plan.put(node))
         raise PlacementError(node.name, plan.why_not(node))
     return {node.name: plan.where[node.name] for node in nodes}
 
@@ -102,21 +101,13 @@ def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part)
 
 
-@dataclass
 class _Plan:
-    slots: list[Slot]
-    policy: PlacementSettings
-    share_cores: bool
-    previous: Mapping[str, str]
-    where: dict[str, str] = field(default_factory=dict)
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        self.by_name = {slot.name: slot for slot in self.slots}
-        self.rank = {slot.name: index for index, slot in enumerate(self.slots)}
-        self.cores = {slot.name: float(slot.cores) for slot in self.slots}
-        self.memory = {slot.name: slot.memory for slot in self.slots}
-        self.gpus = {slot.name: slot.gpus for slot in self.slots}
+    def __init__(self, slots: list[Slot], policy: PlacementSettings, previous: Mapping[str, str]) -> None:
+        self.slots, self.policy, self.previous = slots, policy, previous
+        self.free = {slot.name: slot for slot in slots}
+        """by name, what is left of each slot"""
+        self.where: dict[str, str] = {}
+        self.steps = 0
 
     def pin(self, node: NodeRequest) -> str | None:
         pins = self.policy.pins
@@ -130,67 +121,56 @@ class _Plan:
         return [
             slot
             for slot in self.slots
-            if (pin is None or _pinned(slot, pin))
-            and node.cores <= slot.cores + _ROUNDING
-            and node.memory <= slot.memory
-            and node.gpus <= slot.gpus
+            if (pin is None or _pinned(slot, pin)) and node.cores <= slot.cores + _ROUNDING and _holds(slot, node)
         ]
 
-    def fits(self, node: NodeRequest, slot: Slot) -> bool:
-        enough = self.share_cores or node.cores <= self.cores[slot.name] + _ROUNDING
-        return enough and node.memory <= self.memory[slot.name] and node.gpus <= self.gpus[slot.name]
+    def preferred(self, node: NodeRequest) -> list[Slot]:
+        """Slots with room, best first; of equal ones, the first."""
 
-    def preferred(self, node: NodeRequest) -> list[Slot] | None:
-        """Slots with room, best first; None without any."""
-        found = [slot for slot in self.allowed(node) if self.fits(node, slot)]
+        def key(slot: Slot) -> tuple[bool, float]:
+            load = (slot.cores - self.free[slot.name].cores + node.cores) / slot.cores if slot.cores else float("inf")
+            full = self.policy.policy != "pack" or load > 1 + _ROUNDING
+            return self.previous.get(node.name) != slot.name, round(load, 9) if full else 0.0
 
-        def load(slot: Slot) -> float:
-            return (slot.cores - self.cores[slot.name] + node.cores) / slot.cores if slot.cores else float("inf")
+        return sorted((slot for slot in self.allowed(node) if _holds(self.free[slot.name], node)), key=key)
 
-        def key(slot: Slot) -> tuple[bool, float, int]:
-            stays = self.previous.get(node.name) != slot.name
-            if self.policy.policy == "pack" and load(slot) <= 1 + _ROUNDING:
-                return (stays, 0.0, self.rank[slot.name])
-            return (stays, round(load(slot), 9), self.rank[slot.name])
+    def add(self, node: NodeRequest, slot: str) -> None:
+        self._take(node, slot, 1)
+        self.where[node.name] = slot
 
-        return sorted(found, key=key) or None
+    def remove(self, node: NodeRequest) -> str:
+        """The slot where it was."""
+        slot = self.where.pop(node.name)
+        self._take(node, slot, -1)
+        return slot
 
-    def take(self, node: NodeRequest, slot: str, sign: int = 1) -> None:
-        self.cores[slot] -= sign * node.cores
-        self.memory[slot] -= sign * node.memory
-        self.gpus[slot] -= sign * node.gpus
-        if sign > 0:
-            self.where[node.name] = slot
-        else:
-            del self.where[node.name]
+    def _take(self, node: NodeRequest, slot: str, sign: int) -> None:
+        free = self.free[slot]
+        cores, memory, gpus = free.cores - sign * node.cores, free.memory - sign * node.memory, free.gpus - sign * node.gpus
+        self.free[slot] = replace(free, cores=cores, memory=memory, gpus=gpus)
 
     def stay(self, node: NodeRequest) -> bool:
         """Put a node where it was, if that is possible."""
-        slot = self.by_name.get(self.previous[node.name])
-        if slot is None or slot not in self.allowed(node) or not self.fits(node, slot):
+        slots = self.preferred(node)
+        if not slots or slots[0].name != self.previous[node.name]:
             return False
-        self.take(node, slot.name)
+        self.add(node, slots[0].name)
         return True
 
     def put(self, node: NodeRequest) -> bool:
         slots = self.preferred(node)
         if slots:
-            self.take(node, slots[0].name)
+            self.add(node, slots[0].name)
         return bool(slots)
 
     def greedy(self, nodes: Sequence[NodeRequest]) -> bool:
         """Each node in turn on its best slot; on failure all is as before."""
-        done: list[NodeRequest] = []
+        if all(self.put(node) for node in nodes):
+            return True
         for node in nodes:
-            if not self.put(node):
-                self.undo(done)
-                return False
-            done.append(node)
-        return True
-
-    def undo(self, nodes: Iterable[NodeRequest]) -> None:
-        for node in nodes:
-            self.take(node, self.where[node.name], -1)
+            if node.name in self.where:
+                self.remove(node)
+        return False
 
     def search(self, nodes: Sequence[NodeRequest]) -> bool:
         """Depth-first over all assignments, up to a number of steps."""
@@ -200,33 +180,30 @@ class _Plan:
     def _search(self, nodes: list[NodeRequest]) -> bool:
         if not nodes:
             return True
-        options = [(self.preferred(node) or [], node) for node in nodes]
-        slots, node = min(options, key=lambda option: len(option[0]))
+        slots, node = min(((self.preferred(node), node) for node in nodes), key=lambda option: len(option[0]))
         rest = [other for other in nodes if other is not node]
         for slot in slots:
             self.steps += 1
             if self.steps > _MOST_STEPS // max(1, len(nodes)):
                 return False
-            self.take(node, slot.name)
+            self.add(node, slot.name)
             if self._search(rest):
                 return True
-            self.take(node, slot.name, -1)
+            self.remove(node)
         return False
 
     def move(self, nodes: Sequence[NodeRequest], stayed: Sequence[NodeRequest]) -> bool:
         """Make room by moving one node that had stayed, or if that is not enough, any of them."""
         for node in stayed:
-            slot = self.where[node.name]
-            self.take(node, slot, -1)
+            slot = self.remove(node)
             if self.search([*nodes, node]):
                 return True
-            self.take(node, slot)
-        kept = [(node, self.where[node.name]) for node in stayed]
-        self.undo(stayed)
+            self.add(node, slot)
+        kept = {node: self.remove(node) for node in stayed}
         if len(stayed) > 1 and self.search([*nodes, *stayed]):
             return True
-        for node, slot in kept:
-            self.take(node, slot)
+        for node, slot in kept.items():
+            self.add(node, slot)
         return False
 
     def why_not(self, node: NodeRequest) -> str:
@@ -242,15 +219,19 @@ class _Plan:
         return f"{text}: {lacks}; lower launch.resources.{node.role}" if lacks else f"{text}: there are no slots"
 
     def lacking(self, node: NodeRequest, slot: Slot) -> list[str]:
-        cores = slot.cores if self.share_cores else self.cores[slot.name]
-        parts = []
-        if node.cores > cores + _ROUNDING:
-            parts.append(f"{node.cores - cores:g} cores")
-        if node.memory > self.memory[slot.name]:
-            parts.append(f"{format_size(node.memory - self.memory[slot.name])} of memory")
-        if node.gpus > self.gpus[slot.name]:
-            parts.append(f"{node.gpus - self.gpus[slot.name]} GPU")
+        free, parts = self.free[slot.name], []
+        if node.cores > slot.cores + _ROUNDING:
+            parts.append(f"{node.cores - slot.cores:g} cores")
+        if node.memory > free.memory:
+            parts.append(f"{format_size(node.memory - free.memory)} of memory")
+        if node.gpus > free.gpus:
+            parts.append(f"{node.gpus - free.gpus} GPU")
         return parts or ["room beside the nodes that it must not move"]
+
+
+def _holds(slot: Slot, node: NodeRequest) -> bool:
+    """Whether it has the memory and the GPUs, which are never shared."""
+    return node.memory <= slot.memory and node.gpus <= slot.gpus
 
 
 def _pinned(slot: Slot, pin: str) -> bool:

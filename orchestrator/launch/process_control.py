@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import psutil
 
 from orchestrator.results.run_files import write_json
 
+HOST_MODULE = "orchestrator.launch.host.host_process"
+"""the host program, for `python -m`"""
+WITH_PARENT = "--with-parent"
+"""its argument by which it does not outlive the process that has started it: Ray's actors end without a word when their driver or their
+node is gone"""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,19 +46,6 @@ def die_with_parent(parent: int | None = None) -> None:
 def available_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def exists(pid: int) -> bool:
-    """Whether a process of that number exists, ours or another user's."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 MARK = "MURMURATION_RUN_DIRECTORY"
@@ -87,38 +79,45 @@ def write_records(directory: Path, records: list[ProcessRecord]) -> None:
 def read_records(directory: Path) -> list[ProcessRecord]:
     """The records of `processes.json`; none when it is absent or broken."""
     try:
-        value = json.loads((directory / "processes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return msgspec.json.decode((directory / "processes.json").read_bytes(), type=list[ProcessRecord])
+    except (OSError, msgspec.DecodeError):
         return []
-    entries: list[Any] = value if isinstance(value, list) else []
-    return [ProcessRecord(str(e["name"]), int(e["pid"]), float(e["started"])) for e in entries if isinstance(e, dict)]
 
 
-def remains(directory: Path, spare: frozenset[int] = frozenset()) -> list[psutil.Process]:
-    """Processes of this run that live (zombies don't), without those in `spare` and without the caller."""
-    recorded = {record.pid: record.started for record in read_records(directory)}
-    mark = str(directory.resolve())
+def living(belongs: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """Processes that live (zombies don't) and for which `belongs` is true, without the caller."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid in spare or process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            started = recorded.get(process.pid)
-            same = started is not None and abs(process.create_time() - started) < _SAME_START
-            if same or process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and belongs(process):
                 found.append(process)
     return found
 
 
-def sweep(directory: Path, spare: frozenset[int] = frozenset()) -> list[int]:
-    """Kill what is left of a run, and return the numbers of the processes that were killed.
+def marked(mark: str) -> list[psutil.Process]:
+    """Living processes whose environment has that mark."""
+    return living(lambda process: process.environ().get(MARK) == mark)
 
-    Looks again until nothing is found, since a process may start another while it dies. Those that were the caller's own children are
-    collected, too.
-    """
+
+def remains(directory: Path) -> list[psutil.Process]:
+    """Processes of this run that live, without the caller."""
+    recorded = {record.pid: record.started for record in read_records(directory)}
+    mark = str(directory.resolve())
+
+    def belongs(process: psutil.Process) -> bool:
+        started = recorded.get(process.pid)
+        same = started is not None and abs(process.create_time() - started) < _SAME_START
+        return same or bool(process.environ().get(MARK) == mark)
+
+    return living(belongs)
+
+
+def kill_all(find: Callable[[], list[psutil.Process]]) -> list[int]:
+    """Kill what `find` returns, again until it finds nothing, since a process may start another while it dies. The numbers of the processes
+    that were killed; those that were the caller's own children are collected, too."""
     killed: set[int] = set()
     deadline = time.monotonic() + _KILL_WAIT
-    while (processes := remains(directory, spare)) and time.monotonic() < deadline:
+    while (processes := find()) and time.monotonic() < deadline:
         for process in processes:
             # psutil refuses to signal a process whose number was reused meanwhile.
             with contextlib.suppress(psutil.Error):
@@ -126,3 +125,8 @@ def sweep(directory: Path, spare: frozenset[int] = frozenset()) -> list[int]:
                 killed.add(process.pid)
         psutil.wait_procs(processes, timeout=0.5)
     return sorted(killed)
+
+
+def sweep(directory: Path) -> list[int]:
+    """Kill what is left of a run, and return the numbers of the processes that were killed."""
+    return kill_all(lambda: remains(directory))

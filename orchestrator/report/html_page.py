@@ -17,9 +17,9 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from orchestrator.report.charts.chart_style import DARK_SERIES, SERIES, themed
+from orchestrator.report.charts.chart_style import DARK_SERIES, SERIES, Picture, themed
 from orchestrator.report.markdown_report import block_lines
-from orchestrator.report.report_document import Block, Document, DocumentTable, Fold, Paragraph, Plot, Section
+from orchestrator.report.report_document import Block, Document, DocumentTable, Fold, Paragraph, Section
 from orchestrator.terminal.line_views import finite
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -134,9 +134,9 @@ def _blocks(blocks: Sequence[Block]) -> str:
 
 def _block(block: Block) -> str:
     match block:
-        case Plot(picture):
-            caption = escape(picture.title)
-            return f"<figure>\n<figcaption>{caption}</figcaption>\n{_scrolled(themed(picture.svg), caption)}\n</figure>"
+        case Picture():
+            caption = escape(block.title)
+            return f"<figure>\n<figcaption>{caption}</figcaption>\n{_scrolled(themed(block.svg), caption)}\n</figure>"
         case Fold(summary, inner):
             return f"<details>\n<summary>{escape(summary)}</summary>\n{_blocks(inner)}\n</details>"
         case DocumentTable(caption):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from orchestrator.report.charts.chart_style import Picture
 from orchestrator.report.report_document import (
     Block,
     Code,
@@ -14,10 +15,9 @@ from orchestrator.report.report_document import (
     Items,
     Listing,
     Paragraph,
-    Plot,
     Strong,
+    Word,
     Words,
-    parts,
 )
 
 _SPECIAL = re.compile(r"[\\`*<>]|(?<![^\W_])_|_(?![^\W_])|&(?=[#A-Za-z])|\](?=[(\[:])")
@@ -54,10 +54,10 @@ def block_lines(block: Block, folder: str = "figures") -> list[str]:
             return [f"- {_line(item)}" for item in items]
         case DocumentTable():
             return _table(block)
-        case Plot(picture):
+        case Picture():
             # A text alternative is one line, and has no brackets of its own.
-            alternative = re.sub(r"\s+", " ", picture.description).translate(str.maketrans("[]", "()"))
-            return [f"**{_plain(picture.title)}**", "", f"![{_plain(alternative)}]({folder}/{picture.name}.svg)"]
+            alternative = re.sub(r"\s+", " ", block.description).translate(str.maketrans("[]", "()"))
+            return [f"**{_plain(block.title)}**", "", f"![{_plain(alternative)}]({folder}/{block.name}.svg)"]
         case Listing(text, language):
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
             return [f"{fence}{language}", text.rstrip("\n"), fence]
@@ -74,12 +74,12 @@ def _table(table: DocumentTable) -> list[str]:
 
 
 def _line(words: Words) -> str:
-    line = re.sub(r"\s+", " ", "".join(map(_part, parts(words)))).strip()
+    line = re.sub(r"\s+", " ", "".join(map(_part, words if isinstance(words, tuple) else (words,)))).strip()
     # A backslash before a digit would stay: the one after a number is before its full stop or bracket.
     return _BLOCK_START.sub(lambda start: f"{start[0]}\\" if start[0].isdigit() else f"\\{start[0]}", line)
 
 
-def _part(part: str | Code | Strong) -> str:
+def _part(part: Word) -> str:
     if isinstance(part, Strong):
         return f"**{_plain(part.text)}**" if part.text else ""
     if isinstance(part, Code):

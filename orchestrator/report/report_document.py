@@ -28,13 +28,9 @@ class Strong:
     text: str
 
 
-Words = str | Code | Strong | tuple["str | Code | Strong", ...]
+Word = str | Code | Strong
+Words = Word | tuple[Word, ...]
 """a line of text, or its parts"""
-
-
-def parts(words: Words) -> tuple[str | Code | Strong, ...]:
-    """The parts of a line."""
-    return words if isinstance(words, tuple) else (words,)
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,6 @@ class DocumentTable:
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure; its title is the caption."""
-
-    picture: Picture
-
-
-@dataclass(frozen=True)
 class Listing:
     """Lines of code or of a log."""
 
@@ -86,7 +75,7 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block = Paragraph | Items | DocumentTable | Plot | Listing | Fold
+Block = Paragraph | Items | DocumentTable | Picture | Listing | Fold
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ class Document:
     def pictures(self) -> list[Picture]:
         """All charts, in order."""
         blocks = [*self.lead, *(block for section in self.sections for block in section.blocks)]
-        return [block.picture for block in _all(blocks) if isinstance(block, Plot)]
+        return [block for block in _all(blocks) if isinstance(block, Picture)]
 
 
 def _all(blocks: Sequence[Block]) -> Iterator[Block]:

@@ -29,14 +29,15 @@ ENVIRONMENT = (
     "episodes.peer_lost",
     "steps", "steps_per_second", "env.substituted", "episodes.substituted", "goals.substituted",
     "time.wait", "time.step", "time.send", "time.other",
-    *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in _OF_EPISODES), "eval.own.aligned",
+    *(f"{group}.{name}" for group in _FIGURE_GROUPS for name in (*_OF_EPISODES, "episodes")), "eval.own.aligned",
     *(f"eval.own.{name}" for name in _EXCLUSIVE),
     "eval.aligned.return.per_goal", "eval.aligned.diversity", "eval.aligned.specialization", "eval.aligned.specialization.published",
 )  # fmt: skip
 """of `env-0`; besides these success.AGENT and ....goal.G"""
 AGENTS = (
     "return", "success", "success.individual", "success.cooperative", "negotiated", "steps_per_second", "substituted",
-    "updates", "buffer.transitions", "learner.loss", "learner.value", "learner.target", "intrinsic",
+    "updates", "buffer.transitions", "learner.loss", "learner.value", "learner.target", "learner.entropy", "learner.clamped",
+    "intrinsic",
     "teacher.threshold", "teacher.reached", "teacher.hard", "teacher.duration", "teacher.duration.reached", "teacher.reward",
     "teacher.reward.raw", "teacher.extrinsic", "teacher.entropy", "teacher.loss.policy", "teacher.loss.value",
     "curiosity.reward", "curiosity.novelty", "curiosity.first", "curiosity.loss",

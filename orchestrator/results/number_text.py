@@ -72,6 +72,12 @@ def figure(value: float | None, form: str) -> str:
     return plain(f"{value:{form}}")
 
 
+def from_to(values: Sequence[float]) -> str:
+    """`from 0.12 to 0.83`: the first and the last value."""
+    ends = float(values[0]), float(values[-1])
+    return "from {} to {}".format(*(figure(end, form(ends)) for end in ends))
+
+
 def plain(text: str) -> str:
     """The text of a number without the sign of a negative zero: `-0.00` becomes `0.00`."""
     return text.removeprefix("-") if text.startswith("-") and not text.strip("-0.,") else text

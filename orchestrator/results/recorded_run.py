@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.results import metric_series
 from orchestrator.results.metric_series import FINAL, RUN, VIRTUAL, MetricPoint, Series, TrainingTime, run_points, training_time
-from orchestrator.results.run_directories import parse_time, read_json
-from orchestrator.results.run_files import read_lines
+from orchestrator.results.run_directories import parse_time
+from orchestrator.results.run_files import read_json, read_lines
 from protocols.runtime.settings_types import parse_duration
 
 if TYPE_CHECKING:
@@ -98,6 +98,18 @@ class RecordedRun:
     def events(self) -> list[dict[str, Any]]:
         """Events of the run in order, `events.jsonl`."""
         return list(read_lines(self.directory / "events.jsonl"))
+
+    @cached_property
+    def cut_evaluation(self) -> dict[str, float] | None:
+        """Of the newest last evaluation, if it was cut short: `episodes` it has, `planned` ones, and `seconds` of its bound."""
+        for event in reversed(self.events):
+            if event.get("code") == "run.evaluation":
+                return None
+            if event.get("code") == "evaluation.cut":
+                fields = event.get("fields") or {}
+                found = {name: float(fields.get(name, 0)) for name in ("episodes", "planned", "seconds")}
+                return {**found, "episodes": int(found["episodes"]), "planned": int(found["planned"])}
+        return None
 
     @cached_property
     def series(self) -> Series:

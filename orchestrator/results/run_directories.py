@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -13,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.results.kept_outcome import ATTEMPT, restore_outcome
+from orchestrator.results.run_files import KEYS, RunLock, read_json, utc_now, write_json
 from protocols.runtime.errors import ResourceError, UsageError
 from protocols.runtime.suggestions import hint
 
@@ -56,6 +57,12 @@ class Run:
         return str(self.record.get("reason") or "")
 
     @property
+    def attempt(self) -> dict[str, Any] | None:
+        """How the last attempt to extend the run ended (`state`, `exit_code`, `reason`, `ended`), where it did no more than is recorded."""
+        found = self.record.get(ATTEMPT)
+        return found if isinstance(found, dict) else None
+
+    @property
     def engine(self) -> str:
         """Name of the launch engine."""
         return str(self.record.get("engine") or "local")
@@ -89,15 +96,6 @@ def parse_time(value: Any) -> datetime | None:
     except ValueError:
         return None
     return time_ if time_.tzinfo else time_.replace(tzinfo=UTC)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty when the file is absent or not (yet) a whole object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def lock_held(directory: Path) -> bool:
@@ -182,13 +180,13 @@ def find(runs_dir: Path, which: str | None = None) -> Run:
 def close_lost(run: Run, exit_code: int, reason: str) -> Run:
     """Write the end of a run whose run server is gone and could not, and remove its secret; nothing of the run may live any more.
 
-    A reason that the run server itself left behind stays.
+    A reason that the run server itself left behind stays. A run that was done, and was killed before it did more, is done as before.
     """
-    from orchestrator.results.run_files import KEYS, utc_now, write_json
     from protocols.runtime.key_pairs import remove_keys
 
     end = {"state": "STOPPED" if exit_code == 130 else "FAILED", "exit_code": exit_code, "reason": run.reason or reason, "ended": utc_now()}
-    write_json(run.directory / "run.json", {"name": run.name, **run.record, **end})
+    if not restore_outcome(run.directory, end):
+        write_json(run.directory / "run.json", {"name": run.name, **run.record, **end})
     (run.directory / "control.json").unlink(missing_ok=True)
     remove_keys(run.directory / KEYS)
     return read(run.directory)
@@ -239,7 +237,6 @@ def size_of(directory: Path) -> int:
 def remove(run: Run) -> None:
     """Remove the directory of a finished run. `ResourceError` where it goes on meanwhile, has processes, or can't be removed."""
     from orchestrator.launch.process_control import remains
-    from orchestrator.results.run_files import RunLock
 
     directory = run.directory
     if lock_held(directory) or not finished(read(directory)):

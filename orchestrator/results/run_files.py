@@ -29,6 +29,8 @@ CLIENT_KEYS = "client.json"
 """in it, the pair of command lines"""
 KEPT_EVENTS = 1000
 """newest events that a client that comes late can still ask for"""
+_LONG_LINE = 8192
+"""bytes that are read for each line at the end of a log"""
 
 
 def utc_now() -> str:
@@ -50,6 +52,15 @@ def write_json(path: Path, value: Any, private: bool = False) -> None:
         raise
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty when the file is absent or not (yet) a whole object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a file of JSON lines, up to its last newline; lines that are no JSON object are left out. Absent files are empty."""
     with suppress(FileNotFoundError), path.open("rb") as file:
@@ -60,6 +71,16 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 value = json.loads(line)
                 if isinstance(value, dict):
                     yield value
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The newest lines of a log; none where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - count * _LONG_LINE))
+            return file.read().decode("utf-8", "replace").splitlines()[-count:]
+    except OSError:
+        return []
 
 
 def append_line(path: Path, value: dict[str, Any], durable: bool = False) -> None:
@@ -106,11 +127,7 @@ class RunFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
-        self.state: dict[str, Any] = {}
-        with suppress(OSError, ValueError):
-            known = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
-            if isinstance(known, dict):
-                self.state = known
+        self.state = read_json(self.directory / "run.json")
 
     @property
     def control(self) -> Path:
@@ -148,16 +165,9 @@ class RunFiles:
         append_line(path, {"incarnation": incarnation, "t": utc_now()}, durable=True)
         return incarnation
 
-    def log_tail(self, name: str, lines: int = 12, size: int = 8192) -> str:
+    def log_tail(self, name: str, lines: int = 12) -> str:
         """The last lines of a node's log, for the reason of a failure."""
-        try:
-            with (self.directory / "nodes" / name / "log.txt").open("rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - size))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(last_lines(self.directory / "nodes" / name / "log.txt", lines))
 
     def last_words(self, name: str) -> str:
         """The last line that a node wrote, without time and logger: after a crash, the exception."""
@@ -172,10 +182,7 @@ class EventLog:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "events.jsonl"
         self._newest: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
-        self.last_id = 0
-        for line in read_lines(self._path):
-            if isinstance(line.get("id"), int):
-                self.last_id = max(self.last_id, line["id"])
+        self.last_id = max((line["id"] for line in read_lines(self._path) if isinstance(line.get("id"), int)), default=0)
 
     def record(self, severity: str, code: str, text: str, node: str = "run", **fields: Any) -> dict[str, Any]:
         """Append an event and return it."""

@@ -7,13 +7,13 @@ import heapq
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.results import run_directories
-from orchestrator.results.run_files import read_lines
+from orchestrator.results.run_files import last_lines, read_lines
 from protocols.runtime.logs import LogLine, parse
 
 Keep = Callable[["LogEntry"], bool]
@@ -58,18 +58,13 @@ class _Assembler:
         done = []
         for line in lines:
             line = line.rstrip("\r\n")
-            begun = parse(line)
-            if begun is None:
-                before = self._open
-                if before is None:
-                    if not line.strip():
-                        continue
-                    self._open = LogLine(_EPOCH, "INFO", "-", line)
-                else:
-                    self._open = LogLine(before.time, before.level, before.logger, f"{before.text}\n{line}")
-                continue
-            done += self.flush()
-            self._open = begun
+            if (begun := parse(line)) is not None:
+                done += self.flush()
+                self._open = begun
+            elif self._open is not None:
+                self._open = replace(self._open, text=f"{self._open.text}\n{line}")
+            elif line.strip():
+                self._open = LogLine(_EPOCH, "INFO", "-", line)
         return done
 
     def flush(self) -> list[LogEntry]:
@@ -200,20 +195,16 @@ class Follower:
 
 
 def failure_tail(directory: Path, lines: int = 12) -> str:
-    """Where a run failed: the last log lines of the node that its reason or its newest error event names, or of the run server."""
+    """Where a run failed: the last log lines of the node that its reason or its first error event names, or of the run server."""
     sources = {path.parent.name: path for path in directory.glob("nodes/*/log.txt")}
-    culprit = ""
-    for event in read_lines(directory / "events.jsonl"):
-        if event.get("severity") == "error" and str(event.get("node")) in sources:
-            culprit = str(event["node"])
-            break
+    errors = (str(event.get("node")) for event in read_lines(directory / "events.jsonl") if event.get("severity") == "error")
+    culprit = next((node for node in errors if node in sources), "")
     reason = run_directories.read(directory).reason
     named = next((node for node in sorted(sources, reverse=True) if node in reason), culprit)
-    path = sources.get(named, directory / "server.log")
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    except OSError:
-        return ""
-    if not text:
-        return ""
-    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)])
+    return log_end(sources.get(named, directory / "server.log"), lines)
+
+
+def log_end(path: Path, lines: int = 12) -> str:
+    """The last lines of a log under a heading that names it; empty where it has no lines."""
+    text = last_lines(path, lines)
+    return "\n".join([f"the end of {path}:", *(f"  {line}" for line in text)]) if text else ""

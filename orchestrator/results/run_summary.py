@@ -17,7 +17,7 @@ from orchestrator.results.recorded_run import RecordedRun
 SUMS = "statistics."
 TRAINING = ("return.normalised", "success.individual", "success.cooperative", "aligned", "negotiated", "goals.pursued_entropy", "length")
 """training metrics of the environment server that are shown"""
-_DETAILS = (".length", ".return", ".return.normalised", ".published")
+_DETAILS = (".episodes", ".length", ".return", ".return.normalised", ".published")
 """endings of the names of metrics that only `show` prints"""
 
 
@@ -50,6 +50,8 @@ class RunSummary:
     training: list[MetricCurve] = field(default_factory=list)
     """of the environment server, and accuracy of the convention"""
     evaluation: list[MetricCurve] = field(default_factory=list)
+    last_evaluation: str = ""
+    """how many episodes the last evaluation has, where it was cut short"""
     goals: list[GoalResult] = field(default_factory=list)
     world_model: list[MetricCurve] = field(default_factory=list)
     sums: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class RunSummary:
     """`summary.json`'s section of that name: records, times of absence, metrics"""
     verdict: dict[str, Any] = field(default_factory=dict)
     """`verdict.json`"""
+    learning_warnings: dict[str, list[str]] = field(default_factory=dict)
+    """text of a warning about learning -> nodes that gave it"""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -87,6 +91,8 @@ def summarize(recorded: RecordedRun) -> RunSummary:
     summary.training = _training(series)
     evaluation = {name: nodes for name, nodes in sorted(series.items()) if name.startswith(EVALUATION)}
     summary.evaluation = [mean_curve(name, nodes) for name, nodes in evaluation.items() if GOAL not in name]
+    if (cut := recorded.cut_evaluation) is not None:
+        summary.last_evaluation = f"{cut['episodes']} of {cut['planned']} episodes, cut short after {cut['seconds']:.3g} s"
     summary.goals = _goals({name: nodes for name, nodes in evaluation.items() if GOAL in name})
     summary.world_model = [mean_curve(name, nodes) for name, nodes in sorted(series.items()) if name.startswith("world_model.error")]
     for name, nodes in sorted(series.items()):
@@ -106,6 +112,11 @@ def summarize(recorded: RecordedRun) -> RunSummary:
     summary.links = [link for link in stored.get("links") or [] if isinstance(link, dict)]
     summary.faults = stored.get("faults") or {}
     summary.verdict = recorded.verdict
+    for event in recorded.events:
+        if event.get("severity") == "warning" and str(event.get("code", "")).startswith("learner."):
+            givers = summary.learning_warnings.setdefault(str(event.get("text", "")), [])
+            if (giver := str(event.get("node", ""))) not in givers:
+                givers.append(giver)
     summary.restarts = {node: len(lines) - 1 for node, lines in recorded.incarnations.items() if len(lines) > 1}
     return summary
 
@@ -180,6 +191,8 @@ def after_run(directory: Path) -> str:
     shown = [c for c in summary.training if c.name == "convention.accuracy"]
     shown += [c for c in summary.evaluation if not c.name.endswith(_DETAILS) or (c.name.endswith(".return") and not summary.goals)]
     lines = [f"{c.name:<34} {curve_text(c)}" for c in (*shown, *summary.world_model)]
+    if summary.last_evaluation:
+        lines.append(f"{'last evaluation':<34} {summary.last_evaluation}")
     if summary.sums:
         lines.append(f"{'statistics':<34} {sums_text(summary)}")
     if summary.contraction_measured is not None:
@@ -192,6 +205,7 @@ def after_run(directory: Path) -> str:
         lines.append(f"{'restarts':<34} {', '.join(f'{node} {n}' for node, n in summary.restarts.items())}")
     if summary.faults:
         lines.append(f"{'faults':<34} {faults_text(summary.faults)}")
+    lines += [f"{'warning':<34} {', '.join(nodes)}: {text}" for text, nodes in summary.learning_warnings.items()]
     lines.append(f"{'run directory':<34} {directory}")
     lines.append(f"{'look further':<34} orchestrate show {summary.run}")
     lines += [f"{'':<34} {path}" for path in sorted((directory / "plots").glob("*.svg"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.metric_series import RUN
 from orchestrator.results.recorded_run import RecordedRun
-from protocols.runtime.traffic_files import read_links, read_wire
+from orchestrator.results.run_files import read_json
+from protocols.runtime.telemetry import read_links, read_wire
 from protocols.topology.communication_graph import make_graph
 from protocols.topology.mixing_rates import rates
 
@@ -42,6 +42,7 @@ def summarize(
         for metric, values in metrics.items():
             if metric.startswith(_EVALUATION):
                 result["evaluation"][metric] = {"first": values[0], "last": values[-1]}
+    result["last_evaluation"] = recorded.cut_evaluation
     result["disagreement"] = _disagreement(configuration, rows.get(RUN, {}))
     result["links"] = link_table(directory)
     result["wire"] = wire_table(directory)
@@ -72,11 +73,7 @@ def _usage(directory: Path) -> dict[str, dict[str, Any]]:
     """Of every node, added up over the hosts it ran on (memory: the largest)."""
     result: dict[str, dict[str, Any]] = {}
     for path in sorted((directory / "hosts").glob("*.usage.json")):
-        try:
-            nodes = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        for name, usage in nodes.items():
+        for name, usage in read_json(path).items():
             known = result.setdefault(name, {"cpu_seconds": 0.0, "peak_resident": 0, "proportional": 0})
             known["cpu_seconds"] += usage["cpu_seconds"]
             known["peak_resident"] = max(known["peak_resident"], usage["peak_resident"])

@@ -14,19 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.results.run_directories import lock_held, read_json
-from orchestrator.results.run_files import CLIENT_KEYS, KEYS
+from orchestrator.results.run_directories import lock_held
+from orchestrator.results.run_files import CLIENT_KEYS, KEYS, read_json
 from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
 from protocols.conversations.membership.membership_messages import Hello, Refuse, Welcome
-from protocols.runtime.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ExitCode,
-    MurmurationError,
-    ResourceError,
-    SchemaError,
-    UsageError,
-)
+from protocols.runtime.errors import AuthenticationError, ResourceError, UsageError, error_of
 from protocols.runtime.key_pairs import read_pair
 from protocols.transport import Identity, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
@@ -139,7 +131,7 @@ class RunClient:
                 for received in self._transport.receive(min(_SLICE, retry - now)):
                     message = received.message
                     if isinstance(message, Refuse):
-                        raise _refusal(message)
+                        raise error_of(message.code, message.text or f"the run server refused (code {message.code})")
                     if isinstance(message, answer) and message.rid in ("", request.rid):
                         return bytes(received.arrays["snapshot"].data) if "snapshot" in received.arrays else b"{}"
                 if refusal := self._transport.refusal("ctl", SERVER):
@@ -153,14 +145,3 @@ class RunClient:
         if not (self.directory / "control.json").is_file():
             return True
         return (self.directory / "run.lock").is_file() and not lock_held(self.directory)
-
-
-def _refusal(message: Refuse) -> Exception:
-    kinds: dict[ExitCode, type[MurmurationError]] = {
-        ExitCode.AUTHENTICATION: AuthenticationError,
-        ExitCode.SCHEMA: SchemaError,
-        ExitCode.USAGE: UsageError,
-        ExitCode.CONFIG: ConfigurationError,
-    }
-    kind = kinds.get(ExitCode(message.code)) if message.code in set(ExitCode) else None
-    return (kind or ResourceError)(message.text or f"the run server refused (code {message.code})")

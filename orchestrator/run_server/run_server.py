@@ -16,16 +16,16 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from pydantic import ValidationError
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.resolved_configuration import digest, recorded
-from orchestrator.config.security_check import encrypted
 from orchestrator.launch.addresses import is_any, is_foreign
 from orchestrator.launch.engine import PRELOAD, ROLES, Engine, Invitation, clean_up, make_engine
 from orchestrator.launch.process_control import sweep
+from orchestrator.results.kept_outcome import keep_node_files, restore_outcome, surpassed
 from orchestrator.results.run_files import CLIENT_KEYS, EventLog, RunFiles, RunLock, utc_now, write_json
 from orchestrator.results.software_versions import code_version, versions
 from orchestrator.run_server.faults.fault_conclusion import conclude
@@ -45,11 +45,11 @@ from orchestrator.run_server.run_start import START_TIMEOUT
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts
 from protocols.faults.node_faults.scheduled_faults import run_schedule
 from protocols.runtime import logs
+from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair, remove_keys, write_pair
 from protocols.runtime.node_start import RUN_SERVER, Carrier, ipc_works
 from protocols.runtime.seeds import Stream, generator
-from protocols.runtime.training_limits import TrainingLimits
 from protocols.topology import build
 from protocols.transport import Identity, Transport, TransportOptions
 from protocols.transport.sockets import advertised
@@ -67,13 +67,15 @@ def serve(
 ) -> int:
     """Lead the run in `directory` to its end; the exit code of the run. `roles` maps each role to its entry point."""
     files = RunFiles(directory)
-    configuration_json = files.configuration_json()
+    files.configuration_json()  # an error if this is no run directory, before anything is written there
     # Held until this process is gone, not a moment less: who finds it free may rely on nothing of the run being left.
     _held.append(RunLock(files.directory))
-    outcome = _Server(files, configuration_json, start_timeout, roles, preload).run()
+    outcome = _Server(files, start_timeout, roles, preload).run()
     files.control.unlink(missing_ok=True)
     remove_keys(files.keys)
-    files.update(state=outcome.state, exit_code=int(outcome.exit_code), reason=outcome.reason, ended=utc_now())
+    end = {"state": outcome.state, "exit_code": int(outcome.exit_code), "reason": outcome.reason, "ended": utc_now()}
+    if not restore_outcome(files.directory, end):
+        files.update(**end)
     logger.info("%s, exit %d: %s", outcome.state, outcome.exit_code, outcome.reason)
     return int(outcome.exit_code)
 
@@ -81,24 +83,21 @@ def serve(
 class _Server:
     """Sets everything up around a `RunLeader`, and everything down after it."""
 
-    def __init__(
-        self, files: RunFiles, configuration_json: bytes, start_timeout: float, roles: Mapping[str, str], preload: Sequence[str]
-    ) -> None:
+    def __init__(self, files: RunFiles, start_timeout: float, roles: Mapping[str, str], preload: Sequence[str]) -> None:
         self._files = files
-        self._configuration_json = configuration_json
         self._start_timeout = start_timeout
         self._roles = roles
         self._preload = preload
         self._started = time.monotonic()
-        self._engine: Engine | None = None
+        self._engine: Engine[Any] | None = None
         self._transport: Transport | None = None
         self._leader: RunLeader | None = None
-        self._signals_before = 0
+        self._signals: list[int] = []
 
     def run(self) -> RunOutcome:
         """Lead; whatever goes wrong becomes an outcome."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda number, _: self._signals.append(number))
         outcome: RunOutcome | None = None
         try:
             self._note_start()
@@ -117,14 +116,12 @@ class _Server:
         outcome = outcome or RunOutcome("FAILED", ExitCode.CRASH, "the run server came to its end without an outcome")
         if self._leader is None:
             return outcome
+        if outcome.state != "DONE" and not surpassed(self._files.directory):
+            ended = f"{outcome.state}, exit {int(outcome.exit_code)}: {outcome.reason}; no more was done, and the record of the run stays"
+            self._leader.view.events.record("info", "run.ended", ended)
+            return outcome
         sum_up(self._leader.view, outcome, self._transport)
         return self._judge(self._leader, outcome)
-
-    def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._leader is not None:
-            self._leader.signal()
-        else:
-            self._signals_before += 1
 
     def _note_start(self) -> None:
         state = self._files.state
@@ -146,7 +143,7 @@ class _Server:
         """Sockets first, then `control.json`, then hosts: a busy port leaves nothing behind."""
         files = self._files
         try:
-            configuration = recorded(self._configuration_json)
+            configuration = recorded(files.configuration_json())
         except ValidationError as error:
             raise ConfigurationError(f"{files.directory}/config.json does not fit this version: {error}") from None
         engine_name = configuration.launch.engine
@@ -154,7 +151,7 @@ class _Server:
         self._engine = engine = make_engine(engine_name, files.directory)
         if problems := engine.problems(configuration):
             raise ResourceError("; ".join(problems))
-        keys = KeyPair.make() if encrypted(configuration) else None
+        keys = KeyPair.make() if configuration.encrypted else None
         identity = Identity(files.directory.name, RUN_SERVER, int(files.state["segment"]), "run")
         self._transport = transport = Transport(identity, TransportOptions(keys=keys))
         network = configuration.network
@@ -165,10 +162,10 @@ class _Server:
             self._let_command_lines_in(transport)
         else:
             token = secrets.token_hex(32)
-            transport.guard.require(token)
+            transport.guard.token = token
             logger.info("connections are not encrypted, and reach this machine only; the run's token keeps runs apart, and is no security")
         if run_schedule(configuration.model_dump(mode="json")).damages:
-            transport.guard.expect_damage()
+            transport.guard.damage_expected = True
         view = _make_view(files, configuration, self._started)
         if int(files.state["segment"]) > 1:
             self._go_on(view)
@@ -211,10 +208,8 @@ class _Server:
         )
         plan = make_plan(configuration)
         admission = Admission(token)
-        leader = RunLeader(view, transport, hosts, invitation, admission, self._configuration_json, self._start_timeout, plan)
+        leader = RunLeader(view, transport, hosts, invitation, admission, self._start_timeout, self._signals, plan)
         self._leader = leader
-        for _ in range(self._signals_before):
-            leader.signal()
         engine.request(configuration, configuration.agents.count + 1)
         return leader
 
@@ -234,19 +229,21 @@ class _Server:
         if view.configuration.clock == "logical":
             settings = view.configuration
             limits = TrainingLimits(settings.until.model_dump(), settings.tick)
+            keep_node_files(self._files.directory)
             tick = view.checkpoint = go_back(self._files.directory, settings.agent_names(), settings.tick, limits)
             text = (
                 f"the run goes on from the checkpoint of tick {tick}" if tick >= 0 else "the run begins anew: there is no common checkpoint"
             )
         trained = {"trained": float(self._files.state.get("trained") or 0.0)}
-        view.events.record("info", "run.resumed", f"segment {self._files.state['segment']}: {text}", fields=trained)
+        view.event("info", "run.resumed", f"segment {self._files.state['segment']}: {text}", fields=trained)
 
     def _tear_down(self) -> None:
         """Nothing of the run is left after this: the engine's processes, and by their mark any that escaped it."""
         for text in self._engine.release() if self._engine is not None else ():
-            logger.warning("%s", text)
             if self._leader is not None:
-                self._leader.view.events.record("warning", "host.left", text)
+                self._leader.view.event("warning", "host.left", text)
+            else:
+                logger.warning("%s", text)
         if self._leader is not None:
             self._leader.view.collector.close()  # before the sweep: a sink may have a process of its own
         killed = sweep(self._files.directory)

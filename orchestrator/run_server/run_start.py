@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import re
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.launch.process_control import MARK, sweep
-from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError, ResourceError
+from orchestrator.results.run_files import read_json
+from protocols.runtime.errors import ConfigurationError, MurmurationError, ResourceError, error_of
 
 if TYPE_CHECKING:
     from orchestrator.config.loader import Loaded
@@ -30,46 +30,10 @@ def command_line(config: Path, overrides: Sequence[str], seed: int | None) -> st
     return shlex.join(words)
 
 
-RESUMABLE = ("until", "launch", "metrics", "supervision")
-"""sections that may differ when a run goes on: they change how long, where and how it runs, not what it is"""
-
-
-def prepare_resume(directory: Path, overrides: Sequence[str], seed: int | None) -> Loaded:
-    """Make a run that has ended, or was interrupted, ready to go on. `UsageError` while it goes on; `ConfigurationError` for arguments that
-    would make another run of it."""
-    from orchestrator.config.loader import load
-    from orchestrator.config.resolved_configuration import canonical_json, resolved_yaml
-    from orchestrator.results import run_directories as runs
-    from orchestrator.results.run_files import RunFiles
-    from protocols.runtime.errors import ConfigurationError, UsageError
-
-    if runs.lock_held(directory):
-        raise UsageError(f"{directory.name} is running; look on: orchestrate attach {directory.name}")
-    if seed is not None:
-        raise ConfigurationError(f"--seed: another seed is another run; {directory.name} goes on with its own")
-    loaded = load(directory / "config.yaml", overrides)
-    before = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    after = json.loads(canonical_json(loaded.configuration))
-    changed = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-    if forbidden := [key for key in changed if key not in RESUMABLE]:
-        raise ConfigurationError(
-            f"{', '.join(forbidden)}: would make another run of {directory.name}; when a run goes on only {', '.join(RESUMABLE)} may change"
-        )
-    if changed:
-        (directory / "config.yaml").write_text(resolved_yaml(loaded.configuration), encoding="utf-8")
-        (directory / "config.json").write_text(canonical_json(loaded.configuration) + "\n", encoding="utf-8")
-    # Who looks on must not take the end of the last segment for that of the next.
-    files = RunFiles(directory)
-    files.control.unlink(missing_ok=True)
-    files.update(state="STARTING", exit_code=None, reason="", ended=None, pid=None)
-    return loaded
-
-
 def prepare_run(loaded: Loaded, runs_dir: Path, name: str | None, command: str) -> Path:
     """Make a new run directory with the configuration as resolved, canonical and given, and the command. Names are never used twice:
     an existing one is a `ConfigurationError`."""
     from orchestrator.config.resolved_configuration import canonical_json, resolved_yaml
-    from orchestrator.run_server.run_start import create_run_directory
 
     directory = create_run_directory(runs_dir, loaded.configuration.name, name)
     (directory / "config.yaml").write_text(resolved_yaml(loaded.configuration, notices=loaded.notices), encoding="utf-8")
@@ -115,19 +79,10 @@ def start_detached(directory: Path, timeout: float = 30.0, start_timeout: float 
     raise ResourceError(f"the run server could not be reached within {timeout:g} s; its log is {directory / 'server.log'}")
 
 
-class _ServerError(MurmurationError):
+def _failure(directory: Path, code: int) -> MurmurationError:
     """The run server ended before it could be reached; `exit_code` is what it ended with."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.exit_code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.CRASH
-
-
-def _failure(directory: Path, code: int) -> _ServerError:
-    reason = ""
-    with contextlib.suppress(OSError, ValueError):
-        reason = str(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("reason") or "")
-    return _ServerError(reason or f"the run server ended at once (exit {code}); its log is {directory / 'server.log'}", code)
+    reason = str(read_json(directory / "run.json").get("reason") or "")
+    return error_of(code, reason or f"the run server ended at once (exit {code}); its log is {directory / 'server.log'}")
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ from typing import IO, Any, Self
 from orchestrator.results import number_text as numbers
 from orchestrator.results.run_files import utc_now
 from orchestrator.terminal import snapshot_metrics as shown
-from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
+from orchestrator.terminal.run_view import Event, ProgressView, WatchOutcome, news
 
 _FIGURES = (("return", numbers.decimal), ("success", numbers.decimal), ("aligned", numbers.decimal), ("disagree", numbers.small))
 _ENDING = ("STOPPING", "DONE", "FAILED", "STOPPED")
 _STATE = ("run", "directory", "reason", "seed", "engine", "phase")
-_PROGRESS = ("elapsed", "left", "progress", "episodes", "steps", "phase", "nodes")
+_PROGRESS = ("elapsed", "left", "progress", "episodes", "steps", "phase", "evaluation", "nodes")
 PERIOD = 10.0
 """seconds between two lines of progress"""
 
@@ -36,8 +36,6 @@ def finite(value: Any) -> Any:
 
 class LineWriter:
     """Writes lines to a stream; a context manager."""
-
-    period = 0.5
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -71,7 +69,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, set, frozenset)) else str(value)
 
 
-class JsonView(JsonWriter):
+class JsonView(JsonWriter, ProgressView):
     """Lines for a script: `state` when the run's state changes, `progress` every `every` seconds, events as they come."""
 
     def __init__(self, stream: IO[str], every: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -120,7 +118,7 @@ def progress_text(snapshot: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-class PlainView(LineWriter):
+class PlainView(LineWriter, ProgressView):
     """Lines for people: one a period and one an event. `clock` is monotonic seconds."""
 
     def __init__(self, stream: IO[str], every: float = PERIOD, clock: Callable[[], float] = time.monotonic) -> None:
@@ -132,17 +130,9 @@ class PlainView(LineWriter):
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
         """Events at once, progress when it is due."""
-        for event in events:
-            if worth_a_line(event, snapshot, self._seen):
-                self.notice(event_text(event))
-        for line in startup_lines(snapshot, self._seen):
+        for line, _ in news(snapshot, events, self._seen):
             self.notice(line)
         now = self._clock()
         if now >= self._next and snapshot.get("state") not in _ENDING:
             self._next = now + self._every
             self.notice(f"{numbers.clock(datetime.now(UTC))} {progress_text(snapshot)}")
-
-    def end(self, outcome: WatchOutcome, summary: str = "") -> None:
-        """The summary and the last line."""
-        for text in filter(None, (summary, outcome_text(outcome))):
-            self.notice(text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from orchestrator.results import number_text as numbers
 
@@ -23,48 +24,28 @@ class WatchOutcome:
     left: bool = False
 
 
-class ProgressView(Protocol):
-    """Shows snapshots of a run; a context manager, so that the terminal is restored however it ends."""
-
-    period: float
-    """seconds between two looks"""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def notice(self, text: str) -> None:
-        """A line from the client itself."""
-        ...
-
-    def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
-        """The newest snapshot, and the events since the last one."""
-        ...
-
-    def end(self, outcome: WatchOutcome, summary: str = "") -> None:
-        """The run has ended, or is left; `summary` are metrics of a run for people."""
-        ...
-
-
-class QuietView:
-    """A view that shows nothing."""
+class ProgressView:
+    """Shows snapshots of a run; this one shows nothing. A context manager, so that the terminal is restored however it ends."""
 
     period = 0.5
+    """seconds between two looks"""
 
-    def __enter__(self) -> QuietView:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         return
 
     def notice(self, text: str) -> None:
-        """Nothing."""
+        """A line from the client itself."""
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
-        """Nothing."""
+        """The newest snapshot, and the events since the last one."""
 
     def end(self, outcome: WatchOutcome, summary: str = "") -> None:
-        """Nothing."""
+        """The run has ended, or is left: `summary`, metrics of a run for people, and the last line."""
+        for text in filter(None, (summary, outcome_text(outcome))):
+            self.notice(text)
 
 
 def event_text(event: Event) -> str:
@@ -107,6 +88,15 @@ def startup_lines(snapshot: dict[str, Any], seen: set[str]) -> list[str]:
         took = f"{after:.1f} s" if isinstance(after, (int, float)) else ""
         lines.append(f" {name:<10} up  {node.get('detail') or '':<32} {took}".rstrip())
     return lines
+
+
+def news(snapshot: dict[str, Any], events: list[Event], seen: set[str]) -> Iterator[tuple[str, str]]:
+    """(line, severity) of what is new since the last look. Adds to `seen`."""
+    for event in events:
+        if worth_a_line(event, snapshot, seen):
+            yield event_text(event), str(event.get("severity", ""))
+    for line in startup_lines(snapshot, seen):
+        yield line, ""
 
 
 def outcome_text(outcome: WatchOutcome) -> str:

@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.results import run_directories as runs
+from orchestrator.results.run_files import read_lines
 from orchestrator.run_server.run_client import RunClient, Snapshot, Unreachable
 from orchestrator.terminal import snapshot_metrics as shown
 from orchestrator.terminal.interrupts import Interrupts
-from orchestrator.terminal.run_view import Event, ProgressView, QuietView, WatchOutcome
+from orchestrator.terminal.run_view import ProgressView, WatchOutcome
 from protocols.runtime.errors import ExitCode
 
 ANSWER = 5.0
 """seconds that the run server has for an answer"""
 
 
-def all_up(snapshot: Snapshot) -> bool:
-    """Every node of the run is alive."""
-    nodes = snapshot.get("nodes") or []
-    return bool(nodes) and all(node.get("state") == "alive" for node in nodes)
-
-
 def not_up(snapshot: Snapshot | None) -> list[str]:
-    """Names of nodes that are not alive."""
-    return [str(node.get("name")) for node in (snapshot or {}).get("nodes") or [] if node.get("state") != "alive"]
+    """Names of nodes that are not alive; "the run server" where no node is known yet."""
+    nodes = (snapshot or {}).get("nodes")
+    return [str(node.get("name")) for node in nodes if node.get("state") != "alive"] if nodes else ["the run server"]
 
 
 class Watcher:
@@ -70,7 +67,7 @@ class Watcher:
                 if self._up_by is not None:
                     if (self.snapshot or {}).get("phase") == "queued":
                         self._up_by = time.monotonic() + self._patience  # the time to come up is counted from when there is room
-                    elif self.snapshot is not None and all_up(self.snapshot):
+                    elif not not_up(self.snapshot):
                         self._up_by = None
                         if self.mode == "start":
                             return self._leaving()
@@ -85,15 +82,9 @@ class Watcher:
             if self._client is not None:
                 self._client.close()
 
-    def _show(self, snapshot: Snapshot, events: list[Event]) -> None:
+    def _update(self, update: Callable[..., None], *what: object) -> None:
         try:
-            self.view.show(snapshot, events)
-        except OSError:
-            self._unseen()
-
-    def _notice(self, text: str) -> None:
-        try:
-            self.view.notice(text)
+            update(*what)
         except OSError:
             self._unseen()
 
@@ -101,7 +92,7 @@ class Watcher:
         """The reader is gone (closed pipe or terminal): as if interrupted, and silent from now on."""
         with contextlib.suppress(OSError):
             self.view.__exit__(None, None, None)
-        self.view = QuietView()
+        self.view = ProgressView()
         self.interrupts.count = max(1, self.interrupts.count)
 
     def _ended(self) -> WatchOutcome | None:
@@ -112,12 +103,16 @@ class Watcher:
             self._last_look(run)
         if run.state == "LOST":
             run = self._lost(run)
-        code, reason = run.exit_code, run.reason
+        state, code, reason = run.state, run.exit_code, run.reason
+        if run.attempt is not None and (self.mode != "look" or self._client is not None):
+            # This is the end of what was watched; the record of the run is that of an earlier end.
+            state, code = str(run.attempt.get("state")), int(run.attempt.get("exit_code", ExitCode.CRASH))
+            reason = f"{run.attempt.get('reason')}; no more was done than before, and the run stays {run.state.lower()}"
         if code is None:
             code = int(ExitCode.OK if run.state == "DONE" else ExitCode.CRASH)
         if self._late:
             code, reason = int(ExitCode.RESOURCES), self._late
-        return WatchOutcome(self.directory, run.state, code, reason, run.elapsed)
+        return WatchOutcome(self.directory, state, code, reason, run.elapsed)
 
     def _lost(self, run: runs.Run) -> runs.Run:
         """The run server was killed. Who led the run ends what is left of it; an onlooker prints how to."""
@@ -126,34 +121,22 @@ class Watcher:
             cure = f"{reason}; end what is left: orchestrate down {run.name}"
             return dataclasses.replace(run, record={**run.record, "exit_code": int(ExitCode.CRASH), "reason": cure})
         killed, unreachable = self._clean_up()
-        self._notice("; ".join([f"{reason}; ended the {len(killed)} processes it left", *unreachable]))
+        self._update(self.view.notice, "; ".join([f"{reason}; ended the {len(killed)} processes it left", *unreachable]))
         return runs.close_lost(run, int(ExitCode.INTERRUPTED if self.interrupts.count else ExitCode.CRASH), reason)
 
     def _last_look(self, run: runs.Run) -> None:
         """Show the events that came after the last snapshot: they are in the run's own file."""
-        import json
-
         if self.snapshot is None or self._client is None:
             return
-        events = []
-        try:
-            lines = (self.directory / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return
-        for number, line in enumerate(lines, 1):
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and int(event.get("id", number)) > self._client.events_seen:
-                events.append(event)
+        seen = self._client.events_seen
+        events = [event for event in read_lines(self.directory / "events.jsonl") if int(event.get("id", 0)) > seen]
         self._client.events_seen = 2**62
         # All processes of an ended run have ended: what the last snapshot still saw alive has ended since.
         nodes = [node if node.get("state") in ("left", "lost") else {**node, "state": "ended"} for node in self.snapshot.get("nodes") or []]
         final = {**self.snapshot, "state": run.state, "reason": run.reason, "exit_code": run.exit_code, "left": None, "nodes": nodes}
         if run.elapsed is not None:
             final["elapsed"] = run.elapsed
-        self._show(final, events)
+        self._update(self.view.show, final, events)
 
     def _leaving(self) -> WatchOutcome:
         run = runs.read(self.directory)
@@ -173,11 +156,14 @@ class Watcher:
             # A run server that is about to end takes its address away first.
             if (self.directory / "control.json").is_file() and runs.read(self.directory).alive and not self._silent:
                 self._silent = True
-                self._notice(f"the run server has not answered for {ANSWER:.0f} s; still trying (its log: {self.directory}/server.log)")
+                self._update(
+                    self.view.notice,
+                    f"the run server has not answered for {ANSWER:.0f} s; still trying (its log: {self.directory}/server.log)",
+                )
             return
         self._silent = False
         self.snapshot = snapshot
-        self._show(snapshot, list(snapshot.get("events") or []))
+        self._update(self.view.show, snapshot, list(snapshot.get("events") or []))
 
     def _pass_on_signals(self) -> None:
         """First signal: ordered stop; second: at once; a third, or no answer to the second: sweep."""
@@ -186,7 +172,7 @@ class Watcher:
             return
         name = self.interrupts.last.name if self.interrupts.last is not None else "signal"
         if wanted == 1:
-            self._notice("stopping: checkpoints ... Press again to stop at once.")
+            self._update(self.view.notice, "stopping: checkpoints ... Press again to stop at once.")
         try:
             if wanted == 3:
                 raise Unreachable("asked three times")
@@ -199,9 +185,9 @@ class Watcher:
 
     def sweep(self) -> None:
         """End whatever is left of the run by its recorded process groups."""
-        self._notice("the run server does not answer: ending its processes")
+        self._update(self.view.notice, "the run server does not answer: ending its processes")
         for text in self._clean_up()[1]:
-            self._notice(text)
+            self._update(self.view.notice, text)
 
     def _clean_up(self) -> tuple[list[int], list[str]]:
         from orchestrator.launch.engine import clean_up
@@ -210,9 +196,8 @@ class Watcher:
 
     def _too_late(self) -> None:
         up, all_nodes = shown.up_count(self.snapshot or {})
-        missing = ", ".join(not_up(self.snapshot)) or "the run server"
-        self._late = f"{up} of {all_nodes} nodes were up in time, missing: {missing}; more time: --timeout 120s"
-        self._notice(self._late)
+        self._late = f"{up} of {all_nodes} nodes were up in time, missing: {', '.join(not_up(self.snapshot))}; more time: --timeout 120s"
+        self._update(self.view.notice, self._late)
         try:
             self._connected().stop(now=False, reason=self._late[:1000], timeout=ANSWER)
         except Unreachable:

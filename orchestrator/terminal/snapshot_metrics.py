@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from orchestrator.results import number_text as numbers
+
 Node = dict[str, Any]
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -60,7 +62,16 @@ def phase(snapshot: dict[str, Any]) -> str:
     if snapshot.get("state") in ("DONE", "FAILED", "STOPPED", "LOST"):
         return ""
     known = str(snapshot.get("phase") or "")
-    return _PHASES.get(known, known)
+    return ", ".join(filter(None, (_PHASES.get(known, known), evaluation(snapshot))))
+
+
+def evaluation(snapshot: dict[str, Any]) -> str:
+    """`evaluating 37/256, left 0:20`; empty while no evaluation is played."""
+    found = snapshot.get("evaluation")
+    if not found:
+        return ""
+    left = f", left {numbers.elapsed(found['left'])}" if found.get("left") is not None else ""
+    return f"evaluating {found.get('done')}/{found.get('episodes')}{left}"
 
 
 def agents(snapshot: dict[str, Any]) -> list[Node]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.results import number_text as numbers
 from orchestrator.terminal import snapshot_metrics as shown
-from orchestrator.terminal.run_view import Event, WatchOutcome, event_text, outcome_text, startup_lines, worth_a_line
+from orchestrator.terminal.run_view import Event, ProgressView, WatchOutcome, news
 from orchestrator.terminal.snapshot_metrics import Node
 
 _AWAY = ("dead", "lost")
@@ -28,32 +28,32 @@ class Column:
     """One column: heading, text of a node, and its side."""
 
     heading: str
-    text: Callable[[Node, bool], str]
+    text: Callable[[Node], str]
     right: bool = True
 
 
-def _return(node: Node, ascii_only: bool) -> str:
+def _return(node: Node) -> str:
     number = numbers.decimal(shown.value(node, "return"))
-    bar = numbers.sparkline(shown.history(node, "return"), ascii_only=ascii_only)
+    bar = numbers.sparkline(shown.history(node, "return"))
     return f"{number:>5} {bar:<6}"
 
 
-def _peers(node: Node, ascii_only: bool) -> str:
+def _peers(node: Node) -> str:
     peers = node.get("peers")
     return f"{peers[0]}/{peers[1]}" if isinstance(peers, list) and len(peers) == 2 else "-"
 
 
 COLUMNS = (
-    Column("node", lambda node, _: str(node.get("name", "")), right=False),
-    Column("state", lambda node, _: shown.state(node), right=False),
-    Column("episode", lambda node, _: numbers.count(shown.value(node, "episode"))),
-    Column("steps/s", lambda node, _: numbers.count(shown.value(node, "steps/s"))),
+    Column("node", lambda node: str(node.get("name", "")), right=False),
+    Column("state", lambda node: shown.state(node), right=False),
+    Column("episode", lambda node: numbers.count(shown.value(node, "episode"))),
+    Column("steps/s", lambda node: numbers.count(shown.value(node, "steps/s"))),
     Column("return", _return, right=False),
-    Column("success", lambda node, _: numbers.decimal(shown.value(node, "success"))),
-    Column("aligned", lambda node, _: numbers.decimal(shown.value(node, "aligned"))),
-    Column("disagree", lambda node, _: numbers.small(shown.value(node, "disagree"))),
+    Column("success", lambda node: numbers.decimal(shown.value(node, "success"))),
+    Column("aligned", lambda node: numbers.decimal(shown.value(node, "aligned"))),
+    Column("disagree", lambda node: numbers.small(shown.value(node, "disagree"))),
     Column("peers", _peers),
-    Column("msg/s", lambda node, _: numbers.count(shown.value(node, "msg/s"))),
+    Column("msg/s", lambda node: numbers.count(shown.value(node, "msg/s"))),
 )
 """in order of importance: a narrow terminal drops them from the right"""
 
@@ -83,13 +83,13 @@ def agent_rows(agents: list[Node]) -> list[Node]:
     return folded + sorted(agents, key=badness)[:3]
 
 
-def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> Text:
+def node_table(snapshot: dict[str, Any], width: int) -> Text:
     """The agents' rows, with as many columns as fit into `width` characters (those without any value are left
     out), then a row for each environment server."""
     if not snapshot.get("nodes"):  # the host is not there yet
         return Text()
     rows = agent_rows(shown.agents(snapshot))
-    cells = [[column.heading for column in COLUMNS]] + [[column.text(node, ascii_only) for column in COLUMNS] for node in rows]
+    cells = [[column.heading for column in COLUMNS]] + [[column.text(node) for column in COLUMNS] for node in rows]
     filled = [i for i in range(len(COLUMNS)) if i < 2 or any(row[i].strip(" -") for row in cells[1:])]
     cells = [[row[i] for i in filled] for row in cells]
     columns = [COLUMNS[i] for i in filled]
@@ -130,19 +130,17 @@ def node_table(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -
     return text
 
 
-def progress_line(snapshot: dict[str, Any], width: int, ascii_only: bool = False) -> str:
+def progress_line(snapshot: dict[str, Any], width: int) -> str:
     """`[████░░░░] 52 %   elapsed 2:31   left ≈ 2:20   training`, the bar as wide as there is room (at most 40)."""
     share = min(1.0, max(0.0, float(snapshot.get("progress") or 0.0)))
-    about = "about" if ascii_only else "≈"
     tail = f" {100 * share:.0f} %   elapsed {numbers.elapsed(snapshot.get('elapsed'))}"
     if snapshot.get("left") is not None and share < 1 and snapshot.get("state") in ("RUNNING", "STARTING"):
-        tail += f"   left {about} {numbers.elapsed(snapshot.get('left'))}"
+        tail += f"   left ≈ {numbers.elapsed(snapshot.get('left'))}"
     if phase := shown.phase(snapshot):
         tail += f"   {phase}"
     bar = max(0, min(40, width - len(tail) - 4))
-    full, empty = ("#", ".") if ascii_only else ("█", "░")
     filled = round(share * bar)
-    return f" [{full * filled}{empty * (bar - filled)}]{tail}"[:width]
+    return f" [{'█' * filled}{'░' * (bar - filled)}]{tail}"[:width]
 
 
 def fault_line(snapshot: dict[str, Any]) -> str:
@@ -153,10 +151,8 @@ def fault_line(snapshot: dict[str, Any]) -> str:
     return "   ".join(parts)
 
 
-class TableView:
+class TableView(ProgressView):
     """Redraws in place on a terminal; everything else is printed above."""
-
-    period = 0.5
 
     def __init__(self, console: Console, hint: str = "") -> None:
         self._console = console
@@ -164,7 +160,7 @@ class TableView:
         self._seen: set[str] = set()
         self._live = Live(console=console, auto_refresh=False, transient=False, vertical_overflow="crop")
 
-    def __enter__(self) -> TableView:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -177,11 +173,8 @@ class TableView:
 
     def show(self, snapshot: dict[str, Any], events: list[Event]) -> None:
         """Redraw the table with the newest snapshot and events."""
-        for event in events:
-            if worth_a_line(event, snapshot, self._seen):
-                self._console.print(Text(event_text(event), _SEVERITIES.get(event.get("severity", ""), "")), soft_wrap=True)
-        for line in startup_lines(snapshot, self._seen):
-            self.notice(line)
+        for line, severity in news(snapshot, events, self._seen):
+            self._console.print(Text(line, _SEVERITIES.get(severity, "")), soft_wrap=True)
         self._live.update(self.render(snapshot), refresh=True)
 
     def render(self, snapshot: dict[str, Any]) -> ConsoleRenderable:
@@ -199,5 +192,4 @@ class TableView:
     def end(self, outcome: WatchOutcome, summary: str = "") -> None:
         """The table stays as it was last; below it the summary and the last line."""
         self._live.stop()
-        for text in filter(None, (summary, outcome_text(outcome))):
-            self.notice(text)
+        super().end(outcome, summary)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averaging_messages import Average, Compressed, Replica, ReplicaRequest, Share
+from protocols.averaging.round_deadline import LEAST, RoundDeadline
+from protocols.averaging.vector_arithmetic import finite
 from protocols.conversations.conversation import Array, EdgeConversation
 from protocols.wire.messages import Message
 
@@ -69,9 +72,7 @@ class FixedNeighbourhood:
         """All neighbours, in every round."""
         return self.mixing.keys()
 
-    def senders(self, round: int) -> Collection[str]:
-        """All neighbours, in every round."""
-        return self.mixing.keys()
+    senders = receivers
 
     def weights(self, round: int) -> Mapping[str, float]:
         """`mixing`: neighbour j -> W_ij, in every round."""
@@ -82,6 +83,10 @@ class Averager(EdgeConversation[RoundClosed]):
     """Averaging rounds of one agent: base of push-sum and of the synchronous rules. Events are `RoundClosed`."""
 
     message_types = (Average, Compressed, ReplicaRequest, Replica, Share)
+    mass = 1.0
+    """how much of its own the agent has: the weight w of push-sum, 1 in all other modes"""
+    ready = True
+    """whether the agent has a model that it may train: one that came back has first to be given its neighbours'"""
 
     def concerns(self, message: Message) -> bool:
         """Sums of statistics travel by the same messages, but are another conversation."""
@@ -107,16 +112,6 @@ class Averager(EdgeConversation[RoundClosed]):
     @abstractmethod
     def open(self) -> bool:
         """Whether a round is waiting for its neighbours."""
-
-    @property
-    def mass(self) -> float:
-        """How much of its own the agent has: the weight w of push-sum, 1 in all other modes."""
-        return 1.0
-
-    @property
-    def ready(self) -> bool:
-        """Whether the agent has a model that it may train: one that came back has first to be given its neighbours'."""
-        return True
 
     @abstractmethod
     def begin(self, number: int, vector: Array, now: float) -> None:
@@ -147,6 +142,56 @@ class Averager(EdgeConversation[RoundClosed]):
     @abstractmethod
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Restore; `ValueError` for what does not fit."""
+
+
+class RoundAverager(Averager):
+    """Base of the averagers whose rounds wait for neighbours until a soft deadline (`RoundDeadline`), at most `deadline` seconds.
+
+    `neighbourhood`: receivers and senders of every round. `layout` and `size`: digest and length of the vectors that are accepted.
+    """
+
+    def __init__(self, neighbourhood: Neighbourhood, layout: str, size: int, deadline: float, patient: bool) -> None:
+        super().__init__()
+        self._neighbourhood, self._layout, self._size = neighbourhood, layout, size
+        self._round_deadline = RoundDeadline(min(LEAST, deadline), deadline, patient)
+        self._round = -1
+
+    @property
+    def round(self) -> int:
+        """The newest round that was begun; -1 before the first."""
+        return self._round
+
+    def _admit(self, number: int, vector: Array) -> None:
+        """`ValueError` unless round `number` may begin with this vector."""
+        if vector.shape != (self._size,) or not self._finite(vector):
+            raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
+        if number <= self._round:
+            raise ValueError(f"round {number} was begun already (the newest is {self._round})")
+
+    def _finite(self, vector: Array) -> bool:
+        """Whether all numbers of a vector may be averaged: they are finite, and so is their sum."""
+        return finite(vector)
+
+    def has_leisure(self, seconds: float) -> None:
+        """A round may stay open for `seconds` seconds without delaying the agent."""
+        self._round_deadline.leisure = seconds
+
+    def tick(self, now: float) -> None:
+        """Close the round if its deadline has passed at `now`, in seconds."""
+        self._close_if_complete(now)
+
+    def wake(self) -> float:
+        """Time in seconds at which the open round closes; infinite where no round is open."""
+        return self._round_deadline.closes if self.open else inf
+
+    def _close_if_complete(self, now: float) -> None:
+        if self.open and now >= self._round_deadline.closes:
+            self._close(now)
+
+
+def part(state: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays of a checkpoint whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 LIGHT = 0.1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from protocols.averaging.averager import Averager, Neighbourhood
 from protocols.averaging.choco import ChocoAveraging
 from protocols.averaging.compressors import Compressor, Quantise, TopK
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.averaging.robust_averaging import VectorRuleAveraging
 from protocols.averaging.rule_settings import (
     ROOM,
@@ -35,43 +34,20 @@ class AveragingContext:
     """length d of the vector"""
     deadline: float
     """seconds after which a round closes without the neighbours that are missing"""
-    incarnation: int
+    incarnation: int = 0
     """incarnation of this agent (0: there is only one)"""
-    rejoin: bool
+    rejoin: bool = False
     """whether the neighbours have continued averaging without this agent"""
-    seed: int
+    seed: int = 0
     """seed of random draws, for example of a compressor"""
 
 
-class AveragingOptions(Protocol):
-    """What `create_averager` reads of `exchange.consensus`."""
-
-    @property
-    def rule(self) -> AveragingRuleSettings:
-        """Settings of the rule."""
-        ...
-
-    @property
-    def deadline(self) -> float:
-        """Longest wait of a round in seconds."""
-        ...
-
-
-def create_averager(
-    options: AveragingOptions,
-    neighbourhood: Neighbourhood,
-    layout: str,
-    size: int,
-    incarnation: int = 0,
-    rejoin: bool = False,
-    seed: int = 0,
-) -> Averager:
-    """The machine of a rule; arguments as in `AveragingContext`. `ConfigurationError` where a third party's rule creates none."""
-    rule = options.rule
+def create_averager(rule: AveragingRuleSettings, context: AveragingContext) -> Averager:
+    """The machine of a rule. `ConfigurationError` where a third party's rule creates none."""
     implementation = create(ROOM, rule)
     if isinstance(rule, VectorRuleSettings):
-        return VectorRuleAveraging(neighbourhood, layout, size, implementation, rule, options.deadline)
-    machine = implementation(rule, AveragingContext(neighbourhood, layout, size, options.deadline, incarnation, rejoin, seed))
+        return VectorRuleAveraging(context.neighbourhood, context.layout, context.size, implementation, rule, context.deadline)
+    machine = implementation(rule, context)
     if not isinstance(machine, Averager):
         text = "return a protocols.averaging.averager.Averager, or derive the settings of a function on vectors from VectorRuleSettings"
         raise ConfigurationError(f"averaging rule {rule.kind!r} created a {type(machine).__name__}; {text}")
@@ -79,7 +55,7 @@ def create_averager(
 
 
 def push_sum(rule: PushSumRule, context: AveragingContext) -> PushSum:
-    """Push-sum with the window and number format of `rule`, registered as `pushsum` (`protocols.averaging.push_sum.push_sum`)."""
+    """Push-sum with the window and number format of `rule`, registered as `pushsum` (`protocols.averaging.push_sum`)."""
     place = (context.neighbourhood, context.layout, context.size, context.deadline)
     return PushSum(*place, rule.window, rule.offer_dtype, context.incarnation, context.rejoin)
 

@@ -78,22 +78,19 @@ def constant(s: AttackContext) -> Array:
 def alie(s: AttackContext) -> Array:
     """A little is enough: mean - scale std of the others, coordinate by coordinate (Baruch, Baruch and Goldberg 2019)."""
     others = s.others
-    apply_attack: Array = others.mean(axis=0) - s.scale * others.std(axis=0)
-    return apply_attack
+    return np.asarray(others.mean(axis=0) - s.scale * others.std(axis=0))
 
 
 def ipm(s: AttackContext) -> Array:
     """Inner product manipulation: -scale mean of the others (Xie, Koyejo and Gupta 2020)."""
-    apply_attack: Array = -s.scale * s.others.mean(axis=0)
-    return apply_attack
+    return np.asarray(-s.scale * s.others.mean(axis=0))
 
 
 def dissensus(s: AttackContext) -> Array:
     """Pushes the receiver from what the others would draw it to: x_r - scale sum_k (x_k - x_r) over the others (after He, Karimireddy and
     Jaggi 2022)."""
     target = np.asarray(s.known.get(s.receiver, s.own), np.float64)
-    apply_attack: Array = target - s.scale * (s.others - target).sum(axis=0)
-    return apply_attack
+    return np.asarray(target - s.scale * (s.others - target).sum(axis=0))
 
 
 def two_faced(s: AttackContext) -> Array:

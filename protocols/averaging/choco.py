@@ -21,7 +21,7 @@ from math import inf
 
 import numpy as np
 
-from protocols.averaging.averager import Neighbourhood
+from protocols.averaging.averager import Neighbourhood, part
 from protocols.averaging.averaging_messages import Compressed, Replica, ReplicaRequest
 from protocols.averaging.compressors import Compressor, usual_step
 from protocols.averaging.synchronous_gossip import Combination, SynchronousAveraging, Vector
@@ -93,12 +93,8 @@ class ChocoAveraging(SynchronousAveraging):
         self._shown_round = -1
         self._shown_digest = digest(self._shown)
         self._copies = {name: ReplicaCopy(np.zeros(size, np.float32), digest=self._shown_digest) for name in self._kept}
-        self._error = 0.0
-
-    @property
-    def error(self) -> float:
-        """|x_i - xhat_i| / |x_i| after the newest change: how much of x_i the others have not seen yet."""
-        return self._error
+        self.error = 0.0
+        """|x_i - xhat_i| / |x_i| after the newest change: how much of x_i the others have not seen yet"""
 
     @property
     def shown(self) -> tuple[int, str]:
@@ -127,7 +123,7 @@ class ChocoAveraging(SynchronousAveraging):
             raise ValueError(f"round {self._round} can't be compressed, since its numbers are too large: {error.detail}") from None
         self._change, self._shown, self._shown_round, self._shown_digest = self._change + 1, shown, self._round, digest(shown)
         length = float(np.linalg.norm(own))
-        self._error = float(np.linalg.norm(own - shown)) / length if length else 0.0
+        self.error = float(np.linalg.norm(own - shown)) / length if length else 0.0
         for neighbour in neighbours:
             message = Compressed(round=self._round, change=self._change, layout=self._layout, digest=self._shown_digest)
             self._sends.append(Send(neighbour, message, frames))
@@ -200,8 +196,7 @@ class ChocoAveraging(SynchronousAveraging):
         change, number, incarnation, request, asked, doubted, left = map(int, state[f"copied/{name}"])
         copy = ReplicaCopy(vector, change, number, incarnation, digest(vector), request=request, left=left)
         copy.asked, copy.doubted = -inf if asked else None, bool(doubted)
-        prefix = f"waiting/{name}/"
-        overtaken = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        overtaken = part(state, f"waiting/{name}/")
         for text in sorted(key for key in overtaken if "/" not in key):
             of, inc = map(int, overtaken[text])
             hashed = bytes(state[f"digest/{name}/{text}"]).decode()

@@ -10,34 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from math import ceil, log10, sqrt
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.conversations.conversation import Array, frame, require
 from protocols.runtime.errors import BadMessage
 
-Array = NDArray[Any]
 Vector = NDArray[np.float32]
 BUCKET = 64
 """numbers that share one scale in `Quantise`"""
-
-
-class Compressor(Protocol):
-    """A compression operator Q: R^d -> R^d with E|Q(v) - v|^2 <= (1 - delta) |v|^2, whose result is sent as the frames of a message."""
-
-    @property
-    def contraction(self) -> float:
-        """delta in (0, 1], with E|Q(v) - v|^2 <= (1 - delta) |v|^2."""
-        ...
-
-    def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """The frames of Q(v) for `vector` v, `[d]`; random draws come from `random` only."""
-        ...
-
-    def added(self, base: Vector, frames: Mapping[str, Array]) -> Vector:
-        """A new vector base + Q(v), `[d]` float32. `BadMessage` for frames that are no Q of d numbers, or whose sum is not finite."""
-        ...
 
 
 class TopK:
@@ -49,15 +31,11 @@ class TopK:
     def __init__(self, share: float) -> None:
         if not 0.0 < share <= 1.0:
             raise ValueError(f"a share of {share} is not above 0 and at most 1")
-        self.share = share
-
-    @property
-    def contraction(self) -> float:
-        """|Q(v) - v|^2 <= (1 - k / d) |v|^2: what is left out is no larger than the rest on average."""
-        return self.share
+        self.share = self.contraction = share
+        """|Q(v) - v|^2 <= (1 - k / d) |v|^2: what is left out is no larger than the rest on average"""
 
     def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """Frames of the k numbers of largest magnitude; nothing is drawn."""
+        """The frames of Q(v) for `vector` v, `[d]`: the k numbers of largest magnitude; nothing is drawn."""
         count = ceil(self.share * len(vector))
         magnitude = np.abs(vector)
         if count < len(vector):
@@ -95,15 +73,11 @@ class Quantise:
             raise ValueError(f"{bits} bits per number are not 2, 4 or 8")
         self.bits = bits
         self._top: int = 2 ** (bits - 1) - 1
-        self._omega: float = min(BUCKET / (4 * self._top**2), sqrt(BUCKET) / self._top)
-
-    @property
-    def contraction(self) -> float:
-        """1 / (1 + omega): 0.11 with 2 bits, 0.75 with 4, 0.999 with 8."""
-        return 1.0 / (1.0 + self._omega)
+        self.contraction = 1.0 / (1.0 + min(BUCKET / (4 * self._top**2), sqrt(BUCKET) / self._top))
+        """1 / (1 + omega): 0.11 with 2 bits, 0.75 with 4, 0.999 with 8"""
 
     def compress(self, vector: Vector, random: np.random.Generator) -> dict[str, Array]:
-        """Frames of the levels, rounded at random, so that they are unbiased before the division by 1 + omega."""
+        """The frames of Q(v) for `vector` v, `[d]`: levels, rounded by draws of `random`, unbiased before the division by 1 + omega."""
         buckets = np.zeros((ceil(len(vector) / BUCKET), BUCKET))
         buckets.reshape(-1)[: len(vector)] = vector
         largest = np.abs(buckets).max(axis=1, initial=0.0)
@@ -118,8 +92,7 @@ class Quantise:
         per_byte = 8 // self.bits
         scale = _frame(frames, "scale", "f4", ceil(len(base) / BUCKET))
         level = _frame(frames, "level", "u1", ceil(len(base) / per_byte))
-        if (scale < 0).any():
-            raise BadMessage("E_FRAME", "a scale is negative")
+        require(scale >= 0, "a scale is negative")
         shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(self.bits)
         codes = ((level[:, None] >> shifts) & np.uint8(2**self.bits - 1)).reshape(-1)
         if codes[: len(base)].max(initial=0) > 2 * self._top or codes[len(base) :].any():
@@ -137,6 +110,10 @@ class Quantise:
         return packed
 
 
+Compressor = TopK | Quantise
+"""an operator Q: R^d -> R^d with E|Q(v) - v|^2 <= (1 - delta) |v|^2, delta = `contraction`, whose result is sent as frames"""
+
+
 def largest_step(compressor: Compressor) -> float:
     """Step gamma beyond which compressed gossip diverges on most graphs: a power law in delta through 0.3 at delta = 0.1 and 0.05 at 0.01,
     at most 1 (reached at delta = 0.47). Sparse graphs such as a ring bear this much, dense ones and stars about half."""
@@ -149,10 +126,7 @@ def usual_step(compressor: Compressor) -> float:
 
 
 def _frame(frames: Mapping[str, Array], name: str, dtype: str, size: int) -> Array:
-    array = frames.get(name)
-    if array is None or array.dtype != np.dtype(dtype) or array.shape != (size,):
-        what = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
-        raise BadMessage("E_FRAME", f"frame {name} is {what}, not {dtype} of shape ({size},)")
+    array = frame(frames, name, dtype, (size,))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise BadMessage("E_NONFINITE", f"frame {name} holds a number that is not finite")
     return array

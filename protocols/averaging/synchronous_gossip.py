@@ -9,15 +9,14 @@ is repeated, so a lost vector makes its receiver miss a neighbour. Then the mean
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.averaging.averager import Averager, Neighbourhood, RoundClosed
+from protocols.averaging.averager import Neighbourhood, RoundAverager, RoundClosed, part
 from protocols.averaging.averaging_messages import Average
-from protocols.averaging.round_deadline import LEAST, REMEMBERED, RoundDeadline
+from protocols.averaging.round_deadline import REMEMBERED
 from protocols.averaging.vector_arithmetic import finite, weighted_differences
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
@@ -39,7 +38,7 @@ class Combination(NamedTuple):
     used: tuple[str, ...]
 
 
-class SynchronousAveraging(Averager):
+class SynchronousAveraging(RoundAverager):
     """Rounds of one agent. Modes that work in rounds of the same kind override `_combine`, and `_publish` if they send something else.
 
     `neighbourhood`: the neighbours, and W_ij of each of them in every round. `layout` and `size`: digest and length of the vectors that are
@@ -48,25 +47,15 @@ class SynchronousAveraging(Averager):
     """
 
     def __init__(self, neighbourhood: Neighbourhood, layout: str, size: int, deadline: float = 2.0, dtype: np.dtype[Any] = _SINGLE) -> None:
-        super().__init__()
+        super().__init__(neighbourhood, layout, size, deadline, patient=True)
         self._dtype = dtype
-        self._neighbourhood = neighbourhood
-        self._layout = layout
-        self._size = size
-        self._round_deadline = RoundDeadline(min(LEAST, deadline), deadline, patient=True)
         self._dead: set[str] = set()
         self._kept: dict[str, dict[int, Vector]] = {neighbour: {} for neighbour in sorted(neighbourhood.all_neighbours)}
         self._newest: dict[str, int] = {}
         self._begun: dict[int, float] = {}
         self._weights: Mapping[str, float] = {}
-        self._round = -1
         self._own: Vector | None = None
         self._checked: Mapping[str, float] | None = None
-
-    @property
-    def round(self) -> int:
-        """The newest round that was begun; -1 before the first."""
-        return self._round
 
     @property
     def newest_round(self) -> int:
@@ -82,11 +71,8 @@ class SynchronousAveraging(Averager):
         """Send x_i, `[d]`, to the living neighbours and collect theirs of the same round. Rounds only rise; one that is still open is
         closed first with what has come. `ValueError` for a wrong length, a number that is not finite, or a round not above the last."""
         own = np.array(vector, self._dtype)
-        if own.shape != (self._size,) or not (finite(own) or np.isfinite(own).all()):
-            raise ValueError(f"the vector of round {number} is not {self._size} finite numbers")
-        if number <= self._round:
-            raise ValueError(f"round {number} was begun already (the newest is {self._round})")
-        self._close(now)
+        self._admit(number, own)
+        self.close(now)
         weights = self._neighbourhood.weights(number)
         if weights is not self._checked:
             if any(weight < 0 for weight in weights.values()) or sum(weights.values()) > 1 + 1e-9:
@@ -107,10 +93,6 @@ class SynchronousAveraging(Averager):
         self._round_deadline.begin(expected, [name for name in expected if number in self._kept[name]], now)
         self._excuse_the_lost(now)
         self._close_if_complete(now)
-
-    def has_leisure(self, seconds: float) -> None:
-        """A round may stay open for `seconds` seconds without delaying the agent."""
-        self._round_deadline.leisure = seconds
 
     def peer_dead(self, peer: str, now: float) -> None:
         """No round waits for `peer` any more, until `peer_alive`; what it sent before counts still."""
@@ -145,18 +127,8 @@ class SynchronousAveraging(Averager):
                         f"{name} of shape {value.shape} does not fit {self._size} numbers of the neighbours {', '.join(self._kept)}"
                     )
                 self._kept[neighbour][int(number)] = np.array(value, self._dtype)
-        pace = {name.removeprefix("pacing/"): value for name, value in state.items() if name.startswith("pacing/")}
-        if pace:
+        if pace := part(state, "pacing/"):
             self._round_deadline.load_state(pace)
-
-    def tick(self, now: float) -> None:
-        """Close the round if its deadline has passed at `now`, in seconds."""
-        if self._own is not None and now >= self._round_deadline.closes:
-            self._close(now)
-
-    def wake(self) -> float:
-        """Time in seconds at which the open round closes; infinite where no round is open."""
-        return self._round_deadline.closes if self._own is not None else inf
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if not isinstance(message, Average):
@@ -166,10 +138,13 @@ class SynchronousAveraging(Averager):
         vector = arrays.get("vector")
         if message.layout != self._layout or vector is None or vector.shape != (self._size,) or vector.dtype != self._dtype:
             raise BadMessage("E_FRAME", f"{src} averages another layout")
-        if not (finite(vector) or np.isfinite(vector).all()):
+        if not self._finite(vector):
             raise BadMessage("E_NONFINITE", f"{src} sent a number that is not finite")
         self._refuse_far_ahead(src, message.round)
         self._take(src, message.round, vector, now)
+
+    def _finite(self, vector: Array) -> bool:
+        return finite(vector) or bool(np.isfinite(vector).all())  # of float32 numbers the sum may be infinite though they are not
 
     def _alive(self, names: Collection[str]) -> list[str]:
         """Those of them who live, in order."""
@@ -228,10 +203,6 @@ class SynchronousAveraging(Averager):
                     self._round_deadline.excuse(neighbour)
                 else:
                     self._round_deadline.probably_lost(neighbour, now)
-
-    def _close_if_complete(self, now: float) -> None:
-        if self._own is not None and now >= self._round_deadline.closes:
-            self._close(now)
 
     def _close(self, now: float) -> None:
         if self._own is None:

@@ -47,13 +47,8 @@ class VectorLayout:
         given = VectorLayout.of(groups)
         if given != self:
             raise ValueError(f"arrays of layout {given.groups} do not fit the layout {self.groups}")
-        vector = np.empty(self.size, np.float32)
-        start = 0
-        for arrays in groups.values():
-            for array in arrays:
-                vector[start : start + array.size] = array.reshape(-1)
-                start += array.size
-        return vector
+        flat = [array.reshape(-1) for arrays in groups.values() for array in arrays]
+        return np.concatenate([np.zeros(0, np.float32), *flat], dtype=np.float32, casting="unsafe")
 
     def unpack(self, vector: Array) -> dict[str, list[Array]]:
         """The arrays in a vector `[d]` of any dtype, as views on it. `ValueError` if its shape is another."""

@@ -12,20 +12,23 @@ A conversation is a state machine without socket, clock, thread or sleep. Its dr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from protocols.conversations.retries import RetryAttempt, RetryTimers
 from protocols.runtime.errors import BadMessage
 from protocols.wire.messages import Message
 
 Array = NDArray[Any]
 EventType = TypeVar("EventType")
+Payload = TypeVar("Payload")
 
 ROWS = 65536
 """most rows (episodes) in one batched message"""
@@ -66,9 +69,9 @@ class Conversation(ABC, Generic[EventType]):
         """Whether a message of `message_types` belongs to this conversation, where several take its type."""
         return True
 
-    @abstractmethod
     def tick(self, now: float) -> None:
-        """Process deadlines and retries that are due at `now`, in seconds of the caller's clock, which only rises."""
+        """Process deadlines and retries that are due at `now`, in seconds of the caller's clock, which only rises. By default nothing is
+        ever due."""
 
     @abstractmethod
     def peer_dead(self, peer: str, now: float) -> None:
@@ -97,23 +100,190 @@ class EdgeConversation(Conversation[EventType]):
         """`peer` is alive (again) with this incarnation number: include it from now on."""
 
 
-def column(arrays: Mapping[str, Array], name: str, dtype: str, rows: int | None = None) -> Array:
-    """The frame `name[n]` of a batched message; `BadMessage` unless it is there, of that dtype, rank 1, and of `rows` rows if given."""
+@dataclass
+class SentPayload(Generic[Payload]):
+    """An own payload of an episode, which is repeated to the peers in `unacknowledged` until `deadline`."""
+
+    payload: Payload
+    deadline: float
+    unacknowledged: dict[str, RetryAttempt] = field(default_factory=dict)
+
+
+class EpisodeConversation(Conversation[EventType], Generic[EventType, Payload]):
+    """Base of the conversations about episodes: payloads are repeated until they are acknowledged, and batched by peer.
+
+    `deadline`: seconds after which a payload is not repeated any more. `limit`: most early payloads kept for each sender; the oldest leave
+    first. An early payload, of an episode that this side does not know yet, is kept for `patience` seconds.
+    """
+
+    name: ClassVar[str]
+    """the payload, in the names of counters"""
+    message_type: ClassVar[type[Message]]
+    acknowledgement_type: ClassVar[type[Message]]
+
+    def __init__(self, random: np.random.Generator, deadline: float, limit: int, patience: float) -> None:
+        super().__init__()
+        self._timers = RetryTimers(random)
+        self._deadline, self._limit, self._patience = deadline, limit, patience
+        self._active: dict[int, SentPayload[Payload]] = {}
+        """by episode, while there is anything to repeat or to wait for"""
+        self._early: dict[str, OrderedDict[int, tuple[Payload, float]]] = {}
+        """by sender and episode, with the time until which they are kept"""
+        self._waiting: dict[str, dict[int, Payload]] = {}
+        self._acknowledgements: dict[str, dict[int, Payload]] = {}
+        self._wake = inf
+
+    @abstractmethod
+    def _pack(self, payloads: Mapping[int, Payload]) -> list[dict[str, Array]]:
+        """Frames of the messages that contain these payloads, at least one, by episode."""
+
+    @abstractmethod
+    def _pack_acknowledgements(self, payloads: Mapping[int, Payload]) -> dict[str, Array]:
+        """Frames of the message that acknowledges these payloads."""
+
+    @abstractmethod
+    def _deadline_passed(self, episode: int, sent: SentPayload[Payload]) -> None:
+        """End an active episode."""
+
+    def _start(self, episode: int, sent: SentPayload[Payload], peers: Iterable[str], now: float) -> None:
+        """Send a payload to these peers, until they acknowledge it."""
+        self._active[episode] = sent
+        self._wake = min(self._wake, sent.deadline)
+        for peer in peers:
+            sent.unacknowledged[peer] = attempt = self._timers[peer].start(now)
+            self._waiting.setdefault(peer, {})[episode] = sent.payload
+            self._wake = min(self._wake, attempt.due)
+
+    def _stop(self, episode: int, sent: SentPayload[Payload]) -> None:
+        """Repeat it no more."""
+        for peer in sent.unacknowledged:
+            self._waiting.get(peer, {}).pop(episode, None)
+        sent.unacknowledged.clear()
+
+    def _acknowledged(self, src: str, episode: int, now: float) -> SentPayload[Payload] | None:
+        """The payload that `src` acknowledges for the first time; None, and counted, where it does not."""
+        sent = self._active.get(episode)
+        attempt = None if sent is None else sent.unacknowledged.pop(src, None)
+        if attempt is None:
+            self.counters["stray_acknowledgement"] += 1
+            return None
+        self._timers[src].answered(attempt, now)
+        self._waiting.get(src, {}).pop(episode, None)
+        return sent
+
+    def _acknowledge(self, dst: str, episode: int, payload: Payload) -> None:
+        self._acknowledgements.setdefault(dst, {})[episode] = payload
+
+    def _keep_early(self, src: str, episode: int, payload: Payload, now: float) -> None:
+        kept = self._early.setdefault(src, OrderedDict())
+        kept.setdefault(episode, (payload, now + self._patience))
+        self._wake = min(self._wake, now + self._patience)
+        if len(kept) > self._limit:
+            kept.popitem(last=False)
+            self.counters["early_overflow"] += 1
+
+    def _take_early(self, episode: int) -> list[tuple[str, Payload, float]]:
+        """Remove and return the early payloads of an episode: sender, payload, and until when it counts."""
+        taken = []
+        for src, kept in list(self._early.items()):
+            early = kept.pop(episode, None)
+            if not kept:
+                del self._early[src]
+            if early is not None:
+                taken.append((src, *early))
+        return taken
+
+    def tick(self, now: float) -> None:
+        """Repeat what is unacknowledged and due; end what is past its deadline, and drop early payloads that are too old."""
+        if now < self._wake:
+            return
+        self._wake = inf
+        for episode, sent in list(self._active.items()):
+            if now >= sent.deadline:
+                self._deadline_passed(episode, sent)
+                continue
+            self._wake = min(self._wake, sent.deadline)
+            for peer, attempt in sent.unacknowledged.items():
+                if now >= attempt.due:
+                    self._timers[peer].again(attempt, now)
+                    self._waiting.setdefault(peer, {})[episode] = sent.payload
+                    self.counters[f"retry.{self.name}"] += 1
+                self._wake = min(self._wake, attempt.due)
+        for src, kept in list(self._early.items()):
+            while kept and now >= next(iter(kept.values()))[1]:
+                kept.popitem(last=False)
+                self.counters["early_expired"] += 1
+            if kept:
+                self._wake = min(self._wake, next(iter(kept.values()))[1])
+            else:
+                del self._early[src]
+
+    def wake(self) -> float:
+        """Time in seconds of the next retry or deadline, or earlier; infinite when nothing is pending."""
+        return self._wake
+
+    def peer_dead(self, peer: str, now: float) -> None:
+        """Send nothing to `peer`, and drop what it sent early."""
+        self._early.pop(peer, None)
+        self._waiting.pop(peer, None)
+        self._acknowledgements.pop(peer, None)
+
+    def outgoing(self) -> list[Send]:
+        """Payloads and acknowledgements, batched by peer and kind."""
+        for peer, payloads in self._waiting.items():
+            if payloads:
+                self._sends += [Send(peer, self.message_type(), arrays) for arrays in self._pack(payloads)]
+        for peer, payloads in self._acknowledgements.items():
+            if payloads:
+                self._sends.append(Send(peer, self.acknowledgement_type(), self._pack_acknowledgements(payloads)))
+        self._waiting.clear()
+        self._acknowledgements.clear()
+        return super().outgoing()
+
+
+def frame(arrays: Mapping[str, Array], name: str, dtype: DTypeLike, shape: Sequence[int | None]) -> Array:
+    """The frame of that name; `BadMessage` unless it is there, of that dtype and shape (None: any length)."""
     array = arrays.get(name)
-    if array is None:
-        raise BadMessage("E_FRAME", f"frame {name!r} is missing")
-    if array.dtype != np.dtype(dtype) or array.ndim != 1:
-        raise BadMessage("E_FRAME", f"{name} is {array.dtype} of rank {array.ndim}, not {dtype} of rank 1")
-    if len(array) > ROWS or (rows is not None and len(array) != rows):
-        raise BadMessage("E_FRAME", f"{name} has {len(array)} rows, not {f'at most {ROWS}' if rows is None else rows}")
+    fits = array is not None and array.dtype == np.dtype(dtype) and array.ndim == len(shape)
+    if array is None or not fits or any(length not in (None, given) for given, length in zip(array.shape, shape, strict=True)):
+        found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
+        expected = f"[{', '.join('n' if length is None else str(length) for length in shape)}]"
+        raise BadMessage("E_FRAME", f"frame {name} is {found}, not {np.dtype(dtype)} of shape {expected}")
     return array
+
+
+def column(arrays: Mapping[str, Array], name: str, dtype: DTypeLike, rows: int | None = None) -> Array:
+    """The frame `name[n]` of a batched message; `BadMessage` unless it is there, of that dtype, rank 1, and of `rows` rows if given."""
+    array = frame(arrays, name, dtype, (rows,))
+    if len(array) > ROWS:
+        raise BadMessage("E_FRAME", f"{name} has {len(array)} rows, at most {ROWS}")
+    return array
+
+
+def columns(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> list[Array]:
+    """The frames of these names and dtypes, all of the same number of rows; else `BadMessage`."""
+    found: list[Array] = []
+    for name, dtype in dtypes.items():
+        found.append(column(arrays, name, dtype, len(found[0]) if found else None))
+    return found
+
+
+def pack_rows(rows: Iterable[Sequence[float]], dtypes: Mapping[str, str]) -> dict[str, Array]:
+    """The inverse of `columns`: frames of these names and dtypes from rows of as many numbers."""
+    by_column = list(zip(*rows, strict=True)) or [()] * len(dtypes)
+    return {name: np.array(values, dtype) for (name, dtype), values in zip(dtypes.items(), by_column, strict=True)}
+
+
+def require(holds: NDArray[np.bool_], broken: str) -> None:
+    """`BadMessage` with the text `broken` unless all numbers of a frame keep a rule."""
+    if not holds.all():
+        raise BadMessage("E_FRAME", broken)
 
 
 def episodes(arrays: Mapping[str, Array]) -> Array:
     """The frame `episode[n] i8` of a batched message; `BadMessage` for a missing frame, negative numbers or repeated ones."""
     array = column(arrays, "episode", "i8")
-    if len(array) and array.min() < 0:
-        raise BadMessage("E_FRAME", "a negative episode")
+    require(array >= 0, "a negative episode")
     if len(np.unique(array)) != len(array):
         raise BadMessage("E_FRAME", "an episode twice in one message")
     return array

@@ -64,18 +64,13 @@ class RetryTimer:
         return interval * (1.0 + self._jitter * float(self._random.uniform(-1.0, 1.0)))
 
 
-class RetryTimers:
+class RetryTimers(dict[str, RetryTimer]):
     """One `RetryTimer` per destination, all drawing their jitter from one generator. `least`: seconds before a first retry."""
 
     def __init__(self, random: np.random.Generator, least: float = 0.2) -> None:
+        super().__init__()
         self._random, self._least = random, least
-        self._timers: dict[str, RetryTimer] = {}
 
-    def __getitem__(self, dst: str) -> RetryTimer:
-        if dst not in self._timers:
-            self._timers[dst] = RetryTimer(self._random, least=self._least)
-        return self._timers[dst]
-
-    def forget(self, dst: str) -> None:
-        """Drop the measured round-trip times of a destination whose process was replaced."""
-        self._timers.pop(dst, None)
+    def __missing__(self, dst: str) -> RetryTimer:
+        timer = self[dst] = RetryTimer(self._random, least=self._least)
+        return timer

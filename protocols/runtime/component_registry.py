@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Settings, settings_classes
+from protocols.runtime.user_code import located
 
 GROUP = "murmuration.components"
 OWN_PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator", "murmuration")
@@ -53,7 +53,7 @@ class Component:
         except ConfigurationError:
             raise
         except Exception as error:
-            raise ConfigurationError(f"{place}: importing it failed: {_at(error)}; correct the module") from error
+            raise ConfigurationError(f"{place}: importing it failed: {located(error)}; correct the module") from error
         contract = self._contract()
         if not callable(found):
             raise ConfigurationError(f"{place}: {found!r} is not callable; register a class or a function")
@@ -128,7 +128,8 @@ def load_entry_points() -> None:
         try:
             entry_point.load()(register)
         except Exception as error:
-            raise ConfigurationError(f"the entry point {entry_point.name} = {entry_point.value} ({GROUP}) failed: {_at(error)}") from error
+            text = f"the entry point {entry_point.name} = {entry_point.value} ({GROUP}) failed: {located(error)}"
+            raise ConfigurationError(text) from error
     if _components != before:
         _rebuild_settings()
 
@@ -151,20 +152,14 @@ def load_plugins(modules: Iterable[str], directory: Path | None = None) -> None:
             raise ConfigurationError(f"plugin {module}: {error}") from error
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise ConfigurationError(f"plugin {module}: {_at(error)}; install this package in every environment of the run") from error
+                text = f"plugin {module}: {located(error)}; install this package in every environment of the run"
+                raise ConfigurationError(text) from error
             text = f"there is no module {module} on the import path or in {place}"
             raise ConfigurationError(f"plugin {module}: {text}; install it, or start from the directory that contains it") from error
         except Exception as error:
-            raise ConfigurationError(f"plugin {module}: importing it failed: {_at(error)}; correct the module") from error
+            raise ConfigurationError(f"plugin {module}: importing it failed: {located(error)}; correct the module") from error
     if _components != before:
         _rebuild_settings()
-
-
-def _at(error: BaseException) -> str:
-    """An error with the line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 def _rebuild_settings() -> None:
@@ -214,11 +209,13 @@ def create(room: str, settings: Any) -> Callable[..., Any]:
 class Registered:
     """Annotation of a settings field that takes any component of a room: `Annotated[Settings, Registered("learner")]`.
 
-    With `by_name` the name of a kind alone stands for that component with its defaults.
+    With `by_name` the name of a kind alone stands for that component with its defaults. With `by_name_in_files` that holds in files, where
+    the loader writes it out.
     """
 
     room: str
     by_name: bool = False
+    by_name_in_files: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {kind: handler.generate_schema(component(self.room, kind).settings) for kind in kinds(self.room)}
@@ -231,6 +228,8 @@ class Registered:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler(schema)
+        if self.by_name_in_files:
+            return {"if": {"type": "string"}, "then": {"enum": kinds(self.room)}, "else": written}
         return {"anyOf": [{"enum": kinds(self.room)}, written]} if self.by_name else written
 
     def _refuse(self, settings: Any) -> Any:

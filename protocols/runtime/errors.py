@@ -15,12 +15,15 @@ class ExitCode(IntEnum):
     AUTHENTICATION = 4
     SCHEMA = 5
     RESOURCES = 6
+    ENVIRONMENT = 7
     CRASH = 10
     ABORTED = 20
     INTERRUPTED = 130
 
 
-NEVER_RESTARTED = frozenset({ExitCode.USAGE, ExitCode.CONFIG, ExitCode.AUTHENTICATION, ExitCode.SCHEMA, ExitCode.RESOURCES})
+NEVER_RESTARTED = frozenset(
+    {ExitCode.USAGE, ExitCode.CONFIG, ExitCode.AUTHENTICATION, ExitCode.SCHEMA, ExitCode.RESOURCES, ExitCode.ENVIRONMENT}
+)
 """exit codes of mistakes that the next start would only repeat"""
 
 
@@ -58,6 +61,25 @@ class SchemaError(MurmurationError):
     """A peer or a file has another version."""
 
     exit_code = ExitCode.SCHEMA
+
+
+class EnvironmentFailure(MurmurationError):
+    """The environment returned what no run can use, for example a reward that is not finite; the text names it and the cure."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+_KINDS = {
+    kind.exit_code: kind for kind in (UsageError, ConfigurationError, ResourceError, AuthenticationError, SchemaError, EnvironmentFailure)
+}
+
+
+def error_of(code: int, text: str) -> MurmurationError:
+    """The error that another process has ended with, or refuses with, by its exit code; a crash for what is none of an error."""
+    known = ExitCode(code) if code in set(ExitCode) and code else ExitCode.CRASH
+    error = _KINDS.get(known, MurmurationError)(text)
+    error.exit_code = known
+    return error
 
 
 CODES: dict[str, str] = {

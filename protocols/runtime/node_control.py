@@ -1,4 +1,5 @@
-"""A node's side of the control channel: joining, heartbeats, commands and the roster."""
+"""A node's side of the control channel: joining, heartbeats, commands and the roster. How a node joins its run: it binds its channel, is
+welcomed, and receives the configuration."""
 
 from __future__ import annotations
 
@@ -7,18 +8,24 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, EventField, Heartbeat
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, RosterEntry, Welcome
+from protocols.faults.link_effects.run_links import inject
 from protocols.runtime.errors import AuthenticationError, ConfigurationError, MurmurationError, ResourceError, SchemaError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.runtime.settings_types import parse_duration
-from protocols.transport import ReceivedMessage, Transport
+from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
+from protocols.wire.messages import Channel, Role
+
+if TYPE_CHECKING:
+    from protocols.faults.link_effects.link_shim import Shim
+    from protocols.transport.connections import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +46,12 @@ class NodeProgress:
     episodes: int = 0
     steps: int = 0
     phase: str = "joining"
+    evaluated: int = 0
+    """episodes that ended of the evaluation that is being played"""
+    evaluating: int = 0
+    """episodes of that evaluation; 0: none is being played"""
+    evaluation_left: float = 0.0
+    """seconds that it takes until its end; 0: unknown"""
 
 
 class NodeControl:
@@ -158,14 +171,33 @@ class NodeControl:
         )
 
     def _beat(self) -> None:
-        progress = self.progress
-        beat = Heartbeat(
-            ticks=progress.ticks,
-            updates=progress.updates,
-            rounds=progress.rounds,
-            episodes=progress.episodes,
-            steps=progress.steps,
-            phase=progress.phase,
-            depth=max(0, self._transport.depth),
-        )
+        beat = Heartbeat(**vars(self.progress), depth=max(0, self._transport.depth))
         self._transport.try_send("ctl", RUN_SERVER, beat)
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A node that was welcomed to its run."""
+
+    start: NodeStart
+    transport: Transport
+    control: NodeControl
+    configuration: Mapping[str, Any]
+    """the run's, whole and checked"""
+    shim: Shim[Destination] | None
+    """what happens to its messages under `clock: wall`, where the run has faults of the links"""
+
+    @property
+    def logical(self) -> bool:
+        """Whether the run goes by ticks instead of by real time."""
+        return bool(self.configuration["clock"] == "logical")
+
+
+def enter(start: NodeStart, role: Role, channel: Channel) -> Entrance:
+    """Listen on `channel` and send `Hello` until welcomed. Raises what `NodeControl.join` does."""
+    transport = Transport(Identity(start.run, start.node, start.incarnation, role), TransportOptions(keys=start.keys))
+    endpoint = transport.bind(channel, start.bind, carrier=start.carrier, advertise=start.advertise)
+    control = NodeControl(start, transport, endpoint)
+    configuration = control.join()
+    shim = inject(transport, start, configuration, control.trained, control.training)
+    return Entrance(start, transport, control, configuration, shim)

@@ -1,13 +1,25 @@
-"""Vocabulary of every settings class: frozen, no unknown keys, units where a unit is possible."""
+"""Vocabulary of every settings class: frozen, no unknown keys, units where a unit is possible; and settings laid over other settings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -15,72 +27,62 @@ _RATE_UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
 
-def _quantity(text: str, units: dict[str, Any], kind: str, examples: str, likely: tuple[str, str]) -> float:
-    match = _QUANTITY.match(text)
+def _quantity(value: Any, units: dict[str, Any], kind: str, examples: str, likely: tuple[str, str]) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} has no unit; write {value}{likely[0]} or {value}{likely[1]}")
+    match = _QUANTITY.match(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'"{text}" is not a {kind}; write for example {examples}')
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+        raise ValueError(f"{text} is not a {kind}; write for example {examples}")
     number, unit = match.groups()
     if not unit:
-        raise ValueError(f'"{text}" has no unit; write {" or ".join(number + unit for unit in likely)}')
+        raise ValueError(f'"{value}" has no unit; write {" or ".join(number + unit for unit in likely)}')
     if unit not in units:
-        raise ValueError(f'"{text}" has the unknown unit {unit}; units are {", ".join(units)}')
+        raise ValueError(f'"{value}" has the unknown unit {unit}; units are {", ".join(units)}')
     return float(number) * float(units[unit])
 
 
 def parse_duration(value: Any) -> float:
     """Seconds of a text such as `250ms`, `5s`, `2min`, `1h`; a bare number is refused, since its unit is unknown."""
-    if isinstance(value, str):
-        return _quantity(value, _DURATION_UNITS, "duration", "250ms, 5s or 2min", ("ms", "s"))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} has no unit; write {value}ms or {value}s")
-    raise ValueError(f"{value!r} is not a duration; write for example 250ms, 5s or 2min")
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back to exactly `seconds`."""
-    for unit in ("h", "min", "s", "ms", "us"):
-        text = f"{seconds / _DURATION_UNITS[unit]:.15g}{unit}"
-        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse_duration(text) == seconds:
-            return text
-    return f"{seconds!r}s"
+    return _quantity(value, _DURATION_UNITS, "duration", "250ms, 5s or 2min", ("ms", "s"))
 
 
 def parse_size(value: Any) -> int:
     """Bytes of a text such as `64KiB` or `10MB`; a bare number is refused."""
-    if isinstance(value, str):
-        size = _quantity(value, _SIZE_UNITS, "size", "64KiB or 10MB", ("MiB", "GiB"))
-        if size != int(size):
-            raise ValueError(f"{value!r} is not a whole number of bytes")
-        return int(size)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} has no unit; write {value}MiB or {value}GiB")
-    raise ValueError(f"{value!r} is not a size; write for example 64KiB or 10MB")
-
-
-def format_size(size: int) -> str:
-    """The shortest text that `parse_size` reads back to exactly `size`."""
-    for unit in ("GiB", "MiB", "KiB"):
-        if size and size % _SIZE_UNITS[unit] == 0:
-            return f"{size // _SIZE_UNITS[unit]}{unit}"
-    return f"{size}B"
+    size = _quantity(value, _SIZE_UNITS, "size", "64KiB or 10MB", ("MiB", "GiB"))
+    if size != int(size):
+        raise ValueError(f"{value!r} is not a whole number of bytes")
+    return int(size)
 
 
 def parse_rate(value: Any) -> float:
     """Bits per second of a text such as `10mbit`; a bare number is refused."""
-    if isinstance(value, str):
-        return _quantity(value, _RATE_UNITS, "rate", "500kbit or 10mbit", ("kbit", "mbit"))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"{value!r} has no unit; write {value}kbit or {value}mbit")
-    raise ValueError(f"{value!r} is not a rate; write for example 500kbit or 10mbit")
+    return _quantity(value, _RATE_UNITS, "rate", "500kbit or 10mbit", ("kbit", "mbit"))
+
+
+def _shortest(value: float, units: dict[str, float], parse: Callable[[str], float], smallest: str) -> str:
+    """In the first unit in which it is at least 1 and written exactly; else in the smallest one."""
+    for unit, factor in units.items():
+        text = f"{value / factor:.15g}{unit}"
+        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse(text) == value:
+            return text
+    return f"{value!r}{smallest}"
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back to exactly `seconds`."""
+    return _shortest(seconds, {unit: _DURATION_UNITS[unit] for unit in ("h", "min", "s", "ms", "us")}, parse_duration, "s")
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads back to exactly `size`."""
+    unit = next((unit for unit in ("GiB", "MiB", "KiB") if size and size % _SIZE_UNITS[unit] == 0), "B")
+    return f"{size // _SIZE_UNITS[unit]}{unit}"
 
 
 def format_rate(rate: float) -> str:
     """The shortest text that `parse_rate` reads back to exactly `rate`."""
-    for unit in ("gbit", "mbit", "kbit"):
-        text = f"{rate / _RATE_UNITS[unit]:.15g}{unit}"
-        if "e" not in text and float(text[: -len(unit)]) >= 1 and parse_rate(text) == rate:
-            return text
-    return f"{rate!r}bit"
+    return _shortest(rate, {unit: _RATE_UNITS[unit] for unit in ("gbit", "mbit", "kbit")}, parse_rate, "bit")
 
 
 Duration = Annotated[
@@ -109,6 +111,29 @@ Rate = Annotated[
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """A number from 0 to 1."""
+
+
+class AlsoAccepts:
+    """Annotation: other things that may be written here as well, for the JSON schema."""
+
+    def __init__(self, *schemas: JsonSchemaValue) -> None:
+        self.schemas = schemas
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), *self.schemas]}
+
+
+_USER_FUNCTION = r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)*|.*\.py):[A-Za-z_]\w*$"
+
+
+def _named(path: str) -> str:
+    if not re.match(_USER_FUNCTION, path):
+        raise ValueError(f'"{path}" names no function or class; write package.module:name or ./file.py:name')
+    return path
+
+
+UserFunction = Annotated[str, AfterValidator(_named), WithJsonSchema({"type": "string", "pattern": _USER_FUNCTION})]
+"""A function or class of a user: `package.module:name` or `./file.py:name` (`protocols.runtime.user_code.user_function`)."""
 
 NodeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 """The name of a node: lower-case letters, digits, `_`, `.`, `-`."""
@@ -185,3 +210,20 @@ class Period(OneOf):
     """step messages that the agent has seen; each brings a step of every copy"""
     time: Duration | None = None
     """wall-clock time"""
+
+
+# --- overrides ----------------------------------------------------------------------------------------------------------------------------
+
+
+def replaces_component(old_kind: object, new_kind: object) -> bool:
+    """Whether a mapping of `new_kind` replaces one of `old_kind` whole, instead of being merged with it key by key: both name a component,
+    and not the same one. None: no `kind` is given."""
+    return old_kind is not None and new_kind is not None and old_kind != new_kind
+
+
+def merge_overrides(base: Any, over: Any) -> Any:
+    """`over` laid over `base` (plain data as in YAML): mappings are merged key by key; lists, scalars, and components of another `kind`
+    replace what was there. Neither argument is changed."""
+    if not (isinstance(base, dict) and isinstance(over, dict)) or replaces_component(base.get("kind"), over.get("kind")):
+        return over
+    return {**base, **{key: merge_overrides(base[key], value) if key in base else value for key, value in over.items()}}

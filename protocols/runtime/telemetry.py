@@ -1,4 +1,4 @@
-"""Metrics of a node: written to its own file, then sent to the run server as a copy that may be lost."""
+"""Metrics and traffic of a node: written to its own files; a copy of the metrics, which may be lost, is sent to the run server."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import math
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,24 @@ from numpy.typing import NDArray
 
 from protocols.conversations.control.control_messages import Metrics
 from protocols.faults.node_faults.disk import disk
-from protocols.faults.node_faults.slowdown import ActivitySlowdown
+from protocols.faults.node_faults.process_faults import ActivitySlowdown
 from protocols.runtime.atomic_files import sweep_orphans
 from protocols.runtime.clock import Clock, WallClock
 from protocols.runtime.node_start import RUN_SERVER
-from protocols.runtime.traffic_files import write_links
 from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
 NAMES_PER_MESSAGE = 512
+_LINKS, _WIRE = "links", "wire"
+_OF_A_LINK = ("channel", "peer")
 
 
 class Telemetry:
     """Writes `metrics.jsonl`, one `write` per row of metrics, so that a reader finds complete lines even if the writer is killed.
 
     Metrics of the machine (`usage`: speeds, shares of time) have a file of their own, `usage.jsonl`: under both clocks nothing in
-    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far
-    (`protocols.runtime.traffic_files`), for a process that is killed has no other chance.
+    `metrics.jsonl` but its time stamps depends on how fast the machine was. With them goes the traffic so far (`write_links`), for a
+    process that is killed has no other chance.
     """
 
     def __init__(self, directory: Path, transport: Transport, clock: Clock = WallClock()) -> None:
@@ -124,3 +126,65 @@ class TimeShares:
         self._seconds.clear()
         self._since = now
         return shares
+
+
+# --- traffic --------------------------------------------------------------------------------------------------------------------------
+# Counters are of one process, and a process that is killed writes nothing more. So each incarnation of a node has files of its own
+# (`links.json` the first, `links.2.json` the second, ...; `wire.json` likewise), and a reader adds them up: only what an incarnation sent
+# between its last row of metrics and being killed is missing.
+
+
+def write_links(directory: Path, transport: Transport) -> None:
+    """`links.json` of this incarnation: a list of {channel, peer, sent_messages, sent_bytes, received_messages, received_bytes}; and
+    `wire.json`. `OSError` where the disk is full; what was written before stays."""
+    rows = [{"channel": channel, "peer": peer, **asdict(link)} for (channel, peer), link in sorted(transport.link_counters.items())]
+    _write(directory, _LINKS, transport, rows)
+    write_wire(directory, transport)
+
+
+def write_wire(directory: Path, transport: Transport) -> None:
+    """`wire.json` of this incarnation: counters of messages: `rx.bad.CODE`, `rx.stale`, `rx.dup`, `rx.quarantined`,
+    `tx...`."""
+    _write(directory, _WIRE, transport, dict(sorted(transport.counters.items())))
+
+
+def read_links(directory: Path) -> list[dict[str, Any]]:
+    """The rows of a node's directory, added up over its incarnations; files that are not whole are left out."""
+    total: dict[tuple[str, str], Counter[str]] = {}
+    for rows in _read(directory, _LINKS):
+        for row in rows if isinstance(rows, list) else []:
+            if isinstance(row, dict):
+                _add(total.setdefault((str(row.get("channel")), str(row.get("peer"))), Counter()), row)
+    return [{**dict(zip(_OF_A_LINK, link, strict=True)), **counts} for link, counts in sorted(total.items())]
+
+
+def read_wire(directory: Path) -> dict[str, int]:
+    """The counters of a node's directory, added up over its incarnations; files that are not whole are left out."""
+    total: Counter[str] = Counter()
+    for counters in _read(directory, _WIRE):
+        _add(total, counters if isinstance(counters, dict) else {})
+    return dict(sorted(total.items()))
+
+
+def _add(total: Counter[str], counts: dict[str, Any]) -> None:
+    for name, count in counts.items():
+        if name not in _OF_A_LINK and isinstance(count, int):
+            total[name] += count
+
+
+def _write(directory: Path, kind: str, transport: Transport, content: object) -> None:
+    """Written completely or not, without forcing it to the disk: it is written every few seconds."""
+    incarnation = transport.identity.incarnation
+    path = directory / (f"{kind}.json" if incarnation == 1 else f"{kind}.{incarnation}.json")
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        disk.write(file, (json.dumps(content, indent=1) + "\n").encode())
+    temporary.replace(path)
+
+
+def _read(directory: Path, kind: str) -> Iterator[Any]:
+    for path in sorted([*directory.glob(f"{kind}.json"), *directory.glob(f"{kind}.*.json")]):
+        try:
+            yield json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue

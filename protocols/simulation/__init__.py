@@ -4,18 +4,3 @@ A `Network` moves messages between nodes and jumps from one moment at which some
 read. What the links do to a message, when who dies and everything else is drawn from keyed hashes of the seed, so that two simulations
 with one seed are equal in every number.
 """
-
-from protocols.simulation.event_calendar import Calendar
-from protocols.simulation.simulated_links import AnyLinkOutcome, LinkModel, PerfectLinks
-from protocols.simulation.simulated_network import Network, Node, NodeScript, SimulatedConnection
-
-__all__ = [
-    "AnyLinkOutcome",
-    "Calendar",
-    "LinkModel",
-    "Network",
-    "Node",
-    "NodeScript",
-    "PerfectLinks",
-    "SimulatedConnection",
-]

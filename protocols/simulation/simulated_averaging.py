@@ -5,7 +5,7 @@ Without learning the vectors must come to the mean of those at the start, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.simulation.simulated_network import Network, NodeScript
 
 IDLE = 0.01
@@ -144,8 +144,3 @@ class Population:
     def _count(self, event: RoundClosed) -> None:
         self.closed += 1
         self.missing += len(event.missing)
-
-
-def names(count: int) -> Sequence[str]:
-    """agent-0, agent-1, ..."""
-    return [f"agent-{i}" for i in range(count)]

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, RoundClosed
-from protocols.conversations.hindsight.episode_exchange import ExchangeComplete
-from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits
-from protocols.conversations.negotiation.proposals import Negotiation, ProposalReceived
+from protocols.conversations.episode_exchange import EpisodeTrace, TraceExchange, TraceLimits
+from protocols.conversations.proposals import Negotiation, ProposalReceived
 from protocols.simulation.simulated_averaging import AveragingScript
 from protocols.simulation.simulated_network import Network
 
@@ -74,7 +73,7 @@ class PeerScript(AveragingScript):
                 message = self._messages.pop(event.episode, -1)
                 self._director.settled(self.name, event.episode, message if event.negotiated else -1)
         for exchange in self.traces.events():
-            others = {name: trace.goal for name, trace in exchange.others.items()} if isinstance(exchange, ExchangeComplete) else None
+            others = None if exchange.missing else {name: trace.goal for name, trace in exchange.others.items()}
             self._director.exchanged(self.name, exchange.episode, others)
 
 

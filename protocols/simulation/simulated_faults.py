@@ -1,24 +1,25 @@
-"""The faults of a configuration in a simulation: link outcomes in virtual time, and the deaths and returns of its schedule."""
+"""The faults of a configuration in a simulation: link outcomes in virtual time, the deaths and returns of its schedule, and who is alive as
+the run server of a simulation sees it: the real `Membership`, fed with heartbeats, and rosters that come late."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from protocols.conversations.membership.membership import Membership, MembershipTimeouts, MemberState
+from protocols.faults.fault_schedule import LINK_KINDS, FaultSchedule, RunMoment, ScheduledEvent
+from protocols.faults.fault_timeline import FaultChange, FaultTimeline
 from protocols.faults.link_effects.faulty_links import FaultyLinks, LinkOutcome
 from protocols.faults.link_effects.link_trace import WORDS, RecordedPast
-from protocols.faults.schedule.fault_schedule import LINK_KINDS, FaultSchedule, ScheduledEvent
-from protocols.faults.schedule.fault_timeline import FaultChange, FaultTimeline
-from protocols.faults.schedule.run_moments import RunMoment, moment
+from protocols.faults.node_faults.scheduled_faults import absence
 from protocols.faults.settings import MembershipFault, ProcessFault
+from protocols.simulation.simulated_network import Network
 from protocols.wire.messages import Channel
 
 DELAY = 0.01
 """delay of a message in seconds where the configuration specifies none"""
 LEAST = 0.001
 """least delay of every message in seconds: otherwise virtual time would not advance"""
-DEADLY = ("kill", "term", "exit", "oom")
-"""what ends a process"""
 
 
 class ScheduledLinks:
@@ -133,23 +134,12 @@ class SimulatedDeaths:
             if change.what != "begin":
                 continue
             self._began.add(event.id)
-            if not _ends_processes(event):
+            if event.node_fault is None or not _ends_processes(event):
                 continue
             for name in event.targets:
                 if name in self._agents and name not in self.away:
-                    self.away[name] = Absence(event.id, self._return(event.node_fault))
+                    self.away[name] = Absence(event.id, self._timeline.reached.after(absence(event.node_fault, self._restart)))
                     self._die(name)
-
-    def _return(self, node_fault: object) -> RunMoment | None:
-        if isinstance(node_fault, MembershipFault):
-            length = None if node_fault.return_after is None else moment(node_fault.return_after)
-        elif isinstance(node_fault, ProcessFault) and node_fault.restart_after is not None:
-            length = RunMoment("time", node_fault.restart_after)
-        elif isinstance(node_fault, ProcessFault) and not node_fault.returns:
-            length = None
-        else:
-            length = RunMoment("time", self._restart)
-        return None if length is None else RunMoment(length.unit, self._timeline.reached.of(length.unit) + length.value)
 
 
 def left_out(events: Collection[ScheduledEvent], began: Collection[str], away: Mapping[str, Absence]) -> list[str]:
@@ -170,9 +160,7 @@ def left_out(events: Collection[ScheduledEvent], began: Collection[str], away: M
 
 
 def _ends_processes(event: ScheduledEvent) -> bool:
-    return isinstance(event.node_fault, MembershipFault) or (
-        isinstance(event.node_fault, ProcessFault) and event.node_fault.action in DEADLY
-    )
+    return isinstance(event.node_fault, MembershipFault) or (isinstance(event.node_fault, ProcessFault) and event.node_fault.ends)
 
 
 def _known(event: ScheduledEvent) -> bool:
@@ -185,3 +173,96 @@ def _ends_by_step(event: ScheduledEvent) -> bool:
         return event.node_fault.return_after is not None and event.node_fault.return_after.steps is not None
     until = event.length or event.stop
     return event.kind in LINK_KINDS and until is not None and until.unit == "step"
+
+
+class SimulatedMembership:
+    """Watches all nodes of a network that `started` names. `delay()` draws the seconds that a roster is under way to a node.
+
+    `neighbours(node)`: the nodes of which a node is notified (and which are notified of it); `died` is called at every verdict.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        neighbours: Callable[[str], Collection[str]],
+        delay: Callable[[], float],
+        timeouts: MembershipTimeouts = MembershipTimeouts(),
+        heartbeat: float = 0.5,
+    ) -> None:
+        self.membership = Membership(timeouts)
+        self.network = network
+        self.died: Callable[[str], None] = lambda name: None
+        self._neighbours = neighbours
+        self._delay = delay
+        self._heartbeat = heartbeat
+        self._known: dict[tuple[str, int, str], int] = {}
+        """(listener, its incarnation, peer): the incarnation of the peer that was reported alive"""
+        network.at(network.now + heartbeat, self._beat)
+
+    def started(self, name: str) -> None:
+        """A node has started and joined; it is notified of all others, and they of it."""
+        network, node = self.network, self.network.nodes[name]
+        self.membership.expect(name, "agent", node.incarnation, network.now)
+        self.membership.hello(name, node.incarnation, name, network.now)
+        for peer in self._neighbours(name):
+            known = self.membership.members.get(peer)
+            if known is None or not known.state.living:
+                network.report_dead(node, peer)
+            elif network.nodes[peer].incarnation == known.incarnation:
+                self._known[name, node.incarnation, peer] = known.incarnation
+                network.report_alive(node, peer)
+        self._announce()
+
+    def present(self, name: str) -> None:
+        """A node that is present from the beginning, like all nodes of `neighbours`; no notification is needed."""
+        incarnation = self.network.nodes[name].incarnation
+        self.membership.expect(name, "agent", incarnation, self.network.now)
+        self.membership.hello(name, incarnation, name, self.network.now)
+        self.membership.changes()
+        for peer in self._neighbours(name):
+            self._known[name, incarnation, peer] = 1
+
+    def ended(self, name: str) -> None:
+        """Its host has seen the process end; otherwise only silence shows it."""
+        if self.membership.ended(name, self.network.nodes[name].incarnation, False, "ended"):
+            self._announce()
+
+    def _beat(self) -> None:
+        now = self.network.now
+        for name, node in self.network.nodes.items():
+            if node.alive:
+                self.membership.message_received(name, node.incarnation, now)
+        self.membership.tick(now, judge_progress=False)
+        self._announce()
+        self.network.at(now + self._heartbeat, self._beat)
+
+    def _announce(self) -> None:
+        for change in self.membership.changes():
+            if change.new is MemberState.DEAD:
+                self.died(change.node)
+            elif change.new is not MemberState.ALIVE or change.old is not MemberState.JOINING:
+                continue
+            for name in self._neighbours(change.node):
+                self._notify(name, change.node, change.incarnation, change.new is MemberState.ALIVE)
+
+    def _notify(self, name: str, peer: str, incarnation: int, alive: bool) -> None:
+        network = self.network
+        listener = network.nodes.get(name)
+        if listener is None or not listener.alive:
+            return
+
+        place = (name, listener.incarnation, peer)
+
+        def deliver() -> None:
+            known = self._known.get(place, 0)
+            if not listener.alive or incarnation < known or network.nodes[peer].incarnation != incarnation:  # a newer roster supersedes it
+                return
+            living = self.membership[peer].state.living
+            if known and (known < incarnation or not alive):  # who came back as another process has died in between
+                del self._known[place]
+                network.report_dead(listener, peer)
+            if alive and living and known < incarnation:
+                self._known[place] = incarnation
+                network.report_alive(listener, peer)
+
+        network.at(network.now + self._delay(), deliver)

@@ -13,15 +13,80 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import structs
 
 from protocols.conversations.conversation import Array, Conversation, EdgeConversation, Send
+from protocols.faults.link_effects.faulty_links import LinkOutcome
 from protocols.runtime.errors import BadMessage
-from protocols.simulation.event_calendar import Calendar, MomentBucket
-from protocols.simulation.simulated_links import LinkModel, PerfectLinks
 from protocols.wire.codec import Buffer, decode, encode
 from protocols.wire.messages import Channel, Message
+
+Entry = TypeVar("Entry")
+Action = Callable[[], None]
+
+
+class MomentBucket(Generic[Entry]):
+    """What happens at one moment: first the actions, then the items, each in the order in which they were entered."""
+
+    __slots__ = ("actions", "items")
+
+    def __init__(self) -> None:
+        self.actions: list[Action] = []
+        self.items: list[Entry] = []
+
+
+class Calendar(Generic[Entry]):
+    """What happens when, in virtual time: a bucket for each moment, and a heap of the moments only, so that messages which share a moment
+    cost no heap operation. `take` hands out the earliest; what is entered meanwhile for the same moment comes in the next one."""
+
+    __slots__ = ("_buckets", "_times")
+
+    def __init__(self) -> None:
+        self._buckets: dict[float, MomentBucket[Entry]] = {}
+        self._times: list[float] = []
+
+    def at(self, time: float) -> MomentBucket[Entry]:
+        """The bucket of that time, to enter something; it must be used before the next `take`."""
+        bucket = self._buckets.get(time)
+        if bucket is None:
+            bucket = self._buckets[time] = MomentBucket()
+            heappush(self._times, time)
+        return bucket
+
+    def next(self) -> float:
+        """The earliest time at which anything happens; infinite if nothing does."""
+        return self._times[0] if self._times else inf
+
+    def take(self) -> tuple[float, MomentBucket[Entry]]:
+        """The earliest time and what happens then; `IndexError` if nothing does."""
+        time = heappop(self._times)
+        return time, self._buckets.pop(time)
+
+
+class LinkModel(Protocol):
+    """The links of one node to all others; a run's configured links have the same method. An outcome may depend only on its
+    arguments and those of earlier calls."""
+
+    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
+        """Outcome of the message number `seq` (from 1 on) to `dst` over `channel`: `kind` is its tag, `size` its bytes on the wire."""
+        ...
+
+
+@dataclass(frozen=True)
+class PerfectLinks:
+    """Every message arrives once, undamaged, after the same time: links on which all rounds run in step."""
+
+    delay: float = 0.01
+
+    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
+        """One copy after `delay`."""
+        return LinkOutcome((self.delay,))
+
 
 Take = Callable[[str, Message, Mapping[str, Array], float], None]
 
@@ -55,63 +120,55 @@ class NodeScript(ABC):
         return ()
 
 
+@dataclass(slots=True, eq=False)
 class Node:
     """One incarnation of a node."""
 
-    __slots__ = (
-        "alive",
-        "conversations",
-        "due",
-        "gone",
-        "incarnation",
-        "links",
-        "name",
-        "newest",
-        "outlets",
-        "routes",
-        "script",
-        "takes",
-        "timer",
-        "touched",
-    )
+    name: str
+    incarnation: int
+    script: NodeScript
+    links: LinkModel
+    alive: bool = True
+    takes: dict[type[Message], Take] = field(init=False)
+    conversations: tuple[Conversation[Any], ...] = field(init=False)
+    outlets: tuple[Callable[[], Iterable[Send]], ...] = field(init=False)
+    routes: dict[str, SimulatedConnection] = field(default_factory=dict)
+    """connections by the name of the other side"""
+    gone: set[str] = field(default_factory=set)
+    """peers reported dead"""
+    newest: dict[str, int] = field(default_factory=dict)
+    """newest incarnation of each peer, where it is not 1"""
+    timer: float = inf
+    """the earliest timer that is set"""
+    touched: bool = False
+    due: bool = False
+    """whether a timer rang"""
 
-    def __init__(self, name: str, incarnation: int, script: NodeScript, links: LinkModel) -> None:
-        self.name = name
-        self.incarnation = incarnation
-        self.script = script
-        self.links = links
-        self.alive = True
+    def __post_init__(self) -> None:
+        script = self.script
         self.takes = dict(script.takes())
         self.conversations = tuple(script.conversations)
-        self.outlets: tuple[Callable[[], Iterable[Send]], ...] = tuple(c.outgoing for c in self.conversations)
+        self.outlets = tuple(c.outgoing for c in self.conversations)
         if type(script).outgoing is not NodeScript.outgoing:
             self.outlets += (script.outgoing,)
-        self.routes: dict[str, SimulatedConnection] = {}
-        """connections by the name of the other side"""
-        self.gone: set[str] = set()
-        """peers reported dead"""
-        self.newest: dict[str, int] = {}
-        """newest incarnation of each peer, where it is not 1"""
-        self.timer = inf
-        """the earliest timer that is set"""
-        self.touched = False
-        self.due = False
-        """whether a timer rang"""
 
 
+@dataclass(slots=True, eq=False)
 class SimulatedConnection:
     """A connection from one incarnation to another, and its messages."""
 
-    __slots__ = ("channel", "constant", "dst", "seq", "src")
+    src: Node
+    dst: Node
+    channel: Channel
+    seq: int
+    constant: float = field(init=False)
+    """delay of all messages, where it is one; else negative"""
 
-    def __init__(self, src: Node, dst: Node, channel: Channel, seq: int) -> None:
-        self.src = src
-        self.dst = dst
-        self.channel: Channel = channel
-        self.seq = seq
-        self.constant = src.links.delay if type(src.links) is PerfectLinks else -1.0
+    def __post_init__(self) -> None:
+        self.constant = self.src.links.delay if type(self.src.links) is PerfectLinks else -1.0
 
 
+RUN = "simulation"
 Item = tuple[SimulatedConnection, Message, Mapping[str, Array]]
 
 
@@ -121,7 +178,7 @@ class Network:
     drops_stale = True
     """whether messages of an earlier incarnation are dropped; only a test of the rule switches it off"""
 
-    def __init__(self, wire: bool = False, run: str = "simulation") -> None:
+    def __init__(self, wire: bool = False) -> None:
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
         """the present incarnation of every name"""
@@ -134,7 +191,6 @@ class Network:
         self.observe: Callable[[SimulatedConnection, Message, Mapping[str, Array], str], None] | None = None
         """if set, called with every message sent, and its outcome ("" or the cause of its loss)"""
         self._wire = wire
-        self._run = run
         self._calendar: Calendar[Item] = Calendar()
         self._heads: dict[tuple[object, ...], int] = {}
 
@@ -347,17 +403,14 @@ class Network:
         key = (type(message), *arrays)
         head = self._heads.get(key)
         if head is None:
-            filled = (message.run, message.src, message.dst, message.ts)
-            message.run, message.src, message.dst, message.ts = self._run, "agent-0", "agent-0", 1.0
-            head = self._heads[key] = len(encode(message, arrays)[0])
-            message.run, message.src, message.dst, message.ts = filled
-            message.frames = []
+            example = structs.replace(message, run=RUN, src="agent-0", dst="agent-0", ts=1.0)
+            head = self._heads[key] = len(encode(example, arrays)[0])
         return head + payload
 
     def _over_the_wire(
         self, route: SimulatedConnection, message: Message, arrays: Mapping[str, Array], delays: Sequence[float], damaged: bool
     ) -> None:
-        message.run, message.src, message.dst, message.ts = self._run, route.src.name, route.dst.name, self.now
+        message.run, message.src, message.dst, message.ts = RUN, route.src.name, route.dst.name, self.now
         parts: list[Buffer] = [bytes(part) for part in encode(message, arrays)]
         if damaged:  # its end is cut off; a changed bit of an array could not be distinguished from another number
             parts[-1] = bytes(parts[-1])[: len(parts[-1]) // 2]

@@ -6,7 +6,7 @@ in lexicographic order: for F = 3, 0..2 are {0}, {1}, {2} and 3..5 are {0,1}, {0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -34,16 +34,15 @@ class FeatureSets(DiscreteSpace):
     scheme: Literal["consistent", "original"] = "consistent"
     smallest: int = 1
 
-    @classmethod
-    def from_info(cls, info: FeatureSetsInfo) -> FeatureSets:
-        """The goal space that `info` returned, as it was received."""
-        return cls(info.features, info.largest, info.premium, info.scheme, info.smallest)
+    count: int = field(init=False, repr=False)
 
-    def info(self) -> FeatureSetsInfo:
-        """The parameters as a message; inverse of `from_info`."""
-        return FeatureSetsInfo(
-            features=self.features, largest=self.largest, premium=self.premium, scheme=self.scheme, smallest=self.smallest
-        )
+    info_type = FeatureSetsInfo
+    ends = True
+    mixed = False
+    common = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", len(self.sets))
 
     @cached_property
     def sets(self) -> tuple[tuple[int, ...], ...]:
@@ -51,35 +50,10 @@ class FeatureSets(DiscreteSpace):
         sizes = range(self.smallest, self.largest + 1)
         return tuple(chosen for size in sizes for chosen in combinations(range(self.features), size))
 
-    @property
-    def count(self) -> int:
-        """Number of goals |G|."""
-        return len(self.sets)
-
-    @property
+    @cached_property
     def goal_size(self) -> int:
-        """F: goals are encoded multi-hot over the features."""
+        """F: goals are encoded multi-hot over the features, and the environment measures one bit per feature of each body."""
         return self.features
-
-    @property
-    def achieved_size(self) -> int:
-        """F: the environment measures one bit per feature of each body."""
-        return self.features
-
-    @property
-    def terminal(self) -> bool:
-        """True: an agent's part of the episode ends when its goal is reached."""
-        return True
-
-    @property
-    def relative(self) -> bool:
-        """False: rewards contain no other terms than that of the own goal."""
-        return False
-
-    @property
-    def common(self) -> bool:
-        """True: members with the same goal can all reach it."""
-        return True
 
     @cached_property
     def encodings(self) -> Bits:
@@ -94,7 +68,7 @@ class FeatureSets(DiscreteSpace):
         """Whether a goal consists of two or more features and so needs more than one body, `[|G|]`."""
         return np.array([len(chosen) > 1 for chosen in self.sets])
 
-    @property
+    @cached_property
     def needs_others(self) -> NDArray[np.bool_]:
         """`[|G|]`: the same as `cooperative`."""
         return self.cooperative

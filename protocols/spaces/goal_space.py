@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.spaces.layout import FeatureSetsInfo, GoalSpaceInfo, VectorGoalsInfo
+from protocols.spaces.layout import GoalSpaceInfo
 
 Array = NDArray[Any]
 Bits = NDArray[np.uint8]
@@ -33,11 +34,15 @@ class GoalSpace(ABC):
 
     achieved_dtype: ClassVar[type[np.generic]]
     """of the rows that the environment measures"""
-
-    @property
-    @abstractmethod
-    def count(self) -> int:
-        """Number of goals |G|; 0 for vector goals."""
+    info_type: ClassVar[type[msgspec.Struct]]
+    """one of `GoalSpaceInfo`; its fields are those of the space"""
+    count: int
+    """number of goals |G|; 0 for vector goals"""
+    ends: bool
+    """whether an agent's part of an episode ends when its goal is reached. If not, every step at the goal is rewarded"""
+    mixed: bool
+    """whether rewards hold more than that of the own goal (the environment's reward, a share of the team's). A relabelled reward is then
+    the recorded one, plus the reward of the new goal, minus the reward of the pursued goal"""
 
     @property
     @abstractmethod
@@ -51,28 +56,29 @@ class GoalSpace(ABC):
 
     @property
     @abstractmethod
-    def achieved_size(self) -> int:
-        """A, the components that the environment measures of each body (`own` and `others` of `achieved`)."""
-
-    @property
-    @abstractmethod
-    def terminal(self) -> bool:
-        """Whether an agent's part of an episode ends when its goal is reached. If not, every step at the goal is rewarded."""
-
-    @property
-    @abstractmethod
-    def relative(self) -> bool:
-        """Whether rewards hold more than that of the own goal (the environment's reward, a share of the team's). A relabelled reward is
-        then the recorded one, plus the reward of the new goal, minus the reward of the pursued goal."""
-
-    @property
-    @abstractmethod
     def common(self) -> bool:
         """Whether all members of an episode can reach one common goal, so that evaluations with an assigned goal mean something."""
 
-    @abstractmethod
-    def info(self) -> GoalSpaceInfo:
-        """The parameters as a message; `goal_space` is the inverse."""
+    @property
+    def unit_returns(self) -> bool:
+        """Whether the return of an agent is known to be between 0 and 1, whichever goal it pursues."""
+        return False
+
+    @property
+    def achieved_size(self) -> int:
+        """A, the components that the environment measures of each body (`own` and `others` of `achieved`): L."""
+        return self.goal_size
+
+    @classmethod
+    def from_info(cls, info: Any) -> Self:
+        """The goal space that `info` returned, as it was received. `ValueError` for parameters that contradict each other."""
+        values = msgspec.structs.asdict(info)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def info(self) -> Any:
+        """The parameters as a message, one of `GoalSpaceInfo`; `goal_space` is the inverse."""
+        values = {name: getattr(self, name) for name in self.info_type.__struct_fields__}
+        return self.info_type(**{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()})
 
     @abstractmethod
     def encode(self, goal: Array) -> NDArray[np.float32]:
@@ -107,6 +113,11 @@ class DiscreteSpace(GoalSpace):
     """a number"""
 
     @property
+    def unit_returns(self) -> bool:
+        """The own goal is rewarded once, and by at most 1."""
+        return self.ends and not self.mixed and bool(self.rewards.min() >= 0 and self.rewards.max() <= 1)
+
+    @property
     @abstractmethod
     def encodings(self) -> Bits:
         """Encoding of every goal as rows, `[|G|, goal_size]`."""
@@ -124,24 +135,28 @@ class DiscreteSpace(GoalSpace):
     @property
     @abstractmethod
     def rewards(self) -> NDArray[np.float32]:
-        """Reward of a step at each goal, `[|G|]` float32."""
+        """Reward of a step at each goal, `[|G|]`."""
 
     @property
     @abstractmethod
     def imaginable(self) -> NDArray[np.bool_]:
         """Goals for which it suffices to know what is achieved by any body, `[|G|]`: a world model that predicts this can imagine them."""
 
-    @abstractmethod
     def elements(self, goal: int) -> tuple[int, ...]:
-        """Indices of the features that a goal consists of, ascending."""
+        """Indices of the features that a goal consists of, ascending; by default goal and feature have the same index."""
+        return (goal,)
 
     @abstractmethod
     def best_return(self, members: int) -> float | None:
         """Largest sum of the members' rewards in an episode, mean over all goals; None where it is not known."""
 
-    @abstractmethod
     def label(self, goal: int) -> str:
         """A goal in the name of a metric: digits and hyphens."""
+        return str(goal)
+
+    def name(self, goal: Goal) -> str:
+        """The index as text, for example `2`."""
+        return str(goal)
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
@@ -173,6 +188,5 @@ def goal_space(info: GoalSpaceInfo) -> GoalSpace:
     from protocols.spaces.feature_sets import FeatureSets
     from protocols.spaces.vector_goals import VectorGoals
 
-    if isinstance(info, FeatureSetsInfo):
-        return FeatureSets.from_info(info)
-    return VectorGoals.from_info(info) if isinstance(info, VectorGoalsInfo) else DiscreteGoals.from_info(info)
+    kinds: tuple[type[GoalSpace], ...] = (FeatureSets, VectorGoals, DiscreteGoals)
+    return next(kind for kind in kinds if isinstance(info, kind.info_type)).from_info(info)

@@ -80,16 +80,6 @@ class Grids:
             raise ValueError("a layout of grids without any grid")
         return cls(partial, full, info.longest, crowd)
 
-    def info(self) -> GridInfo:
-        """The parameters as a message; inverse of `from_info`."""
-        return GridInfo(
-            width=self.full.width if self.full else 0,
-            height=self.full.height if self.full else 0,
-            partial=self.partial.width if self.partial else 0,
-            longest=self.longest,
-            crowd=self.crowd is not None,
-        )
-
     @property
     def seen(self) -> GridPart:
         """The first grid: what a policy goes by; others are seen in it."""

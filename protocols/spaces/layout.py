@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from protocols.wire.messages import Count
 
@@ -98,3 +100,11 @@ class Layout(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     goals: GoalSpaceInfo | None = None
     reward_map: RewardMapInfo | None = None
     grid: GridInfo | None = None
+
+    @property
+    def null_action(self) -> NDArray[np.int32] | NDArray[np.float32]:
+        """`[A]`: action 0 of every factor, or the middle of every range."""
+        if self.actions:
+            return np.zeros(len(self.actions), np.int32)
+        middle: NDArray[np.float32] = ((np.array(self.low) + np.array(self.high)) / 2).astype(np.float32)
+        return middle

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.errors import ConfigurationError
-from protocols.runtime.user_functions import user_function
+from protocols.runtime.user_code import user_function
 from protocols.spaces.goal_space import Array, Goal, GoalSpace
 from protocols.spaces.layout import VectorGoalsInfo
 
@@ -54,63 +54,29 @@ class VectorGoals(GoalSpace):
     mixed: bool = False
 
     achieved_dtype = np.float32
+    info_type = VectorGoalsInfo
+    count = 0
+    common = False
+    """vector goals are not assigned in evaluations, since there is no list to draw from"""
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not all(a < b for a, b in zip(self.low, self.high, strict=True)):
             raise ValueError(f"goals between {list(self.low)} and {list(self.high)}: give equally many bounds, the lower ones first")
 
-    @classmethod
-    def from_info(cls, info: VectorGoalsInfo) -> VectorGoals:
-        """The goal space that `info` returned, as it was received. `ValueError` for bounds of different lengths or in the wrong order."""
-        return cls(tuple(info.low), tuple(info.high), info.threshold, info.rule, info.arguments, info.reward, info.ends, info.mixed)
-
-    def info(self) -> VectorGoalsInfo:
-        """The parameters as a message; inverse of `from_info`."""
-        return VectorGoalsInfo(
-            low=list(self.low),
-            high=list(self.high),
-            threshold=self.threshold,
-            rule=self.rule,
-            arguments=self.arguments,
-            reward=self.reward,
-            ends=self.ends,
-            mixed=self.mixed,
-        )
-
-    @property
-    def count(self) -> int:
-        """0: goals are vectors and have no index."""
-        return 0
-
-    @property
+    @cached_property
     def goal_shape(self) -> tuple[int, ...]:
         """(D,): one goal is a point with D components."""
         return (len(self.low),)
 
-    @property
+    @cached_property
     def goal_size(self) -> int:
-        """D: the encoding has one component per component of the goal."""
+        """D: the encoding has one component per component of the goal, and a body achieves a point."""
         return len(self.low)
 
     @property
-    def achieved_size(self) -> int:
-        """D: a body achieves a point."""
-        return len(self.low)
-
-    @property
-    def terminal(self) -> bool:
-        """`ends`: whether the agent's part of the episode ends when it reaches its goal."""
-        return self.ends
-
-    @property
-    def relative(self) -> bool:
-        """`mixed`: whether rewards contain other terms than that of the own goal."""
-        return self.mixed
-
-    @property
-    def common(self) -> bool:
-        """False: vector goals are not assigned in evaluations, since there is no list to draw from."""
-        return False
+    def unit_returns(self) -> bool:
+        """The goal is rewarded once, by `reward`, which is at most 1; unknown with a `rule`."""
+        return self.ends and not self.mixed and not self.rule and self.reward <= 1
 
     @cached_property
     def _function(self) -> RewardFunction:

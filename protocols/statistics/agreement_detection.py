@@ -1,8 +1,11 @@
-"""Whether all agents have reached the same vector, in a conversation without rounds: reports that reach all agents.
+"""When have all agents come to the same vector? Not when one's own stands still: on slow graphs that is long before they agree.
 
-A report is what `protocols.statistics.convergence_test` compares: the projections of an agent's estimate. It is published when the
-estimate hardly changes any more and differs from the last report. Reports are sent in a ledger of their own, 64 bytes for each agent: loss,
-delay or order of arrival can only delay them, and estimates that agree with a delayed report are equal.
+Every agent compares r = 8 random +-1 projections of its vector, the same at all agents. They have agreed when max - min <= tolerance
+(1 + |max|) over all agents holds for each of the projections.
+
+In a conversation without rounds an agent publishes these projections as a report when its estimate hardly changes any more and differs from
+the last report. Reports are sent in a ledger of their own, 64 bytes for each agent: loss, delay or order of arrival can only delay them,
+and estimates that agree with a delayed report are equal.
 """
 
 from __future__ import annotations
@@ -11,9 +14,35 @@ from collections.abc import Iterable
 from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
 
-from protocols.statistics.convergence_test import ROWS, ConvergenceTest, Projected
+from protocols.averaging.projection_sketch import Projection
 from protocols.statistics.ledger import Ledger
+
+ROWS = 8
+"""r"""
+SEED = 20250711
+"""of the projections, the same for all agents"""
+FAR = 1e150
+"""what a lower and an upper limit are that nothing can agree with"""
+
+Projected = NDArray[np.float64]
+
+
+class ConvergenceTest:
+    """Projections, and the rule."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self._projection = Projection(SEED, ROWS)
+
+    def project(self, vector: NDArray[np.float64]) -> Projected:
+        """Projections `[r]` of a vector `[d]` on fixed random directions, which are the same at all agents."""
+        return self._projection.sketch(vector)
+
+    def agree(self, low: Projected, high: Projected) -> bool:
+        """Whether limits of the projections, `[r]` each, are close enough."""
+        return bool(np.all(high - low <= self.tolerance * (1.0 + np.abs(high))))
 
 
 class AgreementDetector:

@@ -4,9 +4,9 @@ For comparison, and for networks that lose nothing: a round that misses a neighb
 as complete. Averaging goes in *sessions*. One begins with the current own sums of all agents, when an agent has published, and takes
 the others along; its rounds number session * `MOST` + k, k = 1, 2, ... Behind the statistics every agent adds a 1 at its own place, as
 in `protocols.statistics.push_sum_statistics`, so that the sum is N x with N the places that are not zero; and the least and largest
-projections of
-`protocols.statistics.convergence_test` that it has received. Every D rounds these begin with the own projections; D rounds later they are
-those of all agents, if D is no less than the diameter of the graph, and all agents compare the same numbers: all stop in the same round.
+projections of `protocols.statistics.agreement_detection` that it has received. Every D rounds these begin with the own projections;
+D rounds later they are those of all agents, if D is no less than the diameter of the graph, and all agents compare the same numbers: all
+stop in the same round.
 
 Every so many rounds (`report`) an agent makes a sketch of its average before and after: from those of all agents follows how far they
 are from the mean, which such averaging keeps, and so from the total.
@@ -19,7 +19,7 @@ from math import inf
 
 import numpy as np
 
-from protocols.averaging.averager import Neighbourhood, RoundClosed
+from protocols.averaging.averager import Neighbourhood, RoundClosed, part
 from protocols.averaging.averaging_messages import Average
 from protocols.averaging.projection_sketch import Projection, Sketch
 from protocols.averaging.round_deadline import RoundDeadline
@@ -27,16 +27,8 @@ from protocols.averaging.synchronous_gossip import Combination, SynchronousAvera
 from protocols.averaging.synchronous_gossip import Vector as Shown
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
-from protocols.statistics.convergence_test import FAR, ROWS, ConvergenceTest
-from protocols.statistics.statistics_consensus import (
-    IncompatibleStatistics,
-    MixingRoundClosed,
-    StatisticsConsensus,
-    StatisticsTotal,
-    TotalChanged,
-    Vector,
-)
-from protocols.statistics.statistics_epochs import epoch_of, layout_of
+from protocols.statistics.agreement_detection import FAR, ROWS, ConvergenceTest
+from protocols.statistics.statistics_consensus import MixingRoundClosed, StatisticsConsensus, StatisticsTotal, Vector, epoch_of, layout_of
 from protocols.wire.messages import Message
 
 MOST = 100_000
@@ -99,8 +91,6 @@ class AveragedStatistics(StatisticsConsensus):
         self._convergence_test = ConvergenceTest(tolerance)
         self._report = report
         self._projection = Projection(_SKETCH_SEED)
-        self._sketched: Sketch | None = None
-        """of x as it is now, where that has been computed"""
         self._own = np.zeros(size)
         self._x = np.zeros(length)
         self._place = self._places.start + self._members.index(name)
@@ -111,7 +101,6 @@ class AveragedStatistics(StatisticsConsensus):
         self._fired = False
         self._wanted = False
         self._next = self._begun = -inf
-        self._foreigners: set[str] = set()
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
 
@@ -122,10 +111,7 @@ class AveragedStatistics(StatisticsConsensus):
 
     def publish(self, vector: Array, transitions: int, now: float) -> None:
         """The next session begins with these."""
-        own = np.array(vector, np.float64)
-        if own.shape != (self._size,) or not np.isfinite(own).all():
-            raise ValueError(f"the statistics of {self.name} are not {self._size} finite numbers")
-        self._own, self.published, self._wanted = own, transitions, True
+        self._own, self.published, self._wanted = self._finite(vector, self._size), transitions, True
         self._go_on(now)
 
     def total(self) -> StatisticsTotal:
@@ -188,22 +174,17 @@ class AveragedStatistics(StatisticsConsensus):
             raise ValueError(f"the statistics in the checkpoint are {own.size} numbers of so many members, not {self._size}")
         self.published, self._session, self._round = published, session, number
         self._broken, self._fired, self._wanted = bool(broken) or not whole, bool(fired), bool(wanted)
-        self._own, self._x, self._sketched = own, x, None
-        self.machine.load_state({name.removeprefix("machine/"): value for name, value in state.items() if name.startswith("machine/")})
+        self._own, self._x = own, x
+        self.machine.load_state(part(state, "machine/"))
 
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
     def _receive(self, src: str, message: Message, arrays: Mapping[str, Array], now: float) -> None:
         if not isinstance(message, Average):
             raise BadMessage("E_DECODE", f"{type(message).__name__} is no message of averaging")
-        if epoch_of(message.layout, self.basis) is None:
-            self.counters["foreign_basis"] += 1
-            if src not in self._foreigners:
-                self._foreigners.add(src)
-                self._events.append(IncompatibleStatistics(src, f"its statistics are in another basis than the own ones ({self.basis})"))
-            return
-        self.machine.receive(src, message, arrays, now)
-        self._go_on(now)
+        if self._epoch_of(src, message.layout, self.basis) is not None:
+            self.machine.receive(src, message, arrays, now)
+            self._go_on(now)
 
     def _pulled(self) -> bool:
         return self.machine.newest_round // MOST > self._session
@@ -231,7 +212,6 @@ class AveragedStatistics(StatisticsConsensus):
         self._x[:] = 0.0
         self._x[: self._size] = self._own
         self._x[self._place] = 1.0
-        self._sketched = None
 
     def _take(self, now: float) -> None:
         for event in self.machine.events():
@@ -243,7 +223,6 @@ class AveragedStatistics(StatisticsConsensus):
         reported = self._report is not None and self._round % self._report == 0
         before = self._sketch() if reported else None
         self._x[:-_TAIL] += event.delta[:-_TAIL]
-        self._sketched = None
         if before is not None:
             self._events.append(MixingRoundClosed((self._session - 1) * self._most + self._round, np.stack([before, self._sketch()])))
         self._x[-_TAIL:] = self.machine.limits
@@ -259,16 +238,13 @@ class AveragedStatistics(StatisticsConsensus):
         if self._fired or self._round >= self._most:
             self.counters["sessions.agreed" if self._fired else "sessions.given_up"] += 1
             self._round = 0
-            if not any(isinstance(one, TotalChanged) for one in self._events):
-                self._events.append(TotalChanged())
+            self._total_changed()
         else:
             self._round += 1
 
     def _sketch(self) -> Sketch:
         """Of the statistics in x."""
-        if self._sketched is None:
-            self._sketched = self._projection.sketch(self._x[: self._size])
-        return self._sketched
+        return self._projection.sketch(self._x[: self._size])
 
     def _sum(self) -> Vector:
         """N x, `[P + n]`."""

@@ -21,7 +21,6 @@ correct seal is not detected.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from math import inf
 
@@ -29,18 +28,10 @@ import numpy as np
 
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
-from protocols.statistics.ledger_entries import LedgerRecord, LedgerVersion, Vector, entry_of, version_frame, versions_of
 from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
-from protocols.statistics.ledger_state import LedgerState
+from protocols.statistics.ledger_state import LedgerRecord, LedgerState, LedgerVersion, Vector, entry_of, version_frame, versions_of
 from protocols.statistics.pull_requests import PullRequests
-from protocols.statistics.statistics_consensus import (
-    EarlierStatisticsFound,
-    IncompatibleStatistics,
-    NewerEpoch,
-    StatisticsConsensus,
-    StatisticsTotal,
-    TotalChanged,
-)
+from protocols.statistics.statistics_consensus import EarlierStatisticsFound, NewerEpoch, StatisticsConsensus, StatisticsTotal
 from protocols.wire.messages import Message
 
 Validate = Callable[[str, Vector], str]
@@ -84,8 +75,6 @@ class Ledger(StatisticsConsensus):
                 "average such statistics instead (mode pushsum)"
             )
         self.name = name
-        self.refusals: Counter[str] = Counter()
-        """entries that broke a rule, by who sent them"""
         self._members = frozenset(members) | {name}
         self._neighbours = frozenset(neighbours) - {name}
         self._validate = validate
@@ -105,7 +94,7 @@ class Ledger(StatisticsConsensus):
         self._request = 0
         self._answered: dict[str, tuple[int, int]] = {}
         """neighbour -> (incarnation, number) of its newest request"""
-        self._shown: set[IncompatibleStatistics | int] = set()
+        self._newer_epochs: set[int] = set()
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
 
@@ -124,33 +113,22 @@ class Ledger(StatisticsConsensus):
         """The version vector, in the order of the origins' names."""
         return self._ledger_state.versions
 
-    @property
-    def digest(self) -> str:
-        """Hash of basis, epoch and version vector: equal ones stand for equal ledgers."""
-        return self._ledger_state.digest
-
     def entry(self, origin: str) -> LedgerRecord | None:
         """The newest record of the sums of agent `origin`; None where none has arrived."""
         return self._ledger_state.entries.get(origin)
 
     def total(self) -> StatisticsTotal:
-        """The sum of what is held. Its staleness counts the versions that neighbours have reported."""
-        return StatisticsTotal(self._ledger_state.total(), True, self.staleness(), self._ledger_state.present())
-
-    def staleness(self) -> int:
-        """Sum over origins of the versions that some neighbour claims, and that are missing here."""
+        """The sum of what is held. Its staleness counts the versions that some neighbour claims, and that are missing here."""
         origins = {origin for claims in self._pull_requests.claims.values() for origin in claims}
-        return sum(self._ledger_state.held(origin).missing(self._pull_requests.newest(origin)) for origin in origins)
+        staleness = sum(self._ledger_state.held(origin).missing(self._pull_requests.newest(origin)) for origin in origins)
+        return StatisticsTotal(self._ledger_state.total(), True, staleness, self._ledger_state.present())
 
     # --- calls of the owner -------------------------------------------------------------------------------------------------------
 
     def publish(self, vector: Array, transitions: int, now: float) -> None:
         """Replace the own entry by `vector`, `[P]`. `ValueError` for a wrong length, a number that is not finite, or what `validate`
         refuses."""
-        payload = np.array(vector, np.float64)
-        size = self._ledger_state.size
-        if payload.shape != (size,) or not np.isfinite(payload).all():
-            raise ValueError(f"the statistics of {self.name} are not {size} finite numbers")
+        payload = self._finite(vector, self._ledger_state.size)
         broken = self._validate(self.name, payload) if self._validate is not None else ""
         if broken:
             raise ValueError(f"the own statistics of {self.name} can't be statistics: {broken}")
@@ -164,11 +142,11 @@ class Ledger(StatisticsConsensus):
             self._changed(now)
             self.counters["withdrawn"] += 1
 
-    def begin_epoch(self, epoch: int, now: float, basis: str = "") -> None:
-        """Statistics are in another basis from now on: all that were held mean nothing any more. Epochs only rise; `ValueError` else."""
+    def begin_epoch(self, epoch: int, now: float) -> None:
+        """All statistics that were held mean nothing any more. Epochs only rise; `ValueError` else."""
         if epoch <= self.epoch:
             raise ValueError(f"epoch {epoch} is not above {self.epoch}")
-        self._ledger_state.begin_epoch(epoch, basis or self.basis)
+        self._ledger_state.begin_epoch(epoch)
         self._pull_requests.clear()
         self.published = 0
         self._announce_all(now)
@@ -257,23 +235,20 @@ class Ledger(StatisticsConsensus):
             self.counters["epoch_past"] += 1
         elif message.epoch > self.epoch:
             self.counters["epoch_ahead"] += 1
-            if message.epoch not in self._shown:
-                self._shown.add(message.epoch)
+            if message.epoch not in self._newer_epochs:
+                self._newer_epochs.add(message.epoch)
                 self._events.append(NewerEpoch(message.epoch))
         else:
             self.counters["foreign_basis"] += 1
-            self._foreign(src, f"its statistics are in the basis {message.basis}, the own ones in {self.basis}: they can't be added")
+            self._incompatible(src, f"its statistics are in the basis {message.basis}, the own ones in {self.basis}: they can't be added")
         return False
 
     def _claimed(self, src: str, claims: dict[str, LedgerVersion], answer: bool, now: float) -> None:
         self._pull_requests.claimed(src, claims, now)
-        if self._same(src):
-            if answer:
-                self._announce(src, now)
-            else:
-                self._say[src] = now + self._idle
-        elif answer or self._ledger_state.exceeds(claims):
+        if answer or self._ledger_state.exceeds(claims):
             self._announce(src, now)
+        elif self._same(src):
+            self._say[src] = now + self._idle
 
     def _asked(self, src: str, message: LedgerPull) -> None:
         last = self._answered.get(src)
@@ -297,9 +272,8 @@ class Ledger(StatisticsConsensus):
         broken = self._validate(origin, entry.payload) if self._validate is not None and entry.payload.size else ""
         if broken:
             self.counters["invalid"] += 1
-            self.refusals[src] += 1
             self._pull_requests.refuse(origin, version)
-            self._foreign(src, f"statistics of {origin} that can't be any: {broken}")
+            self._incompatible(src, f"statistics of {origin} that can't be any: {broken}")
             return
         self.counters["bytes.taken"] += entry.payload.nbytes
         if origin == self.name:
@@ -326,12 +300,6 @@ class Ledger(StatisticsConsensus):
             self.counters["overtaken"] += 1
             self._put(holdings.own, now)
 
-    def _foreign(self, src: str, reason: str) -> None:
-        event = IncompatibleStatistics(src, reason)
-        if event not in self._shown and len(self._shown) < 1024:
-            self._shown.add(event)
-            self._events.append(event)
-
     # --- inside -------------------------------------------------------------------------------------------------------------------
 
     def _put(self, payload: Vector, now: float) -> None:
@@ -344,8 +312,7 @@ class Ledger(StatisticsConsensus):
         self._changed(now)
 
     def _changed(self, now: float) -> None:
-        if not any(isinstance(event, TotalChanged) for event in self._events):
-            self._events.append(TotalChanged())
+        self._total_changed()
         self._announce_all(now)
 
     def _same(self, peer: str) -> bool:

@@ -16,7 +16,7 @@ from math import inf
 import numpy as np
 
 from protocols.conversations.retries import RetryAttempt, RetryTimers
-from protocols.statistics.ledger_entries import NOTHING, LedgerVersion
+from protocols.statistics.ledger_state import NOTHING, LedgerVersion
 
 MORE = 3
 """times that an entry is requested from further neighbours that report it, before the first one is late"""
@@ -99,7 +99,7 @@ class PullRequests:
         """Nothing is asked of it any more; whether it was there."""
         if self.claims.pop(peer, None) is None:
             return False
-        self._timers.forget(peer)
+        self._timers.pop(peer, None)
         for origin in [origin for origin, pull in self._pulls.items() if pull.src == peer]:
             del self._pulls[origin]
         return True

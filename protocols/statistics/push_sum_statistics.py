@@ -21,24 +21,23 @@ from math import inf
 
 import numpy as np
 
-from protocols.averaging.averager import Neighbourhood
+from protocols.averaging.averager import Neighbourhood, part
 from protocols.averaging.averaging_messages import Average, Leave, Share
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.conversations.conversation import Array, Send
 from protocols.runtime.errors import BadMessage
-from protocols.statistics.agreement_detection import AgreementDetector
-from protocols.statistics.convergence_test import ROWS, ConvergenceTest, Projected
+from protocols.statistics.agreement_detection import ROWS, AgreementDetector, ConvergenceTest, Projected
 from protocols.statistics.ledger import Ledger
 from protocols.statistics.ledger_messages import LedgerDigest, LedgerEntry, LedgerPull
 from protocols.statistics.statistics_consensus import (
-    IncompatibleStatistics,
+    PREFIX,
     NewerEpoch,
     StatisticsConsensus,
     StatisticsTotal,
     TotalChanged,
     Vector,
+    layout_of,
 )
-from protocols.statistics.statistics_epochs import PREFIX, epoch_of, layout_of
 from protocols.wire.messages import Message
 
 _WORDS = (LedgerDigest, LedgerPull, LedgerEntry)
@@ -83,7 +82,6 @@ class PushSumStatistics(StatisticsConsensus):
         self._leaving: float | None = None
         self._gone: set[str] = set()
         """neighbours that have left in order"""
-        self._foreigners: set[str] = set()
         self._begin_epoch(0, -inf)
 
     # --- what is asked ------------------------------------------------------------------------------------------------------------
@@ -95,9 +93,7 @@ class PushSumStatistics(StatisticsConsensus):
 
     def publish(self, vector: Array, transitions: int, now: float) -> None:
         """Add what the own sums have grown by since they were published last."""
-        own = np.array(vector, np.float64)
-        if own.shape != (self._size,) or not np.isfinite(own).all():
-            raise ValueError(f"the statistics of {self.name} are not {self._size} finite numbers")
+        own = self._finite(vector, self._size)
         self.published = transitions
         self._inject(own - self._own)
         self._own = own
@@ -193,8 +189,8 @@ class PushSumStatistics(StatisticsConsensus):
         if not whole:
             self._inject(own)
             return
-        self.machine.load_state({name.removeprefix("machine/"): value for name, value in state.items() if name.startswith("machine/")})
-        self._agreement.words.load_state({name.removeprefix("words/"): value for name, value in state.items() if name.startswith("words/")})
+        self.machine.load_state(part(state, "machine/"))
+        self._agreement.words.load_state(part(state, "words/"))
         self._projected = None
         for peer, incarnation in self._incarnations.items():
             self.machine.peer_alive(peer, incarnation, -inf)
@@ -205,14 +201,8 @@ class PushSumStatistics(StatisticsConsensus):
         if isinstance(message, _WORDS):
             self._agreement.words.receive(src, message, arrays, now)
         elif isinstance(message, (Share, Leave)):
-            epoch = epoch_of(message.layout, self.basis)
+            epoch = self._epoch_of(src, message.layout, self.basis)
             if epoch is None:
-                self.counters["foreign_basis"] += 1
-                if src not in self._foreigners:
-                    self._foreigners.add(src)
-                    self._events.append(
-                        IncompatibleStatistics(src, f"its statistics are in another basis than the own ones ({self.basis})")
-                    )
                 return
             if src not in self._neighbourhood.all_neighbours:
                 raise BadMessage("E_UNKNOWN_NODE", f"{src} is no neighbour")
@@ -269,12 +259,9 @@ class PushSumStatistics(StatisticsConsensus):
         for event in self._agreement.words.events():
             if isinstance(event, NewerEpoch) and event.epoch > self.epoch:
                 self._begin_epoch(event.epoch, now)
-        moved = bool(self.machine.events())
-        if moved:
+        if self.machine.events():
             self._projected = None
-        if moved and not any(isinstance(event, TotalChanged) for event in self._events):
-            self._events.append(TotalChanged())
-        if moved:
+            self._total_changed()
             if self._leaving is None:
                 self._agreement.report(self._project(), now)
             self._next = max(now, self._begun + self._every * (REST if self._at_rest() else 1.0))

@@ -1,8 +1,8 @@
 """Who talks to whom: the communication graph from its settings.
 
-`settings` has the keys of every kind, `fixed_graphs`, `random_graphs` and `varying_graphs` make the pairs, `communication_graph` is the
-interface, `mixing_rates` computes how fast a graph averages. Arrays and graph libraries are loaded where they are used: a configuration is
-read without them.
+`settings` has the keys of every kind, `fixed_graphs` and `random_graphs` make the pairs, `communication_graph` is the interface,
+`mixing_rates` computes how fast a graph averages. Arrays and graph libraries are loaded where they are used: a configuration is read
+without them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protocols.topology.mixing_matrices import contraction, metropolis_weights, mixing_weights
 from protocols.topology.settings import TopologySettings, topology_settings
 
 if TYPE_CHECKING:
     import networkx as nx
 
-__all__ = ["Edge", "TopologySettings", "build", "contraction", "edges", "metropolis_weights", "mixing_weights", "topology_settings"]
+__all__ = ["Edge", "TopologySettings", "build", "edges", "topology_settings"]
 
 Edge = tuple[str, str]
 

@@ -1,17 +1,104 @@
-"""The communication graph: the edges of each round, and the neighbourhood of each agent."""
+"""The communication graph: pairs of agents by number, the edges of each round, and the neighbourhood of each agent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.runtime.component_registry import create
-from protocols.topology.graph_pattern import GraphPattern, Pairs, adjacency, both_ways, components, reached, undirected
 from protocols.topology.settings import ROOM, TopologySettings, topology_settings
+
+Pairs = NDArray[np.int64]
+"""`[m, 2]` numbers of agents; undirected pairs once, (i, j) with i < j; directed ones i -> j"""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphPattern:
+    """The edges of a graph as pairs of agent numbers, for one round or for a period of rounds."""
+
+    union: Pairs
+    """pairs of all rounds together"""
+    directed: bool = False
+    period: int | None = 1
+    """rounds after which it repeats itself; None: never"""
+    pairs: Callable[[int], Pairs] | None = None
+    """those of round t (of t mod period, where there is one); None: `union` in every round"""
+
+
+def pairs_of(edges: Iterable[tuple[int, int]] | NDArray[Any]) -> Pairs:
+    """The distinct directed pairs (i, j), sorted, `[m, 2]`."""
+    made = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges), np.int64).reshape(-1, 2)
+    return np.unique(made, axis=0)
+
+
+def undirected(edges: Iterable[tuple[int, int]] | NDArray[Any]) -> Pairs:
+    """Sorted pairs (i, j) with i < j, each once; loops are left out."""
+    made = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges), np.int64).reshape(-1, 2)
+    made = np.sort(made[made[:, 0] != made[:, 1]], axis=1)
+    return np.unique(made, axis=0)
+
+
+def adjacency(n: int, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(starts, targets) of directed pairs: those after i are `targets[starts[i]:starts[i + 1]]`, sorted."""
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    starts = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(pairs[:, 0], minlength=n), out=starts[1:])
+    return starts, pairs[order, 1]
+
+
+def both_ways(pairs: Pairs) -> Pairs:
+    """Directed pairs (i, j) and (j, i) of `pairs[m, 2]`, `[2 m, 2]`."""
+    return np.concatenate([pairs, pairs[:, ::-1]])
+
+
+def following(links: tuple[NDArray[np.int64], NDArray[np.int64]], i: int) -> list[int]:
+    """Those after i in an `adjacency`, sorted."""
+    starts, targets = links
+    found: list[int] = targets[starts[i] : starts[i + 1]].tolist()
+    return found
+
+
+def reached(n: int, pairs: Pairs, start: int) -> NDArray[np.bool_]:
+    """Which of the n agents can be reached from agent `start` along directed pairs, `[n]`; true for `start` itself."""
+    links = adjacency(n, pairs)
+    seen = np.zeros(n, bool)
+    seen[start] = True
+    found = [start]
+    for i in found:  # grows while it is read
+        for j in following(links, i):
+            if not seen[j]:
+                seen[j] = True
+                found.append(j)
+    return seen
+
+
+def components(n: int, pairs: Pairs) -> list[list[int]]:
+    """Parts of the graph whatever the direction of its pairs, each sorted, in the order of their first members."""
+    links = adjacency(n, both_ways(pairs))
+    left = set(range(n))
+    parts: list[list[int]] = []
+    for first in range(n):
+        if first not in left:
+            continue
+        left.remove(first)
+        members = [first]
+        for i in members:  # grows while it is read
+            near = left.intersection(following(links, i))
+            left -= near
+            members += near
+        parts.append(sorted(members))
+    return parts
+
+
+def connected(n: int, pairs: Pairs) -> bool:
+    """Whether all are in one part. (Without edges one agent alone is connected.)"""
+    return bool(n <= 1 or reached(n, both_ways(pairs), 0).all())
+
 
 Edge = tuple[str, str]
 _KEPT = 64
@@ -31,15 +118,11 @@ class RoundEdges:
 
     def receivers(self, i: int) -> list[int]:
         """Numbers of the agents to which agent i sends in this round."""
-        starts, targets = self._out
-        found: list[int] = targets[starts[i] : starts[i + 1]].tolist()
-        return found
+        return following(self._out, i)
 
     def senders(self, i: int) -> list[int]:
         """Numbers of the agents that send to agent i in this round."""
-        starts, targets = self._in
-        found: list[int] = targets[starts[i] : starts[i + 1]].tolist()
-        return found
+        return following(self._in, i)
 
     @property
     def out_degrees(self) -> NDArray[np.int64]:
@@ -123,8 +206,6 @@ class Graph:
     def neighbourhood(self, agent: str) -> GraphNeighbourhood:
         """The edges and weights of one agent in every round, as the averaging rules use them
         (`protocols.averaging.averager.Neighbourhood`). `KeyError` for an unknown agent."""
-        if agent not in self._number:
-            raise KeyError(agent)
         return GraphNeighbourhood(self, agent)
 
     def parts(self, severed: Callable[[str, str], bool] | None = None) -> list[list[str]]:
@@ -146,41 +227,28 @@ class Graph:
         return list(self._names(np.flatnonzero(~forth).tolist())), list(self._names(np.flatnonzero(~back).tolist()))
 
 
-@dataclass(frozen=True, eq=False)
 class GraphNeighbourhood:
-    """One agent's place in a graph: `protocols.averaging.averager.Neighbourhood`."""
+    """One agent's place in a graph: `protocols.averaging.averager.Neighbourhood`. That in a graph without changes is looked up once."""
 
-    graph: Graph
-    agent: str
-
-    @cached_property
-    def all_neighbours(self) -> tuple[str, ...]:
-        """All agents that share an edge with this one, in either direction, in any round."""
-        return self.graph.all_neighbours(self.agent)
+    def __init__(self, graph: Graph, agent: str) -> None:
+        self.all_neighbours = graph.all_neighbours(agent)
+        """all agents that share an edge with this one, in either direction, in any round"""
+        self._changes = graph.changes
+        self._receivers = lru_cache(1)(partial(graph.receivers, agent))
+        self._senders = lru_cache(1)(partial(graph.senders, agent))
+        self._weights = lru_cache(1)(partial(graph.weights, agent))
 
     def receivers(self, round: int) -> tuple[str, ...]:
         """Names of the agents to which this agent sends in `round`."""
-        return self.graph.receivers(self.agent, round) if self.graph.changes else self._receivers
+        return self._receivers(round if self._changes else 0)
 
     def senders(self, round: int) -> tuple[str, ...]:
         """Names of the agents that send to this agent in `round`."""
-        return self.graph.senders(self.agent, round) if self.graph.changes else self._senders
+        return self._senders(round if self._changes else 0)
 
     def weights(self, round: int) -> Mapping[str, float]:
         """W_ij of each neighbour j in a round's undirected graph (Metropolis-Hastings); raises `ValueError` for directed graphs."""
-        return self.graph.weights(self.agent, round) if self.graph.changes else self._weights
-
-    @cached_property
-    def _receivers(self) -> tuple[str, ...]:
-        return self.graph.receivers(self.agent, 0)
-
-    @cached_property
-    def _senders(self) -> tuple[str, ...]:
-        return self.graph.senders(self.agent, 0)
-
-    @cached_property
-    def _weights(self) -> Mapping[str, float]:
-        return self.graph.weights(self.agent, 0)
+        return self._weights(round if self._changes else 0)
 
 
 def make_graph(settings: TopologySettings, agents: Sequence[str], seed: int = 0) -> Graph:

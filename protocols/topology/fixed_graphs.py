@@ -1,4 +1,4 @@
-"""Graphs that follow from the number of agents alone, or from a list."""
+"""Graphs that follow from the number of agents alone (the same in every round, or changing), or from a list."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from protocols.topology.graph_pattern import GraphPattern, Pairs, pairs_of, undirected
-from protocols.topology.settings import EdgesSettings, GridSettings, TopologySettings, TorusSettings, TreeSettings
-from protocols.topology.unfit_topology import TopologyProblem, UnfitTopology, unfit
+from protocols.topology.communication_graph import GraphPattern, Pairs, pairs_of, undirected
+from protocols.topology.settings import (
+    EdgesSettings,
+    GridSettings,
+    TopologyProblem,
+    TopologySettings,
+    TorusSettings,
+    TreeSettings,
+    UnfitTopology,
+    unfit,
+)
 
 
 def ring(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
@@ -50,22 +58,14 @@ def rows_of(rows: int | None, n: int) -> int:
     return rows
 
 
-def grid(settings: GridSettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """(row, column) with those to the right of it and below it; agents are numbered row by row."""
-    n = len(agents)
-    number = np.arange(n).reshape(rows_of(settings.rows, n), -1)
-    across = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()], axis=1)
-    down = np.stack([number[:-1].ravel(), number[1:].ravel()], axis=1)
-    return GraphPattern(undirected(np.concatenate([across, down])))
-
-
-def torus(settings: TorusSettings, agents: Sequence[str], seed: int) -> GraphPattern:
-    """The grid, closed at its ends; in rows or columns of two the closing edge is the one that is there already."""
-    n = len(agents)
-    number = np.arange(n).reshape(rows_of(settings.rows, n), -1)
-    across = np.stack([number.ravel(), np.roll(number, -1, axis=1).ravel()], axis=1)
-    down = np.stack([number.ravel(), np.roll(number, -1, axis=0).ravel()], axis=1)
-    return GraphPattern(undirected(np.concatenate([across, down])))
+def grid(settings: GridSettings | TorusSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """(row, column) with those to the right of it and below it; agents are numbered row by row. A torus is a grid that is closed at its
+    ends; in its rows or columns of two the closing edge is the one that is there already."""
+    number = np.arange(len(agents)).reshape(rows_of(settings.rows, len(agents)), -1)
+    across, down = (np.stack([number, np.roll(number, -1, axis)], axis=-1) for axis in (1, 0))
+    if isinstance(settings, GridSettings):
+        across, down = across[:, :-1], down[:-1]
+    return GraphPattern(undirected(np.concatenate([across.reshape(-1, 2), down.reshape(-1, 2)])))
 
 
 def tree(settings: TreeSettings, agents: Sequence[str], seed: int) -> GraphPattern:
@@ -82,10 +82,22 @@ def offsets(n: int) -> list[int]:
 def exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
     """Directed exponential graph: edges i -> i + 2^k (mod n) for k = 0 ... ceil(log2 n) - 1."""
     n = len(agents)
+    return GraphPattern(pairs_of((i, (i + k) % n) for k in offsets(n) for i in range(n)), directed=True)
+
+
+def one_peer_exponential(settings: TopologySettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """Round t: i -> i + 2^(t mod ceil(log2 n)). With weight 1/2 the mean is exact after log2 n rounds if n is a power of two, and
+    after no finite number otherwise (Assran et al. 2019; Ying et al. 2021)."""
+    n = len(agents)
+    steps = offsets(n)
+    if len(steps) <= 1:
+        return exponential(settings, agents, seed)
     i = np.arange(n)
-    return GraphPattern(
-        pairs_of([(a, b) for k in offsets(n) for a, b in zip(i.tolist(), ((i + k) % n).tolist(), strict=True)]), directed=True
-    )
+
+    def pairs(round: int) -> Pairs:
+        return np.stack([i, (i + steps[round % len(steps)]) % n], axis=1)
+
+    return GraphPattern(exponential(settings, agents, seed).union, True, len(steps), pairs)
 
 
 def own_edges(settings: EdgesSettings, agents: Sequence[str], seed: int) -> GraphPattern:

@@ -1,4 +1,4 @@
-"""Random graphs, drawn from raw random bits: equal on every machine and with every version of numpy.
+"""Random graphs, the same in every round or changing, drawn from raw random bits: equal on every machine and with every version of numpy.
 
 numpy promises the bits of `PCG64` and `SeedSequence` for ever, but not what its distributions make of them; so these are made here, in
 integers.
@@ -13,10 +13,18 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.runtime.component_registry import create
+from protocols.topology.communication_graph import GraphPattern, Pairs, connected, pairs_of, undirected
 from protocols.topology.fixed_graphs import all_pairs
-from protocols.topology.graph_pattern import GraphPattern, Pairs, connected, pairs_of, undirected
-from protocols.topology.settings import ErdosRenyiSettings, RandomRegularSettings, RandomTopologySettings, SmallWorldSettings
-from protocols.topology.unfit_topology import unfit
+from protocols.topology.settings import (
+    ROOM,
+    ErdosRenyiSettings,
+    MatchingsSettings,
+    RandomRegularSettings,
+    RandomTopologySettings,
+    SmallWorldSettings,
+    unfit,
+)
 
 ATTEMPTS = 200
 """graphs that are drawn before none is taken to be connected"""
@@ -164,3 +172,61 @@ def _paired(draws: GraphDraws, n: int, degree: int) -> Pairs:
             stubs = np.array(left, np.int64)
         if not len(stubs):
             return pairs_of(edges)
+
+
+def matchings(settings: MatchingsSettings, agents: Sequence[str], seed: int) -> GraphPattern:
+    """Pairs without a common agent in every round, by the schedule.
+
+    A tournament is played in a random order of its rounds: in the usual one two rounds together move everything by one place, so that
+    64 agents would need 2,900 rounds to agree to a millionth instead of about 40.
+    """
+    n, own = len(agents), seed_of(settings, seed)
+    if settings.schedule == "round_robin":
+        if settings.base.kind != "complete":
+            text = f"round_robin pairs every agent with every other, and the base is a {settings.base.kind}; write schedule: random"
+            raise unfit(text, "schedule")
+        period = max(1, n - 1 + n % 2)
+        order = GraphDraws(own, 2).order(period).tolist()
+        return GraphPattern(all_pairs(n), False, period, lambda round: tournament(n, order[round % period]))
+    if settings.base.kind == "complete":
+        return GraphPattern(
+            all_pairs(n), False, None, lambda round: undirected(GraphDraws(own, 1, round).order(n)[: n - n % 2].reshape(-1, 2))
+        )
+    base: GraphPattern = create(ROOM, settings.base)(settings.base, agents, seed)
+    if base.directed:
+        raise unfit(f"pairs exchange in both directions, and {settings.base.kind} is directed; take an undirected one", "base")
+    return GraphPattern(base.union, False, None, lambda round: maximal_matching(n, base.union, GraphDraws(own, 1, round)))
+
+
+def tournament(n: int, round: int) -> Pairs:
+    """The circle method: i meets j if i + j = round (mod m), m the odd one of n and n - 1. An agent that would meet itself meets the last
+    agent (n even) or pauses (n odd). In m rounds every pair meets once."""
+    if n < 2:
+        return np.zeros((0, 2), np.int64)
+    m = n - 1 + n % 2
+    i = np.arange(m)
+    j = (round - i) % m
+    if n % 2 == 0:
+        j = np.where(i == j, n - 1, j)
+    return undirected(np.stack([i, j], axis=1))
+
+
+def maximal_matching(n: int, pairs: Pairs, draws: GraphDraws) -> Pairs:
+    """Pairs in a random order, each taken if neither of its agents is taken yet; so no further pair fits in.
+
+    Computed for all at once: a pair comes before all others at both its agents, and is taken; those that it excludes leave; again.
+    """
+    rank = np.empty(len(pairs), np.int64)
+    rank[draws.order(len(pairs))] = np.arange(len(pairs))
+    taken = []
+    while len(pairs):
+        first = np.full(n, len(rank) + n * n, np.int64)
+        np.minimum.at(first, pairs[:, 0], rank)
+        np.minimum.at(first, pairs[:, 1], rank)
+        best = (first[pairs[:, 0]] == rank) & (first[pairs[:, 1]] == rank)
+        taken.append(pairs[best])
+        busy = np.zeros(n, bool)
+        busy[pairs[best].ravel()] = True
+        free = ~(busy[pairs[:, 0]] | busy[pairs[:, 1]])
+        pairs, rank = pairs[free], rank[free]
+    return undirected(np.concatenate(taken)) if taken else pairs

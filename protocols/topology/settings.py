@@ -1,14 +1,45 @@
-"""Settings of the communication graph: every kind by its name, with keys of its own. Free of numpy."""
+"""Settings of the communication graph: every kind by its name, with keys of its own; and what makes them unfit for a number of agents. Free
+of numpy: a configuration is read and checked without it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from protocols.runtime.component_registry import Registered, component, register
 from protocols.runtime.settings_types import NodeName, Probability, Settings
+
+
+@dataclass(frozen=True)
+class TopologyProblem:
+    """Why settings make no graph: the key inside `network.topology`, the rule broken and its cure."""
+
+    path: tuple[str | int, ...]
+    text: str
+    misspelt: str | None = None
+    """the unknown name, where that is the fault"""
+
+
+class UnfitTopology(ValueError):
+    """Settings that make no graph of these agents; `faults`: the reasons."""
+
+    def __init__(self, *faults: TopologyProblem) -> None:
+        super().__init__("; ".join(f"{_shown(fault.path)}{fault.text}" for fault in faults))
+        self.faults = faults
+
+
+def unfit(text: str, *path: str | int) -> UnfitTopology:
+    """An `UnfitTopology` error with one problem: its text, and the path of the key in the settings. The caller raises it."""
+    return UnfitTopology(TopologyProblem(path, text))
+
+
+def _shown(path: tuple[str | int, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{text.removeprefix('.')}: " if text else ""
+
 
 ROOM = "topology"
 """room of the registry in which all kinds of graphs are"""
@@ -138,7 +169,7 @@ _static("complete", CompleteSettings, "fixed_graphs:complete")
 _static("star", StarSettings, "fixed_graphs:star")
 _static("path", PathSettings, "fixed_graphs:path")
 _static("grid", GridSettings, "fixed_graphs:grid")
-_static("torus", TorusSettings, "fixed_graphs:torus")
+_static("torus", TorusSettings, "fixed_graphs:grid")
 _static("tree", TreeSettings, "fixed_graphs:tree")
 _static("erdos_renyi", ErdosRenyiSettings, "random_graphs:erdos_renyi")
 _static("small_world", SmallWorldSettings, "random_graphs:small_world")
@@ -161,8 +192,8 @@ class MatchingsSettings(RandomTopologySettings):
     every round draws a maximal set of pairs, by `seed` and the number of the round"""
 
 
-register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.varying_graphs:one_peer_exponential")
-register(ROOM, "matchings", MatchingsSettings, "protocols.topology.varying_graphs:matchings")
+register(ROOM, "one_peer_exponential", OnePeerExponentialSettings, "protocols.topology.fixed_graphs:one_peer_exponential")
+register(ROOM, "matchings", MatchingsSettings, "protocols.topology.random_graphs:matchings")
 
 
 def topology_settings(data: Mapping[str, Any] | TopologySettings) -> TopologySettings:

@@ -1,7 +1,7 @@
 """Sockets: the one communication thread of a process, its queues and its addresses."""
 
 from protocols.transport.connections import Identity
-from protocols.transport.inbox import ReceivedMessage
+from protocols.transport.socket_loop import ReceivedMessage
 from protocols.transport.sockets import TransportOptions
 from protocols.transport.transport import Transport
 from protocols.wire.guard import Guard

@@ -16,9 +16,8 @@ import zmq
 from protocols.runtime.errors import AuthenticationError, ResourceError
 from protocols.runtime.node_start import Carrier
 from protocols.transport import handshakes
-from protocols.transport.handshakes import HandshakeAttempts
+from protocols.transport.handshakes import LOOK_AGAIN, HandshakeAttempts, HandshakeAuthenticator
 from protocols.transport.sockets import TransportOptions, bind, bind_here, open_socket, require_secrecy
-from protocols.transport.zap import LOOK_AGAIN, HandshakeAuthenticator
 from protocols.wire import codec
 from protocols.wire.guard import Guard
 from protocols.wire.keyring import Keyring
@@ -185,7 +184,8 @@ class Connections:
         monitor = next((monitor for monitor, watched in self._monitors.items() if watched is socket), None)
         if monitor is not None:
             del self._monitors[monitor]
-            handshakes.stop_watching(socket, monitor)
+            socket.disable_monitor()
+            monitor.close(0)
         socket.close(linger)
 
     def _run_authenticator(self, door: HandshakeAuthenticator) -> float:
@@ -207,7 +207,8 @@ class Connections:
         """Process the outcomes of handshakes at one socket."""
         name = self._names.get(self._monitors[monitor])
         if name is None:
-            handshakes.count_guests(monitor, self.counters)
+            for event, _ in handshakes.read(monitor):
+                self.counters[handshakes.OF_SERVER[event]] += 1
             return
         channel = self._sockets[self._monitors[monitor]]
         destination = self.destinations[channel, name]

@@ -11,22 +11,24 @@ import heapq
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import zmq
+from numpy.typing import NDArray
 
 from protocols.conversations.membership.membership_messages import Roster
 from protocols.faults.link_effects.link_shim import Shim
 from protocols.runtime.errors import Backpressure, BadMessage
 from protocols.transport.connections import Connections, Destination, Identity, LinkCounters
-from protocols.transport.inbox import Inbox, ReceivedMessage
+from protocols.transport.handshakes import USER
 from protocols.transport.sockets import TransportOptions
-from protocols.transport.zap import USER
 from protocols.wire import codec
-from protocols.wire.messages import Channel
+from protocols.wire.message_registry import newest_only
+from protocols.wire.messages import Channel, Message
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +43,68 @@ _BURST_BYTES = 16 * 2**20
 """bytes read from one socket before the others have their turn"""
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A message that arrived, checked and decoded; arrays are read-only views that keep their frame alive."""
+
+    channel: Channel
+    src: str
+    message: Message
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class Inbox:
+    """Messages in order of arrival; of those where only the newest counts, older ones are left out on the way to the application.
+
+    It is full from `messages` messages or `size` bytes on. Nothing is refused then: the driver must stop reading.
+    """
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._messages = messages
+        self._size = size
+        self._waiting: deque[tuple[ReceivedMessage, int]] = deque()
+        # Each is written by one thread only: the difference is never too small for long, and exact when the other one rests.
+        self._arrived_bytes = 0
+        self._taken_bytes = 0
+
+    @property
+    def depth(self) -> int:
+        """Number of messages that wait for `take`."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether the number or the bytes of the waiting messages have reached their limit; the driver then stops reading from the
+        sockets."""
+        return len(self._waiting) >= self._messages or self._arrived_bytes - self._taken_bytes >= self._size
+
+    def put(self, received: ReceivedMessage, size: int) -> None:
+        """Append a message of `size` bytes; called by the thread that drives the sockets."""
+        self._arrived_bytes += size
+        self._waiting.append((received, size))
+
+    def take(self) -> list[ReceivedMessage]:
+        """Remove and return all waiting messages in order of arrival (application). Of kinds of which only the newest counts, older ones
+        may be left out."""
+        received = []
+        coalesce, only = False, newest_only()
+        for _ in range(len(self._waiting)):
+            item, size = self._waiting.popleft()
+            self._taken_bytes += size
+            coalesce = coalesce or type(item.message) in only
+            received.append(item)
+        if not coalesce or len(received) == 1:
+            return received
+        newest = {(item.channel, item.src, type(item.message)): item for item in received}
+        return [item for item in received if type(item.message) not in only or newest[item.channel, item.src, type(item.message)] is item]
+
+
 class SocketLoop(Connections):
     """Timers, queues, and what is read from the sockets. All methods but `wake` and `post` are for the driver only."""
 
     def __init__(self, identity: Identity, options: TransportOptions) -> None:
         super().__init__(identity, options)
-        self.link_counters: dict[tuple[Channel, str], LinkCounters] = {}
+        self.link_counters: defaultdict[tuple[Channel, str], LinkCounters] = defaultdict(LinkCounters)
         self.inbox = Inbox(options.inbox, options.inbox_bytes)
         self.interrupted = False
         """another thread requests to drive: `turn` ends at once"""
@@ -233,7 +291,7 @@ class SocketLoop(Connections):
                 self.counters["tx.unreachable"] += 1
                 return "gone"
             raise
-        link = self._link(destination.channel, destination.name)
+        link = self.link_counters[destination.channel, destination.name]
         link.sent_messages += 1
         link.sent_bytes += size
         return "sent"
@@ -297,7 +355,7 @@ class SocketLoop(Connections):
             guard.follow(message.version, message.entries)
         if route is not None:
             self._remember_route(channel, src, socket, route, renewed=message.inc > before)
-        link = self._link(channel, src)
+        link = self.link_counters[channel, src]
         link.received_messages += 1
         link.received_bytes += size
         self.inbox.put(ReceivedMessage(channel, src, message, arrays), size)
@@ -310,9 +368,3 @@ class SocketLoop(Connections):
             known.route = route
             if renewed:
                 self._drop(known)
-
-    def _link(self, channel: Channel, name: str) -> LinkCounters:
-        link = self.link_counters.get((channel, name))
-        if link is None:
-            link = self.link_counters[channel, name] = LinkCounters()
-        return link

@@ -16,7 +16,7 @@ import zmq
 from protocols.runtime.errors import AuthenticationError, ResourceError
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import ipc_works, is_loopback
-from protocols.transport.zap import DOMAIN
+from protocols.transport.handshakes import DOMAIN
 from protocols.wire.codec import MessageLimits
 from protocols.wire.guard_sources import GuardOptions
 from protocols.wire.messages import Channel

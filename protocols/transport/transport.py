@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -23,8 +23,7 @@ from protocols.faults.link_effects.link_trace import LinkTraceWriter
 from protocols.runtime.errors import Backpressure, BadMessage, ResourceError
 from protocols.runtime.node_start import Carrier
 from protocols.transport.connections import Destination, Identity
-from protocols.transport.inbox import ReceivedMessage
-from protocols.transport.socket_loop import LONGEST_TURN, SocketLoop
+from protocols.transport.socket_loop import LONGEST_TURN, ReceivedMessage, SocketLoop
 from protocols.transport.sockets import TransportOptions, advertised
 from protocols.wire import codec
 from protocols.wire.messages import Channel, Message
@@ -164,25 +163,18 @@ class Transport:
         with self._driving():
             self._loop.call_every(seconds, callback)
 
-    @overload
     def inject(
         self, links: FaultyLinks, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0
-    ) -> Shim[Destination]: ...
-
-    @overload
-    def inject(self, links: None, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0) -> None: ...
-
-    def inject(
-        self, links: FaultyLinks | None, recorder: LinkTraceWriter | None = None, origin: float | None = None, before: float = 0.0
-    ) -> Shim[Destination] | None:
-        """From now on `links` decides the outcome of each message; None: no effects. `origin` and `before` are those
-        of `Shim`. The returned shim needs the position in the run."""
+    ) -> Shim[Destination]:
+        """From now on `links` decides the outcome of each message. `origin` and `before` are those of `Shim`. The returned shim needs the
+        position in the run."""
         with self._driving():
             known = self._loop.shim
             if known is not None:
                 self.counters["tx.dropped"] += known.close()
-            self._loop.shim = None if links is None else Shim(links, self.counters, recorder, origin, before)
-            return self._loop.shim
+            shim: Shim[Destination] = Shim(links, self.counters, recorder, origin, before)
+            self._loop.shim = shim
+            return shim
 
     @property
     def depth(self) -> int:

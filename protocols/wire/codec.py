@@ -46,13 +46,6 @@ _PADDING = [b"\0" * (-n % 8) for n in range(8)]
 _encoder = msgspec.msgpack.Encoder()
 
 
-def _kind(name: str, array: Array) -> str:
-    kind = "b1" if array.dtype == np.bool_ else f"{array.dtype.kind}{array.dtype.itemsize}"
-    if kind not in _KINDS:
-        raise TypeError(f"array {name!r} has dtype {array.dtype}, which does not travel")
-    return kind
-
-
 def encode(message: Message, arrays: Mapping[str, Array] | None = None, checked: bool = False) -> list[Buffer]:
     """Header and frames of a message; `message.frames` is set from `arrays`, and for a `checked` one `message.crc` from the frames.
 
@@ -68,9 +61,11 @@ def encode(message: Message, arrays: Mapping[str, Array] | None = None, checked:
     large: list[Buffer] = []
     for name, array in arrays.items():
         kind = _KIND_OF.get(array.dtype)
-        if kind is None:
+        if kind is None:  # of another byte order, or of no kind that travels
             array = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
-            kind = _kind(name, array)
+            kind = _KIND_OF.get(array.dtype)
+            if kind is None:
+                raise TypeError(f"array {name!r} has dtype {array.dtype}, which does not travel")
         infos.append(ArrayInfo(name, kind, list(array.shape)))  # type: ignore[arg-type]
         size = array.nbytes
         if size < SMALL:

@@ -21,7 +21,7 @@ since its node is dead or has a successor, is `E_REVOKED`: libzmq checks a key o
 
 Ten messages that break rule 2, 3, 4 or 6 within ten seconds, and no fewer than a tenth of all in that time, put their source into
 quarantine: a minute, doubled each time up to ten. (A share, since a busy link that now and then corrupts a message is no enemy.) Where
-the run's own fault schedule damages messages (`expect_damage`), messages of correct nodes break rule 2: it is only counted.
+the run's own fault schedule damages messages (`damage_expected`), messages of correct nodes break rule 2: it is only counted.
 
 Without encryption rule 4 protects from mix-ups and stray processes, not from an attacker that sends before the node does.
 """
@@ -70,12 +70,15 @@ class Guard:
         self.takes_news = False
         """whether messages of an incarnation newer than the roster are admitted: under the logical clock nothing is repeated, so that
         messages of a process must be admitted that arrive before its announcement"""
+        self.token = ""
+        """by which a `Hello` proves whose it is (run server)"""
+        self.damage_expected = False
+        """whether links of this run damage messages on their way: bytes that are no message are not counted against their sender"""
         self.counters = counters
         self._run = run
         self._name = name
         self._role = role
         self._message_cost, self._byte_cost, self._burst = 1.0 / options.messages, 1.0 / options.bytes, options.burst
-        self._token = ""
         self._expected: frozenset[str] = frozenset()
         self._roster: dict[str, RosterEntry] = {}
         self._version = -1
@@ -84,7 +87,6 @@ class Guard:
         self._sources: dict[tuple[Channel, bytes | str], MessageSource] = {}
         self._speakers: dict[tuple[Channel, str], MessageSender] = {}
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
-        self._damage = False
 
     # --- what is known ------------------------------------------------------------------------------------------------------------
 
@@ -119,14 +121,6 @@ class Guard:
         if self.keyring is not None:
             self.keyring.only(names)
             self._epoch += 1
-
-    def require(self, token: str) -> None:
-        """The token by which a `Hello` proves whose it is (run server)."""
-        self._token = token
-
-    def expect_damage(self) -> None:
-        """Links of this run damage messages on their way: bytes that are no message are not counted against their sender."""
-        self._damage = True
 
     def knows(self, name: str) -> bool:
         """Whether the run's configuration or roster has that name."""
@@ -179,7 +173,7 @@ class Guard:
 
     def unreadable(self, source: MessageSource, error: BadMessage, now: float) -> None:
         """Count bytes that are no message (rule 2)."""
-        if self._damage:
+        if self.damage_expected:
             self._count(source, error, now)
         else:
             self.refuse(source, error, now)
@@ -289,7 +283,9 @@ class Guard:
             role = owner.role
         elif vouched and isinstance(message, Hello):
             role = message.role
-        types = self._types(channel, role)
+        types: frozenset[type[Message]] | None = None  # what a node of that role (None: unknown) may send here; None: all
+        if self._role is not None:
+            types = frozenset(kind for kind, senders in accepted(self._role, channel).items() if role is None or role in senders)
         if types is not None and type(message) not in types:
             kind = type(message).__name__
             raise BadMessage("E_AUTH", f"a {self._role} takes no {kind} from {role or 'whom'} {name} on {channel}: see docs/messages.md")
@@ -318,13 +314,6 @@ class Guard:
             raise BadMessage("E_KEY", f"{owner.name or 'a command line'} sends as {name}")
         return owner
 
-    def _types(self, channel: Channel, sender: Role | None) -> frozenset[type[Message]] | None:
-        """Messages that a node of that role (None: unknown) may send here; None: all."""
-        if self._role is None:
-            return None
-        taken = accepted(self._role, channel)
-        return frozenset(kind for kind, senders in taken.items() if sender is None or sender in senders)
-
     def _check_incarnation(self, entry: RosterEntry | None, message: Message) -> None:
         if entry is None:
             least, most = self._incarnations.get(message.src, 0), 2**32
@@ -347,7 +336,7 @@ class Guard:
             raise kind("E_AUTH", f"{speaker.name} sends over another connection")
 
     def _vouched(self, message: Message) -> bool:
-        return bool(self._token) and isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self._token.encode())
+        return bool(self.token) and isinstance(message, Hello) and hmac.compare_digest(message.token.encode(), self.token.encode())
 
     def _drop_oldest(self) -> None:
         """Drop the oldest source, preferably one that belongs to no node of the run."""

@@ -4,7 +4,7 @@ A conversation registers its messages where they are defined:
 
     register_conversation("plans", route("peer", "agent", "agent", Plan))
 
-Conversations of this package are found by the names of their modules (`*_messages`). Other packages register theirs in a plugin
+The modules of this package that do so are imported at the first use. Other packages register theirs in a plugin
 (`protocols.runtime.component_registry.load_plugins`). Everything derived is computed at the first use and again after a registration.
 """
 
@@ -14,18 +14,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules, walk_packages
+from pkgutil import walk_packages
 from typing import Any, TypeVar, Union, get_args
 
 import msgspec
+from msgspec import inspect
 
 from protocols.runtime.component_registry import load_entry_points
 from protocols.runtime.errors import ConfigurationError
-from protocols.wire.message_bounds import first_unbounded
 from protocols.wire.messages import Channel, Message, Role, schema_digest
 
-PACKAGES = ("protocols.conversations", "protocols.averaging", "protocols.statistics")
-"""packages whose modules `*_messages` register conversations"""
+CONVERSATIONS = "protocols.conversations"
+"""package all of whose modules may register conversations"""
+OTHER_MODULES = ("protocols.averaging.averaging_messages", "protocols.statistics.ledger_messages")
+"""further modules of ours that register conversations"""
 BUILTIN = "protocols."
 """start of the module names of our own messages"""
 _Derived = TypeVar("_Derived", bound=Callable[..., Any])
@@ -120,16 +122,36 @@ def _tag(kind: type[Message]) -> str:
     return kind.__name__.lower()
 
 
+def first_unbounded(message: type[Message]) -> str | None:
+    """The path of the first field that has no bounds or no fixed type, for example `entries[].name`; None where all have, so that a decoded
+    header cannot be larger than its limits."""
+    return _look(inspect.type_info(message), "")
+
+
+def _look(kind: inspect.Type, place: str) -> str | None:
+    match kind:
+        case inspect.StrType(max_length=most):
+            return place if most is None else None
+        case inspect.ListType(max_length=most, item_type=item):
+            return place if most is None else _look(item, f"{place}[]")
+        case inspect.IntType(le=most, ge=least, gt=above) | inspect.FloatType(le=most, ge=least, gt=above):
+            return place if most is None or (least is None and above is None) else None
+        case inspect.StructType(forbid_unknown_fields=True, fields=fields):
+            found = (_look(field.type, f"{place}.{field.name}".removeprefix(".")) for field in fields)
+            return next((path for path in found if path is not None), None)
+        case inspect.UnionType(types=types):
+            return next((path for path in (_look(one, place) for one in types) if path is not None), None)
+        case inspect.LiteralType() | inspect.BoolType() | inspect.NoneType():
+            return None
+    return place or "(unknown fields are allowed)"
+
+
 @cache
 def load_builtin_conversations() -> None:
     """Import the modules of this package that register conversations."""
-    for package in PACKAGES:
-        path = import_module(package).__path__
-        folders = [package, *(module.name for module in walk_packages(path, f"{package}.") if module.ispkg)]
-        for folder in folders:
-            for module in iter_modules(import_module(folder).__path__, f"{folder}."):
-                if module.name.endswith("_messages"):
-                    import_module(module.name)
+    found = walk_packages(import_module(CONVERSATIONS).__path__, f"{CONVERSATIONS}.")
+    for module in (*OTHER_MODULES, *(module.name for module in found)):
+        import_module(module)
 
 
 @_derived

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.engine import HostPhase, Invitation, make_engine
 from orchestrator.launch.placement import Slot, node_requests, place
+from orchestrator.launch.process_control import WITH_PARENT
 from orchestrator.launch.ray import ray_engine
 from orchestrator.launch.ray.ray_actor import versions
 from orchestrator.launch.ray.ray_engine import bundles, room, slot_name
@@ -76,7 +77,7 @@ def running(run: Cluster) -> dict[str, Any]:
 
 def host_process(pid: int) -> psutil.Process:
     """The host program above a node's process."""
-    return next(p for p in psutil.Process(pid).parents() if "orchestrator.launch.ray.ray_host" in p.cmdline())
+    return next(p for p in psutil.Process(pid).parents() if WITH_PARENT in p.cmdline())
 
 
 def test_an_actor_that_ray_kills_takes_its_host_with_it_and_the_nodes_go_on_elsewhere(cluster: RayCluster, start: Any) -> None:
@@ -101,7 +102,7 @@ def test_a_driver_that_is_gone_takes_its_hosts_with_it(cluster: RayCluster, star
     run = start()
     running(run)
     (driver,) = [process for process in run.processes() if "orchestrator.launch.ray.ray_driver" in process.cmdline()]
-    hosts = [process for process in run.processes() if "orchestrator.launch.ray.ray_host" in process.cmdline()]
+    hosts = [process for process in run.processes() if WITH_PARENT in process.cmdline()]
     assert len(hosts) == 2
     driver.kill()
     eventually("Ray has ended its actors, and the system their hosts", lambda: not any(host.is_running() for host in hosts), 10)

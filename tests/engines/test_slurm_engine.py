@@ -76,9 +76,9 @@ def test_a_job_whose_run_server_never_comes_ends_by_itself(slurm: SlurmCluster, 
 def test_a_submission_of_which_no_number_is_known_is_found_by_its_name(slurm: SlurmCluster, make: Any) -> None:
     engine = make()
     eventually("it is there", slurm.jobs)
-    note = json.loads((engine._directory / NOTE).read_text())
+    note = json.loads((engine.directory / NOTE).read_text())
     assert note["job"] == "" and note["own"], "it was noted before it was requested, and not updated since"
-    assert SlurmEngine(engine._directory).release() == []
+    assert SlurmEngine(engine.directory).release() == []
     eventually("no job is left", lambda: not slurm.jobs(), 10)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pytest
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import load
 from orchestrator.launch.engine import clean_up
-from orchestrator.launch.ssh.remote_task import HOST_MODULE, answer, sources_digest
-from orchestrator.launch.ssh.ssh_calls import SshMachine, quoted
-from orchestrator.launch.ssh.ssh_engine import SshEngine
+from orchestrator.launch.process_control import HOST_MODULE
+from orchestrator.launch.ssh.remote_task import read_answer, sources_digest
+from orchestrator.launch.ssh.ssh_engine import SshEngine, SshMachine, quoted
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ExitCode
 from tests.engines.test_contract import back, nothing_left, placement
@@ -151,7 +152,7 @@ def test_whoever_can_not_be_reached_at_the_end_is_named_with_a_command_that_clea
         engine.hosts[away].heal()
     command = shlex.split(left["text"].partition("at once with: ")[2])
     done = subprocess.run(command, capture_output=True, timeout=30, check=True)
-    found = answer(done.stdout)
+    found = read_answer(done.stdout.decode())
     assert found is not None and found["gone"] and found["killed"] >= 2
     eventually("nothing is left", lambda: not engine.processes(away), 5)
     assert (cluster.directory / "ssh.json").exists(), "the file is in the run's directory"
@@ -163,7 +164,7 @@ def test_notes_of_other_users_are_not_believed(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bin").mkdir()
     script(tmp_path / "bin" / "ssh", f"touch {witness}; true")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    write_json(tmp_path / "ssh.json", [{"mark": "1", **SshMachine("box", "box", "python3").fields()}], private=True)
+    write_json(tmp_path / "ssh.json", [{"mark": "1", **asdict(SshMachine("box", "box", "python3"))}], private=True)
     monkeypatch.setattr(os, "getuid", lambda: (tmp_path / "ssh.json").stat().st_uid + 1)
     assert SshEngine(tmp_path).release() == [] and not witness.exists()
     monkeypatch.undo()

@@ -19,7 +19,10 @@ def gap(count: int) -> float:
 
 
 def test_a_partition_stops_nobody_and_leaves_no_trace_after_it(tmp_path: Path) -> None:
-    begins, lasts = 0.4, 4.0  # soon: rounds before the cut bring the two sides together
+    begins, lasts = (
+        0.4,
+        12.0,
+    )  # soon: rounds before the cut bring the two sides together; long: on a busy machine a round takes two seconds at first
     cut = {"groups": [["agent-[0-3]"], ["agent-[4-7]"]]}
     faults = {"events": [{"id": "split", "at": {"time": f"{begins}s"}, "for": f"{lasts}s", "partition": cut}]}
     with Ring(tmp_path, 8, Options(period=0.05), faults) as ring:
@@ -45,9 +48,15 @@ def test_a_partition_stops_nobody_and_leaves_no_trace_after_it(tmp_path: Path) -
     assert disagreement(final) < 1e-6, f"within {limit} rounds after the cut"
 
 
+def mass(ring: Ring) -> float:
+    """Mass of all agents: the sum of their means over 20 rounds."""
+    return sum(sum(line["w"] for line in ring.rounds(name)[-20:]) / 20 for name in ring.names)
+
+
 def test_a_death_holds_nobody_up_and_who_returns_has_weight_soon(tmp_path: Path) -> None:
     with Ring(tmp_path, 4) as ring:
         wait("rounds", lambda: all(len(ring.rounds(name)) > 60 for name in ring.names), 60)
+        whole = mass(ring)
         died = ring.kill("agent-2")
         wait("rounds without it", lambda: all(len(since(ring, name, died + 3.0)) > 0 for name in ring.names if name != "agent-2"), 30)
         for name in ("agent-0", "agent-1", "agent-3"):
@@ -56,8 +65,8 @@ def test_a_death_holds_nobody_up_and_who_returns_has_weight_soon(tmp_path: Path)
             assert round_time(lines, died + 1.0, died + 3.0) < 2 * normal, "as long as before, from one second after the death on"
             assert max(line["took"] for line in lines if line["t"] > died + 1.0) < 1.0
         ring.bring_back("agent-2")
-        lines = wait("21 rounds of the successor", lambda: found if len(found := ring.rounds("agent-2")) > 20 else None, 30)
-        assert lines[0]["w"] < 1.0, "it begins with nothing but what it is given"
+        lines = wait("61 rounds of the successor", lambda: found if len(found := ring.rounds("agent-2")) > 60 else None, 60)
+        assert mass(ring) < 0.85 * whole, "it begins with nothing but what it is given"
         assert max(line["w"] for line in lines[:20]) > 0.1
         wait(
             "all agree again",

@@ -14,8 +14,8 @@ from agent_node.session.agent_components import AgentComponents
 from agent_node.session.training import create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
+from env_server.environments.minigrid.grid_copies import VectorMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
-from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from protocols.runtime.telemetry import TimeShares
 from tests.runs.system import REPOSITORY, metrics, orchestrate
 
@@ -31,7 +31,7 @@ def played(name: str, view: Any, settings: dict[str, Any], frames: int) -> Itera
     outcome = environment.reset(0)
     given = AgentSettings.model_validate({"learner": STUDENT, "goals": None, "shaping": {}, **settings})
     components = AgentComponents(given, ExchangeSettings(), environment.layout("agent-0"), COPIES, "agent-0", 0)
-    actor, trainer = Actor(components, COPIES), create_trainer(components, TimeShares())
+    actor, trainer = Actor(components), create_trainer(components, TimeShares())
     returns: list[float] = []
     applied = np.zeros((COPIES, 1), np.int32)
     for tick in range(frames // COPIES):

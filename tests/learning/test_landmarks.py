@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DoubleDQNSettings
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.session.acting import EpisodeRecorder
 from agent_node.session.observation_features import Features, HistoryStack
-from agent_node.session.training_batches import goal_encodings, make_batch
+from agent_node.session.training import goal_encodings, make_batch
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
-from protocols.conversations.hindsight.episode_traces import intervals, touches
+from protocols.conversations.episode_exchange import intervals, touches
 from protocols.conversations.stepping.stepping_messages import Flag
 
 NAMES = ("agent-0", "agent-1")
@@ -27,9 +27,9 @@ class Agent:
         layout = environment.layout(NAMES[0])
         self.features = Features(layout, 2)
         self.stack = HistoryStack(COPIES, self.features)
-        self.recorder = EpisodeRecorder(COPIES, self.features.size, self.features.dtype, 2, True, environment.goal_space)
+        self.recorder = EpisodeRecorder(COPIES, self.features, environment.goal_space)
         self.buffer = ReplayBuffer(50_000, self.features, environment.goal_space)
-        settings = DoubleDQNSettings(hidden=[64, 64], learning_rate=1e-3, exploration=0.15, tau=0.02)
+        settings = DoubleDQNSettings(hidden=[64, 64], learning_rate=1e-3, exploration=0.15, tau=0.02, value_range=(0.0, 1.0))
         self.learner = DoubleDQN(settings, self.features.policy_spec(3), COPIES, seed)
         self.random = np.random.default_rng(seed)
         self.goal = np.full(COPIES, -1, np.int64)

@@ -14,9 +14,9 @@ from agent_node.session.training import Trainer, create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments.environment_contracts import VectorEnvironment
+from env_server.environments.minigrid.grid_copies import VectorMiniGrid
 from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
-from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from protocols.runtime.telemetry import TimeShares
 
 COPIES = 8
@@ -35,7 +35,7 @@ def live(environment: VectorEnvironment, ticks: int, **changes: Any) -> dict[str
     agents = {}
     for agent in environment.agents:
         components = AgentComponents(settings, ExchangeSettings(), environment.layout(agent), COPIES, agent, 0)
-        agents[agent] = (components, Actor(components, COPIES), create_trainer(components, TimeShares()))
+        agents[agent] = (components, Actor(components), create_trainer(components, TimeShares()))
     outcome, applied = environment.reset(0), dict.fromkeys(environment.agents, np.zeros((COPIES, 1), np.int32))
     earned = dict.fromkeys(environment.agents, 0.0)
     for tick in range(ticks):

@@ -11,14 +11,14 @@ import torch
 from msgspec import Meta
 
 from agent_node.contracts import EpisodeNegotiation, GoalSource, PolicyOutput
-from agent_node.exchange.negotiation.settings import NegotiationSettings
+from agent_node.exchange.settings import NegotiationSettings
+from agent_node.goals.goal_sources import UniformGoals
 from agent_node.goals.settings import GoalSourceSettings
-from agent_node.goals.uniform.uniform_goals import UniformGoals
 from agent_node.intrinsic.settings import CuriositySettings
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DoubleDQNSettings
 from agent_node.world_models.gp.gp_model import GPModel
-from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.settings import GPSettings
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from murmuration.testing import (
@@ -77,7 +77,7 @@ class Undeclared(DoubleDQN):
     pass
 
 
-@learner("actions have dtype int64; return int32")
+@learner("actions of act has dtype int64; return int32")
 class WideActions(DoubleDQN):
     def act(self, *arguments: Any) -> PolicyOutput:
         return PolicyOutput(super().act(*arguments).actions.astype(np.int64))
@@ -204,7 +204,7 @@ def source(text: str) -> Callable[[Any], Any]:
     return breaks("goals", GoalSourceSettings, text, check_goal_source)
 
 
-@source("FewMethods does not implement probabilities, propose of agent_node.contracts.goal_source_contract.GoalSource; add these methods")
+@source("FewMethods does not implement probabilities, propose of agent_node.contracts.goal_contracts.GoalSource; add these methods")
 class FewMethods(GoalSource):
     pass
 
@@ -315,7 +315,7 @@ class Unseeded(VectorRewardCollection):
         return result
 
 
-@environment("rewards have dtype float64; return float32")
+@environment("reward of agent-0 has dtype float64; return float32")
 class DoubleRewards(VectorRewardCollection):
     def step(self, actions: Any) -> Any:
         result = super().step(actions)
@@ -337,7 +337,7 @@ class NoFirst(VectorRewardCollection):
 class RepeatedEpisodes(VectorRewardCollection):
     def step(self, actions: Any) -> Any:
         result = super().step(actions)
-        result.episode[:] = 100 + result.episode % 9
+        result.episode[:] = 100 + (result.episode - 100) % 9
         return result
 
 

@@ -8,18 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.bandit.settings import BanditGoalSettings
-from agent_node.goals.learning_progress.settings import JointLearningProgressSettings, LearningProgressSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.intrinsic.rnd.settings import RNDSettings
-from agent_node.learners.discrete_sac.settings import DiscreteSACSettings
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.learners.impala.settings import IMPALASettings
-from agent_node.learners.ppo.settings import PPOSettings
-from agent_node.learners.sac.settings import SACSettings
-from agent_node.world_models.ensemble.settings import EnsembleSettings
-from agent_node.world_models.gp.settings import GPSettings
+from agent_node.exchange.settings import CoordinationGameSettings
+from agent_node.goals.settings import BanditGoalSettings, JointLearningProgressSettings, LearningProgressSettings, UniformGoalSettings
+from agent_node.intrinsic.settings import RNDSettings
+from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings, IMPALASettings, PPOSettings, SACSettings
+from agent_node.world_models.settings import EnsembleSettings, GPSettings
 from murmuration.testing import (
     check_averaging_rule,
     check_conversation,
@@ -34,7 +27,7 @@ from murmuration.testing import (
 from murmuration.testing.goal_checks import VECTORS
 from protocols.averaging.rule_settings import ROOM, rule_settings
 from protocols.conversations.conversation import Conversation
-from protocols.conversations.plans.plan_exchange import PlanExchange
+from protocols.conversations.plan_exchange import PlanExchange
 from protocols.runtime.component_registry import kinds
 from protocols.spaces.discrete_goals import DiscreteGoals
 from protocols.spaces.feature_sets import FeatureSets

@@ -78,7 +78,7 @@ def test_every_configuration_runs_to_its_end(
 RAISING = '''
 from typing import Literal
 
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.learners.settings import DoubleDQNSettings
 from protocols.runtime.component_registry import register
 
 
@@ -91,7 +91,7 @@ class RaisingSettings(DoubleDQNSettings):
 register("learner", "raising", RaisingSettings, "raising_learner:RaisingLearner")
 '''
 LEARNER = '''
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
+from agent_node.learners.double_dqn import DoubleDQN
 
 
 class RaisingLearner(DoubleDQN):

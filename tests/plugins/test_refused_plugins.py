@@ -19,7 +19,7 @@ until: {episodes: 1}
 """
 SETTINGS = """
 from typing import Literal
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.learners.settings import DoubleDQNSettings
 from protocols.runtime.component_registry import register
 
 class MineSettings(DoubleDQNSettings):
@@ -92,12 +92,12 @@ def test_a_plugin_that_breaks_its_contract_is_refused(tmp_path: Path, case: str)
 
 def test_a_capability_decides_about_the_contract(tmp_path: Path) -> None:
     settings = (
-        SETTINGS.replace("learners.double_dqn.settings import DoubleDQNSettings", "world_models.settings import WorldModelSettings")
+        SETTINGS.replace("learners.settings import DoubleDQNSettings", "world_models.settings import WorldModelSettings")
         .replace("(DoubleDQNSettings):", '(WorldModelSettings):\n    capabilities = ("additive_statistics", "rewards")')
         .replace('"learner"', '"world_model"')
     )
     (tmp_path / "mine.py").write_text(settings)
-    (tmp_path / "implementation.py").write_text("from agent_node.world_models.ensemble.ensemble import Ensemble as Mine")
+    (tmp_path / "implementation.py").write_text("from agent_node.world_models.ensemble import Ensemble as Mine")
     (tmp_path / "mine.yaml").write_text(CONFIG.replace("learner: {kind: mine}", "world_model: {kind: mine}"))
     done = orchestrate(tmp_path / "runs", "validate", "mine.yaml", timeout=150)
     assert done.returncode == 3

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from agent_node.process.agent_process import AgentNode
-from agent_node.process.real_time_agent import RealTimeAgent
 from agent_node.session.roles import GOAL_NEGOTIATION
 from env_server.serving.environment_server import EnvironmentServer
 from env_server.serving.real_time_server import RealTimeServer
@@ -26,8 +25,8 @@ from orchestrator.launch.engine import PRELOAD
 from orchestrator.run_server.run_server import serve
 from protocols.conversations.stepping.stepping_messages import Offer
 from protocols.runtime import logs
-from protocols.runtime.entrance import enter
 from protocols.runtime.errors import BadMessage, ExitCode
+from protocols.runtime.node_control import enter
 from protocols.runtime.node_start import NodeStart
 from protocols.transport import ReceivedMessage
 from protocols.transport.socket_loop import SocketLoop
@@ -198,7 +197,7 @@ def _server_state(node: EnvironmentServer) -> dict[str, bytes]:
     return state
 
 
-class Agent(RealTimeAgent):
+class Agent(AgentNode):
     """Receives everything twice."""
 
     twice = _Twice()

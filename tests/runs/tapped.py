@@ -28,8 +28,8 @@ import numpy as np
 
 from orchestrator.launch.process_control import MARK
 from protocols.conversations.control.control_messages import Event, Metrics
-from protocols.conversations.hindsight.hindsight_messages import Correction, CorrectionAck, Trace, TraceAck
-from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.episode_exchange import Correction, CorrectionAck, Trace, TraceAck
+from protocols.conversations.proposals import Propose, ProposeAck
 from protocols.conversations.stepping.stepping_messages import Flag, Goals, Joined, Observation, Offer
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.wire import codec

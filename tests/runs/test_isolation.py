@@ -12,8 +12,8 @@ import pytest
 
 from protocols.averaging.averaging_messages import Average
 from protocols.conversations.control.control_messages import Metrics
-from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
-from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from protocols.conversations.episode_exchange import Trace, TraceAck
+from protocols.conversations.proposals import Propose, ProposeAck
 from protocols.conversations.stepping.stepping_messages import Flag, Goals, Observation, Offer
 from protocols.wire.messages import Message
 from tests.runs.system import CONFIG, SMALL, metrics

@@ -16,6 +16,9 @@ def test_a_finished_run_goes_on_when_it_is_given_more_to_do(tmp_path: Path) -> N
     first = orchestrate(runs, "up", str(CONFIG), "--name", "more", *SMALL, "until={episodes: 60, time: 90s}", "--plain", timeout=120)
     assert first.returncode == 0, first.stdout + first.stderr
     directory = runs / "more"
+    nothing = orchestrate(runs, "up", "--resume", "more", "--plain")
+    assert nothing.returncode == 0 and "nothing to do" in nothing.stdout and "until.episodes=120" in nothing.stdout, nothing.stdout
+    assert not events(directory, "run.resumed")
     steps, updates = metrics(directory, "env-0", "steps"), metrics(directory, "agent-0", "updates")
     again = orchestrate(runs, "up", "--resume", "more", "until={episodes: 120, time: 90s}", "--plain", timeout=120)
     assert again.returncode == 0, again.stdout + again.stderr

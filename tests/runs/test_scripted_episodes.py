@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-from agent_node.exchange.hindsight.settings import HindsightSettings
-from agent_node.memory.episode_recorder import Episode, EpisodeRecorder
-from agent_node.memory.replay.goal_relabelling import Mark
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.settings import HindsightSettings
+from agent_node.memory.goal_relabelling import Mark
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
+from agent_node.session.acting import EpisodeRecorder
 from agent_node.session.observation_features import Features
 from env_server.environments.environment_contracts import EpisodeRecord
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
@@ -45,7 +45,7 @@ def play(goals: Mapping[str, tuple[int, ...]], targets: Mapping[str, int], excha
     environment = VectorLandmarks(LandmarksOptions(velocity=True, **options), AGENTS, COPIES)  # type: ignore[arg-type]
     space, room = environment.goal_space, environment.options.room
     features = Features(environment.layout(AGENTS[0]), 1)
-    recorders = {agent: EpisodeRecorder(COPIES, features.size, np.float32, 2, True, space) for agent in AGENTS}
+    recorders = {agent: EpisodeRecorder(COPIES, features, space) for agent in AGENTS}
     played = Played(space, [], {agent: {} for agent in AGENTS}, {})
     rows: dict[int, list[np.ndarray]] = {}
     outcome = environment.reset(5)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.goals.uniform.uniform_goals import UniformGoals
-from protocols.conversations.hindsight.hindsight_messages import Trace
-from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
+from agent_node.exchange.goal_negotiation import CoordinationGame
+from agent_node.exchange.settings import CoordinationGameSettings
+from agent_node.goals.goal_sources import UniformGoals
+from agent_node.goals.settings import UniformGoalSettings
+from protocols.conversations.episode_exchange import Trace
+from protocols.conversations.proposals import Propose, ProposeAck
 from protocols.conversations.stepping.stepping_messages import Flag, Observation
 from protocols.runtime.seeds import Stream
 from protocols.spaces.feature_sets import FeatureSets

@@ -18,7 +18,7 @@ from protocols.averaging.averaging_messages import Average
 from protocols.conversations.client_requests.client_messages import StopRequest
 from protocols.conversations.control.control_messages import Command, Event, Heartbeat, Metrics
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse
-from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.proposals import Propose
 from protocols.conversations.stepping.stepping_messages import Act, Join
 from protocols.wire import codec
 from protocols.wire.message_registry import schema_hash

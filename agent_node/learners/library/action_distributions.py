@@ -10,45 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 from math import log, pi
-from typing import Protocol
 
 import torch
 
 from agent_node.contracts import PolicySpec
 from agent_node.learners.library.devices import CPU
 from protocols.runtime.errors import ConfigurationError
-
-
-class ActionDistribution(Protocol):
-    """A family of action distributions, with the outputs `[n, W]` of a policy network as parameters. Actions `[n, A]` are indices
-    (int64) or real numbers."""
-
-    width: int
-    """W, outputs per row"""
-
-    def parameters(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Parameters of the distributions of n rows, `[n, W]`, from the network's outputs `[n, W]`; input of the other methods."""
-        ...
-
-    def sample(self, parameters: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """One action for each row, drawn by `generator`, `[n, A]`."""
-        ...
-
-    def mode(self, parameters: torch.Tensor) -> torch.Tensor:
-        """The most probable action of each row, `[n, A]`."""
-        ...
-
-    def log_probability(self, parameters: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """ln p(a) of `actions[n, A]`, `[n]`; a density for real actions."""
-        ...
-
-    def entropy(self, parameters: torch.Tensor) -> torch.Tensor:
-        """Entropy H(p) = -E[ln p(a)] in nats, `[n]`."""
-        ...
-
-    def divergence(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """KL(old || new) = E_old[ln old(a) - ln new(a)], `[n]`."""
-        ...
 
 
 class Categoricals:
@@ -133,7 +100,7 @@ class Gaussian:
         return (new_logarithm - logarithm + spread - 0.5).sum(dim=1)
 
 
-def head_of(policy_spec: PolicySpec, device: torch.device = CPU) -> ActionDistribution:
+def head_of(policy_spec: PolicySpec, device: torch.device = CPU) -> Categoricals | Gaussian:
     """The head that fits an environment's actions, for outputs on `device`."""
     if policy_spec.actions:
         return Categoricals(policy_spec.actions, device)

@@ -1,4 +1,4 @@
-"""Networks and optimiser on flat memory.
+"""Networks on flat memory.
 
 All parameters of a network lie in one vector of which the layers are views, and so do their gradients. Optimiser step, target update,
 gradient norm and averaging with neighbours are then a few operations on one vector, instead of a few for each layer: at these sizes
@@ -7,22 +7,17 @@ that is most of the cost beside the matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from agent_node.contracts import Array, PolicySpec
+from agent_node.contracts import Array
 from agent_node.learners.library.devices import CPU
-from protocols.runtime.errors import ConfigurationError
-
-LARGEST_JOINT_ACTION = 4096
-LEAST_PROBABILITY = 1e-8
 
 
 class _FlatMLP(nn.Module):
@@ -150,113 +145,6 @@ def flatten(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
         parameter.grad = gradient[start:end].view_as(parameter)
         start = end
     return vector, gradient
-
-
-class Adam:
-    """Adam (Kingma & Ba, arXiv 1412.6980) on one parameter vector: m, v the running first and second moments of the gradient g,
-    vector -= rate * m' / (sqrt(v') + 1e-8) with m' = m / (1 - 0.9^t), v' = v / (1 - 0.999^t). Gradients longer than `norm` are scaled."""
-
-    def __init__(self, vector: torch.Tensor, gradient: torch.Tensor, rate: float, norm: float) -> None:
-        self.vector, self.gradient, self.rate, self.norm = vector, gradient, rate, norm
-        self.first = torch.zeros_like(vector)
-        self.second = torch.zeros_like(vector)
-        self.steps = 0
-
-    @torch.no_grad()
-    def step(self, share: float = 1.0) -> None:
-        """One step of Adam (Kingma & Ba, arXiv 1412.6980; beta 0.9 and 0.999, epsilon 1e-8) at `share` of the learning rate. The
-        gradient is first scaled down to the norm `norm` where it is longer, and is zero afterwards."""
-        self.steps += 1
-        scale = self.norm / (torch.linalg.vector_norm(self.gradient) + 1e-8)
-        self.gradient.mul_(scale.clamp_(max=1.0))
-        self.first.lerp_(self.gradient, 0.1)
-        self.second.mul_(0.999).addcmul_(self.gradient, self.gradient, value=0.001)
-        correction = (1 - 0.999**self.steps) ** 0.5
-        denominator = self.second.sqrt().add_(1e-8 * correction)
-        self.vector.addcdiv_(self.first, denominator, value=-share * self.rate * correction / (1 - 0.9**self.steps))
-        self.gradient.zero_()
-
-    def state(self, name: str) -> dict[str, torch.Tensor]:
-        """Its tensors, under names that begin with `name`."""
-        return {f"{name}.first": self.first, f"{name}.second": self.second, f"{name}.steps": torch.tensor([self.steps])}
-
-    def load(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore the tensors that `state(name)` returned, in place. `ValueError` names a moment that is missing or has another shape."""
-        restore({f"{name}.first": self.first, f"{name}.second": self.second}, state)
-        self.steps = int(state[f"{name}.steps"][0])
-
-
-@torch.no_grad()
-def restore(live: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> None:
-    """Copy `state` into the live tensors of the same names; `ValueError` names what is missing or has another shape."""
-    for name, tensor in live.items():
-        if name not in state:
-            raise ValueError(f"{name} is missing in the state")
-        if state[name].shape != tensor.shape:
-            raise ValueError(f"{name} has shape {list(state[name].shape)} in the state and {list(tensor.shape)} here")
-        tensor.copy_(state[name])
-
-
-class JointAction:
-    """Several discrete factors as one choice: factors (3, 3) make 9 joint actions."""
-
-    def __init__(self, policy_spec: PolicySpec, learner: str, device: torch.device = CPU) -> None:
-        if not policy_spec.actions:
-            raise ConfigurationError(
-                f"learner {learner} needs discrete actions, and this environment's are continuous; choose another learner"
-            )
-        self.count = int(np.prod(policy_spec.actions))
-        if self.count > LARGEST_JOINT_ACTION:
-            raise ConfigurationError(
-                f"learner {learner} would need {self.count} joint actions; at most {LARGEST_JOINT_ACTION} are sensible"
-            )
-        self.table = np.stack(np.unravel_index(np.arange(self.count), policy_spec.actions), axis=1).astype(np.int32)
-        """`[count, A]` factors of every joint action"""
-        sizes = (*policy_spec.actions[1:], 1)
-        self.strides = torch.from_numpy(np.cumprod(sizes[::-1], dtype=np.int64)[::-1].copy()).to(device)
-
-    def index(self, action: torch.Tensor) -> torch.Tensor:
-        """Factors `[n, A]` to joint actions `[n]`, both on the device."""
-        return (action * self.strides).sum(dim=-1)
-
-
-class HeldExploration:
-    """Random actions that are held for a while, by row: single random steps cancel out, a held turn or push goes somewhere.
-
-    A share `probability` of all steps is random: at each free step a row starts to hold with probability
-    q = p / (h (1 - p) + p), h the mean duration.
-    """
-
-    def __init__(self, rows: int, choices: int, probability: float, duration: tuple[int, int], random: np.random.Generator) -> None:
-        mean = (duration[0] + duration[1]) / 2
-        self.start = probability / (mean * (1 - probability) + probability) if probability > 0 else 0.0
-        self.duration = duration
-        self.choices = choices
-        self.random = random
-        self._left = np.zeros(rows, np.int64)
-        self._held = np.zeros(rows, np.int64)
-
-    def apply(self, greedy: NDArray[np.int64], rows: NDArray[np.int64], first: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The joint action of each of `rows`: the held one where one is held, else the greedy one."""
-        if self.start == 0.0:
-            return greedy
-        left = np.where(first, 0, self._left[rows])
-        begin = (left == 0) & (self.random.random(len(rows)) < self.start)
-        count = int(begin.sum())
-        if count:
-            left[begin] = self.random.integers(self.duration[0], self.duration[1] + 1, count)
-            self._held[rows[begin]] = self.random.integers(0, self.choices, count)
-        chosen = np.where(left > 0, self._held[rows], greedy)
-        self._left[rows] = np.maximum(left - 1, 0)
-        return chosen
-
-
-def explored(probability: NDArray[np.float32], exploration: float, choices: int) -> NDArray[np.float32]:
-    """ln((1 - e) p + e / choices) of actions that the policy takes with `probability[n]` = p and that are random in a share e of all steps,
-    at least ln(1e-8)."""
-    mixed = (1 - exploration) * probability + exploration / choices
-    logarithm: NDArray[np.float32] = np.log(np.maximum(mixed, LEAST_PROBABILITY)).astype(np.float32)
-    return logarithm
 
 
 def policy_inputs(observations: Array, goals: Array, device: torch.device = CPU) -> torch.Tensor:

@@ -1,9 +1,16 @@
-"""Which network a learner gets: layers on the vector of features, or convolutions over the cells of a grid."""
+"""Which network a learner gets: layers on the vector of features, or convolutions over the cells of a grid (Campero et al., arXiv
+2006.12122).
+
+A cell's codes are looked up in three small tables of learnt vectors: object (11 x 5), colour (6 x 3), state (4 x 2); 10 channels in all.
+What is carried is looked up in the tables of objects and colours. Inputs are features of
+`agent_node.session.observation_features.Features`: for grids the codes over `LARGEST_CODE`, and behind them, maybe, a goal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,17 +20,32 @@ from torch.nn import functional
 from agent_node.contracts import PolicySpec
 from agent_node.learners.library.devices import CPU
 from agent_node.learners.library.flat_networks import TanhMLP, flatten
-from agent_node.learners.library.grid_networks import GridTrunk, orthogonal, uniform
 from agent_node.learners.settings import Network
+from agent_node.session.observation_features import LARGEST_CODE
 from protocols.runtime.errors import ConfigurationError
-from protocols.spaces.grid_space import GridPart
+from protocols.spaces.grid_space import AGENT, CHANNELS, COLOURS, OBJECTS, STATES, GridPart
+
+CELL = 10
+"""channels of an embedded cell"""
+CARRIED = 8
+"""numbers of an embedded item that is carried"""
+_STRIDES = (COLOURS * STATES, STATES, 1)
 
 
-def grid_of(network: Network, policy_spec: PolicySpec) -> GridPart | None:
-    """The grid that a network is to look at; None for layers on the vector. `ConfigurationError` where there is no grid to look at."""
-    if network == "grid" and policy_spec.grids is None:
-        raise ConfigurationError("agents.learner.network is grid, but this environment shows no grid of cells; write auto")
-    return None if network == "mlp" or policy_spec.grids is None else policy_spec.grids.seen
+def orthogonal(layer: nn.Conv2d | nn.Linear, gain: float, generator: torch.Generator) -> nn.Module:
+    """The layer with orthogonal weights and biases of zero."""
+    nn.init.orthogonal_(layer.weight, gain, generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def uniform(layer: nn.Conv2d | nn.Linear | nn.LSTMCell, inputs: int, generator: torch.Generator) -> nn.Module:
+    """The layer with all parameters uniform in +-1/sqrt(inputs), as torch begins, but from a generator."""
+    for parameter in layer.parameters():
+        with torch.no_grad():
+            parameter.uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
+    return layer
 
 
 class LinearTrunk(nn.Module):
@@ -41,32 +63,159 @@ class LinearTrunk(nn.Module):
         return inputs
 
 
-def trunk_of(network: Network, policy_spec: PolicySpec, hidden: Sequence[int], generator: torch.Generator) -> GridTrunk | LinearTrunk:
-    """From features with a goal behind them, `[n, F + goal]`, to `[n, hidden[-1]]`."""
-    part = grid_of(network, policy_spec)
-    if part is not None:
-        return GridTrunk(part, policy_spec.goal, hidden, generator)
-    return LinearTrunk(int(np.prod(policy_spec.observation)) + policy_spec.goal, hidden, generator)
+class CellEmbedding(nn.Module):
+    """Tables of objects, colours and states, drawn from N(0, 1), for one grid of an observation."""
 
-
-class GridNetwork(nn.Module):
-    """A trunk and one linear layer, whose weights are orthogonal with `gain`, on flat memory: `[..., F + goal] -> [..., outputs]`."""
-
-    def __init__(
-        self, policy_spec: PolicySpec, part: GridPart, hidden: Sequence[int], outputs: int, generator: torch.Generator, gain: float
-    ) -> None:
+    def __init__(self, part: GridPart, generator: torch.Generator) -> None:
         super().__init__()
-        self.trunk = GridTrunk(part, policy_spec.goal, hidden, generator)
-        self.last = orthogonal(nn.Linear(self.trunk.outputs, outputs), gain, generator)
+        self.part = part
+        self.objects = nn.Parameter(torch.randn(OBJECTS, 5, generator=generator))
+        self.colours = nn.Parameter(torch.randn(COLOURS, 3, generator=generator))
+        self.states = nn.Parameter(torch.randn(STATES, 2, generator=generator))
+
+    def codes(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Features `[n, >= D]` back to codes of the grid and what is carried, `[n, 3 W H + 2]`, int64."""
+        return (inputs[:, self.part.start : self.part.stop] * LARGEST_CODE).round_().long()
+
+    def cells(self, codes: torch.Tensor) -> torch.Tensor:
+        """`[n, W, H, 10]`. All combinations of codes make one table, so that each cell needs one look-up instead of three."""
+        whole = (OBJECTS, COLOURS, STATES)
+        table = torch.cat(
+            [
+                self.objects[:, None, None].expand(*whole, -1),
+                self.colours[None, :, None].expand(*whole, -1),
+                self.states[None, None].expand(*whole, -1),
+            ],
+            dim=3,
+        ).flatten(0, 2)
+        kinds = codes[:, : self.part.width * self.part.height * CHANNELS].view(len(codes), self.part.width, self.part.height, CHANNELS)
+        index = kinds[..., 0] * _STRIDES[0]
+        index += kinds[..., 1] * _STRIDES[1]
+        index += kinds[..., 2]
+        return functional.embedding(index, table)
+
+    def carried(self, codes: torch.Tensor) -> torch.Tensor:
+        """`[n, 8]`: object and colour of what is carried."""
+        return torch.cat([functional.embedding(codes[:, -2], self.objects), functional.embedding(codes[:, -1], self.colours)], dim=1)
+
+    def own_cell(self, codes: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """`[n, 10]`: the embedded cell of the agent, the one with its own code (others have another colour); without such a cell, the
+        middle of the lowest row, from where it looks in its egocentric view."""
+        width, height = self.part.width, self.part.height
+        there = (codes[:, :-2:CHANNELS] == AGENT) & (codes[:, 1:-2:CHANNELS] == 0)
+        place = torch.where(there.any(dim=1), there.int().argmax(dim=1), (width // 2) * height + height - 1)
+        return cells.flatten(1, 2)[torch.arange(len(codes), device=codes.device), place]
+
+
+class GridConvolutions(nn.Module):
+    """Five convolutions 3 x 3 of 32 channels, each of which halves both sides, with ELU: `[n, W, H, channels] -> [n, outputs]`.
+
+    Where one cell is left, only the middle of a kernel meets it: the convolution is a matrix product, and computed so."""
+
+    LAYERS, WIDTH = 5, 32
+
+    def __init__(self, part: GridPart, channels: int, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = [channels] + [self.WIDTH] * self.LAYERS
+        self.convolutions = nn.ModuleList(
+            orthogonal(nn.Conv2d(inputs, self.WIDTH, 3, stride=2, padding=1), 2**0.5, generator) for inputs in sizes[:-1]
+        )
+        width, height = part.width, part.height
+        for _ in range(self.LAYERS):
+            width, height = (width + 1) // 2, (height + 1) // 2
+        self.outputs = self.WIDTH * width * height
+
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        """From embedded cells `[n, width, height, channels]` to the flattened output of the last convolution (ELU after each), `[n,
+        outputs]`."""
+        values = cells.permute(0, 3, 1, 2)
+        for convolution in cast(Sequence[nn.Conv2d], self.convolutions):
+            if values.shape[2:] == (1, 1):
+                values = functional.linear(values.flatten(1), convolution.weight[:, :, 1, 1], convolution.bias)[:, :, None, None]
+            else:
+                values = convolution(values)
+            values = functional.elu(values, inplace=True)
+        return values.flatten(1)
+
+
+class GridTrunk(nn.Module):
+    """From features, and behind them the one-hot plane of a goal if there is one, `[n, F + goal]`, to `[n, hidden[-1]]`.
+
+    Embedded cells, with the goal's plane as an eleventh channel -> `GridConvolutions` -> beside what is carried -> `LinearTrunk`. A goal
+    that is a cell of another grid than the one seen (the policy sees a part of it) is not a channel, but 32 numbers of a linear layer of
+    the plane, beside what is carried. Weights are orthogonal with gain sqrt(2).
+    """
+
+    BESIDE = 32
+
+    def __init__(self, part: GridPart, goal: int, hidden: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__()
+        self.goal = goal
+        self.channel = goal == part.width * part.height
+        self.embedding = CellEmbedding(part, generator)
+        self.shrinking = GridConvolutions(part, CELL + self.channel, generator)
+        width = self.shrinking.outputs + CARRIED
+        self.beside: nn.Module | None = None
+        if goal and not self.channel:
+            self.beside = orthogonal(nn.Linear(goal, self.BESIDE), 2**0.5, generator)
+            width += self.BESIDE
+        self.linear = LinearTrunk(width, hidden, generator)
+        self.outputs = self.linear.outputs
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """From inputs `[..., F + goal]` to the outputs of the last layer, `[..., outputs]`, without activation."""
-        values: torch.Tensor = self.last(self.trunk(inputs.flatten(0, -2)))
-        return values.view(*inputs.shape[:-1], -1)
+        """From features with the goal behind them, `[n, F + goal]`, to the activations of the last hidden layer, `[n, hidden[-1]]`, >=
+        0."""
+        codes = self.embedding.codes(inputs)
+        cells = self.embedding.cells(codes)
+        goal = inputs[:, inputs.shape[1] - self.goal :]
+        if self.channel:
+            cells = torch.cat([cells, goal.view(*cells.shape[:3], 1)], dim=3)
+        parts = [self.shrinking(cells), self.embedding.carried(codes)]
+        if self.beside is not None:
+            parts.append(functional.relu(self.beside(goal)))
+        values: torch.Tensor = self.linear(torch.cat(parts, dim=1))
+        return values
+
+
+class TeacherNetwork(nn.Module):
+    """A number for every cell, and a value: codes `[n, 3 W H]`, int64, to logits `[n, W H]`, g = x H + y, and `[n]`.
+
+    Embedded cells -> four convolutions 3 x 3 that keep the size (10, 16, 16, 16, 1 channels), ELU after each, also the last, so that no
+    logit is below -1 -> value: linear in the logits. `transposed`: the cells are read in the other order (y W + x), as published.
+    """
+
+    def __init__(self, part: GridPart, generator: torch.Generator, transposed: bool = False) -> None:
+        super().__init__()
+        self.transposed = transposed
+        self.embedding = CellEmbedding(part, generator)
+        sizes = (CELL, 16, 16, 16, 1)
+        self.convolutions = nn.ModuleList(
+            uniform(nn.Conv2d(inputs, outputs, 3, padding=1), 9 * inputs, generator) for inputs, outputs in pairwise(sizes)
+        )
+        self.value = orthogonal(nn.Linear(part.width * part.height, 1), 1.0, generator)
+
+    def forward(self, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """From the codes of n grids to the logits of all cells `[n, width * height]` and the values `[n]`."""
+        values = self.embedding.cells(codes).permute(0, 3, 1, 2)
+        for convolution in self.convolutions:
+            values = functional.elu(convolution(values), inplace=True)
+        logits = (values.transpose(2, 3) if self.transposed else values).flatten(1)
+        return logits, self.value(logits).squeeze(1)
+
+
+# --- what learners get --------------------------------------------------------------------------------------------------------------------
+
+
+def grid_of(network: Network, policy_spec: PolicySpec) -> GridPart | None:
+    """The grid that a network is to look at; None for layers on the vector. `ConfigurationError` where there is no grid to look at."""
+    if network == "grid" and policy_spec.grids is None:
+        raise ConfigurationError("agents.learner.network is grid, but this environment shows no grid of cells; write auto")
+    return None if network == "mlp" or policy_spec.grids is None else policy_spec.grids.seen
 
 
 class FlatParameterNetwork(nn.Module):
-    """A network with all its parameters in one `vector` and their gradients in one `gradient`, on `device`."""
+    """A network `[n, F + goal] -> [n, outputs]` with all its parameters in one `vector` and their gradients in one `gradient`, on `device`.
+    Its inputs may have several leading dimensions."""
 
     def __init__(self, network: nn.Module, device: torch.device = CPU) -> None:
         super().__init__()
@@ -74,9 +223,9 @@ class FlatParameterNetwork(nn.Module):
         self.vector, self.gradient = flatten(self.network)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs of the wrapped network, of the same shape as without the wrapper."""
-        outputs: torch.Tensor = self.network(inputs)
-        return outputs
+        """From `[..., F + goal]` to `[..., outputs]`."""
+        values: torch.Tensor = self.network(inputs.flatten(0, -2))
+        return values.view(*inputs.shape[:-1], -1)
 
 
 def network_of(
@@ -88,15 +237,19 @@ def network_of(
     gain: float,
     device: torch.device = CPU,
 ) -> TanhMLP | FlatParameterNetwork:
-    """`[..., F + goal] -> [..., outputs]`, by a grid network where one is wanted and possible, else by tanh layers."""
+    """`[..., F + goal] -> [..., outputs]`, by a grid network where one is wanted and possible, else by tanh layers. The weights of the last
+    layer, which has no activation, are orthogonal with `gain`."""
     part = grid_of(network, policy_spec)
     if part is None:
         return TanhMLP([int(np.prod(policy_spec.observation)) + policy_spec.goal, *hidden, outputs], generator, gain, device)
-    return FlatParameterNetwork(GridNetwork(policy_spec, part, hidden, outputs, generator, gain), device)
+    trunk = GridTrunk(part, policy_spec.goal, hidden, generator)
+    last = orthogonal(nn.Linear(trunk.outputs, outputs), gain, generator)
+    return FlatParameterNetwork(nn.Sequential(trunk, last), device)
 
 
 class ActorCriticNetwork(nn.Module):
-    """Trunk, maybe LSTM layers, and two linear heads with orthogonal weights of gain 1: policy and value.
+    """Trunk from features with a goal behind them, maybe LSTM layers, and two linear heads with orthogonal weights of gain 1: policy and
+    value.
 
     The state of L layers of width H is `[n, 2 L H]`: hidden and cell values of the first layer, then of the next.
     """
@@ -105,7 +258,12 @@ class ActorCriticNetwork(nn.Module):
         self, network: Network, policy_spec: PolicySpec, hidden: Sequence[int], memory: int, outputs: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.trunk = trunk_of(network, policy_spec, hidden, generator)
+        part, features = grid_of(network, policy_spec), int(np.prod(policy_spec.observation)) + policy_spec.goal
+        self.trunk: GridTrunk | LinearTrunk
+        if part is None:
+            self.trunk = LinearTrunk(features, hidden, generator)
+        else:
+            self.trunk = GridTrunk(part, policy_spec.goal, hidden, generator)
         self.width = self.trunk.outputs
         self.memory = nn.ModuleList(uniform(nn.LSTMCell(self.width, self.width), self.width, generator) for _ in range(memory))
         self.policy = orthogonal(nn.Linear(self.width, outputs), 1.0, generator)

@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from gpytorch.constraints import Interval
 from gpytorch.utils.warnings import NumericalWarning
+from numpy.typing import NDArray
 
-from agent_node.contracts import Array, Metrics, ModelData, Prediction, WorldModel
+from agent_node.contracts import Array, Metrics, ModelData
 from agent_node.learners.library.devices import device_of
 from agent_node.session.observation_features import Features
-from agent_node.world_models.gp.feature_basis import Box
+from agent_node.world_models.gp.feature_basis import Box, InputScale, KernelParameters
 from agent_node.world_models.gp.gp_posterior import FactorizationError
-from agent_node.world_models.gp.kernel_parameters import KernelParameters, ParameterBounds
-from agent_node.world_models.gp.settings import ExactGPSettings
-from agent_node.world_models.gp.transition_encoder import TransitionEncoder
+from agent_node.world_models.gp.log_evidence import ParameterBounds
+from agent_node.world_models.gp.transition_encoder import GaussianProcess, TransitionEncoder
+from agent_node.world_models.settings import ExactGPSettings
 
 QUERIES = 256
 """rows predicted at once: GPyTorch computes their joint covariance"""
@@ -85,7 +86,7 @@ class _Process(gpytorch.models.ExactGP):  # type: ignore[misc]
         return gpytorch.distributions.MultivariateNormal(self.mean_module(inputs), self.kernel(inputs))
 
 
-class ExactRegression:
+class ExactRegression(InputScale):
     """Exact posterior of targets `[n, d_y]` given raw inputs `[n, D]`, scaled by `box` and clipped to it; theta within `bounds`."""
 
     def __init__(
@@ -97,20 +98,12 @@ class ExactRegression:
         bounds: ParameterBounds | None = None,
         linear_variance: float = 0.0,
     ) -> None:
-        device = parameters.lengthscales.device
-        low, high = (torch.tensor(side, dtype=torch.float64, device=device) for side in (box.low, box.high))
-        self._middle, self._half = (low + high) / 2, (high - low) / 2
-        self._edge = torch.tensor(box.half_widths, dtype=torch.float64, device=device)
+        super().__init__(box, parameters.lengthscales.device)
         self.points = len(inputs)
-        observed = targets.to(device, torch.float64).T.contiguous()
+        observed = targets.to(self.device, torch.float64).T.contiguous()
         within = ParameterBounds.around(parameters) if bounds is None else bounds
         self.process = _Process(self.scale(inputs), observed, parameters, within, linear_variance)
         self.process.eval()
-
-    def scale(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Raw inputs `[n, D]` to scaled float64, clipped to the box, as `Basis.scale`."""
-        scaled = (inputs.to(self._middle.device, torch.float64) - self._middle) / self._half
-        return scaled.clamp(-self._edge, self._edge)
 
     @property
     def parameters(self) -> KernelParameters:
@@ -172,18 +165,18 @@ class ExactRegression:
         return torch.cat(means), torch.cat(variances).clamp_min(0.0)
 
 
-class ExactGP(WorldModel):
+class ExactGP(GaussianProcess):
     """World model `exact_gp`: rests on the transitions of its newest fit."""
 
     def __init__(self, settings: ExactGPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
-        self.transitions = TransitionEncoder(settings, features, achieved_size)
+        self.encoder = TransitionEncoder(settings, features, achieved_size)
         device = device_of(settings.device, "agents.world_model.device")
-        lengthscales = self.transitions.lengthscales
+        lengthscales = self.encoder.lengthscales
         self.parameters = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, device)
         self._bounds = ParameterBounds.around(self.parameters, settings.lengthscale_range, settings.signal_range)
-        self._box = self.transitions.box(2.0, 2.0)
-        size, outputs = self._box.size, self.transitions.outputs
+        self._box = self.encoder.box(2.0, 2.0)
+        size, outputs = self._box.size, self.encoder.outputs
         self._inputs, self._targets = torch.zeros(0, size, dtype=torch.float64), torch.zeros(0, outputs, dtype=torch.float64)
         self._fits = 0
         self.regression: ExactRegression | None = None
@@ -194,8 +187,7 @@ class ExactGP(WorldModel):
         return len(self._inputs) >= min(self.settings.learning_starts, self.settings.batch_size)
 
     def _rest(self) -> ExactRegression:
-        settings = self.settings
-        linear = settings.linear_variance
+        linear = self.settings.linear_variance
         return ExactRegression(self._box, self._inputs, self._targets, self.parameters, self._bounds, linear)
 
     def fit(self, data: list[ModelData]) -> Metrics:
@@ -204,8 +196,8 @@ class ExactGP(WorldModel):
         observed = [part for part in data if len(part.action)]
         if not observed:
             return {}
-        inputs = torch.cat([self.transitions.inputs(part.observation, part.action) for part in observed])
-        targets = torch.cat([self.transitions.targets(part) for part in observed])
+        inputs = torch.cat([self.encoder.inputs(part.observation, part.action) for part in observed])
+        targets = torch.cat([self.encoder.targets(part) for part in observed])
         if not (torch.isfinite(inputs).all() and torch.isfinite(targets).all()):
             raise ValueError("a transition has an observation, action or change that is not finite; leave it out before the fit")
         self._inputs, self._targets = inputs[: self.settings.batch_size], targets[: self.settings.batch_size]
@@ -216,31 +208,14 @@ class ExactGP(WorldModel):
         self._fits += 1
         return {"transitions": float(len(self._inputs)), "noise": float(self.parameters.noise_variance.sqrt())}
 
-    def _predict(self, observation: Array, action: Array) -> tuple[Array, Array]:
-        inputs, outputs = self.transitions.inputs(observation, action), self.transitions.outputs
+    def _predict(self, observation: Array, action: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        inputs = self.encoder.inputs(observation, action)
         if self.regression is None:
-            settings = self.settings
-            scaled = self.transitions.scaled(inputs)
+            settings, scaled = self.settings, self.encoder.scaled(inputs)
             prior = settings.signal_variance + settings.linear_variance * (1 + scaled.square().sum(dim=1, keepdim=True))
-            return np.zeros((len(inputs), outputs)), prior.sqrt().expand(-1, outputs).numpy()
+            return np.zeros((len(inputs), self.encoder.outputs)), prior.sqrt().numpy()
         mean, variance = self.regression.predict(inputs)
-        return mean.cpu().numpy(), variance.sqrt().cpu().numpy()[:, None].repeat(outputs, axis=1)
-
-    def predict(self, observation: Array, action: Array) -> Prediction:
-        """Mean, epistemic deviation (the posterior's, without the noise) and aleatoric deviation (the noise) for `[n, 1, D]`, `[n, A]`."""
-        mean, deviation = self._predict(observation, action)
-        return self.transitions.prediction(observation, mean, deviation, np.full_like(mean, float(self.parameters.noise_variance.sqrt())))
-
-    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
-        """A possible next step: each row independently from the posterior, with noise."""
-        mean, deviation = self._predict(observation, action)
-        noise = float(self.parameters.noise_variance.sqrt())
-        change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
-        return self.transitions.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
-
-    def error(self, data: ModelData) -> float:
-        """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
-        return self.transitions.error(data, self.predict(data.observation, data.action).observation)
+        return mean.cpu().numpy(), variance.sqrt().cpu().numpy()[:, None]
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The transitions it rests on, kernel parameters and the number of fits."""

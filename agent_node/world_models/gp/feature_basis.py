@@ -8,28 +8,59 @@ A Gaussian process with kernel k is replaced by y = phi(x)^T w, w ~ N(0, Lambda_
     linear     1, x appended to any of them,  Lambda = linear_variance
 
 For hsgp no kernel parameter enters the features: statistics stay valid whatever theta becomes. For the other two the length-scales do:
-they are frozen, and part of the basis' identity together with the number of the epoch in which they hold.
-
-Here is what they have in common, and the linear part; hsgp is in `hilbert`, fourier and inducing are in `drawn`.
+they are frozen, and part of the basis' identity.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
-
-from agent_node.world_models.gp.kernel_parameters import KernelParameters
 
 SMALLEST_PRIOR = 1e-12
 """Prior variances are kept above this share of the largest."""
 DESIGN = 256
 """Points at which a basis is asked how much of the prior it lacks."""
+INDUCING_JITTER = 1e-6
+"""Added to the diagonal of k_zz (unit signal variance)."""
+
+
+@dataclass(frozen=True)
+class KernelParameters:
+    """theta of k(x, x') = signal_variance * exp(-1/2 sum_d (x_d - x'_d)^2 / lengthscales_d^2), with observation noise.
+
+    Length-scales `[D]` are in units of the scaled inputs, variances (scalars) in squared units of the targets. float64.
+    """
+
+    lengthscales: torch.Tensor
+    signal_variance: torch.Tensor
+    noise_variance: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, lengthscales: Sequence[float], signal_variance: float, noise_variance: float, device: torch.device | str = "cpu"
+    ) -> KernelParameters:
+        """From plain numbers, all positive."""
+        vector = torch.tensor([*lengthscales, signal_variance, noise_variance], dtype=torch.float64, device=device)
+        return cls(vector[:-2], vector[-2], vector[-1])
+
+    @classmethod
+    def from_logarithms(cls, vector: torch.Tensor) -> KernelParameters:
+        """Inverse of `logarithms`, differentiable: `[D + 2]`."""
+        values = vector.exp()
+        return cls(values[:-2], values[-2], values[-1])
+
+    def logarithms(self) -> torch.Tensor:
+        """`[D + 2]`: ln of length-scales, signal variance, noise variance."""
+        return torch.cat([self.lengthscales, self.signal_variance.reshape(1), self.noise_variance.reshape(1)]).log()
 
 
 @dataclass(frozen=True)
@@ -44,12 +75,6 @@ class Box:
     def __post_init__(self) -> None:
         for name in ("low", "high", "half_widths"):  # 1 and 1.0 must be the same box to `basis_id`
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
-        if not self.low or not len(self.low) == len(self.high) == len(self.half_widths):
-            raise ValueError("a box needs as many lower bounds as upper bounds and half-widths, and at least one")
-        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError("every lower bound of a box must be below its upper bound")
-        if min(self.half_widths) < 1:
-            raise ValueError("half-widths are in units of the scaled range [-1, 1]; they must be at least 1")
 
     @property
     def size(self) -> int:
@@ -57,7 +82,26 @@ class Box:
         return len(self.low)
 
 
-class Basis(ABC):
+class InputScale:
+    """Raw inputs `[n, D]` in units of a box, on `device`."""
+
+    def __init__(self, box: Box, device: torch.device | str = "cpu") -> None:
+        self.box = box
+        self.device = torch.device(device)
+        low, high = self._tensor(box.low), self._tensor(box.high)
+        self._middle, self._half = (low + high) / 2, (high - low) / 2
+        self._edge = self._tensor(box.half_widths)
+
+    def _tensor(self, values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+    def scale(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Raw `[n, D]` to scaled float64, clipped to the box. Beyond its edge sines alias; at it they vanish, and the prior returns."""
+        scaled = (inputs.to(self.device, torch.float64) - self._middle) / self._half
+        return scaled.clamp(-self._edge, self._edge)
+
+
+class Basis(InputScale, ABC):
     """m features on a box, with what makes their statistics comparable. `meaning`: what else the sums hang on (how targets are scaled,
     which effects were marginalised); it goes into the identity as it stands."""
 
@@ -72,18 +116,9 @@ class Basis(ABC):
         meaning: Mapping[str, object] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if linear_variance is not None and not linear_variance > 0:
-            raise ValueError("the prior variance of the linear part must be positive; None leaves the part out")
-        self.box = box
+        super().__init__(box, device)
         self.linear_variance = linear_variance
         self.meaning = dict(meaning or {})
-        self.device = torch.device(device)
-        low, high = self._tensor(box.low), self._tensor(box.high)
-        self._middle, self._half = (low + high) / 2, (high - low) / 2
-        self._edge = self._tensor(box.half_widths)
-
-    def _tensor(self, values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self.device)
 
     @property
     def size(self) -> int:
@@ -103,11 +138,6 @@ class Basis(ABC):
             "meaning": self.meaning,
         }
         return hashlib.sha256(json.dumps(text | self._identity(), sort_keys=True).encode()).hexdigest()
-
-    def scale(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Raw `[n, D]` to scaled float64, clipped to the box. Beyond its edge sines alias; at it they vanish, and the prior returns."""
-        scaled = (inputs.to(self.device, torch.float64) - self._middle) / self._half
-        return scaled.clamp(-self._edge, self._edge)
 
     def features(self, inputs: torch.Tensor) -> torch.Tensor:
         """phi: raw inputs `[n, D]` to `[n, m]`."""
@@ -173,3 +203,186 @@ def sobol(box: Box, count: int, seed: int) -> torch.Tensor:
     low, high = torch.tensor(box.low, dtype=torch.float64), torch.tensor(box.high, dtype=torch.float64)
     points: torch.Tensor = low + (high - low) * engine.draw(count, dtype=torch.float64)
     return points
+
+
+def largest_densities(rates: Sequence[float], count: int) -> list[tuple[int, ...]]:
+    """The `count` multi-indices j >= 1 of least sum_d (rates_d j_d)^2, that is of largest spectral density for rates l_d pi / (2 L_d).
+
+    Best first: the successors of j differ in one place, from the last place that was raised on, so that each is met once. Ties are broken
+    by the indices themselves. Plain floats in fixed order: the same everywhere.
+    """
+    start = (1,) * len(rates)
+
+    def cost(index: tuple[int, ...]) -> float:
+        return math.fsum((rate * j) ** 2 for rate, j in zip(rates, index, strict=True))
+
+    heap = [(cost(start), start, 0)]
+    chosen: list[tuple[int, ...]] = []
+    while len(chosen) < count:
+        _, index, place = heapq.heappop(heap)
+        chosen.append(index)
+        for d in range(place, len(rates)):
+            following = (*index[:d], index[d] + 1, *index[d + 1 :])
+            heapq.heappush(heap, (cost(following), following, d))
+    return sorted(chosen)
+
+
+class HilbertSpaceBasis(Basis):
+    """Eigenfunctions of the Laplacian on the box: the `count` multi-indices with the largest prior spectral density at `reference`."""
+
+    kind = "hsgp"
+    frozen_lengthscales = False
+
+    def __init__(
+        self,
+        box: Box,
+        count: int,
+        reference: Sequence[float],
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`reference`: length-scales `[D]` at which the index set is chosen. They shape the basis only through that choice."""
+        super().__init__(box, linear_variance, meaning, device)
+        rates = [length * math.pi / (2 * width) for length, width in zip(reference, box.half_widths, strict=True)]
+        self.indices = largest_densities(rates, count)
+        table = torch.tensor(self.indices, device=self.device)
+        self._columns = table - 1
+        self._most = [int(column.max()) for column in table.T]
+        self._squared_frequencies = (math.pi * table / (2 * self._edge)).square()
+        self._norm = float(self._edge.prod().rsqrt())
+
+    @property
+    def _count(self) -> int:
+        return len(self.indices)
+
+    def _identity(self) -> dict[str, object]:
+        return {"indices": self.indices}
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        product = torch.full((len(scaled), self._count), self._norm, dtype=torch.float64, device=self.device)
+        for d, most in enumerate(self._most):
+            phase = (math.pi / 2) * (scaled[:, d] / self._edge[d] + 1)
+            sines = torch.sin(phase[:, None] * torch.arange(1, most + 1, dtype=torch.float64, device=self.device))
+            product *= sines[:, self._columns[:, d]]
+        return product
+
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
+        """S(omega) = signal_variance (2 pi)^(D / 2) prod_d l_d exp(-1/2 sum_d l_d^2 omega_d^2)."""
+        lengths = parameters.lengthscales
+        exponent = -0.5 * (self._squared_frequencies * lengths.square()).sum(dim=1)
+        scale = 0.5 * self.box.size * math.log(2 * math.pi) + lengths.log().sum()
+        return parameters.signal_variance * (exponent + scale).exp()
+
+    def _largest(self) -> torch.Tensor:
+        return torch.full((self._count,), self._norm**2, dtype=torch.float64, device=self.device)
+
+
+class DrawnBasis(Basis):
+    """A basis that is drawn from a seed which all agents share, for length-scales that are frozen."""
+
+    frozen_lengthscales = True
+    _drawn: torch.Tensor
+    """frequencies or points"""
+
+    def __init__(
+        self,
+        box: Box,
+        lengthscales: Sequence[float],
+        linear_variance: float | None,
+        meaning: Mapping[str, object] | None,
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(box, linear_variance, meaning, device)
+        self.lengthscales = tuple(float(value) for value in lengthscales)
+
+    def _identity(self) -> dict[str, object]:
+        """Of drawn numbers only the first six decimals: the last bits may differ between machines and don't matter. (The length-scales of
+        a run never change: there is one epoch.)"""
+        rounded = np.round(self._drawn.cpu().numpy(), 6) + 0.0
+        drawn = hashlib.sha256(np.ascontiguousarray(rounded, "<f8").tobytes()).hexdigest()
+        return {"lengthscales": self.lengthscales, "epoch": 0, "drawn": drawn}
+
+    def _prior(self, parameters: KernelParameters) -> torch.Tensor:
+        return parameters.signal_variance.expand(self._count)
+
+
+class FourierBasis(DrawnBasis):
+    """Random Fourier features of the squared-exponential kernel (Rahimi & Recht 2007), frequencies from a seed that all agents share."""
+
+    kind = "fourier"
+
+    def __init__(
+        self,
+        box: Box,
+        count: int,
+        lengthscales: Sequence[float],
+        seed: int = 0,
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """`count`: even, a cosine and a sine for each frequency."""
+        super().__init__(box, lengthscales, linear_variance, meaning, device)
+        drawn = np.random.default_rng(seed).standard_normal((count // 2, box.size))
+        self._drawn = torch.from_numpy(drawn).to(self.device) / self._tensor(self.lengthscales)
+
+    @property
+    def _count(self) -> int:
+        return 2 * len(self._drawn)
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        phase = scaled @ self._drawn.T
+        return torch.cat([phase.cos(), phase.sin()], dim=1) / math.sqrt(len(self._drawn))
+
+    def _largest(self) -> torch.Tensor:
+        return torch.full((self._count,), 2.0 / self._count, dtype=torch.float64, device=self.device)
+
+
+class InducingBasis(DrawnBasis):
+    """Whitened inducing points Z (Nystroem). Z comes from a seed and the box, never from data."""
+
+    kind = "inducing"
+
+    def __init__(
+        self,
+        box: Box,
+        points: torch.Tensor,
+        lengthscales: Sequence[float],
+        linear_variance: float | None = 1.0,
+        meaning: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+        jitter: float = INDUCING_JITTER,
+    ) -> None:
+        """`points[m, D]` in raw units."""
+        super().__init__(box, lengthscales, linear_variance, meaning, device)
+        self.jitter = jitter
+        self._lengths = self._tensor(self.lengthscales)
+        self._drawn = self.scale(points)
+        covariance = self._kernel(self._drawn)
+        covariance.diagonal().add_(jitter)
+        self._factor = torch.linalg.cholesky(covariance)
+
+    @classmethod
+    def seeded(cls, box: Box, count: int, lengthscales: Sequence[float], seed: int = 0, **rest: object) -> InducingBasis:
+        """Z: `count` scrambled Sobol points within the raw bounds of the box; `rest` as in the constructor."""
+        return cls(box, sobol(box, count, seed), lengthscales, **rest)  # type: ignore[arg-type]
+
+    def _kernel(self, scaled: torch.Tensor) -> torch.Tensor:
+        """k(z, x) with unit signal variance, `[m, n]`. Differences are taken one by one: the expanded square loses digits."""
+        difference = (self._drawn[:, None] - scaled[None]) / self._lengths
+        return torch.exp(-0.5 * difference.square().sum(dim=2))
+
+    @property
+    def _count(self) -> int:
+        return len(self._drawn)
+
+    def _identity(self) -> dict[str, object]:
+        return super()._identity() | {"jitter": self.jitter}
+
+    def _features(self, scaled: torch.Tensor) -> torch.Tensor:
+        whitened: torch.Tensor = torch.linalg.solve_triangular(self._factor, self._kernel(scaled), upper=False)
+        return whitened.T
+
+    def _largest(self) -> torch.Tensor:
+        return torch.ones(self._count, dtype=torch.float64, device=self.device)

@@ -11,64 +11,50 @@ from numpy.typing import NDArray
 from agent_node.contracts import AdditiveWorldModel, Array, Metrics, ModelData, Predict, Prediction
 from agent_node.learners.library.devices import device_of
 from agent_node.session.observation_features import Features
-from agent_node.world_models.gp.feature_basis import Basis
-from agent_node.world_models.gp.gp_posterior import Posterior
-from agent_node.world_models.gp.gp_statistics import Statistics
-from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
-from agent_node.world_models.gp.kernel_parameters import KernelParameters, ParameterBounds
-from agent_node.world_models.gp.log_evidence import log_evidence, maximise
-from agent_node.world_models.gp.personal_effects import PersonalPosterior, PersonalStatistics
-from agent_node.world_models.gp.random_bases import FourierBasis, InducingBasis
-from agent_node.world_models.gp.settings import GPSettings
-from agent_node.world_models.gp.transition_encoder import TransitionEncoder
+from agent_node.world_models.gp.feature_basis import Basis, FourierBasis, HilbertSpaceBasis, InducingBasis, KernelParameters
+from agent_node.world_models.gp.gp_posterior import PersonalPosterior, Posterior
+from agent_node.world_models.gp.gp_statistics import PersonalStatistics, Statistics
+from agent_node.world_models.gp.log_evidence import ParameterBounds, log_evidence, maximise
+from agent_node.world_models.gp.transition_encoder import GaussianProcess, TransitionEncoder
+from agent_node.world_models.settings import GPSettings
 
 
-def build_basis(settings: GPSettings, transitions: TransitionEncoder, lengthscales: list[float], epoch: int) -> Basis:
-    """The basis that settings and layout describe. `lengthscales`: of the inputs; for bases that depend on them, those of `epoch`."""
-    box = transitions.box(settings.half_width, settings.action_half_width)
-    meaning: dict[str, object] = {"change_scale": transitions.scale.tolist(), "personal": None}
+def build_basis(settings: GPSettings, encoder: TransitionEncoder) -> Basis:
+    """The basis that settings and layout describe."""
+    box, lengthscales = encoder.box(settings.half_width, settings.action_half_width), encoder.lengthscales
+    meaning: dict[str, object] = {"change_scale": encoder.scale.tolist(), "personal": None}
     if settings.personal:
         meaning["personal"] = settings.noise_variance / settings.personal_deviation**2
     linear, device = settings.linear_variance or None, device_of(settings.device, "agents.world_model.device")
     if settings.basis == "fourier":
-        seed = settings.basis_seed
-        return FourierBasis(box, settings.features, lengthscales, seed, epoch, linear, meaning, device)
+        return FourierBasis(box, settings.features, lengthscales, settings.basis_seed, linear, meaning, device)
     if settings.basis == "inducing":
-        rest = {"epoch": epoch, "linear_variance": linear, "meaning": meaning, "device": device}
+        rest = {"linear_variance": linear, "meaning": meaning, "device": device}
         return InducingBasis.seeded(box, settings.features, lengthscales, settings.basis_seed, **rest)
-    return HilbertSpaceBasis(box, settings.features, transitions.lengthscales, linear, meaning, device)
+    return HilbertSpaceBasis(box, settings.features, lengthscales, linear, meaning, device)
 
 
-class GPModel(AdditiveWorldModel):
+class GPModel(GaussianProcess, AdditiveWorldModel):
     """World model `gp`. `achieved_size` and `seed` belong to the constructor of every world model; nothing is random before `sample`, so
     that all agents of equal settings build the same basis."""
 
     def __init__(self, settings: GPSettings, features: Features, achieved_size: int, seed: int) -> None:
         self.settings = settings
-        self._scales = TransitionEncoder(settings, features, achieved_size)
-        self.epoch = 0
+        self.encoder = TransitionEncoder(settings, features, achieved_size)
+        self.basis = build_basis(settings, self.encoder)
         self._plans: list[torch.Tensor] = []
-        self._transitions = 0
-        self._begin(self._scales.lengthscales)
-
-    def _begin(self, lengthscales: list[float]) -> None:
-        """A basis without data."""
-        settings, outputs = self.settings, self._scales.outputs
-        self.basis = build_basis(settings, self._scales, lengthscales, self.epoch)
-        start = KernelParameters.of(lengthscales, settings.signal_variance, settings.noise_variance, self.basis.device)
+        start = KernelParameters.of(self.encoder.lengthscales, settings.signal_variance, settings.noise_variance, self.basis.device)
         self._start = self.parameters = start
         frozen = self.basis.frozen_lengthscales
-        bounds = ParameterBounds.around(
+        self._bounds = ParameterBounds.around(
             start, settings.lengthscale_range, settings.signal_range, frozen_lengthscales=frozen, frozen_noise=settings.personal
         )
-        self._bounds = bounds
         ratio = settings.noise_variance / settings.personal_deviation**2
-        self._own = PersonalStatistics.zero(self.basis, outputs, self._scales.action_size, ratio)
+        self._own = PersonalStatistics.zero(self.basis, self.encoder.outputs, self.encoder.action_size, ratio)
         self._total: Statistics | None = None
         self._complete = True
-        self._absorbed = 0
-        self._refits = 0
-        nothing = Statistics.zero(self.basis, outputs)
+        self._transitions = self._absorbed = self._refits = 0
+        nothing = Statistics.zero(self.basis, self.encoder.outputs)
         self._rest(nothing, nothing, self._own)
 
     def _rest(self, mean: Statistics, spread: Statistics, own: PersonalStatistics) -> None:
@@ -114,8 +100,8 @@ class GPModel(AdditiveWorldModel):
         own, n = self._own, len(data.action)
         if self.settings.half_life is not None:
             own = own.scaled(0.5 ** (n / self.settings.half_life))
-        inputs, targets = self._scales.inputs(data.observation, data.action), self._scales.targets(data)
-        self._own = own.absorbed(self.basis, inputs, self._scales.scaled_actions(data.action), targets)
+        inputs, targets = self.encoder.inputs(data.observation, data.action), self.encoder.targets(data)
+        self._own = own.absorbed(self.basis, inputs, self.encoder.scaled_actions(data.action), targets)
         self._absorbed += n
         self._transitions += n
 
@@ -124,7 +110,7 @@ class GPModel(AdditiveWorldModel):
         return self._shared().pack()
 
     def _unpack(self, vector: NDArray[np.float64]) -> Statistics:
-        return Statistics.unpack(vector, self.basis, self._scales.outputs)
+        return Statistics.unpack(vector, self.basis, self.encoder.outputs)
 
     def check(self, vector: NDArray[np.float64]) -> None:
         """`ValueError` with the reason why this can't be one agent's sums (`Statistics.validate`)."""
@@ -165,43 +151,16 @@ class GPModel(AdditiveWorldModel):
             metrics["evidence"] = log_evidence(self.basis, self.parameters, total) / numbers
         return metrics
 
-    def rebuild(self, epoch: int, lengthscales: list[float], data: ModelData) -> None:
-        """Begin an epoch with other length-scales, from what the agent remembers of its own transitions: for bases that depend on them. All
-        agents must do so with the same arguments; statistics of other epochs are refused. `ValueError` for bases that don't depend on them,
-        or an epoch that is not later."""
-        if not self.basis.frozen_lengthscales:
-            raise ValueError(f"basis {self.basis.kind} does not depend on length-scales; its statistics stay valid")
-        if epoch <= self.epoch:
-            raise ValueError(f"epoch {epoch} is not later than the present one, {self.epoch}")
-        self.epoch = epoch
-        self._begin(list(lengthscales))
-        self.absorb(data)
-
     # --- predicting -------------------------------------------------------------------------------------------------------------------
 
     def _predict(self, observation: Array, action: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean `[n, D]` and epistemic standard deviation `[n, 1]` of the scaled change."""
         with torch.no_grad():
-            inputs = self._scales.inputs(observation, action)
+            inputs = self.encoder.inputs(observation, action)
             if self._personal is not None:
-                mean, variance = self._personal.predict(inputs, self._scales.scaled_actions(action))
+                mean, variance = self._personal.predict(inputs, self.encoder.scaled_actions(action))
             else:
                 mean, variance = self.posterior.predict(inputs)
         return mean.cpu().numpy(), variance.sqrt().cpu().numpy()[:, None]
-
-    def predict(self, observation: Array, action: Array) -> Prediction:
-        """Mean, epistemic deviation (the posterior's, without the noise) and aleatoric deviation (the noise) for `[n, 1, D]`, `[n, A]`."""
-        mean, deviation = self._predict(observation, action)
-        noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
-        return self._scales.prediction(observation, mean, np.broadcast_to(deviation, mean.shape), noise)
-
-    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
-        """A possible next step: each row from a function drawn from the posterior, with noise. Rows are drawn independently; to follow one
-        function over many rows and steps take `draw`."""
-        mean, deviation = self._predict(observation, action)
-        noise = float(self.parameters.noise_variance.sqrt())
-        change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
-        return self._scales.prediction(observation, change, np.zeros_like(mean), np.full_like(mean, noise))
 
     def draw(self, random: np.random.Generator) -> Predict:
         """A function drawn from the posterior (`Posterior.draw`); the agent's own effects are those that go with it."""
@@ -210,32 +169,26 @@ class GPModel(AdditiveWorldModel):
 
         def predict(observation: Array, action: Array) -> Prediction:
             with torch.no_grad():
-                inputs = self._scales.inputs(observation, action)
+                inputs = self.encoder.inputs(observation, action)
                 if personal is not None:
-                    mean = personal.mean(inputs, self._scales.scaled_actions(action)).cpu().numpy()
+                    mean = personal.mean(inputs, self.encoder.scaled_actions(action)).cpu().numpy()
                 else:
                     mean = posterior.mean(inputs).cpu().numpy()
-            noise = np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
-            return self._scales.prediction(observation, mean, np.zeros_like(mean), noise)
+            return self.encoder.prediction(observation, mean, np.zeros_like(mean), self._noise(mean))
 
         return predict
 
     def condition_on_plans(self, plans: Sequence[tuple[Array, Array]]) -> None:
         """Count the steps of these plans as seen, in the variance only (`Posterior.conditioned_on`), from the next refit on."""
-        self._plans = [self._scales.inputs(observation, action) for observation, action in plans if len(action)]
-
-    def error(self, data: ModelData) -> float:
-        """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
-        return self._scales.error(data, self.predict(data.observation, data.action).observation)
+        self._plans = [self.encoder.inputs(observation, action) for observation, action in plans if len(action)]
 
     # --- the rest of the contract -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Own sums, the newest total, what predictions rest on, kernel parameters and counters."""
         identity = torch.frombuffer(bytearray.fromhex(self.basis_id), dtype=torch.uint8)
-        counters = [self.epoch, self._transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
+        counters = [0, self._transitions, self._absorbed, self._refits, int(self._complete), int(self._total is not None)]
         state = {"basis_id": identity, "counters": torch.tensor(counters), "parameters": self.parameters.logarithms().cpu()}
-        state["lengthscales"] = self._start.lengthscales.cpu()
         mean, spread, resting = self._resting
         for name, own in (("own", self._own), ("resting", resting)):
             state |= {f"{name}/{part}": tensor.cpu().clone() for part, tensor in own.tensors().items()}
@@ -247,14 +200,9 @@ class GPModel(AdditiveWorldModel):
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
-        missing = {"basis_id", "counters", "parameters", "lengthscales", "own/raw", "resting/raw", "mean"} - state.keys()
+        missing = {"basis_id", "counters", "parameters", "own/raw", "resting/raw", "mean"} - state.keys()
         if missing:
             raise ValueError(f"{', '.join(sorted(missing))} of the world model is missing in the state")
-        self.epoch, transitions, absorbed, refits, complete, total = (int(number) for number in state["counters"].tolist())
-        lengthscales: list[float] = state["lengthscales"].tolist()
-        if len(lengthscales) != len(self._scales.lengthscales):
-            raise ValueError(f"lengthscales: {len(lengthscales)} in the state and {len(self._scales.lengthscales)} here")
-        self._begin(lengthscales if self.basis.frozen_lengthscales else self._scales.lengthscales)
         if bytes(state["basis_id"].tolist()).hex() != self.basis_id:
             raise ValueError("basis_id: the state was made with other settings of the world model")
         self.parameters = KernelParameters.from_logarithms(state["parameters"].to(self.basis.device))
@@ -266,7 +214,8 @@ class GPModel(AdditiveWorldModel):
             parts = {part: state[f"{name}/{part}"].clone().to(self.basis.device) for part in self._own.tensors()}
             return PersonalStatistics(sums(f"{name}/raw"), **parts, ratio=self._own.ratio)
 
-        self._own, self._transitions, self._absorbed, self._refits = personal("own"), transitions, absorbed, refits
+        _, self._transitions, self._absorbed, self._refits, complete, total = state["counters"].tolist()
+        self._own = personal("own")
         self._total, self._complete = sums("total") if total else None, bool(complete)
         mean = sums("mean")
         self._rest(mean, sums("spread") if "spread" in state else mean, personal("resting"))

@@ -6,6 +6,14 @@
 
 The second term of the variance is what the features can't represent (as in the deterministic training conditional). Without it the
 variance would vanish far from what they span. It is one number for all outputs, which share G.
+
+With private effects z_i of the actions a (`PersonalStatistics`; M_i, C and A as there): once the common w is known, each agent recovers
+its own
+
+    z_i | w ~ N( M_i^-1 (A^T Y - C^T w), sigma^2 M_i^-1 )
+
+from sums of its own, so that its prediction has mean phi^T w + a^T z and, with S the covariance of w, variance
+(phi - C M^-1 a)^T S (phi - C M^-1 a) + sigma^2 a^T M^-1 a. Both equal the joint dense solution.
 """
 
 from __future__ import annotations
@@ -16,9 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.world_models.gp.feature_basis import Basis
-from agent_node.world_models.gp.gp_statistics import BasisMismatch, Statistics, symmetric
-from agent_node.world_models.gp.kernel_parameters import KernelParameters
+from agent_node.world_models.gp.feature_basis import Basis, KernelParameters
+from agent_node.world_models.gp.gp_statistics import PersonalStatistics, Statistics, symmetric
 
 
 class FactorizationError(ValueError):
@@ -56,8 +63,7 @@ class Posterior:
     @classmethod
     def of(cls, basis: Basis, parameters: KernelParameters, statistics: Statistics) -> Posterior:
         """`BasisMismatch`, or `FactorizationError` where the statistics are no sum over data."""
-        if statistics.basis_id != basis.basis_id:
-            raise BasisMismatch(f"statistics of basis {statistics.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
+        statistics.require(basis)
         noise = float(parameters.noise_variance)
         root = basis.prior(parameters).detach().sqrt()
         factor = factorize(statistics.gram, root, noise)
@@ -71,13 +77,8 @@ class Posterior:
         """Predictive mean: raw inputs `[n, D]` to `[n, d_y]` in units of the targets."""
         return self.basis.features(inputs) @ self.weights
 
-    def variance(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Epistemic variance, without the noise, of each output: raw `[n, D]` to `[n]`."""
-        features = self.basis.features(inputs)
-        return self.spread(features) + self.unrepresented(inputs, features)
-
     def predict(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`mean` and `variance`, with the features computed once."""
+        """`mean`, and the epistemic variance, without the noise, of each output: raw inputs `[n, D]` to `[n, d_y]` and `[n]`."""
         features = self.basis.features(inputs)
         return features @ self.weights, self.spread(features) + self.unrepresented(inputs, features)
 
@@ -96,8 +97,6 @@ class Posterior:
     def with_spread_of(self, other: Posterior) -> Posterior:
         """This mean with the variance of another posterior of the same basis: of merged statistics that have not mixed yet only the mean
         may be used, since an agent's own data would count several times."""
-        if other.basis.basis_id != self.basis.basis_id:
-            raise BasisMismatch("mean and variance of different bases can't be combined")
         return replace(other, weights=self.weights)
 
     def conditioned_on(self, inputs: torch.Tensor) -> Posterior:
@@ -113,3 +112,39 @@ class Posterior:
         noise: NDArray[np.float64] = random.standard_normal(tuple(self.weights.shape))
         whitened = torch.linalg.solve_triangular(self.factor.T, torch.from_numpy(noise).to(self.basis.device), upper=True)
         return replace(self, weights=self.weights + self.root[:, None] * whitened)
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalPosterior:
+    """The common posterior together with one agent's own effects."""
+
+    common: Posterior
+    effects: torch.Tensor
+    """posterior mean of z_i, `[d_a, d_y]`"""
+    root: torch.Tensor
+    """Cholesky factor of M_i, `[d_a, d_a]`"""
+    response: torch.Tensor
+    """C M_i^-1, `[m, d_a]`: how z_i answers to a change of w"""
+
+    @classmethod
+    def of(cls, common: Posterior, own: PersonalStatistics) -> PersonalPosterior:
+        """The agent's own data must be among those of `common`, marginalised."""
+        root = own.root()
+        effects = torch.cholesky_solve(own.targets - own.cross.T @ common.weights, root)
+        return cls(common, effects, root, torch.cholesky_solve(own.cross.T, root).T)
+
+    def mean(self, inputs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """`[n, d_y]` for raw inputs `[n, D]` and scaled actions `[n, d_a]`."""
+        actions = actions.to(self.common.basis.device, torch.float64)
+        mean: torch.Tensor = self.common.mean(inputs) + actions @ self.effects
+        return mean
+
+    def predict(self, inputs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean `[n, d_y]` and epistemic variance `[n]` for raw inputs `[n, D]` and scaled actions `[n, d_a]`."""
+        common = self.common
+        actions = actions.to(common.basis.device, torch.float64)
+        features = common.basis.features(inputs)
+        mean = features @ common.weights + actions @ self.effects
+        own = torch.linalg.solve_triangular(self.root, actions.T, upper=False).square().sum(dim=0)
+        variance = common.spread(features - actions @ self.response.T) + float(common.parameters.noise_variance) * own
+        return mean, variance + common.unrepresented(inputs, features)

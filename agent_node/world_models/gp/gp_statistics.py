@@ -2,15 +2,26 @@
 
     G = Phi^T Phi [m, m],  b = Phi^T Y [m, d_y],  q = sum y^2 [d_y],  n = number of transitions
 
-The posterior of the data of all agents follows from the sums of these over all agents. Where private effects were marginalised
-(`gp.personal`), G, b and q are those of the whitened data, and `log_determinant` what the evidence then needs besides; it is 0 otherwise.
+The posterior of the data of all agents follows from the sums of these over all agents.
+
+Effects that are an agent's own (the gain of its actuators) are kept out of the common model without leaving the sums. Agent i observes
+y = phi^T w + a^T z_i + noise with its actions a `[d_a]` and private z_i ~ N(0, tau^2 I), one per output. With the ratio r = sigma^2 / tau^2
+held fixed and M_i = A_i^T A_i + r I, marginalising z_i leaves sums that agents may still add:
+
+    G_i = Phi^T Phi - C M_i^-1 C^T,   b_i = Phi^T Y - C M_i^-1 A^T Y,   q_i = sum y^2 - Y^T A M_i^-1 A^T Y,   C = Phi^T A
+    log_determinant = ln det(I + A^T A / r)
+
+(the statistics of data with noise covariance sigma^2 (I + A A^T / r)).
+
+`log_determinant` is what the evidence then needs besides; it is 0 where no effects are marginalised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +50,10 @@ def _upper(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows, columns
 
 
+def _zeros(basis: Basis, *shape: int) -> torch.Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=basis.device)
+
+
 def vector_length(size: int, outputs: int) -> int:
     """Numbers in a packed vector, of m features and d_y outputs: m (m + 1) / 2 + m d_y + d_y + 2. Eight bytes each."""
     return size * (size + 1) // 2 + size * outputs + outputs + 2
@@ -63,11 +78,8 @@ class Statistics:
     @classmethod
     def zero(cls, basis: Basis, outputs: int) -> Statistics:
         """The statistics of no transitions: all sums 0."""
-
-        def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=basis.device)
-
-        return cls(basis.basis_id, zeros(basis.size, basis.size), zeros(basis.size, outputs), zeros(outputs), 0.0)
+        size = basis.size
+        return cls(basis.basis_id, _zeros(basis, size, size), _zeros(basis, size, outputs), _zeros(basis, outputs), 0.0)
 
     @classmethod
     def of(cls, basis: Basis, inputs: torch.Tensor, targets: torch.Tensor, batch: int = 2048) -> Statistics:
@@ -97,47 +109,24 @@ class Statistics:
 
     # --- algebra ----------------------------------------------------------------------------------------------------------------------
 
-    def _same(self, other: Statistics) -> None:
-        if self.basis_id != other.basis_id:
-            text = f"statistics of basis {self.basis_id[:12]} and of basis {other.basis_id[:12]} can't be added"
-            raise BasisMismatch(f"{text}: all agents need the same settings of the world model, and must be in the same epoch")
+    def require(self, basis: Basis) -> None:
+        """`BasisMismatch` unless they are of this basis."""
+        if self.basis_id != basis.basis_id:
+            raise BasisMismatch(f"statistics of basis {self.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
+
+    def _sums(self) -> tuple[Any, ...]:
+        return self.gram, self.moment, self.squares, self.count, self.log_determinant
 
     def __add__(self, other: Statistics) -> Statistics:
         """Of the joined data. `BasisMismatch` for another basis."""
-        self._same(other)
-        return Statistics(
-            self.basis_id,
-            self.gram + other.gram,
-            self.moment + other.moment,
-            self.squares + other.squares,
-            self.count + other.count,
-            self.log_determinant + other.log_determinant,
-        )
-
-    def __sub__(self, other: Statistics) -> Statistics:
-        """Of the data that `other` has not got. `BasisMismatch` for another basis."""
-        return self + other.scaled(-1.0)
+        if self.basis_id != other.basis_id:
+            text = f"statistics of basis {self.basis_id[:12]} and of basis {other.basis_id[:12]} can't be added"
+            raise BasisMismatch(f"{text}: all agents need the same settings of the world model")
+        return Statistics(self.basis_id, *(mine + theirs for mine, theirs in zip(self._sums(), other._sums(), strict=True)))
 
     def scaled(self, factor: float) -> Statistics:
         """Every datum counts `factor` times: forgetting (below 1), or a sum from an average (the number of agents)."""
-        return Statistics(
-            self.basis_id,
-            self.gram * factor,
-            self.moment * factor,
-            self.squares * factor,
-            self.count * factor,
-            self.log_determinant * factor,
-        )
-
-    @staticmethod
-    def total(parts: Iterable[Statistics]) -> Statistics:
-        """Sum in the order given: equal parts in equal order have equal sums, bit by bit. `ValueError` for none."""
-        total: Statistics | None = None
-        for part in parts:
-            total = part if total is None else total + part
-        if total is None:
-            raise ValueError("a sum of no statistics has no basis")
-        return total
+        return Statistics(self.basis_id, *(part * factor for part in self._sums()))
 
     # --- the wire ---------------------------------------------------------------------------------------------------------------------
 
@@ -165,22 +154,15 @@ class Statistics:
         gram[columns, rows] = upper
         device = basis.device
         count, log_determinant = scalars.tolist()
-        return cls(
-            basis.basis_id,
-            gram.to(device),
-            moment.reshape(size, outputs).clone().to(device),
-            squares.clone().to(device),
-            count,
-            log_determinant,
-        )
+        moment = moment.reshape(size, outputs).clone()
+        return cls(basis.basis_id, gram.to(device), moment.to(device), squares.clone().to(device), count, log_determinant)
 
     # --- what sums over data obey -----------------------------------------------------------------------------------------------------
 
     def validate(self, basis: Basis) -> None:
         """`InvalidStatistics` (or `BasisMismatch`) unless the numbers could be those of one origin's data: finite, n >= 0, q >= 0,
         0 <= G_kk <= n max phi_k^2, b_k^2 <= G_kk q, G positive semidefinite, and b^T G^-1 b <= q."""
-        if self.basis_id != basis.basis_id:
-            raise BasisMismatch(f"statistics of basis {self.basis_id[:12]} came to an agent of basis {basis.basis_id[:12]}")
+        self.require(basis)
         scalars = torch.tensor([self.count, self.log_determinant])
         if not all(bool(torch.isfinite(part).all()) for part in (self.gram, self.moment, self.squares, scalars)):
             raise InvalidStatistics("a number is not finite")
@@ -208,6 +190,76 @@ class Statistics:
         explained = torch.linalg.solve_triangular(factor, self.moment, upper=False).square().sum(dim=0)
         if bool((explained > self.squares * (1 + SLACK) + tolerance).any()):
             raise InvalidStatistics("b contradicts G and q: the features explain more than the sum of squares, b^T G^-1 b > q")
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalStatistics:
+    """An agent's own sums, from which both what it shares and what it keeps follow. Only `shared` leaves the agent."""
+
+    raw: Statistics
+    """of the data as they are"""
+    cross: torch.Tensor
+    """C = Phi^T A, `[m, d_a]`"""
+    actions: torch.Tensor
+    """A^T A, `[d_a, d_a]`"""
+    targets: torch.Tensor
+    """A^T Y, `[d_a, d_y]`"""
+    ratio: float
+    """r = sigma^2 / tau^2; statistics of different ratios can't be added, so it belongs into the basis' `meaning`"""
+
+    @classmethod
+    def zero(cls, basis: Basis, outputs: int, actions: int, ratio: float) -> PersonalStatistics:
+        """Of no data."""
+        cross, squares, targets = _zeros(basis, basis.size, actions), _zeros(basis, actions, actions), _zeros(basis, actions, outputs)
+        return cls(Statistics.zero(basis, outputs), cross, squares, targets, ratio)
+
+    def absorbed(
+        self, basis: Basis, inputs: torch.Tensor, actions: torch.Tensor, targets: torch.Tensor, batch: int = 2048
+    ) -> PersonalStatistics:
+        """With further transitions: raw inputs `[n, D]`, scaled actions `[n, d_a]`, targets `[n, d_y]`."""
+        actions = actions.to(basis.device, torch.float64)
+        targets = targets.to(basis.device, torch.float64)
+        outputs = targets.shape[1]
+        # Phi^T [Y, A] is b beside C: the features are computed once.
+        both = Statistics.of(basis, inputs, torch.cat([targets, actions], dim=1), batch)
+        raw = Statistics(both.basis_id, both.gram, both.moment[:, :outputs], both.squares[:outputs], both.count)
+        return PersonalStatistics(
+            self.raw + raw,
+            self.cross + both.moment[:, outputs:],
+            self.actions + symmetric(actions.T @ actions),
+            self.targets + actions.T @ targets,
+            self.ratio,
+        )
+
+    def scaled(self, factor: float) -> PersonalStatistics:
+        """Every datum counts `factor` times."""
+        return PersonalStatistics(self.raw.scaled(factor), self.cross * factor, self.actions * factor, self.targets * factor, self.ratio)
+
+    def root(self) -> torch.Tensor:
+        """Cholesky factor of M."""
+        matrix = self.actions.clone()
+        matrix.diagonal().add_(self.ratio)
+        root: torch.Tensor = torch.linalg.cholesky(matrix)
+        return root
+
+    def shared(self) -> Statistics:
+        """What may be added to other agents' statistics: z_i marginalised."""
+        root = self.root()
+        cross = torch.linalg.solve_triangular(root, self.cross.T, upper=False)
+        targets = torch.linalg.solve_triangular(root, self.targets, upper=False)
+        log_determinant = 2 * float(root.diagonal().log().sum()) - len(root) * math.log(self.ratio)
+        return Statistics(
+            self.raw.basis_id,
+            self.raw.gram - symmetric(cross.T @ cross),
+            self.raw.moment - cross.T @ targets,
+            (self.raw.squares - targets.square().sum(dim=0)).clamp_min(0.0),
+            self.raw.count,
+            max(0.0, log_determinant),
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint needs besides `raw`."""
+        return {"cross": self.cross, "actions": self.actions, "targets": self.targets}
 
 
 def symmetric(matrix: torch.Tensor) -> torch.Tensor:

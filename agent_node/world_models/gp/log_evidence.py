@@ -1,4 +1,4 @@
-"""Kernel parameters from statistics alone: the log-evidence, its gradient, and its maximum.
+"""Kernel parameters from statistics alone: the log-evidence, its gradient, and its maximum within bounds.
 
 For one output, with c = L^-1 Lambda^1/2 b / sigma^2 and D = `log_determinant` of marginalised private effects,
 
@@ -18,15 +18,48 @@ from dataclasses import dataclass
 
 import torch
 
-from agent_node.world_models.gp.feature_basis import Basis
+from agent_node.world_models.gp.feature_basis import Basis, KernelParameters
 from agent_node.world_models.gp.gp_posterior import FactorizationError, factorize
-from agent_node.world_models.gp.gp_statistics import BasisMismatch, Statistics
-from agent_node.world_models.gp.kernel_parameters import KernelParameters, ParameterBounds
+from agent_node.world_models.gp.gp_statistics import Statistics
 
+NOISE_FLOOR = 1e-4
+"""Least noise variance: below it the whitened matrix loses digits, and exact duplicates would count without bound."""
 HISTORY = 10
 """steps that L-BFGS remembers"""
 EDGE = 12.0
 """largest logit of a parameter between its bounds: nearer to a bound nothing moves it any more"""
+
+
+@dataclass(frozen=True)
+class ParameterBounds:
+    """Least and largest logarithms `[D + 2]`, in the order of `KernelParameters.logarithms`. Equal bounds freeze a parameter."""
+
+    lower: torch.Tensor
+    upper: torch.Tensor
+
+    @classmethod
+    def around(
+        cls,
+        start: KernelParameters,
+        lengthscale_range: tuple[float, float] = (0.25, 10.0),
+        signal_range: tuple[float, float] = (1e-4, 1e4),
+        noise_range: tuple[float, float] = (NOISE_FLOOR, 1e2),
+        frozen_lengthscales: bool = False,
+        frozen_noise: bool = False,
+    ) -> ParameterBounds:
+        """Length-scales and signal variance within factors of `start`, the noise variance within absolute bounds, or frozen at `start`."""
+        logarithms = start.logarithms()
+        size = len(logarithms) - 2
+        ends = []
+        for end in (0, 1):
+            bound = logarithms.clone()
+            if not frozen_lengthscales:
+                bound[:size] += torch.tensor(lengthscale_range[end], dtype=torch.float64).log()
+            bound[size] += torch.tensor(signal_range[end], dtype=torch.float64).log()
+            if not frozen_noise:
+                bound[size + 1] = torch.tensor(noise_range[end], dtype=torch.float64).log()
+            ends.append(bound)
+        return cls(ends[0], ends[1])
 
 
 @dataclass(frozen=True)
@@ -60,8 +93,7 @@ def evidence(statistics: Statistics, prior: torch.Tensor, noise_variance: float)
 
 def log_evidence(basis: Basis, parameters: KernelParameters, statistics: Statistics) -> float:
     """ln p(y) in nats, by the module's formula, summed over all outputs. `BasisMismatch` for statistics of another basis."""
-    if statistics.basis_id != basis.basis_id:
-        raise BasisMismatch(f"statistics of basis {statistics.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
+    statistics.require(basis)
     with torch.no_grad():
         return evidence(statistics, basis.prior(parameters), float(parameters.noise_variance)).value
 
@@ -72,7 +104,7 @@ def maximise(
     """theta of greatest evidence within bounds, less n d_y t / (2 sigma^2), by L-BFGS from `start`.
 
     t is the prior variance that the features lack (`Basis.missing`). So corrected, the evidence of the features bounds that of the whole
-    process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp.posterior` is the one that
+    process from below (Titsias 2009, who takes t over the data), and the posterior with the variance of `gp_posterior` is the one that
     belongs to the bound. The evidence by itself does not object to a theta of which the features represent next to nothing; the variance
     that they lack would then outweigh, everywhere and for ever, all data.
 
@@ -80,8 +112,7 @@ def maximise(
     machines that compute alike, with equally many threads). The best point met is returned. A free
     parameter moves on the logit of its place between its bounds; one with equal bounds stays.
     """
-    if statistics.basis_id != basis.basis_id:
-        raise BasisMismatch(f"statistics of basis {statistics.basis_id[:12]} were given to a model of basis {basis.basis_id[:12]}")
+    statistics.require(basis)
     if statistics.count <= 0:
         return start
     first = start.logarithms().clamp(bounds.lower, bounds.upper)

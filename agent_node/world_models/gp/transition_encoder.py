@@ -1,4 +1,4 @@
-"""Between what agents see and what a Gaussian process regresses: inputs from observation and action, targets from the change.
+"""What Gaussian processes have in common: inputs from observation and action, targets from the change, and predictions from these.
 
 Inputs, raw: the components of the newest observation, angles as their sine, then the C cosines, then the action, each discrete factor
 one-hot. Their bounds scale them to [-1, 1]: those of the settings for components, or the layout's; [-1, 1] for sines and cosines.
@@ -7,23 +7,26 @@ Targets: the change of the observation (angles wrapped) divided by `change_scale
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent_node.contracts import Array, ModelData, Prediction
+from agent_node.contracts import Array, ModelData, Prediction, WorldModel
 from agent_node.session.observation_features import Features
-from agent_node.world_models.gp.feature_basis import Box
-from agent_node.world_models.gp.settings import GaussianProcessSettings
+from agent_node.world_models.gp.feature_basis import Box, KernelParameters
+from agent_node.world_models.settings import GaussianProcessSettings
 from protocols.runtime.errors import ConfigurationError
 
 PLACE = "agents.world_model"
+T = TypeVar("T")
 
 
-def spread(values: Sequence[float], size: int, key: str) -> list[float]:
-    """One number for all of `size` components, or one each; `ConfigurationError` names the key."""
+def spread(values: Sequence[T], size: int, key: str) -> list[T]:
+    """One value for all of `size` components, or one each; `ConfigurationError` names the key."""
     if len(values) == 1:
         return list(values) * size
     if len(values) != size:
@@ -47,15 +50,12 @@ class TransitionEncoder:
         self.features = features
         self.outputs = features.size
         layout, size, circular = features.layout, features.size, features.circular
-        bounds = self._bounds(settings) * (size if settings.bounds is not None and len(settings.bounds) == 1 else 1)
-        if len(bounds) != size:
-            raise ConfigurationError(f"{PLACE}.bounds has {len(bounds)} entries for {size} components; write one for all, or one for each")
+        bounds = self._known_bounds() if settings.bounds is None else spread(settings.bounds, size, "bounds")
         self._walls = settings.clip_to_bounds
         self._low = np.where(circular, -np.inf, [low for low, _ in bounds]).astype(np.float32)
         self._high = np.where(circular, np.inf, [high for _, high in bounds]).astype(np.float32)
-        seen = [(-1.0, 1.0) if round_ else pair for round_, pair in zip(circular, bounds, strict=True)] + [(-1.0, 1.0)] * int(
-            circular.sum()
-        )
+        seen = [(-1.0, 1.0) if round_ else pair for round_, pair in zip(circular, bounds, strict=True)]
+        seen += [(-1.0, 1.0)] * int(circular.sum())
         lengths = spread(settings.lengthscales, size, "lengthscales")
         lengths += [lengths[place] for place in np.flatnonzero(circular)]
         actions = layout.actions
@@ -71,10 +71,8 @@ class TransitionEncoder:
         self._middle = np.array([(low + high) / 2 for low, high in done])
         self._half = np.array([(high - low) / 2 for low, high in done])
 
-    def _bounds(self, settings: GaussianProcessSettings) -> list[tuple[float, float]]:
-        """Those of the settings, or of the layout; `ConfigurationError` where neither has them."""
-        if settings.bounds is not None:
-            return list(settings.bounds)
+    def _known_bounds(self) -> list[tuple[float, float]]:
+        """Those of the layout; `ConfigurationError` where it has none."""
         known = [(low, high) for low, high in self.features.bounds.tolist()]
         unknown = [i for i, (low, high) in enumerate(known) if low >= high and not self.features.circular[i]]
         if unknown:
@@ -136,11 +134,34 @@ class TransitionEncoder:
             aleatoric=(aleatoric * self.scale).astype(np.float32),
         )
 
-    def error(self, data: ModelData, predicted: Array) -> float:
-        """Mean over the components of E[(predicted change - change)^2] / Var[change]; components that never change are left out."""
-        missed = self.features.difference(data.next_observation, predicted)
-        variance = self.features.difference(data.observation[:, -1], data.next_observation).var(axis=0)
-        moving = variance > 1e-12
-        if not moving.any():
-            return 0.0
-        return float((np.square(missed[:, moving]).mean(axis=0) / variance[moving]).mean())
+
+class GaussianProcess(WorldModel):
+    """A world model whose predictions are those of a Gaussian process over the scaled change."""
+
+    encoder: TransitionEncoder
+    parameters: KernelParameters
+
+    @abstractmethod
+    def _predict(self, observation: Array, action: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean `[n, D]` and epistemic standard deviation `[n, 1]` of the scaled change."""
+
+    def _noise(self, mean: Array) -> NDArray[np.float64]:
+        """Standard deviation of the noise, in the shape of `mean`."""
+        return np.full_like(mean, float(self.parameters.noise_variance.sqrt()))
+
+    def predict(self, observation: Array, action: Array) -> Prediction:
+        """Mean, epistemic deviation (the posterior's, without the noise) and aleatoric deviation (the noise) for `[n, 1, D]`, `[n, A]`."""
+        mean, deviation = self._predict(observation, action)
+        return self.encoder.prediction(observation, mean, np.broadcast_to(deviation, mean.shape), self._noise(mean))
+
+    def sample(self, observation: Array, action: Array, random: np.random.Generator) -> Prediction:
+        """A possible next step: each row independently from the posterior, with noise."""
+        mean, deviation = self._predict(observation, action)
+        noise = self._noise(mean)
+        change = mean + deviation * random.standard_normal(mean.shape) + noise * random.standard_normal(mean.shape)
+        return self.encoder.prediction(observation, change, np.zeros_like(mean), noise)
+
+    def error(self, data: ModelData) -> float:
+        """Mean squared one-step error of `predict`, in units of each output's variance in `data`."""
+        predicted = self.predict(data.observation, data.action).observation
+        return self.encoder.features.relative_error(data.observation[:, -1], data.next_observation, predicted)

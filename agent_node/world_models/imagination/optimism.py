@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from agent_node.contracts import Array, Component, Predict, Prediction, WorldModel
 from agent_node.session.observation_features import Features
 from agent_node.world_models.imagination.reward_models import RewardFunction, RewardModel
-from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, ThompsonSettings
+from agent_node.world_models.settings import BonusSettings, HallucinationSettings, ThompsonSettings
 from protocols.runtime.errors import ConfigurationError
 
 Floats = NDArray[np.float32]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import cast
 
 import numpy as np
@@ -18,19 +19,13 @@ from agent_node.contracts import (
     ModelData,
     State,
     WorldModel,
-    arrays,
-    tensors,
     with_prefix,
 )
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer, TransitionSample
-from agent_node.session.training_batches import goal_encodings
-from agent_node.world_models.imagination.combined_statistics import CombinedStatistics
-from agent_node.world_models.imagination.imagined_replay import ImaginedReplay
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer, TransitionSample
+from agent_node.session.training import goal_encodings
+from agent_node.world_models.imagination.imagination import ImaginedReplay, PooledImagination
 from agent_node.world_models.imagination.optimism import Optimism
-from agent_node.world_models.imagination.pooled_imagination import PooledImagination
-from agent_node.world_models.imagination.reward_grid import RewardGrid
-from agent_node.world_models.imagination.reward_models import KnownReward, RewardModel
+from agent_node.world_models.imagination.reward_models import KnownReward, RewardGrid, RewardModel
 from agent_node.world_models.settings import ImaginationSettings, WorldModelSettings
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.goal_space import DiscreteSpace
@@ -38,6 +33,48 @@ from protocols.spaces.layout import Layout
 from protocols.spaces.reward_map import RewardMap
 
 Floats = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+
+class CombinedStatistics:
+    """The statistics of `parts` one behind the other; `AdditiveStatistics` as each of them."""
+
+    def __init__(self, parts: Sequence[AdditiveStatistics]) -> None:
+        self._parts = tuple(parts)
+        self._ends = np.cumsum([part.statistics().size for part in parts])[:-1]
+
+    @property
+    def basis_id(self) -> str:
+        """The part's own, or a hash of all."""
+        ids = [part.basis_id for part in self._parts]
+        return ids[0] if len(ids) == 1 else blake2b("\0".join(ids).encode(), digest_size=32).hexdigest()
+
+    @property
+    def transitions(self) -> int:
+        """Own ones absorbed so far."""
+        return max(part.transitions for part in self._parts)
+
+    def statistics(self) -> Vector:
+        """All sums over the own transitions, `[P]`."""
+        return np.concatenate([part.statistics() for part in self._parts])
+
+    def check(self, vector: Vector) -> None:
+        """`ValueError` with the reason why this can't be one agent's sums."""
+        for part, numbers in zip(self._parts, self._cut(vector), strict=True):
+            part.check(numbers)
+
+    def published(self) -> None:
+        """The own sums as they are now were sent (`AdditiveStatistics.published`)."""
+        for part in self._parts:
+            part.published()
+
+    def use(self, total: Vector, complete: bool) -> None:
+        """Rest on the sum over all agents (`AdditiveStatistics.use`)."""
+        for part, numbers in zip(self._parts, self._cut(total), strict=True):
+            part.use(numbers, complete)
+
+    def _cut(self, vector: Vector) -> list[Vector]:
+        return np.split(vector, self._ends)
 
 
 class WorldModelComponent(Component):
@@ -70,7 +107,8 @@ class WorldModelComponent(Component):
         self._buffer = buffer
         uses_replay = "replay" in learner.capabilities
         imagination = settings.imagination if uses_replay else None
-        self.grid = None if imagination is None else _reward_grid(imagination, layout)
+        reward = None if imagination is None else _reward_model(imagination, layout)
+        self.grid = reward if isinstance(reward, RewardGrid) else None
         parts: list[AdditiveStatistics] = [] if self.additive is None else [self.additive]
         if self.grid is not None:
             parts.append(self.grid)
@@ -81,7 +119,6 @@ class WorldModelComponent(Component):
         if imagination is not None:
             if imagination.uniform_start_ratio > 0 and not buffer.features.enclosed:
                 raise ConfigurationError("agents.world_model.imagination.uniform_start_ratio: the observations have no bounds; write 0")
-            reward: RewardModel | None = self.grid or _known_reward(imagination, layout)
             self._kept = ImaginedReplay(imagination, model, learner, buffer, reward, optimism, seed)
         elif uses_replay:
             self._imagination = PooledImagination(model, learner, buffer, goal_encodings(space), settings.horizon, seed)
@@ -181,35 +218,29 @@ class WorldModelComponent(Component):
         """The model's tensors, the grid's, and the own steps. Imagined transitions are computed again."""
         state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.grid is not None:
-            state |= {f"grid/{name}": tensor for name, tensor in tensors(self.grid.state()).items()}
+            state |= self.grid.state()
         return state | {"steps": torch.tensor([self.steps])}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore; `ValueError` with the name of what does not fit."""
         self.model.load_state_dict(with_prefix("model/", state))
         if self.grid is not None:
-            self.grid.load_state(arrays(with_prefix("grid/", state)))
+            self.grid.load_state(state)
         if "steps" not in state:
             raise ValueError("the own steps are missing in the state")
         self.steps = int(state["steps"][0])
 
 
-def _reward_grid(settings: ImaginationSettings, layout: Layout) -> RewardGrid | None:
-    """The grid of learned rewards; None for other reward models. `ConfigurationError` without the bounds of a plane."""
-    if settings.reward != "learned":
+def _reward_model(settings: ImaginationSettings, layout: Layout) -> RewardModel | None:
+    """The grid of learned rewards, or the environment's map; None where the world model predicts rewards. `ConfigurationError` where the
+    environment lacks what they need."""
+    plane, place = layout.reward_map, "agents.world_model.imagination.reward"
+    if settings.reward == "model":
         return None
-    if layout.reward_map is None:
-        raise ConfigurationError(
-            "agents.world_model.imagination.reward: a grid needs the bounds of a plane, and this environment has none; write model"
-        )
-    plane = layout.reward_map
+    if settings.reward == "known":
+        if plane is None:
+            raise ConfigurationError(f"{place}: this environment has no map of rewards; write learned or model")
+        return KnownReward(RewardMap.from_info(plane))
+    if plane is None:
+        raise ConfigurationError(f"{place}: a grid needs the bounds of a plane, and this environment has none; write model")
     return RewardGrid(plane.low, plane.high, settings.reward_cell_size, plane.action_cost)
-
-
-def _known_reward(settings: ImaginationSettings, layout: Layout) -> KnownReward | None:
-    """The environment's map of rewards; None where the settings do not ask for it. `ConfigurationError` without a map."""
-    if settings.reward != "known":
-        return None
-    if layout.reward_map is None:
-        raise ConfigurationError("agents.world_model.imagination.reward: this environment has no map of rewards; write learned or model")
-    return KnownReward(RewardMap.from_info(layout.reward_map))

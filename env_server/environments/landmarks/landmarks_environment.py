@@ -1,48 +1,72 @@
-"""K arenas of cooperative landmarks, stepped together; each plays its own episodes with members drawn from the population."""
+"""K arenas of cooperative landmarks, stepped together; each plays its own episodes with members drawn from the population. The rule of
+reward is that of `protocols.spaces.feature_sets`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, OfferedEpisode, TickResult
-from env_server.environments.episode_schedule import EvaluationSchedule, Pairing, episode_generator
+from env_server.environments.environment_contracts import AgentBatch, Array, TickResult
+from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory, OptionProblem, problem
+from env_server.environments.episode_schedule import Pairing, episode_generator
 from env_server.environments.landmarks.body_physics import FACTORS, NULL, Bodies, observation_layout
-from env_server.environments.landmarks.landmarks_rules import step_outcome
 from env_server.environments.landmarks.settings import LandmarksOptions
-from env_server.goals.goal_supervisor import GoalSupervisor
+from env_server.goals.goal_assignment import PlannedEpisode, PlannedEpisodes
+from env_server.goals.goal_supervisor import GoalSupervisor, supervisor_of
 from protocols.conversations.stepping.stepping_messages import Flag
-from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.seeds import Stream
 from protocols.spaces.feature_sets import FeatureSets
-from protocols.spaces.goal_space import Goal
-from protocols.spaces.layout import Layout
+
+Mask = NDArray[np.bool_]
 
 
-@dataclass
-class _Planned:
-    """An episode that was offered and has not ended, with the goals known so far."""
+@dataclass(frozen=True)
+class StepOutcome:
+    """Result of one step for every copy and body, `[K, M]` each."""
 
-    offer: OfferedEpisode
-    assigned: int = -1
-    """the goal of an evaluation of skill alone, given to all members; -1 in all other episodes"""
-    goals: dict[str, int] = field(default_factory=dict)
-    negotiated: set[str] = field(default_factory=set)
-
-    @property
-    def missing(self) -> list[str]:
-        return [agent for agent in self.offer.members if agent not in self.goals]
+    reward: NDArray[np.float32]
+    terminated: Mask
+    truncated: Mask
 
 
-class VectorLandmarks:
-    """The `landmarks` environment for a whole run: `VectorEnvironment` and `GoalEnvironment`.
+@cache
+def _others(bodies: int) -> NDArray[np.intp]:
+    """`[M, M - 1]`: for each body the numbers of the others."""
+    return np.array([[j for j in range(bodies) if j != i] for i in range(bodies)], np.intp).reshape(bodies, bodies - 1)
 
-    A copy runs an episode or waits for the goals of the next one. The next episode is drawn, and offered, when the present one starts.
+
+def step_outcome(
+    space: FeatureSets, touched: NDArray[np.uint8], goals: NDArray[np.int64], active: Mask, steps: NDArray[np.int64], horizon: int
+) -> StepOutcome:
+    """What a step came to: an active body whose goal is reached is paid and done; one still active at the horizon is cut off.
+
+    `touched[K, M, L]`, `goals[K, M]`, `active[K, M]`, `steps[K]`. Bodies that are done stay in the room and count for the others.
+    """
+    reached = np.zeros(active.shape, bool)
+    # Where nothing is touched nothing is reached: the rule is asked only about the other copies.
+    rows = np.flatnonzero(touched.any(axis=(1, 2)))
+    if len(rows):
+        here = touched[rows]
+        every_goal = space.achieved(here, here[:, _others(touched.shape[1])])
+        reached[rows] = np.take_along_axis(every_goal, goals[rows, :, None], axis=-1)[..., 0]
+    terminated = active & reached
+    truncated = active & ~reached & (steps >= horizon)[:, None]
+    reward = np.where(terminated, space.rewards[goals], np.float32(0.0)).astype(np.float32)
+    return StepOutcome(reward, terminated, truncated)
+
+
+class VectorLandmarks(PlannedEpisodes):
+    """The `landmarks` environment for a whole run. All agents observe landmarks, then other bodies, as (distance / room, bearing); the goal
+    is not part of it.
+
     Slot m of a copy is the body of the m-th member; rows of agents that are no members are zeros without `Flag.MEMBER`.
     """
+
+    goal_space: FeatureSets
 
     def __init__(
         self,
@@ -54,30 +78,20 @@ class VectorLandmarks:
         supervisor: GoalSupervisor | None = None,
     ) -> None:
         if len(agents) < options.members:
-            raise ConfigurationError(
-                f"environment.options.members is {options.members}, but agents.count is {len(agents)}: "
-                f"raise agents.count to at least {options.members} or lower members"
-            )
+            few = f"{options.members} agents are in one episode, but agents.count is {len(agents)}"
+            raise problem(f"{few}: raise agents.count to at least {options.members} or lower members", "environment", "options", "members")
+        layouts = dict.fromkeys(agents, observation_layout(options))
+        super().__init__(layouts, copies, seed, options.goal_space, options.members, supervisor)
         self.options = options
-        self.agents = tuple(agents)
-        self.copies = copies
-        self.episode_members = options.members
-        self.goal_space: FeatureSets = options.goal_space
-        self._layout = observation_layout(options)
         self._index = {agent: i for i, agent in enumerate(self.agents)}
         self._pairing = Pairing(self.agents, edges, options.members)
-        self._schedule = EvaluationSchedule(self.goal_space.count)
-        self._supervisor = supervisor
-        self._seed = seed
         self._rows = np.arange(copies)[:, None]
         self._start_anew()
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
         shape = (self.copies, self.options.members)
         self._bodies = Bodies(self.options, self.copies)
-        self._next_episode = 0
-        self._running = np.zeros(self.copies, bool)
-        self._just_over = np.zeros(self.copies, bool)
         self._lost = np.zeros(shape, bool)
         self._active = np.zeros(shape, bool)
         self._members = np.zeros(shape, np.intp)
@@ -85,84 +99,29 @@ class VectorLandmarks:
         self._rewards = np.zeros(shape, np.float32)
         self._lengths = np.zeros(shape, np.int64)
         self._touched = np.zeros((*shape, self.options.landmarks), np.uint8)
-        self._steps = np.zeros(self.copies, np.int64)
         self._marks = np.zeros(self.copies, np.uint16)
-        self._episode = np.full(self.copies, -1, np.int64)
-        self._present: list[_Planned | None] = [None] * self.copies
-        self._planned: list[_Planned | None] = [None] * self.copies
-        self._by_episode: dict[int, _Planned] = {}
-        self._offers: list[OfferedEpisode] = []
-        self._records: list[EpisodeRecord] = []
 
     # --- episodes ---------------------------------------------------------------------------------------------------------------------
 
-    def layout(self, agent: str) -> Layout:
-        """The same for all: landmarks, then other bodies, as (distance / room, bearing); the goal is not part of it."""
-        if agent not in self._index:
-            raise KeyError(agent)
-        return self._layout
-
-    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Start anew, and offer the first episode of every copy; the default seed is that of the constructor."""
-        self._seed = self._seed if seed is None else seed
-        self._schedule.clear()
-        self._start_anew()
-        self._next_episode = first_episode
+    def _first_tick(self) -> TickResult:
         for copy in range(self.copies):
             self._plan(copy)
-        shape = (self.copies, self.options.members)
-        return self._outcome(np.zeros(shape, np.uint16), np.zeros(shape, np.float32))
+        none = np.zeros((self.copies, self.options.members))
+        return self._outcome(none.astype(np.uint16), none.astype(np.float32), self._bodies.look()[0])
 
-    def _plan(self, copy: int) -> None:
-        """Draw and offer the next episode of a copy, if enough agents are present."""
-        self._planned[copy] = None
-        members = self._pairing.draw(self._seed, self._next_episode)
-        if members is None:
-            return
-        evaluation, assigned = self._schedule.draw()
-        goal = assigned
-        if assigned < 0 and self._supervisor is not None:
-            goal = self._supervisor.goal(self._seed, self._next_episode)
-        planned = _Planned(OfferedEpisode(self._next_episode, copy, members, evaluation, goal), assigned)
-        if goal >= 0:
-            planned.goals = dict.fromkeys(members, goal)
-        self._next_episode += 1
-        self._planned[copy] = self._by_episode[planned.offer.episode] = planned
-        self._offers.append(planned.offer)
+    def _draw_members(self, copy: int, episode: int) -> tuple[str, ...] | None:
+        return self._pairing.draw(self._seed, episode)
 
-    def _start(self, copy: int, planned: _Planned) -> None:
+    def _start(self, copy: int, planned: PlannedEpisode) -> None:
+        super()._start(copy, planned)
         offer = planned.offer
-        del self._by_episode[offer.episode]
-        self._present[copy] = planned
         self._bodies.place(copy, episode_generator(self._seed, offer.episode, Stream.ENVIRONMENT))
         self._members[copy] = [self._index[agent] for agent in offer.members]
         self._goals[copy] = [planned.goals[agent] for agent in offer.members]
-        self._rewards[copy] = self._lengths[copy] = self._steps[copy] = 0
+        self._rewards[copy] = self._lengths[copy] = 0
         self._lost[copy] = False
         self._active[copy] = True
-        self._running[copy] = True
-        self._episode[copy] = offer.episode
         self._marks[copy] = Flag.MEMBER | (Flag.EVALUATION if offer.evaluation else 0)
-        self._plan(copy)
-
-    def _record(self, copy: int, touched: NDArray[np.uint8]) -> None:
-        planned = self._present[copy]
-        if planned is None:
-            return
-        self._records.append(
-            EpisodeRecord(
-                episode=planned.offer.episode,
-                members=planned.offer.members,
-                rewards=tuple(self._rewards[copy].tolist()),
-                lengths=tuple(self._lengths[copy].tolist()),
-                evaluation=planned.offer.evaluation,
-                peer_lost=bool(self._lost[copy].any()),
-                goals=tuple(self._goals[copy].tolist()),
-                negotiated=planned.negotiated.issuperset(planned.offer.members),
-                assigned=planned.assigned >= 0,
-                touched=tuple(tuple(np.flatnonzero(body).tolist()) for body in touched),
-            )
-        )
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
@@ -205,7 +164,9 @@ class VectorLandmarks:
         flags[self._lost & was_running[:, None]] = 0
         outcome = self._outcome(flags, verdict.reward, observation)
         for copy in np.flatnonzero(over).tolist():
-            self._record(copy, self._touched[copy])
+            if (planned := self._played[copy]) is not None:
+                rewards, lengths, goals = (state[copy].tolist() for state in (self._rewards, self._lengths, self._goals))
+                self._records.append(planned.record(rewards, lengths, bool(self._lost[copy].any()), goals, self._touched[copy]))
         self._running &= ~over
         self._just_over |= over
         return outcome
@@ -223,28 +184,25 @@ class VectorLandmarks:
             raise ValueError(f"{name} chose {chosen[copy, slot].tolist()} in copy {copy}; each factor must be 0, 1 or 2")
         return chosen
 
-    def _outcome(
-        self, flags: NDArray[np.uint16], reward: NDArray[np.float32], observation: NDArray[np.float32] | None = None
-    ) -> TickResult:
+    def _outcome(self, flags: NDArray[np.uint16], reward: NDArray[np.float32], observation: NDArray[np.float32]) -> TickResult:
         """Spread the rows of bodies `[K, M]` over agents `[A, K]`."""
         agents, copies = len(self.agents), self.copies
         flags_of = np.zeros((agents, copies), np.uint16)
         reward_of = np.zeros((agents, copies), np.float32)
-        seen_by = np.zeros((agents, copies, self._layout.shape[0]), np.float32)
+        seen_by = np.zeros((agents, copies, self._layouts[self.agents[0]].shape[0]), np.float32)
         touched_by = np.zeros((agents, copies, self.options.landmarks), np.uint8)
         goal_of = np.full((agents, copies), -1, np.int32)
-        if observation is not None:
-            row, slot = np.nonzero(flags)
-            who = self._members[row, slot]
-            flags_of[who, row] = flags[row, slot]
-            reward_of[who, row] = reward[row, slot]
-            seen_by[who, row] = observation[row, slot]
-            touched_by[who, row] = self._touched[row, slot]
-            goal_of[who, row] = self._goals[row, slot]
+        row, slot = np.nonzero(flags)
+        who = self._members[row, slot]
+        flags_of[who, row] = flags[row, slot]
+        reward_of[who, row] = reward[row, slot]
+        seen_by[who, row] = observation[row, slot]
+        touched_by[who, row] = self._touched[row, slot]
+        goal_of[who, row] = self._goals[row, slot]
         batches = {name: AgentBatch(seen_by[i], reward_of[i], flags_of[i], touched_by[i], goal_of[i]) for name, i in self._index.items()}
         return TickResult(batches, self._episode.copy())
 
-    # --- presence, goals, evaluation --------------------------------------------------------------------------------------------------
+    # --- presence, pictures -----------------------------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
         """Episodes that a member left end at the next tick; offered ones with absent members are redrawn under new numbers."""
@@ -254,48 +212,11 @@ class VectorLandmarks:
         self._lost |= self._running[:, None] & ~here[self._members]
         self._lengths = np.where(self._lost & self._active, self._steps[:, None], self._lengths)
         self._active &= ~self._lost
-        dropped: set[int] = set()
-        for copy, planned in enumerate(self._planned):
-            if planned is not None and not present.issuperset(planned.offer.members):
-                del self._by_episode[planned.offer.episode]
-                self._schedule.give_back(planned.offer.evaluation, planned.assigned)
-                self._planned[copy] = None
-                dropped.add(planned.offer.episode)
-        self._offers = [offer for offer in self._offers if offer.episode not in dropped]
-        for copy, planned in enumerate(self._planned):
-            if planned is None:
-                self._plan(copy)
+        self._present = present
+        self._replan()
 
-    def offers(self) -> list[OfferedEpisode]:
-        """Episodes drawn since the last call."""
-        offers, self._offers = self._offers, []
-        return offers
-
-    def set_goal(self, episode: int, agent: str, goal: Goal, negotiated: bool) -> None:
-        """A member's goal for an episode to come; the first value wins, unknown episodes and agents that are no members are ignored."""
-        if not isinstance(goal, int) or not 0 <= goal < self.goal_space.count:
-            raise ValueError(f"{agent} chose goal {goal} of {self.goal_space.count}")
-        planned = self._by_episode.get(episode)
-        if planned is None or agent in planned.goals or agent not in planned.offer.members:
-            return
-        planned.goals[agent] = goal
-        if negotiated:
-            planned.negotiated.add(agent)
-
-    def waiting(self) -> list[tuple[int, str]]:
-        """(episode, agent) whose missing goal keeps a copy idle now."""
-        idle = np.flatnonzero(~self._running & ~self._just_over).tolist()
-        plans = [planned for copy in idle if (planned := self._planned[copy]) is not None]
-        return [(planned.offer.episode, agent) for planned in plans for agent in planned.missing]
-
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` draws be evaluations with goals of the members' choice, then, `aligned`, as many with assigned ones."""
-        self._schedule.request(episodes, aligned)
-
-    def finished(self) -> list[EpisodeRecord]:
-        """Episodes that ended since the last call."""
-        records, self._records = self._records, []
-        return records
+    def _playable(self, planned: PlannedEpisode) -> bool:
+        return self._present.issuperset(planned.offer.members)
 
     def render(self, copy: int) -> NDArray[np.uint8]:
         """A picture `[height, width, 3]` of one arena; goals show while an episode runs."""
@@ -306,3 +227,23 @@ class VectorLandmarks:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class LandmarksFactory(EnvironmentFactory):
+    """Goals are native; a supervisor may give them."""
+
+    def create(self, context: EnvironmentContext) -> VectorLandmarks:
+        """`EnvironmentProblem` where agents are too few, or the alignment of the supervisor is too low."""
+        options: LandmarksOptions = context.options
+        supervisor = supervisor_of(context.settings.supervisor, options.goal_space, options.members)
+        return VectorLandmarks(options, context.agents, context.copies, context.edges, context.seed, supervisor)
+
+    def problems(self, context: EnvironmentContext) -> Iterable[OptionProblem]:
+        """Agents that the graph leaves without partners."""
+        if context.edges is None:
+            return
+        members = context.options.members
+        idle = Pairing(context.agents, context.edges, members).never_drawn()
+        if idle:
+            text = f"{', '.join(idle[:8])} would never play: episodes need {members} agents connected by edges"
+            yield OptionProblem(("network", "topology"), f"{text}; connect them or lower members")

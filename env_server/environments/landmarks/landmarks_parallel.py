@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
-from gymnasium.utils import seeding
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 
 from env_server.environments.landmarks.body_physics import FACTORS, NULL, Bodies, observation_layout
-from env_server.environments.landmarks.landmarks_rules import step_outcome
+from env_server.environments.landmarks.landmarks_environment import step_outcome
 from env_server.environments.landmarks.settings import LandmarksOptions
+from env_server.environments.native_parallel import Infos, NativeParallel
 
 
-class LandmarksParallel(ParallelEnv[str, NDArray[np.float32], NDArray[np.int64]]):  # type: ignore[misc]
+class LandmarksParallel(NativeParallel[NDArray[np.float32], NDArray[np.int64]]):
     """Agents `agent_0`, ... (`members` of them), each with a goal of its own, drawn uniformly at reset unless
     `reset(options={"goals": {agent: number}})` gives one.
 
@@ -27,55 +26,34 @@ class LandmarksParallel(ParallelEnv[str, NDArray[np.float32], NDArray[np.int64]]
     metadata = {"name": "landmarks_v0", "render_modes": ["rgb_array"], "render_fps": 20, "is_parallelizable": True}
 
     def __init__(self, options: LandmarksOptions | None = None, render_mode: str | None = None) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode {render_mode!r} is unknown: use 'rgb_array'")
         self.options = options or LandmarksOptions()
-        self.render_mode = render_mode
-        self.goal_space = self.options.goal_space
-        self.possible_agents = [f"agent_{i}" for i in range(self.options.members)]
-        self.agents: list[str] = []
-        self._bodies = Bodies(self.options, 1)
-        self._active = np.zeros((1, self.options.members), bool)
-        self._goals = np.zeros((1, self.options.members), np.int64)
-        self._steps = np.zeros(1, np.int64)
-        self._generator, _ = seeding.np_random()
         fields = observation_layout(self.options).fields
         high = [np.pi if field.unit == "radian" else 2.0 if field.name.startswith("velocity") else 1.0 for field in fields]
         low = [0.0 if field.name.endswith("distance") else -most for field, most in zip(fields, high, strict=True)]
         bits = self.options.landmarks
         least, bound = np.array(low + [0.0] * bits, np.float32), np.array(high + [1.0] * bits, np.float32)
-        self.observation_spaces = {agent: Box(least, bound, dtype=np.float32) for agent in self.possible_agents}
-        self.action_spaces = {agent: MultiDiscrete(np.array(FACTORS)) for agent in self.possible_agents}
+        super().__init__(self.options.members, render_mode, Box(least, bound, dtype=np.float32), MultiDiscrete(np.array(FACTORS)))
+        self.goal_space = self.options.goal_space
+        self._bodies = Bodies(self.options, 1)
+        self._active = np.zeros((1, self.options.members), bool)
+        self._goals = np.zeros((1, self.options.members), np.int64)
 
-    def observation_space(self, agent: str) -> Box:
-        """The same object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> MultiDiscrete:
-        """The same object at every call."""
-        return self.action_spaces[agent]
-
-    def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, NDArray[np.float32]], Infos]:
         """Start an episode; `options["goals"]` may give goals by number to some agents."""
-        if seed is not None:
-            self._generator, _ = seeding.np_random(seed)
-        self._bodies.place(0, self._generator)
-        self._goals[0] = self._generator.integers(self.goal_space.count, size=self.options.members)
+        self._start(seed)
+        self._bodies.place(0, self._random)
+        self._goals[0] = self._random.integers(self.goal_space.count, size=self.options.members)
         for agent, goal in (options or {}).get("goals", {}).items():
             if agent not in self.possible_agents or not 0 <= goal < self.goal_space.count:
                 raise ValueError(f"goal {goal} of {agent}: agents are {self.possible_agents}, goals 0 to {self.goal_space.count - 1}")
             self._goals[0, self.possible_agents.index(agent)] = goal
-        self.agents = list(self.possible_agents)
         self._active[:] = True
-        self._steps[:] = 0
         observations, touched = self._look()
         return observations, self._infos(touched, self.agents)
 
     def step(
         self, actions: dict[str, NDArray[np.int64]]
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Apply `actions[agent][2]`; agents without one do nothing. `ValueError` for an index other than 0, 1, 2."""
         chosen = np.full((1, self.options.members, len(FACTORS)), NULL, np.int64)
         for slot, agent in enumerate(self.possible_agents):
@@ -86,7 +64,7 @@ class LandmarksParallel(ParallelEnv[str, NDArray[np.float32], NDArray[np.int64]]
         self._bodies.step(chosen)
         self._steps += 1
         observations, touched = self._look()
-        verdict = step_outcome(self.goal_space, touched, self._goals, self._active, self._steps, self.options.time_limit)
+        verdict = step_outcome(self.goal_space, touched, self._goals, self._active, np.array([self._steps]), self.options.time_limit)
         self._active &= ~(verdict.terminated | verdict.truncated)
         acted, self.agents = self.agents, [agent for slot, agent in enumerate(self.possible_agents) if self._active[0, slot]]
         slots = {agent: self.possible_agents.index(agent) for agent in acted}
@@ -104,17 +82,11 @@ class LandmarksParallel(ParallelEnv[str, NDArray[np.float32], NDArray[np.int64]]
         both = np.concatenate([seen[0], goals], axis=-1)
         return {agent: both[slot] for slot, agent in enumerate(self.possible_agents)}, touched
 
-    def _infos(self, touched: NDArray[np.uint8], agents: list[str]) -> dict[str, dict[str, Any]]:
+    def _infos(self, touched: NDArray[np.uint8], agents: list[str]) -> Infos:
         slots = {agent: self.possible_agents.index(agent) for agent in agents}
         return {agent: {"goal": int(self._goals[0, slot]), "touched": touched[0, slot].copy()} for agent, slot in slots.items()}
 
-    def render(self) -> NDArray[np.uint8] | None:
-        """`[480, 480, 3]` with `render_mode="rgb_array"`, else None."""
-        if self.render_mode is None:
-            return None
+    def _picture(self) -> NDArray[np.uint8]:
         from env_server.environments.landmarks.landmarks_rendering import draw
 
         return draw(self._bodies, 0, [self.goal_space.sets[goal] for goal in self._goals[0].tolist()], self._active[0])
-
-    def close(self) -> None:
-        """Nothing is held."""

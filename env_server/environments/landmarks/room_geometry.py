@@ -68,18 +68,15 @@ def _evenly(count: int, width: float) -> tuple[Rectangle, ...]:
     """`count` landmarks of that width spread over the walls left, right, low, high of the published room, each wall evenly filled."""
     room, depth = PUBLISHED_ROOM, min(_DEPTH, width / 2)
     rectangles: list[Rectangle] = []
-    for wall in range(4):
+    for wall, inward in enumerate((_LEFT, _RIGHT, _LOW, _HIGH)):
         here = count // 4 + (wall < count % 4)
+        across = depth / 2 if wall % 2 == 0 else room - depth / 2
         for j in range(here):
             along = room * (j + 0.5) / here
-            if wall == 0:
-                rectangles.append(Rectangle.around(depth / 2, along, depth, width, _LEFT))
-            elif wall == 1:
-                rectangles.append(Rectangle.around(room - depth / 2, along, depth, width, _RIGHT))
-            elif wall == 2:
-                rectangles.append(Rectangle.around(along, depth / 2, width, depth, _LOW))
+            if wall < 2:
+                rectangles.append(Rectangle.around(across, along, depth, width, inward))
             else:
-                rectangles.append(Rectangle.around(along, room - depth / 2, width, depth, _HIGH))
+                rectangles.append(Rectangle.around(along, across, width, depth, inward))
     return tuple(rectangles)
 
 

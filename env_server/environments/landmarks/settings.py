@@ -81,4 +81,4 @@ class LandmarksOptions(Settings):
         return self.horizon if self.horizon is not None else (250 if self.landmarks <= 3 else 500)
 
 
-register("environment", "landmarks", LandmarksOptions, "env_server.environments.landmarks.landmarks_factory:LandmarksFactory")
+register("environment", "landmarks", LandmarksOptions, "env_server.environments.landmarks.landmarks_environment:LandmarksFactory")

@@ -7,18 +7,21 @@ all rules of a level apply to every agent, and are read back afterwards.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from minigrid.core.actions import Actions
+from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
-from env_server.environments.minigrid.grid_placement import Cell, nearest_cells
+from env_server.environments.environment_factory import problem
 from protocols.spaces.grid_space import AHEAD
 
+Cell = tuple[int, int]
 _TOUCHING = frozenset(int(action) for action in (Actions.forward, Actions.pickup, Actions.drop, Actions.toggle))
 """actions that do something to the cell ahead"""
 
@@ -62,7 +65,7 @@ class SharedGridBodies:
 
     def enter(self, count: int, random: np.random.Generator) -> None:
         """After the environment's reset: its agent, and `count - 1` others on the free cells nearest to it, who look in directions that are
-        drawn. `NoRoom` where they have none."""
+        drawn. `EnvironmentProblem` where they have none."""
         environment = self._environment
         self._missions = _missions(environment)
         first, *others = nearest_cells(environment.grid, _cell(environment.agent_pos), count)
@@ -143,3 +146,34 @@ def _missions(environment: MiniGridEnv) -> list[Any]:
             found.append(part)
         waiting += [getattr(part, "instr_a", None), getattr(part, "instr_b", None)]
     return found
+
+
+def nearest_cells(grid: Grid, start: Cell, count: int) -> list[Cell]:
+    """`count` empty cells: `start`, and those nearest to it that are reached without opening anything, nor ending an
+    episode. Breadth first, neighbours in the order right, down, left, up. `EnvironmentProblem` where there are fewer."""
+    found, seen, rim = [start], {start}, deque([start])
+    while rim and len(found) < count:
+        x, y = rim.popleft()
+        for dx, dy in AHEAD:
+            cell = x + dx, y + dy
+            if cell in seen or not (0 <= cell[0] < grid.width and 0 <= cell[1] < grid.height):
+                continue
+            seen.add(cell)
+            thing = grid.get(*cell)
+            if _passable(thing):
+                rim.append(cell)
+                if thing is None or thing.type == "floor":
+                    found.append(cell)
+    if len(found) < count:
+        raise problem(
+            f"{count} agents are to begin beside one another, but from the first one's cell only {len(found)} free cells can be reached "
+            "(itself among them) without opening a door: have fewer agents, or choose a level with larger rooms",
+            "agents",
+            "count",
+        )
+    return found[:count]
+
+
+def _passable(thing: WorldObj | None) -> bool:
+    """Nothing, floor, an open door, or what can be taken out of the way: an agent that enters a goal or lava ends the episode."""
+    return thing is None or thing.type == "floor" or (thing.type == "door" and thing.can_overlap()) or thing.can_pickup()

@@ -10,22 +10,14 @@ import minigrid
 import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 
+from env_server.environments.environment_factory import problem
 from env_server.environments.minigrid.settings import MiniGridOptions
-from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.suggestions import hint
-from protocols.spaces.grid_space import GridPart, Grids
-from protocols.spaces.layout import Layout
+from protocols.spaces.grid_space import Grids
+from protocols.spaces.layout import GridInfo, Layout
 
 LARGEST = 1024
 """cells along one side"""
-
-
-class NoSuchEnvironment(ConfigurationError):
-    """No MiniGrid environment has that name."""
-
-
-class ArgumentsRefused(ConfigurationError):
-    """The environment can't be made with these arguments."""
 
 
 class _LazyObservation(dict[str, Any]):
@@ -40,25 +32,27 @@ class _LazyObservation(dict[str, Any]):
 
 
 def maker(name: str, options: MiniGridOptions) -> Callable[[], MiniGridEnv]:
-    """A function that makes one environment. `NoSuchEnvironment` for a name that MiniGrid has not registered."""
+    """A function that makes one environment. `EnvironmentProblem` for a name that MiniGrid has not registered, and arguments that it
+    refuses."""
+    identifier, arguments = f"'minigrid:{name}'", ("environment", "options", "arguments")
     if name not in gymnasium.registry and ":" not in name:
         known = [known for known, spec in gymnasium.registry.items() if str(spec.entry_point).startswith(f"{minigrid.__name__}.")]
-        raise NoSuchEnvironment(f"MiniGrid has no environment {name}" + (f"; {meant}" if (meant := hint(name, known, count=3)) else ""))
+        meant = hint(name, known, count=3)
+        raise problem(f"{identifier}: MiniGrid has no environment {name}{f'; {meant}' if meant else ''}", "environment", "id")
 
     def make() -> MiniGridEnv:
         try:
             environment = gymnasium.make(name, disable_env_checker=True, **options.arguments).unwrapped
         except (gymnasium.error.Error, ImportError) as error:
-            raise NoSuchEnvironment(str(error)) from error
+            raise problem(f"{identifier}: {error}", "environment", "id") from error
         except (TypeError, ValueError, AssertionError) as error:
-            raise ArgumentsRefused(f"{name} refuses its arguments: {error}") from error
+            raise problem(f"{name} refuses its arguments: {error}", *arguments) from error
         if not isinstance(environment, MiniGridEnv):
             environment.close()
-            raise NoSuchEnvironment(f"{name} is no MiniGrid environment; write gymnasium:{name}")
+            raise problem(f"{identifier}: {name} is no MiniGrid environment; write gymnasium:{name}", "environment", "id")
         if max(environment.width, environment.height) > LARGEST:
-            raise ArgumentsRefused(
-                f"{name} has {environment.width} x {environment.height} cells; at most {LARGEST} on a side are supported"
-            )
+            text = f"{name} has {environment.width} x {environment.height} cells; at most {LARGEST} on a side are supported"
+            raise problem(text, *arguments)
         unmade = _LazyObservation(environment)
         vars(environment)["gen_obs"] = lambda: unmade
         return environment
@@ -66,20 +60,18 @@ def maker(name: str, options: MiniGridOptions) -> Callable[[], MiniGridEnv]:
     return make
 
 
-def grids(environment: MiniGridEnv, options: MiniGridOptions) -> Grids:
-    """Which grids an agent sees of it. For levels that draw their number of steps in every episode it is that of one episode."""
+def layout(environment: MiniGridEnv, options: MiniGridOptions) -> tuple[Layout, Grids]:
+    """What an agent sees and does: bytes of grids, and one of the actions that MiniGrid's environments have (mostly seven). For levels that
+    draw their number of steps in every episode, `longest` is that of one episode."""
     environment.reset(seed=options.layout_seed)
-    side = environment.agent_view_size
-    partial = GridPart(0, side, side) if options.view != "full" else None
-    width, height = environment.width, environment.height
-    crowd = GridPart(0, width, height) if options.view == "full" and options.players == "all" else None
-    before = partial or crowd
-    full = GridPart(before.stop if before else 0, width, height) if options.view != "partial" else None
-    return Grids(partial, full, int(environment.max_steps), crowd)
-
-
-def layout(environment: MiniGridEnv, options: MiniGridOptions) -> Layout:
-    """What an agent sees and does: bytes of `grids`, and one of the actions that MiniGrid's environments have (mostly seven)."""
-    seen = grids(environment, options)
+    whole = options.view != "partial"
+    info = GridInfo(
+        width=environment.width if whole else 0,
+        height=environment.height if whole else 0,
+        partial=environment.agent_view_size if options.view != "full" else 0,
+        longest=int(environment.max_steps),
+        crowd=options.view == "full" and options.players == "all",
+    )
+    seen = Grids.from_info(info)
     actions = int(np.asarray(environment.action_space.n))  # type: ignore[attr-defined]  # all of them are Discrete
-    return Layout(shape=[seen.size], dtype="u1", actions=[actions], grid=seen.info())
+    return Layout(shape=[seen.size], dtype="u1", actions=[actions], grid=info), seen

@@ -1,8 +1,9 @@
-"""K copies of a MiniGrid environment and their episodes, independent of the number of agents in a copy."""
+"""K copies of a MiniGrid environment: their episodes, independent of the number of agents in a copy, and copies that belong to one agent
+each (several agents of one policy are several actors)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,22 +12,24 @@ import numpy as np
 from minigrid.minigrid_env import MiniGridEnv
 from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import Array, EpisodeRecord, TickResult
-from env_server.environments.episode_schedule import episode_generator
-from env_server.environments.minigrid.egocentric_views import EgocentricViews
+from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
+from env_server.environments.environment_factory import problem
+from env_server.environments.episode_schedule import HoldableCopies, episode_generator
 from env_server.environments.minigrid.grid_construction import layout, maker
-from env_server.environments.minigrid.grid_encoding import EncodedGrid
+from env_server.environments.minigrid.grid_encoding import EgocentricViews, EncodedGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
-from protocols.spaces.grid_space import NOTHING, Grids
-from protocols.spaces.layout import Layout
+from protocols.spaces.grid_space import AGENT, NOTHING
 
 SUCCESS = "success"
 """metric: share of the episodes that were rewarded"""
 NOT_CARRYING = (*NOTHING, 0)
 _BARE_HANDED = np.array((1, 0, 0), np.uint8)
 """what the agent's cell shows in its egocentric view while it carries nothing: an empty cell"""
+_UP = 3
+"""where one looks in one's own egocentric view"""
+Places = tuple[NDArray[Any], ...]
 _MEMBER, _FIRST, _TERMINATED, _TRUNCATED, _OVER, _EVALUATION = (
     int(flag) for flag in (Flag.MEMBER, Flag.FIRST, Flag.TERMINATED, Flag.TRUNCATED, Flag.OVER, Flag.EVALUATION)
 )
@@ -43,11 +46,10 @@ class Game:
     """by each member, so far"""
     length: int = 0
     evaluation: bool = False
-    over: bool = True
 
 
-class MiniGridCopies(ABC):
-    """The environments `minigrid:NAME` for a whole run; `VectorEnvironment`.
+class MiniGridCopies(HoldableCopies):
+    """The environments `minigrid:NAME` for a whole run; all agents have the same layout.
 
     An observation is the bytes that `protocols.spaces.grid_space` describes. At the tick with `Flag.OVER` they are the grid in which the
     episode ended,
@@ -56,35 +58,17 @@ class MiniGridCopies(ABC):
     """
 
     def __init__(self, name: str, options: MiniGridOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
-        self.options = options
-        self.agents = tuple(agents)
-        self.copies = copies
-        self._seed = seed
         make = maker(name, options)
         first = make()
-        self._layout = layout(first, options)
-        if self._layout.grid is None:
-            raise ValueError("a MiniGrid environment without a grid")
-        self._grids = Grids.from_info(self._layout.grid)
+        seen, self._grids = layout(first, options)
+        super().__init__(dict.fromkeys(agents, seen), copies, seed)
+        self.options = options
+        self._most = seen.actions[0]
         self._views = EgocentricViews(copies, first.width, first.height, first.agent_view_size, first.see_through_walls)
         cells, opaque = self._views.cells, self._views.opaque
         self._games = [Game(first if k == 0 else make(), EncodedGrid(cells[k], opaque[k])) for k in range(copies)]
         self._rows = np.arange(copies)
-        self._hold = np.zeros(copies, bool)
         self._start_anew()
-
-    def _start_anew(self) -> None:
-        self._next_episode = 0
-        self._episode = np.full(self.copies, -1, np.int64)
-        self._records: list[EpisodeRecord] = []
-        for game in self._games:
-            game.over = True
-
-    def layout(self, agent: str) -> Layout:
-        """The same for all."""
-        if agent not in self.agents:
-            raise KeyError(agent)
-        return self._layout
 
     # --- what depends on the number of agents -------------------------------------------------------------------------------------------
 
@@ -93,12 +77,8 @@ class MiniGridCopies(ABC):
         """Take the actions of the next tick, and reset the rewards of the last one."""
 
     @abstractmethod
-    def _invite(self, copy: int, game: Game) -> None:
-        """An episode begins: set `game.members`, and `game.evaluation`."""
-
-    @abstractmethod
-    def _enter(self, copy: int, game: Game, level: int) -> None:
-        """The layout drawn by the seed `level` is there, with the place of one agent in it."""
+    def _invite(self, copy: int) -> tuple[tuple[str, ...], bool]:
+        """An episode begins: its members, and whether it is an evaluation."""
 
     @abstractmethod
     def _act(self, copy: int, game: Game) -> tuple[bool, bool]:
@@ -112,30 +92,11 @@ class MiniGridCopies(ABC):
     def _outcome(self, flags: NDArray[np.uint16]) -> TickResult:
         """What all agents get of the tick; `flags[K]` are those of the members of each copy."""
 
-    @abstractmethod
     def _episode_metrics(self, game: Game) -> dict[str, float]:
         """Metrics of a finished episode, besides `success`."""
-
-    @abstractmethod
-    def set_present(self, agents: Collection[str]) -> None:
-        """Set the agents that are present."""
-
-    @abstractmethod
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that start be evaluations; there are no goals to align."""
-
-    @abstractmethod
-    def render(self, copy: int) -> NDArray[np.uint8]:
-        """A picture `[height, width, 3]` of one copy, 32 pixels a cell; what is seen of it is lighter, where not all is."""
+        return {}
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
-
-    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Start every copy anew; without a seed, with the one of the constructor."""
-        self._seed = self._seed if seed is None else seed
-        self._start_anew()
-        self._next_episode = first_episode
-        return self.step({})
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:
         """One step of every copy by `actions[agent][K, 1]`, or its reset where the last tick ended its episode. Agents without an
@@ -143,10 +104,10 @@ class MiniGridCopies(ABC):
         self._choose(actions)
         flags = np.full(self.copies, _MEMBER, np.uint16)
         for copy, game in enumerate(self._games):
-            if game.over and self._hold[copy]:
+            if self._over[copy] and self._hold[copy]:
                 flags[copy], self._episode[copy] = 0, -1
                 continue
-            if game.over:
+            if self._over[copy]:
                 self._begin(copy, game)
                 mark = _FIRST
             else:
@@ -155,38 +116,24 @@ class MiniGridCopies(ABC):
             self._look(copy, game)
         return self._outcome(flags)
 
-    def hold(self, copies: NDArray[np.bool_]) -> None:
-        """These copies `[K]` begin no episode until the next call."""
-        self._hold = copies.copy()
-
-    def abandon(self, copies: NDArray[np.bool_]) -> None:
-        """The running episodes of these copies `[K]` are over, without a record."""
-        for copy in np.flatnonzero(copies).tolist():
-            self._games[copy].over = True
-
-    @abstractmethod
-    def seats(self, copy: int) -> tuple[str, ...]:
-        """Agents that can be members of a copy's episodes."""
-
     def _in_range(self, chosen: NDArray[np.int64]) -> list[Any]:
         """The same as a list. `ValueError` for an action out of range."""
-        most = self._layout.actions[0]
-        if chosen.min() < 0 or chosen.max() >= most:
-            raise ValueError(f"an action outside its range: there are {most}, counted from 0")
+        if chosen.min() < 0 or chosen.max() >= self._most:
+            raise ValueError(f"an action outside its range: there are {self._most}, counted from 0")
         listed: list[Any] = chosen.tolist()
         return listed
 
-    def _begin(self, copy: int, game: Game) -> None:
-        episode, self._next_episode = self._next_episode, self._next_episode + 1
-        self._episode[copy] = episode
-        self._invite(copy, game)
-        game.earned, game.length, game.over = [0.0] * len(game.members), 0, False
+    def _begin(self, copy: int, game: Game) -> int:
+        """The next episode of a copy; the seed of its layout."""
+        episode = self._next_number(copy)
+        game.members, game.evaluation = self._invite(copy)
+        game.earned, game.length = [0.0] * len(game.members), 0
         level = self.options.layout_seed
         if not self.options.fix_layout:
             level = int(episode_generator(self._seed, episode, Stream.ENVIRONMENT).integers(2**31))
         game.environment.reset(seed=level)
-        self._enter(copy, game, level)
         game.grid.reset(game.environment.grid)
+        return level
 
     def _advance(self, copy: int, game: Game) -> int:
         """Flags beside those of the copy."""
@@ -201,7 +148,7 @@ class MiniGridCopies(ABC):
 
     def _end(self, copy: int, game: Game) -> None:
         """Its episode is over."""
-        game.over = True
+        self._over[copy] = True
         self._records.append(
             EpisodeRecord(
                 episode=int(self._episode[copy]),
@@ -213,17 +160,36 @@ class MiniGridCopies(ABC):
             )
         )
 
-    @staticmethod
-    def _in_hands(carried: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What the own cell of the egocentric view shows, from the codes `[K, 3]` of what is carried."""
-        return np.where((carried == NOT_CARRYING).all(axis=1, keepdims=True), _BARE_HANDED, carried)
-
-    # --- metrics, closing -------------------------------------------------------------------------------------------------------------
-
-    def finished(self) -> list[EpisodeRecord]:
-        """Episodes that ended since the last call, with what each member earned itself, and `success`."""
-        records, self._records = self._records, []
-        return records
+    def _observation(
+        self, place: NDArray[np.int64], carried: NDArray[np.uint8], beside: tuple[Places, NDArray[np.int64]] | None = None
+    ) -> NDArray[np.uint8]:
+        """`[K, D]` by an agent at `place[K, 3]` (x, y, direction) with the codes `carried[K, 3]` of what it carries, `beside` n other
+        bodies: their cells (copy, x, y), and their codes `[n, 3]`."""
+        seen = np.empty((self.copies, self._grids.size), np.uint8)
+        x, y, direction = place.T
+        cells = self._views.cells
+        if self._grids.partial is not None:
+            if beside is not None:
+                others, bodies = beside
+                below = cells[others]
+                cells[others] = np.stack([*bodies.T[:2], (bodies[:, 2] - direction[others[0]] + _UP) % 4], axis=1)
+            in_hands = np.where((carried == NOT_CARRYING).all(axis=1, keepdims=True), _BARE_HANDED, carried)
+            view = self._views.see(x, y, direction, in_hands)
+            if beside is not None:
+                cells[others] = below
+            seen[:, self._grids.partial.cells] = view.reshape(self.copies, -1)
+            seen[:, self._grids.partial.carried] = carried[:, :2]
+        if self._grids.full is not None:
+            alone = cells.copy()
+            alone[self._rows, x, y, :2] = AGENT, 0
+            alone[self._rows, x, y, 2] = direction
+            seen[:, self._grids.full.cells] = alone.reshape(self.copies, -1)
+            seen[:, self._grids.full.carried] = carried[:, :2]
+            if self._grids.crowd is not None and beside is not None:
+                alone[beside[0]] = beside[1]
+                seen[:, self._grids.crowd.cells] = alone.reshape(self.copies, -1)
+                seen[:, self._grids.crowd.carried] = carried[:, :2]
+        return seen
 
     def close(self) -> None:
         """Close all environments."""
@@ -232,10 +198,114 @@ class MiniGridCopies(ABC):
             closing.close()
 
 
-def describe(name: str, options: MiniGridOptions) -> Layout:
-    """The layout that the copies would have, from one short-lived environment."""
-    environment: Any = maker(name, options)()
-    try:
-        return layout(environment, options)
-    finally:
-        environment.close()
+def require_enough_copies(agents: Sequence[str], copies: int) -> None:
+    """`EnvironmentProblem` where an agent would have no copy to play."""
+    if copies < len(agents):
+        raise problem(
+            f"every copy of a MiniGrid environment belongs to one agent, but {len(agents)} agents have {copies} copies: write at least "
+            f"{len(agents)}, or options.players: all",
+            "environment",
+            "copies",
+        )
+
+
+class VectorMiniGrid(MiniGridCopies):
+    """`players: one`. Copy k is played by agent k mod N: in its rows alone is `Flag.MEMBER`. An episode goes on when its agent is
+    absent: the agent then turns left."""
+
+    def __init__(self, name: str, options: MiniGridOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
+        require_enough_copies(agents, copies)
+        self._present = frozenset(agents)
+        super().__init__(name, options, agents, copies, seed)
+
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
+        self._place = [(0, 0, 0)] * self.copies
+        """x, y, direction"""
+        self._carried = [NOT_CARRYING] * self.copies
+        self._evaluations = dict.fromkeys(self.agents, 0)
+        self._next_evaluated = 0
+
+    def seats(self, copy: int) -> tuple[str, ...]:
+        """The one agent that owns the copy."""
+        return (self._owner(copy),)
+
+    def _owner(self, copy: int) -> str:
+        return self.agents[copy % len(self.agents)]
+
+    # --- a tick -----------------------------------------------------------------------------------------------------------------------
+
+    def restart(self, agent: str, copies: NDArray[np.bool_]) -> None:
+        """At the next step the agent's own of these copies `[K]` begin their next episode, but for those that are evaluated."""
+        for copy in np.flatnonzero(copies).tolist():
+            game = self._games[copy]
+            if self._owner(copy) == agent and not (self._over[copy] or game.evaluation):
+                self._end(copy, game)
+
+    def _choose(self, actions: Mapping[str, Array]) -> None:
+        chosen = np.zeros(self.copies, np.int64)
+        for i, agent in enumerate(self.agents):
+            if agent in actions:
+                chosen[i :: len(self.agents)] = actions[agent][i :: len(self.agents), 0]
+        self._chosen: list[int] = self._in_range(chosen)
+        self._reward = np.zeros(self.copies, np.float32)
+
+    def _invite(self, copy: int) -> tuple[tuple[str, ...], bool]:
+        owner = self._owner(copy)
+        evaluated = self._evaluations[owner] > 0
+        self._evaluations[owner] -= evaluated
+        return (owner,), evaluated
+
+    def _act(self, copy: int, game: Game) -> tuple[bool, bool]:
+        _, reward, terminated, truncated, _ = game.environment.step(self._chosen[copy])
+        self._reward[copy] = earned = float(reward)
+        game.earned[0] += earned
+        return terminated, truncated
+
+    def _look(self, copy: int, game: Game) -> None:
+        environment = game.environment
+        x, y = environment.agent_pos
+        self._place[copy] = x, y, environment.agent_dir
+        thing = environment.carrying
+        self._carried[copy] = NOT_CARRYING if thing is None else thing.encode()
+
+    def _outcome(self, flags: NDArray[np.uint16]) -> TickResult:
+        """The rows of every agent: those of its own copies, and zeros."""
+        seen, reward = self._observation(np.array(self._place), np.array(self._carried, np.uint8)), self._reward
+        if len(self.agents) == 1:
+            return TickResult({self.agents[0]: AgentBatch(seen, reward, flags)}, self._episode.copy())
+        batches = {}
+        for i, agent in enumerate(self.agents):
+            own = self._rows % len(self.agents) == i
+            batches[agent] = AgentBatch(seen * own[:, None], reward * own, flags * own)
+        return TickResult(batches, self._episode.copy())
+
+    # --- presence, evaluation, metrics, pictures --------------------------------------------------------------------------------------
+
+    def set_present(self, agents: Collection[str]) -> None:
+        """Set the agents that are present: they get the evaluations planned for the others."""
+        self._present = frozenset(agents)
+        self._deal(sum(self._evaluations.pop(agent) for agent in self.agents if agent not in self._present))
+
+    def evaluate(self, episodes: int, aligned: bool) -> None:
+        """Let the next `episodes` episodes that start be evaluations, equally many of every agent that is present (fast ones would
+        otherwise be evaluated more); there are no goals to align."""
+        self._deal(episodes)
+
+    def cancel_evaluation(self, own_only: bool = False) -> tuple[int, int]:
+        """Drop requested evaluations that have not started; no episode has an assigned goal."""
+        dropped = sum(self._evaluations.values())
+        self._evaluations = dict.fromkeys(self._evaluations, 0)
+        return dropped, 0
+
+    def _deal(self, episodes: int) -> None:
+        here = [agent for agent in self.agents if agent in self._present] or list(self.agents)
+        self._evaluations = {agent: self._evaluations.get(agent, 0) for agent in self.agents}
+        for _ in range(episodes):
+            self._evaluations[here[self._next_evaluated % len(here)]] += 1
+            self._next_evaluated += 1
+
+    def render(self, copy: int) -> NDArray[np.uint8]:
+        """A picture `[height, width, 3]` of one copy, 32 pixels a cell; what its agent sees is lighter, where it does not see all."""
+        picture: NDArray[np.uint8] = self._games[copy].environment.get_frame(highlight=self.options.view != "full")
+        return picture

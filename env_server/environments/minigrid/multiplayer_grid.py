@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import AgentBatch, Array, TickResult
-from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
-from env_server.environments.minigrid.grid_bodies import SharedGridBodies
+from env_server.environments.episode_schedule import episode_generator
+from env_server.environments.minigrid.grid_bodies import SharedGridBodies, nearest_cells
 from env_server.environments.minigrid.grid_construction import maker
-from env_server.environments.minigrid.grid_copies import NOT_CARRYING, SUCCESS, Game, MiniGridCopies
-from env_server.environments.minigrid.grid_placement import nearest_cells
+from env_server.environments.minigrid.grid_copies import NOT_CARRYING, SUCCESS, Game, MiniGridCopies, Places
 from env_server.environments.minigrid.grid_rendering import draw
 from env_server.environments.minigrid.settings import MiniGridOptions
 from protocols.runtime.seeds import Stream
@@ -23,8 +22,6 @@ MOST_NAMED = 32
 """agents up to which each has a figure of its own"""
 _LAYOUTS = 16
 """layouts that are tried before anything starts"""
-_UP = 3
-"""where one looks in one's own egocentric view"""
 
 
 class SharedMiniGrid(MiniGridCopies):
@@ -37,13 +34,11 @@ class SharedMiniGrid(MiniGridCopies):
     """
 
     def __init__(self, name: str, options: MiniGridOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
-        self._schedule = EvaluationSchedule()
         super().__init__(name, options, agents, copies, seed)
         self._crowds = [SharedGridBodies(game.environment) for game in self._games]
 
-    def _start_anew(self) -> None:
-        super()._start_anew()
-        self._schedule.clear()
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
         shape = (self.copies, len(self.agents))
         # Under the logical clock a run that goes on from a checkpoint must equal one that was not interrupted: presence is reset.
         self._present = list(range(len(self.agents)))
@@ -55,10 +50,6 @@ class SharedMiniGrid(MiniGridCopies):
         """x, y, direction"""
         self._carried = np.zeros((*shape, 3), np.uint8)
 
-    def seats(self, copy: int) -> tuple[str, ...]:
-        """All agents: each plays in every copy."""
-        return self.agents
-
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
 
     def _choose(self, actions: Mapping[str, Array]) -> None:
@@ -69,18 +60,19 @@ class SharedMiniGrid(MiniGridCopies):
         self._chosen: list[list[int]] = self._in_range(chosen)
         self._reward = np.zeros(chosen.shape, np.float32)
 
-    def _invite(self, copy: int, game: Game) -> None:
-        self._crowds[copy].leave()
+    def _invite(self, copy: int) -> tuple[tuple[str, ...], bool]:
         self._playing[copy] = self._present
-        game.members = tuple(self.agents[i] for i in self._present)
-        game.evaluation, _ = self._schedule.draw()
+        return tuple(self.agents[i] for i in self._present), self._schedule.draw()[0]
 
-    def _enter(self, copy: int, game: Game, level: int) -> None:
+    def _begin(self, copy: int, game: Game) -> int:
+        self._crowds[copy].leave()
+        level = super()._begin(copy, game)
         # Directions belong to the layout, the order of the turns to the episode.
         self._crowds[copy].enter(len(game.members), episode_generator(level, 0, Stream.TURNS))
         self._order[copy] = episode_generator(self._seed, int(self._episode[copy]), Stream.TURNS)
         self._member[copy] = False
         self._member[copy, self._playing[copy]] = True
+        return level
 
     def _act(self, copy: int, game: Game) -> tuple[bool, bool]:
         playing, chosen = self._playing[copy], self._chosen[copy]
@@ -100,37 +92,11 @@ class SharedMiniGrid(MiniGridCopies):
         batches = {}
         for i, agent in enumerate(self.agents):
             here = self._member[:, i]
-            batches[agent] = AgentBatch(self._seen_by(i) * here[:, None], self._reward[:, i].copy(), flags * here)
+            seen = self._observation(self._place[:, i], self._carried[:, i], self._others(i))
+            batches[agent] = AgentBatch(seen * here[:, None], self._reward[:, i].copy(), flags * here)
         return TickResult(batches, self._episode.copy())
 
-    # --- what is seen -----------------------------------------------------------------------------------------------------------------
-
-    def _seen_by(self, i: int) -> NDArray[np.uint8]:
-        """`[K, D]`, by agent i."""
-        seen = np.empty((self.copies, self._grids.size), np.uint8)
-        x, y, direction = self._place[:, i].T
-        carried, cells = self._carried[:, i], self._views.cells
-        others, bodies = self._others(i)
-        if self._grids.partial is not None:
-            bodies[:, 2] = (bodies[:, 2] - direction[others[0]] + _UP) % 4
-            below = cells[others]
-            cells[others] = bodies
-            view = self._views.see(x.tolist(), y.tolist(), direction.tolist(), self._in_hands(carried))
-            cells[others] = below
-            seen[:, self._grids.partial.cells] = view.reshape(self.copies, -1)
-            seen[:, self._grids.partial.carried] = carried[:, :2]
-        if self._grids.full is not None:
-            alone = cells.copy()
-            alone[self._rows, x, y] = np.stack([np.full(self.copies, AGENT), np.zeros_like(x), direction], axis=1)
-            seen[:, self._grids.full.cells] = alone.reshape(self.copies, -1)
-            seen[:, self._grids.full.carried] = carried[:, :2]
-            if self._grids.crowd is not None:
-                alone[others] = bodies
-                seen[:, self._grids.crowd.cells] = alone.reshape(self.copies, -1)
-                seen[:, self._grids.crowd.carried] = carried[:, :2]
-        return seen
-
-    def _others(self, i: int) -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
+    def _others(self, i: int) -> tuple[Places, NDArray[np.int64]]:
         """Of all bodies but that of agent i: where they are (copy, x, y), and their codes `[n, 3]`."""
         names = np.delete(np.arange(len(self.agents)), i)
         copy, which = np.nonzero(self._member[:, names])
@@ -144,10 +110,6 @@ class SharedMiniGrid(MiniGridCopies):
         here = [i for i, agent in enumerate(self.agents) if agent in agents]
         self._present = here or list(range(len(self.agents)))
 
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that start be evaluations; there are no goals to align."""
-        self._schedule.request(episodes, aligned=False)
-
     def _episode_metrics(self, game: Game) -> dict[str, float]:
         """Which of the members were rewarded themselves."""
         if len(self.agents) > MOST_NAMED:
@@ -160,7 +122,7 @@ class SharedMiniGrid(MiniGridCopies):
 
 
 def room(name: str, options: MiniGridOptions, agents: int) -> None:
-    """`NoRoom` where so many agents find no place in one of the first layouts: the one that is fixed, or some."""
+    """`EnvironmentProblem` where so many agents find no place in one of the first layouts: the one that is fixed, or some."""
     environment: Any = maker(name, options)()
     try:
         for more in range(1 if options.fix_layout else _LAYOUTS):

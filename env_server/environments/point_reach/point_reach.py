@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Box, Dict
-from gymnasium.utils import seeding
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
+
+from env_server.environments.native_parallel import Infos, NativeParallel
 
 Floats = NDArray[np.float32]
 Observation = dict[str, Floats]
@@ -23,49 +23,30 @@ ACCELERATION, FRICTION = 0.1, 0.8
 PIXELS = 200
 
 
-class PointReach(ParallelEnv[str, Observation, Floats]):  # type: ignore[misc]
-    """`agents` points, episodes of `max_steps` steps; an agent's reward is 1 in every step that ends within `DISTANCE` of its goal, else
-    0."""
+class PointReach(NativeParallel[Observation, Floats]):
+    """`agents` points, episodes of `max_steps` steps. Actions are accelerations along x and y; an agent's reward is 1 in every step that
+    ends within `DISTANCE` of its goal, else 0."""
 
     metadata: ClassVar[dict[str, Any]] = {"name": "point_reach_v0", "render_modes": ["rgb_array"], "is_parallelizable": True}
 
     def __init__(self, agents: int = 2, max_steps: int = 40, render_mode: str | None = None) -> None:
         if agents < 1 or max_steps < 1:
             raise ValueError(f"agents ({agents}) and max_steps ({max_steps}) must be positive")
-        self.render_mode = render_mode
-        self.possible_agents = [f"agent_{i}" for i in range(agents)]
-        self.agents: list[str] = []
-        self._max_steps = max_steps
-        self._random, _ = seeding.np_random()
-        self._steps = 0
-        self._position = self._velocity = self._goal = np.zeros((agents, 2))
         plane, state = Box(-1.0, 1.0, (2,), np.float32), Box(-1.0, 1.0, (4,), np.float32)
-        self._observed = Dict({"observation": state, "achieved_goal": plane, "desired_goal": plane})
-        self._acted = Box(-1.0, 1.0, (2,), np.float32)
+        observed = Dict({"observation": state, "achieved_goal": plane, "desired_goal": plane})
+        super().__init__(agents, render_mode, observed, Box(-1.0, 1.0, (2,), np.float32))
+        self._max_steps = max_steps
+        self._position = self._velocity = self._goal = np.zeros((agents, 2))
 
-    def observation_space(self, agent: str) -> Dict:
-        """The same for all."""
-        return self._observed
-
-    def action_space(self, agent: str) -> Box:
-        """Acceleration along x and y."""
-        return self._acted
-
-    def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Observation], Infos]:
         """Positions and goals are uniform, velocities are 0."""
-        if seed is not None:
-            self._random, _ = seeding.np_random(seed)
+        self._start(seed)
         count = len(self.possible_agents)
         self._position, self._goal = self._random.uniform(-1, 1, (2, count, 2))
         self._velocity = np.zeros((count, 2))
-        self._steps, self.agents = 0, list(self.possible_agents)
         return self._observations(), {agent: {} for agent in self.agents}
 
-    def step(
-        self, actions: dict[str, Floats]
-    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    def step(self, actions: dict[str, Floats]) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Agents without an action do not accelerate."""
         given = np.zeros_like(self._velocity)
         for i, agent in enumerate(self.possible_agents):
@@ -100,19 +81,14 @@ class PointReach(ParallelEnv[str, Observation, Floats]):  # type: ignore[misc]
             for i, agent in enumerate(self.possible_agents)
         }
 
-    def render(self) -> NDArray[np.uint8] | None:
-        """`[200, 200, 3]` with `render_mode="rgb_array"`, else None: goals are grey squares, points are dark."""
-        if self.render_mode is None:
-            return None
+    def _picture(self) -> NDArray[np.uint8]:
+        """`[200, 200, 3]`: goals are grey squares, points are dark."""
         picture = np.full((PIXELS, PIXELS, 3), 255, np.uint8)
         for places, colour, half in ((self._goal, (170, 170, 170), 6), (self._position, (40, 60, 120), 4)):
             for x, y in (np.array([1, -1]) * places + 1) / 2 * (PIXELS - 1):
                 row, column = int(y), int(x)
                 picture[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1] = colour
         return picture
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def compute_reward(achieved: NDArray[Any], desired: NDArray[Any]) -> NDArray[np.float32]:

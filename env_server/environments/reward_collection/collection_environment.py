@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import AgentBatch, Array, EpisodeRecord, TickResult
-from env_server.environments.episode_schedule import EvaluationSchedule, episode_generator
-from env_server.environments.reward_collection.collection_physics import CollectionPhysics
-from env_server.environments.reward_collection.reward_sites import observation_layout
+from env_server.environments.environment_factory import EnvironmentContext
+from env_server.environments.episode_schedule import EpisodicCopies, episode_generator
+from env_server.environments.reward_collection.collection_physics import CollectionPhysics, observation_layout
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.seeds import Stream
-from protocols.spaces.layout import Layout
 
 VISITED = "sites.visited"
 """metric: share of the sites that an agent visited at least once in an episode"""
@@ -25,40 +24,28 @@ _TRAIL = 128
 """steps of a way that are kept"""
 
 
-class VectorRewardCollection:
-    """The `reward_collection` environment for a whole run; `VectorEnvironment`.
+class VectorRewardCollection(EpisodicCopies):
+    """The `reward_collection` environment for a whole run.
 
-    Only the horizon ends episodes, so all copies begin and end theirs at the same ticks. They go on when an agent is absent: it stays where
-    it was, earns nothing, and continues from there when it returns.
+    Gains are drawn from the seed of `reset`, and evaluations have those of training. Only the horizon ends episodes, so all copies begin
+    and end theirs at the same ticks. They go on when an agent is absent: it stays where it was, earns nothing, and continues from there
+    when it returns.
     """
 
     def __init__(self, options: RewardCollectionOptions, agents: Sequence[str], copies: int, seed: int = 0) -> None:
+        super().__init__(dict.fromkeys(agents, observation_layout(options)), copies, seed)
         self.options = options
-        self.agents = tuple(agents)
-        self.copies = copies
-        self._layout = observation_layout(options)
-        self._schedule = EvaluationSchedule()
         self._present = np.ones(len(self.agents), bool)
-        self._start_anew(seed, 0)
+        self._start_anew()
 
-    def _start_anew(self, seed: int, first_episode: int) -> None:
-        self._seed = seed
-        self._schedule.clear()
-        self._worlds = CollectionPhysics(self.options, len(self.agents), self.copies, seed)
-        self._next_episode = first_episode
-        self._episode = np.full(self.copies, -1, np.int64)
+    def _start_anew(self, first_episode: int = 0) -> None:
+        super()._start_anew(first_episode)
+        self._worlds = CollectionPhysics(self.options, len(self.agents), self.copies, self._seed)
         self._evaluation = np.zeros(self.copies, bool)
         self._marks = np.zeros(self.copies, np.uint16)
         self._earned = np.zeros((self.copies, len(self.agents)))
         self._steps = self.options.horizon
         self._trail: deque[NDArray[np.float32]] = deque(maxlen=_TRAIL)
-        self._records: list[EpisodeRecord] = []
-
-    def layout(self, agent: str) -> Layout:
-        """The same for all: the own position, displacements, and where reward is paid."""
-        if agent not in self.agents:
-            raise KeyError(agent)
-        return self._layout
 
     @property
     def gains(self) -> NDArray[np.float64]:
@@ -66,11 +53,6 @@ class VectorRewardCollection:
         return self._worlds.gains
 
     # --- a tick -----------------------------------------------------------------------------------------------------------------------
-
-    def reset(self, seed: int | None = None, first_episode: int = 0) -> TickResult:
-        """Start every copy anew, with gains drawn from `seed`; without one, from that of the constructor."""
-        self._start_anew(self._seed if seed is None else seed, first_episode)
-        return self._begin()
 
     def step(self, actions: Mapping[str, Array]) -> TickResult:
         """One step of all copies by `actions[agent][K, 2]`, or, where the last tick ended their episodes, the start of the next ones.
@@ -109,6 +91,7 @@ class VectorRewardCollection:
         self._trail.append(self._worlds.position[:_TRAILED].astype(np.float32))
 
     def _record(self) -> None:
+        """Own rewards, whatever the agents were given, and `sites.visited`."""
         members, lengths = self.agents, (self._steps,) * len(self.agents)
         visited = self._worlds.visited.mean(axis=1).tolist()
         rows = zip(self._episode.tolist(), self._earned.tolist(), self._evaluation.tolist(), visited, strict=True)
@@ -124,20 +107,11 @@ class VectorRewardCollection:
         flags[:] = self._marks | np.uint16(flag)
         return TickResult({name: AgentBatch(seen[i], given[i], flags[i]) for i, name in enumerate(self.agents)}, self._episode.copy())
 
-    # --- presence, evaluation, metrics, pictures --------------------------------------------------------------------------------------
+    # --- presence, pictures -----------------------------------------------------------------------------------------------------------
 
     def set_present(self, agents: Collection[str]) -> None:
         """Set the agents that move and earn from the next step on."""
         self._present = np.array([agent in agents for agent in self.agents])
-
-    def evaluate(self, episodes: int, aligned: bool) -> None:
-        """Let the next `episodes` episodes that start be evaluations, with the gains of training; there are no goals to align."""
-        self._schedule.request(episodes, aligned=False)
-
-    def finished(self) -> list[EpisodeRecord]:
-        """Episodes that ended since the last call: own rewards, whatever the agents were given, and `sites.visited`."""
-        records, self._records = self._records, []
-        return records
 
     def render(self, copy: int) -> NDArray[np.uint8]:
         """A picture `[height, width, 3]` of one copy; of the first 64 with the ways of the agents."""
@@ -148,3 +122,8 @@ class VectorRewardCollection:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def create(context: EnvironmentContext) -> VectorRewardCollection:
+    """The environment of the settings."""
+    return VectorRewardCollection(context.options, context.agents, context.copies, context.seed)

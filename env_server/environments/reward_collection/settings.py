@@ -46,4 +46,6 @@ class RewardCollectionOptions(Settings):
         return self.sites if self.sites is not None else _REFERENCE_SITES
 
 
-register("environment", "reward_collection", RewardCollectionOptions, "env_server.environments.reward_collection.collection_factory:create")
+register(
+    "environment", "reward_collection", RewardCollectionOptions, "env_server.environments.reward_collection.collection_environment:create"
+)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from agent_node.exchange.negotiation.settings import NegotiationSettings
+from agent_node.exchange.settings import NegotiationSettings
 from agent_node.goals.settings import GoalSourceSettings
 from agent_node.intrinsic.settings import CuriositySettings
 from agent_node.learners.settings import ReplaySettings

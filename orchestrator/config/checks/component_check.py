@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.config.configuration import Configuration
-from protocols.runtime.component_registry import Component, component, kinds, load_plugins, rooms
+from protocols.runtime.component_registry import component, kinds, load_plugins, rooms
 from protocols.runtime.errors import ConfigurationError, ExitCode
 
 TIMEOUT = 300.0
@@ -64,17 +64,14 @@ def main(argument: str) -> int:
     plugins, chosen = json.loads(argument)
     register_builtin_components()
     load_plugins(plugins)
-    found = list(filter(None, (_problem(component(room, kind)) for room, kind in chosen)))
+    found = []
+    for room, kind in chosen:
+        try:
+            component(room, kind).check()
+        except ConfigurationError as error:
+            found.append(str(error))
     sys.stdout.write("\n".join(found))
     return int(ExitCode.CONFIG if found else ExitCode.OK)
-
-
-def _problem(entry: Component) -> str:
-    try:
-        entry.check()
-    except ConfigurationError as error:
-        return str(error)
-    return ""
 
 
 if __name__ == "__main__":

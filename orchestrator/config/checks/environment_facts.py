@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from env_server.settings import EnvironmentSettings
 from orchestrator.config.parsing.yaml_tree import Path
-from protocols.runtime.settings_types import Settings
 
 if TYPE_CHECKING:
     from protocols.spaces.layout import Layout
@@ -41,6 +40,10 @@ class EnvironmentFacts:
     """whether every copy is played by one agent, alone"""
     vector_goals: bool = False
     """whether goals are vectors"""
+    flattened: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    """(observation space as text, length of the vector) -> agents, for observations that are flattened"""
+    unit_returns: bool = False
+    """whether there are goals, and all returns are known to be between 0 and 1"""
 
     @property
     def has_goals(self) -> bool:
@@ -48,55 +51,30 @@ class EnvironmentFacts:
         return self.goals > 0 or self.vector_goals
 
 
-class CheckEnvironment(Protocol):
-    """Source of these facts: `installed_environments`, or a fixed answer in tests."""
+def environment_problems(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
+    """(path, message) of everything that keeps these agents from playing it, found on one copy, made as the environment server makes it;
+    the options fit their class."""
+    from env_server.environments.registry import problems  # imported at first use, with numpy
 
-    def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
-        """The settings class of `environment.options`, for environments that have one."""
-        ...
-
-    def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-        """(path, message) of everything that keeps these agents from playing it; called when the options fit their class."""
-        ...
-
-    def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
-        """The key of `environment.options` that sets the environment's number of agents, for environments that have one."""
-        ...
-
-    def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
-        """Goals and observations; called when there are no problems."""
-        ...
+    try:
+        return [(tuple(problem.path), problem.message) for problem in problems(settings, agents, edges)]
+    except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
+        text = f"{settings.id} cannot be made: {type(error).__name__}: {error}; where it fails: orchestrate check-env {settings.id}"
+        return [(("environment", "id"), text)]
 
 
-class _Installed:
-    """Facts from one copy, made as the environment server makes them."""
+def environment_facts(settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
+    """Goals and observations of an environment without problems."""
+    from env_server.environments.registry import describe, is_single_player
 
-    def options(self, settings: EnvironmentSettings) -> type[Settings] | None:
-        from env_server.environments.registry import options_class
-
-        return options_class(settings.id)
-
-    def problems(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> Sequence[tuple[Path, str]]:
-        import env_server.environments.registry as registry
-
-        try:
-            return [(tuple(problem.path), problem.message) for problem in registry.problems(settings, agents, edges)]
-        except Exception as error:  # code of third parties: whatever it raises, this environment cannot be played
-            return [(("environment", "id"), f"{settings.id} cannot be made: {type(error).__name__}: {error}")]
-
-    def facts(self, settings: EnvironmentSettings, agents: Sequence[str], edges: Edges) -> EnvironmentFacts:
-        import env_server.environments.registry as registry
-
-        described = registry.describe(settings, agents, edges)
-        sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
-        space = described.goal_space
-        goals, vectors = (0, False) if space is None else (space.count, bool(space.goal_shape))
-        return EnvironmentFacts(goals, sights, registry.is_single_player(settings), vectors)
-
-    def agent_count_option(self, settings: EnvironmentSettings) -> str | None:
-        from env_server.environments.registry import agent_count_option
-
-        return agent_count_option(settings)
+    described = describe(settings, agents, edges)
+    sights = {agent: _sight(layout) for agent, layout in described.layouts.items()}
+    space = described.goal_space
+    goals, vectors = (0, False) if space is None else (space.count, bool(space.goal_shape))
+    flattened: dict[tuple[str, int], list[str]] = {}
+    for agent, name in described.flattened.items():
+        flattened.setdefault((name, prod(described.layouts[agent].shape)), []).append(agent)
+    return EnvironmentFacts(goals, sights, is_single_player(settings), vectors, flattened, space is not None and space.unit_returns)
 
 
 def _sight(layout: Layout) -> ObservationFacts:
@@ -106,8 +84,3 @@ def _sight(layout: Layout) -> ObservationFacts:
     grid = layout.grid
     whole = grid is not None and grid.width > 0
     return ObservationFacts(layout.dtype == "u1", bounded, unbounded, grid is not None, whole, bool(layout.actions))
-
-
-def installed_environments() -> CheckEnvironment:
-    """The environments of this installation, imported at first use."""
-    return _Installed()

@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.config.checks.settings_shape import Shape, nearest_keys, places_of, shape_at, shape_of, step
+from orchestrator.config.checks.settings_shape import Shape, data_at, kind_of, nearest_keys, places_of, shape_at, shape_of, step
 from orchestrator.config.key_names import present_key, present_value
 from orchestrator.config.parsing.problems import Problem
-from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, place, plain, renamed
+from orchestrator.config.parsing.yaml_tree import Node, Path, format_path, overlap, place, plain, renamed
 from protocols.runtime.component_registry import kinds
 from protocols.runtime.settings_types import Settings
 from protocols.runtime.suggestions import nearest
@@ -61,7 +61,7 @@ def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Val
         spelt_right: set[Path] = set()
         for path, errors in sorted(mistakes.items(), key=lambda mistake: mistake[1][0]["type"] != "extra_forbidden"):
             kind = errors[0]["type"]
-            follows = kind in _FOLLOWING and any(_related(path, other) for other in touched)
+            follows = kind in _FOLLOWING and any(overlap(path, other) for other in touched)
             if not follows and (path, kind) not in seen:
                 seen.add((path, kind))
                 _report(result, tree, path, errors, before, root)
@@ -69,7 +69,7 @@ def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Val
                 continue
             touched.add(path)
             right = _meant_key(path, before, root) if kind == "extra_forbidden" else None
-            holder = _at(data, path[:-1])
+            holder = data_at(data, path[:-1])
             if right is not None and isinstance(holder, dict) and path[-1] in holder and right not in holder:
                 holder[right] = holder.pop(path[-1])
                 tree = result.tree = renamed(tree, path, right)
@@ -80,11 +80,6 @@ def validate(tree: Node, root: type[Model], stand_ins: Mapping[str, Any]) -> Val
         if data == before:
             return result
     return result
-
-
-def _related(path: Path, other: Path) -> bool:
-    short = min(len(path), len(other))
-    return path[:short] == other[:short]
 
 
 def _grouped(failure: ValidationError, data: Any, root: type[Settings]) -> dict[Path, list[ErrorDetails]]:
@@ -109,66 +104,50 @@ def _data_path(error: ErrorDetails, data: Any, root: type[Settings]) -> Path:
         if shape is not None and shape.union:  # of scalars: what is written there has no parts that may be named
             break
         path.append(part)
-        shape = step(shape, part, data.get("kind") if isinstance(data, dict) else None) if shape is not None else None
+        shape = step(shape, part, kind_of(data)) if shape is not None else None
         chosen = False
-        data = (
-            data.get(part)
-            if isinstance(data, dict)
-            else data[part]
-            if isinstance(data, list) and isinstance(part, int) and part < len(data)
-            else None
-        )
+        data = data_at(data, (part,))
     if error["type"] == "union_tag_invalid" and not isinstance(data, str):  # a text is the name of the kind itself
         path.append("kind")
     return tuple(path)
 
 
 def _report(result: Validated[Any], tree: Node, path: Path, errors: list[ErrorDetails], data: Any, root: type[Settings]) -> None:
-    error = errors[0]
-    kind = error["type"]
-    holder = _at(data, path[:-1])
+    error, kind = errors[0], errors[0]["type"]
+    at_key = "[key]" in error["loc"]
+    around = path[:-1] if kind == "union_tag_invalid" and isinstance(data_at(data, path[:-1]), dict) else path
+    here, value = shape_at(root, around, data), path[-1] if at_key else data_at(data, path)
     suggestion: str | None = None
-    at_key = False
     if kind == "extra_forbidden":
-        keys = _keys_around(path, data, root)
+        keys, at_key = _keys_around(path, data, root), True
         if (present := present_key(path, root)) in keys:
             text = f"this key is now `{present}`; `orchestrate migrate` renames the keys of a file"
         else:
             suggestion = nearest(str(path[-1]), keys)
             others = _elsewhere(path, root) or f"the keys here are {', '.join(keys) or 'none'}"
             text = "unknown key" if suggestion else f"unknown key; {others}"
-        at_key = True
     elif kind == "union_tag_invalid":
-        value = _at(data, path)
-        component = path[:-1] if isinstance(holder, dict) else path
-        here = shape_at(root, component, data)
-        choices = kinds(here.room) if here is not None and here.room is not None else []
-        text = f"{shown(value)} is not one of {', '.join(choices)}"
-        suggestion = nearest(str(value), choices)
-        result.broken.add(component)
+        text = f"{shown(value)} is not one of {', '.join(_kinds(here))}"
+        suggestion = nearest(str(value), _kinds(here))
     elif kind == "union_tag_not_found":
-        here = shape_at(root, path, data)
-        text = f'the key "kind" is missing; it is one of {", ".join(kinds(here.room)) if here is not None and here.room else ""}'
-        result.broken.add(path)
+        text = f'the key "kind" is missing; it is one of {", ".join(_kinds(here))}'
     else:
-        here = shape_at(root, path, data)
-        value = path[-1] if "[key]" in error["loc"] else _at(data, path)
         choices = [str(choice) for choice in here.choices] if here is not None else []
-        if kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
-            suggestion = nearest(str(value), choices)
-        if kind == "bool_type" and isinstance(value, str):
-            suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
         if kind == "literal_error" and (present_choice := present_value(path, value, root)) in choices:
             suggestion = present_choice
-        phrases = list(dict.fromkeys(_phrase(error, value, here, bool(path) and isinstance(path[-1], int)) for error in errors))
+        elif kind == "bool_type" and isinstance(value, str):
+            suggestion = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), nearest(value, ["true", "false"]))
+        elif kind == "literal_error" or (isinstance(value, str) and len(errors) > 1):
+            suggestion = nearest(str(value), choices)
+        phrases = list(dict.fromkeys(_phrase(error, value, choices, bool(path) and isinstance(path[-1], int)) for error in errors))
         text = f"{shown(value)} {', and '.join(phrases)}" if phrases[0].startswith(("is ", "has ", "breaks ")) else phrases[0]
         if text.endswith(" is not a map of keys") and isinstance(value, str) and (kinds_here := _kinds(here)):
             right = nearest(value, kinds_here)
             text += f"; write {{kind: {right}}}" if right is not None else f'; its "kind" is one of {", ".join(kinds_here)}'
         elif kind == "string_type" and isinstance(value, int) and "edges" in path:
             text = f"{shown(value)} is no name of an agent; write agent-{value}"
-        at_key = "[key]" in error["loc"]
-        result.broken.add(path)
+    if kind != "extra_forbidden":
+        result.broken.add(around)
     result.problems.append(Problem(str(place(tree, path, key=at_key)), format_path(path), text, suggestion))
     result.paths.append(path)
 
@@ -198,8 +177,8 @@ def _kinds(shape: Shape | None) -> list[str]:
 
 def _keys_around(path: Path, data: Any, root: type[Settings]) -> list[str]:
     """The keys that may stand where the last one of `path` stands."""
-    around, holder = shape_at(root, path[:-1], data), _at(data, path[:-1])
-    return nearest_keys(around, holder.get("kind") if isinstance(holder, dict) else None) if around is not None else []
+    around = shape_at(root, path[:-1], data)
+    return nearest_keys(around, kind_of(data_at(data, path[:-1]))) if around is not None else []
 
 
 _PREDICATES = {
@@ -224,7 +203,7 @@ _PREDICATES = {
 """by pydantic's type of error, the broken rule as a predicate of the value; in braces what the error's context holds"""
 
 
-def _phrase(error: ErrorDetails, value: Any, shape: Shape | None, item: bool) -> str:
+def _phrase(error: ErrorDetails, value: Any, choices: list[str], item: bool) -> str:
     """The broken rule as a predicate of the value (`is less than 1`), or as a sentence where it is not about a value."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
@@ -232,7 +211,6 @@ def _phrase(error: ErrorDetails, value: Any, shape: Shape | None, item: bool) ->
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        choices = [str(choice) for choice in shape.choices] if shape is not None else []
         return f"is not {choices[0]}" if len(choices) == 1 else f"is not one of {', '.join(choices) or context.get('expected')}"
     quoted = "; write it in quotes" if kind == "string_type" and isinstance(value, (int, float)) else ""
     return (_PREDICATES[kind].format_map(context) if kind in _PREDICATES else f"is refused: {error['msg']}") + quoted
@@ -244,22 +222,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _at(data: Any, path: Path) -> Any:
-    for part in path:
-        if isinstance(data, dict):
-            data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            return None
-    return data
-
-
 def _repair(data: Any, path: Path, error: ErrorDetails, before: Any, root: type[Settings], stand_ins: Mapping[str, Any]) -> None:
     """Change `data` in place so that this mistake is gone."""
     if not path:
         return
-    holder = _at(data, path[:-1])
+    holder = data_at(data, path[:-1])
     if error["type"] == "union_tag_invalid" and isinstance(holder, dict):
         around = shape_at(root, path[:-1], before)
         close = nearest(str(holder.get("kind")), kinds(around.room)) if around is not None and around.room is not None else None
@@ -269,9 +236,9 @@ def _repair(data: Any, path: Path, error: ErrorDetails, before: Any, root: type[
         path = path[:-1]
     elif error["type"] == "missing":
         path = path if len(path) == 1 else path[:-1]
-    while len(path) > 1 and not isinstance(_at(data, path[:-1]), dict):
+    while len(path) > 1 and not isinstance(data_at(data, path[:-1]), dict):
         path = path[:-1]
-    holder = _at(data, path[:-1])
+    holder = data_at(data, path[:-1])
     if not isinstance(holder, dict):
         return
     missing = holder.pop(path[-1], None) is None

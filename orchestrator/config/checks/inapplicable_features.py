@@ -10,18 +10,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_node.settings.agent import AgentSettings
-from orchestrator.config.checks.cross_checks import RuleContext
+from orchestrator.config.checks.cross_checks import RuleContext, groups_of
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import materialised
-from orchestrator.config.parsing.problems import Problem
-from orchestrator.config.parsing.yaml_tree import List, Location, Map, Node, Path, Scalar, changed, find, format_path, place, plain, planted
-from orchestrator.config.rules.rule_registry import components_of, placed, playable
-from protocols.topology.unfit_topology import UnfitTopology
+from orchestrator.config.parsing.problems import Problem, Severity
+from orchestrator.config.parsing.yaml_tree import (
+    List,
+    Location,
+    Map,
+    Node,
+    Path,
+    Scalar,
+    changed,
+    find,
+    format_path,
+    place,
+    plain,
+    planted,
+    put,
+)
+from protocols.topology.settings import UnfitTopology
 
 ADJUSTED = Location("does not apply")
 """the origin of adjusted values"""
-_OF_AN_ENVIRONMENT = ("options", "goals")
+CHOSEN = Location("default for this environment")
+"""the origin of defaults that depend on the environment"""
+_OF_AN_ENVIRONMENT = ("options", "goals", "wrappers")
 """keys of the section `environment` that suit one environment only"""
 
 
@@ -32,10 +46,12 @@ class Adjustment:
     path: Path
     value: Any
     text: str
+    origin: Location = ADJUSTED
+    severity: Severity = "notice"
 
     def notice(self, tree: Node) -> Problem:
         """The notice, at the place where the value was configured."""
-        return Problem(str(place(tree, self.path)), format_path(self.path), self.text, None, "notice")
+        return Problem(str(place(tree, self.path)), format_path(self.path), self.text, None, self.severity)
 
 
 def adjusted(tree: Node, adjustments: Sequence[Adjustment]) -> Node:
@@ -43,7 +59,7 @@ def adjusted(tree: Node, adjustments: Sequence[Adjustment]) -> Node:
     for one in adjustments:
         for length in range(1, len(one.path)):
             tree = materialised(tree, one.path[:length], Configuration)
-        tree = changed(tree, one.path, ADJUSTED, lambda _, value=one.value: planted(value, ADJUSTED))  # type: ignore[misc]
+        tree = put(tree, one.path, planted(one.value, one.origin))
     return tree
 
 
@@ -71,8 +87,10 @@ def agent_count_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment
     """The environment's own number of agents follows `agents.count`, where the environment has an option for it that is not given."""
     if isinstance(subject.graph, UnfitTopology) or not any(finding.path == ("agents", "count") for finding in subject.environment):
         return []
+    from env_server.environments.registry import agent_count_option
+
     settings, count = subject.configuration.environment, subject.configuration.agents.count
-    option = subject.environments.agent_count_option(settings)
+    option = agent_count_option(settings)
     if option is None or option in settings.options:
         return []
     return [Adjustment(("environment", "options", option), count, f"set to {count}, the number of agents (agents.count)")]
@@ -89,12 +107,14 @@ def feature_adjustments(subject: RuleContext, tree: Node) -> list[Adjustment]:
 def _all(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     if subject.configuration.agents.count == 1:
         yield from _for_one_agent(subject)
-    if playable(subject):
+    if subject.playable:
         if not subject.facts.has_goals:
             yield from _without_goals(subject, tree)
         elif subject.facts.vector_goals:
             name = subject.configuration.environment.id
             yield from _without_numbered_goals(subject, f"switched off: it is for numbered goals, and {name} has vector goals")
+        if subject.facts.unit_returns:
+            yield from _defaults_for_goals(subject, tree)
         yield from _world_models(subject, tree)
     yield from _default_groups(subject, tree)
 
@@ -108,16 +128,21 @@ def _for_one_agent(subject: RuleContext) -> Iterator[Adjustment]:
 def _without_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     environment, exchange = subject.configuration.environment, subject.configuration.exchange
     reason = f"switched off: {environment.id} has no goals; environment.goals adds them"
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         if settings.goals is not None and _own(subject, top, "goals"):
             yield Adjustment((*top, "goals"), None, reason if find(tree, (*top, "goals")) is not None else "")
-        for key in settings.learner.goal_defaults:
-            written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
-            if not written and getattr(settings.learner, key) is not None and _own(subject, top, "learner"):
-                yield Adjustment((*top, "learner", key), None, "")
     if exchange.hindsight is not None:
         yield Adjustment(("exchange", "hindsight"), None, reason)
     yield from _without_numbered_goals(subject, reason)
+
+
+def _defaults_for_goals(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
+    """Values of learners' fields that are not given, where returns are between 0 and 1."""
+    for _, top, settings in subject.agents:
+        for key, value in settings.learner.goal_defaults.items():
+            written = any(find(tree, (*place, "learner", key)) is not None for place in (("agents",), top))
+            if not written and _own(subject, top, "learner"):
+                yield Adjustment((*top, "learner", key), value, "", CHOSEN)
 
 
 def _without_numbered_goals(subject: RuleContext, reason: str) -> Iterator[Adjustment]:
@@ -131,7 +156,7 @@ def _without_numbered_goals(subject: RuleContext, reason: str) -> Iterator[Adjus
 def _world_models(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     """World models, where images are observed or goals are vectors, and what depends on them."""
     configuration, off = subject.configuration, []
-    for name, top, settings in placed(subject):
+    for name, top, settings in subject.agents:
         model = settings.world_model
         images = subject.facts.sights[name].picture
         if model is None or "vector_observations" not in model.capabilities or not (images or subject.facts.vector_goals):
@@ -162,15 +187,10 @@ def _default_groups(subject: RuleContext, tree: Node) -> Iterator[Adjustment]:
     consensus, path = subject.configuration.exchange.consensus, ("exchange", "consensus", "groups")
     if consensus is None or find(tree, path) is not None:
         return
-    there = {group for _, _, settings in placed(subject) for group in _groups(settings)}
+    there = {group for _, _, settings in subject.agents for group in groups_of(settings)}
     kept = [group for group in consensus.groups if group in there]
     if kept and kept != consensus.groups:
         yield Adjustment(path, kept, "")
-
-
-def _groups(settings: AgentSettings) -> Iterator[str]:
-    for component in components_of(settings).values():
-        yield from component.groups
 
 
 def _own(subject: RuleContext, top: Path, key: str) -> bool:

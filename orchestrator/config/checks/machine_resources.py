@@ -17,13 +17,11 @@ _GPUS = tuple(Path("/dev", name) for name in ("nvidiactl", "kfd", "dxg", "nvmap"
 @dataclass(frozen=True)
 class MachineResources:
     """Processor cores that this process may use, and bytes of memory that it may fill. `gpu`: whether a GPU may be present.
-    `hosts`: the names of the hosts that a run will have, where the configuration does not list them. `gpus`: those that nodes may have to
-    themselves."""
+    `gpus`: those that nodes may have to themselves."""
 
     cores: float
     memory: int
     gpu: bool = True
-    hosts: tuple[str, ...] | None = None
     gpus: int = 2**31
 
     @classmethod
@@ -43,3 +41,7 @@ class MachineResources:
         gpu = any(file.exists() for file in _GPUS)
         cores = float(len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
         return cls(cores, memory, gpu, gpus=len(visible_gpus()))
+
+
+UNLIMITED = MachineResources(cores=2.0**40, memory=2**80)
+"""for configurations that are not started on this machine"""

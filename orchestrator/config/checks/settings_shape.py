@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from orchestrator.config.parsing.yaml_tree import Path
 from protocols.runtime.component_registry import Registered, component, kinds
 from protocols.runtime.settings_types import Settings
-
-_NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -22,24 +21,15 @@ class Shape:
 
     model: type[Settings] | None = None
     room: str | None = None
-    items: Any = _NOTHING
-    """annotation of a list's items; for tuples that of the first"""
-    values: Any = _NOTHING
-    """annotation of an open map's values"""
+    is_list: bool = False
+    is_open_map: bool = False
+    """whether a map with free keys stands here"""
+    inner: Any = None
+    """annotation of the items of a list (for tuples that of the first), or of the values of an open map"""
     choices: tuple[Any, ...] = ()
     nullable: bool = False
     union: bool = False
     """whether other things than `choices` may stand here too"""
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the value is a list."""
-        return self.items is not _NOTHING
-
-    @property
-    def is_open_map(self) -> bool:
-        """Whether a map with free keys stands here."""
-        return self.values is not _NOTHING
 
     def settings(self, kind: Any = None) -> type[Settings] | None:
         """The settings class here: the place's own, or that of the component of this `kind`."""
@@ -65,10 +55,9 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
     if origin is Literal:
         return Shape(choices=get_args(annotation))
     if origin in (list, tuple):
-        arguments = get_args(annotation)
-        return Shape(items=arguments[0] if arguments else Any)
+        return Shape(is_list=True, inner=next(iter(get_args(annotation)), Any))
     if origin is dict:
-        return Shape(values=get_args(annotation)[1])
+        return Shape(is_open_map=True, inner=get_args(annotation)[1])
     if room is not None:
         return Shape(room=room)
     if isinstance(annotation, type) and issubclass(annotation, Settings):
@@ -78,13 +67,26 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
 
 def step(shape: Shape, part: str | int, kind: Any = None) -> Shape | None:
     """The shape one key or index further; None where nothing may stand. `kind` is the component's at this place."""
-    if shape.is_list:
-        return shape_of(shape.items) if isinstance(part, int) else None
-    if shape.is_open_map:
-        return shape_of(shape.values) if isinstance(part, str) else None
+    if shape.is_list or shape.is_open_map:
+        return shape_of(shape.inner) if isinstance(part, int if shape.is_list else str) else None
     owner = shape.settings(kind)
     field = owner.by_key().get(str(part)) if owner is not None else None
     return shape_of(field.annotation, field.metadata) if field is not None else None
+
+
+def data_at(data: Any, path: Path) -> Any:
+    """The value at a path of plain data; None where nothing stands."""
+    for part in path:
+        if isinstance(data, dict):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+    return data
+
+
+def kind_of(data: Any) -> Any:
+    """The `kind` that a map of plain data gives, or None."""
+    return data.get("kind") if isinstance(data, dict) else None
 
 
 def shape_at(root: type[Settings], path: Path, data: Any) -> Shape | None:
@@ -93,33 +95,32 @@ def shape_at(root: type[Settings], path: Path, data: Any) -> Shape | None:
     for part in path:
         if shape is None:
             return None
-        shape = step(shape, part, data.get("kind") if isinstance(data, dict) else None)
-        data = _inside(data, part)
+        shape = step(shape, part, kind_of(data))
+        data = data_at(data, (part,))
     return shape
 
 
-def _inside(data: Any, part: str | int) -> Any:
-    if isinstance(data, dict):
-        return data.get(part)
-    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+def owner_at(root: type[Settings], path: Path, data: Any) -> type[Settings] | None:
+    """The settings class whose map stands at a path; None for a scalar, an open map, and a component of unknown `kind`."""
+    shape = shape_at(root, path, data)
+    return shape.settings(kind_of(data_at(data, path))) if shape is not None else None
+
+
+def field_at(root: type[Settings], path: Path, data: Any) -> FieldInfo | None:
+    """The field that the last key of a path stands for."""
+    owner = owner_at(root, path[:-1], data)
+    return owner.by_key().get(str(path[-1])) if owner is not None else None
 
 
 def default_at(root: type[Settings], path: Path, data: Any) -> Any:
     """The default at a path, plain (as in YAML); `None` without a default."""
     for length in range(len(path), 0, -1):
-        parent = shape_at(root, path[: length - 1], data)
-        holder = data
-        for part in path[: length - 1]:
-            holder = _inside(holder, part)
-        owner = parent.settings(holder.get("kind") if isinstance(holder, dict) else None) if parent is not None else None
-        field = owner.by_key().get(str(path[length - 1])) if owner is not None else None
-        if owner is None or field is None or field.get_default(call_default_factory=True) in (None, PydanticUndefined):
-            continue
-        name = str(path[length - 1])
-        value = owner.model_construct(**{name: field.get_default(call_default_factory=True)}).model_dump(mode="json", include={name})[name]
-        for part in path[length:]:
-            value = _inside(value, part)
-        return value
+        owner, field = owner_at(root, path[: length - 1], data), field_at(root, path[:length], data)
+        default = field.get_default(call_default_factory=True) if field is not None else None
+        if owner is not None and default not in (None, PydanticUndefined):
+            name = str(path[length - 1])
+            value = owner.model_construct(**{name: default}).model_dump(mode="json", include={name})[name]
+            return data_at(value, path[length:])
     return None
 
 

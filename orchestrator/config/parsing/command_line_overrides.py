@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.config.checks.settings_shape import default_at, nearest_keys, shape_at
+from orchestrator.config.checks.settings_shape import default_at, field_at, nearest_keys, shape_at
 from orchestrator.config.parsing.problems import Problem
-from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_text
-from orchestrator.config.parsing.yaml_tree import List, Location, Map, Node, Path, Scalar, changed, find, format_path, plain, planted
+from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_value
+from orchestrator.config.parsing.yaml_tree import List, Location, Node, Path, Scalar, changed, find, format_path, plain, planted, put
 from protocols.runtime.settings_types import Settings
 from protocols.runtime.suggestions import nearest
 
@@ -48,12 +48,11 @@ def parse(argument: str, number: int) -> Override:
             Problem(str(location), name, f"has no value; write {name}=null to remove it, {name}='\"\"' for an empty text")
         )
     try:
-        value, problems = read_text(text, str(location), only=location)
+        return Override(location, parts, read_value(text, location), append)
     except UnreadableYaml as unreadable:
-        raise OverrideRefused(Problem(str(location), name, f"{text!r} {unreadable.problems[-1].text}")) from unreadable
-    if problems:
-        raise OverrideRefused(Problem(str(location), name, f"{problems[0].path}: {problems[0].text}"))
-    return Override(location, parts, value, append)
+        problem = unreadable.problems[-1]
+        text = problem.message if problem.path else f"{text!r} {problem.text}"
+        raise OverrideRefused(Problem(str(location), name, text)) from unreadable
 
 
 def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
@@ -69,12 +68,14 @@ def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
         path = (*path, int(part) if isinstance(here, List) and part.lstrip("-").isdigit() else part)
         if number < len(override.parts) - 1 or override.append:
             tree = materialised(tree, path, root)
-    shape = shape_at(root, path, plain(tree))
-    around = shape_at(root, path[:-1], plain(tree))
+    data = plain(tree)
+    shape, around = shape_at(root, path, data), shape_at(root, path[:-1], data)
     removes = isinstance(override.value, Scalar) and override.value.value is None and not override.append
-    outer = shape_at(root, path[:-2], plain(tree)) if len(path) > 1 else None
+    outer = shape_at(root, path[:-2], data) if len(path) > 1 else None
     named = around is not None and around.is_open_map and not (outer is not None and outer.is_open_map)
-    drop = removes and (isinstance(path[-1], int) or named or _droppable(path, root, tree))
+    field = field_at(root, path, data)
+    optional = shape is not None and not shape.nullable and field is not None and not field.is_required()
+    drop = removes and (isinstance(path[-1], int) or named or optional)
 
     def change(old: Node | None) -> Node | None:
         if not override.append:
@@ -94,31 +95,15 @@ def apply(tree: Node, override: Override, root: type[Settings]) -> Node:
         raise OverrideRefused(_barred(tree, barred.args[0], path, override, root)) from None
 
 
-def _droppable(path: Path, root: type[Settings], tree: Node) -> bool:
-    """Whether the key may be left out, but may not be null."""
-    shape = shape_at(root, path, plain(tree))
-    owner_shape = shape_at(root, path[:-1], plain(tree))
-    holder = find(tree, path[:-1])
-    kind = plain(holder).get("kind") if isinstance(holder, Map) else None
-    owner = owner_shape.settings(kind) if owner_shape is not None else None
-    field = owner.by_key().get(str(path[-1])) if owner is not None else None
-    return shape is not None and not shape.nullable and field is not None and not field.is_required()
-
-
 def materialised(tree: Node, path: Path, root: type[Settings]) -> Node:
     """The tree with the default of a list, or the kind of a component, written out at `path` if nothing stands there."""
     if find(tree, path) is not None:
         return tree
     data = plain(tree)
-    shape = shape_at(root, path, data)
-    default = default_at(root, path, data)
-    if shape is None or default is None:
+    shape, default = shape_at(root, path, data), default_at(root, path, data)
+    if shape is None or default is None or not (shape.is_list or shape.room is not None):
         return tree
-    if shape.is_list:
-        return changed(tree, path, _DEFAULT, lambda _: planted(default, _DEFAULT))
-    if shape.room is not None:
-        return changed(tree, path, _DEFAULT, lambda _: planted({"kind": default["kind"]}, _DEFAULT))
-    return tree
+    return put(tree, path, planted(default if shape.is_list else {"kind": default["kind"]}, _DEFAULT))
 
 
 def _barred(tree: Node, at: Path, path: Path, override: Override, root: type[Settings]) -> Problem:

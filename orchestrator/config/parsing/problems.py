@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 from protocols.runtime.errors import ConfigurationError
 
-Severity = Literal["error", "warning", "notice"]
-"""error: nothing is started; warning: probably not what is meant; notice: a feature that does not apply was switched off"""
+Severity = Literal["error", "warning", "notice", "choice"]
+"""error: nothing is started; warning: probably not what is meant; notice: a feature that does not apply was switched off; choice: a value
+that was left open was chosen, which is no mistake where strictness is asked for"""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,6 @@ class Problems(ConfigurationError):
         super().__init__(subject)
         self.subject = subject
         self.problems = list(problems)
-
-    @property
-    def errors(self) -> list[Problem]:
-        """The problems that prevent a start."""
-        return [problem for problem in self.problems if problem.severity == "error"]
 
     def __str__(self) -> str:
         return "\n".join([f"{self.subject}: {counted(self.problems)}, nothing was started", *lines(self.problems)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -87,6 +86,14 @@ def read_text(text: str, source: str, only: Location | None = None) -> tuple[Nod
         place = only or Location(source)
         raise UnreadableYaml([*builder.problems, Problem(str(place), "", f"is not YAML: {' '.join(str(error).split())}")]) from error
     return tree, builder.problems
+
+
+def read_value(text: str, location: Location) -> Node:
+    """The tree of a value on the command line; `UnreadableYaml` for duplicate keys too."""
+    tree, problems = read_text(text, str(location), only=location)
+    if problems:
+        raise UnreadableYaml(problems[:1])
+    return tree
 
 
 @dataclass
@@ -187,34 +194,14 @@ class _Builder:
             raise self.stop(event, path, "holds half of a surrogate pair, which is no character")
         if not event.implicit[0]:
             return text
-        tag = str(self.yaml.resolver.resolve(ScalarNode, text, (True, False))).rsplit(":", 1)[-1]
-        if tag == "null":
-            return None
-        if tag == "bool":
-            return text.lower() == "true"
-        if tag == "int":
-            return _integer(text)
-        if tag == "float":
-            return _real(text)
-        return text
-
-
-def _integer(text: str) -> int | str:
-    digits = text.replace("_", "").lower()
-    sign = -1 if digits.startswith("-") else 1
-    digits = digits.lstrip("+-")
-    base = {"0x": 16, "0o": 8, "0b": 2}.get(digits[:2], 10)
-    try:
-        return sign * int(digits if base == 10 else digits[2:], base)
-    except ValueError:  # more digits than the interpreter converts: no number that a configuration could mean
-        return text
-
-
-def _real(text: str) -> float:
-    digits = text.replace("_", "").lower()
-    if digits.endswith(".inf"):
-        return -math.inf if digits.startswith("-") else math.inf
-    return math.nan if digits == ".nan" else float(digits)
+        tag = str(self.yaml.resolver.resolve(ScalarNode, text, (True, False)))
+        if tag.rsplit(":", 1)[-1] not in ("null", "bool", "int", "float"):
+            return text
+        try:
+            value: int | float | bool | None = self.yaml.constructor.construct_object(ScalarNode(tag, text))
+        except ValueError:  # more digits than the interpreter converts: no number that a configuration could mean
+            return text
+        return value
 
 
 def _depth(node: Node) -> int:

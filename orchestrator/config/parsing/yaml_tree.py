@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,22 +115,36 @@ def place(node: Node, path: Path, key: bool = False) -> Location:
     return location
 
 
-def leaves(node: Node, path: Path = ()) -> Iterator[tuple[Path, Node]]:
-    """Every scalar and every empty map or list, with its path."""
-    if isinstance(node, Map) and node.entries:
-        for key, entry in node.entries.items():
-            yield from leaves(entry.value, (*path, key))
-    elif isinstance(node, List) and node.items:
-        for index, item in enumerate(node.items):
-            yield from leaves(item, (*path, index))
-    else:
-        yield path, node
+def overlap(one: Path, other: Path) -> bool:
+    """Whether one of the paths leads to the other, or both are the same."""
+    short = min(len(one), len(other))
+    return one[:short] == other[:short]
 
 
-def changed(node: Node, path: Path, key: Location, change: Callable[[Node | None], Node | None]) -> Node:
+def changed(node: Node, path: Path, key: Location, change: Callable[[Node | None], Node | None], above: Path = ()) -> Node:
     """A copy of the tree in which `change(value or None)` stands at `path`; None removes it. Maps on the way are made as needed, and a
-    null on the way becomes a map; `KeyError` with the path of a scalar or an index that bars the way."""
-    return _changed(node, path, key, change, ())
+    null on the way becomes a map; `KeyError` with the path (below `above`) of a scalar or an index that bars the way."""
+    part, rest = path[0], path[1:]
+    here = (*above, part)
+    if isinstance(node, Scalar) and node.value is None and isinstance(part, str):
+        node = Map(key)
+    if isinstance(node, Map) and isinstance(part, str):
+        known = node.entries.get(part)
+        value: Node | None = known.value if known else None
+        value = changed(value or Map(key), rest, key, change, here) if rest else change(value)
+        entries = {name: entry for name, entry in node.entries.items() if value is not None or name != part}
+        if value is not None:
+            entries[part] = MapEntry(known.key if known and rest else key, value)
+        return replace(node, entries=entries)
+    if isinstance(node, List) and isinstance(part, int) and 0 <= part < len(node.items):
+        item: Node | None = changed(node.items[part], rest, key, change, here) if rest else change(node.items[part])
+        return replace(node, items=(*node.items[:part], *((item,) if item is not None else ()), *node.items[part + 1 :]))
+    raise KeyError(here)
+
+
+def put(node: Node, path: Path, value: Node) -> Node:
+    """A copy of the tree in which `value` stands at `path`, as `changed`."""
+    return changed(node, path, value.location, lambda _: value)
 
 
 def renamed(node: Node, path: Path, name: str) -> Node:
@@ -139,22 +153,3 @@ def renamed(node: Node, path: Path, name: str) -> Node:
         entries = node.entries if isinstance(node, Map) else {}
         return Map(node.location, {name if key == path[0] else key: entry for key, entry in entries.items()})
     return changed(node, path[:-1], node.location, lambda holder: renamed(holder, path[-1:], name) if holder is not None else None)
-
-
-def _changed(node: Node, path: Path, key: Location, change: Callable[[Node | None], Node | None], done: Path) -> Node:
-    part, rest = path[0], path[1:]
-    here = (*done, part)
-    if isinstance(node, Scalar) and node.value is None and isinstance(part, str):
-        node = Map(key)
-    if isinstance(node, Map) and isinstance(part, str):
-        known = node.entries.get(part)
-        value: Node | None = known.value if known else None
-        value = _changed(value or Map(key), rest, key, change, here) if rest else change(value)
-        entries = {name: entry for name, entry in node.entries.items() if value is not None or name != part}
-        if value is not None:
-            entries[part] = MapEntry(known.key if known and rest else key, value)
-        return replace(node, entries=entries)
-    if isinstance(node, List) and isinstance(part, int) and 0 <= part < len(node.items):
-        item: Node | None = _changed(node.items[part], rest, key, change, here) if rest else change(node.items[part])
-        return replace(node, items=(*node.items[:part], *((item,) if item is not None else ()), *node.items[part + 1 :]))
-    raise KeyError(here)

@@ -1,17 +1,23 @@
-"""Rules of the components of agents."""
+"""Rules of the components of agents, and of the goals and rewards that teachers and curiosity give them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from agent_node.settings.agent import AgentSettings
-from orchestrator.config.checks.cross_checks import Finding, RuleContext, agent_checked
+from orchestrator.config.checks.cross_checks import (
+    Finding,
+    RuleContext,
+    agent_checked,
+    components_of,
+    findings,
+    groups_of,
+    kinds_with,
+    meant,
+    reads,
+)
 from orchestrator.config.parsing.yaml_tree import Path
-from orchestrator.config.rules.rule_registry import Rules, agents_of, components_of, kinds_with, meant, placed, playable, seeing
-from protocols.topology.unfit_topology import UnfitTopology
-
-RULES = Rules()
-reads = RULES.reads
+from protocols.topology.settings import UnfitTopology
 
 
 @reads("agents")
@@ -24,10 +30,7 @@ def _overrides(subject: RuleContext) -> Iterator[Finding]:
             text = f'"{name}" does not exist (agents.count is {configuration.agents.count})'
             yield Finding(where, text, meant(name, names), key=True)
             continue
-        checked = agent_checked(configuration, name)
-        for problem, path in zip(checked.problems, checked.paths, strict=True):
-            unknown = problem.text.startswith(("unknown key", "this key is now"))
-            yield Finding((*where, *path), problem.text, problem.suggestion, key=unknown)
+        yield from findings(agent_checked(configuration, name), where)
 
 
 @reads("agents", "exchange.consensus")
@@ -35,7 +38,7 @@ def _groups(subject: RuleContext) -> Iterator[Finding]:
     consensus = subject.configuration.exchange.consensus
     if consensus is None:
         return
-    agents = agents_of(subject)
+    agents = {name: settings for name, _, settings in subject.agents}
     for index, group in enumerate(consensus.groups):
         where: Path = ("exchange", "consensus", "groups", index)
         if consensus.groups.index(group) != index:
@@ -44,7 +47,7 @@ def _groups(subject: RuleContext) -> Iterator[Finding]:
         shapes = {name: _architecture(settings, group) for name, settings in agents.items()}
         lacking = [name for name, shape in shapes.items() if not shape]
         if lacking:
-            have = ", ".join(_groups_of(agents[lacking[0]]))
+            have = ", ".join(groups_of(agents[lacking[0]]))
             subjects = "the agents have" if len(lacking) == len(agents) else f"{lacking[0]} has"
             cure = "; set agents.world_model or leave the group out" if group == "world_model" else ""
             yield Finding(where, f"{subjects} no parameters called {group} (but {have}){cure}")
@@ -53,10 +56,6 @@ def _groups(subject: RuleContext) -> Iterator[Finding]:
         for name, shape in shapes.items():
             if first is not None and shape != shapes[first]:
                 yield Finding(where, f"{group} of {name} ({shape}) and {first} ({shapes[first]}) differ in shape and cannot be averaged")
-
-
-def _groups_of(settings: AgentSettings) -> list[str]:
-    return [group for component in components_of(settings).values() for group in component.groups]
 
 
 def _architecture(settings: AgentSettings, group: str) -> str:
@@ -70,7 +69,7 @@ def _architecture(settings: AgentSettings, group: str) -> str:
 
 @reads("agents")
 def _buffers(subject: RuleContext) -> Iterator[Finding]:
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         if "replay" not in settings.learner.capabilities:
             continue
         size = settings.buffer.transitions
@@ -83,7 +82,7 @@ def _buffers(subject: RuleContext) -> Iterator[Finding]:
 
 @reads("environment", "agents", "network.topology")
 def _actions(subject: RuleContext) -> Iterator[Finding]:
-    for top, settings, sight in seeing(subject):
+    for top, settings, sight in subject.observers:
         wanted = "discrete" if sight.discrete_actions else "continuous"
         if wanted not in settings.learner.capabilities:
             text = f"{settings.learner.kind} does not support the {wanted} actions of {subject.configuration.environment.id}"
@@ -92,7 +91,7 @@ def _actions(subject: RuleContext) -> Iterator[Finding]:
 
 @reads("agents")
 def _imagined_rewards(subject: RuleContext) -> Iterator[Finding]:
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         model = settings.world_model
         if model is None or "rewards" in model.capabilities or not model.imagined_ratio or "replay" not in settings.learner.capabilities:
             continue
@@ -110,7 +109,7 @@ def _statistics(subject: RuleContext) -> Iterator[Finding]:
     statistics, graph, where = subject.configuration.exchange.statistics, subject.graph, ("exchange", "statistics")
     if statistics is None:
         return
-    for name, settings in agents_of(subject).items():
+    for name, _, settings in subject.agents:
         model = settings.world_model
         grid = model is not None and model.imagination is not None and model.imagination.reward == "learned"
         if model is None or not ("additive_statistics" in model.capabilities or grid):
@@ -119,16 +118,18 @@ def _statistics(subject: RuleContext) -> Iterator[Finding]:
                 where, f"{what}; write null, or choose agents.world_model.kind {kinds_with('world_model', 'additive_statistics')}"
             )
             break
-    for name, settings in agents_of(subject).items():
+    for name, _, settings in subject.agents:
         if settings.world_model is not None and (key := settings.world_model.shrinking_statistics):
             text = f"{key} (agents.world_model of {name}) makes sums decrease; exchanged statistics must only grow"
             yield Finding(where, f"{text}; write null for one of them")
             break
-    if statistics.mode == "mh" and not isinstance(graph, UnfitTopology) and graph.directed:
-        yield Finding((*where, "mode"), '"mh" needs an undirected graph; use ledger or pushsum')
+    if "directed_graphs" not in statistics.capabilities and not isinstance(graph, UnfitTopology) and graph.directed:
+        use = statistics.modes_with("directed_graphs")
+        yield Finding((*where, "mode"), f'"{statistics.mode}" needs an undirected graph; use {use}')
     count = subject.configuration.agents.count
-    if statistics.mode == "ledger" and count > MOST_ORIGINS:
-        yield Finding((*where, "mode"), f"a ledger holds the statistics of up to {MOST_ORIGINS} agents, not of {count}; use pushsum")
+    if "entry_of_each_agent" in statistics.capabilities and count > MOST_ORIGINS:
+        text = f"a {statistics.mode} holds the statistics of up to {MOST_ORIGINS} agents, not of {count}"
+        yield Finding((*where, "mode"), f"{text}; use pushsum")
 
 
 @reads("agents", "exchange.plans")
@@ -136,7 +137,7 @@ def _plans(subject: RuleContext) -> Iterator[Finding]:
     """Plans change the uncertainty of a model, which only optimism uses."""
     if subject.configuration.exchange.plans is None:
         return
-    for name, settings in agents_of(subject).items():
+    for name, _, settings in subject.agents:
         if settings.world_model is None or "plan_aware" not in settings.world_model.capabilities or settings.optimism is None:
             text = f"plans need a world model with uncertainty ({kinds_with('world_model', 'plan_aware')}) and agents.optimism"
             yield Finding(("exchange", "plans"), f"{text}, which {name} does not have; write null, or set both")
@@ -147,7 +148,7 @@ def _plans(subject: RuleContext) -> Iterator[Finding]:
 def _devices(subject: RuleContext) -> Iterator[Finding]:
     """GPUs that do not exist (each agent checks at its start which of them torch can use), and GPUs in runs that must be repeatable."""
     gpu = subject.machine.gpu
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         for part, component in components_of(settings).items():
             device = getattr(component, "device", "cpu")
             where = (*top, part, "device")
@@ -162,7 +163,7 @@ def _devices(subject: RuleContext) -> Iterator[Finding]:
 def _rollouts(subject: RuleContext) -> Iterator[Finding]:
     """Learners without a replay buffer cannot use imagined or relabelled transitions."""
     hindsight = subject.configuration.exchange.hindsight
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         if "replay" in settings.learner.capabilities:
             continue
         kind, model = settings.learner.kind, settings.world_model
@@ -181,12 +182,12 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
     configuration, where = subject.configuration, ("exchange", "experience")
     if configuration.exchange.experience is None:
         return
-    for name, settings in agents_of(subject).items():
+    for name, _, settings in subject.agents:
         if "replay" not in settings.learner.capabilities:
             text = f"{settings.learner.kind} of {name} uses its own transitions only, each once"
             yield Finding(where, f"{text}; write null, or choose learner {kinds_with('learner', 'replay')}")
             break
-    if playable(subject) and subject.facts.has_goals:
+    if subject.playable and subject.facts.has_goals:
         text = f"rewards in {configuration.environment.id} depend on the goal that was pursued; write null"
         yield Finding(where, f"{text} (exchange.hindsight.segments: {{}} shares surprising transitions, and relabels them)")
 
@@ -194,7 +195,7 @@ def _experience(subject: RuleContext) -> Iterator[Finding]:
 @reads("agents")
 def _optimism(subject: RuleContext) -> Iterator[Finding]:
     """Optimism is stored beside imagined transitions that are kept, and only some learners read it."""
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         if settings.optimism is None:
             continue
         where, model = (*top, "optimism"), settings.world_model
@@ -206,3 +207,75 @@ def _optimism(subject: RuleContext) -> Iterator[Finding]:
         elif lacking := set(settings.optimism.requires) - set(model.capabilities):
             text = f"{settings.optimism.kind} needs a world model that is {', '.join(sorted(lacking))}, and {model.kind} is not"
             yield Finding(where, f"{text}; choose world model {kinds_with('world_model', *settings.optimism.requires)}")
+
+
+@reads("agents")
+def _rewards(subject: RuleContext) -> Iterator[Finding]:
+    """Intrinsic rewards are added to rollouts; replay buffers hold the environment's rewards only."""
+    for _, top, settings in subject.agents:
+        if "rollout" in settings.learner.capabilities:
+            continue
+        for part in ("teacher", "curiosity", "shaping"):
+            if getattr(settings, part) is not None:
+                text = f"changes the rewards of rollouts, which learner {settings.learner.kind} does not use"
+                yield Finding((*top, part), f"{text}; write null, or choose {kinds_with('learner', 'rollout')}")
+
+
+@reads("environment", "agents", "network.topology")
+def _grids(subject: RuleContext) -> Iterator[Finding]:
+    """Components that need the cells of a grid."""
+    environment = subject.configuration.environment.id
+    for top, settings, sight in subject.observers:
+        if settings.teacher is not None and "whole_grid" in settings.teacher.capabilities and not sight.whole:
+            text = f"sets goals in the whole grid, which {environment} does not show; write null"
+            yield Finding((*top, "teacher"), f"{text}, or environment.options.view: full (or both)" if sight.cells else text)
+        if settings.curiosity is not None and "grid" in settings.curiosity.capabilities and not sight.cells:
+            text = f"{settings.curiosity.kind} counts visits of a grid, and {environment} shows none; write kind: rnd, or null"
+            yield Finding((*top, "curiosity"), text)
+        if settings.learner.needs_grid and not sight.cells:
+            yield Finding((*top, "learner", "network"), f"{environment} shows no grid of cells; write auto")
+
+
+@reads("environment", "agents", "network.topology")
+def _restarting_teachers(subject: RuleContext) -> Iterator[Finding]:
+    """Teachers that end episodes need copies that one agent plays alone."""
+    environment = subject.configuration.environment
+    if not subject.playable or subject.facts.single_player:
+        return
+    for _, top, settings in subject.agents:
+        if settings.teacher is not None and settings.teacher.ends_episodes:
+            text = f"an agent may end only episodes that it plays alone, and {environment.id} has none of those; write false"
+            more = ", or environment.options.players: one" if "players" in _option_names(subject) else ""
+            yield Finding((*top, "teacher", "restart_episode"), text + more)
+
+
+def _option_names(subject: RuleContext) -> list[str]:
+    from env_server.environments.registry import options_class
+
+    options = options_class(subject.configuration.environment.id)
+    return list(options.by_key()) if options is not None else []
+
+
+@reads("environment", "agents", "exchange.negotiation", "network.topology")
+def _negotiating_teachers(subject: RuleContext) -> Iterator[Finding]:
+    """Goals that teachers propose are exchanged between agents of one copy, by the value that their policies expect."""
+    configuration = subject.configuration
+    negotiation, where = configuration.exchange.negotiation, ("exchange", "negotiation")
+    if negotiation is None or "teacher_goals" not in negotiation.capabilities:
+        return
+    for name, top, settings in subject.agents:
+        learner, kind = settings.learner, negotiation.kind
+        if settings.teacher is None or "swappable_goals" not in settings.teacher.capabilities:
+            text = f"{kind} exchanges goals that teachers propose, and {name} has no teacher that allows it"
+            yield Finding(where, f"{text}; write null, or agents.teacher: {{kind: {kinds_with('teacher', 'swappable_goals')}}}")
+        if "values" not in learner.capabilities:
+            text = f"{kind} compares the values of goals, which {learner.kind} does not estimate"
+            yield Finding((*top, "learner", "kind"), f"{text}; choose {kinds_with('learner', 'values')}")
+        elif learner.recurrent:
+            text = f"{kind} compares the values of goals, which must not depend on a recurrent state; write 0"
+            yield Finding((*top, "learner", "lstm_layers"), text)
+    environment = configuration.environment
+    if subject.playable and subject.facts.single_player:
+        text = f"no agent could pursue another agent's goal: every copy of {environment.id} belongs to one agent"
+        cure = "write environment.options.players: all, or null" if "players" in _option_names(subject) else "write null"
+        yield Finding(where, f"{text}; {cure}")

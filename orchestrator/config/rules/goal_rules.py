@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.config.checks.cross_checks import Finding, RuleContext
+from orchestrator.config.checks.cross_checks import Finding, RuleContext, kinds_with, reads, span
 from orchestrator.config.parsing.yaml_tree import Path
-from orchestrator.config.rules.rule_registry import Rules, agents_of, kinds_with, placed, playable, seeing
-from protocols.topology.unfit_topology import UnfitTopology
-
-RULES = Rules()
-reads = RULES.reads
+from protocols.topology.settings import UnfitTopology
 
 
 @reads("environment", "agents.count", "network.topology")
@@ -19,13 +15,22 @@ def _environment(subject: RuleContext) -> Iterator[Finding]:
         yield from subject.environment
 
 
+@reads("environment", "agents.count", "network.topology")
+def _flattened(subject: RuleContext) -> Iterator[Finding]:
+    if not subject.playable:
+        return
+    for (space, size), agents in subject.facts.flattened.items():
+        text = f"observations {space} of {span(agents)} are flattened to one vector of {size} numbers (discrete values one-hot)"
+        yield Finding(("environment", "id"), text, severity="notice")
+
+
 @reads("environment", "agents", "exchange", "network.topology")
 def _goals(subject: RuleContext) -> Iterator[Finding]:
     configuration = subject.configuration
-    if not playable(subject):
+    if not subject.playable:
         return  # an environment that cannot be made has no known goals
     goals, exchange = subject.facts.goals, configuration.exchange
-    for _, top, settings in placed(subject):
+    for _, top, settings in subject.agents:
         if subject.facts.has_goals and settings.goals is None:
             text = f"{configuration.environment.id} has {goals or 'vector'} goals, and no goal source chooses among them"
             yield Finding((*top, "goals"), f"{text}; write goals: {{kind: uniform}}")
@@ -48,7 +53,7 @@ def _abilities(subject: RuleContext) -> Iterator[Finding]:
     hindsight = subject.configuration.exchange.hindsight
     if hindsight is None:
         return
-    for name, settings in agents_of(subject).items():
+    for name, _, settings in subject.agents:
         learner = settings.learner
         lacks = {"probabilities", "td_errors"} - set(learner.capabilities)
         if hindsight.partner == "corrected" and "probabilities" in lacks:
@@ -72,7 +77,7 @@ def _negotiation(subject: RuleContext) -> Iterator[Finding]:
     negotiation, where = configuration.exchange.negotiation, ("exchange", "negotiation")
     if negotiation is None:
         return
-    for key, text in negotiation.advice(subject.facts.goals if playable(subject) else 0):
+    for key, text in negotiation.advice(subject.facts.goals if subject.playable else 0):
         yield Finding((*where, key), text, None, "warning")
     longest_wait, tick = configuration.environment.goal_deadline, configuration.tick
     if configuration.clock == "logical" and negotiation.deadline < 2 * tick:
@@ -87,7 +92,7 @@ def _negotiation(subject: RuleContext) -> Iterator[Finding]:
 def _sights(subject: RuleContext) -> Iterator[Finding]:
     """Components that need the bounds of the observation."""
     environment = subject.configuration.environment.id
-    for top, settings, sight in seeing(subject):
+    for top, settings, sight in subject.observers:
         model = settings.world_model
         if settings.frequencies and not sight.bounded:
             yield Finding((*top, "frequencies"), f"{environment} has no observed numbers with bounds; write 0")

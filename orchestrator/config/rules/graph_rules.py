@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from orchestrator.config.checks.cross_checks import Finding, RuleContext
-from orchestrator.config.rules.rule_registry import Rules, meant, some
+from orchestrator.config.checks.cross_checks import Finding, RuleContext, meant, reads, some
 from protocols.averaging.rule_settings import rules_with
-from protocols.faults.schedule.fault_schedule import cut_of
-from protocols.faults.schedule.partitions import PartitionCut
-from protocols.topology.unfit_topology import UnfitTopology
+from protocols.faults.fault_schedule import PartitionCut, cut_of
+from protocols.topology.settings import UnfitTopology
 
-RULES = Rules()
-reads = RULES.reads
 _ROUNDS = 16
 """rounds of a changing graph that are checked"""
 
@@ -48,7 +44,7 @@ def _sides(subject: RuleContext) -> Iterator[Finding]:
     for index, event in enumerate(configuration.faults.events):
         if event.partition is None or event.partition.groups is not None:
             continue
-        sides = cut_of(event, configuration.faults.seed, agents, ())
+        sides = cut_of(event, configuration.faults.seed, agents)
         if sides is None or sides.reach is not None or "peer" not in sides.channels:
             continue
         parts = graph.parts(partial(_parted, sides))

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from orchestrator.config.checks.field_checks import validate
@@ -16,8 +16,8 @@ from orchestrator.config.parsing.yaml_tree import Location, Path, planted
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.experiments.design import measure_checks as measurable
 from orchestrator.experiments.design.experiment_cell import Cell
-from orchestrator.experiments.design.experiment_design import ExperimentDesign, SimulationSettings
-from orchestrator.experiments.design.experiment_reader import SIMULATED, ExperimentFile, entry_location, examine
+from orchestrator.experiments.design.experiment_design import ExperimentDesign, SimulationSettings, format_seeds, label_of, parse_seeds
+from orchestrator.experiments.design.experiment_reader import SIMULATED, ExperimentFile, examine
 from protocols.runtime.errors import UsageError
 
 _APART = ("version", "name", "question", "measure", "compare", "curves_over", "report", "expect", "limits")
@@ -72,18 +72,16 @@ def make(read: ExperimentFile) -> CellGrid:
 
 
 def _made(read: ExperimentFile) -> tuple[list[Cell], list[Problem]]:
-    design = read.design
     found: dict[Problem, list[str]] = {}
-    cells: list[Cell] = []
-    combinations = design.combinations()
-    for factors in combinations:
-        overrides = _overrides(read, factors)
-        for seed in design.seeds:
-            cell = _cell(read, factors, seed, overrides, found)
-            if cell is not None:
-                cells.append(cell)
-    count = len(combinations) * len(design.seeds)
-    return cells, [_of_cells(problem, labels, count) for problem, labels in found.items()]
+    combinations, seeds = read.design.combinations(), read.design.seeds
+    made = [
+        _cell(read, factors, seed, overrides, found)
+        for factors in combinations
+        for overrides in [_overrides(read, factors)]
+        for seed in seeds
+    ]
+    problems = [_of_cells(problem, labels, len(made)) for problem, labels in found.items()]
+    return [cell for cell in made if cell is not None], problems
 
 
 def _overrides(read: ExperimentFile, factors: Mapping[str, str]) -> list[_Override]:
@@ -129,7 +127,7 @@ def _simulated(design: ExperimentDesign, overrides: Iterable[_Override]) -> tupl
             continue
         name = one.key.removeprefix(SIMULATED)
         checked = validate(planted({**settings, name: one.value}, one.location), SimulationSettings, {})
-        problems += [Problem(str(one.location), one.key, problem.text, problem.suggestion) for problem in checked.problems]
+        problems += [replace(problem, place=str(one.location), path=one.key) for problem in checked.problems]
         if not checked.problems:
             settings[name] = one.value
     return SimulationSettings.model_validate_json(json.dumps(settings), strict=True), problems
@@ -139,9 +137,8 @@ def _load(base: FilePath, arguments: Sequence[str], seed: int, simulated: Simula
     if simulated is None:
         return load(base, arguments, {"seed": seed})
     from orchestrator.experiments.running.averaging_simulation import loaded
-    from orchestrator.experiments.running.simulation_outcome import SimulationRequest
 
-    return loaded(base, arguments, SimulationRequest(**simulated.model_dump(), seed=seed))
+    return loaded(base, arguments, simulated, seed)
 
 
 def _note(
@@ -152,17 +149,16 @@ def _note(
         match = _ARGUMENT.fullmatch(problem.place)
         location = str(overrides[int(match[1]) - 1].location) if match is not None else problem.place
         if problem.place == str(read.base) and "no such file" in problem.text:
-            location = f"{entry_location(read.tree, ('base',))}"
-            problem = Problem(location, "base", f"there is no file {read.base}", None, problem.severity)
-        known = Problem(location, problem.path, problem.text, problem.suggestion, problem.severity)
-        found.setdefault(known, []).append(label)
+            location = str(read.location(("base",), key=True))
+            problem = replace(problem, path="base", text=f"there is no file {read.base}", suggestion=None)
+        found.setdefault(replace(problem, place=location), []).append(label)
 
 
 def _of_cells(problem: Problem, labels: Sequence[str], count: int) -> Problem:
     if len(labels) == count:
         return problem
     others = f" and {len(labels) - 1} more cells" if len(labels) > 1 else ""
-    return Problem(problem.place, problem.path, f"{problem.text} (in {labels[0]}{others})", problem.suggestion, problem.severity)
+    return replace(problem, text=f"{problem.text} (in {labels[0]}{others})")
 
 
 def _same(cells: Sequence[Cell], read: ExperimentFile) -> list[Problem]:
@@ -173,7 +169,7 @@ def _same(cells: Sequence[Cell], read: ExperimentFile) -> list[Problem]:
         other = seen.setdefault(cell.identity(""), cell)
         if other is not cell:
             differing = [name for name, label in cell.factors.items() if other.factors[name] != label]
-            place = str(entry_location(read.tree, ("factors", differing[0])))
+            place = str(read.location(("factors", differing[0]), key=True))
             rule = f"{cell.label} and {other.label} are the same run: nothing that can change results differs between them"
             problems.append(Problem(place, f"factors.{differing[0]}", rule))
             break
@@ -190,8 +186,6 @@ def command_of(base: FilePath, arguments: Sequence[str], seed: int, simulated: S
 
 def select(cells: Sequence[Cell], design: ExperimentDesign, chosen: Sequence[str]) -> list[Cell]:
     """Those cells that fit all of `chosen`: `delay=0ms,50ms` or `seed=0..2`. `UsageError` for what no cell could fit."""
-    from orchestrator.experiments.design.experiment_design import format_seeds, label_of, parse_seeds
-
     kept = list(cells)
     known = design.labels()
     for text in chosen:

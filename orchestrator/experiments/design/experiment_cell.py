@@ -17,7 +17,7 @@ from pathlib import Path as FilePath
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import Loaded
 from orchestrator.experiments.design.experiment_design import SimulationSettings
-from protocols.faults.link_effects.link_trace import FILE as TRACE
+from protocols.faults.node_faults.fault_log import FILE as TRACE
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.config.resolved_configuration import flow
-from orchestrator.experiments.design.numeric_factors import NumericFactor
 from orchestrator.results.metric_names import counted_in
 from orchestrator.results.number_text import counted
 from protocols.faults.settings import FractionOrPercent, Operator
@@ -271,22 +271,13 @@ class ExperimentDesign(Settings):
         `KeyError`, `TypeError` or `ValueError` where factors are wrong."""
         known = {name: [*labels, *more.get(name, ())] for name, labels in self.labels().items()}
 
-        def meant(chosen: Mapping[str, str]) -> dict[str, str]:
-            return {name: label_of(label, known.get(name, ())) for name, label in chosen.items()}
+        def meant(chosen: Mapping[str, str] | None) -> dict[str, str] | None:
+            return None if chosen is None else {name: label_of(label, known.get(name, ())) for name, label in chosen.items()}
 
-        changes: dict[str, Any] = {"cells": None if self.cells is None else [meant(cell) for cell in self.cells]}
-        if self.compare is not None:
-            changes["compare"] = self.compare.model_copy(update={"baseline": meant(self.compare.baseline)})
-        changes["expect"] = [
-            one.model_copy(
-                update={
-                    "where": meant(one.where),
-                    "relative_to": None if one.relative_to is None else meant(one.relative_to),
-                }
-            )
-            for one in self.expect
-        ]
-        return self.model_copy(update=changes)
+        cells = None if self.cells is None else [meant(cell) for cell in self.cells]
+        compare = None if self.compare is None else self.compare.model_copy(update={"baseline": meant(self.compare.baseline)})
+        expect = [one.model_copy(update={"where": meant(one.where), "relative_to": meant(one.relative_to)}) for one in self.expect]
+        return self.model_copy(update={"cells": cells, "compare": compare, "expect": expect})
 
     def axis_of(self, measure: Measure) -> str:
         """What curves of a measure are over, unless it is time: `steps`, `rounds` (all of a simulation), `updates`."""
@@ -308,3 +299,31 @@ class ExperimentDesign(Settings):
         if self.cells is not None:
             parts = [counted(len(self.cells), "combination")]
         return f"{' x '.join([*parts, counted(len(self.seeds), 'seed')])} = {counted(count, 'cell')}"
+
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)( ?[a-zA-Z%]*)")
+
+
+@dataclass(frozen=True)
+class NumericFactor:
+    """A factor whose labels are amounts: `50ms`, `30 %`, `12`. `labels` and `values` ascend together."""
+
+    factor: str
+    labels: tuple[str, ...]
+    values: tuple[float, ...]
+    unit: str
+    """as it follows the number: `ms`, ` %`, or nothing"""
+
+    @classmethod
+    def of(cls, factor: str, least: str, labels: Sequence[str]) -> Self:
+        """Read the labels; `ValueError` where they are no amounts of one unit, or `least` is not the least of them."""
+        found = [_AMOUNT.fullmatch(label) for label in labels]
+        units = {match[2] for match in found if match is not None}
+        if None in found or len(units) != 1:
+            raise ValueError(f"needs amounts of one unit, such as 0ms, 50ms, 100ms; the values of {factor} are {', '.join(labels)}")
+        by_value = sorted((float(match[1]), label) for match, label in zip(found, labels, strict=True) if match is not None)
+        if by_value[0][1] != least or len({value for value, _ in by_value}) < len(by_value):
+            raise ValueError(
+                f"counts from the baseline, which must be the least amount ({by_value[0][1]} of {factor}); and no amount is given twice"
+            )
+        return cls(factor, tuple(label for _, label in by_value), tuple(value for value, _ in by_value), units.pop())

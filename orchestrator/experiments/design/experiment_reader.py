@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.config.checks.cross_checks import Finding
 from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.loader import in_order
 from orchestrator.config.parsing.file_kinds import taken_for_experiment
 from orchestrator.config.parsing.problems import Problem, Problems
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_file
-from orchestrator.config.parsing.yaml_tree import Location, Map, MapEntry, Node, Path, Scalar, changed, find, format_path, place
+from orchestrator.config.parsing.yaml_tree import Location, Map, Node, Path, Scalar, changed, find, format_path, place
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.config.shipped_configurations import locate
 from orchestrator.experiments.design.experiment_design import ExperimentDesign, Factor, Label
@@ -56,9 +57,9 @@ class ExperimentFile:
         """Directory of the experiment: small forms have one of their own."""
         return f"{self.design.name}-small" if self.small else self.design.name
 
-    def location(self, path: Path) -> Location:
-        """Where a value stands."""
-        return place(self.tree, path)
+    def location(self, path: Path, key: bool = False) -> Location:
+        """Where a value, or its key, stands."""
+        return place(self.tree, path, key)
 
 
 def read(path: FilePath, small: bool = False) -> ExperimentFile:
@@ -133,10 +134,10 @@ def _checked(tree: Node, problems: list[Problem], labels: Mapping[str, Sequence[
     problems += [problem for problem in result.problems if (problem.place, problem.path) not in said]
     if result.model is None:
         return None
-    for path, text, suggestion, at_key in _broken_rules(result.model):
-        if any(path[: len(broken)] == broken for broken in result.broken):
+    for found in _broken_rules(result.model):
+        if any(found.path[: len(broken)] == broken for broken in result.broken):
             continue
-        problem = Problem(str(place(result.tree, path, key=at_key)), format_path(path), text, suggestion)
+        problem = Problem(str(place(result.tree, found.path, key=found.key)), format_path(found.path), found.text, found.suggestion)
         if (problem.place, problem.path) not in said:
             problems.append(problem)
     return result.model
@@ -162,11 +163,7 @@ def _without(design: ExperimentDesign, labels: Mapping[str, Sequence[str]]) -> E
     return design.model_copy(update={"expect": expect, "compare": compare})
 
 
-Broken = tuple[Path, str, str | None, bool]
-"""path, rule, nearest right name, whether the key (not the value) is meant"""
-
-
-def _broken_rules(design: ExperimentDesign) -> Iterator[Broken]:
+def _broken_rules(design: ExperimentDesign) -> Iterator[Finding]:
     """Rules between keys. What needs the labels of factors waits until these are right."""
     broken = list(_factors(design))
     yield from broken
@@ -178,14 +175,14 @@ def _broken_rules(design: ExperimentDesign) -> Iterator[Broken]:
     yield from _groups(design)
 
 
-def _factors(design: ExperimentDesign) -> Iterator[Broken]:
+def _factors(design: ExperimentDesign) -> Iterator[Finding]:
     setters: dict[str, str] = {}
     for name, factor in design.factors.items():
         at: Path = ("factors", name)
         if name in ("seed", "metric", "value"):
-            yield at, f'"{name}" is a column of results.csv already; call it otherwise', None, True
+            yield Finding(at, f'"{name}" is a column of results.csv already; call it otherwise', key=True)
         if not factor.values:
-            yield (*at, "values"), "is empty: a factor has at least one value", None, False
+            yield Finding((*at, "values"), "is empty: a factor has at least one value")
             continue
         mistakes = list(_values(factor, at))
         yield from mistakes
@@ -193,16 +190,16 @@ def _factors(design: ExperimentDesign) -> Iterator[Broken]:
             continue
         for key in dict.fromkeys(key for keys in factor.levels().values() for key in keys):
             if (other := setters.setdefault(key, name)) != name:
-                yield (*at, "key"), f"sets {key}, as the factor {other} does: a key belongs to one factor", None, False
+                yield Finding((*at, "key"), f"sets {key}, as the factor {other} does: a key belongs to one factor")
             yield from _own_key(key, (*at, "key"))
             if key.startswith(SIMULATED) and design.with_ != "simulate":
-                yield (*at, "key"), f"{key} is a key of simulations; write with: simulate", None, False
+                yield Finding((*at, "key"), f"{key} is a key of simulations; write with: simulate")
 
 
-def _values(factor: Factor, at: Path) -> Iterator[Broken]:
+def _values(factor: Factor, at: Path) -> Iterator[Finding]:
     values: dict[Any, Any] = factor.values if isinstance(factor.values, dict) else dict(enumerate(factor.values))
     if factor.key is None and isinstance(factor.values, list):
-        yield at, "has a list of values, but no key that they are of; write key: network.topology", None, False
+        yield Finding(at, "has a list of values, but no key that they are of; write key: network.topology")
         return
     seen: dict[str, Any] = {}
     for part, value in values.items():
@@ -211,70 +208,66 @@ def _values(factor: Factor, at: Path) -> Iterator[Broken]:
         if factor.key is None and not (
             isinstance(value, dict) and set(value) == {"set"} and isinstance(value["set"], dict) and value["set"]
         ):
-            yield here, "sets no keys; without key: a value is {set: {a.b: 1, c.d: 2}}", None, False
+            yield Finding(here, "sets no keys; without key: a value is {set: {a.b: 1, c.d: 2}}")
         try:
             _LABEL.validate_python(label)
         except ValidationError:
             rule = "with a comma or an equals sign, or too long; write values: {NAME: VALUE}" if isinstance(part, int) else "is no name"
-            yield here, f"{label!r} {rule}: names have 1 to 60 letters, without commas and equals signs", None, isinstance(part, str)
+            yield Finding(here, f"{label!r} {rule}: names have 1 to 60 letters, without commas and equals signs", key=isinstance(part, str))
         if label in seen:
-            yield here, f"{label} is given twice", None, False
+            yield Finding(here, f"{label} is given twice")
         seen[label] = value
 
 
-def _own_key(key: str, path: Path) -> Iterator[Broken]:
+def _own_key(key: str, path: Path) -> Iterator[Finding]:
     if key in OWN_KEYS:
-        yield path, f'"{key}" is set by the experiment itself: {OWN_KEYS[key]}', None, False
+        yield Finding(path, f'"{key}" is set by the experiment itself: {OWN_KEYS[key]}')
 
 
-def _settings(design: ExperimentDesign) -> Iterator[Broken]:
+def _settings(design: ExperimentDesign) -> Iterator[Finding]:
     for key in design.set:
         yield from _own_key(key, ("set", key))
         if key.startswith(SIMULATED):
-            yield ("set", key), f"stands in the section simulate: write simulate: {{{key.removeprefix(SIMULATED)}: ...}}", None, True
+            yield Finding(("set", key), f"stands in the section simulate: write simulate: {{{key.removeprefix(SIMULATED)}: ...}}", key=True)
 
 
-def _measures(design: ExperimentDesign) -> Iterator[Broken]:
+def _measures(design: ExperimentDesign) -> Iterator[Finding]:
     titles: dict[str, None] = {}
     if design.with_ == "simulate" and design.curves_over == "time":
-        yield ("curves_over",), "curves of a simulation are over rounds; leave it out", None, False
+        yield Finding(("curves_over",), "curves of a simulation are over rounds; leave it out")
     for number, measure in enumerate(design.measure):
         if measure.title in titles:
-            yield ("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:', None, False
+            yield Finding(("measure", number), f'a measure is called "{measure.title}" already; give one of them a name:')
         titles[measure.title] = None
         if design.with_ == "simulate" and measure.node not in (None, "summary"):
-            yield ("measure", number, "node"), "a simulation has no nodes with metrics; leave it out", None, False
+            yield Finding(("measure", number, "node"), "a simulation has no nodes with metrics; leave it out")
     for number, expected in enumerate(design.expect):
         at: Path = ("expect", number)
         if expected.metric not in titles:
-            yield (
-                (*at, "metric"),
-                f"{expected.metric} is not measured; measured are {', '.join(titles)}",
-                nearest(expected.metric, titles),
-                False,
-            )
+            rule = f"{expected.metric} is not measured; measured are {', '.join(titles)}"
+            yield Finding((*at, "metric"), rule, nearest(expected.metric, titles))
         if expected.statistic == "probability_of_improvement" and expected.relative_to is None:
-            yield at, "a probability of improvement is one over another group: give relative_to", None, False
+            yield Finding(at, "a probability of improvement is one over another group: give relative_to")
 
 
-def _combinations(design: ExperimentDesign) -> Iterator[Broken]:
+def _combinations(design: ExperimentDesign) -> Iterator[Finding]:
     for number, cell in enumerate(design.cells or []):
         at: Path = ("cells", number)
         missing = [name for name in design.factors if name not in cell]
         if missing:
-            yield at, f"gives no label of {', '.join(missing)}", None, False
+            yield Finding(at, f"gives no label of {', '.join(missing)}")
         yield from _labels(design, cell, at)
         if cell in (design.cells or [])[:number]:
-            yield at, "is given twice", None, False
+            yield Finding(at, "is given twice")
     combinations = 1
     for labels in design.labels().values():
         combinations *= len(labels)
     count = (combinations if design.cells is None else len(design.cells)) * len(design.seeds)
     if count > MOST_CELLS:
-        yield (), f"has {count} cells; at most {MOST_CELLS} are read", None, False
+        yield Finding((), f"has {count} cells; at most {MOST_CELLS} are read")
 
 
-def _groups(design: ExperimentDesign) -> Iterator[Broken]:
+def _groups(design: ExperimentDesign) -> Iterator[Finding]:
     if design.compare is not None:
         wrong = list(_labels(design, design.compare.baseline, ("compare", "baseline")))
         yield from wrong
@@ -282,31 +275,26 @@ def _groups(design: ExperimentDesign) -> Iterator[Broken]:
             try:
                 design.tolerated()
             except ValueError as error:
-                yield ("compare", "tolerance"), str(error), None, False
+                yield Finding(("compare", "tolerance"), str(error))
     for number, expected in enumerate(design.expect):
         yield from _labels(design, expected.where, ("expect", number, "where"))
         if expected.relative_to is not None:
             yield from _labels(design, expected.relative_to, ("expect", number, "relative_to"))
             if all(expected.where.get(name) == label for name, label in expected.relative_to.items()):
-                yield ("expect", number, "relative_to"), "is the same group: nothing differs from where", None, False
+                yield Finding(("expect", number, "relative_to"), "is the same group: nothing differs from where")
             for name, label in expected.relative_to.items():
                 if name in design.factors and name not in expected.where:
                     rule = f"where doesn't name the {name} that is compared with {label}: all runs would be one group; name one there"
-                    yield ("expect", number, "relative_to", name), rule, None, False
+                    yield Finding(("expect", number, "relative_to", name), rule)
 
 
-def _labels(design: ExperimentDesign, chosen: Mapping[str, str], at: Path) -> Iterator[Broken]:
+def _labels(design: ExperimentDesign, chosen: Mapping[str, str], at: Path) -> Iterator[Finding]:
     known = design.labels()
     for name, label in chosen.items():
         if name not in known:
-            yield (*at, name), f"there is no factor {name}; factors are {', '.join(known) or 'none'}", nearest(name, known), True
+            yield Finding(
+                (*at, name), f"there is no factor {name}; factors are {', '.join(known) or 'none'}", nearest(name, known), key=True
+            )
         elif label not in known[name]:
             rule = f"{label} is no value of {name}; values are {', '.join(known[name])}"
-            yield (*at, name), rule, nearest(label, known[name]), False
-
-
-def entry_location(tree: Node, path: Path) -> Location:
-    """Where a key stands, for problems of a whole entry."""
-    holder = find(tree, path[:-1])
-    entry: MapEntry | None = holder.entries.get(str(path[-1])) if isinstance(holder, Map) else None
-    return entry.key if entry is not None else place(tree, path)
+            yield Finding((*at, name), rule, nearest(label, known[name]))

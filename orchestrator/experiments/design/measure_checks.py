@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 
+from orchestrator.config.checks.cross_checks import Finding
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.problems import Problem
+from orchestrator.config.parsing.yaml_tree import Path, format_path
 from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
@@ -44,14 +46,13 @@ def problems(read: ExperimentFile, cells: Sequence[Cell]) -> list[Problem]:
     """One for each measure that no cell can have, and a warning for each of an unknown name."""
     found: list[Problem] = []
     for number, measure in enumerate(read.design.measure):
-        impossible = [(*one, "error") for one in _impossible(measure, cells)]
-        for key, text, suggestion, severity in impossible or [(*one, "warning") for one in _unknown(measure, cells)]:
-            place = read.location(("measure", number, key))
-            found.append(Problem(str(place), f"measure[{number}].{key}", text, suggestion, "error" if severity == "error" else "warning"))
+        for one in list(_impossible(measure, cells)) or _unknown(measure, cells):
+            path: Path = ("measure", number, *one.path)
+            found.append(Problem(str(read.location(path)), format_path(path), one.text, one.suggestion, one.severity))
     return found
 
 
-def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:
+def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[Finding]:
     if any(cell.simulated is not None for cell in cells):
         return
     agents = dict.fromkeys(name for cell in cells for name in cell.configuration.agent_names())
@@ -63,31 +64,30 @@ def _unknown(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str
     known = figure_names.is_known_of_faults if of_faults else figure_names.is_known
     if not known(name, agents):
         meant = figure_names.likely(name, of_faults)
-        yield "metric", f"docs/reference/metrics.md has no metric {name}; in cells where no node writes it, it is missing", meant
+        text = f"docs/reference/metrics.md has no metric {name}; in cells where no node writes it, it is missing"
+        yield Finding(("metric",), text, meant, "warning")
 
 
-def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[tuple[str, str, str | None]]:
+def _impossible(measure: Measure, cells: Sequence[Cell]) -> Iterator[Finding]:
     first = measure.metric.partition(".")[0]
     if any(cell.simulated is not None for cell in cells):
         known = [field.name for field in fields(SimulationOutcome) if field.name not in _NO_FIGURES]
         known += ["lost.DROPPED", *(f"episodes.{field.name}" for field in fields(SimulatedEpisodes))]
         if measure.metric not in known and first != "lost":
-            yield "metric", f"a simulation has no {measure.metric}; it has {', '.join(known)}", nearest(measure.metric, known)
+            text = f"a simulation has no {measure.metric}; it has {', '.join(known)}"
+            yield Finding(("metric",), text, nearest(measure.metric, known))
         return
     if measure.node == "summary":
         if first not in _SUMMARY:
-            yield "metric", f"a summary.json has no {first}; it has {', '.join(_SUMMARY)}", nearest(first, _SUMMARY)
+            yield Finding(("metric",), f"a summary.json has no {first}; it has {', '.join(_SUMMARY)}", nearest(first, _SUMMARY))
         return
     if measure.node == "faults":
         return
     nodes = dict.fromkeys(name for cell in cells for name in ("env-0", "run", *cell.configuration.agent_names()))
     if measure.node is not None and not any(fnmatchcase(name, measure.node) for name in nodes):
         shown = [*list(nodes)[:6], *(["..."] if len(nodes) > 6 else []), "agent-*", "faults", "summary"]
-        yield (
-            "node",
-            f"no cell has a node {measure.node}; there are {', '.join(shown)}",
-            nearest(measure.node, [*nodes, "faults", "summary"]),
-        )
+        meant = nearest(measure.node, [*nodes, "faults", "summary"])
+        yield Finding(("node",), f"no cell has a node {measure.node}; there are {', '.join(shown)}", meant)
     for prefix, (key, needed) in _NEEDS.items():
         if measure.metric.startswith(prefix) and not any(needed(cell.configuration) for cell in cells):
-            yield "metric", f"no node writes {measure.metric}: {key} is off in every cell", None
+            yield Finding(("metric",), f"no node writes {measure.metric}: {key} is off in every cell")

@@ -15,24 +15,6 @@ from orchestrator.experiments.running.experiment_store import FILE as STORE
 from protocols.runtime.errors import ConfigurationError, UsageError
 
 FILE = "sweep.yaml"
-_OPEN, _CLOSE = "[{", "]}"
-
-
-def split(text: str) -> list[str]:
-    """The parts between commas, but not within brackets or quotes: `{a: 1, b: 2},{a: 3}` are two."""
-    parts, depth, quote, here = [], 0, "", ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter == "," and not depth:
-            parts.append(here)
-            here = ""
-            continue
-        depth += (letter in _OPEN) - (letter in _CLOSE) if not quote else 0
-        here += letter
-    return [*parts, here]
 
 
 def arguments(given: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
@@ -43,17 +25,14 @@ def arguments(given: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
             raise UsageError(
                 f'argument {number}: "{argument}" is not key=value,value,...; write for example network.links.0.delay=0ms,50ms'
             )
-        values = []
-        for part in split(text):
-            place = Location(f"argument {number}")
-            try:
-                node, problems = read_text(part, str(place), only=place)
-            except UnreadableYaml as unreadable:
-                raise UsageError(f"argument {number}: {part!r} {unreadable.problems[-1].text}") from None
-            if problems:
-                raise UsageError(f"argument {number}: {problems[0].path}: {problems[0].text}")
-            values.append(plain(node))
-        yield key.strip(), values
+        place = Location(f"argument {number}")
+        try:
+            node, problems = read_text(f"[{text}]", str(place), only=place)
+        except UnreadableYaml as unreadable:
+            raise UsageError(f"argument {number}: {text!r} {unreadable.problems[-1].text}") from None
+        if problems:
+            raise UsageError(f"argument {number}: {problems[0].path}: {problems[0].text}")
+        yield key.strip(), plain(node)
 
 
 def labelled(values: Sequence[Any]) -> list[Any] | dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from orchestrator.experiments.design.experiment_design import ExperimentDesign
@@ -17,6 +17,7 @@ from orchestrator.experiments.results.run_measures import rows as measured
 from orchestrator.experiments.running.experiment_store import CellRecord, PlannedCell, State, Store
 from orchestrator.results.run_files import write_json
 from orchestrator.results.statistics.runs_table import RunRow, RunsTable
+from protocols.runtime.atomic_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def load(directory: Path, over_time: bool | None = None) -> ExperimentResults:
         if cell.state == "DONE" and cell.directory is not None:
             rows += measured(cell.directory, design.measure, cell.factors, cell.seed, simulated, by_time)
         else:
-            to_come = cell.state in ("WAITING", "RUNNING")
-            rows += failed_rows(design.measure, cell.factors, cell.seed, _why_not(cell), to_come)
+            why = {"RUNNING": "it has not ended yet", "FAILED": (cell.failure.splitlines() or ["it failed"])[0]}
+            reason = why.get(cell.state, "it has not been run yet")
+            rows += failed_rows(design.measure, cell.factors, cell.seed, reason, to_come=cell.state in ("WAITING", "RUNNING"))
     table = RunsTable.of(rows)
     planned_ones = {cell.identity for cell in cells}
     codes = {record.code for record in records.values() if record.identity not in planned_ones and record.state == "DONE"}
@@ -108,12 +110,6 @@ def _result(directory: Path, planned: PlannedCell, record: CellRecord) -> CellRe
         failure=record.failure if record.state == "FAILED" else "",
         attempts=record.attempts,
     )
-
-
-def _why_not(cell: CellResult) -> str:
-    if cell.state == "FAILED":
-        return (cell.failure.splitlines() or ["it failed"])[0]
-    return {"RUNNING": "it has not ended yet"}.get(cell.state, "it has not been run yet")
 
 
 def write_tables(results: ExperimentResults) -> None:
@@ -141,9 +137,6 @@ def write_tables(results: ExperimentResults) -> None:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-    temporary.replace(path)
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_whole(path, text.getvalue().encode())

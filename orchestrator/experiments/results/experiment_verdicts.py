@@ -114,25 +114,15 @@ def _judge(design: ExperimentDesign, table: RunsTable, expected: ExperimentExpec
     over = balanced(table, expected.metric, groups, others, copies)
     sample = over.samples[0]
     group = estimate(sample, aggregate)
-    if expected.relative_to is None:
-        return _verdict(expected, over, group, group, None, None)
-    reference = over.samples[1]
-    baseline = estimate(reference, aggregate)
-    if expected.statistic == "probability_of_improvement":
-        compared = probability_of_improvement(sample, reference, higher=higher)
-    else:
-        compared = contrast(sample, reference, aggregate, expected.by)
-    return _verdict(expected, over, compared, group, baseline, compared)
-
-
-def _verdict(
-    expected: ExperimentExpectation,
-    over: EqualConditions,
-    shown: Estimate,
-    group: Estimate,
-    baseline: Estimate | None,
-    compared: Estimate | None,
-) -> ExpectationVerdict:
+    baseline, compared = None, None
+    if expected.relative_to is not None:
+        reference = over.samples[1]
+        baseline = estimate(reference, aggregate)
+        if expected.statistic == "probability_of_improvement":
+            compared = probability_of_improvement(sample, reference, higher=higher)
+        else:
+            compared = contrast(sample, reference, aggregate, expected.by)
+    shown = compared or group
     measured, why = shown.value, ""
     ratio = expected.by == "ratio" and expected.statistic != "probability_of_improvement"
     if expected.statistic in ("lower", "upper"):

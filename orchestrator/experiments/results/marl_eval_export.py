@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from orchestrator.experiments.results.experiment_results import ExperimentResults
-from orchestrator.results import run_directories as runs
+from orchestrator.results.run_files import read_json
 from orchestrator.results.statistics.curve_statistics import at_steps
-from orchestrator.results.statistics.runs_table import RunRow, RunsTable, describe
+from orchestrator.results.statistics.runs_table import Floats, RunRow, describe
 from protocols.runtime.errors import UsageError
 from protocols.runtime.suggestions import hint
 
-_TASK = "factors beside the algorithm"
-"""no name that a factor has"""
 _NAMED = 3
 """runs that are named in a message"""
+Run = dict[str, dict[str, int | list[float]]]
+Layout = dict[str, dict[str, dict[str, dict[str, Run]]]]
+"""environment -> task -> algorithm -> seed -> step"""
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,36 @@ def marl_eval(results: ExperimentResults, algorithm: str | None, metrics: Sequen
             f"curves have no {axis} in common: one of {late} begins at {first.steps[0]:g}, one of {early} ends at {last.end:g}. Nothing is "
             "made up where a run has no value: export a measure that all runs write more often, with --metric"
         )
-    steps = np.unique(np.round(np.linspace(np.ceil(first.steps[0]), np.floor(last.end), points)))
-    lacking = [row for row in results.table.rows if row.metric in wanted and not _whole(row)]
+    steps = np.asarray(np.unique(np.round(np.linspace(np.ceil(first.steps[0]), np.floor(last.end), points))), float)
+    rows = [row for row in results.table.rows if row.metric in wanted]
+    lacking = [row for row in rows if row.curve is None or row.value is None or not isfinite(row.value)]
     if lacking and not common_seeds:
         some = "; ".join(f"{describe(row)} ({row.why_not})" for row in lacking[:_NAMED])
         more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
         raise UsageError(f"marl-eval requires all runs whole: {some}{more} lacking; --common-seeds leaves out seeds that are not whole")
-    table, environment = RunsTable.of(_with_task(row, factor) for row in results.table.rows), _environment(results)
-    content = layout(table, wanted, steps, environment=environment, algorithm=factor, task=_TASK, common_seeds=common_seeds)
-    kept = {seed for methods in content[environment].values() for found in methods.values() for seed in found}
-    if not kept:
+    left_out = {row.seed for row in lacking}
+    if left_out.issuperset(results.design.seeds):
         raise UsageError("no seed is whole in all groups: orchestrate experiment makes what is missing, --retry-failed what has failed")
-    left_out = tuple(seed for seed in results.design.seeds if f"seed_{seed}" not in kept)
-    whole = sum(cell.seed not in left_out for cell in results.cells)
-    return MarlEvalExport(content, wanted, whole, (int(steps[0]), int(steps[-1])), left_out, axis)
+    whole = [row for row in rows if row.seed not in left_out]
+    content = {_environment(results): _layout(sorted(whole, key=lambda row: (row.seed, wanted.index(row.metric))), factor, steps)}
+    count = sum(cell.seed not in left_out for cell in results.cells)
+    seeds = tuple(seed for seed in results.design.seeds if seed in left_out)
+    return MarlEvalExport(content, wanted, count, (int(steps[0]), int(steps[-1])), seeds, axis)
+
+
+def _layout(rows: Iterable[RunRow], algorithm: str, steps: Floats) -> dict[str, dict[str, dict[str, Run]]]:
+    """Task -> algorithm -> seed -> its curves at the steps, and its final values as absolute metrics."""
+    found: dict[str, dict[str, dict[str, Run]]] = {}
+    for row in rows:
+        task = " ".join(f"{name}={value}" for name, value in row.factors.items() if name != algorithm) or "all"
+        empty: Run = {f"step_{number}": {"step_count": round(step)} for number, step in enumerate(steps.tolist())}
+        methods = found.setdefault(task, {})
+        run = methods.setdefault(row.factors[algorithm], {}).setdefault(f"seed_{row.seed}", {**empty, "absolute_metrics": {}})
+        if row.curve is not None and row.value is not None:
+            for number, value in enumerate(at_steps(row.curve, steps).tolist()):
+                run[f"step_{number}"][row.metric] = [value]
+            run["absolute_metrics"][row.metric] = [row.value]
+    return {task: dict(sorted(methods.items())) for task, methods in sorted(found.items())}
 
 
 def _axis(results: ExperimentResults, wanted: Sequence[str]) -> str:
@@ -107,94 +123,8 @@ def _algorithm(results: ExperimentResults) -> str:
     raise UsageError(f"which factor is the algorithm? --algorithm {' or '.join(factors) or '(it varies nothing)'}")
 
 
-def _whole(row: RunRow) -> bool:
-    return row.curve is not None and row.value is not None and isfinite(row.value)
-
-
-def _with_task(row: RunRow, algorithm: str) -> RunRow:
-    others = [f"{name}={value}" for name, value in row.factors.items() if name != algorithm]
-    task = {_TASK: " ".join(others) or "all"}
-    return RunRow({algorithm: row.factors[algorithm], **task}, row.seed, row.metric, row.value, row.curve, row.failure)
-
-
 def _environment(results: ExperimentResults) -> str:
     if results.design.with_ == "simulate":
         return "simulation"
     directory = next(cell.directory for cell in results.cells if cell.state == "DONE" and cell.directory is not None)
-    return str(runs.read_json(directory / "config.json")["environment"]["id"])
-
-
-Run = dict[str, dict[str, int | list[float]]]
-Layout = dict[str, dict[str, dict[str, dict[str, Run]]]]
-
-
-def layout(
-    table: RunsTable,
-    metrics: Sequence[str],
-    steps: ArrayLike,
-    *,
-    environment: str,
-    algorithm: str,
-    task: str = "",
-    common_seeds: bool = False,
-) -> Layout:
-    """Curves of `metrics` at common `steps`, and final values as absolute metrics.
-
-    `environment`: its name. `algorithm`, `task`: the factors that hold these names; without a task, all runs are of one of the
-    environment's name. Factors other than these two would let several runs fall together: then choose rows before. A `ValueError` names the
-    runs that lack something; with `common_seeds` only seeds are taken that every algorithm has in every task: what is left out then is for
-    the caller to report.
-    """
-    wanted = np.asarray(steps, float)
-    chosen: dict[tuple[str, str], dict[int, Run]] = {}
-    faults: list[str] = []
-    for run in table.runs():
-        names = run.factors.get(task, environment) if task else environment, run.factors.get(algorithm)
-        if names[1] is None:
-            raise ValueError(f"{describe(run)} has no factor {algorithm}, which is to be the algorithm")
-        seeds = chosen.setdefault((names[0], names[1]), {})
-        if run.seed in seeds:
-            raise ValueError(
-                f"several runs are {names[1]} on {names[0]} with seed {run.seed}: choose among the rows by their other factors first"
-            )
-        entry, lacks = _run(table, run, metrics, wanted)
-        seeds[run.seed] = entry if not lacks else {}
-        faults += lacks
-    everywhere = set.intersection(*(set(seeds) for seeds in chosen.values())) if chosen else set()
-    whole = {seed for seed in everywhere if all(seeds[seed] for seeds in chosen.values())}
-    uneven = [
-        f"{name} on {where} has no seed {seed}"
-        for (where, name), seeds in chosen.items()
-        for seed in sorted({s for found in chosen.values() for s in found} - set(seeds))
-    ]
-    if (faults or uneven) and not common_seeds:
-        raise ValueError(
-            "marl-eval requires all runs whole: " + "; ".join([*faults, *uneven]) + "; make them again, or take common seeds only"
-        )
-    result: Layout = {environment: {}}
-    for (where, name), seeds in sorted(chosen.items()):
-        result[environment].setdefault(where, {})[name] = {f"seed_{seed}": seeds[seed] for seed in sorted(whole)}
-    return result
-
-
-def _run(
-    table: RunsTable, run: RunRow, metrics: Sequence[str], steps: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> tuple[Run, list[str]]:
-    """A run's entry, and what it lacks."""
-    entry: Run = {f"step_{number}": {"step_count": round(float(step))} for number, step in enumerate(steps)}
-    final: dict[str, int | list[float]] = {}
-    lacks = []
-    for metric in metrics:
-        row = next((row for row in table.rows if row.run == run.run and row.metric == metric), None)
-        if row is None or row.curve is None or row.value is None or not isfinite(row.value):
-            lacks.append(f"{describe(run)} has no {metric}" + (f" ({row.why_not})" if row and row.failure else ""))
-            continue
-        values = at_steps(row.curve, steps)
-        if np.isnan(values).any():
-            lacks.append(f"{describe(run)} has {metric} only from {row.curve.steps[0]:g} to {row.curve.end:g}")
-            continue
-        for number, value in enumerate(values):
-            entry[f"step_{number}"][metric] = [float(value)]
-        final[metric] = [row.value]
-    entry["absolute_metrics"] = final
-    return entry, lacks
+    return str(read_json(directory / "config.json")["environment"]["id"])

@@ -15,23 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from agent_node.exchange.averaging.settings import ConsensusSettings
+from agent_node.exchange.settings import ConsensusSettings
 from orchestrator.config.checks.cross_checks import Rule
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.loader import Loaded, load
 from orchestrator.config.rules import RULES
-from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome, SimulationRequest
+from orchestrator.experiments.design.experiment_design import SimulationSettings
+from orchestrator.experiments.running.simulation_outcome import SimulatedEpisodes, SimulationOutcome
 from protocols.averaging.averager import Averager
-from protocols.averaging.averaging_rules import create_averager
+from protocols.averaging.averaging_rules import AveragingContext, create_averager
 from protocols.conversations.membership.membership import MembershipTimeouts
+from protocols.faults.fault_schedule import compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import RecordedPast
-from protocols.faults.schedule.fault_schedule import compile_schedule
-from protocols.simulation import LinkModel, Network, PerfectLinks
 from protocols.simulation.simulated_averaging import AveragingScript, Population, PopulationPoint
 from protocols.simulation.simulated_episodes import EpisodeDirector, PeerScript
-from protocols.simulation.simulated_faults import DELAY, ScheduledLinks, SimulatedDeaths, left_out
-from protocols.simulation.simulated_membership import SimulatedMembership
+from protocols.simulation.simulated_faults import DELAY, ScheduledLinks, SimulatedDeaths, SimulatedMembership, left_out
+from protocols.simulation.simulated_network import LinkModel, Network, PerfectLinks
 from protocols.topology.communication_graph import Graph, make_graph
 from protocols.topology.mixing_rates import Rates, rates
 
@@ -46,16 +46,16 @@ _PROGRESS = 2.0
 _PARTS = ("network", "faults", "exchange", "agents.count")
 
 
-def loaded(path: Path, overrides: Sequence[str], request: SimulationRequest) -> Loaded:
+def loaded(path: Path, overrides: Sequence[str], settings: SimulationSettings, seed: int | None = None) -> Loaded:
     """The configuration with as many agents as asked for: `Problems` names what does not go together, as for `up`, but only where it
     matters here."""
 
     def amend(configuration: Configuration) -> Configuration:
         changes: dict[str, Any] = {}
-        if request.agents is not None:
-            changes["agents"] = configuration.agents.model_copy(update={"count": request.agents})
-        if request.seed is not None:
-            changes["seed"] = request.seed
+        if settings.agents is not None:
+            changes["agents"] = configuration.agents.model_copy(update={"count": settings.agents})
+        if seed is not None:
+            changes["seed"] = seed
         return configuration.model_copy(update=changes)
 
     def matters(rule: Rule) -> bool:
@@ -64,15 +64,10 @@ def loaded(path: Path, overrides: Sequence[str], request: SimulationRequest) -> 
     return load(path, overrides, rules=[rule for rule in RULES if matters(rule)], amend=amend)
 
 
-def configured(path: Path, overrides: Sequence[str], request: SimulationRequest) -> Configuration:
-    """The configuration of `loaded` alone."""
-    return loaded(path, overrides, request).configuration
-
-
 class Simulation:
-    """One simulation of a configuration that `configured` has made."""
+    """One simulation of a configuration that `loaded` has made."""
 
-    def __init__(self, configuration: Configuration, request: SimulationRequest) -> None:
+    def __init__(self, configuration: Configuration, request: SimulationSettings) -> None:
         self.configuration = configuration
         self.request = request
         self.notes: list[str] = []
@@ -154,7 +149,8 @@ class Simulation:
 
     def _machine(self, name: str, incarnation: int = 1) -> Averager:
         place = self.graph.neighbourhood(name)
-        return create_averager(self.settings, place, "simulation", self.request.dimension, incarnation=incarnation, rejoin=incarnation > 1)
+        limits = ("simulation", self.request.dimension, self.settings.deadline)
+        return create_averager(self.settings.rule, AveragingContext(place, *limits, incarnation, rejoin=incarnation > 1))
 
     def _start(self, name: str) -> None:
         """An incarnation of an agent begins."""

@@ -8,25 +8,27 @@ way, continues an interrupted one, and begins one that never began. Simulations 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from orchestrator.experiments.design.experiment_cell import Cell
+from orchestrator.experiments.running.experiment_store import SUMMARY
 from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import MARK, sweep
 from orchestrator.results import run_directories as runs
-from orchestrator.results.run_files import write_json
-from orchestrator.results.run_logs import failure_tail
+from orchestrator.results.run_files import read_json, write_json
+from orchestrator.results.run_logs import failure_tail, log_end
+from orchestrator.run_server.resume_request import prepare_resume
 from orchestrator.run_server.run_client import RunClient
-from orchestrator.run_server.run_start import prepare_resume, prepare_run, start_detached
+from orchestrator.run_server.run_start import prepare_run, start_detached
 from protocols.runtime.errors import ExitCode, MurmurationError
 
 LEASH = 1.0
@@ -35,7 +37,6 @@ ANSWER = 2.0
 GRACE = 30.0
 """seconds from asking a run to end to ending its processes"""
 NOW_GRACE = 10.0
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,10 @@ class RunCellRunner:
         now = time.monotonic()
         if now - self._asked_at >= LEASH:
             self._asked_at = now
-            self._request_stop() if self._stopping is not None else self._hold_leash()
+            if self._stopping is not None:
+                self._request_stop()
+            else:
+                self._asked(lambda client: client.status(leash=True, timeout=ANSWER))
         if self._deadline is not None and now > self._deadline and self._stopping is None:
             self._late = "it took longer than limits.cell_time allows"
             self.stop(now=False)
@@ -150,28 +154,23 @@ class RunCellRunner:
         start_detached(directory)
         self._ours = True
 
-    def _connected(self) -> RunClient:
-        if self._client is None:
-            self._client = RunClient(self._directory, ANSWER)
-        return self._client
-
-    def _hold_leash(self) -> None:
+    def _asked(self, request: Callable[[RunClient], object]) -> bool:
+        """Ask the run server for something; whether it has answered."""
         if not (self._directory / "control.json").is_file():
-            return
+            return False
         try:
-            self._connected().status(leash=True, timeout=ANSWER)
+            self._client = self._client or RunClient(self._directory, ANSWER)
+            request(self._client)
         except MurmurationError:  # it ends, or is busy: what it comes to is in its files
             self._let_go()
+            return False
+        return True
 
     def _request_stop(self) -> None:
         """Request the stop until it is acknowledged; without that the run is killed when its time is over."""
-        if self._requested or not (self._directory / "control.json").is_file():
-            return
-        try:
-            self._connected().stop(now=bool(self._stopping), reason=self._late or "stopped with its experiment", timeout=ANSWER)
-            self._requested = True
-        except MurmurationError:
-            self._let_go()
+        if not self._requested:
+            now, reason = bool(self._stopping), self._late or "stopped with its experiment"
+            self._requested = self._asked(lambda client: client.stop(now=now, reason=reason, timeout=ANSWER))
 
     def _let_go(self) -> None:
         if self._client is not None:
@@ -183,7 +182,7 @@ class RunCellRunner:
             clean_up(self._directory, run.engine)
             reason = "its run server was killed"
             run = runs.close_lost(run, int(ExitCode.INTERRUPTED if self._stopping is not None else ExitCode.CRASH), reason)
-        summary = runs.read_json(self._directory / SUMMARY)
+        summary = read_json(self._directory / SUMMARY)
         facts = _facts(summary)
         if self._late:
             return CellEnd("FAILED", _with_tail(self._late, self._directory), **facts)
@@ -239,7 +238,7 @@ class SimulationCellRunner:
                 self._late = True
                 self._end()
             return None
-        summary = runs.read_json(self._directory / SUMMARY)
+        summary = read_json(self._directory / SUMMARY)
         if summary:
             # With what it takes to begin: that is how long the next one will be.
             seconds = time.monotonic() - self._began if self._process is not None else summary.get("real")
@@ -285,15 +284,5 @@ def _facts(summary: dict[str, Any]) -> dict[str, Any]:
 def _with_tail(reason: str, directory: Path) -> str:
     """Why it failed, and the end of the log of what failed."""
     log = directory / "log.txt"
-    if log.is_file():
-        text = log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-        tail = "\n".join([f"the end of {log}:", *(f"  {line}" for line in text)]) if text else ""
-    else:
-        tail = failure_tail(directory)
+    tail = log_end(log) if log.is_file() else failure_tail(directory)
     return f"{reason}\n{tail}" if tail else reason
-
-
-def task_of(directory: Path) -> dict[str, Any]:
-    """The task of a simulation's process."""
-    task: dict[str, Any] = json.loads((directory / runs.SIMULATION).read_text(encoding="utf-8"))
-    return task

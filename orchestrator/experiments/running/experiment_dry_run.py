@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.experiments.design.experiment_reader import ExperimentFile
-from orchestrator.experiments.running.experiment_runner import CellStatus, machine_capacity, make_schedule
+from orchestrator.experiments.running.experiment_runner import machine_capacity, make_schedule
+from orchestrator.experiments.running.experiment_store import CellStatus
 from orchestrator.results.number_text import about
 
 _SHOWN = 40
@@ -62,8 +63,7 @@ class PlannedWork:
 def facts(read: ExperimentFile, directory: Path, playing: Sequence[CellStatus], jobs: int | None) -> PlannedWork:
     """Look at the plan, at what is measured of former cells, and at this machine."""
     records = [one.record for one in playing]
-    memory = max((record.memory for record in records if record.memory is not None), default=None)
-    side_by_side = make_schedule(playing, machine_capacity(jobs), read.design.limits, memory).side_by_side()
+    side_by_side = make_schedule(playing, machine_capacity(jobs), read.design.limits).side_by_side()
     times = [record.seconds for record in records if record.state == "DONE" and record.seconds is not None]
     runs = [one.cell.configuration for one in playing if one.cell.simulated is None]
     # Virtual seconds don't determine how long they take.
@@ -75,8 +75,7 @@ def facts(read: ExperimentFile, directory: Path, playing: Sequence[CellStatus], 
         cell_seconds = sum(limit for limit in limits if limit is not None) / len(limits) + _START
         source = "by until.time"
     notes = []
-    walls = [one for one in playing if one.cell.simulated is None and one.cell.configuration.clock == "wall"]
-    if side_by_side > 1 and walls:
+    if side_by_side > 1 and any(run.clock == "wall" for run in runs):
         notes.append(
             "cells that run side by side under clock: wall disturb each other's timings (delays, steps per second, who comes late); "
             "with --jobs 1 they don't"

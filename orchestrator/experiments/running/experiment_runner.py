@@ -16,11 +16,10 @@ from typing import Protocol
 import psutil
 
 from orchestrator.experiments.design.cell_generation import slug
-from orchestrator.experiments.design.experiment_cell import Cell
 from orchestrator.experiments.design.experiment_design import ExperimentLimits
 from orchestrator.experiments.running.cell_runners import CellEnd, CellRunner, player
 from orchestrator.experiments.running.cell_schedule import Capacity, CellSchedule, CellTask
-from orchestrator.experiments.running.experiment_store import CellRecord, Store
+from orchestrator.experiments.running.experiment_store import CellStatus, Store
 from orchestrator.launch.engine import clean_up
 from orchestrator.launch.process_control import available_cores
 from orchestrator.results import run_directories as runs
@@ -33,16 +32,6 @@ _SHARE = 0.9
 """of the free memory, for cells"""
 _STOPPING = 20.0
 """seconds for a stray run to end"""
-
-
-@dataclass(frozen=True)
-class CellStatus:
-    """A cell of the plan, and its record in the store."""
-
-    cell: Cell
-    identity: str
-    code: str
-    record: CellRecord
 
 
 @dataclass(frozen=True)
@@ -82,19 +71,16 @@ def machine_capacity(jobs: int | None) -> Capacity:
     return Capacity(available_cores(), int(psutil.virtual_memory().available * _SHARE), jobs)
 
 
-def task_of(playing: CellStatus, position: int, rank: int) -> CellTask:
-    """What the schedule needs of a cell: its identity, priority (`rank` of its seed, then its `position`), cores, nodes, memory in bytes
-    and failures so far."""
-    cell = playing.cell
-    return CellTask(playing.identity, (rank, position), cell.cores, cell.nodes, cell.memory, playing.record.failures)
-
-
-def make_schedule(chosen: Sequence[CellStatus], capacity: Capacity, limits: ExperimentLimits, measured_memory: int | None) -> CellSchedule:
+def make_schedule(chosen: Sequence[CellStatus], capacity: Capacity, limits: ExperimentLimits) -> CellSchedule:
     """The schedule of the cells among `chosen` that are neither done nor failed permanently."""
-    seeds = {seed: rank for rank, seed in enumerate(dict.fromkeys(playing.cell.seed for playing in chosen))}
-    open_ones = [(number, playing) for number, playing in enumerate(chosen) if playing.record.state in ("WAITING", "RUNNING")]
-    tasks = [task_of(playing, number, seeds[playing.cell.seed]) for number, playing in open_ones]
-    return CellSchedule(tasks, capacity, limits.retries, limits.stop_after_failures, measured_memory)
+    ranks = {seed: rank for rank, seed in enumerate(dict.fromkeys(playing.cell.seed for playing in chosen))}
+    tasks = []
+    for position, (cell, record) in enumerate((playing.cell, playing.record) for playing in chosen):
+        if record.state in ("WAITING", "RUNNING"):
+            order = ranks[cell.seed], position
+            tasks.append(CellTask(record.identity, order, cell.cores, cell.nodes, cell.memory, record.failures))
+    memory = max((playing.record.memory for playing in chosen if playing.record.memory is not None), default=None)
+    return CellSchedule(tasks, capacity, limits.retries, limits.stop_after_failures, memory)
 
 
 class ExperimentRunner:
@@ -117,8 +103,7 @@ class ExperimentRunner:
         records = [playing.record for playing in chosen]
         self._times = [record.seconds for record in records if record.state == "DONE" and record.seconds is not None]
         self._before = {state: sum(record.state == state for record in records) for state in ("DONE", "FAILED")}
-        memory = max((record.memory for record in records if record.memory is not None), default=None)
-        self.schedule = make_schedule(chosen, capacity, limits, memory)
+        self.schedule = make_schedule(chosen, capacity, limits)
         self._players: dict[str, CellRunner] = {}
         self._begun: dict[str, float] = {}
         self._signals = 0

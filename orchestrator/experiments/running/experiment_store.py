@@ -12,14 +12,23 @@ import fcntl
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from protocols.runtime.errors import ResourceError, SchemaError, UsageError
 
+if TYPE_CHECKING:
+    from orchestrator.experiments.design.experiment_cell import Cell
+    from orchestrator.experiments.design.experiment_reader import ExperimentFile
+
 FILE = "experiment.sqlite"
+ORIGIN = "experiment.origin.yaml"
+"""the file as given, in the experiment's directory"""
+SUMMARY = "summary.json"
+"""in the directory of a cell that has come to its end"""
 LOCK = "experiment.lock"
 _VERSION = 1
 _BUSY = 10.0
@@ -63,6 +72,16 @@ class PlannedCell:
     factors: Mapping[str, str]
     seed: int
     command: str
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """A cell of the plan, and its record in the store."""
+
+    cell: Cell
+    identity: str
+    code: str
+    record: CellRecord
 
 
 class Lock:
@@ -171,11 +190,74 @@ class Store:
         changes = ", ".join(f"{name} = ?" for name in fields)
         self._sql.execute(f"UPDATE cells SET {changes} WHERE identity = ? AND state != 'DONE'", (*fields.values(), identity))
 
-    def forget_failures(self, identities: Iterable[str]) -> None:
-        """Cells that have failed wait again, with all their attempts before them."""
-        again = "state = 'WAITING', failures = 0, directory = NULL"
-        self._sql.executemany(f"UPDATE cells SET {again} WHERE identity = ? AND state = 'FAILED'", [(one,) for one in identities])
+    def begin_anew(self, records: Iterable[CellRecord]) -> None:
+        """These cells wait again, whatever they were: those that have failed, and those whose run directory is gone."""
+        rows = [(record.failures, record.identity) for record in records]
+        self._sql.executemany("UPDATE cells SET state = 'WAITING', failures = ?, directory = NULL WHERE identity = ?", rows)
 
-    def forget_done(self, identity: str) -> None:
-        """A cell whose run directory is gone was for nothing, and waits again."""
-        self._sql.execute("UPDATE cells SET state = 'WAITING', directory = NULL WHERE identity = ? AND state = 'DONE'", (identity,))
+
+# --- which cells of the store an experiment consists of: those of the present code, and of other code where that is accepted ----------
+
+
+def known(directory: Path) -> dict[str, CellRecord]:
+    """What would be known of all cells if the experiment were started now. Nothing where there is no store yet; nothing is written."""
+    if not (directory / FILE).is_file():
+        return {}
+    with Store(directory) as store:
+        return _known(store)
+
+
+def _known(store: Store) -> dict[str, CellRecord]:
+    """All records. Finished cells of which nothing is left to measure, since their directories are gone, wait again."""
+    found = store.records()
+    for identity, record in found.items():
+        if record.state == "DONE" and (record.directory is None or not (store.directory / record.directory / SUMMARY).is_file()):
+            found[identity] = replace(record, state="WAITING", directory=None)
+    return found
+
+
+def chosen(
+    cells: Sequence[Cell], records: Mapping[str, CellRecord], code: str, accepted: Sequence[str] = (), retry_failed: bool = False
+) -> list[CellStatus]:
+    """Each cell with its record: of this code, or, where it is done with code that is accepted, of that. With `retry_failed` those that
+    have failed wait again."""
+    codes = {record.code for record in records.values()}
+    if wrong := [one for one in accepted if one not in codes]:
+        raise UsageError(
+            f'--accept-code: no cell was made with "{wrong[0]}"; there are cells of {", ".join(sorted(codes)) or "no code yet"}'
+        )
+    found = []
+    for cell in cells:
+        identities = [(cell.identity(one), one) for one in (code, *accepted)]
+        done = [pair for pair in identities if pair[0] in records and records[pair[0]].state == "DONE"]
+        identity, made_with = (done or identities)[0]
+        record = records.get(identity) or CellRecord(identity, made_with)
+        if retry_failed and record.state == "FAILED":
+            record = replace(record, state="WAITING", failures=0, directory=None)
+        found.append(CellStatus(cell, identity, made_with, record))
+    return found
+
+
+def other_codes(cells: Sequence[Cell], records: Mapping[str, CellRecord], playing: Sequence[CellStatus]) -> dict[str, int]:
+    """Version of other code -> how many of these cells are done with it, and not done here."""
+    codes = {record.code for record in records.values() if record.state == "DONE"}
+    missing = [one for one in playing if one.record.state != "DONE"]
+    pairs = [(code, records.get(one.cell.identity(code))) for code in codes for one in missing]
+    counts = Counter(code for code, record in pairs if record is not None and record.state == "DONE")
+    return dict(sorted(counts.items()))
+
+
+def enter(
+    store: Store, read: ExperimentFile, cells: Sequence[Cell], code: str, accepted: Sequence[str], retry_failed: bool
+) -> list[CellStatus]:
+    """Write the plan into the store; the cells with their records. Finished cells whose directories are gone wait again, and with
+    `retry_failed` those that have failed."""
+    stored, records = store.records(), _known(store)
+    playing = chosen(cells, records, code, accepted, retry_failed)
+    records |= {one.identity: one.record for one in playing}
+    store.begin_anew(record for identity, record in records.items() if stored.get(identity, record) != record)
+    plan = [(PlannedCell(one.identity, one.cell.factors, one.cell.seed, one.cell.command), one.code) for one in playing]
+    design = read.design.model_dump(mode="json")
+    store.set_plan(plan, design=design, code=code, accepted=list(accepted), small=read.small, file=str(read.path.resolve()))
+    (store.directory / ORIGIN).write_text(read.source, encoding="utf-8")
+    return playing

@@ -8,7 +8,8 @@ from math import inf
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.experiments.running.cell_runners import CellEnd
-from orchestrator.experiments.running.experiment_runner import CellStatus, ExperimentProgress
+from orchestrator.experiments.running.experiment_runner import ExperimentProgress
+from orchestrator.experiments.running.experiment_store import CellStatus
 from orchestrator.results.number_text import about
 from orchestrator.results.statistics.runs_table import RunRow
 from orchestrator.terminal.line_views import JsonWriter, LineWriter

@@ -11,26 +11,28 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.experiments.running.cell_runners import SUMMARY, task_of
+from orchestrator.experiments.running.experiment_store import SUMMARY
 from orchestrator.launch.process_control import die_with_parent
-from orchestrator.results.run_files import write_json
+from orchestrator.results.run_directories import SIMULATION
+from orchestrator.results.run_files import read_json, write_json
 from orchestrator.terminal.line_views import finite
 from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError
 
 
 def main(directory: Path, parent: int) -> None:
     """Simulate the cell in `directory`. `ConfigurationError` when its configuration was changed since it was planned."""
+    from orchestrator.experiments.design.experiment_design import SimulationSettings
     from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
-    from orchestrator.experiments.running.simulation_outcome import SimulationRequest
     from orchestrator.results.software_versions import code_version
 
     die_with_parent(parent)
-    task, code = task_of(directory), code_version()
-    request = SimulationRequest(**task["request"])
-    found = loaded(Path(task["base"]), task["overrides"], request)
+    task, code = read_json(directory / SIMULATION), code_version()
+    seed = task["request"].pop("seed")
+    settings = SimulationSettings(**task["request"])
+    found = loaded(Path(task["base"]), task["overrides"], settings, seed)
     if found.digest != task["digest"]:
         raise ConfigurationError(f"{task['base']} was changed since the experiment was started; start it again")
-    outcome = Simulation(found.configuration, request).run()
+    outcome = Simulation(found.configuration, settings).run()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     facts = {"cpu_seconds": time.process_time(), "memory": memory, "code_version": code}
     write_json(directory / SUMMARY, finite({**outcome.to_dict(), **facts}))

@@ -1,4 +1,4 @@
-"""What is asked of a simulation, and what it has shown."""
+"""What a simulation has shown."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.simulation.simulated_averaging import PopulationPoint
-
-
-@dataclass(frozen=True)
-class SimulationRequest:
-    """What is simulated of a configuration; None: as in the configuration."""
-
-    agents: int | None = None
-    rounds: int | None = None
-    dimension: int = 16
-    tolerance: float = 1e-6
-    seed: int | None = None
-    episodes: int | None = None
-    wire: bool = False
 
 
 @dataclass

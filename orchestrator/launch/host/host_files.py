@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import os
 import shutil
@@ -15,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.launch.engine import Invitation
+from orchestrator.results.run_files import read_json
 from protocols.conversations.conversation import Array
-from protocols.conversations.file_mirroring.file_copy import FileCopy
-from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
-from protocols.conversations.file_mirroring.file_mirror import FileMirror
+from protocols.conversations.file_copy import FileCopy
+from protocols.conversations.file_mirror import FileAsk, FileGone, FileHave, FileMirror, FilePiece
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import RUN_SERVER
 from protocols.transport import Transport
@@ -60,10 +59,7 @@ def directory_of(invitation: Invitation) -> tuple[Path, bool]:
 
 def is_run(directory: Path, run: str) -> bool:
     """Whether it is that run's: elsewhere another one may have the same name, but not for the same process at the same time."""
-    try:
-        return bool(json.loads((directory / "run.json").read_text(encoding="utf-8")).get("name") == run)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return bool(read_json(directory / "run.json").get("name") == run)
 
 
 class HostFiles:

@@ -31,12 +31,12 @@ from orchestrator.launch.engine import Invitation, announcement
 from orchestrator.launch.host.host_files import APART, HostFiles, directory_of
 from orchestrator.launch.host.host_resources import PERIOD, UsageMeter
 from orchestrator.launch.host.node_processes import NodeProcesses
-from orchestrator.launch.process_control import MARK
+from orchestrator.launch.process_control import MARK, WITH_PARENT, die_with_parent
 from protocols.conversations.control.control_messages import Command, CommandAck, Heartbeat, HeartbeatAck
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Welcome
 from protocols.conversations.node_processes.node_process_messages import NodeEndedAck, SignalNode, StartNode, StopNode
 from protocols.runtime import logs
-from protocols.runtime.errors import ExitCode, MurmurationError
+from protocols.runtime.errors import AuthenticationError, ExitCode, MurmurationError, error_of
 from protocols.runtime.key_pairs import KeyPair
 from protocols.runtime.node_start import RUN_SERVER, read_token
 from protocols.transport import Identity, Transport, TransportOptions
@@ -73,11 +73,12 @@ class Host:
     def run(self) -> int:
         """Lead the host to its end; its exit code."""
         self._nodes.warm_up()
-        refused = self._join()
-        if refused is not None:
+        try:
+            self._join()
+        except MurmurationError:
             if self._files is not None:
                 self._files.discard()
-            return refused
+            raise
         self._transport.every(self._invitation.heartbeat, self._heartbeat)
         while self._asked_to_end is None:
             for received in self._transport.receive(_TURN):
@@ -98,8 +99,8 @@ class Host:
 
     # --- start --------------------------------------------------------------------------------------------------------------------
 
-    def _join(self) -> int | None:
-        """Send `Hello` until the run server answers. An exit code when it refuses or stays silent."""
+    def _join(self) -> None:
+        """Send `Hello` until the run server answers. An error with the exit code when it refuses or stays silent."""
         invitation = self._invitation
         hello = Hello(
             role="host",
@@ -115,11 +116,9 @@ class Host:
         while self._asked_to_end is None:
             now = time.monotonic()
             if now >= end:
-                logger.error("no answer from the run server within %g s", invitation.orphan)
-                return int(ExitCode.CRASH)
+                raise MurmurationError(f"no answer from the run server within {invitation.orphan:g} s")
             if refusal := self._transport.refusal("ctl", RUN_SERVER):
-                logger.error("%s", refusal)
-                return int(ExitCode.AUTHENTICATION)
+                raise AuthenticationError(refusal)
             if now >= retry:
                 self._transport.try_send("ctl", RUN_SERVER, hello)
                 retry = now + _RETRY
@@ -129,13 +128,11 @@ class Host:
                     self._answered = time.monotonic()
                     welcome = True
                 elif isinstance(received.message, Refuse):
-                    logger.error("the run server refused: %s", received.message.text)
-                    return int(received.message.code)
+                    raise error_of(received.message.code, f"the run server refused: {received.message.text}")
                 else:  # orders that came with the welcome
                     self._handle(received.message, received.arrays)
             if welcome:
-                return None
-        return None
+                return
 
     # --- running ---------------------------------------------------------------------------------------------------------------------
 
@@ -179,9 +176,9 @@ class Host:
             logger.warning("usage is not written: %s", error)
 
 
-def main(source: str = "-") -> int:
-    """Lead a host to its end: `orchestrate host -`, with the invitation on standard input."""
-    text = sys.stdin.readline(_INVITATION_LIMIT) if source == "-" else Path(source).read_text(encoding="utf-8")
+def main() -> int:
+    """Lead a host to its end; the invitation is on standard input (argument `-`)."""
+    text = sys.stdin.readline(_INVITATION_LIMIT)
     logs.configure()
     if hasattr(signal, "SIGQUIT"):
         faulthandler.register(signal.SIGQUIT, all_threads=True)
@@ -223,4 +220,7 @@ def _forget_main_module() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2]))
+    if sys.argv[1:] == [WITH_PARENT]:
+        die_with_parent()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # Ray's threads block SIGINT, and children inherit that
+    sys.exit(main())

@@ -54,7 +54,6 @@ class UsageMeter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._usage: dict[str, Usage] = {}
-        self._before: dict[str, float] = {}
         self._current: dict[str, tuple[int, float]] = {}
         self._samples = 0
 
@@ -68,10 +67,8 @@ class UsageMeter:
                 process = psutil.Process(pid)
                 times = process.cpu_times()
                 before_pid, before = self._current.get(name, (pid, 0.0))
-                if before_pid != pid:
-                    self._before[name] = self._before.get(name, 0.0) + before
                 self._current[name] = (pid, times.user + times.system)
-                usage.cpu_seconds = self._before.get(name, 0.0) + times.user + times.system
+                usage.cpu_seconds += times.user + times.system - (before if before_pid == pid else 0.0)
                 usage.peak_resident = max(usage.peak_resident, int(process.memory_info().rss))
                 if shared:
                     usage.proportional = int(getattr(process.memory_full_info(), "pss", 0)) or usage.proportional

@@ -84,6 +84,7 @@ class RemoteHost:
     def _start(self, wanted: dict[str, Any]) -> None:
         import orchestrator
         from orchestrator.launch.host.host_files import is_run
+        from orchestrator.launch.process_control import HOST_MODULE, WITH_PARENT
 
         log = Path(wanted["log"])
         invitation = json.loads(wanted["invitation"])
@@ -102,7 +103,7 @@ class RemoteHost:
             path = os.pathsep.join([root, path] if path else [root])
         name, value = wanted["mark"]
         self._process = process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.launch.ray.ray_host"],
+            [sys.executable, "-P", "-m", HOST_MODULE, WITH_PARENT],
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=self._output,

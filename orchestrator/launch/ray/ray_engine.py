@@ -13,14 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import util
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation, announced
+from orchestrator.launch.engine import Engine, HostHandle, HostPhase, HostState, Invitation, announced
 from orchestrator.launch.placement import Slot, node_requests
 from orchestrator.launch.process_control import MARK
 from orchestrator.launch.ray.ray_actor import versions
@@ -40,14 +40,14 @@ _WORDS = 4096
 class RayHost(HostHandle):
     """A host that an actor was ordered to start."""
 
-    log: Path = Path()
+    log: Path
     said: bytes = b""
     """the beginning of its output, with its key"""
     ended: HostState | None = None
     asked_to_end: bool = False
 
 
-class RayEngine:
+class RayEngine(Engine[RayHost]):
     """Starts hosts through a driver process (`driver`). What the run server asks is answered from what the driver has reported so far.
 
     Nothing needs to be noted in the run's directory: the driver ends with the run server, the actors and their hosts with the driver.
@@ -56,15 +56,13 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        super().__init__(directory)
         self._driver: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._failed = ""
         self._address = ""
         self._bundle = Bundle(0.0, 0)
         self._slots: list[Slot] | None = None
-        self._hosts: dict[str, RayHost] = {}
-        self.waiting = ""
 
     def problems(self, configuration: Configuration) -> list[str]:
         """Ray is not installed, no cluster answers, or this machine is not part of it."""
@@ -99,7 +97,8 @@ class RayEngine:
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> RayHost:
         """Have an actor started in the slot's bundle, which starts the host. Where host and run server share the run's directory, the host
         writes its log itself; else its output comes with the actor's answers."""
-        host = self._hosts[invitation.host] = RayHost(invitation.host, slot, log=log)
+        host = RayHost(invitation.host, slot, log)
+        self.hosts.append(host)
         order = {
             "versions": versions(),
             "invitation": invitation.to_json(),
@@ -111,22 +110,20 @@ class RayEngine:
         self._order(do="start", host=host.name, bundle=bundle, order=json.dumps(order))
         return host
 
-    def poll(self, host: HostHandle) -> HostState:
+    def poll(self, host: RayHost) -> HostState:
         """As the actor, or Ray for it, has reported last. Without a driver nothing is known of hosts that were up: the run server's own
         heartbeat judges."""
         self._read_events()
-        if not isinstance(host, RayHost):
-            return HostState(HostPhase.LOST, reason="it is no host of Ray")
         key = announced(host.said)
         if host.ended is not None:
-            return HostState(host.ended.phase, host.ended.code, key, host.ended.reason)
+            return replace(host.ended, key=key)
         if self._failed and (host.asked_to_end or not host.said):
             return HostState(HostPhase.LOST, key=key, reason=self._failed)
         return HostState(HostPhase.RUNNING, key=key)
 
-    def end(self, host: HostHandle, now: bool) -> None:
+    def end(self, host: RayHost, now: bool) -> None:
         """Through its actor: SIGTERM, or SIGKILL to every process of its session."""
-        if isinstance(host, RayHost) and host.ended is None:
+        if host.ended is None:
             host.asked_to_end = True
             self._order(do="end", host=host.name, now=now)
 
@@ -163,14 +160,14 @@ class RayEngine:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, MARK: str(self._directory.resolve())},
+                env={**os.environ, MARK: str(self.directory)},
             )
         if self._driver.stdout is not None:
             os.set_blocking(self._driver.stdout.fileno(), False)
 
     @property
     def _log(self) -> Path:
-        return self._directory / "hosts" / "ray.log"
+        return self.directory / "hosts" / "ray.log"
 
     def _order(self, **order: object) -> None:
         pipe = self._driver.stdin if self._driver is not None else None
@@ -199,7 +196,7 @@ class RayEngine:
             self._failed = f"the driver of the Ray cluster has ended, its log is {self._log}"
 
     def _handle_event(self, event: dict[str, Any]) -> None:
-        kind, host = event["is"], self._hosts.get(event.get("host", ""))
+        kind, host = event["is"], next((host for host in self.hosts if host.name == event.get("host")), None)
         if kind == "connected":
             self._address = event["address"]
         elif kind == "failed":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from orchestrator.config.configuration import Configuration
+from orchestrator.launch.engine_commands import BackgroundCommand, CommandAnswer
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.slurm.slurm_commands import SlurmAnswer, SlurmQuery, ask, expand, no_controller
+from orchestrator.launch.slurm.slurm_commands import PATIENCE, ask, expand, no_controller, query, words
 from orchestrator.launch.slurm.slurm_script import cure, script, submission
-from orchestrator.results.run_files import write_json
+from orchestrator.results.run_files import read_json, write_json
 from protocols.runtime.errors import ResourceError
 
 NOTE = "slurm.json"
@@ -45,10 +46,8 @@ class Note:
     @staticmethod
     def read(directory: Path) -> Note | None:
         """The note in the run's directory; None where the file is missing."""
-        try:
-            return Note(**json.loads((directory / NOTE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+        note = read_json(directory / NOTE)
+        return Note(**note) if note else None
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,8 @@ class Allocation:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._submission: SlurmQuery | None = None
-        self._look: SlurmQuery | None = None
-        self._memories: SlurmQuery | None = None
-        self._next, self._period = 0.0, _FIRST_LOOK
-        self._hosts = 1
+        self._query: BackgroundCommand | None = None
+        self._acquisition: Generator[None, None, list[Slot]] | None = None
         self.note: Note | None = None
         self.shares: dict[str, NodeShare] = {}
         """by slot name, once the allocation is there"""
@@ -84,96 +80,84 @@ class Allocation:
 
     def request(self, configuration: Configuration) -> None:
         """Join the job around this process, or submit one; either way it is noted first."""
-        self._hosts = configuration.launch.hosts
         job = os.environ.get("SLURM_JOB_ID", "")
         self.note = Note(f"{self._directory.name}-{secrets.token_hex(4)}", job, own=not job)
         self.note.write(self._directory)
-        if self.note.own:
-            self.waiting = "Slurm to take the job"
-            (self._directory / "hosts").mkdir(exist_ok=True)
-            command = submission(configuration, self.note.name)
-            self._submission = SlurmQuery(command, script(self._directory, self.note.name, NOTE), _SUBMIT)
+        self._acquisition = self._acquire(self.note, configuration)
+        next(self._acquisition)
 
     def slots(self) -> list[Slot] | None:
-        """One for each node once the job runs, None before. `ResourceError` when it never will."""
-        note = self.note
-        if note is None:
-            return None
-        if self._submission is not None:
-            answer = self._submission.answer()
-            if answer is None:
-                return None
-            note = self._submitted(note, answer)
-        if not self.shares:
-            self._see(note)
-        elif self._memories is not None and (known := self._memories.answer()) is not None:
-            return self._offers(known)
+        """One for each node, once when the job runs; None before. `ResourceError` when it never will."""
+        if self._acquisition is not None:
+            try:
+                next(self._acquisition)
+            except StopIteration as done:
+                return cast("list[Slot]", done.value)
         return None
 
     def drop(self) -> None:
         """The answer is not needed any more."""
-        for question in (self._submission, self._look, self._memories):
-            if question is not None:
-                question.drop()
+        if self._query is not None:
+            self._query.drop()
 
-    def _submitted(self, note: Note, answer: SlurmAnswer) -> Note:
-        job = answer.output.strip().partition(";")[0]
-        if answer.code != 0 or not job.isdecimal():
-            raise ResourceError(f"sbatch refuses the job: {answer.words}; {cure(answer.words)}")
-        self.note = Note(note.name, job, own=True)
-        self.note.write(self._directory)
-        self._submission = None
-        return self.note
-
-    def _see(self, note: Note) -> None:
-        """Ask for the job's state, more rarely with time, and take what it has once it runs."""
-        now = time.monotonic()
-        if self._look is None:
-            if now >= self._next:
-                self._look = SlurmQuery(["scontrol", "show", "job", "--details", note.job])
-            return
-        answer = self._look.answer()
-        if answer is None:
-            return
-        self._look = None
-        self._next, self._period = now + self._period, min(_LONGEST_LOOK, _LONGER * self._period)
-        state, reason = fact(answer.output, "JobState"), fact(answer.output, "Reason")
-        if not state:
-            if "Invalid job id" in answer.errors:
-                raise ResourceError(f"Slurm has no job {note.job} any more; it was cancelled, or has ended")
-            self.waiting = f"Slurm to answer about job {note.job} ({answer.words})"
-        elif reason in _NEVER:
-            raise ResourceError(f"Slurm will never start job {note.job}: {reason}; {cure(reason)}")
-        elif state in _WAITS:
-            self.waiting = f"Slurm's job {note.job}, {state.lower()}" + (f": {reason}" if reason != "None" else "")
-        elif state != "RUNNING":
-            log = self._directory / "hosts" / "job.log"
-            raise ResourceError(f"Slurm's job {note.job} is {state} ({reason}); its output, if any, is in {log}")
-        else:
-            self._take(note, answer.output)
-
-    def _take(self, note: Note, text: str) -> None:
-        shares = shares_of(text)
-        if len(shares) < self._hosts:
+    def _acquire(self, note: Note, configuration: Configuration) -> Generator[None, None, list[Slot]]:
+        """Go on whenever Slurm has answered, to the slots that the job offers."""
+        if note.own:
+            self.waiting = "Slurm to take the job"
+            (self._directory / "hosts").mkdir(exist_ok=True)
+            answer = yield from self._ask(submission(configuration, note.name), script(self._directory, note.name, NOTE), _SUBMIT)
+            job = answer.output.strip().partition(";")[0]
+            if answer.code != 0 or not job.isdecimal():
+                refusal = words(answer)
+                raise ResourceError(f"sbatch refuses the job: {refusal}; {cure(refusal)}")
+            self.note = note = Note(note.name, job, own=True)
+            note.write(self._directory)
+        shares, hosts = shares_of((yield from self._running(note))), configuration.launch.hosts
+        if len(shares) < hosts:
             raise ResourceError(
-                f"launch.hosts is {self._hosts}, and job {note.job} has {len(shares)} node{'' if len(shares) == 1 else 's'}: "
-                f"ask for more (sbatch -N{self._hosts}), or set launch.hosts={max(1, len(shares))}"
+                f"launch.hosts is {hosts}, and job {note.job} has {len(shares)} node{'' if len(shares) == 1 else 's'}: "
+                f"ask for more (sbatch -N{hosts}), or set launch.hosts={max(1, len(shares))}"
             )
         self.shares = {share.node.lower(): share for share in shares}
-        self._memories = SlurmQuery(["scontrol", "show", "node", ",".join(share.node for share in shares)])
-
-    def _offers(self, answer: SlurmAnswer) -> list[Slot]:
-        """What the job has of each node; where Slurm does not count memory, all that the node has."""
+        answer = yield from self._ask(["scontrol", "show", "node", ",".join(share.node for share in shares)])
         known = {fact(part, "NodeName"): part for part in re.split(r"\n(?=NodeName=)", answer.output)}
-        slots = []
-        for name, share in self.shares.items():
-            facts = known.get(share.node, "")
-            # 1 MiB is Slurm's default for a node without a configured size.
-            real = int(fact(facts, "RealMemory") or 1)
-            free = fact(facts, "FreeMem")
-            whole = real if real > 1 or not free.isdecimal() else int(free)
-            slots.append(Slot(name, float(share.cpus), share.memory or whole * _MIB, share.gpus))
-        return slots
+        return [Slot(name, float(s.cpus), s.memory or _memory(known.get(s.node, "")), s.gpus) for name, s in self.shares.items()]
+
+    def _ask(self, command: list[str], text: str = "", patience: float = PATIENCE) -> Generator[None, None, CommandAnswer]:
+        self._query = query(command, text, patience)
+        yield
+        while (answer := self._query.answer()) is None:
+            yield
+        return answer
+
+    def _running(self, note: Note) -> Generator[None, None, str]:
+        """Look at the job until it runs, more rarely with time; what Slurm shows of it then."""
+        period = _FIRST_LOOK
+        while True:
+            answer = yield from self._ask(["scontrol", "show", "job", "--details", note.job])
+            state, reason = fact(answer.output, "JobState"), fact(answer.output, "Reason")
+            if not state:
+                if "Invalid job id" in answer.errors:
+                    raise ResourceError(f"Slurm has no job {note.job} any more; it was cancelled, or has ended")
+                self.waiting = f"Slurm to answer about job {note.job} ({words(answer)})"
+            elif reason in _NEVER:
+                raise ResourceError(f"Slurm will never start job {note.job}: {reason}; {cure(reason)}")
+            elif state in _WAITS:
+                self.waiting = f"Slurm's job {note.job}, {state.lower()}" + (f": {reason}" if reason != "None" else "")
+            elif state == "RUNNING":
+                return answer.output
+            else:
+                log = self._directory / "hosts" / "job.log"
+                raise ResourceError(f"Slurm's job {note.job} is {state} ({reason}); its output, if any, is in {log}")
+            due, period = time.monotonic() + period, min(_LONGEST_LOOK, _LONGER * period)
+            while time.monotonic() < due:
+                yield
+
+
+def _memory(facts: str) -> int:
+    """Bytes of a node of which Slurm does not count the memory: all that it has. 1 MiB is Slurm's default without a configured size."""
+    real, free = int(fact(facts, "RealMemory") or 1), fact(facts, "FreeMem")
+    return (real if real > 1 or not free.isdecimal() else int(free)) * _MIB
 
 
 def fact(text: str, name: str) -> str:

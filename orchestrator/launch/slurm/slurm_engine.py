@@ -23,12 +23,12 @@ from pathlib import Path
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.launch.addresses import address_towards
-from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
-from orchestrator.launch.host_channel import Channel
+from orchestrator.launch.engine import Engine, HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.engine_commands import BackgroundCommand, Channel
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import MARK
+from orchestrator.launch.process_control import HOST_MODULE, MARK
 from orchestrator.launch.slurm.slurm_allocation import Allocation, give_back
-from orchestrator.launch.slurm.slurm_commands import SlurmQuery, ask, clean_environment, missing, no_controller
+from orchestrator.launch.slurm.slurm_commands import ask, clean_environment, missing, no_controller, query, words
 from protocols.runtime.errors import ResourceError
 from protocols.runtime.node_start import is_loopback
 
@@ -43,33 +43,27 @@ _NODE_FAILED = re.compile(r"Node failure on (\S+)")
 class SlurmHost(HostHandle):
     """A host and the srun process that runs it."""
 
-    srun: Channel | None = None
-    node: str = ""
-    log: Path = Path()
-    begins: int = 0
+    srun: Channel
+    node: str
+    log: Path
+    begins: int
     """size of the log before it"""
-    errands: list[SlurmQuery] = field(default_factory=list)
-    question: SlurmQuery | None = None
+    errands: list[BackgroundCommand] = field(default_factory=list)
+    question: BackgroundCommand | None = None
     """to Slurm, about its node or its step"""
     ask_again: float = 0.0
     killed: bool = False
     """by us"""
 
 
-class SlurmEngine:
+class SlurmEngine(Engine[SlurmHost]):
     """Starts hosts on the nodes of an allocation of Slurm."""
 
     name = "slurm"
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory.resolve()
-        self._allocation = Allocation(self._directory)
-        self._hosts: list[SlurmHost] = []
-
-    @property
-    def waiting(self) -> str:
-        """The job's state and reason."""
-        return self._allocation.waiting
+        super().__init__(directory)
+        self._allocation = Allocation(self.directory)
 
     def problems(self, configuration: Configuration) -> list[str]:
         """Commands that are not there, a slurmctld that does not answer."""
@@ -89,7 +83,7 @@ class SlurmEngine:
         answer = ask(["sinfo", "--noheader", "--Node", "--format=%N %o", *where])
         known = dict(line.split(None, 1) for line in answer.output.splitlines() if len(line.split(None, 1)) == 2)
         if not known:
-            raise ResourceError(f"Slurm names no nodes ({answer.words}): set network.bind to this machine's address in the cluster")
+            raise ResourceError(f"Slurm names no nodes ({words(answer)}): set network.bind to this machine's address in the cluster")
         own = os.environ.get("SLURMD_NODENAME", socket.gethostname().partition(".")[0])
         # A node's own name may mean 127.0.0.1 on itself, so others are asked first.
         for node in sorted(known, key=lambda name: name == own):
@@ -105,7 +99,9 @@ class SlurmEngine:
 
     def granted(self) -> Sequence[Slot] | None:
         """One slot for each node of the job, of that name."""
-        return self._allocation.slots()
+        slots = self._allocation.slots()
+        self.waiting = self._allocation.waiting
+        return slots
 
     def start_host(self, slot: Slot, invitation: Invitation, log: Path) -> SlurmHost:
         """Start a step on that node, with all that the job has there."""
@@ -115,18 +111,16 @@ class SlurmEngine:
         command += ["--overlap", "--exact", "--nodes=1", "--ntasks=1", f"--cpus-per-task={share.cpus}", "--mem=0", "--cpu-bind=none"]
         command += ["--mpi=none", *([f"--gres={share.gres}"] if share.gres else [])]
         # The shell prints its step, by which the host can be sent a signal; then it is the host.
-        command += ["sh", "-c", 'echo "{\\"step\\": $SLURM_STEP_ID}"; exec "$0" -m orchestrator.launch.host.host_process -', sys.executable]
+        command += ["sh", "-c", f'echo "{{\\"step\\": $SLURM_STEP_ID}}"; exec "$0" -m {HOST_MODULE}', sys.executable]
         srun = Channel(command, invitation, log, clean_environment({MARK: invitation.directory}))
-        host = SlurmHost(invitation.host, slot, srun.pid, srun, share.node, log, begins)
-        self._hosts.append(host)
+        host = SlurmHost(invitation.host, slot, srun, share.node, log, begins)
+        self.hosts.append(host)
         return host
 
-    def poll(self, host: HostHandle) -> HostState:
+    def poll(self, host: SlurmHost) -> HostState:
         """From srun: it ends with its host's exit code, and with 0 when Slurm gives up the node."""
-        if not isinstance(host, SlurmHost) or host.srun is None:
-            return HostState(HostPhase.ENDED)
         host.errands = [errand for errand in host.errands if errand.answer() is None]
-        key, code = host.srun.key(), host.srun.poll()
+        key, code = host.srun.key(), host.srun.process.poll()
         if code is None:
             return HostState(HostPhase.RUNNING, key=key)
         if code < 0 and not host.killed and _step(host.srun):
@@ -141,13 +135,13 @@ class SlurmEngine:
             code = _SIGNALLED - code
         return HostState(HostPhase.ENDED, code, key)
 
-    def end(self, host: HostHandle, now: bool) -> None:
+    def end(self, host: SlurmHost, now: bool) -> None:
         """A signal to the step. SIGTERM to srun would not do: it has its tasks killed."""
-        if not isinstance(host, SlurmHost) or host.srun is None or (host.srun.poll() or 0) > 0:
+        if (host.srun.process.poll() or 0) > 0:
             return
         step, note = _step(host.srun), self._allocation.note
         if step and note is not None:
-            host.errands.append(SlurmQuery(["scancel", f"--signal={'KILL' if now else 'TERM'}", f"{note.job}.{step}"]))
+            host.errands.append(query(["scancel", f"--signal={'KILL' if now else 'TERM'}", f"{note.job}.{step}"]))
         if now or not step:
             host.killed = True
             host.srun.process.terminate()
@@ -155,30 +149,29 @@ class SlurmEngine:
     def release(self) -> list[str]:
         """End the job, or in another's the run's steps; then what is left of srun here."""
         self._allocation.drop()
-        left = give_back(self._directory)
-        for host in self._hosts:
+        left = give_back(self.directory)
+        for host in self.hosts:
             for question in (*host.errands, *([host.question] if host.question is not None else [])):
                 question.drop()
-            if host.srun is not None:
-                host.srun.close()
+            host.srun.close()
         return [left] if left else []
 
-    def _node_failed(self, host: SlurmHost, key: str, words: str) -> HostState:
+    def _node_failed(self, host: SlurmHost, key: str, failure: str) -> HostState:
         """Slurm has given up the node: lost, once the reason is known or did not come in time."""
         if host.question is None:
-            host.question = SlurmQuery(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
+            host.question = query(["sinfo", "--noheader", "--Node", f"--nodes={host.node}", "--format=%E"])
         answer = host.question.answer()
         if answer is None:
             return HostState(HostPhase.RUNNING, key=key)
         reasons = [line.strip() for line in answer.output.splitlines() if line.strip() not in ("", "none")]
-        return HostState(HostPhase.LOST, None, key, f"Slurm reports: {words}" + (f", {reasons[0]}" if reasons else ""))
+        return HostState(HostPhase.LOST, None, key, f"Slurm reports: {failure}" + (f", {reasons[0]}" if reasons else ""))
 
     def _without_srun(self, host: SlurmHost, key: str) -> HostState:
         """srun was killed from outside. Its child has the step killed then, unless it is dead too: Slurm is asked now and then."""
         if host.question is None:
             if time.monotonic() >= host.ask_again and self._allocation.note is not None:
                 job = self._allocation.note.job
-                host.question = SlurmQuery(["squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i"])
+                host.question = query(["squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i"])
         elif (answer := host.question.answer()) is not None:
             host.question, host.ask_again = None, time.monotonic() + _ASK_AGAIN
             steps = [name.rpartition(".")[2] for name in answer.output.split()]
@@ -197,9 +190,9 @@ class SlurmEngine:
             return ""
 
 
-def _step(srun: Channel | None) -> str:
+def _step(srun: Channel) -> str:
     """The number of a host's step; "" before it is printed."""
-    for line in srun.said.splitlines(keepends=True) if srun is not None else ():
+    for line in srun.said.splitlines(keepends=True):
         if line.startswith(b'{"step": ') and line.endswith(b"}\n"):
             return str(json.loads(line)["step"])
     return ""

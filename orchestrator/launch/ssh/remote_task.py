@@ -18,7 +18,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,13 @@ import psutil
 
 import orchestrator
 from orchestrator.launch.host.host_resources import visible_gpus
-from orchestrator.launch.process_control import MARK, available_cores
+from orchestrator.launch.process_control import HOST_MODULE, available_cores, kill_all, marked
 
-HOST_MODULE = "orchestrator.launch.host.host_process"
+TASK_MODULE = "orchestrator.launch.ssh.remote_task"
 _PACKAGES = ("protocols", "env_server", "agent_node", "orchestrator")
-_KILL_WAIT = 5.0
 
 
-def answer(said: bytes) -> dict[str, Any] | None:
+def read_answer(said: str) -> dict[str, Any] | None:
     """The answer in the output of a task, None without one."""
     for line in said.splitlines():
         try:
@@ -66,18 +64,6 @@ def sources_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Living processes with that mark, without this one."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
-
-
 def look(mark: str, number: signal.Signals | None = None) -> dict[str, Any]:
     """`{"living": pid}` of the host, after it was sent the signal; else `{"gone": true, "killed": processes}`."""
     for process in marked(mark):
@@ -90,16 +76,9 @@ def look(mark: str, number: signal.Signals | None = None) -> dict[str, Any]:
 
 
 def kill(mark: str) -> dict[str, Any]:
-    """Kill all with that mark, again until none is left, since a process may start another while it dies."""
-    killed: set[int] = set()
-    deadline = time.monotonic() + _KILL_WAIT
-    while (processes := marked(mark)) and time.monotonic() < deadline:
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
-                killed.add(process.pid)
-        psutil.wait_procs(processes, timeout=0.5)
-    return {"gone": not processes, "killed": len(killed)}
+    """Kill all with that mark."""
+    killed = kill_all(lambda: marked(mark))
+    return {"gone": not marked(mark), "killed": len(killed)}
 
 
 def main(what: str, mark: str = "") -> int:

@@ -1,7 +1,7 @@
 """The engine for a handful of machines of one's own: a list, and the user's own ssh. It schedules nothing and counts nothing.
 
-    start_host   ssh MACHINE python -m orchestrator.launch.host.host_process -      the channel: invitation in, public key and log out
-    poll         the channel's end, where it is the program's own; else a second ssh looks (`errand`)
+    start_host   ssh MACHINE python -m orchestrator.launch.host.host_process        the channel: invitation in, public key and log out
+    poll         the channel's end, where it is the program's own; else a second ssh looks (`remote_task`)
     end, release a second ssh, which requests the host's end, or kills all that bears its mark
 
 **A channel that breaks ends nothing**: the host goes on, and only the run server's silence for `supervision.orphan` ends it. So an ssh
@@ -13,60 +13,132 @@ the run server has no message of it for `supervision.dead`. ssh's own way to sen
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import psutil
+
+from orchestrator import __version__
 from orchestrator.config.configuration import Configuration
-from orchestrator.launch.engine import HostHandle, HostPhase, HostState, Invitation
-from orchestrator.launch.host_channel import Channel
+from orchestrator.launch.addresses import address_towards
+from orchestrator.launch.engine import Engine, HostHandle, HostPhase, HostState, Invitation
+from orchestrator.launch.engine_commands import BackgroundCommand, Channel, CommandAnswer, wait_for_all
+from orchestrator.launch.launch_settings import SshHostSettings, SshSettings
 from orchestrator.launch.placement import Slot
-from orchestrator.launch.process_control import MARK
-from orchestrator.launch.ssh.remote_task import HOST_MODULE
-from orchestrator.launch.ssh.ssh_calls import NO_WAY, SshAnswer, SshCall, SshMachine, address_for, call_all, client_environment, complaints
+from orchestrator.launch.process_control import HOST_MODULE, MARK
+from orchestrator.launch.ssh.remote_task import TASK_MODULE, read_answer, sources_digest
 from orchestrator.results.run_files import write_json
 from protocols.runtime.errors import ResourceError
 
+NO_WAY = 255
+"""exit code of ssh where the connection failed, or broke, or the program there was killed: not the program's own"""
+_OPTIONS = {
+    "BatchMode": "yes",  # no user is there to type a password
+    "ConnectTimeout": "5",
+    "ServerAliveInterval": "5",  # a machine that is gone is noticed after 15 s
+    "ServerAliveCountMax": "3",
+    "ControlMaster": "no",  # use a connection that is there, but make none that outlives this run
+    "ClearAllForwardings": "yes",
+    "RemoteCommand": "none",
+    "RequestTTY": "no",
+}
+_TILDE = re.compile(r"~[\w.-]*/")
 _LONGEST_PROBE = 15.0
 _CALL = 12.0
 """seconds that a second ssh may take"""
 _AGAIN = 5.0
 """seconds after which it is tried again"""
 _URGENCY = ("", "look", "end", "kill")
+_RESOLVE = 5.0
+_NOT_FOUND = (126, 127)
+
+
+@dataclass(frozen=True)
+class SshMachine:
+    """Address and options with which ssh reaches one machine; stored in a file for a later run server."""
+
+    name: str
+    ssh: str
+    python: str
+    options: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(host: SshHostSettings, settings: SshSettings) -> SshMachine:
+        """The machine of one entry of `launch.ssh.hosts`, with the common settings."""
+        return SshMachine(host.name, host.ssh, host.python, tuple(settings.options))
+
+    def command(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
+        """The ssh command that runs a module of this package there. Nothing secret may be in it. The user's options come first: of several
+        values of one option ssh takes the first."""
+        ours = [word for name, value in _OPTIONS.items() for word in ("-o", f"{name}={value}")]
+        words = [f"{name}={value}" for name, value in (environment or {}).items()]
+        # `exec`, so that no shell stays between ssh and the program, whose end is then that of the connection. `-P`: a folder of the home
+        # directory can't take the place of a module.
+        there = f"exec env {shlex.join(words)} " if words else "exec "
+        there += f"{quoted(self.python)} {shlex.join(['-P', '-m', module, *arguments])}"
+        return ["ssh", *self.options, *ours, "--", self.ssh, there]
+
+    def call(self, arguments: Sequence[str], patience: float, directory: Path) -> BackgroundCommand:
+        """A task there, under way; see `remote_task`."""
+        return BackgroundCommand(self.command(TASK_MODULE, *arguments), patience, client_environment(directory))
+
+
+def quoted(path: str) -> str:
+    """For the shell there, which puts a home directory in the place of a leading `~`."""
+    tilde = _TILDE.match(path)
+    return path[: tilde.end()] + shlex.quote(path[tilde.end() :]) if tilde else shlex.quote(path)
+
+
+def client_environment(directory: Path) -> dict[str, str]:
+    """With the run's mark, by which a client is found that a killed run server has left."""
+    return {**os.environ, MARK: str(directory.resolve())}
+
+
+def found(answer: CommandAnswer) -> dict[str, Any] | None:
+    """The output of a task; None without any."""
+    return read_answer(answer.output) if answer.code == 0 else None
+
+
+def complaint(answer: CommandAnswer) -> str:
+    """Why there is no output: the last line of the errors."""
+    lines = answer.errors.strip().splitlines()
+    return lines[-1].strip() if lines else f"exit code {answer.code}"
 
 
 @dataclass
 class SshHost(HostHandle):
     """A host with its channel, and what is wanted of it by a second ssh."""
 
-    machine: SshMachine | None = None
-    mark: str = ""
-    channel: Channel | None = None
+    machine: SshMachine
+    mark: str
+    channel: Channel
     wanted: str = ""
     due: float = 0.0
-    call: SshCall | None = None
+    call: BackgroundCommand | None = None
     final: HostState | None = None
     """how it ended, once that is known"""
 
 
-class SshEngine:
+class SshEngine(Engine[SshHost]):
     """Starts a host on every machine of `launch.ssh.hosts`."""
 
     name = "ssh"
-    waiting = ""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._notes = directory / "ssh.json"
-        self._hosts: list[SshHost] = []
+        super().__init__(directory)
+        self._notes = self.directory / "ssh.json"
         self._configuration: Configuration | None = None
         self._found: dict[str, dict[str, Any]] = {}
         """what each machine reports of itself"""
@@ -82,14 +154,14 @@ class SshEngine:
             return ["launch.engine is ssh, and launch.ssh.hosts names no machine"]
         machines = [SshMachine.of(host, settings) for host in settings.hosts]
         connect_timeout = min(settings.connect_timeout, _LONGEST_PROBE)
-        answers = call_all([SshCall(machine, ["about"], connect_timeout, self._directory) for machine in machines])
-        self._found = {m.name: answer.found for m, answer in zip(machines, answers, strict=True) if answer.found is not None}
+        answers = wait_for_all([machine.call(["about"], connect_timeout, self.directory) for machine in machines])
+        self._found = {m.name: about for m, answer in zip(machines, answers, strict=True) if (about := found(answer)) is not None}
         return complaints(configuration, machines, answers)
 
     def address(self, configuration: Configuration) -> str:
         """That from which the machines were called, where it is one of this machine's."""
         self._ask(configuration)
-        return address_for(configuration, [str(found.get("called_from", "")) for found in self._found.values()])
+        return address_for(configuration, [str(about.get("called_from", "")) for about in self._found.values()])
 
     def request(self, configuration: Configuration, nodes: int) -> None:
         """The machines are there, or `ResourceError`."""
@@ -125,21 +197,20 @@ class SshEngine:
             raise ResourceError("capacity was not asked for")
         settings = self._configuration.launch.ssh
         machine = SshMachine.of(next(host for host in settings.hosts if host.name == slot.name), settings)
-        host = SshHost(invitation.host, slot, machine=machine, mark=secrets.token_hex(16))
-        self._write_notes([*self._read_notes(), (host.mark, machine)])
-        command = machine.command(HOST_MODULE, "-", environment={MARK: host.mark})
+        mark = secrets.token_hex(16)
+        self._write_notes([*self._read_notes(), (mark, machine)])
+        command = machine.command(HOST_MODULE, environment={MARK: mark})
         # That its input ends is nothing to the host.
-        host.channel = Channel(command, invitation, log, client_environment(self._directory))
-        self._hosts.append(host)
+        channel = Channel(command, invitation, log, client_environment(self.directory))
+        host = SshHost(invitation.host, slot, machine, mark, channel)
+        self.hosts.append(host)
         return host
 
-    def poll(self, host: HostHandle) -> HostState:
+    def poll(self, host: SshHost) -> HostState:
         """Running as long as nothing else is known for certain."""
-        if not isinstance(host, SshHost) or host.channel is None:
-            return HostState(HostPhase.ENDED)
         key = host.channel.key()
         if host.final is None:
-            code = host.channel.poll()
+            code = host.channel.process.poll()
             if code is not None and 0 <= code != NO_WAY:
                 host.final = HostState(HostPhase.ENDED, code, key)
                 self._drop_call(host)
@@ -148,9 +219,9 @@ class SshEngine:
             self._go_on(host)
         return host.final or HostState(HostPhase.RUNNING, key=key)
 
-    def end(self, host: HostHandle, now: bool) -> None:
+    def end(self, host: SshHost, now: bool) -> None:
         """By a second ssh, tried again until it gets through."""
-        if not isinstance(host, SshHost) or host.channel is None or self.poll(host).phase != HostPhase.RUNNING:
+        if self.poll(host).phase != HostPhase.RUNNING:
             return
         if not host.channel.key():
             host.channel.process.kill()  # nothing runs there yet, as far as is known
@@ -159,16 +230,15 @@ class SshEngine:
 
     def release(self) -> list[str]:
         """Kill what a second ssh can reach, of former run servers too; then no channel is left here."""
-        for host in self._hosts:
+        for host in self.hosts:
             self._drop_call(host)
-        ended = {host.mark for host in self._hosts if host.channel is not None and host.final is not None}
+        ended = {host.mark for host in self.hosts if host.final is not None}
         notes = [(mark, machine) for mark, machine in self._read_notes() if mark not in ended]
         # All at once, so that one machine without answer does not hold up the others.
-        answers = call_all([SshCall(machine, ["kill", mark], _CALL, self._directory) for mark, machine in notes])
-        left = [(note, answer) for note, answer in zip(notes, answers, strict=True) if not (answer.found or {}).get("gone")]
-        for host in self._hosts:
-            if host.channel is not None:
-                host.channel.close()
+        answers = wait_for_all([machine.call(["kill", mark], _CALL, self.directory) for mark, machine in notes])
+        left = [(note, answer) for note, answer in zip(notes, answers, strict=True) if not (found(answer) or {}).get("gone")]
+        for host in self.hosts:
+            host.channel.close()
         if notes or ended:
             self._write_notes([note for note, _ in left])
         return [_what_is_left(mark, machine, answer) for (mark, machine), answer in left]
@@ -185,17 +255,18 @@ class SshEngine:
         """Start the call that is due, or take what came of it."""
         now = time.monotonic()
         if host.call is None:
-            if host.wanted and now >= host.due and host.machine is not None:
-                host.call = SshCall(host.machine, [host.wanted, host.mark], _CALL, self._directory)
+            if host.wanted and now >= host.due:
+                host.call = host.machine.call([host.wanted, host.mark], _CALL, self.directory)
             return
-        answer = host.call.poll()
+        answer = host.call.answer()
         if answer is None:
             return
         host.call, host.due = None, now + _AGAIN
-        if answer.found is None:
+        there = found(answer)
+        if there is None:
             return  # unreachable: nothing is known, and it is asked again
-        if answer.found.get("gone"):
-            key = host.channel.key() if host.channel is not None else ""
+        if there.get("gone"):
+            key = host.channel.key()
             if host.wanted == "kill":
                 host.final = HostState(HostPhase.ENDED, -int(signal.SIGKILL), key)
             else:
@@ -205,7 +276,7 @@ class SshEngine:
 
     def _drop_call(self, host: SshHost) -> None:
         if host.call is not None:
-            host.call.close()
+            host.call.drop()
             host.call = None
 
     # --- what is known ------------------------------------------------------------------------------------------------------------
@@ -216,20 +287,74 @@ class SshEngine:
             if self._notes.stat().st_uid != os.getuid():
                 return []
             entries = json.loads(self._notes.read_text(encoding="utf-8"))
-            return [(str(entry["mark"]), SshMachine.read(entry)) for entry in entries]
+            return [(str(entry["mark"]), msgspec.convert(entry, SshMachine)) for entry in entries]
         except (OSError, ValueError, TypeError, KeyError):
             return []
 
     def _write_notes(self, notes: Sequence[tuple[str, SshMachine]]) -> None:
         if notes:
-            write_json(self._notes, [{"mark": mark, **machine.fields()} for mark, machine in notes], private=True)
+            write_json(self._notes, [{"mark": mark, **asdict(machine)} for mark, machine in notes], private=True)
         else:
             self._notes.unlink(missing_ok=True)
 
 
-def _what_is_left(mark: str, machine: SshMachine, answer: SshAnswer) -> str:
-    command = shlex.join(machine.command("orchestrator.launch.ssh.remote_task", "kill", mark))
+def _what_is_left(mark: str, machine: SshMachine, answer: CommandAnswer) -> str:
+    command = shlex.join(machine.command(TASK_MODULE, "kill", mark))
     return (
-        f"the host {machine.name} ({machine.ssh}) could not be reached ({answer.complaint}): what runs there ends by itself once the run "
+        f"the host {machine.name} ({machine.ssh}) could not be reached ({complaint(answer)}): what runs there ends by itself once the run "
         f"server was silent for supervision.orphan; at once with: {command}"
     )
+
+
+# --- what is wrong, and where this machine is -----------------------------------------------------------------------------------------
+
+
+def complaints(configuration: Configuration, machines: Sequence[SshMachine], answers: Sequence[CommandAnswer]) -> list[str]:
+    """What would fail, one text a machine."""
+    ours, connect_timeout = sources_digest(), configuration.launch.ssh.connect_timeout
+    texts = [_problem(machine, answer, ours, connect_timeout) for machine, answer in zip(machines, answers, strict=True)]
+    return [f"host {machine.name} (ssh {machine.ssh}): {text}" for machine, text in zip(machines, texts, strict=True) if text]
+
+
+def _problem(machine: SshMachine, answer: CommandAnswer, ours: str, connect_timeout: float) -> str:
+    said, reinstall = complaint(answer), f"install the version of this machine there, in the environment of {machine.python}"
+    if (about := found(answer)) is not None:
+        version, sources = about.get("version"), about.get("sources")
+        if version != __version__:
+            return f"it has version {version} of this package, this machine {__version__}; {reinstall}"
+        differs = f"its version {version} of this package has other modules than this machine's (digest {sources}, here {ours})"
+        return "" if sources == ours else f"{differs}; {reinstall}"
+    if answer.code is None:
+        return f"{said}; try by hand: ssh -o BatchMode=yes {machine.ssh} true. launch.ssh.connect_timeout is {connect_timeout:g} s"
+    if answer.code == NO_WAY:
+        return f"{said.rstrip('.')}; this must work without a question: ssh -o BatchMode=yes {machine.ssh} true"
+    if answer.code in _NOT_FOUND:
+        return f"there is no {machine.python} ({said}); write launch.ssh.hosts.python, the Python in which this package is installed there"
+    if "No module named" in said or "Error while finding module" in said:
+        return f"{machine.python} there lacks this package or what it needs ({said}); {reinstall}"
+    return f"{machine.python} there can't run this package ({said}); {reinstall}"
+
+
+def address_for(configuration: Configuration, called_from: Sequence[str]) -> str:
+    """The address of this machine by which the others reach it: that from which they were called, where it is ours, else the one
+    from which datagrams to them would leave. `ResourceError` where these differ."""
+    own = {address.address.partition("%")[0] for card in psutil.net_if_addrs().values() for address in card}
+    # Behind a jump host or translated addresses they were called from somewhere else.
+    ours = {address for address in called_from if address in own and not ipaddress.ip_address(address).is_link_local}
+    if not ours or "" in called_from:
+        settings = configuration.launch.ssh
+        ours |= {address_towards(_name_behind(host.ssh, settings.options)) for host in settings.hosts}
+    outside = {address for address in ours if not ipaddress.ip_address(address).is_loopback}
+    if len(outside) > 1:
+        raise ResourceError(
+            f"the machines reach this one by several addresses ({', '.join(sorted(outside))}): write network.bind=0.0.0.0, and in "
+            "network.advertise one address or name by which all of them reach it"
+        )
+    return (outside or ours).pop()
+
+
+def _name_behind(destination: str, options: Sequence[str]) -> str:
+    """Host name or address that ssh would connect to."""
+    answer = BackgroundCommand(["ssh", "-G", *options, "--", destination], _RESOLVE, os.environ).wait()
+    names = [line.split(" ", 1)[1] for line in answer.output.splitlines() if line.startswith("hostname ")]
+    return names[0] if names else destination.rpartition("@")[2]

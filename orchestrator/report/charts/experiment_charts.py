@@ -127,44 +127,33 @@ def intervals(
         return Picture(name, title, description, figure_)
 
 
-@dataclass(frozen=True)
-class HeatmapGrid:
-    """Estimates by two factors: `cells[row][column]`, None where there is no such group."""
-
-    row_factor: str
-    rows: Sequence[str]
-    column_factor: str
-    columns: Sequence[str]
-    cells: Sequence[Sequence[Estimate | None]]
-
-    @property
-    def values(self) -> list[float]:
-        """All values, finite."""
-        return [cell.value for row in self.cells for cell in row if cell is not None and cell.value is not None and isfinite(cell.value)]
-
-
-def heatmap(name: str, title: str, description: str, grids: Mapping[str, HeatmapGrid], axis: Axis, form: str) -> Picture:
-    """Factor by factor, one map for each of `grids`; every cell has its value in words, and how many runs count where some don't."""
+def heatmap(
+    name: str, title: str, description: str, sides: Mapping[str, Sequence[str]], maps: Mapping[str, Mapping[tuple[str, str], Estimate]],
+    axis: Axis, form: str,
+) -> Picture:  # fmt: skip
+    """Factor by factor (`sides`: the first one down, the second across, with their labels), one panel for each of `maps`; every cell has
+    its value in words, and how many runs count where some don't."""
     from matplotlib.colors import LogNorm, Normalize
 
-    values = [value for grid in grids.values() for value in grid.values] or [0.0]
+    (down, rows), (over, columns) = sides.items()
+    values = [cell.value for cells in maps.values() for cell in cells.values() if cell.value is not None and isfinite(cell.value)] or [0.0]
     low, high = min(values), max(values)
     log = axis.log and low > 0
     norm = LogNorm(low, high if high > low else low * 10) if log else Normalize(low, high if high > low else low + 1)
-    shape = next(iter(grids.values()))
-    across = min(len(grids), max(1, 8 // max(1, len(shape.columns))), ACROSS)
-    height = ceil(len(grids) / across) * (0.9 + 0.36 * len(shape.rows) + title_room(grids, across)) + 0.2
-    with drawing(height, len(grids), across) as (figure_, axes):
-        for axes_, (panel, grid) in zip(axes, grids.items(), strict=True):
-            shown = np.array([[np.nan if cell is None or cell.value is None else cell.value for cell in row] for row in grid.cells], float)
+    across = min(len(maps), max(1, 8 // max(1, len(columns))), ACROSS)
+    height = ceil(len(maps) / across) * (0.9 + 0.36 * len(rows) + title_room(maps, across)) + 0.2
+    with drawing(height, len(maps), across) as (figure_, axes):
+        for axes_, (panel, cells) in zip(axes, maps.items(), strict=True):
+            grid = [[cells.get((row, column)) for column in columns] for row in rows]
+            shown = np.array([[np.nan if cell is None or cell.value is None else cell.value for cell in row] for row in grid], float)
             axes_.pcolormesh(np.ma.masked_invalid(shown), cmap=MAP, norm=norm, edgecolors=PAPER, linewidth=1.5)
-            for y, row in enumerate(grid.cells):
+            for y, row in enumerate(grid):
                 for x, cell in enumerate(row):
                     _cell(axes_, x, y, cell, form, norm)
-            axes_.set_xticks(np.arange(len(grid.columns)) + 0.5, list(grid.columns))
-            axes_.set_yticks(np.arange(len(grid.rows)) + 0.5, list(grid.rows))
-            axes_.set_ylim(len(grid.rows), 0)
-            axes_.set(xlabel=grid.column_factor, ylabel=grid.row_factor, title=heading(panel, across))
+            axes_.set_xticks(np.arange(len(columns)) + 0.5, list(columns))
+            axes_.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+            axes_.set_ylim(len(rows), 0)
+            axes_.set(xlabel=over, ylabel=down, title=heading(panel, across))
             axes_.grid(visible=False)
             axes_.tick_params(length=0)
             for spine in axes_.spines.values():

@@ -23,6 +23,7 @@ from orchestrator.report.charts.chart_style import (
     title_room,
 )
 from orchestrator.report.charts.experiment_charts import ACROSS, Axis
+from orchestrator.results.recorded_run import FaultRecord
 from orchestrator.results.statistics.fault_bands import FaultWindow
 from orchestrator.results.statistics.runs_table import Curve
 
@@ -103,31 +104,22 @@ def _lanes(windows: Sequence[FaultWindow]) -> list[list[FaultWindow]]:
     return lanes
 
 
-@dataclass(frozen=True)
-class FaultSpan:
-    """A fault in a run: from `begin` to `end` (None: until the run's end); `recovered`: when the run was itself again, None if never."""
-
-    label: str
-    begin: float
-    end: float | None
-    recovered: float | None
-
-
-def fault_spans(name: str, title: str, description: str, faults: Sequence[FaultSpan], last: float, time: str) -> Picture:
+def fault_spans(name: str, title: str, description: str, faults: Sequence[FaultRecord], last: float, time: str) -> Picture:
     """One row a fault: how long it lasted, and how long the run needed to recover."""
     with drawing(0.75 + 0.27 * max(2, len(faults))) as (figure_, (axes,)):
         for row, fault in enumerate(faults):
             end = last if fault.end is None else fault.end
             axes.barh(row, max(end - fault.begin, _INSTANT * last), left=fault.begin, height=0.55, color=FAULT, zorder=2)
-            until = last if fault.recovered is None else fault.recovered
+            recovered = None if fault.end is None or fault.recovery is None else fault.end + fault.recovery
+            until = last if recovered is None else recovered
             if until > end:
                 axes.barh(
                     row, until - end, left=end, height=0.55, facecolor=PAPER, edgecolor=QUIET, linewidth=0.6,
-                    hatch="" if fault.recovered is not None else "////", zorder=2,
+                    hatch="" if recovered is not None else "////", zorder=2,
                 )  # fmt: skip
-            if fault.recovered is not None:
+            if recovered is not None:
                 axes.plot([max(end, until)], [row], marker="|", color=INK, markersize=10, zorder=3)
-        axes.set_yticks(range(len(faults)), [fault.label for fault in faults])
+        axes.set_yticks(range(len(faults)), [fault.id for fault in faults])
         axes.set_ylim(len(faults) - 0.5, -0.5)
         axes.set_xlim(0, last * 1.01)
         axes.grid(visible=False, axis="y")

@@ -1,11 +1,15 @@
-"""Pictures of a run, from its directory alone: `plots/learning.svg` and, where goals are negotiated, `plots/coordination_tables.svg`."""
+"""Pictures of a run, from its directory alone: `plots/learning.svg`, small panels of lines beside each other, and, where goals are
+negotiated, `plots/coordination_tables.svg`."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +17,15 @@ from pydantic import ValidationError
 
 from orchestrator.launch.placement import natural
 from orchestrator.report.charts import coordination_table_chart as coordination_tables
-from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, Point, line_panels
+from orchestrator.report.charts.chart_style import Picture, colour, dashes, drawing, legend_above, marker, ticks
 from orchestrator.results import number_text as numbers
-from orchestrator.results import run_directories as runs
 from orchestrator.results.metric_series import ENVIRONMENT, EVALUATION, RUN, Series, pooled, read_series
+from orchestrator.results.number_text import from_to
+from orchestrator.results.run_files import read_json
 from protocols.runtime.atomic_files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +121,86 @@ def _goals(directory: Path, count: int) -> tuple[list[str], int]:
     """Names of the goals, and how many of them need one body only; numbers where the environment has no names."""
     from env_server.environments.landmarks.settings import LandmarksOptions
 
-    environment = runs.read_json(directory / "config.json").get("environment") or {}
+    environment = read_json(directory / "config.json").get("environment") or {}
     if environment.get("id") == "landmarks":
         with suppress(ValidationError):
             space = LandmarksOptions.model_validate(environment.get("options") or {}).goal_space
             if space.count == count:
                 return [space.name(goal) for goal in range(count)], int((~space.cooperative).sum())
     return [str(goal) for goal in range(count)], 0
+
+
+Point = tuple[float, float]
+ACROSS = 2
+_POINTS = 240
+"""points of a line that are drawn; longer lines are averaged over equal numbers of their points"""
+_MARKED = 40
+"""points of a line up to which each of them is marked"""
+
+
+@dataclass(frozen=True)
+class PanelLine:
+    """`points` are (x, y); `sparse`: few points, each of which is marked."""
+
+    label: str
+    points: Sequence[Point]
+    sparse: bool = False
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """Lines on common axes. Where no value is negative, the vertical axis goes from 0 to the largest value, at least to `top`."""
+
+    title: str
+    lines: Sequence[PanelLine]
+    top: float | None = None
+
+    @property
+    def drawn(self) -> list[PanelLine]:
+        """Lines that have points."""
+        return [line for line in self.lines if line.points]
+
+
+def line_panels(name: str, title: str, panels: Sequence[CurvePanel], below: str, headed: bool = False) -> Picture:
+    """The panels that have points, two in a row; lines with one label look the same in all. `below` names the horizontal axis; `headed`:
+    the title is written over the drawing, for a file that stands alone."""
+    panels = [panel for panel in panels if panel.drawn]
+    order = list(dict.fromkeys(line.label for panel in panels for line in panel.drawn))
+    end = max((x for panel in panels for line in panel.drawn for x, _ in line.points), default=0.0)
+    height = 2.1 * ceil(len(panels) / ACROSS) + 0.3 + 0.3 * headed
+    with drawing(height, len(panels), min(ACROSS, len(panels)), share_x=True) as (figure_, axes):
+        for axes_, panel in zip(axes, panels, strict=True):
+            _panel(axes_, panel, order)
+            axes_.set_xlim(0, 1.02 * end or 1.0)
+            ticks(axes_)
+        figure_.supxlabel(below, fontsize=9)
+        if headed:
+            figure_.suptitle(title, fontsize=11)
+    said = [f"{panel.title}, {line.label}: {from_to([y for _, y in line.points])}" for panel in panels for line in panel.drawn]
+    return Picture(name, title, f"{title}. {'; '.join(said)}.", figure_)
+
+
+def _panel(axes: Axes, panel: CurvePanel, order: Sequence[str]) -> None:
+    for line in reversed(panel.drawn):  # the first one is on top
+        number = order.index(line.label)
+        points = thinned(sorted(line.points, key=lambda point: point[0]))
+        marked = len(points) == 1 or (line.sparse and len(points) <= _MARKED)
+        axes.plot(
+            *zip(*points, strict=True), color=colour(number), linestyle=dashes(number), marker=marker(number) if marked else "",
+            markersize=3.5, label=line.label,
+        )  # fmt: skip
+    axes.set_title(panel.title, loc="left", pad=18)
+    legend_above(axes)
+    values = [y for line in panel.drawn for _, y in line.points]
+    if min(values) >= 0:
+        top = max(*values, panel.top or 0.0) or 1.0
+        axes.set_ylim(-0.02 * top, 1.05 * top)
+
+
+def thinned(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
+    """At most so many points: means of (x, y) over parts of equal length, the last of which may be shorter."""
+    if len(points) <= most:
+        return list(points)
+    length = ceil(len(points) / most)
+    parts = [points[start : start + length] for start in range(0, len(points), length)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]

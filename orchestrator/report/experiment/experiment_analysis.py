@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.experiments.design.experiment_design import Measure
 from orchestrator.experiments.results.experiment_results import CellResult, ExperimentResults
-from orchestrator.report.experiment.baseline_comparison import BaselineComparison, against_baseline
 from orchestrator.results.statistics.curve_statistics import Band, Profile, band, profile, stretch
-from orchestrator.results.statistics.equal_conditions import without_effect
+from orchestrator.results.statistics.equal_conditions import balanced, without_effect
 from orchestrator.results.statistics.estimate import Estimate, estimate, median, plain
-from orchestrator.results.statistics.group_comparison import contrast, probability_of_improvement
-from orchestrator.results.statistics.runs_table import Curve
+from orchestrator.results.statistics.group_comparison import SIGNIFICANCE, contrast, holm, least_p, probability_of_improvement, rank_test
+from orchestrator.results.statistics.runs_table import Curve, RunsTable
 from orchestrator.results.statistics.time_to_threshold import ThresholdSummary, time_to_threshold
 from orchestrator.results.statistics.tolerance import tolerance
 
+Part = TypeVar("Part")
 LINES = 8
 """lines in one panel"""
 POINTS = 120
@@ -248,15 +248,67 @@ def _share(curves: Sequence[Curve]) -> float:
     return 1.0 if every is not None and every[1] - every[0] >= WHOLE * (most[1] - most[0]) else FEWEST
 
 
-def arranged(groups: Iterable[GroupResult], factors: Mapping[str, Sequence[str]]) -> dict[str, dict[str, GroupResult]]:
-    """How groups are arranged in one chart: panel -> line -> group. The first factor that has few enough labels makes the lines, the
-    others together the panels."""
-    groups = list(groups)
+def arranged(parts: Iterable[tuple[Group, Part | None]], factors: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Part]]:
+    """How parts of groups (bands, profiles) are arranged in one chart: panel -> line -> part; None is left out. The first factor that has
+    few enough labels makes the lines, the others together the panels."""
     names = list(factors)
     line = next((name for name in names if len(factors[name]) <= LINES), names[0] if names else "")
-    panels: dict[str, dict[str, GroupResult]] = {}
-    for found in groups:
-        rest = {name: value for name, value in found.group.factors.items() if name != line}
-        own = f"{line}={found.group.factors[line]}" if line else ""
-        panels.setdefault(label(rest) if rest else "", {})[own] = found
+    panels: dict[str, dict[str, Part]] = {}
+    for group, part in parts:
+        if part is not None:
+            rest = {name: value for name, value in group.factors.items() if name != line}
+            panels.setdefault(label(rest) if rest else "", {})[f"{line}={group.factors[line]}" if line else ""] = part
     return panels
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """Runs with these values of the baseline's factors, against those of the baseline."""
+
+    factors: Mapping[str, str]
+    improvement: Estimate
+    """how probably a run is better than one of the baseline with the same other factors, mean over these"""
+    p_value: float
+    """of the rank test within the other factors, with Holm's correction for all values that are compared"""
+    has_power: bool
+    """whether there are runs enough for the test to find anything"""
+    conditions: int = 1
+    """combinations of the other factors of which both have runs"""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is significant: p <= `SIGNIFICANCE`."""
+        return self.p_value <= SIGNIFICANCE
+
+    def record(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return {"factors": dict(self.factors), **self.improvement.record(), "p_value": self.p_value, "conditions": self.conditions}
+
+
+def against_baseline(
+    table: RunsTable, measure: Measure, groups: Sequence[Mapping[str, str]], baseline: Mapping[str, str], copies: Collection[str] = ()
+) -> tuple[BaselineComparison, ...]:
+    """`groups`: factors of all combinations; `copies`: factors that change no figure. Values without any run to compare are left out."""
+    if not baseline:
+        return ()
+    chosen = dict.fromkeys(tuple((name, group[name]) for name in baseline) for group in groups)
+    others = dict.fromkeys(name for group in groups for name in group if name not in baseline)
+    found = {
+        values: balanced(table, measure.title, [dict(values), baseline], others, copies)
+        for values in chosen
+        if dict(values) != dict(baseline)
+    }
+    pairs = [(dict(values), over.samples[0], over.samples[1]) for values, over in found.items() if over.conditions]
+    p_values = holm([rank_test(sample, reference) for _, sample, reference in pairs])
+    higher = measure.higher == "better"
+    return tuple(
+        BaselineComparison(
+            values,
+            # With the points of single combinations left out: they are no runs.
+            replace(probability_of_improvement(sample, reference, higher=higher), points=()),
+            p_value,
+            least_p(sample, reference) * len(pairs) <= SIGNIFICANCE,
+            len(sample.tasks),
+        )
+        for (values, sample, reference), p_value in zip(pairs, p_values, strict=True)
+    )

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.experiments.results.experiment_results import CellResult
 from orchestrator.report.charts.chart_style import Picture
-from orchestrator.report.charts.experiment_charts import PANELS, Axis, HeatmapGrid, curves, heatmap, intervals, profiles
+from orchestrator.report.charts.experiment_charts import PANELS, Axis, curves, heatmap, intervals, profiles
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult, arranged, label
-from orchestrator.report.experiment.experiment_appendix import commands_section, cost, distinct_versions, failures_section, made_with
+from orchestrator.report.experiment.experiment_sections import (
+    commands_section,
+    cost,
+    distinct_versions,
+    failures_section,
+    made_with,
+    tolerances_section,
+)
 from orchestrator.report.experiment.experiment_tables import groups_table, left_out, with_interval
 from orchestrator.report.experiment.fault_sections import faults_section, links_section
 from orchestrator.report.experiment.summary_text import EVEN, answer, by_factor
-from orchestrator.report.experiment.tolerance_section import tolerances_section
-from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Plot, Section, Strong, Words
-from orchestrator.results.number_text import alone, counted, figure, form
+from orchestrator.report.report_document import Block, Code, Document, Items, Paragraph, Section, Strong, Words
+from orchestrator.results.number_text import alone, counted, figure, form, from_to
 from orchestrator.results.recorded_run import RecordedRun
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, plain
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, Estimate, plain
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
 
 _ROWS = 60
@@ -71,9 +78,9 @@ def _measured(analysis: ExperimentAnalysis, measured: MeasureResult, number: int
     stem = f"{number + 1}"
     blocks: list[Block] = [groups_table(analysis, measured, steps_name(analysis, measured))]
     if len(analysis.groups) > 1 and len(measured.ranked) > 1:
-        blocks.append(Plot(_intervals(measured, f"intervals-{stem}")))
+        blocks.append(_intervals(measured, f"intervals-{stem}"))
         if (improvement := _improvement(analysis, measured, f"improvement-{stem}")) is not None:
-            blocks.append(Plot(improvement))
+            blocks.append(improvement)
     if "heatmap" in wanted and len(analysis.factors) > 1 and measured.ranked:
         blocks += _heatmap(analysis, measured, f"heatmap-{stem}")
     if "curves" in wanted:
@@ -113,49 +120,29 @@ def _improvement(analysis: ExperimentAnalysis, measured: MeasureResult, name: st
         return None
     said = "; ".join(f"{one.group.label}: {with_interval(estimate, '.2f')}" for one, estimate in found)
     # With the points of single pairs of groups left out: they are no runs.
-    rows = {one.group.short: _without_points(estimate) for one, estimate in found[:_ROWS]}
+    rows = {one.group.short: replace(estimate, points=()) for one, estimate in found[:_ROWS]}
     title = f"Probability that a run is better than one of the baseline {label(analysis.baseline)}"
     return intervals(
         name, title, f"{title}, in {measured.title}: {said}.", rows, Axis("P(better than baseline)"), EVEN, "no difference", (-0.03, 1.03)
     )
 
 
-def _without_points(found: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(found, points=())
-
-
 def _heatmap(analysis: ExperimentAnalysis, measured: MeasureResult, name: str) -> list[Block]:
     """The first factor down, the second across, the others from map to map."""
     down, across, *others = analysis.factors
-    maps: dict[str, dict[tuple[str, str], GroupResult]] = {}
+    maps: dict[str, dict[tuple[str, str], Estimate]] = {}
     for found in measured.groups:
         heading = label({factor: found.group.factors[factor] for factor in others}) if others else ""
-        maps.setdefault(heading, {})[found.group.factors[down], found.group.factors[across]] = found
-    rows, columns = analysis.factors[down], analysis.factors[across]
-    grids = {
-        heading: HeatmapGrid(
-            down,
-            rows,
-            across,
-            columns,
-            [[cells[row, column].estimate if (row, column) in cells else None for column in columns] for row in rows],
-        )
-        for heading, cells in list(maps.items())[:PANELS]
-    }
+        maps.setdefault(heading, {})[found.group.factors[down], found.group.factors[across]] = found.estimate
+    sides = {name: analysis.factors[name] for name in (down, across)}
     shape = form((found.estimate.value for found in measured.groups), measured.measure.scale == "log")
     title = f"{measured.title}, interquartile mean: {down} by {across}" + (f", for each {' and '.join(others)}" if others else "")
     said = f"{title}. {_said(measured.groups, measured.measure.scale == 'log')}."
-    return [Plot(heatmap(name, title, said, grids, _axis(measured), shape)), *left_out(maps)]
+    return [heatmap(name, title, said, sides, dict(list(maps.items())[:PANELS]), _axis(measured), shape), *left_out(maps)]
 
 
 def _curves(analysis: ExperimentAnalysis, measured: MeasureResult, name: str) -> list[Block]:
-    panels = {
-        heading: lines
-        for heading, every in arranged(measured.groups, analysis.factors).items()
-        if (lines := {line: found.band for line, found in every.items() if found.band is not None})
-    }
+    panels = arranged(((found.group, found.band) for found in measured.groups), analysis.factors)
     if not panels:
         return []
     few = all(found.estimate.n < LEAST for found in measured.groups)
@@ -164,28 +151,23 @@ def _curves(analysis: ExperimentAnalysis, measured: MeasureResult, name: str) ->
     said = []
     for heading, lines in shown.items():
         for line, band in lines.items():
-            known = [float(value) for value in band.value if value == value]
+            known = [value for value in band.value if value == value]
             if known:
-                shape = form([known[0], known[-1]])
                 where = ", ".join(part for part in (line, heading) if part) or "all runs"
-                said.append(f"{where}: from {figure(known[0], shape)} to {figure(known[-1], shape)}")
+                said.append(f"{where}: {from_to(known)}")
     axis = steps_name(analysis, measured)
     title = f"{measured.title} over {axis}: {how}"
     drawn = curves(name, title, f"{title}. {'; '.join(said)}.", shown, axis, _axis(measured))
-    return [Plot(drawn), *left_out(panels)]
+    return [drawn, *left_out(panels)]
 
 
 def _profiles(analysis: ExperimentAnalysis, measured: MeasureResult, name: str) -> list[Block]:
-    panels = {
-        heading: lines
-        for heading, every in arranged(measured.groups, analysis.factors).items()
-        if (lines := {line: found.profile for line, found in every.items() if found.profile is not None})
-    }
+    panels = arranged(((found.group, found.profile) for found in measured.groups), analysis.factors)
     title = f"Performance profile of {measured.title}: share of runs above a score"
     better = "The higher a line, the more runs are better." if measured.higher else "The lower a line, the more runs are better."
     said = f"{title}. {better} {_said(measured.groups, measured.measure.scale == 'log')}."
     drawn = profiles(name, title, said, dict(list(panels.items())[:PANELS]), _axis(measured))
-    return [Plot(drawn), *left_out(panels)]
+    return [drawn, *left_out(panels)]
 
 
 def _verdicts(analysis: ExperimentAnalysis) -> Section | None:

@@ -2,79 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from orchestrator.report.charts.experiment_charts import PANELS
 from orchestrator.report.charts.fault_charts import FaultPanel
 from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult
 from orchestrator.report.report_document import Block, DocumentTable, Paragraph, Words
-from orchestrator.results.number_text import NOTHING, alone, figure, form, interval, size
+from orchestrator.results.number_text import NOTHING, alone, figure, form, from_to, interval, size
 from orchestrator.results.recorded_run import COUNTS, Link
 from orchestrator.results.statistics.estimate import CONFIDENCE, Estimate
 from orchestrator.results.statistics.fault_bands import FaultEffect
-
-__all__ = ["around_table", "groups_table", "left_out", "links_table", "traffic_table"]
+from orchestrator.results.statistics.time_to_threshold import ThresholdSummary
 
 
 def groups_table(analysis: ExperimentAnalysis, measured: MeasureResult, steps: str) -> DocumentTable:
     """A row a group: interquartile mean with its interval (or the points), numbers of runs, and what else was asked for."""
-    found = measured.groups
+    found, design = measured.groups, analysis.results.design
     shape = form(_shown(one.estimate for one in found), measured.measure.scale == "log")
+    points = " or points" if any(one.estimate.interval is None and one.estimate.n for one in found) else ""
+    columns: dict[str, Callable[[GroupResult], str]] = {
+        "IQM": lambda one: figure(one.estimate.value, shape),
+        f"{CONFIDENCE * 100:.0f} % interval{points}": lambda one: interval(one.estimate, shape),
+        "median": lambda one: figure(one.median, shape),
+        "n": lambda one: str(one.estimate.n),
+        "no figure": lambda one: str(one.estimate.failed),
+    }
+    if any(group.to_come for group in analysis.groups):
+        columns["to come"] = lambda one: str(one.group.to_come)
+    if analysis.baseline:
+        columns["P(better than baseline)"] = lambda one: (
+            "baseline" if analysis.is_baseline(one.group) else with_interval(one.improvement, ".2f")
+        )
+    if design.compare is not None and any(one.contrast is not None for one in found):
+        way = f"{design.compare.test} {'from' if design.compare.test == 'difference' else 'to'} baseline"
+        columns[way] = lambda one: "" if one.contrast is None else with_interval(one.contrast, form(_shown([one.contrast])))
+    if measured.measure.threshold is not None:
+        digits = ".1f" if design.curves_over == "time" else ",.0f"
+        columns[f"{steps} to {alone(measured.measure.threshold)} (reached by)"] = lambda one: _reached(one.waiting, digits)
     factors = list(analysis.factors)
-    any_points = any(one.estimate.interval is None and one.estimate.n for one in found)
-    columns = [
-        *(factors or ["group"]),
-        "IQM",
-        f"{CONFIDENCE * 100:.0f} % interval" + (" or points" if any_points else ""),
-        "median",
-        "n",
-        "no figure",
-    ]
-    to_come = any(group.to_come for group in analysis.groups)
-    contrast = next((one.contrast for one in found if one.contrast is not None), None)
-    ways: list[str] = ["to come"] if to_come else []
-    if analysis.baseline:
-        ways.append("P(better than baseline)")
-        if contrast is not None and analysis.results.design.compare is not None:
-            test = analysis.results.design.compare.test
-            ways.append(f"{test} {'from' if test == 'difference' else 'to'} baseline")
-    if measured.measure.threshold is not None:
-        ways.append(f"{steps} to {alone(measured.measure.threshold)} (reached by)")
-    rows = [_row(analysis, measured, one, shape, factors, to_come, contrast is not None) for one in found]
-    return DocumentTable(measured.words, [*columns, *ways], rows, text=max(1, len(factors)))
+    rows = [[*([one.group.factors[name] for name in factors] or ["all runs"]), *(cell(one) for cell in columns.values())] for one in found]
+    return DocumentTable(measured.words, [*(factors or ["group"]), *columns], rows, text=max(1, len(factors)))
 
 
-def _row(
-    analysis: ExperimentAnalysis,
-    measured: MeasureResult,
-    one: GroupResult,
-    shape: str,
-    factors: Sequence[str],
-    to_come: bool,
-    contrast: bool,
-) -> list[Words]:
-    row: list[Words] = [one.group.factors[name] for name in factors] or ["all runs"]
-    row += [
-        figure(one.estimate.value, shape),
-        interval(one.estimate, shape),
-        figure(one.median, shape),
-        str(one.estimate.n),
-        str(one.estimate.failed),
-    ]
-    if to_come:
-        row.append(str(one.group.to_come))
-    if analysis.baseline:
-        same = analysis.is_baseline(one.group)
-        row.append("baseline" if same else with_interval(one.improvement, ".2f"))
-        if contrast:
-            row.append("" if same else with_interval(one.contrast, form(_shown([one.contrast] if one.contrast else []))))
-    if measured.measure.threshold is not None:
-        waiting = one.waiting
-        digits = ".1f" if analysis.results.design.curves_over == "time" else ",.0f"
-        text = f"{with_interval(waiting.median, digits)} ({waiting.reached} of {waiting.median.n})" if waiting is not None else NOTHING
-        row.append(text)
-    return row
+def _reached(found: ThresholdSummary | None, digits: str) -> str:
+    return NOTHING if found is None else f"{with_interval(found.median, digits)} ({found.reached} of {found.median.n})"
 
 
 def with_interval(found: Estimate | None, shape: str) -> str:
@@ -174,12 +146,8 @@ def _count(name: str, value: float) -> str:
 
 def table_of_lines(panels: Mapping[str, FaultPanel]) -> str:
     """Words for those who do not see a figure of lines over time: where each begins and ends."""
-    said = []
-    for heading, panel in panels.items():
-        for name, curve in panel.lines.items():
-            values = curve.values
-            shape = form([float(values[0]), float(values[-1])])
-            said.append(
-                f"{heading + ': ' if heading else ''}{name} from {figure(float(values[0]), shape)} to {figure(float(values[-1]), shape)}"
-            )
-    return "; ".join(said)
+    return "; ".join(
+        f"{heading + ': ' if heading else ''}{name} {from_to(curve.values.tolist())}"
+        for heading, panel in panels.items()
+        for name, curve in panel.lines.items()
+    )

@@ -21,7 +21,7 @@ from orchestrator.report.experiment.experiment_tables import (
     table_of_lines,
     traffic_table,
 )
-from orchestrator.report.report_document import Block, Fold, Paragraph, Plot, Section
+from orchestrator.report.report_document import Block, Fold, Paragraph, Section
 from orchestrator.results.recorded_run import Link, RecordedRun
 from orchestrator.results.statistics.fault_bands import FaultEffect, FaultWindow, around
 from orchestrator.results.statistics.runs_table import Curve, RunCurves
@@ -63,7 +63,7 @@ def faults_section(analysis: ExperimentAnalysis) -> tuple[Section | None, dict[s
         shown = dict(list(panels.items())[:PANELS])
         title = f"{figure_name} over time, first finished run of each group; faults shaded"
         words = f"{title}. {table_of_lines(shown)}."
-        blocks.append(Plot(timelines("disagreement", title, words, shown, f"{seconds} of training", Axis(figure_name, log=True))))
+        blocks.append(timelines("disagreement", title, words, shown, f"{seconds} of training", Axis(figure_name, log=True)))
         blocks += left_out(panels)
         data["over_time"] = {
             label: {name: [curve.steps.tolist(), curve.values.tolist()] for name, curve in panel.lines.items()}
@@ -72,7 +72,7 @@ def faults_section(analysis: ExperimentAnalysis) -> tuple[Section | None, dict[s
     for title, measure in _measures(analysis).items():
         if title not in curves:
             continue
-        found = {label: _around(RunCurves(by_run), windows[label]) for label, by_run in curves[title].items()}
+        found = {label: around(RunCurves(by_run), windows[label], BEFORE) for label, by_run in curves[title].items()}
         blocks.append(around_table(f"{title} around faults", found, measure.scale == "log"))
         data[title] = {label: [_record(one) for one in faults_] for label, faults_ in found.items()}
     blocks.append(
@@ -111,20 +111,6 @@ def _measured(analysis: ExperimentAnalysis, recorded: RecordedRun) -> dict[str, 
             _, curve = run.value(measure)
             if curve is not None:
                 found[title] = curve
-    return found
-
-
-def _around(runs: RunCurves, windows: Mapping[str, Sequence[FaultWindow]]) -> list[FaultEffect]:
-    """Each fault with only those others beside it that neither contain it nor begin with it: what is there all along is no other state."""
-    names = list(dict.fromkeys(window.name for spans in windows.values() for window in spans))
-    found = []
-    for name in names:
-        beside: dict[str, list[FaultWindow]] = {}
-        for run, spans in windows.items():
-            own = next((window for window in spans if window.name == name), None)
-            others = [w for w in spans if own is not None and w != own and not (w.start <= own.start and w.end >= own.end)]
-            beside[run] = [*([own] if own is not None else []), *others]
-        found += [one for one in around(runs, beside, BEFORE) if one.window == name]
     return found
 
 

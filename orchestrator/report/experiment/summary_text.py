@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import chain
 from math import isfinite, log, prod
 
-from orchestrator.report.experiment.baseline_comparison import BaselineComparison
-from orchestrator.report.experiment.experiment_analysis import ExperimentAnalysis, GroupResult, MeasureResult, label
-from orchestrator.report.experiment.tolerance_section import tolerated
-from orchestrator.report.report_document import Code, Items, Paragraph, Strong, Words
-from orchestrator.results.number_text import counted, figure, form, interval
+from orchestrator.report.experiment.experiment_analysis import BaselineComparison, ExperimentAnalysis, GroupResult, MeasureResult, label
+from orchestrator.report.experiment.experiment_sections import tolerated
+from orchestrator.report.experiment.experiment_tables import with_interval
+from orchestrator.report.report_document import Code, Items, Paragraph, Strong, Word, Words
+from orchestrator.results.number_text import counted, form, interval
 from orchestrator.results.statistics.equal_conditions import balanced
 from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, Estimate, estimate, interquartile_mean, within_tasks
 from orchestrator.results.statistics.group_comparison import SIGNIFICANCE
@@ -29,7 +29,7 @@ def answer(analysis: ExperimentAnalysis) -> list[Paragraph | Items]:
     """About three sentences on the first measure: the ends of the order, what the baseline or the factors show, and the expectations."""
     main = analysis.measures[0]
     sentences = [_ends(analysis, main), _compared(analysis, main), _farthest(analysis, main), tolerated(analysis), _expected(analysis)]
-    words: list[str | Code | Strong] = []
+    words: list[Word] = []
     for sentence in sentences:
         if sentence:
             words += [*([" "] if words else []), *sentence]
@@ -56,13 +56,11 @@ def unfinished(analysis: ExperimentAnalysis) -> Words | None:
 
 def _value(found: Estimate, shape: str) -> str:
     """`0.71 [0.65, 0.78]`, or with the points; of one run the value alone."""
-    text = figure(found.value, shape)
-    if found.interval is not None:
-        return f"{text} {interval(found, shape)}"
-    return f"{text} ({interval(found, shape)})" if len(found.points) > 1 else text
+    text = with_interval(found, shape)
+    return f"{text} ({interval(found, shape)})" if found.interval is None and len(found.points) > 1 else text
 
 
-def _ends(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code | Strong]:
+def _ends(analysis: ExperimentAnalysis, main: MeasureResult) -> list[Word]:
     ranked, yet = main.ranked, " yet" if _to_come(analysis) else ""
     if not ranked:
         return ["No run has a figure of ", Code(main.title), f"{yet}."]
@@ -83,10 +81,10 @@ def _ends(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code 
     ]  # fmt: skip
 
 
-def _with_ties(main: MeasureResult, found: GroupResult) -> list[str | Code | Strong]:
+def _with_ties(main: MeasureResult, found: GroupResult) -> list[Word]:
     """The group, and those that have the same value."""
     tied = main.tied(found)
-    words: list[str | Code | Strong] = [Strong(found.group.label)]
+    words: list[Word] = [Strong(found.group.label)]
     if len(tied) > _TIED:
         return [*words, f" (as with {len(tied)} others)"]
     for number, one in enumerate(tied):
@@ -99,18 +97,18 @@ def _runs(found: Estimate) -> str:
     return counted(found.n, "run") + (f", {found.never:,} of them never" if found.never else "")
 
 
-def _compared(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code | Strong]:
+def _compared(analysis: ExperimentAnalysis, main: MeasureResult) -> list[Word]:
     return _against_baseline(analysis, main.against) if main.against else _by_factor(analysis, main)
 
 
-def _against_baseline(analysis: ExperimentAnalysis, against: Sequence[BaselineComparison]) -> list[str | Code | Strong]:
+def _against_baseline(analysis: ExperimentAnalysis, against: Sequence[BaselineComparison]) -> list[Word]:
     """Which values are worse than the baseline's, which better, and which are not distinguished."""
     beside = {name: labels for name, labels in analysis.factors.items() if name not in analysis.baseline and name not in analysis.copies}
     others = [name for name, labels in beside.items() if len(labels) > 1]
     # All combinations of them, or those that both the baseline and each other value have.
     whole = all(one.conditions == prod(map(len, beside.values())) for one in against)
     over = f", over all values of {' and '.join(others)}" if whole else f", {_IN_COMMON}"
-    words: list[str | Code | Strong] = [f"Against the baseline {label(analysis.baseline)}", f"{over if others else ''}: "]
+    words: list[Word] = [f"Against the baseline {label(analysis.baseline)}", f"{over if others else ''}: "]
     worse = [one for one in against if one.differs and (one.improvement.value or 0.0) < EVEN]
     better = [one for one in against if one.differs and one not in worse]
     parts = [
@@ -122,14 +120,14 @@ def _against_baseline(analysis: ExperimentAnalysis, against: Sequence[BaselineCo
     for number, (found, how) in enumerate(judged):
         words += ["; " if number else "", f"{how} "]
         for place, one in enumerate(found[:_NAMED]):
-            words += [", " if place else "", Strong(label(one.factors)), f" ({_value_alone(one.improvement)})"]
+            words += [", " if place else "", Strong(label(one.factors)), f" ({with_interval(one.improvement, '.2f')})"]
         words += [f" and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
     few = "; there are too few runs to distinguish anything" if not any(one.has_power for one in against) else ""
     test = "van Elteren's" if any(one.conditions > 1 for one in against) else "Mann and Whitney's"
     return [*words, f" (how probably a run is better; {test} rank test with Holm's correction, {100 * SIGNIFICANCE:.0f} %{few})."]
 
 
-def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code | Strong]:
+def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[Word]:
     """The group farthest from the baseline with the same other factors, where what holds for some of their values holds not for all."""
     compare = analysis.results.design.compare
     if compare is None or all(one.conditions < 2 for one in main.against):
@@ -162,10 +160,6 @@ def _farthest(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | C
     ]
 
 
-def _value_alone(found: Estimate) -> str:
-    return f"{figure(found.value, '.2f')} {interval(found, '.2f')}" if found.interval is not None else figure(found.value, ".2f")
-
-
 def by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> dict[str, dict[str, Estimate]]:
     """For each factor with several labels, the measure at each label: the mean of the interquartile means of those combinations of the
     others with runs of every label: else what differs might be the combinations. Factors without such combinations are left
@@ -181,7 +175,7 @@ def by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> dict[str, di
     return found
 
 
-def _by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | Code | Strong]:
+def _by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> list[Word]:
     """Which factor moves the measure most; with one factor the first sentence has it already, and with one that can't be compared it
     is unknown."""
     found = by_factor(analysis, main)
@@ -202,7 +196,7 @@ def _by_factor(analysis: ExperimentAnalysis, main: MeasureResult) -> list[str | 
     return ["Of the factors, ", Strong(most), f" moves it most: {ends[0]}, {ends[1]}, {over}."]
 
 
-def _expected(analysis: ExperimentAnalysis) -> list[str | Code | Strong]:
+def _expected(analysis: ExperimentAnalysis) -> list[Word]:
     verdicts = analysis.results.verdicts
     if not verdicts:
         return []

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from protocols.topology.communication_graph import Graph
-from protocols.topology.graph_pattern import both_ways
 from protocols.topology.mixing_rates import rates
 
 _PATHS = 3e7
@@ -74,19 +73,15 @@ def critical(graph: Graph) -> list[str] | None:
     directed graph is too large to try each."""
     import networkx as nx
 
-    n, pairs = len(graph.agents), graph.union.pairs.tolist()
-    if not graph.directed:
-        whole = nx.Graph()
-        whole.add_nodes_from(range(n))
-        whole.add_edges_from(pairs)
-        found = sorted(nx.articulation_points(whole))
-    elif n > _DIRECTED:
+    n, whole = len(graph.agents), nx.DiGraph() if graph.directed else nx.Graph()
+    if graph.directed and n > _DIRECTED:
         return None
+    whole.add_nodes_from(range(n))
+    whole.add_edges_from(graph.union.pairs.tolist())
+    if not graph.directed:
+        found = sorted(nx.articulation_points(whole))
     else:
-        arcs = nx.DiGraph()
-        arcs.add_nodes_from(range(n))
-        arcs.add_edges_from(pairs)
-        found = [i for i in range(n) if n > 2 and not nx.is_strongly_connected(nx.restricted_view(arcs, [i], []))]
+        found = [i for i in range(n) if n > 2 and not nx.is_strongly_connected(nx.restricted_view(whole, [i], []))]
     return [graph.agents[i] for i in found]
 
 
@@ -129,20 +124,3 @@ def _loss(facts: dict[str, Any]) -> str:
         return "no agent is cut off"
     who = ", ".join(lost[:6]) + (f" and {len(lost) - 6} more" if len(lost) > 6 else "")
     return f"without {who} others are cut off" if len(lost) == 1 else f"without any of {who} others are cut off"
-
-
-def neighbour_lines(graph: Graph, round: int, most: int) -> list[str]:
-    """One round as a list, `agent-0 ── agent-1, agent-3` (→ where edges have a direction); `most` lines at most."""
-    links, mark = graph.links(round), "→" if graph.directed else "──"
-    width = max(map(len, graph.agents))
-    lines = []
-    for i, agent in enumerate(graph.agents[:most]):
-        near = links.receivers(i)
-        shown = ", ".join(graph.agents[j] for j in near[:8]) + (f" and {len(near) - 8} more" if len(near) > 8 else "")
-        lines.append(f"{agent:<{width}} {mark} {shown or '(none)'}")
-    return lines + ([f"and {len(graph.agents) - most} agents more"] if len(graph.agents) > most else [])
-
-
-def union_pairs(graph: Graph) -> list[tuple[int, int]]:
-    """Numbers of all who are joined, each pair once, smaller first."""
-    return sorted({(min(i, j), max(i, j)) for i, j in both_ways(graph.union.pairs).tolist()})

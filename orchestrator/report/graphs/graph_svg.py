@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.report.charts.chart_style import INK, PAPER, QUIET, Picture, drawing
-from orchestrator.report.graphs.graph_facts import union_pairs
 from protocols.topology.communication_graph import Graph
 from protocols.topology.settings import GridSettings, MatchingsSettings, TopologySettings, TorusSettings, TreeSettings
 
@@ -87,37 +86,27 @@ def _circle(n: int) -> list[Point]:
 
 
 def _tree(n: int, branching: int) -> list[Point]:
-    children = {i: list(range(i * branching + 1, min(n, (i + 1) * branching + 1))) for i in range(n)}
-    places: dict[int, Point] = {}
-    leaf = 0.0
+    """Agent i hangs below agent (i - 1) // branching, and parents stand over the middle of their children."""
     depth = [0] * n
     for i in range(1, n):
         depth[i] = depth[(i - 1) // branching] + 1
-    order: list[int] = []
-    waiting = [0] if n else []
-    while waiting:  # children before their parents
-        i = waiting.pop()
-        order.append(i)
-        waiting += children[i]
-    for i in reversed(order):
-        near = children[i]
-        if near:
-            x = (places[near[0]][0] + places[near[-1]][0]) / 2
-        else:
-            x, leaf = -leaf * 0.75 * _SPACING, leaf + 1
-        places[i] = (x, depth[i] * 1.1 * _SPACING)
-    return [(-places[i][0], places[i][1]) for i in range(n)]
+    # From left to right: the last row comes first, behind it those of the row above that have no children.
+    leaves = sorted((i for i in range(n) if i * branching + 1 >= n), key=lambda i: -depth[i])
+    x = {leaf: rank * 0.75 * _SPACING for rank, leaf in enumerate(leaves)}
+    for i in reversed(range(n - len(leaves))):
+        x[i] = (x[i * branching + 1] + x[min(n - 1, (i + 1) * branching)]) / 2
+    return [(x[i], depth[i] * 1.1 * _SPACING) for i in range(n)]
 
 
 def _sprung(graph: Graph) -> list[Point]:
     import networkx as nx
 
     whole = nx.Graph()
-    whole.add_nodes_from(range(len(graph.agents)))
-    whole.add_edges_from(union_pairs(graph))
+    whole.add_nodes_from(graph.agents)
+    whole.add_edges_from(graph.neighbours)
     size = _SPACING * math.sqrt(len(graph.agents)) * 0.75
     found = nx.kamada_kawai_layout(whole, scale=size) if nx.is_connected(whole) else nx.spring_layout(whole, scale=size, seed=0)
-    return [(float(found[i][0]), float(found[i][1])) for i in whole.nodes]
+    return [(float(x), float(y)) for x, y in (found[agent] for agent in graph.agents)]
 
 
 # --- lines, arrows, names -----------------------------------------------------------------------------------------------------------

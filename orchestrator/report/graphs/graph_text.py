@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def text_picture(graph: nx.Graph) -> list[str]:
         return adjacency_list(graph)
     if len(nodes) == 1:
         return nodes
-    for draw in (_as_path, _as_ring, _as_star, _as_crossed_square, _as_grid):
+    for draw in (_as_path_or_ring, _as_star, _as_crossed_square, _as_grid):
         lines = draw(graph, nodes)
         if lines is not None:
             return lines
@@ -34,13 +34,18 @@ def text_picture(graph: nx.Graph) -> list[str]:
 def adjacency_list(graph: nx.Graph) -> list[str]:
     """One line a node: `agent-0 ── agent-1, agent-3`."""
     nodes = list(graph.nodes)
-    width = max(len(node) for node in nodes)
+    return neighbour_lines(nodes, lambda node: sorted(graph[node], key=nodes.index), "──", _LISTED)
+
+
+def neighbour_lines(agents: Sequence[str], near: Callable[[str], Sequence[str]], mark: str, most: int) -> list[str]:
+    """One line an agent with its neighbours; `most` lines at most, and one for the others."""
+    width = max(map(len, agents))
     lines = []
-    for node in nodes[:_LISTED]:
-        neighbours = sorted(graph[node], key=nodes.index)
+    for agent in agents[:most]:
+        neighbours = near(agent)
         shown = ", ".join(neighbours[:8]) + (f" and {len(neighbours) - 8} more" if len(neighbours) > 8 else "")
-        lines.append(f"{node:<{width}} ── {shown or '(none)'}")
-    return lines + ([f"and {len(nodes) - _LISTED} nodes more"] if len(nodes) > _LISTED else [])
+        lines.append(f"{agent:<{width}} {mark} {shown or '(none)'}")
+    return lines + ([f"and {len(agents) - most} agents more"] if len(agents) > most else [])
 
 
 def _walk(graph: nx.Graph, start: str) -> list[str]:
@@ -57,31 +62,21 @@ def _degrees(graph: nx.Graph) -> list[int]:
     return sorted(degree for _, degree in graph.degree)
 
 
-def _as_path(graph: nx.Graph, nodes: list[str]) -> list[str] | None:
-    if _degrees(graph) != [1, 1] + [2] * (len(nodes) - 2):
+def _as_path_or_ring(graph: nx.Graph, nodes: list[str]) -> list[str] | None:
+    ring = _degrees(graph) == [2] * len(nodes)
+    if not ring and _degrees(graph) != [1, 1] + [2] * (len(nodes) - 2):
         return None
-    order = _walk(graph, next(node for node in nodes if graph.degree[node] == 1))
+    order = _walk(graph, nodes[0] if ring else next(node for node in nodes if graph.degree[node] == 1))
     if len(order) != len(nodes):
         return None
-    line = "─" * 3
-    if len(nodes) <= 4:
-        return [f" {line} ".join(order)]
+    if not ring and len(nodes) <= 4:
+        return [" ─── ".join(order)]
     half = (len(order) + 1) // 2  # folded like a snake, so that it fits beside the facts
-    grid: list[list[str | None]] = [list(order[:half]), [None] * (2 * half - len(order)) + list(reversed(order[half:]))]
-    return _grid(grid, graph)
-
-
-def _as_ring(graph: nx.Graph, nodes: list[str]) -> list[str] | None:
-    if len(nodes) < 3 or set(_degrees(graph)) != {2}:
-        return None
-    order = _walk(graph, nodes[0])
-    if len(order) != len(nodes):
-        return None
-    top = (len(order) + 1) // 2
-    rows: list[list[str | None]] = [list(order[:top]), list(reversed(order[top:]))]
+    below: list[str | None] = list(reversed(order[half:]))
     if len(order) % 2:
-        rows[1] = [*rows[1][:-1], None, rows[1][-1]] if len(order) > 3 else [rows[1][0], None]
-    return _grid(rows, graph)
+        # The end of a path needs no way back; that of a ring is below its beginning, and a triangle has a corner.
+        below.insert(0 if not ring else len(below) - 1 if len(order) > 3 else 1, None)
+    return _grid([order[:half], below], graph)
 
 
 def _as_star(graph: nx.Graph, nodes: list[str]) -> list[str] | None:

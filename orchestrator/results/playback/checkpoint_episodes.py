@@ -17,7 +17,7 @@ from orchestrator.results.playback.video import outlined
 from protocols.runtime.errors import ConfigurationError, ResourceError, UsageError
 from protocols.topology import edges
 
-PLAYER = "agent_node.session.policy_player:PolicyPlayer"
+PLAYER = "agent_node.session.acting:PolicyPlayer"
 """the agents' side, loaded when it is needed as the nodes of a run are: it brings torch"""
 FIRST_EPISODE = 2**40
 """episodes are seeded by their number: no run comes so far, so that nothing is played that was trained on"""

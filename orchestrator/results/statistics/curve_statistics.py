@@ -1,5 +1,5 @@
-"""Curves of several runs on common steps, with the interquartile mean and its band at each; the area under a curve; and the performance
-profile, the share of runs above every score."""
+"""Curves of several runs on common steps, with the interquartile mean and its band at each; and the performance profile, the share of runs
+above every score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike
 
-from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, SEED, Aggregate, estimate, interquartile_mean, resampled
+from orchestrator.results.statistics.estimate import CONFIDENCE, LEAST, REPEATS, estimate, resampled
 from orchestrator.results.statistics.runs_table import Curve, Floats, RunCurves, ScoreSample
 
 POINTS = 200
@@ -58,21 +58,10 @@ def common_steps(curves: Sequence[Curve], points: int = POINTS, share: float = 0
     return found if found.size <= points else np.linspace(*reach, points)
 
 
-def band(
-    runs: RunCurves,
-    steps: ArrayLike | None = None,
-    aggregate: Aggregate = interquartile_mean,
-    *,
-    points: int = POINTS,
-    repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
-    share: float = 0.0,
-) -> Band:
-    """The aggregate of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the whole
-    curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no
-    aggregate where less than `share` of the curves have a value: it would jump to those of the few that are left."""
+def band(runs: RunCurves, steps: ArrayLike | None = None, *, points: int = POINTS, repeats: int = REPEATS, share: float = 0.0) -> Band:
+    """The interquartile mean of several curves and its percentile interval at each common step (pointwise: 95 % at each step, not for the
+    whole curve). The number of runs may fall along the curve where some ended early; `n` shows where. There is no value where less than
+    `share` of the curves have one: it would jump to those of the few that are left."""
     common = _steps(list(runs.curves.values()), points, share) if steps is None else np.asarray(steps, float)
     table = {name: at_steps(curve, common) for name, curve in runs.curves.items()}
     grid = np.stack(list(table.values())) if table else np.empty((0, common.size))
@@ -81,7 +70,7 @@ def band(
         column = grid[:, number][~np.isnan(grid[:, number])]
         if column.size < share * len(grid):
             continue
-        here = estimate(ScoreSample.of(column), aggregate, repeats=repeats, confidence=confidence, seed=seed, least=least)
+        here = estimate(ScoreSample.of(column), repeats=repeats)
         if here.value is not None:
             value[number] = here.value
         if here.interval is not None:
@@ -93,31 +82,6 @@ def _steps(curves: Sequence[Curve], points: int, share: float) -> Floats:
     """Those of the stretch that `share` of the curves have, however short it is, and around it those of the others."""
     inside, every = common_steps(curves, points, share), common_steps(curves, points)
     return np.union1d(inside, every[(every < inside[0]) | (every > inside[-1])]) if inside.size else every
-
-
-def area(curve: Curve, start: float | None = None, end: float | None = None) -> float | None:
-    """Mean height of a curve between two steps, by the trapezoidal rule:
-
-        1 / (b - a) * integral from a to b of f(s) ds,
-
-    so that areas over different ranges can be compared; times (b - a) it is the area itself. None where the curve does not cover the
-    range (a run that ended early has no area over the whole range), or the range is empty.
-    """
-    first = float(curve.steps[0]) if start is None else start
-    last = curve.end if end is None else end
-    if not (curve.steps[0] <= first < last <= curve.end):
-        return None
-    inside = curve.steps[(curve.steps > first) & (curve.steps < last)]
-    steps = np.concatenate([[first], inside, [last]])
-    heights = np.interp(steps, curve.steps, curve.values)
-    return float(np.diff(steps) @ (heights[1:] + heights[:-1]) / 2 / (last - first))
-
-
-def areas(runs: RunCurves, start: float, end: float) -> ScoreSample:
-    """The area under each curve between two steps, for all runs alike; runs that don't cover the range are missing."""
-    found = {name: area(curve, start, end) for name, curve in runs.curves.items()}
-    short = tuple(f"{name}: no values over all of {start:g} to {end:g}" for name, height in found.items() if height is None)
-    return ScoreSample.of([height for height in found.values() if height is not None], (*runs.missing, *short))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +96,7 @@ class Profile:
     missing: tuple[str, ...] = ()
 
 
-def profile(
-    sample: ScoreSample,
-    scores: ArrayLike | None = None,
-    *,
-    repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
-) -> Profile:
+def profile(sample: ScoreSample, scores: ArrayLike | None = None, *, repeats: int = REPEATS) -> Profile:
     """Score distribution over runs and tasks (Agarwal et al. 2021, section 4.2):
 
         P(score > tau) = mean over tasks m of 1 / N_m * sum over runs i of [x_mi > tau],
@@ -155,11 +111,9 @@ def profile(
     tasks = sample.strata
     share = np.mean([_above(values, tau) for values in tasks], axis=0)
     low = high = None
-    if sample.fewest >= max(2, least):
-        drawn = np.concatenate(
-            [np.mean([_above(values, tau) for values in portion], axis=0) for portion in resampled(tasks, repeats, seed)]
-        )
-        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    if sample.fewest >= LEAST:
+        drawn = np.concatenate([np.mean([_above(values, tau) for values in portion], axis=0) for portion in resampled(tasks, repeats)])
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return Profile(tau, share, low, high, sample.n, sample.missing)
 
 

@@ -38,7 +38,6 @@ class Estimate:
     n: int
     points: tuple[float, ...] = ()
     missing: tuple[str, ...] = ()
-    confidence: float = CONFIDENCE
 
     @property
     def never(self) -> int:
@@ -75,7 +74,7 @@ class Estimate:
         return {
             "value": plain(self.value),
             "interval": [plain(end) for end in self.interval] if self.interval else None,
-            "confidence": self.confidence,
+            "confidence": CONFIDENCE,
             "n": self.n,
             "failed": self.failed,
             "to_come": self.to_come,
@@ -154,30 +153,18 @@ def distribution(tasks: Sequence[Floats], aggregate: Aggregate, repeats: int = R
     return np.concatenate([aggregate(portion) for portion in resampled(tasks, repeats, seed)])
 
 
-def percentiles(values: Floats, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def percentiles(values: Floats) -> tuple[float, float]:
     """Ends of the percentile interval; where values are infinite, two of the values: there is nothing between a number and infinity."""
-    ends = (1 - confidence) / 2, (1 + confidence) / 2
-    if not np.isfinite(values).all():
-        low, high = np.quantile(values, ends[0], method="lower"), np.quantile(values, ends[1], method="higher")
-    else:
-        low, high = np.quantile(values, ends)
+    finite = bool(np.isfinite(values).all())
+    low = np.quantile(values, (1 - CONFIDENCE) / 2, method="linear" if finite else "lower")
+    high = np.quantile(values, (1 + CONFIDENCE) / 2, method="linear" if finite else "higher")
     return float(low), float(high)
 
 
-def estimate(
-    sample: ScoreSample,
-    aggregate: Aggregate = interquartile_mean,
-    *,
-    repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
-) -> Estimate:
+def estimate(sample: ScoreSample, aggregate: Aggregate = interquartile_mean, *, repeats: int = REPEATS, least: int = LEAST) -> Estimate:
     """The aggregate of a group of runs with its interval; the points alone where a task has fewer than `least` runs (at least 2)."""
     tasks = sample.strata
     if not tasks:
-        return Estimate(None, None, 0, missing=sample.missing, confidence=confidence)
-    interval = None
-    if sample.fewest >= max(2, least):
-        interval = percentiles(distribution(tasks, aggregate, repeats, seed), confidence)
-    return Estimate(float(aggregate(tasks)), interval, sample.n, sample.points, sample.missing, confidence)
+        return Estimate(None, None, 0, missing=sample.missing)
+    interval = percentiles(distribution(tasks, aggregate, repeats)) if sample.fewest >= max(2, least) else None
+    return Estimate(float(aggregate(tasks)), interval, sample.n, sample.points, sample.missing)

@@ -1,28 +1,19 @@
 """Two groups of runs against each other. Runs of both are taken as independent: the same seed in both makes no pair.
 
-In each result `n` counts the runs of both groups; an interval needs at least `least` runs in every task of either.
+In each result `n` counts the runs of both groups; an interval needs at least `LEAST` runs in every task of either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import comb, prod
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from orchestrator.results.statistics.estimate import (
-    CONFIDENCE,
-    LEAST,
-    REPEATS,
-    SEED,
-    Aggregate,
-    Estimate,
-    distribution,
-    interquartile_mean,
-    percentiles,
-)
+from orchestrator.results.statistics.estimate import LEAST, REPEATS, Aggregate, Estimate, distribution, interquartile_mean, percentiles
 from orchestrator.results.statistics.runs_table import Floats, ScoreSample
 
 SIGNIFICANCE = 0.05
@@ -30,20 +21,11 @@ SIGNIFICANCE = 0.05
 PERMUTATIONS = 20_000
 """shuffles in the place of all orders, where there are several tasks"""
 _ROUNDING = 1e-9
-_FIRST, _SECOND = 1, 2
+_SEEDS = (0, 1), (0, 2)
 """so that both groups are drawn with generators of their own"""
 
 
-def probability_of_improvement(
-    first: ScoreSample,
-    second: ScoreSample,
-    *,
-    higher: bool = True,
-    repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
-) -> Estimate:
+def probability_of_improvement(first: ScoreSample, second: ScoreSample, *, higher: bool = True, repeats: int = REPEATS) -> Estimate:
     """How probably a run of the first group is better than one of the second, averaged over the tasks that both have:
 
         P(X > Y) = mean over tasks m of 1 / (N_m K_m) * sum over i, j of [x_mi > y_mj] + [x_mi = y_mj] / 2,
@@ -57,30 +39,26 @@ def probability_of_improvement(
     lonely = first.tasks.keys() ^ second.tasks if first.tasks and second.tasks else ()
     missing = (*first.missing, *second.missing, *(f"{name}: only one group has runs of this task" for name in lonely))
     if not names:
-        return Estimate(None, None, 0, missing=missing, confidence=confidence)
+        return Estimate(None, None, 0, missing=missing)
     sign = 1.0 if higher else -1.0
     # In an order that depends on the values alone; tasks of both groups in the same.
     pairs = sorted(
         ((first.tasks[name] * sign, second.tasks[name] * sign) for name in names), key=lambda pair: [part.tolist() for part in pair]
     )
-    points = tuple(_superiority(one, two) for one, two in pairs)
+    points = tuple(float(_wins(one, two).mean()) for one, two in pairs)
     interval = None
-    if min(part.size for pair in pairs for part in pair) >= max(2, least):
+    if min(part.size for pair in pairs for part in pair) >= LEAST:
         draws = np.zeros(repeats)
-        one, two = (np.random.default_rng((seed, group)) for group in (_FIRST, _SECOND))
+        one, two = map(np.random.default_rng, _SEEDS)
         for x, y in pairs:
             # Which of its runs a resampled group holds, and how often, is all that matters: counts, and one table of who beats whom.
             wins = _wins(x, y)
             held_x = one.multinomial(x.size, np.full(x.size, 1 / x.size), size=repeats) / x.size
             held_y = two.multinomial(y.size, np.full(y.size, 1 / y.size), size=repeats) / y.size
             draws += np.einsum("ri,ij,rj->r", held_x, wins, held_y, optimize=True)
-        interval = percentiles(draws / len(pairs), confidence)
+        interval = percentiles(draws / len(pairs))
     count = sum(part.size for pair in pairs for part in pair)
-    return Estimate(float(np.mean(points)), interval, count, tuple(sorted(points)), missing, confidence)
-
-
-def _superiority(x: Floats, y: Floats) -> float:
-    return float(_wins(x, y).mean())
+    return Estimate(float(np.mean(points)), interval, count, tuple(sorted(points)), missing)
 
 
 def _wins(x: Floats, y: Floats) -> Floats:
@@ -88,7 +66,7 @@ def _wins(x: Floats, y: Floats) -> Floats:
     return np.asarray((x[:, None] > y[None, :]) + (x[:, None] == y[None, :]) / 2)
 
 
-def rank_test(first: ScoreSample, second: ScoreSample, seed: int = SEED) -> float:
+def rank_test(first: ScoreSample, second: ScoreSample) -> float:
     """Probability of ranks as uneven as these, or more, if within each task the runs of both groups were drawn from one distribution
     (two-sided).
 
@@ -108,7 +86,7 @@ def rank_test(first: ScoreSample, second: ScoreSample, seed: int = SEED) -> floa
     sizes = [first.tasks[name].size for name in names]
     if len(names) == 1:
         return float(stats.mannwhitneyu(ranks[0][: sizes[0]], ranks[0][sizes[0] :]).pvalue)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     found, shuffled = 0.0, np.zeros(PERMUTATIONS)
     for of_task, size in zip(ranks, sizes, strict=True):
         found += of_task[:size].sum() / (of_task.size + 1)
@@ -142,33 +120,26 @@ def contrast(
     kind: Literal["difference", "ratio"] = "difference",
     *,
     repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
 ) -> Estimate:
     """Aggregate of the first group minus (or over) that of the second, the baseline; interval: both groups resampled.
 
     A ratio has no interval where the baseline's resampled aggregate takes both signs or zero: then any ratio is possible. Of two
     infinite aggregates neither has a meaning.
     """
-    missing = (*first.missing, *second.missing)
+    unknown = Estimate(None, None, first.n + second.n, missing=(*first.missing, *second.missing))
     if not first.n or not second.n:
-        return Estimate(None, None, first.n + second.n, missing=missing, confidence=confidence)
+        return unknown
     one, two = float(aggregate(first.strata)), float(aggregate(second.strata))
-    interval = None
     if not np.isfinite(one) and not np.isfinite(two):
-        return Estimate(None, None, first.n + second.n, missing=missing, confidence=confidence)
-    if min(first.fewest, second.fewest) >= max(2, least):
-        above = distribution(first.strata, aggregate, repeats, (seed, _FIRST))
-        below = distribution(second.strata, aggregate, repeats, (seed, _SECOND))
+        return unknown
+    interval = None
+    if min(first.fewest, second.fewest) >= LEAST:
+        above, below = (distribution(each.strata, aggregate, repeats, seed) for each, seed in zip((first, second), _SEEDS, strict=True))
         with np.errstate(invalid="ignore"):
             if kind == "difference":
                 drawn = above - below
             else:
                 drawn = above / below if (below > 0).all() or (below < 0).all() else np.full(1, np.nan)
-        interval = None if np.isnan(drawn).any() else percentiles(drawn, confidence)
-    if kind == "difference":
-        value: float | None = one - two
-    else:
-        value = one / two if two else None
-    return Estimate(value, interval, first.n + second.n, (), missing, confidence)
+        interval = None if np.isnan(drawn).any() else percentiles(drawn)
+    value = one - two if kind == "difference" else one / two if two else None
+    return replace(unknown, value=value, interval=interval)

@@ -157,25 +157,17 @@ class RunsTable:
         found = {row.run: row for row in self.rows if wanted <= dict(row.factors).items()}
         return [found[run] for run in sorted(found)]
 
-    def sample(
-        self, metric: str, where: Mapping[str, str] | None = None, task: str | None = None, failed_as: float | None = None
-    ) -> ScoreSample:
-        """Values of `metric` of the runs whose factors are those of `where`; the factor `task`, if any, divides them into strata.
-
-        `failed_as` gives runs without a figure this value (such as the worst possible) in the place of leaving them out of the statistic:
-        where failures come of what is compared, leaving them out flatters. They are named in `missing` either way.
-        """
-        values: dict[str, list[float]] = {}
+    def sample(self, metric: str, where: Mapping[str, str] | None = None) -> ScoreSample:
+        """Values of `metric` of the runs whose factors are those of `where`, as one task."""
+        values: list[float] = []
         missing: list[str] = []
         for run in self.runs(where):
             row = self._found.get((run.run, metric)) or RunRow(run.factors, run.seed, metric, failure=run.failure, to_come=run.to_come)
-            value = row.value
-            if value is None or isnan(value):
+            if row.value is None or isnan(row.value):
                 missing.append(_lacking(row, row.why_not))
-                value = failed_as
-            if value is not None:
-                values.setdefault(row.factors.get(task, "") if task else "", []).append(value)
-        return ScoreSample({name: np.asarray(found, float) for name, found in values.items()}, tuple(missing))
+            else:
+                values.append(row.value)
+        return ScoreSample.of(values, missing)
 
     def curves(self, metric: str, where: Mapping[str, str] | None = None) -> RunCurves:
         """Curves of `metric` of the runs whose factors are those of `where`. A failed run's curve counts as far as it goes."""

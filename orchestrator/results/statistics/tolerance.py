@@ -13,64 +13,46 @@ line rises, to (1 + share) g_0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import inf
 
 import numpy as np
 
-from orchestrator.results.statistics.estimate import (
-    CONFIDENCE,
-    LEAST,
-    REPEATS,
-    SEED,
-    Aggregate,
-    Estimate,
-    distribution,
-    interquartile_mean,
-    percentiles,
-)
+from orchestrator.results.statistics.estimate import LEAST, REPEATS, Estimate, distribution, interquartile_mean, percentiles
 from orchestrator.results.statistics.runs_table import Floats, ScoreSample
 
 
 def tolerance(
-    amounts: Sequence[float],
-    samples: Sequence[ScoreSample],
-    share: float,
-    *,
-    higher: bool = True,
-    aggregate: Aggregate = interquartile_mean,
-    repeats: int = REPEATS,
-    confidence: float = CONFIDENCE,
-    seed: int = SEED,
-    least: int = LEAST,
+    amounts: Sequence[float], samples: Sequence[ScoreSample], share: float, *, higher: bool = True, repeats: int = REPEATS
 ) -> Estimate:
     """The amount at which `share` (0 < share < 1) of the figure at the least amount is lost; `inf` where no amount that was tried costs so
     much.
 
     `samples`: the runs at each of the `amounts`, which ascend. The interval is between quantiles of the amounts found in resampled groups;
-    no interval where a group has fewer than `least` runs. No value where the least amount has no runs, or no positive figure of which a
+    no interval where a group has fewer than `LEAST` runs. No value where the least amount has no runs, or no positive figure of which a
     share could be lost. `ValueError` for amounts that do not ascend.
     """
     if len(amounts) != len(samples) or any(after <= before for before, after in pairwise(amounts)):
         raise ValueError("give one sample for each amount, and amounts that ascend")
     missing = tuple(reason for sample in samples for reason in sample.missing)
-    count = sum(sample.n for sample in samples)
+    unknown = Estimate(None, None, sum(sample.n for sample in samples), missing=missing)
     kept = [(amount, sample) for amount, sample in zip(amounts, samples, strict=True) if sample.n]
     if len(kept) < 2 or not samples[0].n:
-        return Estimate(None, None, count, missing=missing, confidence=confidence)
+        return unknown
     at = np.array([amount for amount, _ in kept], float)
     weights = np.array([sample.n for _, sample in kept], float)
-    scores = np.array([[float(aggregate(sample.strata))] for _, sample in kept])
+    scores = np.array([[float(interquartile_mean(sample.strata))] for _, sample in kept])
     value = _amount(at, scores, weights, share, higher)[0] if np.isfinite(scores).all() else np.nan
     if np.isnan(value):
-        return Estimate(None, None, count, missing=missing, confidence=confidence)
+        return unknown
     interval = None
-    if min(sample.fewest for _, sample in kept) >= max(2, least):
-        drawn = np.stack([distribution(sample.strata, aggregate, repeats, (seed, number)) for number, (_, sample) in enumerate(kept)])
+    if min(sample.fewest for _, sample in kept) >= LEAST:
+        drawn = np.stack([distribution(sample.strata, interquartile_mean, repeats, (0, n)) for n, (_, sample) in enumerate(kept)])
         found = _amount(at, drawn, weights, share, higher) if np.isfinite(drawn).all() else np.full(1, np.nan)
         if not np.isnan(found).any():
-            interval = percentiles(found, confidence)
-    return Estimate(float(value), interval, count, missing=missing, confidence=confidence)
+            interval = percentiles(found)
+    return replace(unknown, value=float(value), interval=interval)
 
 
 def _amount(at: Floats, scores: Floats, weights: Floats, share: float, higher: bool) -> Floats:

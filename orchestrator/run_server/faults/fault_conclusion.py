@@ -22,9 +22,9 @@ from orchestrator.run_server.faults.fault_plan import asked_for
 from orchestrator.run_server.faults.fault_report import FaultReport, merge_logs, report
 from orchestrator.run_server.lead.run_leader import RunOutcome
 from orchestrator.run_server.lead.status_snapshot import RunView
+from protocols.faults.fault_schedule import ScheduledEvent
 from protocols.faults.node_faults.fault_log import FILE
 from protocols.faults.node_faults.scheduled_faults import schedule_of
-from protocols.faults.schedule.fault_schedule import ScheduledEvent
 from protocols.faults.settings import FaultExpectation, FaultsSettings, MembershipFault, ProcessFault
 from protocols.runtime.errors import ExitCode
 from protocols.runtime.suggestions import nearest

@@ -1,25 +1,22 @@
 """The faults of a run as the run server has them: the schedule, those drawn as it goes on, those requested by hand; their state after an
-interruption; and the view of them in status snapshots."""
+interruption; who stands still by them; and the view of them in status snapshots."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.results.run_files import read_lines
-from orchestrator.run_server.faults.paused_nodes import PausedNode
-from protocols.faults.link_effects.link_orders import ManualLinkFault
+from protocols.faults.fault_schedule import LINK_KINDS, UNITS, RunMoment, RunPosition, ScheduledEvent
+from protocols.faults.link_effects.run_links import ManualLinkFault
 from protocols.faults.node_faults.fault_log import FILE, read
-from protocols.faults.node_faults.node_fault import LETHAL, MOMENTARY, ScheduledFault
-from protocols.faults.node_faults.scheduled_faults import schedule_of, scheduled_fault_of
-from protocols.faults.schedule.fault_schedule import LINK_KINDS, ScheduledEvent
-from protocols.faults.schedule.run_moments import UNITS, RunMoment, RunPosition
+from protocols.faults.node_faults.scheduled_faults import LETHAL, MOMENTARY, ScheduledFault, schedule_of, scheduled_fault_of
 from protocols.faults.settings import FaultEvent
 from protocols.runtime.node_start import RUN_SERVER
 
@@ -90,13 +87,9 @@ def make_plan(configuration: Configuration) -> FaultPlan:
     if settings.mode == "replay" and settings.trace is not None:
         for event in asked_for(Path(settings.trace)):
             compiled = schedule.compiled(event)
-            entries.append(entry(compiled if compiled.node_fault is not None else without_order(compiled)))
+            # A fault of the links needs no order.
+            entries.append(entry(compiled if compiled.node_fault is not None else replace(compiled, asked=None)))
     return FaultPlan(tuple(entries), schedule.heal, map(entry, schedule.nemesis()))
-
-
-def without_order(event: ScheduledEvent) -> ScheduledEvent:
-    """A fault of the links that needs no order."""
-    return ScheduledEvent(event.id, event.kind, event.start, event.length, link=event.link, cut=event.cut)
 
 
 def entry(event: ScheduledEvent) -> RunFault:
@@ -120,6 +113,73 @@ def free_id(taken: set[str]) -> str:
 
 SUSPENDING = ("process.pause", "process.hang")
 """kinds of a process that stands still"""
+
+
+_AGAIN = (0.0, 0.5, 1.0)
+"""seconds after which SIGCONT is sent (again): it does no harm"""
+
+
+@dataclass(frozen=True)
+class PausedNode:
+    """One fault by which a process stands still, or hangs, until `until`."""
+
+    node: str
+    incarnation: int
+    fault: str
+    kind: str
+    until: RunMoment | None
+
+
+class PausedNodes:
+    """A process goes on when the last of the faults that hold it is over. `signal(node, incarnation, what)` sends `stop` or `cont`."""
+
+    def __init__(self, signal: Callable[[str, int, Literal["stop", "cont"]], None]) -> None:
+        self._signal = signal
+        self._held: dict[tuple[str, str], PausedNode] = {}
+        self._continue: list[tuple[float, str, int]] = []
+
+    @property
+    def held(self) -> list[PausedNode]:
+        """What holds nodes now, in the order in which it began."""
+        return list(self._held.values())
+
+    def of(self, node: str) -> list[PausedNode]:
+        """The faults that hold `node` at present."""
+        return [stopped for stopped in self._held.values() if stopped.node == node]
+
+    def note(self, stopped: PausedNode) -> None:
+        """Record that a fault has paused a process; pending repetitions of `cont` for this node are dropped."""
+        self._held[stopped.node, stopped.fault] = stopped
+        self._continue = [item for item in self._continue if item[1] != stopped.node]
+
+    def stop(self, stopped: PausedNode) -> None:
+        """Pause a process: record the fault and send the signal `stop`."""
+        self.note(stopped)
+        self._signal(stopped.node, stopped.incarnation, "stop")
+
+    def forget(self, node: str, fault: str | None = None) -> list[PausedNode]:
+        """That node's process is gone, or has gone on by itself after that fault; what held it."""
+        gone = [stopped for stopped in self.of(node) if fault in (None, stopped.fault)]
+        for stopped in gone:
+            del self._held[node, stopped.fault]
+        return gone
+
+    def release(self, stopped: PausedNode, now: float) -> None:
+        """End one fault: the process is continued by repeated signals, unless another fault holds it. `KeyError` for an unknown fault."""
+        del self._held[stopped.node, stopped.fault]
+        if not self.of(stopped.node):
+            self._continue += [(now + again, stopped.node, stopped.incarnation) for again in _AGAIN]
+
+    def tick(self, now: float) -> None:
+        """Send the signals `cont` that are due at `now`, in seconds."""
+        for item in [item for item in self._continue if item[0] <= now]:
+            self._continue.remove(item)
+            self._signal(item[1], item[2], "cont")
+
+    def resume_all(self) -> None:
+        """The run ends: send at once what would be due later."""
+        for _, node, incarnation in self._continue:
+            self._signal(node, incarnation, "cont")
 
 
 @dataclass

@@ -8,25 +8,32 @@ of the run need no message from a process that can't send any more.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.run_server.faults.fault_plan import SUSPENDING, FaultPlan, RunFault, active, following, free_id, lasting, remember
-from orchestrator.run_server.faults.paused_nodes import PausedNode, PausedNodes
+from orchestrator.run_server.faults.fault_plan import (
+    SUSPENDING,
+    FaultPlan,
+    PausedNode,
+    PausedNodes,
+    RunFault,
+    active,
+    following,
+    free_id,
+    lasting,
+    remember,
+)
 from orchestrator.run_server.hosts.node_commands import NodeCommands
 from orchestrator.run_server.hosts.restart_supervision import RestartDecision
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
 from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.membership.membership import MemberNode, MemberState
+from protocols.faults.fault_schedule import LINK_KINDS, RunMoment, RunPosition, moment
 from protocols.faults.node_faults.fault_log import FILE, FaultLog, read
-from protocols.faults.node_faults.node_fault import LETHAL, MOMENTARY, ScheduledFault
-from protocols.faults.schedule.fault_schedule import LINK_KINDS
-from protocols.faults.schedule.run_moments import RunMoment, RunPosition, moment
+from protocols.faults.node_faults.scheduled_faults import LETHAL, MOMENTARY, ScheduledFault
 from protocols.faults.settings import MembershipFault, ProcessFault
 
-logger = logging.getLogger(__name__)
 _LOOK = 0.2
 """seconds between two looks into the nodes' logs"""
 
@@ -71,10 +78,11 @@ class FaultScheduler:
 
     def tick(self, now: float, training: bool) -> None:
         """Let happen what is due; `training` is over when no fault may last any longer."""
-        reached = self._reached(now)
+        reached = self.reached(now)
         if now >= self._look_due:
             self._look_due = now + _LOOK
-            self._read_logs(reached)
+            for node in self._nodes.processes:
+                self._read_log(node, reached)
         if self._looks_on:
             self._view.faults = self._snapshot(reached)
             return
@@ -91,19 +99,19 @@ class FaultScheduler:
                 self.entries.append(self._next_drawn)
                 self._next_drawn = next(self._drawn, None)
             for entry in self.entries:
-                if not entry.begun and self._ours(entry) and self._past(entry.start, reached):
+                if not entry.begun and self._ours(entry) and reached.past(entry.start):
                     self.begin(entry, now)
         elif not training and not self.closed and reached.time > 0:
             self.closed = "training is over"
             self.heal(now)
         for entry in self.entries:
-            if entry.begun and not entry.ended and entry.until is not None and self._past(entry.until, reached):
+            if entry.begun and not entry.ended and entry.until is not None and reached.past(entry.until):
                 self._end(entry, now)
         for stopped in self._paused.held:
-            if stopped.until is not None and self._past(stopped.until, reached):
+            if stopped.until is not None and reached.past(stopped.until):
                 self._release(stopped, now)
         for node, back in list(self._returns.items()):
-            if self._past(back, reached):
+            if reached.past(back):
                 del self._returns[node]
                 self._view.supervisor.bring_back(node, now)
         self._paused.tick(now)
@@ -113,7 +121,7 @@ class FaultScheduler:
         """Begin a fault now."""
         if entry not in self.entries:
             self.entries.append(entry)
-        reached = entry.since = self._reached(now)
+        reached = entry.since = self.reached(now)
         entry.begun = True
         entry.until = entry.end_of(reached)
         if entry.node_fault is None:
@@ -121,15 +129,13 @@ class FaultScheduler:
             for member in self._members() if entry.asked is not None else ():
                 self._commands.give(member.name, member.incarnation, "fault", now, entry.order())
             return
-        momentary = True
-        for target in entry.targets:
-            momentary &= self._apply_fault(entry, entry.node_fault, target, reached, now)
-        entry.ended = momentary
+        done = [self._apply_fault(entry, entry.node_fault, target, reached, now) for target in entry.targets]
+        entry.ended = all(done)
 
     def ask(self, entry: RunFault, now: float) -> None:
         """Begin a fault that a person asks for, and note what was asked, so that it can be repeated."""
         if entry.asked is not None:
-            self._log.write("asked", entry.id, entry.kind, event=entry.asked.model_dump(mode="json"), **vars(self._reached(now)))
+            self._log.write("asked", entry.id, entry.kind, event=entry.asked.model_dump(mode="json"), **vars(self.reached(now)))
         self.begin(entry, now)
 
     def next_id(self) -> str:
@@ -138,7 +144,8 @@ class FaultScheduler:
 
     def reached(self, now: float) -> RunPosition:
         """How far the run is."""
-        return self._reached(now)
+        progress = self._view.progress
+        return RunPosition(progress.seconds(now), progress.steps, progress.episodes, max(self._view.rounds.values(), default=-1))
 
     def on(self) -> list[dict[str, Any]]:
         """What lasts now, by hand or by the schedule: see `fault_plan.lasting`."""
@@ -208,16 +215,19 @@ class FaultScheduler:
         """What becomes of a process that ended; None where no fault is the cause."""
         for stopped in self._paused.forget(node):  # it will not go on any more
             if stopped.fault in self._log.begun:
-                self._note("end", stopped.fault, stopped.kind, node, self._reached(now))
-        self._read_log(node, self._reached(now))
+                self._note("end", stopped.fault, stopped.kind, node, self.reached(now))
+        self._read_log(node, self.reached(now))
         fault = self._deaths.pop((node, incarnation), None)
         if fault is None and self._looks_on:  # incarnations are counted otherwise there
             fault = next((self._deaths.pop(death) for death in list(self._deaths) if death[0] == node), None)
-        entry = next((entry for entry in self.entries if entry.id == fault), None)
+        entry = self._entry(fault)
         what = entry.node_fault.what if entry is not None and entry.node_fault is not None else None
         supervisor = self._view.supervisor
-        if self._looks_on:
-            return self._replace(node, what, now)
+        if self._looks_on:  # an agent is back at the tick of the schedule: the others wait for its process
+            returns = (
+                what.returns if isinstance(what, ProcessFault) else isinstance(what, MembershipFault) and what.return_after is not None
+            )
+            return supervisor.planned(node, 0.0, now) if returns else None
         decision: RestartDecision | None = None
         if isinstance(what, ProcessFault) and what.restart_after is not None:
             decision = supervisor.planned(node, 0.0 if self.closed else what.restart_after, now)
@@ -228,17 +238,14 @@ class FaultScheduler:
             elif away.unit == "time":
                 decision = supervisor.planned(node, away.value, now)
             else:
-                self._returns[node] = RunMoment(away.unit, self._reached(now).of(away.unit) + away.value)
+                self._returns[node] = RunMoment(away.unit, self.reached(now).of(away.unit) + away.value)
                 decision = supervisor.planned(node, None, now)
         if decision is not None and fault is not None:
             self._away[node] = fault
         return decision
 
-    def _replace(self, node: str, what: object, now: float) -> RestartDecision | None:
-        """Under the logical clock an agent is back at the tick of the schedule: the others wait for its process."""
-        if (isinstance(what, ProcessFault) and what.returns) or (isinstance(what, MembershipFault) and what.return_after is not None):
-            return self._view.supervisor.planned(node, 0.0, now)
-        return None
+    def _entry(self, fault: str | None) -> RunFault | None:
+        return next((entry for entry in self.entries if entry.id == fault), None)
 
     # --- what is done -------------------------------------------------------------------------------------------------------------
 
@@ -246,7 +253,8 @@ class FaultScheduler:
         """Do it to one node; whether it needs no end."""
         process = self._nodes.processes.get(node)
         if process is None or process.ended:
-            self._event("warning", "fault.void", f"{entry.text()} has no target: {node} is not there", node, entry.id, entry.kind)
+            text = f"{entry.text()} has no target: {node} is not there"
+            self._view.event("warning", "fault.void", text, node, fields={"fault": entry.id, "kind": entry.kind})
             return True
         incarnation, what = process.start.incarnation, node_fault.what
         if isinstance(what, ProcessFault) and what.action in ("kill", "term", "pause"):
@@ -263,7 +271,7 @@ class FaultScheduler:
     def _end(self, entry: RunFault, now: float) -> None:
         entry.ended = True
         if entry.node_fault is None:
-            self._note("end", entry.id, entry.kind, ", ".join(entry.targets) or "links", self._reached(now))
+            self._note("end", entry.id, entry.kind, ", ".join(entry.targets) or "links", self.reached(now))
             receivers = self._members() if entry.asked is not None else []  # links follow the schedule by themselves
         else:
             receivers = [member for member in self._members() if member.name in entry.targets]
@@ -274,14 +282,14 @@ class FaultScheduler:
         self._paused.release(stopped, now)
         if stopped.fault not in self._log.begun:
             return  # the node began it itself, and will log its end
-        self._note("end", stopped.fault, stopped.kind, stopped.node, self._reached(now))
+        self._note("end", stopped.fault, stopped.kind, stopped.node, self.reached(now))
 
     # --- after an interruption ----------------------------------------------------------------------------------------------------
 
     def _recall(self) -> None:
         """What has begun before the run was interrupted begins no more, and what lasted goes on: at the nodes that know of it by their own
         logs, or by an order. What no process goes on with is over."""
-        configuration, before = self._view.configuration, replace(self._reached(0.0))
+        configuration, before = self._view.configuration, replace(self.reached(0.0))
         memory = remember(self._view.files.directory, [*configuration.agent_names(), ENVIRONMENT])
         self._offsets.update(memory.offsets)
         self._before = memory.asked
@@ -301,10 +309,6 @@ class FaultScheduler:
 
     # --- logs of the nodes -----------------------------------------------------------------------------------------------------------
 
-    def _read_logs(self, reached: RunPosition) -> None:
-        for node in self._nodes.processes:
-            self._read_log(node, reached)
-
     def _read_log(self, node: str, reached: RunPosition) -> None:
         for line in read(self._view.files.directory / "nodes" / node / FILE, self._offsets.get(node, 0)):
             self._offsets[node] = int(line.pop("_end"))
@@ -317,9 +321,8 @@ class FaultScheduler:
         begins = line["what"] == "begin"
         if kind in LINK_KINDS:
             return  # every node logs it, and the run server too
-        text = f"fault {fault} {'begins' if begins else 'ends'}: {kind} at {node}"
-        self._event("warning" if begins else "info", f"fault.{line['what']}", text, node, fault, kind)
-        entry = next((entry for entry in self.entries if entry.id == fault), None)
+        self._announce(line["what"], fault, kind, node)
+        entry = self._entry(fault)
         if begins and entry is not None:
             if not entry.begun:
                 entry.begun, entry.since = True, replace(reached)
@@ -345,14 +348,13 @@ class FaultScheduler:
     def _note(self, what: Literal["begin", "end"], fault: str, kind: str, node: str, reached: RunPosition) -> None:
         """Into the run server's own log, and the events."""
         self._log.write(what, fault, kind, target=node, **vars(reached))
-        text = f"fault {fault} {'begins' if what == 'begin' else 'ends'}: {kind} at {node}"
-        self._event(
-            "warning" if what == "begin" else "info", f"fault.{what}", text, node if node in self._nodes.processes else "run", fault, kind
-        )
+        self._announce(what, fault, kind, node)
 
-    def _event(self, severity: str, code: str, text: str, node: str, fault: str, kind: str) -> None:
-        logger.info("%s: %s", code, text)
-        self._view.events.record(severity, code, text, node, fields={"fault": fault, "kind": kind})
+    def _announce(self, what: str, fault: str, kind: str, node: str) -> None:
+        severity, verb = ("warning", "begins") if what == "begin" else ("info", "ends")
+        where = node if node in self._nodes.processes else "run"
+        text = f"fault {fault} {verb}: {kind} at {node}"
+        self._view.event(severity, f"fault.{what}", text, where, fields={"fault": fault, "kind": kind})
 
     def _snapshot(self, reached: RunPosition) -> dict[str, Any]:
         coming = [] if self._healed else [entry for entry in [*self.entries, self._next_drawn] if entry is not None and not entry.begun]
@@ -363,10 +365,3 @@ class FaultScheduler:
     def _ours(self, entry: RunFault) -> bool:
         """Whether the run server begins it: due by time, or (for the record only) an affair of the links."""
         return entry.start.unit == "time" or entry.node_fault is None
-
-    def _past(self, moment: RunMoment, reached: RunPosition) -> bool:
-        return reached.of(moment.unit) >= moment.value
-
-    def _reached(self, now: float) -> RunPosition:
-        progress = self._view.progress
-        return RunPosition(progress.seconds(now), progress.steps, progress.episodes, max(self._view.rounds.values(), default=-1))

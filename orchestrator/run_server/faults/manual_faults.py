@@ -11,7 +11,6 @@ repeat.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import floor
@@ -30,17 +29,14 @@ from orchestrator.run_server.lead.status_snapshot import RunView
 from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MemberState
 from protocols.conversations.membership.membership_messages import Refuse
+from protocols.faults.fault_checks import FaultRuleContext, check_asked
+from protocols.faults.fault_schedule import RunPosition, ends_of
 from protocols.faults.node_faults.scheduled_faults import run_schedule
-from protocols.faults.schedule.fault_schedule import ends_of
-from protocols.faults.schedule.run_moments import RunPosition
 from protocols.faults.settings import FaultEvent
-from protocols.faults.settings.fault_checks import FaultRuleContext, check_asked
 from protocols.runtime.errors import ConfigurationError, MurmurationError, ResourceError, UsageError
 from protocols.runtime.settings_types import format_duration
 from protocols.runtime.suggestions import hint
 from protocols.transport import Transport
-
-logger = logging.getLogger(__name__)
 
 GRACE = StopTimeouts(stop=5.0, term=3.0)
 """of a restart by hand"""
@@ -100,7 +96,8 @@ class ManualFaults:
             process = self._nodes.processes[name]
             if process.ended:
                 self._view.supervisor.asked(name, now)
-                self._event(name, f"{name} is started by hand: it was {members[name].state.value}", process.start.incarnation)
+                text = f"{name} is started by hand: it was {members[name].state.value}"
+                self._view.event("info", "node.restarted_by_hand", text, name, incarnation=process.start.incarnation)
             elif name not in self._stopping:
                 self._faults.release(name, now)  # a paused process receives nothing
                 self._stopping[name] = OrderedStop([{name}], grace=GRACE)
@@ -145,7 +142,7 @@ class ManualFaults:
         event = read_event(text, self._faults.next_id(), reached, configuration)
         compiled = run_schedule(configuration.model_dump(mode="json")).compiled(event)
         if event.link is not None and event.link.corrupt is not None:
-            self._transport.guard.expect_damage()
+            self._transport.guard.damage_expected = True
         asked = entry(compiled)
         self._faults.ask(asked, now)
         return {"id": asked.id, "text": asked.text(), "targets": list(asked.targets)}
@@ -156,12 +153,8 @@ class ManualFaults:
             known = ", ".join(sorted(set(there))) or "none"
             raise UsageError(f'no fault with the id "{fault}" is on; those that are: {known}')
         ended = self._faults.heal_by_hand(fault, now)
-        self._view.events.record("info", "fault.healed_by_hand", f"healed by hand: {', '.join(ended) or 'nothing was broken'}")
+        self._view.event("info", "fault.healed_by_hand", f"healed by hand: {', '.join(ended) or 'nothing was broken'}")
         return {"ended": ended}
-
-    def _event(self, name: str, text: str, incarnation: int) -> None:
-        logger.info("%s", text)
-        self._view.events.record("info", "node.restarted_by_hand", text, name, incarnation=incarnation)
 
 
 def read_event(text: str, name: str, reached: RunPosition, configuration: Configuration) -> FaultEvent:

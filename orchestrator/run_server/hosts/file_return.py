@@ -9,9 +9,8 @@ import numpy as np
 
 from orchestrator.launch.host.host_files import NOT_OURS
 from protocols.conversations.conversation import Array, Send
-from protocols.conversations.file_mirroring.file_copy import FileCopy
-from protocols.conversations.file_mirroring.file_messages import FileAsk, FileGone, FileHave, FilePiece
-from protocols.conversations.file_mirroring.file_mirror import FileMirror
+from protocols.conversations.file_copy import FileCopy
+from protocols.conversations.file_mirror import FileAsk, FileGone, FileHave, FileMirror, FilePiece
 from protocols.wire.messages import Message
 
 
@@ -73,10 +72,6 @@ class FileReturn:
         for mirror in self._sending.values():
             mirror.tick(now)
         return [*self._copy.outgoing(), *(send for mirror in self._sending.values() for send in mirror.outgoing())]
-
-    def close(self) -> None:
-        """Close all files that are open."""
-        self._copy.close()
 
     def _allowed(self, host: str, path: str) -> bool:
         parts = path.split("/")

@@ -2,7 +2,7 @@
 
 The k-th failure in a row is followed by a restart after min(max, first * 2^(k-1)) seconds, +-20 % so that nodes that failed together do
 not return together; k starts again at 1 after a node was alive for `reset` seconds. A node with more than `at_most` failures within
-`within` seconds, or that ended with an exit code that a restart can't cure (2 to 6), is given up. The run goes on while enough agents
+`within` seconds, or that ended with an exit code that a restart can't cure (2 to 7), is given up. The run goes on while enough agents
 are not given up, the graph of these is connected, and every environment server is there.
 """
 

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.launch.engine import Engine, HostHandle, HostPhase, Invitation
 from orchestrator.launch.placement import Slot
 from orchestrator.run_server.hosts.restart_supervision import describe_exit
+from orchestrator.run_server.lead.ordered_stop import OrderedStop, StopTimeouts
 from protocols.conversations.membership.membership import Membership, MembershipTimeouts, MemberState
 
-_STOP_WAIT = 10.0
 PATIENCE = 600.0
 """seconds for hosts that bring their files home before they end; without heartbeat they are lost long before"""
-_TERM_WAIT = 5.0
-_KILL_WAIT = 5.0
 
 
 @dataclass
 class HostRecord:
-    """State of one host as the run server records it; `code` is the exit code of its process, None before it ended."""
+    """State of one host as the run server records it."""
 
     handle: HostHandle
     machine: str = ""
     """name of the machine, from its `Hello`"""
-    code: int | None = None
     ended: bool = False
     lost: bool = False
     """it was reported as lost"""
@@ -37,17 +35,18 @@ class RunHosts:
     """All hosts of a run: capacity is asked for, hosts are invited when it is there, watched and ended. `admit(host, key)` is called once
     the engine has the public key of a host."""
 
-    def __init__(self, engine: Engine, timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None) -> None:
+    def __init__(
+        self, engine: Engine[Any], timeouts: MembershipTimeouts, admit: Callable[[str, str], None] = lambda host, key: None
+    ) -> None:
         self._engine = engine
         self._admit = admit
         self.membership = Membership(timeouts)
         self.records: dict[str, HostRecord] = {}
         self.slots: Sequence[Slot] = ()
         """the capacity, once it is there"""
-        self.patience = _STOP_WAIT
+        self.patience = StopTimeouts.stop
         """seconds that hosts have to end after the command"""
-        self._end_step = 0
-        self._end_due = 0.0
+        self._stopping: OrderedStop | None = None
 
     @property
     def waiting(self) -> str:
@@ -86,11 +85,6 @@ class RunHosts:
         """The run goes on without this host: where its process still runs, it is killed."""
         self._engine.end(self.records[name].handle, now=True)
 
-    @property
-    def all_ended(self) -> bool:
-        """The process of every host has ended."""
-        return all(record.ended for record in self.records.values())
-
     def watch(self, now: float) -> list[tuple[str, int | None, str]]:
         """(host, exit code if known, reason) of each host that is newly lost."""
         lost = []
@@ -102,7 +96,7 @@ class RunHosts:
                 record.key = state.key
                 self._admit(name, state.key)
             if state.phase != HostPhase.RUNNING:
-                record.ended, record.code = True, state.code
+                record.ended = True
                 how = state.reason or ("ended" if state.code is None else describe_exit(state.code))
                 self.membership.ended(name, 1, left=state.code == 0, reason=how)
                 if not record.lost:
@@ -115,31 +109,16 @@ class RunHosts:
             self.records[name].lost = True
         return lost
 
-    def end(self, now: float) -> None:
-        """End hosts that received the stop command and did not: after `patience` the engine asks them, 5 s later it kills them. Lost
-        hosts return no files, so that is not waited for."""
-        if self._end_step == 0:
-            self._end_step, self._end_due = 1, now + self.patience
-            for name, record in self.records.items():
-                if not record.ended and self.membership[name].state == MemberState.JOINING:
-                    self._engine.end(record.handle, now=False)  # no message reaches it yet
-        elif self._end_step == 1 and all(record.lost for record in self.records.values() if not record.ended):
-            self.hurry()
-            self._end_step, self._end_due = 3, now + _KILL_WAIT
-        elif now >= self._end_due and self._end_step <= 3:
-            for record in self.records.values():
-                if not record.ended:
-                    self._engine.end(record.handle, now=self._end_step > 1)
-            self._end_step += 1
-            self._end_due = now + (_TERM_WAIT if self._end_step == 2 else _KILL_WAIT)
-
-    @property
-    def given_up(self) -> bool:
-        """All that could be done to end the hosts was done."""
-        return self._end_step > 3
-
-    def hurry(self) -> None:
-        """Kill hosts without further waiting."""
-        for record in self.records.values():
-            if not record.ended:
-                self._engine.end(record.handle, now=True)
+    def end(self, now: float, at_once: bool = False) -> bool:
+        """End hosts that received the stop command and did not: after `patience` the engine asks them, 5 s later it kills them. Those that
+        are lost return no files, so that is not waited for; nor with `at_once`. True when no host is left to wait for."""
+        if self._stopping is None:
+            self._stopping = OrderedStop([list(self.records)], grace=StopTimeouts(stop=self.patience))
+        remaining = [name for name, record in self.records.items() if not record.ended]
+        if at_once or all(self.records[name].lost for name in remaining):
+            self._stopping.hurry()
+        for name, measure in self._stopping.tick(now, remaining):
+            # No message reaches a host yet that is joining.
+            if measure != "stop" or self.membership[name].state == MemberState.JOINING:
+                self._engine.end(self.records[name].handle, now=measure == "kill")
+        return self._stopping.done

@@ -6,17 +6,20 @@ What needs a decision about the run is laid out for the leader: `ended`, `stops`
 from __future__ import annotations
 
 import logging
+import socket
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 
 from orchestrator.launch.host.host_files import APART
+from orchestrator.launch.process_control import ProcessRecord, identify
 from orchestrator.run_server.hosts.node_commands import Admission, NodeCommands
 from orchestrator.run_server.hosts.run_hosts import PATIENCE, RunHosts
 from orchestrator.run_server.hosts.run_nodes import ENVIRONMENT, RunNodes
-from orchestrator.run_server.lead.attached_clients import AttachedClients
 from orchestrator.run_server.lead.status_snapshot import RunView, snapshot_json
 from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest, Status, StatusRequest, StopRequest
 from protocols.conversations.control.control_messages import CommandAck, Event, EventAck, Heartbeat, HeartbeatAck, Metrics
@@ -30,6 +33,56 @@ logger = logging.getLogger(__name__)
 
 _EVENTS_REMEMBERED = 4096
 _WISHES_REMEMBERED = 256
+_KNOWN = 256
+_SILENCE = 5.0
+
+
+@dataclass
+class _Leash:
+    pid: int
+    machine: str
+    process: ProcessRecord | None
+    asked: float
+
+
+class AttachedClients:
+    """Clients of one run server."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._leashes: dict[str, _Leash] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def admit(self, name: str) -> None:
+        """A client showed the run's token. The oldest of many are dropped, and must send `Hello` again."""
+        self._known[name] = None
+        self._known.move_to_end(name)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+
+    def asked(self, name: str, request: StatusRequest, now: float) -> None:
+        """A client asks for the status; the newest request states whether it holds the leash."""
+        if not request.leash:
+            self._leashes.pop(name, None)
+        elif (leash := self._leashes.get(name)) is not None:
+            leash.asked = now
+        else:
+            self._leashes[name] = _Leash(request.pid, request.host, identify("client", request.pid), now)
+
+    def torn(self, now: float) -> bool:
+        """A client that held the leash is gone: silent for 5 s, and its process exists no more on this machine.
+
+        A stopped terminal (Ctrl-Z) or a busy machine is silent too, but its process exists; a client on another machine can't be seen,
+        and its silence ends nothing.
+        """
+        for leash in self._leashes.values():
+            if now - leash.asked < _SILENCE or leash.machine != socket.gethostname():
+                continue
+            if not psutil.pid_exists(leash.pid) or identify("client", leash.pid) != leash.process:
+                return True
+        return False
 
 
 class Registration:
@@ -43,7 +96,6 @@ class Registration:
         nodes: RunNodes,
         commands: NodeCommands,
         admission: Admission,
-        configuration_json: bytes,
     ) -> None:
         self.clients = AttachedClients()
         self.ended: list[NodeEnded] = []
@@ -65,7 +117,7 @@ class Registration:
         self._nodes = nodes
         self._commands = commands
         self._admission = admission
-        self._configuration = np.frombuffer(configuration_json, np.uint8)
+        self._configuration = np.frombuffer(view.files.configuration_json(), np.uint8)
         self._seen_events: OrderedDict[tuple[str, int, str], None] = OrderedDict()
         self._granted: OrderedDict[tuple[str, str], Mapping[str, Any] | Refuse | None] = OrderedDict()
         """answers by client and request, None before the answer: requests are repeated, and carried out once"""
@@ -92,9 +144,7 @@ class Registration:
     def _hello(self, src: str, hello: Hello, now: float) -> None:
         refusal = self._admission.judge(hello) or self._unexpected(src, hello, now)
         if refusal is not None:
-            text = f"{src or 'an unnamed peer'} was refused: {refusal.text}"
-            logger.warning("%s", text)
-            self._view.events.record("warning", "hello.refused", text)
+            self._view.event("warning", "hello.refused", f"{src or 'an unnamed peer'} was refused: {refusal.text}")
             self._refuse(src, hello, refusal)
             return
         files, takes_part = self._view.files, hello.role in ("agent", "env")
@@ -164,6 +214,8 @@ class Registration:
             self._transport.try_send("ctl", src, HeartbeatAck())
             view.phases[src] = message.phase
             view.rounds[src] = message.rounds
+            if src == ENVIRONMENT:
+                view.evaluation = (message.evaluated, message.evaluating, message.evaluation_left)
             if src == ENVIRONMENT and message.phase != "joining":
                 view.progress.count(message.inc, message.episodes, message.steps)
         elif isinstance(message, Metrics):
@@ -171,7 +223,7 @@ class Registration:
         elif isinstance(message, CommandAck):
             self._commands.acknowledged(src, message.id)
             if message.status == "failed":
-                view.events.record("warning", "command.failed", f"a command failed: {message.detail}", src)
+                view.event("warning", "command.failed", f"a command failed: {message.detail}", src)
         elif isinstance(message, Event):
             self._event(src, message)
         elif isinstance(message, Bye):
@@ -184,7 +236,6 @@ class Registration:
         elif isinstance(message, StopRequest):
             self.stops.append(message)
             self._answer(src, message, self._view.events.last_id, now)
-
         elif isinstance(message, RestartRequest | FaultRequest):
             self._wished(src, message, now)
 
@@ -220,8 +271,7 @@ class Registration:
         while len(self._seen_events) > _EVENTS_REMEMBERED:
             self._seen_events.popitem(last=False)
         fields = {field.name: field.value for field in event.fields}
-        logger.info("%s: %s: %s", src, event.code, event.text)
-        self._view.events.record(event.severity, event.code, event.text, src, **({"fields": fields} if fields else {}))
+        self._view.event(event.severity, event.code, event.text, src, **({"fields": fields} if fields else {}))
         if src == ENVIRONMENT:
             self.finished |= event.code == "finished"
             if event.code == "training.over":

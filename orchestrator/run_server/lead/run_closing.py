@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.report.charts.run_charts import draw
 from orchestrator.results.run_files import RunFiles, utc_now, write_json
 from orchestrator.results.summary_file import summarize
 from orchestrator.run_server.lead.run_leader import RunOutcome
-from orchestrator.run_server.lead.status_snapshot import RunView
+from orchestrator.run_server.lead.status_snapshot import RunView, snapshot
 from orchestrator.run_server.metrics.sinks.live_sinks import SinkContext, export_tables
 from protocols.runtime.node_start import RUN_SERVER
-from protocols.runtime.traffic_files import write_wire
+from protocols.runtime.telemetry import write_wire
 from protocols.transport import Transport
 
 logger = logging.getLogger(__name__)
+
+_OF_A_NODE = ("role", "state", "incarnation", "restarts", "up_after")
 
 
 def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> None:
@@ -30,7 +34,9 @@ def sum_up(view: RunView, outcome: RunOutcome, transport: Transport | None) -> N
         if transport is not None:
             (directory / "nodes" / RUN_SERVER).mkdir(parents=True, exist_ok=True)
             write_wire(directory / "nodes" / RUN_SERVER, transport)
-        write_json(directory / "summary.json", summarize(directory, view.configuration, _run(view, outcome), _nodes(view)))
+        seen = snapshot(view, time.monotonic())
+        nodes = {node["name"]: {key: node[key] for key in _OF_A_NODE} for node in seen["nodes"]}
+        write_json(directory / "summary.json", summarize(directory, view.configuration, _run(view, outcome, seen), nodes))
     except Exception as error:
         logger.exception("the summary failed")
         view.events.record("error", "run.summary", f"the summary failed: {error}")
@@ -47,34 +53,17 @@ def sink_context(files: RunFiles, configuration: Configuration) -> SinkContext:
     return SinkContext(files.directory, configuration.model_dump(mode="json"), started)
 
 
-def _run(view: RunView, outcome: RunOutcome) -> dict[str, object]:
-    now, state = time.monotonic(), view.files.state
+def _run(view: RunView, outcome: RunOutcome, seen: Mapping[str, Any]) -> dict[str, object]:
+    state = view.files.state
     return {
-        "run": view.files.directory.name,
+        "run": seen["run"],
         "state": outcome.state,
         "exit_code": int(outcome.exit_code),
         "reason": outcome.reason,
-        "seed": view.configuration.seed,
-        "engine": view.configuration.launch.engine,
-        "config_digest": state.get("config_digest"),
-        "code_version": state.get("code_version"),
-        "started": state.get("started"),
-        "wall_seconds": now - view.started,
-        "training_seconds": view.progress.seconds(now),
-        "episodes": view.progress.episodes,
-        "steps": view.progress.steps,
+        **{name: seen[name] for name in ("seed", "engine")},
+        **{name: state.get(name) for name in ("config_digest", "code_version", "started")},
+        "wall_seconds": seen["elapsed"],
+        "training_seconds": view.progress.seconds(time.monotonic()),
+        **{name: seen[name] for name in ("episodes", "steps")},
         "server_cpu_seconds": time.process_time(),
-    }
-
-
-def _nodes(view: RunView) -> dict[str, dict[str, object]]:
-    return {
-        member.name: {
-            "role": member.role,
-            "state": member.state.value,
-            "incarnation": member.incarnation,
-            "restarts": view.supervisor.restarts(member.name),
-            "up_after": view.up_after.get(member.name),
-        }
-        for member in view.membership.members.values()
     }

@@ -9,7 +9,6 @@ Any phase before STOPPING may go there at once: a request, a signal, the leash, 
 
 from __future__ import annotations
 
-import logging
 import signal
 import time
 from collections.abc import Sequence
@@ -34,10 +33,8 @@ from protocols.conversations.node_processes.node_process_messages import NodeEnd
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Transport
 
-logger = logging.getLogger(__name__)
-
 FINISH_TIMEOUT = 600.0
-"""seconds for the last evaluation"""
+"""seconds that the last evaluation may go on without an episode that ends"""
 _TURN = 0.1
 _ROSTER_AGAIN = 5.0
 _SEVERITY = {MemberState.STUCK: "warning", MemberState.SUSPECT: "warning", MemberState.DEAD: "warning", MemberState.LOST: "error"}
@@ -66,7 +63,8 @@ class RunOutcome:
 
 
 class RunLeader:
-    """Leads one run through its phases; see the module. `view` holds the state that other parts of the run server read."""
+    """Leads one run through its phases; see the module. `view` holds the state that other parts of the run server read; `signals` grows by
+    every signal that asks the run server to end, the first time in order, the second time at once."""
 
     def __init__(
         self,
@@ -75,8 +73,8 @@ class RunLeader:
         hosts: RunHosts,
         invitation: Invitation,
         admission: Admission,
-        configuration_json: bytes,
         start_timeout: float,
+        signals: Sequence[int],
         plan: FaultPlan = FaultPlan(),
     ) -> None:
         self.view = view
@@ -91,21 +89,18 @@ class RunLeader:
         self._start_timeout = start_timeout
         self._commands = NodeCommands()
         self._nodes = RunNodes(view, transport, hosts)
-        self._reception = Registration(view, transport, hosts, self._nodes, self._commands, admission, configuration_json)
+        self._reception = Registration(view, transport, hosts, self._nodes, self._commands, admission)
         self.faults = FaultScheduler(view, self._nodes, self._commands, plan)
         self._by_hand = ManualFaults(view, transport, self._nodes, self._commands, self.faults)
         self._roster_sent = (-1, 0.0)
         self._stopping: OrderedStop | None = None
         self._finish_deadline = 0.0
+        self._episodes_seen = (0, 0)
         self._reached = ""
-        self._signals = 0
+        self._signals = signals
         self._signals_seen = 0
 
     # --- from outside -------------------------------------------------------------------------------------------------------------
-
-    def signal(self) -> None:
-        """A signal asks the run server to end: the first in order, the second at once. Safe in a signal handler."""
-        self._signals += 1
 
     def turn(self) -> bool:
         """Process received messages and everything that is due; waits at most a tenth of a second. False when the run is over."""
@@ -129,7 +124,7 @@ class RunLeader:
             self.view.progress.end(now)
             self.view.files.update(state="STOPPING", reason=outcome.reason, trained=round(self.view.progress.seconds(now), 3))
             severity = "info" if outcome.exit_code in (0, ExitCode.INTERRUPTED) else "error"
-            self._event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
+            self.view.event(severity, "run.stopping", outcome.reason if outcome.state == "STOPPED" else f"stopping: {outcome.reason}")
             members = self.view.membership
             stages = [[name for name in self._nodes.living if members[name].role == role] for role in ("agent", "env")]
             self.faults.release_all(now)
@@ -137,14 +132,12 @@ class RunLeader:
             self._go(Phase.STOPPING)
         elif at_once and self._stopping is not None:
             self._stopping.hurry()
-        if at_once and self.phase == Phase.CLOSING:
-            self._hosts.hurry()
 
     # --- what happened ------------------------------------------------------------------------------------------------------------
 
     def _obey(self, now: float) -> None:
         """Signals, clients' requests, and the end of the client that held the leash."""
-        while self._signals_seen < self._signals:
+        while self._signals_seen < len(self._signals):
             self._signals_seen += 1
             self.stop(RunOutcome("STOPPED", ExitCode.INTERRUPTED, "stopped by a signal"), now, at_once=self._signals_seen > 1)
         stops, self._reception.stops = self._reception.stops, []
@@ -186,7 +179,7 @@ class RunLeader:
             return f"Its nodes fit nowhere else: {error}"
         self._hosts.abandon(host)
         where = ", ".join(f"{name} to {new}" for name, new in moved.items())
-        self._event(
+        self.view.event(
             "warning", "host.lost", f"the host {host} is lost ({how})" + (f": {where}" if where else ", and no node was there"), host
         )
         for name in lost:
@@ -224,7 +217,7 @@ class RunLeader:
             view.collector.close_rounds(self._nodes.agents_up)
         old = f" (was {change.old.value})" if change.old is not None and change.old != MemberState.JOINING else ""
         text = f"{name} {change.new.value}{old}, incarnation {change.incarnation}: {change.reason}"
-        self._event(_SEVERITY.get(change.new, "info"), f"node.{change.new.value}", text, name, incarnation=change.incarnation)
+        self.view.event(_SEVERITY.get(change.new, "info"), f"node.{change.new.value}", text, name, incarnation=change.incarnation)
 
     def _node_ended(self, message: NodeEnded, now: float) -> None:
         """A node's process is gone: restart it, give it up, or let it rest."""
@@ -253,6 +246,9 @@ class RunLeader:
         silence = view.troubles.get(name)
         by_hand = self._by_hand.ended(name, now)
         planned = by_hand or self.faults.after_end(name, incarnation, code, now)
+        if planned is None and code == ExitCode.ENVIRONMENT:
+            self.stop(RunOutcome("FAILED", ExitCode.ENVIRONMENT, f"{name}: {words or how}"), now)
+            return
         if planned is None and code != 0 and view.configuration.clock == "logical":
             text = f"{name} ended, {how}; under the logical clock the run can't continue without it"
             cure = f"from the last checkpoint: orchestrate up --resume {view.files.directory.name}"
@@ -264,7 +260,7 @@ class RunLeader:
             trouble = view.troubles[name] = f"{silence or how}, {attempt}"
             text = f"{name} {trouble}, back in {decision.delay:.1f} s" if isfinite(decision.delay) else f"{name} {trouble}, back later"
             severity, kind = ("warning", "node.restart") if by_hand is None else ("info", "node.restarted_by_hand")
-            self._event(severity, kind, text, name, exit=code, incarnation=incarnation)
+            self.view.event(severity, kind, text, name, exit=code, incarnation=incarnation)
         elif decision.outcome == RestartOutcome.LOST:
             view.troubles[name] = f"given up: {decision.reason}" + (f": {words}" if words else "")
             view.membership.lost(name, decision.reason)
@@ -287,9 +283,12 @@ class RunLeader:
             self.stop(RunOutcome("FAILED", ExitCode.CRASH, self._too_late(missing)), now)
         elif self.phase == Phase.TRAINING and (reached := self._over(now)) is not None:
             self._finish(reached, now)
+        elif self.phase == Phase.EVALUATION and view.evaluation[:2] != self._episodes_seen:
+            self._episodes_seen = view.evaluation[:2]
+            self._finish_deadline = now + FINISH_TIMEOUT
         elif self.phase == Phase.EVALUATION and (self._reception.finished or now >= self._finish_deadline):
             if not self._reception.finished:
-                self._event("warning", "run.unfinished", f"the last evaluation did not end within {FINISH_TIMEOUT:g} s")
+                self.view.event("warning", "run.unfinished", f"no episode of the last evaluation has ended for {FINISH_TIMEOUT:g} s")
             self.stop(RunOutcome("DONE", ExitCode.OK, self._reached), now)
         if Phase.NODES <= self.phase < Phase.STOPPING and (verdict := view.supervisor.verdict()) is not None:
             self.stop(RunOutcome("FAILED", ExitCode.ABORTED, verdict), now)
@@ -305,7 +304,7 @@ class RunLeader:
         elif (waiting := self._hosts.waiting) != self._queued_for:
             self._queued_for = waiting
             files.update(state="QUEUED")
-            self._event("info", "run.queued", waiting)
+            self.view.event("info", "run.queued", waiting)
 
     def _over(self, now: float) -> str | None:
         """Why training is over, or None."""
@@ -324,7 +323,7 @@ class RunLeader:
         view.membership.begin(now)
         view.progress.begin(now)
         view.files.update(state="RUNNING")
-        self._event("info", "run.running", f"{len(view.membership.members)} nodes up after {now - view.started:.1f} s")
+        self.view.event("info", "run.running", f"{len(view.membership.members)} nodes up after {now - view.started:.1f} s")
         for member in view.membership.members.values():
             self._commands.give(member.name, member.incarnation, "start", now)
 
@@ -334,14 +333,14 @@ class RunLeader:
         self._finish_deadline = now + FINISH_TIMEOUT
         self.view.progress.end(now)
         self._go(Phase.EVALUATION)
-        self._event("info", "run.evaluation", f"training is over after {reached}; last evaluation")
+        self.view.event("info", "run.evaluation", f"training is over after {reached}; last evaluation")
         for member in self.view.membership.members.values():
             if member.state in UP:
                 self._commands.give(member.name, member.incarnation, "finish", now)
 
     def _advance_stop(self, now: float) -> None:
         """End nodes in their order, then hosts."""
-        if self.phase == Phase.STOPPING and self._stopping is not None:
+        if self._stopping is not None:
             for name, measure in self._stopping.tick(now, self._nodes.living):
                 member = self.view.membership[name]
                 if measure == "stop" and member.state != MemberState.JOINING:
@@ -349,16 +348,12 @@ class RunLeader:
                     continue
                 self._nodes.end(name, now=measure == "kill")
                 if measure != "stop":
-                    self._event("warning", "node.ending", f"{name} gets SIG{measure.upper()}", name)
-            if self._stopping.done:
+                    self.view.event("warning", "node.ending", f"{name} gets SIG{measure.upper()}", name)
+            if self.phase == Phase.STOPPING and self._stopping.done:
                 self._go(Phase.CLOSING)
                 for name in self._hosts.records:
                     self._commands.give(name, 1, "stop", now)
-                if self._stopping.at_once:
-                    self._hosts.hurry()
-        if self.phase == Phase.CLOSING:
-            self._hosts.end(now)
-            if self._hosts.all_ended or self._hosts.given_up:
+            if self.phase == Phase.CLOSING and self._hosts.end(now, self._stopping.at_once):
                 self._go(Phase.OVER)
 
     def _keep_informed(self, now: float) -> None:
@@ -379,7 +374,3 @@ class RunLeader:
     def _go(self, phase: Phase) -> None:
         self.phase = phase
         self.view.phase = phase.name.lower()
-
-    def _event(self, severity: str, code: str, text: str, node: str = "run", **fields: object) -> None:
-        logger.log({"info": logging.INFO, "warning": logging.WARNING}.get(severity, logging.ERROR), "%s: %s", code, text)
-        self.view.events.record(severity, code, text, node, **fields)

@@ -74,16 +74,19 @@ class RunProgress:
         """Training time so far."""
         return self._before if self._began is None else self._before + (now if self._ended is None else self._ended) - self._began
 
+    def _limits(self, now: float) -> list[tuple[float, float, str]]:
+        """(what is done, the limit, what is done in words) for every limit of `until`."""
+        until, seconds = self._until, self.seconds(now)
+        done = (
+            (self.episodes, until.episodes, f"{self.episodes} episodes"),
+            (self.steps, until.steps, f"{self.steps} steps"),
+            (seconds, until.time, f"{until.time:g} s of training" if until.time is not None else ""),
+        )
+        return [(value, limit, text) for value, limit, text in done if limit is not None]
+
     def share(self, now: float) -> float:
         """0 to 1: the largest share of any of the limits."""
-        until, shares = self._until, [0.0]
-        if until.episodes is not None:
-            shares.append(self.episodes / until.episodes)
-        if until.steps is not None:
-            shares.append(self.steps / until.steps)
-        if until.time is not None:
-            shares.append(self.seconds(now) / until.time if until.time > 0 else 1.0)
-        return min(1.0, max(shares))
+        return min(1.0, max((value / limit if limit > 0 else 1.0 for value, limit, _ in self._limits(now)), default=0.0))
 
     def left(self, now: float) -> float | None:
         """Seconds that remain if it goes on as so far; None while that is unknown."""
@@ -94,13 +97,5 @@ class RunProgress:
 
     def reached(self, now: float) -> str | None:
         """Which limit is reached, in words, or None."""
-        until = self._until
-        if self._began is None:
-            return None
-        if until.episodes is not None and self.episodes >= until.episodes:
-            return f"{self.episodes} episodes"
-        if until.steps is not None and self.steps >= until.steps:
-            return f"{self.steps} steps"
-        if until.time is not None and self.seconds(now) >= until.time:
-            return f"{until.time:g} s of training"
-        return None
+        reached = (text for value, limit, text in self._limits(now) if value >= limit)
+        return next(reached, None) if self._began is not None else None

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.results.metric_series import VIRTUAL
+from orchestrator.results.run_files import read_json
 from orchestrator.run_server.metrics.metrics_collector import RUN_NODE
 from protocols.runtime.atomic_files import OF_THE_MACHINE, unsealed
+from protocols.runtime.clock import TrainingLimits
 from protocols.runtime.errors import ResourceError
-from protocols.runtime.training_limits import TrainingLimits
 
 ENVIRONMENT = "env-0"
 FROM_THE_START = -1
@@ -44,12 +45,8 @@ def go_back(directory: Path, agents: list[str], tick_length: float, limits: Trai
     return tick
 
 
-def _manifest(node: Path, tick: int) -> dict[str, Any] | None:
-    try:
-        manifest: dict[str, Any] = json.loads((node / "checkpoints" / f"{tick:012d}.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return manifest
+def _manifest(node: Path, tick: int) -> dict[str, Any]:
+    return read_json(node / "checkpoints" / f"{tick:012d}.json")
 
 
 def _whole(nodes: Path, tick: int) -> dict[str, Any] | None:
@@ -67,14 +64,11 @@ def _ends_too_early(state: dict[str, Any], tick: int, limits: TrainingLimits) ->
 
 
 def _has(node: Path, tick: int) -> bool:
-    manifest = _manifest(node, tick)
-    if manifest is None:
-        return False
     try:
         content = (node / "checkpoints" / f"{tick:012d}.safetensors").read_bytes()
     except OSError:
         return False
-    return sha256(content).hexdigest() == manifest.get("sha256")
+    return sha256(content).hexdigest() == _manifest(node, tick).get("sha256")
 
 
 def _forget(node: Path, tick: int) -> None:
@@ -85,8 +79,8 @@ def _forget(node: Path, tick: int) -> None:
             path.with_suffix(".safetensors").unlink(missing_ok=True)
     newest = max((int(path.stem) for path in (node / "checkpoints").glob("*.json")), default=FROM_THE_START)
     manifest = _manifest(node, newest)
-    if newest == tick or manifest is None:
-        sizes = (manifest or {}).get("files", {})
+    if newest == tick or not manifest:
+        sizes = manifest.get("files", {})
         for path in node.glob("*.jsonl"):
             if path.name not in OF_THE_MACHINE:
                 _cut(path, int(sizes.get(path.name, 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from orchestrator.run_server.hosts.restart_supervision import Supervisor
 from orchestrator.run_server.lead.run_progress import RunProgress
 from orchestrator.run_server.metrics.metrics_collector import RUN_NODE, MetricsCollector
 from protocols.conversations.membership.membership import MemberNode, Membership, MemberState
+
+logger = logging.getLogger(__name__)
 
 _OF_ALL = ("consensus.disagreement", "statistics.disagreement")
 """metrics of the run that are shown with every agent"""
@@ -41,6 +44,8 @@ class RunView:
     checkpoint: int = -1
     """under the logical clock: the tick from whose checkpoint all nodes go on"""
     phase: str = ""
+    evaluation: tuple[int, int, float] = (0, 0, 0.0)
+    """of the evaluation that is being played: episodes that ended, episodes in all (0: none is), seconds that are left (0: unknown)"""
     pids: dict[str, int] = field(default_factory=dict)
     phases: dict[str, str] = field(default_factory=dict)
     up_after: dict[str, float] = field(default_factory=dict)
@@ -51,10 +56,17 @@ class RunView:
     troubles: dict[str, str] = field(default_factory=dict)
     """node to what happened to its last process, while it is away"""
 
+    def event(self, severity: str, code: str, text: str, node: str = "run", **fields: object) -> None:
+        """Write an event of the run, into the log of the run server too."""
+        logger.log({"info": logging.INFO, "warning": logging.WARNING}.get(severity, logging.ERROR), "%s: %s: %s", node, code, text)
+        self.events.record(severity, code, text, node, **fields)
+
 
 def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
     """The run at monotonic time `now`, with the events that are newer than number `after`."""
     state, progress = view.files.state, view.progress
+    done, episodes, seconds = view.evaluation
+    left = seconds if seconds > 0 else None
     return {
         "run": view.files.directory.name,
         "directory": str(view.files.directory),
@@ -64,11 +76,12 @@ def snapshot(view: RunView, now: float, after: int = 0) -> dict[str, Any]:
         "seed": view.configuration.seed,
         "engine": view.configuration.launch.engine,
         "elapsed": now - view.started,
-        "left": progress.left(now),
+        "left": left if view.phase == "evaluation" else progress.left(now),
         "progress": progress.share(now),
         "episodes": progress.episodes,
         "steps": progress.steps,
         "phase": view.phase,
+        "evaluation": {"done": done, "episodes": episodes, "left": left} if episodes else None,
         "metrics": dict(view.collector.newest.get(RUN_NODE, {})),
         "nodes": [_node(view, member, now) for member in view.membership.members.values()],
         "faults": dict(view.faults),

@@ -11,24 +11,133 @@ estimates sqrt(mean_i |x_i - mean_j x_j|^2), the disagreement, with relative sta
 for more, s being the length of a sketch. The contraction of a round is D_after / D_before; for synchronous averaging with the matrix W it
 is at most |W - J/n|_2. Beside D there are the distance of the agent that is nearest to the mean, and the length |mean_j u_j| of the mean,
 by which they are divided where only the direction of what is averaged has a meaning.
+
+Reports at one moment of a run, counted in environment steps, are those of the agents' parameters and of their choices in the convention.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.run_server.metrics.simultaneous_reports import SimultaneousReports
 from protocols.averaging.projection_sketch import disagreement
-
-Sketch = NDArray[np.float64]
+from protocols.conversations.signalling_convention import UNKNOWN, Choices, accuracy
 
 PENDING_ROUNDS = 64
 """newest rounds that may still wait for agents"""
+PENDING_REPORTS = 64
+"""newest reports of an agent that may still wait for others"""
+
+Sketch = NDArray[np.float64]
+Content = TypeVar("Content")
+
+
+class _Report(NamedTuple, Generic[Content]):
+    steps: int
+    episodes: int
+    at: float
+    content: Content
+
+
+@dataclass(frozen=True)
+class MomentValue:
+    """What was computed from the reports of `agents` agents after so many environment steps and training episodes; `at`: when the last of
+    them sent its own."""
+
+    steps: int
+    episodes: int
+    value: float
+    agents: int
+    at: float
+
+
+class SimultaneousReports(ABC, Generic[Content]):
+    """Collects reports, and closes them when all living agents have one.
+
+    Let T be the latest of the agents' oldest open reports: the newest report up to T of each counts. Under the logical clock all agents
+    report at the same step, so that it does not depend on which report comes first; under the wall clock no wait is long.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, deque[_Report[Content]]] = {}
+
+    @abstractmethod
+    def check(self, content: Content, others: Iterator[Content]) -> None:
+        """`ValueError` for a report that is malformed, or does not fit those of `others`."""
+
+    @abstractmethod
+    def value(self, contents: Sequence[Content]) -> float:
+        """What is computed from the reports of one moment, by the agents' names' order."""
+
+    def add(self, agent: str, steps: int, episodes: int, content: Content, at: float) -> None:
+        """Take one report, made at the time `at` after so many steps and episodes; `ValueError` as of `check`. Repeated and older ones
+        change nothing."""
+        self.check(content, (queue[-1].content for queue in self._open.values() if queue))
+        queue = self._open.setdefault(agent, deque(maxlen=PENDING_REPORTS))
+        if not queue or steps > queue[-1].steps:
+            queue.append(_Report(steps, episodes, at, content))
+
+    def complete(self, living: Collection[str]) -> list[MomentValue]:
+        """Moments of which all living agents (at least two) have reported, oldest first; each is handed out once. Reports of agents that
+        have left since count where they were made."""
+        done: list[MomentValue] = []
+        while len(living) > 1 and all(self._open.get(agent) for agent in living):
+            end = max(self._open[agent][0].steps for agent in living)
+            reports = []
+            for _, queue in sorted(self._open.items()):
+                newest = None
+                while queue and queue[0].steps <= end:
+                    newest = queue.popleft()
+                if newest is not None:
+                    reports.append(newest)
+            episodes, at = max(report.episodes for report in reports), max(report.at for report in reports)
+            done.append(MomentValue(end, episodes, self.value([report.content for report in reports]), len(reports), at))
+        return done
+
+    def forget(self, agent: str) -> None:
+        """The agent starts anew: its open reports are withdrawn."""
+        self._open.pop(agent, None)
+
+
+class ModelTracker(SimultaneousReports[Sketch]):
+    """Disagreement of the parameters that are averaged, from sketches `[s]` of the agents' parameters at moments of the run."""
+
+    def check(self, content: Sketch, others: Iterator[Sketch]) -> None:
+        """A sketch is `[s]`, s >= 1, as long as those of other agents."""
+        if content.ndim != 1 or not len(content) or content.dtype != np.float64:
+            raise ValueError(f"a sketch is [s] of f8, not {list(content.shape)} of {content.dtype}")
+        if any(other.shape != content.shape for other in others):
+            raise ValueError("sketches of different lengths")
+
+    def value(self, contents: Sequence[Sketch]) -> float:
+        """Their disagreement: see the module."""
+        return disagreement(np.stack(contents))
+
+
+class ConventionTracker(SimultaneousReports[tuple[Choices, Choices]]):
+    """Accuracy of the population's convention, from the agents' choices `leading[|G|]` and `reading[|M|]`, i4, -1 for none."""
+
+    def check(self, content: tuple[Choices, Choices], others: Iterator[tuple[Choices, Choices]]) -> None:
+        """Leading and reading choices must fit each other, and those of other agents in number."""
+        leading, reading = content
+        shapes = (leading.shape, reading.shape)
+        if any(c.ndim != 1 or not len(c) or c.dtype != np.int32 for c in (leading, reading)):
+            raise ValueError(f"choices are [|G|] and [|M|] of i4, not {shapes[0]} of {leading.dtype} and {shapes[1]} of {reading.dtype}")
+        if any(c.min() < UNKNOWN or c.max() >= len(other) for c, other in ((leading, reading), (reading, leading))):
+            raise ValueError(f"a choice outside of {len(reading)} messages or {len(leading)} goals")
+        if any((one.shape, other.shape) != shapes for one, other in others):
+            raise ValueError("another number of goals or messages than other agents have")
+
+    def value(self, contents: Sequence[tuple[Choices, Choices]]) -> float:
+        """Mean over ordered pairs of agents: one leads, the other reads."""
+        return float(np.mean([accuracy(leading, reading) for (leading, _), (_, reading) in permutations(contents, 2)]))
 
 
 @dataclass(frozen=True)
@@ -50,44 +159,6 @@ class RoundDisagreement:
     def contraction(self) -> float | None:
         """after / before: the factor by which the round reduced the disagreement; None where it was 0 before."""
         return self.after / self.before if self.before > 0 else None
-
-
-@dataclass(frozen=True)
-class ModelDisagreement:
-    """Disagreement of the parameters that are averaged, as they were after so many environment steps and training episodes; `at`: when the
-    last agent sent its own."""
-
-    steps: int
-    episodes: int
-    value: float
-    at: float
-
-
-@dataclass
-class ModelTracker:
-    """Collects sketches `[s]` of the agents' parameters at moments of the run."""
-
-    _moments: SimultaneousReports[Sketch] = field(default_factory=SimultaneousReports)
-
-    def add(self, agent: str, steps: int, episodes: int, sketch: Sketch, at: float) -> None:
-        """Take one agent's sketch, made at the time `at` after so many steps and episodes. `ValueError` for another shape than `[s]`,
-        s >= 1, or than that of other agents. Repeated and older ones change nothing."""
-        if sketch.ndim != 1 or not len(sketch) or sketch.dtype != np.float64:
-            raise ValueError(f"a sketch is [s] of f8, not {list(sketch.shape)} of {sketch.dtype}")
-        if any(other.shape != sketch.shape for other in self._moments.newest()):
-            raise ValueError("sketches of different lengths")
-        self._moments.add(agent, steps, episodes, at, sketch.copy())
-
-    def complete(self, living: Collection[str]) -> list[ModelDisagreement]:
-        """Disagreement wherever all living agents (at least two) have reported, as `SimultaneousReports.complete`."""
-        return [
-            ModelDisagreement(moment.steps, moment.episodes, disagreement(np.stack(moment.contents)), moment.at)
-            for moment in self._moments.complete(living)
-        ]
-
-    def forget(self, agent: str) -> None:
-        """The agent starts anew: its open reports are withdrawn."""
-        self._moments.forget(agent)
 
 
 @dataclass

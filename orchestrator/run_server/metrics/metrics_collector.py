@@ -10,15 +10,21 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.run_server.metrics.disagreement_tracker import DisagreementTracker, ModelTracker, RoundDisagreement
-from orchestrator.run_server.metrics.simultaneous_reports import ConventionTracker
+from orchestrator.run_server.metrics.disagreement_tracker import (
+    ConventionTracker,
+    DisagreementTracker,
+    ModelTracker,
+    RoundDisagreement,
+    SimultaneousReports,
+)
 from orchestrator.run_server.metrics.sinks.live_sinks import MetricRow, SinkThread
 from protocols.conversations.control.control_messages import Metrics
 
@@ -43,14 +49,13 @@ class MetricsCollector:
     def __init__(self, directory: Path, sinks: Sequence[SinkThread], warn: Callable[[str], None]) -> None:
         self.newest: dict[str, dict[str, float]] = {}
         self.history: dict[str, dict[str, deque[float]]] = {}
-        self.steps: dict[str, int] = {}
         self.episodes: dict[str, int] = {}
         self._warn = warn
         self._warned: set[str] = set()
         self._sinks = sinks
         self._disagreement = {name: DisagreementTracker() for name in AVERAGED}
-        self._models = ModelTracker()
-        self._convention = ConventionTracker()
+        self._models, self._convention = ModelTracker(), ConventionTracker()
+        self._moments: dict[str, SimultaneousReports[Any]] = {"convention.accuracy": self._convention, "models.disagreement": self._models}
         own = directory / "nodes" / RUN_NODE
         own.mkdir(parents=True, exist_ok=True)
         self._file = os.open(own / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -62,31 +67,31 @@ class MetricsCollector:
             self._warn_once(f"{node}.values", f"{node} sends metrics whose values do not fit their names; they are dropped")
             return
         self.episodes[node] = message.episode  # as the node counts: after a restart it goes on from its checkpoint, and so does its file
-        self._take(node, message.step, message.ts, dict(zip(message.names, values.tolist(), strict=True)))
+        metrics = dict(zip(message.names, values.tolist(), strict=True))
+        self._take(node, message.step, message.ts, metrics)
         for name in AVERAGED if "sketch" in arrays else ():
-            if f"{name}.round" not in message.names:
+            if f"{name}.round" not in metrics:
                 continue
-            round_ = int(values[message.names.index(f"{name}.round")])
-            try:
-                self._disagreement[name].add(node, round_, arrays["sketch"], message.stamp)
-            except ValueError as error:
-                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
+            with self._refused(node, "a sketch that does"):
+                self._disagreement[name].add(node, int(metrics[f"{name}.round"]), arrays["sketch"], message.stamp)
             self.close_rounds(living, message.episode)
-        if {STEPS, EPISODES} <= {*message.names}:
-            self._take_moment(node, message, arrays, *(int(values[message.names.index(name)]) for name in (STEPS, EPISODES)))
+        if {STEPS, EPISODES} <= metrics.keys():
+            steps, episodes = int(metrics[STEPS]), int(metrics[EPISODES])
+            if "models" in arrays:
+                with self._refused(node, "a sketch that does"):
+                    self._models.add(node, steps, episodes, arrays["models"].copy(), message.stamp)
+            if "leading" in arrays and "reading" in arrays:
+                with self._refused(node, "choices that do"):
+                    self._convention.add(node, steps, episodes, (arrays["leading"].copy(), arrays["reading"].copy()), message.stamp)
             self._close_reports(living)
 
-    def _take_moment(self, node: str, message: Metrics, arrays: Mapping[str, NDArray[Any]], steps: int, episodes: int) -> None:
-        if "models" in arrays:
-            try:
-                self._models.add(node, steps, episodes, arrays["models"], message.stamp)
-            except ValueError as error:
-                self._warn_once(f"{node}.sketch", f"{node} sends a sketch that does not fit: {error}")
-        if "leading" in arrays and "reading" in arrays:
-            try:
-                self._convention.add(node, steps, episodes, arrays["leading"], arrays["reading"], message.stamp)
-            except ValueError as error:
-                self._warn_once(f"{node}.convention", f"{node} sends choices that do not fit: {error}")
+    @contextmanager
+    def _refused(self, node: str, what: str) -> Iterator[None]:
+        """Drop a report that its tracker refuses, with one warning for each kind."""
+        try:
+            yield
+        except ValueError as error:
+            self._warn_once(f"{node}: {what}", f"{node} sends {what} not fit: {error}")
 
     def close_rounds(self, living: Collection[str], episode: int = 0) -> None:
         """Write the metrics of the whole run for which all living agents have reported."""
@@ -101,17 +106,16 @@ class MetricsCollector:
                 self._record(done.at, done.round, episode, _of_sums(done))
 
     def _close_reports(self, living: Collection[str]) -> None:
-        for done in self._convention.complete(living):
-            self._record(done.at, done.steps, done.episodes, {"convention.accuracy": done.accuracy})
-        for apart in self._models.complete(living):
-            self._record(apart.at, apart.steps, apart.episodes, {"models.disagreement": apart.value})
+        for name, tracker in self._moments.items():
+            for done in tracker.complete(living):
+                self._record(done.at, done.steps, done.episodes, {name: done.value})
 
     def forget(self, node: str) -> None:
         """A node starts anew: its open reports are withdrawn."""
-        for tracker in self._disagreement.values():
-            tracker.forget(node)
-        self._models.forget(node)
-        self._convention.forget(node)
+        for rounds in self._disagreement.values():
+            rounds.forget(node)
+        for moments in self._moments.values():
+            moments.forget(node)
 
     def _record(self, at: float, step: int, episode: int, metrics: Mapping[str, float]) -> None:
         """Write metrics of the whole run, as node `run`, with the time of the agents' metrics that they are made of."""
@@ -150,7 +154,6 @@ class MetricsCollector:
             if name in newest or len(newest) < _NAMES:
                 newest[name] = value
                 history.setdefault(name, deque(maxlen=HISTORY)).append(value)
-        self.steps[node] = max(step, self.steps.get(node, 0))
         for sink in self._sinks:
             sink.write(MetricRow(node, t, step, dict(metrics)))
 

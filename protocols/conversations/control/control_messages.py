@@ -12,7 +12,8 @@ from protocols.wire.messages import Count, Message, Name, Seconds, Text
 
 
 class Heartbeat(Message):
-    """Node -> run server, every 0.5 s from the communication thread. LW."""
+    """Node -> run server, every 0.5 s from the communication thread. LW. `evaluated` of `evaluating` episodes of an evaluation have
+    ended, and the others take about `evaluation_left` seconds (0: unknown); 0 of 0 where none is played."""
 
     ticks: Count = 0
     updates: Count = 0
@@ -23,6 +24,9 @@ class Heartbeat(Message):
     idle: Seconds = 0.0
     depth: Count = 0
     memory: Count = 0
+    evaluated: Count = 0
+    evaluating: Count = 0
+    evaluation_left: Seconds = 0.0
 
 
 class HeartbeatAck(Message):

@@ -13,16 +13,64 @@ import heapq
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from itertools import count
 from math import inf
 from typing import Generic, TypeVar
 
+from protocols.faults.fault_schedule import ScheduledEvent
+from protocols.faults.fault_timeline import FaultChange
 from protocols.faults.link_effects.faulty_links import UNTOUCHED, FaultyLinks
 from protocols.faults.link_effects.link_trace import LinkTraceWriter
-from protocols.faults.link_effects.message_damage import damaged
-from protocols.faults.schedule.fault_schedule import ScheduledEvent
-from protocols.faults.schedule.fault_timeline import FaultChange
+from protocols.runtime.errors import BadMessage
+from protocols.wire import codec
 from protocols.wire.codec import Buffer
+
+_NEVER = 0xC1
+"""a byte that is in no MessagePack document as a marker, and in no UTF-8 text"""
+
+
+def damaged(parts: Sequence[codec.Buffer], what: str, place: float) -> list[codec.Buffer]:
+    """A copy with one thing wrong, at the share `place` of what can be hit. payload: a byte of the frames (of the header,
+    without frames); header: a byte of the header; truncate: the last part loses its end."""
+    if what == "truncate":
+        last = bytes(parts[-1])
+        return [*parts[:-1], last[: int(place * len(last))]]
+    if what == "payload" and any(len(part) for part in parts[1:]):
+        return _flipped(parts, place)
+    header = bytes(parts[0])
+    first = int(place * len(header))
+    for offset in range(len(header)):
+        changed = bytearray(header)
+        changed[(first + offset) % len(header)] = _NEVER
+        candidate: list[codec.Buffer] = [bytes(changed), *parts[1:]]
+        if _refused(candidate):  # a byte of a number may come to another number
+            return candidate
+    return [b"", *parts[1:]]
+
+
+def _flipped(parts: Sequence[codec.Buffer], place: float) -> list[codec.Buffer]:
+    """All bits of one byte of the frames flipped, which their checksum detects."""
+    position = int(place * sum(map(len, parts[1:])))
+    copies: list[codec.Buffer] = [parts[0]]
+    for part in parts[1:]:
+        if 0 <= position < len(part):
+            changed = bytearray(part)
+            changed[position] ^= 0xFF
+            copies.append(bytes(changed))
+        else:
+            copies.append(part)
+        position -= len(part)
+    return copies
+
+
+def _refused(parts: Sequence[codec.Buffer]) -> bool:
+    try:
+        codec.decode(parts)
+    except BadMessage:
+        return True
+    return False
+
 
 D = TypeVar("D")
 HELD = 256 * 2**20
@@ -34,17 +82,22 @@ class Shim(Generic[D]):
     interrupted, and None while it does not go on; `before`: seconds that the run was trained before it was interrupted."""
 
     def __init__(
-        self, links: FaultyLinks, counters: Counter[str], recorder: LinkTraceWriter | None = None, origin: float | None = None,
-        before: float = 0.0, capacity: int = HELD,
-    ) -> None:  # fmt: skip
+        self,
+        links: FaultyLinks,
+        counters: Counter[str],
+        recorder: LinkTraceWriter | None = None,
+        origin: float | None = None,
+        before: float = 0.0,
+    ) -> None:
         self.links = links
         self._counters = counters
         self._recorder = recorder
         self._origin = origin
         self._before = before
-        self._capacity = capacity
         self._lock = threading.Lock()
         self._held: list[tuple[float, int, D, list[Buffer], tuple[str, str], int]] = []
+        self.capacity = HELD
+        """bytes that may be held back"""
         self._held_bytes = 0
         self._held_on: Counter[tuple[str, str]] = Counter()
         self._order = count()
@@ -111,7 +164,7 @@ class Shim(Generic[D]):
             for delay in link_outcome.copies:
                 if delay <= 0.0:
                     leaving.append(parts)
-                elif self._held_bytes + size > self._capacity:
+                elif self._held_bytes + size > self.capacity:
                     self._counters["tx.held_overflow"] += 1
                 else:
                     holds = True

@@ -19,16 +19,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protocols.faults.fault_schedule import UNITS, RunPosition
+from protocols.faults.fault_timeline import FaultChange
 from protocols.faults.link_effects.faulty_links import LinkOutcome
-from protocols.faults.schedule.fault_timeline import FaultChange
-from protocols.faults.schedule.run_moments import UNITS, RunPosition
+from protocols.faults.node_faults.fault_log import FILE, read
 from protocols.runtime.errors import ConfigurationError
 
-FILE = "faults.jsonl"
 _MOST_DELAYS = 10_000
 """delays of one link and period from which quantiles are taken"""
 _PENDING = 65536
@@ -102,13 +103,7 @@ class LinkTraceWriter:
         for change in changes:
             if change.event.lasting:
                 continue  # the network is like that all along
-            line: dict[str, Any] = {
-                "what": WORDS[change.what],
-                "id": change.event.id,
-                "kind": change.event.kind,
-                **self._who,
-                **reached,
-            }
+            line: dict[str, Any] = {"what": WORDS[change.what], "id": change.event.id, "kind": change.event.kind, **self._who, **reached}
             if change.until is not None:
                 line["until"] = vars(change.until)
             if change.event.cut is not None:
@@ -147,11 +142,8 @@ class LinkTraceWriter:
         """Bring what is waiting to the file; a full disk loses it."""
         if self._lines:
             lines, self._lines, self._size = self._lines, [], 0
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write("".join(lines))
-            except OSError:
-                return
+            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(lines))
 
     def _close_period(self) -> None:
         if self._tallies:
@@ -188,27 +180,10 @@ class RecordedPast:
                 setattr(began, unit, reached.get(unit, -1.0))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a trace that are JSON maps; none where there is no file."""
-    try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    found = []
-    for text in content.splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # the last line of a process that died in it
-        if isinstance(line, dict):
-            found.append(line)
-    return found
-
-
 def read_past(directory: Path, kinds: Sequence[str]) -> RecordedPast:
     """What a restarted process must know: which events of these kinds began and ended before."""
     past = RecordedPast()
-    for line in read_lines(directory / FILE):
+    for line in read(directory / FILE):
         if line.get("kind") in kinds and line.get("what") in WORDS.values():
             past.saw(line["what"], str(line["id"]), {unit: line[unit] for unit in UNITS if unit in line})
     return past
@@ -223,6 +198,6 @@ def recorded_changes(run: Path, node: str, incarnation: int, kinds: Sequence[str
         )
     return [
         line
-        for line in read_lines(path)
+        for line in read(path)
         if line.get("what") in ("on", "off") and line.get("kind") in kinds and line.get("incarnation") == incarnation
     ]

@@ -1,4 +1,4 @@
-"""Falsified messages of averaging, negotiation and hindsight.
+"""A Byzantine agent: its own state is correct, and messages are falsified when they are sent, by the fault schedule.
 
 Channel `avg`: the vector of an averaging round (of push-sum: the sum of all offers so far) is replaced by an attack of
 `protocols.averaging.byzantine_attacks`. Channel `trace`: other features achieved, another reward. Channel `goal`: another goal pursued,
@@ -7,8 +7,10 @@ another message proposed. False traces and goals are well formed: only plausibil
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
+from importlib import import_module
 from zlib import crc32
 
 import numpy as np
@@ -16,11 +18,53 @@ import numpy as np
 from protocols.averaging.averaging_messages import ROUND_MESSAGES, Average, Compressed, Share
 from protocols.averaging.byzantine_attacks import ATTACKS, AttackContext, apply_attack, draws
 from protocols.conversations.conversation import Array, Send
-from protocols.conversations.hindsight.hindsight_messages import Trace
-from protocols.conversations.negotiation.proposal_messages import Propose
-from protocols.faults.node_faults.byzantine_sender import MessageCorruption
+from protocols.conversations.episode_exchange import Trace
+from protocols.conversations.proposals import Propose
 from protocols.faults.settings import ByzantineFault
+from protocols.wire.message_registry import corruptions
 from protocols.wire.messages import Message
+
+
+class MessageCorruption(ABC):
+    """Falsifies the messages of one conversation, which names this class when it registers. `name`: the sender; `seed`: of the faults.
+
+    The same message must always be replaced by the same one: random draws are keyed by seed, sender, receiver and round.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
+        self.seed = seed
+
+    def observe(self, src: str, message: Message, arrays: Mapping[str, Array]) -> None:  # noqa: B027  optional
+        """A message received from `src`: colluding and adaptive attacks depend on these."""
+
+    @abstractmethod
+    def corrupt(self, send: Send, attacks: Mapping[str, ByzantineFault]) -> Send:
+        """What is sent in place of `send` while these faults (by id, maybe none) are active. `send` itself is not changed."""
+
+
+class ByzantineSender:
+    """Falsifies what `name` sends by the classes that the conversations register. `seed`: of the faults."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        made: dict[str, MessageCorruption] = {}
+        for place in corruptions().values():
+            if place not in made:
+                module, _, attribute = place.partition(":")
+                made[place] = getattr(import_module(module), attribute)(name, seed)
+        self._corruptions = {kind: made[place] for kind, place in corruptions().items()}
+
+    def observe(self, src: str, message: Message, arrays: Mapping[str, Array]) -> None:
+        """A message received from `src`."""
+        corruption = self._corruptions.get(type(message))
+        if corruption is not None:
+            corruption.observe(src, message, arrays)
+
+    def corrupt(self, send: Send, attacks: Mapping[str, ByzantineFault]) -> Send:
+        """What is sent in place of `send` while `attacks` are active."""
+        corruption = self._corruptions.get(type(send.message))
+        return send if corruption is None else corruption.corrupt(send, attacks)
+
 
 REMEMBERED = 8
 """own rounds that `stale_replay` can send again"""

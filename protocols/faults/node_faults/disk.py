@@ -55,30 +55,20 @@ def newest(directory: Path, pattern: str = "*.safetensors") -> Path | None:
     return max(directory.glob(pattern), default=None)
 
 
-def corrupt(path: Path, key: str) -> None:
-    """Overwrite 64 bytes in the middle of a file with others; `key` decides which."""
+def damage(path: Path, action: str, key: str) -> None:
+    """Damage a file: truncate cuts it to half of its length, flip changes one bit, corrupt_checkpoint 64 bytes in its middle; `key` decides
+    which bit, or how the bytes change."""
     size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(max(0, size // 2 - 32))
-        old = file.read(64)
-        noise = blake2b(key.encode()).digest()
-        file.seek(max(0, size // 2 - 32))
-        file.write(bytes(a ^ (b | 1) for a, b in zip(old, noise, strict=False)))
-
-
-def truncate(path: Path) -> None:
-    """Cut a file to half of its length."""
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def flip(path: Path, key: str) -> None:
-    """Flip one bit of a file; `key` decides which."""
-    size = path.stat().st_size
-    if size == 0:
+    if action == "truncate":
+        os.truncate(path, size // 2)
         return
-    number = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % (8 * size)
+    if action == "flip":
+        number = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % (8 * max(1, size))
+        first, mask = number // 8, bytes([1 << (number % 8)])
+    else:
+        first, mask = max(0, size // 2 - 32), bytes(byte | 1 for byte in blake2b(key.encode()).digest())
     with path.open("r+b") as file:
-        file.seek(number // 8)
-        old = file.read(1)[0]
-        file.seek(number // 8)
-        file.write(bytes([old ^ (1 << (number % 8))]))
+        file.seek(first)
+        old = file.read(len(mask))
+        file.seek(first)
+        file.write(bytes(a ^ b for a, b in zip(old, mask, strict=False)))

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
+from protocols.faults.fault_schedule import UNITS, RunMoment, RunPosition, Unit
 from protocols.faults.node_faults import disk as disks
 from protocols.faults.node_faults import process_faults as process
 from protocols.faults.node_faults.fault_log import FaultLog
-from protocols.faults.node_faults.node_fault import MOMENTARY, ScheduledFault
-from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
-from protocols.faults.schedule.run_moments import UNITS, RunMoment, Unit
+from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
+from protocols.faults.node_faults.scheduled_faults import MOMENTARY, ScheduledFault
 from protocols.faults.settings import ByzantineFault, ClockSkew, ProcessFault, StorageFault, Straggler
 
 logger = logging.getLogger(__name__)
@@ -32,25 +32,9 @@ SLOW_DISK = 10.0
 
 
 @dataclass
-class KnownPosition:
-    """How far the run is; units that this node can't know are -1."""
+class ActiveFault:
+    """A fault that lasts at present."""
 
-    time: float = -1.0
-    step: int = -1
-    episode: int = -1
-    round: int = -1
-
-    def of(self, unit: str) -> float:
-        """The value in one unit."""
-        return float(getattr(self, unit))
-
-    def fields(self) -> dict[str, float]:
-        """Unit -> value of the positions that have been reported, for the log."""
-        return {name: value for name, value in vars(self).items() if value >= 0}
-
-
-@dataclass
-class _Active:
     node_fault: ScheduledFault
     until: RunMoment | None
     """where it ends; the unit `time` counts in the unix seconds of this machine"""
@@ -81,12 +65,13 @@ class FaultExecutor:
         incarnation: int = 1,
         heal: Mapping[str, float] | None = None,
     ) -> None:
-        self.reached = KnownPosition()
+        self.reached = RunPosition(-1, -1, -1, -1)
         self.byzantine_attacks: dict[str, ByzantineFault] = {}
         """active Byzantine faults of this node, by id"""
         self._log = log
         self._pending = [node_fault for node_fault in scheduled_faults if node_fault.id not in log.begun]
-        self._active: dict[str, _Active] = {}
+        self.active: dict[str, ActiveFault] = {}
+        """what lasts at present, by id"""
         self._heal = dict(heal or {})
         self._pace = pace
         self._clock = clock
@@ -96,17 +81,10 @@ class FaultExecutor:
         for node_fault in scheduled_faults:
             if (line := log.unfinished.get(node_fault.id)) is not None and node_fault.kind not in MOMENTARY:
                 until = line.get("until")
-                self._resume(node_fault, RunMoment(until["unit"], float(until["value"])) if isinstance(until, dict) else None)
-
-    @property
-    def active(self) -> list[str]:
-        """Ids of what lasts at present."""
-        return list(self._active)
-
-    @property
-    def active_node_faults(self) -> list[ScheduledFault]:
-        """What lasts at present."""
-        return [active.node_fault for active in self._active.values()]
+                ends = RunMoment(until["unit"], float(until["value"])) if isinstance(until, dict) else None
+                self.active[node_fault.id] = ActiveFault(node_fault, ends)
+                self._start(node_fault)
+                self._hooks.note(f"fault {node_fault.id} goes on: {node_fault.kind}")
 
     # --- what drives it -----------------------------------------------------------------------------------------------------------
 
@@ -120,7 +98,7 @@ class FaultExecutor:
             if not self._looked[name]:
                 self._looked[name] = True
                 self._pending = [d for d in self._pending if not (d.start.unit == name and d.start.value <= value)]
-        for active in list(self._active.values()):
+        for active in list(self.active.values()):
             if active.until is not None and self._now(active.until.unit) >= active.until.value:
                 self.heal(active.node_fault.id)
         if any(self.reached.of(unit) >= value for unit, value in self._heal.items()):
@@ -132,26 +110,26 @@ class FaultExecutor:
     def begin(self, node_fault: ScheduledFault) -> None:
         """Do it now; nothing, if it has begun already. May not return."""
         self._pending = [other for other in self._pending if other.id != node_fault.id]
-        if node_fault.id in self._active or (node_fault.id in self._log.begun and node_fault.kind in MOMENTARY):
+        if node_fault.id in self.active or (node_fault.id in self._log.begun and node_fault.kind in MOMENTARY):
             return
         until = self._end(node_fault)
         where = {} if until is None else {"until": {"unit": until.unit, "value": until.value}}
         self._hang.get_ready()
-        self._log.write("begin", node_fault.id, node_fault.kind, **self.reached.fields(), **where)
+        self._log.write("begin", node_fault.id, node_fault.kind, **self.reached.known(), **where)
         self._hooks.note(f"fault {node_fault.id} begins: {node_fault.kind}")
         if node_fault.kind not in MOMENTARY:
-            self._active[node_fault.id] = _Active(node_fault, until)
+            self.active[node_fault.id] = ActiveFault(node_fault, until)
         self._start(node_fault)
 
     def heal(self, fault: str = "*") -> None:
         """End what lasts: one fault, or all; what has not begun yet never will where all are healed."""
         if fault == "*":
             self._pending = []
-        for name in [fault] if fault != "*" else list(self._active):
-            active = self._active.pop(name, None)
+        for name in [fault] if fault != "*" else list(self.active):
+            active = self.active.pop(name, None)
             if active is not None:
                 self._stop(active.node_fault)
-                self._log.write("end", name, active.node_fault.kind, **self.reached.fields())
+                self._log.write("end", name, active.node_fault.kind, **self.reached.known())
                 self._hooks.note(f"fault {name} ends: {active.node_fault.kind}")
 
     def apply_order(self, orders: Iterable[tuple[str, str]]) -> None:
@@ -184,11 +162,6 @@ class FaultExecutor:
         began = node_fault.start.value if asked else max(0.0, self._now(unit))
         return RunMoment(unit, began + node_fault.lasts.value)
 
-    def _resume(self, node_fault: ScheduledFault, until: RunMoment | None) -> None:
-        self._active[node_fault.id] = _Active(node_fault, until)
-        self._start(node_fault)
-        self._hooks.note(f"fault {node_fault.id} goes on: {node_fault.kind}")
-
     # --- what ---------------------------------------------------------------------------------------------------------------------
 
     def _start(self, node_fault: ScheduledFault) -> None:
@@ -218,25 +191,22 @@ class FaultExecutor:
             self._set_disk()
 
     def _process(self, node_fault: ScheduledFault, what: ProcessFault) -> None:
-        if what.action == "kill":
-            process.kill()
-        elif what.action == "term":
-            process.terminate()
-        elif what.action == "exit":
+        if what.action == "exit":
             process.end(what.code)
         elif what.action == "oom":
             process.run_out_of_memory()
-        elif what.action == "pause":
-            process.pause()
-            self._log.write("end", node_fault.id, node_fault.kind, **self.reached.fields())
-        else:
+        elif what.action == "hang":
             lasts = node_fault.lasts
             seconds = self._hang.hang(lasts.value if lasts is not None and lasts.unit == "time" else LONGEST_HANG)
-            self._log.write("end", node_fault.id, node_fault.kind, seconds=seconds, **self.reached.fields())
+            self._log.write("end", node_fault.id, node_fault.kind, seconds=seconds, **self.reached.known())
+        else:
+            process.signal_itself(what.action)
+            if what.action == "pause":
+                self._log.write("end", node_fault.id, node_fault.kind, **self.reached.known())
 
     def _set_disk(self) -> None:
         """As everything that lasts has it: when one fault of the disk ends, another may go on."""
-        actions = {active.node_fault.what.action for active in self._active.values() if isinstance(active.node_fault.what, StorageFault)}
+        actions = {active.node_fault.what.action for active in self.active.values() if isinstance(active.node_fault.what, StorageFault)}
         disks.disk.full = "full" in actions
         disks.disk.slowness = SLOW_DISK if "slow" in actions else 1.0
 
@@ -247,9 +217,5 @@ class FaultExecutor:
             path = self._hooks.checkpoint_files()
             if path is None:
                 self._hooks.note(f"fault {node_fault.id}: there is no checkpoint to damage yet")
-            elif what.action == "truncate":
-                disks.truncate(path)
-            elif what.action == "flip":
-                disks.flip(path, node_fault.id)
             else:
-                disks.corrupt(path, node_fault.id)
+                disks.damage(path, what.action, node_fault.id)

@@ -51,14 +51,8 @@ class FaultLog:
         line = {"t": self._stamp(), "what": what, "id": fault, "kind": kind, "node": self._node, "incarnation": self._incarnation, **fields}
         if what == "begin":
             self.begun.add(fault)
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            try:
-                os.write(descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            finally:
-                os.close(descriptor)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), self._path.open("ab", buffering=0) as file:
+            file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         return line
 
 

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_node.exchange.peer_conversations import PeerConversations
-from agent_node.memory.episode_recorder import Episode
-from agent_node.session.agent_metrics import AgentMetrics
-from agent_node.session.agent_session import AgentSession
-from agent_node.session.agent_spec import AgentSpec
+from agent_node.memory.replay_buffer import Episode
+from agent_node.session.agent_session import AgentMetrics, AgentSession, PeerConversations
+from agent_node.session.session_context import AgentSpec
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments.environment_contracts import TickResult

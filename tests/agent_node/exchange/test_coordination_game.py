@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from agent_node.contracts import arrays, tensors
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame, convention_accuracy
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.goals.uniform.uniform_goals import UniformGoals
+from agent_node.exchange.goal_negotiation import CoordinationGame
+from agent_node.exchange.settings import CoordinationGameSettings
+from agent_node.goals.goal_sources import UniformGoals
+from agent_node.goals.settings import UniformGoalSettings
+from protocols.conversations.signalling_convention import accuracy, leading_choices, reading_choices
 from protocols.spaces.feature_sets import FeatureSets
 
 
@@ -44,7 +45,7 @@ def test_inhibition_aligns_in_every_seed(seed: int) -> None:
     alignment, returned, game = play(FeatureSets(3), seed, 60, 240)
     assert alignment >= 0.95
     assert returned >= 0.98
-    assert convention_accuracy(game.table, game.table) == 1.0
+    assert game.metrics()["negotiation.self_consistency"] == 1.0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -115,8 +116,8 @@ def test_choices_follow_the_softmax() -> None:
 
 def test_accuracy_of_a_pair_and_state() -> None:
     leader, follower = np.eye(3), np.eye(3)[[0, 2, 1]]
-    assert convention_accuracy(leader, leader) == 1.0
-    assert convention_accuracy(leader, follower) == pytest.approx(1 / 3)
+    assert accuracy(leading_choices(leader), reading_choices(leader)) == 1.0
+    assert accuracy(leading_choices(leader), reading_choices(follower)) == pytest.approx(1 / 3)
     game, other = (CoordinationGame(CoordinationGameSettings(messages=3), 3) for _ in range(2))
     game.table[:] = leader
     other.load_state_dict(game.state_dict())

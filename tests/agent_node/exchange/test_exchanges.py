@@ -9,34 +9,31 @@ import pytest
 import torch
 
 from agent_node.contracts import PolicySpec
-from agent_node.exchange.averaging.parameter_averaging import SKETCH_SEED, ParameterAveraging, ProgressCounts, RoundReport
-from agent_node.exchange.averaging.settings import ConsensusSettings
-from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-from agent_node.exchange.hindsight.settings import HindsightSettings
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame
-from agent_node.exchange.negotiation.goal_negotiation import GoalNegotiation
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.goals.uniform.uniform_goals import UniformGoals
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.exchange.goal_negotiation import CoordinationGame, GoalNegotiation
+from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.parameter_averaging import SKETCH_SEED, ParameterAveraging, ProgressCounts, RoundReport
+from agent_node.exchange.settings import ConsensusSettings, CoordinationGameSettings, HindsightSettings
+from agent_node.goals.goal_sources import UniformGoals
+from agent_node.goals.settings import UniformGoalSettings
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DoubleDQNSettings
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.choco import ChocoAveraging
 from protocols.averaging.projection_sketch import Projection
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.averaging.robust_averaging import VectorRuleAveraging
 from protocols.averaging.rule_settings import CompressionSettings, rules_with
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.conversations.conversation import Conversation
-from protocols.conversations.negotiation.proposals import Negotiation
+from protocols.conversations.proposals import Negotiation
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.settings_types import Period
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout
-from protocols.topology import TopologySettings, build, metropolis_weights
+from protocols.topology import TopologySettings, build
+from tests.protocols.mixing_matrices import metropolis_weights
 
 SPACE = FeatureSets(3)
 MEMBERS = ["agent-0", "agent-1"]
@@ -62,6 +59,13 @@ def offer(episodes: list[int], leader: int = 0, evaluation: int = 0, goal: int =
     }
 
 
+def ended(number: int, goal: Any, reward: float, evaluation: bool = False) -> Episode:
+    """An episode of one step."""
+    return Episode(
+        number, np.zeros((2, 2), np.float32), np.zeros((1, 1), np.int32), np.full(1, reward, np.float32), True, goal, evaluation=evaluation
+    )
+
+
 def goal_exchanges(negotiating: bool = True, seed: int = 0) -> dict[str, GoalNegotiation]:
     made = {}
     for name in MEMBERS:
@@ -77,7 +81,7 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
         side.offered(offer([7, 9]), MEMBERS, 0.0)
     deliver({name: side.negotiation for name, side in sides.items() if side.negotiation is not None})
     for side in sides.values():
-        side.settle_goals()
+        side.tick(0.0)
         answers = side.answers()
         assert answers is not None and sorted(answers["episode"].tolist()) == [7, 9] and answers["negotiated"].all()
         assert side.answers() is None
@@ -85,8 +89,8 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
         assert side.answers() is not None, "an offer that is repeated is answered again"
     a, b = (sides[name].agreement(7) for name in MEMBERS)
     assert a is not None and b is not None and a.message == b.message and a.leader == "agent-0"
-    sides["agent-0"].finished(7, a.goal, 1.0, learn=True)
-    sides["agent-1"].finished(7, b.goal, 0.0, learn=False)
+    sides["agent-0"].episode_ended(ended(7, a.goal, 1.0))
+    sides["agent-1"].episode_ended(ended(7, b.goal, 0.0, evaluation=True))
     first, second = sides["agent-0"].table, sides["agent-1"].table
     assert (
         isinstance(first, CoordinationGame) and first.table[a.goal, a.message] == pytest.approx(0.1) and np.count_nonzero(first.table) == 1
@@ -94,7 +98,7 @@ def test_both_sides_agree_and_only_real_records_reach_the_table() -> None:
     assert not second.table.any(), "evaluations teach nothing"
     late = sides["agent-1"].agreement(9)
     assert late is not None and late.negotiated
-    sides["agent-1"].finished(9, (late.goal + 1) % SPACE.count, 1.0, learn=True)
+    sides["agent-1"].episode_ended(ended(9, (late.goal + 1) % SPACE.count, 1.0))
     assert not second.table.any(), "the reward of a goal that the server chose, since the answer was late, is no evidence for the message"
 
 
@@ -105,15 +109,15 @@ def test_a_deaf_partner_leaves_both_with_goals_of_their_own() -> None:
     for side in sides.values():
         assert side.negotiation is not None
         side.negotiation.outgoing()
-        side.settle_goals()
+        side.tick(0.0)
         assert side.answers() is None, "nothing is decided before the deadline"
         side.negotiation.tick(1.0)
-        side.settle_goals()
+        side.tick(1.0)
         answers = side.answers()
         assert answers is not None and answers["negotiated"].tolist() == [0] and 0 <= answers["goal"][0] < SPACE.count
         agreement = side.agreement(7)
         assert agreement is not None
-        side.finished(7, agreement.goal, 1.0, learn=True)
+        side.episode_ended(ended(7, agreement.goal, 1.0))
         assert isinstance(side.table, CoordinationGame) and not side.table.table.any(), "what was not negotiated is not in the table"
 
 

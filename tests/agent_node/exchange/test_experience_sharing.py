@@ -8,15 +8,14 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from agent_node.exchange.experience.experience_sharing import ExperienceSharing
-from agent_node.exchange.experience.settings import ExperienceSettings
-from agent_node.learners.ppo.settings import PPOSettings
-from agent_node.learners.sac.settings import SACSettings
-from agent_node.memory.episode_recorder import Episode
+from agent_node.exchange.experience_sharing import ExperienceSharing
+from agent_node.exchange.settings import ExperienceSettings
+from agent_node.learners.settings import PPOSettings, SACSettings
+from agent_node.memory.replay_buffer import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import IMPORTED_REPLAY
-from agent_node.session.training_batches import BatchSampler
+from agent_node.session.training import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.averaging.averager import FixedNeighbourhood
@@ -50,14 +49,15 @@ class Agent:
         random = np.random.default_rng([ord(self.name), number])
         values = (random.standard_normal(shape).astype(np.float32) for shape in ((steps + 1, 2), (steps, 2), steps))
         episode = Episode(number, *values, terminated)
-        self.components.episode_ended(episode)
-        self.sharing.finished(episode, 1)
+        for component in self.components:
+            component.episode_ended(episode)
+        self.sharing.episode_ended(episode)
         return episode
 
     def hears(self, src: str, send: Send) -> None:
         message, frames = decode(encode(send.message, send.arrays))
         self.sharing.machine.receive(src, message, frames, 0.0)
-        self.sharing.attach()
+        self.sharing.tick(0.0)
 
 
 def talk(agents: list[Agent]) -> list[tuple[str, Send]]:

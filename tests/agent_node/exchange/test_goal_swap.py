@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent_node.contracts import Batch, GoalOutcome, Learner, Metrics, PolicyOutput
-from agent_node.exchange.goal_swap.goal_swap import GoalSwap
-from agent_node.exchange.goal_swap.settings import ContractNetSettings
-from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
-from protocols.conversations.contract_net.contract_net_messages import GoalAward, GoalReply
+from agent_node.contracts import Batch, GoalOutcome, Learner, Metrics, ObservedTick, PolicyOutput
+from agent_node.exchange.goal_swap import GoalSwap
+from agent_node.exchange.settings import ContractNetSettings
+from agent_node.intrinsic.amigo_teacher import AmigoTeacher
+from protocols.conversations.contract_net import GoalAward, GoalReply
 from protocols.wire.codec import decode, encode
 from tests.agent_node.grid_worlds import DONE, FIRST, LONGEST, MEMBER, grid, number
 from tests.agent_node.intrinsic.test_amigo_teacher import force, teacher, tick
@@ -55,8 +55,8 @@ def test_a_teacher_learns_from_its_goal_whoever_has_pursued_it() -> None:
         tick(kept, grid((1, 2) if step % 2 else HERE))
     tick(kept, grid(CORNER), reward=0.5)
     assert swapped_out.waiting == kept.waiting == 1
-    for name, array in kept._queue.items():
-        assert np.array_equal(array, swapped_out._queue[name]), name
+    for name in ("snapshot", "goal", "log_probability", "duration", "reached", "reward"):
+        assert np.array_equal(kept._queue[name], swapped_out._queue[name]), name
     swapped_out.swap_ended(own, GoalOutcome(9, True, 0.5))
     assert swapped_out.waiting == 1, "once"
 
@@ -112,6 +112,11 @@ class Distance(Learner):
         return np.asarray(-np.abs(x - self.place[0]) - np.abs(y - self.place[1]), np.float32)
 
 
+def at(episode: int, now: float) -> ObservedTick:
+    """A tick of one copy."""
+    return ObservedTick(*(np.zeros((1, 1), np.float32) for _ in range(4)), np.array([episode]), now)
+
+
 class Pair:
     """Two agents in one world, in lockstep: a message sent at a tick arrives at the next one."""
 
@@ -131,7 +136,7 @@ class Pair:
         """A tick's talk; messages of the kind `lost` don't arrive."""
         sends = []
         for name, goal_swap in self.goal_swap.items():
-            goal_swap.consider(np.zeros((1, 1), np.float32), np.array([self.episode]), self.now)
+            goal_swap.observed(at(self.episode, self.now))
             sends += [(name, send) for send in goal_swap.machine.outgoing() if type(send.message).__name__ != lost]
         self.now += 0.01
         for src, send in sends:
@@ -200,10 +205,10 @@ def test_an_award_whose_answer_is_lost_leaves_one_goal_pursued_twice() -> None:
 
 def test_goals_of_another_episode_are_not_bid_on() -> None:
     pair = crossed()
-    pair.goal_swap["a"].consider(np.zeros((1, 1), np.float32), np.array([5]), 0.0)
+    pair.goal_swap["a"].observed(at(5, 0.0))
     (send,) = pair.goal_swap["a"].machine.outgoing()
     pair.goal_swap["b"].machine.receive("a", send.message, send.arrays, 0.0)
-    pair.goal_swap["b"].consider(np.zeros((1, 1), np.float32), np.array([6]), 0.0)
+    pair.goal_swap["b"].observed(at(6, 0.0))
     assert not pair.goal_swap["b"].machine.counters["bids"]
 
 
@@ -215,7 +220,7 @@ def test_a_goal_that_was_given_away_is_on_offer_no_more() -> None:
     (called,) = pair.goal_swap["a"].machine._calls
     bidder.receive("a", GoalAward(), {"number": np.array([called]), "own": np.array([1001])}, pair.now)
     assert bidder.wake() < inf
-    pair.goal_swap["b"].consider(np.zeros((1, 1), np.float32), np.array([5]), pair.now)
+    pair.goal_swap["b"].observed(at(5, pair.now))
     assert bidder.wake() == inf, "its own call is closed"
 
 
@@ -231,6 +236,6 @@ def test_an_award_of_a_goal_of_another_episode_is_refused() -> None:
     (own,) = pair.teachers["b"].swappable().tolist()
     bidder = pair.goal_swap["b"].machine
     bidder.receive("a", GoalAward(), {"number": np.array([called]), "own": np.array([1000 + own])}, pair.now)
-    pair.goal_swap["b"].consider(np.zeros((1, 1), np.float32), np.array([6]), pair.now)
+    pair.goal_swap["b"].observed(at(6, pair.now))
     (reply,) = (send for send in bidder.outgoing() if isinstance(send.message, GoalReply))
     assert reply.arrays["taken"].tolist() == [0]

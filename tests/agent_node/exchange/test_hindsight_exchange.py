@@ -10,19 +10,16 @@ import pytest
 import torch
 
 from agent_node.contracts import Batch, Learner, Metrics, PolicyOutput, PolicySpec
-from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-from agent_node.exchange.hindsight.settings import HindsightSettings
-from agent_node.exchange.negotiation.coordination_game import CoordinationGame
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.learning_progress.joint_learning_progress import JointLearningProgress
-from agent_node.goals.learning_progress.settings import JointLearningProgressSettings
-from agent_node.learners.discrete_sac.discrete_sac import DiscreteSAC
-from agent_node.learners.discrete_sac.settings import DiscreteSACSettings
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.goal_relabelling import agreed_goal
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.exchange.goal_negotiation import CoordinationGame
+from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.settings import CoordinationGameSettings, HindsightSettings
+from agent_node.goals.learning_progress import JointLearningProgress
+from agent_node.goals.settings import JointLearningProgressSettings
+from agent_node.learners.discrete_sac import DiscreteSAC
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings
+from agent_node.memory.goal_relabelling import agreed_goal
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import GOAL_NEGOTIATION, HINDSIGHT, NEGOTIATION, REPLAY
 from agent_node.settings.agent import AgentSettings

@@ -10,21 +10,20 @@ import numpy as np
 import pytest
 
 from agent_node.contracts import Batch, Learner, Metrics, PolicyOutput
-from agent_node.exchange.hindsight.hindsight_exchange import HindsightExchange
-from agent_node.exchange.hindsight.segment_sharing import SegmentSharing
-from agent_node.exchange.hindsight.settings import HindsightSettings, SegmentSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.exchange.hindsight_exchange import HindsightExchange
+from agent_node.exchange.segment_sharing import SegmentSharing
+from agent_node.exchange.settings import HindsightSettings, SegmentSettings
+from agent_node.goals.settings import UniformGoalSettings
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DoubleDQNSettings
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features
 from agent_node.session.roles import HINDSIGHT, IMPORTED_REPLAY, REPLAY
-from agent_node.session.training_batches import BatchSampler
+from agent_node.session.training import BatchSampler
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.conversation import Send
-from protocols.conversations.experience.segment_messages import Segment
+from protocols.conversations.segment_exchange import Segment
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout

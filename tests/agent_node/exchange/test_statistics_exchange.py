@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent_node.contracts import arrays
-from agent_node.exchange.peer_conversations import PeerConversations
-from agent_node.exchange.statistics.settings import StatisticsSettings
-from agent_node.exchange.statistics.statistics_exchange import StatisticsExchange
+from agent_node.contracts import ObservedTick, tensors
+from agent_node.exchange.settings import StatisticsSettings
+from agent_node.exchange.statistics_exchange import StatisticsExchange
+from agent_node.session.agent_session import PeerConversations
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.conversations.membership.membership_messages import RosterEntry
-from protocols.simulation import Network, NodeScript
-from protocols.simulation.simulated_network import Take
+from protocols.simulation.simulated_network import Network, NodeScript, Take
 from protocols.statistics.ledger import Ledger
 from protocols.transport import Identity, Transport
 from protocols.wire.codec import decode, encode
@@ -24,6 +23,11 @@ from protocols.wire.messages import Message
 from tests.protocols.simulation.drawn_links import DrawnLinks
 
 SIZE = 6
+
+
+def at(now: float) -> ObservedTick:
+    """A tick without copies."""
+    return ObservedTick(*(np.zeros(0) for _ in range(5)), now)
 
 
 class CountingModel:
@@ -87,7 +91,7 @@ class InProcess:
     def start(self, name: str, incarnation: int = 1, state: Mapping[str, Any] | None = None) -> None:
         side = exchange(self.settings, self.models[name], name, self.names, incarnation)
         if state is not None:
-            side.restore(state, together=False)
+            side.load_state_dict(state)
         others = sorted(ring(self.names)[name].all_neighbours)
         neighbours = PeerConversations(self.transports[name], name, others)
         self.sides[name], self.neighbours[name] = side, neighbours
@@ -101,7 +105,7 @@ class InProcess:
             self.now += 0.05
             for name in list(self.sides):
                 self.neighbours[name].tick(self.now)
-                self.sides[name].consider(self.now)
+                self.sides[name].observed(at(self.now))
             for _ in range(20):
                 sends = [(name, send) for name in self.sides for send in self.neighbours[name].outgoing()]
                 if not sends:
@@ -125,7 +129,7 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
     world = InProcess(count, StatisticsSettings(mode=mode, min_transitions=100, every="50ms"))  # type: ignore[arg-type]
     try:
         world.run(0.5)
-        assert not any(side.total().vector.any() for side in world.sides.values()), "no agent has data"
+        assert not any(side.machine.total().vector.any() for side in world.sides.values()), "no agent has data"
         for model in world.models.values():
             model.see(99)
         world.run(0.5)
@@ -134,7 +138,7 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
             model.see(101)
         world.run(10.0)
         for name, side in world.sides.items():
-            total = side.total()
+            total = side.machine.total()
             used, complete = world.models[name].used[-1]
             assert complete and np.allclose(used, total.vector, rtol=0 if mode == "ledger" else 1e-6), "each rests on the newest sum"
             assert total.complete and total.origins == count and total.staleness == 0
@@ -142,12 +146,12 @@ def test_agents_hear_the_sum_over_all(mode: str, count: int) -> None:
             assert side.metrics()["statistics.published"] == 1 and side.metrics()["statistics.unpublished"] == 0
         world.models["agent-0"].see(150)
         world.run(10.0)
-        last = world.sides[f"agent-{count - 1}"]
-        assert last.total().complete and np.allclose(world.models[f"agent-{count - 1}"].used[-1][0], last.total().vector, rtol=1e-6)
-        assert np.allclose(last.total().vector, world.sum(), atol=1e-12 if mode == "ledger" else 1e-3)
+        last = world.sides[f"agent-{count - 1}"].machine.total()
+        assert last.complete and np.allclose(world.models[f"agent-{count - 1}"].used[-1][0], last.vector, rtol=1e-6)
+        assert np.allclose(last.vector, world.sum(), atol=1e-12 if mode == "ledger" else 1e-3)
         if mode == "ledger":
-            assert len({side.total().vector.tobytes() for side in world.sides.values()}) == 1
-            metrics = last.metrics()
+            assert len({side.machine.total().vector.tobytes() for side in world.sides.values()}) == 1
+            metrics = side.metrics()
             assert metrics["statistics.entries_taken"] == count and metrics["statistics.bytes_taken"] == 8 * SIZE * count
     finally:
         world.close()
@@ -176,7 +180,7 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
             model.see(100)
         world.run(1.0)
         state, sums, seen = (
-            arrays(world.sides["agent-1"].state_dict()),
+            world.sides["agent-1"].state_dict(),
             world.models["agent-1"].statistics(),
             world.models["agent-1"].transitions,
         )
@@ -195,7 +199,7 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         world.run(1.0)
         assert np.allclose(world.sides["agent-1"].own(), before - sum(world.models[f"agent-{i}"].statistics() for i in (0, 2)))
         for side in world.sides.values():
-            assert np.allclose(side.total().vector, before), "nothing that was published is lost"
+            assert np.allclose(side.machine.total().vector, before), "nothing that was published is lost"
         count, told = reborn.statistics(), world.sides["agent-1"].metrics()["statistics.published"]
         reborn.see(99)
         world.run(1.0)
@@ -203,7 +207,7 @@ def test_a_restarted_agent_goes_on_from_what_it_has_published(remembers: str) ->
         reborn.see(21)
         world.run(1.0)
         for side in world.sides.values():
-            assert np.allclose(side.total().vector, before + reborn.statistics() - count)
+            assert np.allclose(side.machine.total().vector, before + reborn.statistics() - count)
     finally:
         world.close()
 
@@ -212,7 +216,7 @@ def test_a_state_of_another_model_is_refused() -> None:
     names = ["agent-0", "agent-1"]
     side = exchange(StatisticsSettings(), CountingModel(0), "agent-0", names)
     with pytest.raises(ValueError, match="no statistics of 6 numbers"):
-        side.restore({"recovered": np.zeros(3)}, together=True)
+        side.load_state_dict(tensors({"recovered": np.zeros(3)}))
 
 
 # --- the simulated network ----------------------------------------------------------------------------------------------------------
@@ -236,7 +240,7 @@ class Agent(NodeScript):
         if self._next <= now < self.until:
             self.model.see(5)
             self._next = now + 0.1
-        self.side.consider(now)
+        self.side.observed(at(now))
 
     def wake(self) -> float:
         return self._next if self._next < self.until else float("inf")
@@ -289,10 +293,10 @@ def test_crash_return_and_partition_on_bad_links(mode: str, seed: int) -> None:
     sides = {name: script.side for name, script in scripts.items()}
     expected = np.sum([side.own() for side in sides.values()], axis=0)
     for name, side in sides.items():
-        assert side.total().complete and side.total().origins == 5, (name, side.total())
-        assert np.allclose(side.total().vector, expected, atol=1e-9 if mode == "ledger" else 1e-2)
+        assert side.machine.total().complete and side.machine.total().origins == 5, (name, side.machine.total())
+        assert np.allclose(side.machine.total().vector, expected, atol=1e-9 if mode == "ledger" else 1e-2)
     if mode == "ledger":
-        assert len({side.total().vector.tobytes() for side in sides.values()}) == 1
+        assert len({side.machine.total().vector.tobytes() for side in sides.values()}) == 1
         assert sides[dead].own()[-1] == models[dead].transitions + told and 0 < told <= lost.transitions
     else:
         assert len({side.machine.epoch for side in sides.values()}) == 1 and sides[dead].machine.epoch >= 1  # type: ignore[attr-defined]
@@ -308,9 +312,9 @@ def test_roster_entries_reach_the_machine() -> None:
         world.models["agent-0"].see(5)
         neighbours.follow({"agent-1": RosterEntry(name="agent-1", role="agent", state="dead", inc=1)}, world.now)
         world.run(1.0)
-        assert not world.sides["agent-1"].total().vector.any()
+        assert not world.sides["agent-1"].machine.total().vector.any()
         neighbours.peer_joined("agent-1", 1, world.now)
         world.run(1.0)
-        assert np.allclose(world.sides["agent-1"].total().vector, world.sum())
+        assert np.allclose(world.sides["agent-1"].machine.total().vector, world.sum())
     finally:
         world.close()

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from agent_node.contracts import GoalSource
-from agent_node.goals.bandit.bandit_goals import BanditGoals
-from agent_node.goals.bandit.settings import BanditGoalSettings
-from agent_node.goals.learning_progress.joint_learning_progress import JointLearningProgress
-from agent_node.goals.learning_progress.learning_progress import LearningProgress
-from agent_node.goals.learning_progress.settings import JointLearningProgressSettings, LearningProgressSettings
-from agent_node.goals.uniform.settings import UniformGoalSettings
-from agent_node.goals.uniform.uniform_goals import UniformGoals
+from agent_node.goals.goal_sources import BanditGoals, UniformGoals
+from agent_node.goals.learning_progress import JointLearningProgress, LearningProgress
+from agent_node.goals.settings import BanditGoalSettings, JointLearningProgressSettings, LearningProgressSettings, UniformGoalSettings
 
 GOALS = 6
 

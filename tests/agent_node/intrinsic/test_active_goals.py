@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent_node.intrinsic.amigo.active_goals import ActiveGoals, GoalTick
-from agent_node.intrinsic.amigo.cell_goal_rules import changed, occupied
+from agent_node.intrinsic.active_goals import ActiveGoals, GoalTick, changed, occupied
 from protocols.conversations.stepping.stepping_messages import Flag
 from tests.agent_node.grid_worlds import BALL, DONE, FIRST, KEY, MEMBER, door, grid, number
 
@@ -70,20 +69,20 @@ def test_the_clock_counts_the_step_that_reaches_and_begins_anew_with_the_next_go
     assert not play(grid((1, 1), 1)).reached[0]
     assert not play(grid((1, 1), 0)).reached[0]
     step = play(grid((2, 1), 0), reward=0.0)
-    assert step.reached[0] and step.ended.duration.tolist() == [3] and step.ended.reached.tolist() == [True]
-    assert np.array_equal(step.ended.snapshot[0], grid((1, 1)).reshape(-1)), "the grid in which it was set, not the present one"
+    assert step.reached[0] and step.ended["duration"].tolist() == [3] and step.ended["reached"].tolist() == [True]
+    assert np.array_equal(step.ended["snapshot"][0], grid((1, 1)).reshape(-1)), "the grid in which it was set, not the present one"
     step = play(grid((2, 1), 1))
-    assert step.reached[0] and step.ended.duration.tolist() == [1], "left or turned: the new goal is the same cell, and took one step"
+    assert step.reached[0] and step.ended["duration"].tolist() == [1], "left or turned: the new goal is the same cell, and took one step"
 
 
 def test_there_is_one_entry_for_the_last_step_even_if_it_reaches_the_goal() -> None:
     play = Play("terminal_grid", (2, 1))
     play(grid((1, 1)), FIRST)
     step = play(grid((2, 1)), DONE, reward=0.9)
-    assert step.ended.rows.tolist() == [0] and step.ended.reached.tolist() == [True]
-    assert step.ended.reward.tolist() == [np.float32(0.9)] and not len(step.wanting)
+    assert step.ended["row"].tolist() == [0] and step.ended["reached"].tolist() == [True]
+    assert step.ended["reward"].tolist() == [np.float32(0.9)] and not len(step.wanting)
     following = play(grid((3, 2)), FIRST)
-    assert not len(following.ended.rows) and following.wanting.tolist() == [0] and not following.late[0]
+    assert not len(following.ended["row"]) and following.wanting.tolist() == [0] and not following.late[0]
 
 
 @pytest.mark.parametrize(("boundary", "late"), [("terminal_grid", False), ("reset_grid", True), ("ignored", False)])
@@ -98,7 +97,7 @@ def test_another_layout_reaches_goals_only_if_the_reset_grid_counts(boundary: st
     assert following.late[0] == late
     entries = ended.ended if boundary != "reset_grid" else following.ended
     others = following.ended if boundary != "reset_grid" else ended.ended
-    assert entries.reached.tolist() == [late] and entries.duration.tolist() == [1] and not len(others.rows)
+    assert entries["reached"].tolist() == [late] and entries["duration"].tolist() == [1] and not len(others["row"])
 
 
 @pytest.mark.parametrize(("boundary", "reached"), [("terminal_grid", True), ("ignored", False), ("reset_grid", False)])
@@ -113,13 +112,13 @@ def test_after_missed_ticks_nobody_is_paid_and_goals_are_set_anew() -> None:
     play = Play("terminal_grid", (2, 1))
     play(grid((1, 1)), FIRST)
     step = play(grid((2, 1)), continuous=False)
-    assert not step.reached[0] and not len(step.ended.rows) and step.wanting.tolist() == [0]
+    assert not step.reached[0] and not len(step.ended["row"]) and step.wanting.tolist() == [0]
 
 
 def test_a_goal_of_an_evaluation_is_marked() -> None:
     play = Play("terminal_grid", (2, 1))
     play(grid((1, 1)), FIRST | Flag.EVALUATION)
-    assert play(grid((2, 1)), MEMBER | Flag.EVALUATION).ended.evaluation.tolist() == [True]
+    assert play(grid((2, 1)), MEMBER | Flag.EVALUATION).ended["evaluation"].tolist() == [True]
 
 
 def test_copies_of_others_are_left_alone() -> None:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import Frame, TeacherOutput
-from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
-from agent_node.intrinsic.amigo.settings import AmigoTeacherSettings, ThresholdSettings, WindowSettings
+from agent_node.intrinsic.amigo_teacher import AmigoTeacher
+from agent_node.intrinsic.settings import AmigoTeacherSettings, ThresholdSettings, WindowSettings
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import ConfigurationError
 from tests.agent_node.grid_worlds import DONE, FIRST, LONGEST, MEMBER, grid, number, observation, policy_spec, rollout
@@ -38,9 +38,10 @@ def force(one: AmigoTeacher, goal: tuple[int, int], cells: NDArray[np.uint8]) ->
 def queue(one: AmigoTeacher, n: int, **values: Any) -> None:
     """Goals that have ended, all alike but for `values`, each an array of n or one for all."""
     cells = np.repeat(grid().reshape(1, -1), n, axis=0)
-    filled = {name: np.broadcast_to(values.get(name, ENTRY[name]), (n,)) for name in ENTRY if name != "snapshot"}
-    for name, array in (filled | {"snapshot": cells}).items():
-        one._queue[name] = np.concatenate([one._queue[name], array.astype(one._queue[name].dtype)])
+    ended = np.zeros(n, one._queue.dtype)
+    for name, value in (ENTRY | values | {"snapshot": cells}).items():
+        ended[name] = value
+    one._queue = np.concatenate([one._queue, ended])
 
 
 def test_the_policy_is_paid_less_the_longer_it_takes() -> None:
@@ -112,7 +113,7 @@ def test_evaluations_set_goals_and_teach_nothing() -> None:
     tick(one, grid((1, 1)), flags=evaluation)
     force_evaluated = one.active_goals.goal.copy()
     assert 0 <= force_evaluated[0] < 20
-    one.active_goals._evaluation[:] = True
+    one.active_goals._goals["evaluation"] = True
     tick(one, grid((1, 1)), flags=DONE | int(Flag.EVALUATION))
     assert one.waiting == 0
     drawn = [int(tick(each, grid((1, 2)), flags=FIRST).goals[0]) for each in (one, twin)]
@@ -188,7 +189,7 @@ def test_it_learns_to_propose_what_is_hard_and_reached() -> None:
     cells = [grid((1, 1))] * 8
     for _ in range(400):
         goals = tick(one, *cells, flags=FIRST).goals
-        queue(one, 8, goal=goals, log_probability=one.active_goals._log_probability, duration=20, reached=goals == 5)
+        queue(one, 8, goal=goals, log_probability=one.active_goals._goals["log_probability"], duration=20, reached=goals == 5)
         metrics = one.learn(rollout(1, 1)) if one.waiting >= 32 else {"hard": 0.0}
         if metrics["hard"] > 0.5:
             break

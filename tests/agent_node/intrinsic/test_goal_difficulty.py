@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from agent_node.intrinsic.amigo.goal_difficulty import ThresholdDifficulty, WindowDifficulty
-from agent_node.intrinsic.amigo.settings import ThresholdSettings, WindowSettings
+from agent_node.intrinsic.goal_difficulty import ThresholdDifficulty, WindowDifficulty
+from agent_node.intrinsic.settings import ThresholdSettings, WindowSettings
 
 BETA = 0.3
 

@@ -9,10 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from agent_node.contracts import PolicySpec, TransitionBatch
-from agent_node.intrinsic.bebold.bebold import BeBold, EpisodeVisits
-from agent_node.intrinsic.bebold.settings import BeBoldSettings
-from agent_node.intrinsic.rnd.rnd import RND, Novelty
-from agent_node.intrinsic.rnd.settings import RNDSettings
+from agent_node.intrinsic.novelty import RND, BeBold, EpisodeVisits, Novelty
+from agent_node.intrinsic.settings import BeBoldSettings, RNDSettings
 from protocols.runtime.errors import ConfigurationError
 from tests.agent_node.grid_worlds import features, grid, observation, policy_spec, random_observations, rollout
 

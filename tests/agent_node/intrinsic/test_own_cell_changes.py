@@ -9,14 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from agent_node.contracts import Frame
-from agent_node.intrinsic.amigo.active_goals import ActiveGoals
-from agent_node.intrinsic.amigo.amigo_teacher import AmigoTeacher
-from agent_node.intrinsic.amigo.cell_goal_rules import OwnCellChanges, changed
-from agent_node.intrinsic.amigo.settings import AmigoTeacherSettings
+from agent_node.intrinsic.active_goals import ActiveGoals, OwnCellChanges, changed
+from agent_node.intrinsic.amigo_teacher import AmigoTeacher
+from agent_node.intrinsic.settings import AmigoTeacherSettings
 from agent_node.session.observation_features import Features
+from env_server.environments.minigrid.grid_copies import VectorMiniGrid
 from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
-from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.spaces.grid_space import AGENT, WALL
 from tests.agent_node.grid_worlds import BALL, FIRST, HEIGHT, KEY, MEMBER, WIDTH, door, grid, number

@@ -14,18 +14,16 @@ import pytest
 import torch
 
 from agent_node.contracts import Batch, Learner, ModelData, PolicySpec, WorldModel
-from agent_node.exchange.averaging.parameter_averaging import ParameterAveraging, ProgressCounts
-from agent_node.exchange.averaging.settings import ConsensusSettings
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.exchange.parameter_averaging import ParameterAveraging, ProgressCounts
+from agent_node.exchange.settings import ConsensusSettings
 from agent_node.learners.library.devices import CPU, check_devices, device_of
-from agent_node.learners.settings import LearnerSettings
+from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings
 from agent_node.session import checkpoints
 from agent_node.session.observation_features import Features
 from agent_node.settings.agent import AgentSettings
-from agent_node.world_models.ensemble.ensemble import Ensemble
-from agent_node.world_models.ensemble.settings import EnsembleSettings
+from agent_node.world_models.ensemble import Ensemble
 from agent_node.world_models.gp.gp_model import GPModel
-from agent_node.world_models.settings import WorldModelSettings
+from agent_node.world_models.settings import EnsembleSettings, WorldModelSettings
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError

@@ -6,8 +6,15 @@ import torch
 
 from agent_node.contracts import PolicySpec
 from agent_node.learners.library.flat_networks import TanhMLP
-from agent_node.learners.library.grid_networks import CellEmbedding, GridConvolutions, GridTrunk, TeacherNetwork
-from agent_node.learners.library.network_architectures import ActorCriticNetwork, grid_of, network_of
+from agent_node.learners.library.network_architectures import (
+    ActorCriticNetwork,
+    CellEmbedding,
+    GridConvolutions,
+    GridTrunk,
+    TeacherNetwork,
+    grid_of,
+    network_of,
+)
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.grid_space import AGENT, GridPart, Grids
 from tests.agent_node.grid_worlds import KEY, features, grid, layout, number, observation, policy_spec, random_observations
@@ -155,7 +162,7 @@ def test_initial_layers_are_orthogonal_and_drawn_from_the_generator_alone() -> N
     other = ActorCriticNetwork("auto", policy_spec(20), [256, 256], 1, 7, generator(3))
     for first, second in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(first, second)
-    weight = one.trunk.layers[1].weight
+    weight = one.trunk.linear.layers[1].weight
     assert isinstance(weight, torch.Tensor)
     torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(256), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(one.policy.weight @ one.policy.weight.T, torch.eye(7), atol=1e-4, rtol=1e-4)  # type: ignore[operator]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from agent_node.contracts import Batch, PolicySpec
-from agent_node.learners.ppo.ppo import PPO
-from agent_node.learners.ppo.settings import PPOSettings
+from agent_node.learners.ppo import PPO
+from agent_node.learners.settings import PPOSettings
 
 INTERFACE = PolicySpec((2,), 3, (3, 2))
 

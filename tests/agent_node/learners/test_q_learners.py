@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from agent_node.contracts import Batch, PolicySpec
-from agent_node.learners.discrete_sac.discrete_sac import DiscreteSAC
-from agent_node.learners.discrete_sac.settings import DiscreteSACSettings
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.learners.library.flat_networks import Adam, HeldExploration, JointAction, StackedMLP
+from agent_node.learners.discrete_sac import DiscreteSAC
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.library.flat_networks import StackedMLP
+from agent_node.learners.library.joint_actions import HeldExploration, JointAction
+from agent_node.learners.library.optimisers import Adam
+from agent_node.learners.settings import DiscreteSACSettings, DoubleDQNSettings
 from protocols.runtime.errors import ConfigurationError
 
 INTERFACE = PolicySpec((4,), 3, (3, 2))
@@ -112,7 +113,7 @@ def test_greedy_actions_change_nothing(kind: str) -> None:
 
 
 def test_double_dqn_target_by_hand() -> None:
-    one = learner("double_dqn", discount=0.9, tau=0.1)
+    one = learner("double_dqn", discount=0.9, tau=0.1, value_range=(0.0, 1.0))
     assert isinstance(one, DoubleDQN)
     for number in range(3):
         one.learn(batch(seed=number))
@@ -192,3 +193,11 @@ def test_averaged_groups_are_live(kind: str, groups: list[str]) -> None:
     observations, goals = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32), np.zeros((200, 3), np.float32)
     choices = [each.act(observations, goals, np.zeros(200, np.int64), np.zeros(200, bool), explore=False).actions for each in (one, two)]
     np.testing.assert_array_equal(*choices)
+
+
+def test_the_share_of_clamped_targets_is_reported() -> None:
+    given = batch()
+    assert "clamped" not in learner("double_dqn").learn(given), "nothing is clamped by default"
+    assert learner("double_dqn", value_range=(-10.0, 10.0)).learn(given)["clamped"] == 0.0
+    metrics = learner("double_dqn", value_range=(0.0, 0.01)).learn(given)
+    assert metrics["clamped"] > 0.9 and 0 <= metrics["target"] <= 0.01

@@ -10,8 +10,8 @@ from torch.distributions.transforms import TanhTransform
 
 from agent_node.contracts import Batch, PolicySpec
 from agent_node.learners.library.flat_networks import StackedMLP
-from agent_node.learners.sac.sac import SAC
-from agent_node.learners.sac.settings import SACSettings
+from agent_node.learners.sac import SAC
+from agent_node.learners.settings import SACSettings
 from protocols.runtime.errors import ConfigurationError
 
 LOW, HIGH = (-1.0, 0.0), (1.0, 4.0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from agent_node.learners.impala.vtrace import vtrace
+from agent_node.learners.impala import vtrace
 
 T, B = 7, 3
 

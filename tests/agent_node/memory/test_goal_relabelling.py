@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.exchange.hindsight.settings import Strategy
-from agent_node.memory.replay.goal_relabelling import Mark, agreed_goal, draw_goals, eligible_goals, marks, rarity, reached_goals
+from agent_node.exchange.settings import Strategy
+from agent_node.memory.goal_relabelling import Mark, agreed_goal, draw_goals, eligible_goals, marks, rarity, reached_goals
 from protocols.spaces.feature_sets import FeatureSets
 
 STRATEGIES: tuple[Strategy, ...] = ("own_individual", "future", "final", "episode", "joint", "peer_goal", "near_miss")

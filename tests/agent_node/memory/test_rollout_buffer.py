@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_node.contracts import PolicyOutput
-from agent_node.memory.rollout.rollout_buffer import RolloutBuffer
+from agent_node.memory.rollout_buffer import RolloutBuffer
 from protocols.conversations.stepping.stepping_messages import Flag
 
 PLAYS = int(Flag.MEMBER)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent_node.exchange.hindsight.settings import Strategy
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.exchange.settings import Strategy
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features
 from protocols.spaces.discrete_goals import DiscreteGoals
 from protocols.spaces.goal_space import GoalSpace

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent_node.process.agent_faults import AgentProcessFaults
+from protocols.faults.fault_schedule import RunMoment
 from protocols.faults.node_faults.fault_log import read
-from protocols.faults.node_faults.node_fault import ScheduledFault
-from protocols.faults.node_faults.scheduled_faults import NodeFaultPlan
-from protocols.faults.schedule.run_moments import RunMoment
+from protocols.faults.node_faults.scheduled_faults import NodeFaultPlan, ScheduledFault
 from protocols.faults.settings import ByzantineFault
 from protocols.runtime.clock import LogicalClock
 from protocols.runtime.node_start import NodeStart

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agent_node.process.tick_barrier import TickBarrier
 from protocols.conversations.conversation import Send
-from protocols.conversations.lockstep.lockstep_messages import Marker
-from protocols.conversations.negotiation.proposal_messages import ProposeAck
+from protocols.conversations.lockstep_messages import Marker
+from protocols.conversations.proposals import ProposeAck
 from protocols.runtime.errors import ResourceError
 from protocols.wire.messages import Message
 

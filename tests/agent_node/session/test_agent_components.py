@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent_node.exchange.hindsight.settings import HindsightSettings
-from agent_node.exchange.negotiation.settings import CoordinationGameSettings
-from agent_node.goals.bandit.settings import BanditGoalSettings
-from agent_node.goals.learning_progress.settings import LearningProgressSettings
-from agent_node.goals.settings import GoalSourceSettings
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
+from agent_node.exchange.settings import CoordinationGameSettings, HindsightSettings
+from agent_node.goals.settings import BanditGoalSettings, GoalSourceSettings, LearningProgressSettings
+from agent_node.learners.settings import DoubleDQNSettings
+from agent_node.memory.replay_buffer import Episode
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import GOAL_SOURCE, NEGOTIATION, REPLAY

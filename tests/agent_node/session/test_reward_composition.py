@@ -12,8 +12,7 @@ from agent_node.session.acting import Actor
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.reward_composition import RewardComposition
 from agent_node.session.roles import REWARDS, ROLLOUT, TEACHER
-from agent_node.session.training import create_trainer
-from agent_node.session.training_batches import rollout_batch
+from agent_node.session.training import create_trainer, rollout_batch
 from agent_node.settings.agent import AgentSettings, ShapingSettings
 from agent_node.settings.exchange import ExchangeSettings
 from protocols.conversations.stepping.stepping_messages import Flag
@@ -155,7 +154,7 @@ def rollout(built: AgentComponents) -> Batch | None:
 
 def live(built: AgentComponents, ticks: int, seed: int = 0) -> dict[str, float]:
     """An agent in copies that show random grids and end their episodes at random; the metrics of its learning."""
-    random, actor, trainer = np.random.default_rng(seed), Actor(built, 8), create_trainer(built, TimeShares())
+    random, actor, trainer = np.random.default_rng(seed), Actor(built), create_trainer(built, TimeShares())
     flags, applied, episode = np.full(8, FIRST, np.uint16), np.zeros((8, 1), np.int32), np.arange(8)
     for tick in range(ticks):
         arrays = {
@@ -191,7 +190,7 @@ def test_an_agent_learns_with_teacher_and_curiosity(kind: str, boundary: str) ->
 
 def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed() -> None:
     built = components(curiosity=None)
-    actor, random = Actor(built, 8), np.random.default_rng(0)
+    actor, random = Actor(built), np.random.default_rng(0)
     teacher = built[TEACHER]
     assert built.encodings.shape == (21, 20) and not built.encodings[-1].any()
     goals, flags = [], np.full(8, FIRST, np.uint16)
@@ -213,7 +212,7 @@ def test_a_rollout_holds_the_goals_that_were_in_force_and_the_rewards_as_mixed()
 
 def test_a_learner_from_rollouts_acts_even_where_nobody_gets_its_actions() -> None:
     built = components(learner={"kind": "impala", "steps": 4, "hidden": [16]}, curiosity=None)
-    actor = Actor(built, 8)
+    actor = Actor(built)
     for tick in range(6):
         flags = np.full(8, FIRST if tick == 0 else MEMBER | Flag.SUBSTITUTED if tick == 2 else MEMBER, np.uint16)
         arrays = {
@@ -230,7 +229,7 @@ def test_a_step_is_paid_for_what_the_next_episode_s_grid_shows(boundary: str, wa
     """The last step of an episode of one; every cell of the next grid is another."""
     learner = {"kind": "impala", "steps": 2, "hidden": [16]}
     built = components(learner=learner, curiosity=None, teacher={"kind": "amigo", "boundary": boundary})
-    actor, same, other = Actor(built, 8), np.zeros((8, 62), np.uint8), np.ones((8, 62), np.uint8)
+    actor, same, other = Actor(built), np.zeros((8, 62), np.uint8), np.ones((8, 62), np.uint8)
     for tick, (seen, flag) in enumerate([(same, FIRST), (same, DONE), (other, FIRST), (other, MEMBER)]):
         arrays = {
             "observation": seen, "reward": np.zeros(8, np.float32), "flags": np.full(8, flag, np.uint16),

@@ -7,16 +7,16 @@ from math import isfinite
 import numpy as np
 import pytest
 
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.settings import BufferSettings
+from agent_node.learners.settings import DoubleDQNSettings, LearnerSettings, PPOSettings
+from agent_node.memory.replay_buffer import Episode
+from agent_node.memory.settings import BufferSettings
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.roles import REPLAY, WORLD_MODEL
-from agent_node.session.training import create_trainer
+from agent_node.session.roles import LEARNER, REPLAY, ROLLOUT, WORLD_MODEL
+from agent_node.session.training import Trainer, create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from agent_node.world_models.ensemble.settings import EnsembleSettings
-from agent_node.world_models.settings import ImaginationSettings
+from agent_node.world_models.settings import EnsembleSettings, ImaginationSettings
+from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.telemetry import TimeShares
 from protocols.spaces.layout import Layout
 
@@ -66,3 +66,65 @@ def test_a_model_that_was_never_trusted_is_told_of(learning_starts: int, share: 
     trainer.take_metrics()
     trainer.tick()
     assert trainer.take_metrics()["world_model.imagined"] == share
+
+
+@pytest.mark.parametrize(("value_range", "warns"), [((0.0, 1.0), True), ((0.0, 100.0), False), (None, False)])
+def test_clamped_targets_are_warned_of_once(value_range: tuple[float, float] | None, warns: bool) -> None:
+    learner = DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=50, value_range=value_range)
+    settings = AgentSettings(learner=learner, goals=None)
+    components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3]), 1, "agent-0", 0)
+    trainer = create_trainer(components, TimeShares())
+    random, warnings = np.random.default_rng(0), []
+    for number in range(6):
+        observation = random.standard_normal((61, 2)).astype(np.float32)
+        components[REPLAY].add(Episode(number, observation, np.zeros((60, 1), np.int32), np.full(60, 5.0, np.float32), False))
+        trainer.tick()
+        assert ("learner.clamped" in trainer.take_metrics()) == (value_range is not None)
+        warnings += trainer.take_warnings()
+    assert [warning.code for warning in warnings] == ["learner.clamped"] * warns
+    assert not warns or "value_range [0, 1]" in warnings[0].text
+
+
+def _trainer(learner: LearnerSettings) -> tuple[AgentComponents, Trainer]:
+    settings = AgentSettings(learner=learner, goals=None)
+    components = AgentComponents(settings, ExchangeSettings(), Layout(shape=[2], actions=[3, 2]), 1, "agent-0", 0)
+    return components, create_trainer(components, TimeShares())
+
+
+@pytest.mark.parametrize(
+    ("learner", "says"),
+    [
+        (DoubleDQNSettings(hidden=[8], learning_starts=100), "has 60 of 100 transitions"),
+        (DoubleDQNSettings(hidden=[8], learning_starts=10, updates_per_tick=0.25), "before the first one was due"),
+        (DoubleDQNSettings(hidden=[8], updates_per_tick=0.0), ""),
+        (DoubleDQNSettings(hidden=[8], batch_size=8, learning_starts=10), ""),
+        (PPOSettings(hidden=[8], steps=64), "no rollout of 64 step messages was complete"),
+    ],
+)
+def test_a_learner_without_any_update_gives_the_reason(learner: LearnerSettings, says: str) -> None:
+    components, trainer = _trainer(learner)
+    if (replay := components.get(REPLAY)) is not None:
+        replay.add(Episode(0, np.zeros((61, 2), np.float32), np.zeros((60, 2), np.int32), np.zeros(60, np.float32), False))
+    trainer.tick()
+    reason = trainer.no_update_reason
+    assert says in reason and bool(reason) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("scale", "returns", "warns"),
+    [(1e4, [1.0] * 100, True), (1e4, [1.0] * 50 + [2.0] * 50, False), (1.0, [1.0] * 100, False), (1e4, [1.0] * 60, False)],
+)
+def test_a_policy_without_entropy_is_warned_of_unless_returns_improve(scale: float, returns: list[float], warns: bool) -> None:
+    components, trainer = _trainer(PPOSettings(hidden=[8], steps=4, epochs=1, learning_rate=1e-9))
+    learner, rollout = components[LEARNER], components[ROLLOUT]
+    learner.live()["policy"].mul_(scale)  # logits far apart
+    for value in returns:
+        trainer.episode_ended(value)
+    seen, goals, rows = np.ones((1, 2), np.float32), np.zeros((1, 0), np.float32), np.zeros(1, np.int64)
+    for _ in range(5):
+        rollout.add(seen, np.zeros(1, np.float32), np.full(1, Flag.MEMBER, np.uint16), True)
+        first = np.zeros(1, np.bool_)
+        rollout.acted(rows, np.full(1, -1), learner.act(seen, goals, rows, first, True), first)
+    trainer.tick()
+    assert (trainer.take_metrics()["learner.entropy"] < 0.01) == (scale > 1)
+    assert [warning.code for warning in trainer.take_warnings()] == ["learner.entropy"] * warns

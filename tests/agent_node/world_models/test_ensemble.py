@@ -5,16 +5,14 @@ import pytest
 import torch
 
 from agent_node.contracts import PolicySpec
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.learners.double_dqn import DoubleDQN
+from agent_node.learners.settings import DoubleDQNSettings
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features, wrap
-from agent_node.session.training_batches import goal_encodings, make_batch
-from agent_node.world_models.ensemble.ensemble import Ensemble
-from agent_node.world_models.ensemble.normalizer import Normalizer
-from agent_node.world_models.ensemble.settings import EnsembleSettings
-from agent_node.world_models.imagination.pooled_imagination import PooledImagination, reach_probability
+from agent_node.session.training import goal_encodings, make_batch
+from agent_node.world_models.ensemble import Ensemble, Normalizer
+from agent_node.world_models.imagination.imagination import PooledImagination, reach_probability
+from agent_node.world_models.settings import EnsembleSettings
 from protocols.spaces.feature_sets import FeatureSets
 from protocols.spaces.layout import Layout, ObservationField
 

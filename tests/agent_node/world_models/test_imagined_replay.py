@@ -8,15 +8,13 @@ import pytest
 import torch
 
 from agent_node.contracts import Array, ModelData, Predict, Prediction
-from agent_node.learners.sac.sac import SAC
-from agent_node.learners.sac.settings import SACSettings
-from agent_node.memory.episode_recorder import Episode
-from agent_node.memory.replay.replay_buffer import ReplayBuffer
+from agent_node.learners.sac import SAC
+from agent_node.learners.settings import SACSettings
+from agent_node.memory.replay_buffer import Episode, ReplayBuffer
 from agent_node.session.observation_features import Features
-from agent_node.world_models.imagination.imagined_replay import ImaginedReplay
+from agent_node.world_models.imagination.imagination import ImaginedReplay
 from agent_node.world_models.imagination.optimism import Bonus, Hallucination, Optimism, Thompson
-from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, ThompsonSettings
-from agent_node.world_models.settings import ImaginationSettings
+from agent_node.world_models.settings import BonusSettings, HallucinationSettings, ImaginationSettings, ThompsonSettings
 from protocols.spaces.layout import Layout, ObservationField
 
 LAYOUT = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], low=[-1.0], high=[1.0])

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_node.contracts import Array
-from agent_node.world_models.imagination.reward_grid import RewardGrid
+from agent_node.world_models.imagination.reward_models import RewardGrid
 from protocols.runtime.errors import ConfigurationError
 
 
@@ -76,8 +77,8 @@ def test_states_and_sums_of_other_grids_are_refused() -> None:
     np.testing.assert_array_equal(other.statistics(), one.statistics())
     with pytest.raises(ValueError, match="1600 cells"):
         one.use(np.zeros(10))
-    with pytest.raises(ValueError, match="1600 cells"):
-        one.load_state({"own": np.zeros((2, 4))})
+    with pytest.raises(ValueError, match=r"grid/own has shape \[2, 4\] in the state and \[2, 1600\] here"):
+        one.load_state(one.state() | {"grid/own": torch.zeros(2, 4)})
     with pytest.raises(ConfigurationError, match="too fine"):
         RewardGrid([-10, -10], [10, 10], 0.001)
 

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from agent_node.contracts import Batch
-from agent_node.learners.sac.settings import SACSettings
-from agent_node.memory.episode_recorder import Episode
+from agent_node.learners.settings import SACSettings
+from agent_node.memory.replay_buffer import Episode
 from agent_node.session.agent_components import AgentComponents
 from agent_node.session.roles import WORLD_MODEL
-from agent_node.session.training import create_trainer
-from agent_node.session.training_batches import BatchSampler
+from agent_node.session.training import BatchSampler, create_trainer
 from agent_node.settings.agent import AgentSettings
 from agent_node.settings.exchange import ExchangeSettings
-from agent_node.world_models.ensemble.settings import EnsembleSettings
-from agent_node.world_models.gp.settings import GPSettings
-from agent_node.world_models.imagination.settings import BonusSettings, HallucinationSettings, OptimismSettings
-from agent_node.world_models.settings import ImaginationSettings
+from agent_node.world_models.settings import (
+    BonusSettings,
+    EnsembleSettings,
+    GPSettings,
+    HallucinationSettings,
+    ImaginationSettings,
+    OptimismSettings,
+)
 from protocols.runtime.telemetry import TimeShares
 from protocols.spaces.layout import Layout
 from protocols.spaces.reward_map import RewardMap
@@ -46,7 +49,8 @@ def trained(optimism: OptimismSettings | None, **changes: Any) -> AgentComponent
     for number in range(60):
         action = random.uniform(-1, 1, (20, 2)).astype(np.float32)
         place = np.concatenate([np.zeros((1, 2)), action.cumsum(axis=0)]).astype(np.float32)
-        components.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
+        for component in components:
+            component.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
         trainer.tick()
     assert trainer.updates and trainer.fits
     return components
@@ -105,7 +109,8 @@ def walked(components: AgentComponents, episodes: int) -> None:
     for number in range(episodes):
         action = random.uniform(-1, 1, (20, 2)).astype(np.float32)
         place = np.concatenate([np.zeros((1, 2)), action.cumsum(axis=0)]).astype(np.float32)
-        components.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
+        for component in components:
+            component.episode_ended(Episode(number, place, action, place[1:, 0].copy(), False))
 
 
 def test_after_a_restart_it_imagines_before_the_model_learns_again() -> None:

@@ -178,10 +178,15 @@ def test_layouts() -> None:
 @pytest.mark.parametrize(
     ("observation", "action", "rule"),
     [
-        (spaces.Dict({"a": spaces.Box(0, 1, (2,))}), spaces.Discrete(2), "FlattenObservation"),
-        (spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), "supported is Box"),
-        (spaces.Discrete(5), spaces.Discrete(2), "supported is Box"),
+        (spaces.Text(5), spaces.Discrete(2), "supported are Box"),
+        (
+            spaces.Dict({"a": spaces.Tuple([spaces.Discrete(2), spaces.Text(5)])}),
+            spaces.Discrete(2),
+            r"the entry a/1, Text\(.*supported are",
+        ),
+        (spaces.Discrete(2**30), spaces.Discrete(2), "1073741824 numbers .* at most 262144"),
         (spaces.Box(0, 1, (0,)), spaces.Discrete(2), "observes nothing"),
+        (spaces.Dict({}), spaces.Discrete(2), "observes nothing"),
         (spaces.Box(0, 1, (2,)), spaces.Tuple([spaces.Discrete(2)]), "action space"),
         (spaces.Box(0, 1, (2,)), spaces.Box(-np.inf, np.inf, (2,)), "unbounded"),
         (spaces.Box(0, 1, (2,)), spaces.Box(0, 5, (2,), dtype=np.int64), "use MultiDiscrete"),
@@ -191,6 +196,63 @@ def test_layouts() -> None:
 def test_other_spaces_are_refused_with_a_cure(observation: Any, action: Any, rule: str) -> None:
     with pytest.raises(ConfigurationError, match=rule):
         translate("agent-0", observation, action)
+
+
+NESTED = spaces.Dict(
+    {
+        "position": spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, np.inf], np.float32)),
+        "bag": spaces.Dict({"keys": spaces.Discrete(3, start=1), "doors": spaces.MultiBinary(2)}),
+        "pair": spaces.Tuple([spaces.MultiDiscrete([2, 3]), spaces.Box(0, 255, (1, 2), dtype=np.uint8)]),
+    }
+)
+
+
+def test_nested_observations_become_one_vector_with_named_fields() -> None:
+    translation = translate("a", NESTED, spaces.Discrete(2))
+    layout = translation.layout
+    assert (layout.shape, layout.dtype) == ([14], "f4")
+    names = [(field.name, field.low, field.high) for field in layout.fields]
+    assert names == [
+        *[("bag/doors", 0, 1)] * 2, *[("bag/keys", 0, 1)] * 3, *[("pair/0", 0, 1)] * 5, *[("pair/1", 0, 255)] * 2,
+        ("position", -1, 1), ("position", 0, 0),
+    ]  # fmt: skip
+    assert [(field.start, field.size) for field in layout.fields] == [(i, 1) for i in range(14)]
+    seen = {
+        "position": np.array([0.5, 7.0], np.float32),
+        "bag": {"keys": 3, "doors": np.array([0, 1], np.int8)},
+        "pair": (np.array([1, 2]), np.array([[9, 8]], np.uint8)),
+    }
+    assert translation.encode is not None
+    assert translation.encode(seen).tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 9, 8, 0.5, 7]
+
+
+def test_entries_of_long_observations_are_one_field_each() -> None:
+    space = spaces.Dict(
+        {
+            "cells": spaces.Box(0, 4, (20, 20)),
+            "self": spaces.Box(np.zeros(2, np.float32), np.array([1, 2], np.float32)),
+            "turn": spaces.Discrete(2),
+        }
+    )
+    layout = translate("a", space, spaces.Discrete(2)).layout
+    found = [(field.name, field.start, field.size, field.low, field.high) for field in layout.fields]
+    assert found == [("cells", 0, 400, 0, 4), ("self", 400, 2, 0, 0), ("turn", 402, 2, 0, 1)]
+    many = translate("a", spaces.Tuple([spaces.Discrete(2)] * 300), spaces.Discrete(2)).layout
+    assert many.shape == [600] and len(many.fields) == 1
+
+
+@pytest.mark.parametrize(("identifier", "size"), [("gymnasium:Blackjack-v1", 45), ("gymnasium:FrozenLake-v1", 16)])
+def test_environments_with_discrete_observations_are_played(identifier: str, size: int) -> None:
+    environment = create(EnvironmentSettings(id=identifier, copies=2), AGENTS[:1])
+    assert environment.layout("agent-0").shape == [size]
+    rules = FlagRules(environment)
+    outcome = environment.reset(0)
+    for _ in range(10):
+        rules.check(outcome)
+        parts = 3 if identifier == "gymnasium:Blackjack-v1" else 1
+        assert outcome.agents["agent-0"].observation.sum(axis=1).tolist() == [parts] * 2
+        outcome = environment.step({"agent-0": np.ones((2, 1), np.int32)})
+    environment.close()
 
 
 def random_actions(layout: Layout, copies: int, generator: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from pettingzoo.test import parallel_api_test
 from ruamel.yaml import YAML
 
 from env_server.adapters.parallel_adapter import ParallelCopies
-from env_server.environments.environment_problems import EnvironmentProblem
+from env_server.environments.environment_factory import EnvironmentProblem
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.registry import create, describe, problems
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
@@ -52,7 +52,6 @@ def names(count: int) -> list[str]:
         ("gymnasium:CartPol-v1", {}, 1, "environment.id", ['did you mean "CartPole-v1"']),
         ("gymnasium:CartPole-v1", {}, 2, "agents.count", ["has 1 agents", "set agents.count to 1"]),
         ("gymnasium:CartPole-v1", {"lenght": 1}, 1, "environment.options", ["lenght"]),
-        ("gymnasium:Blackjack-v1", {}, 1, "environment.id", ["FlattenObservation"]),
     ],
 )
 def test_what_cannot_be_played_names_place_rule_and_cure(
@@ -63,6 +62,54 @@ def test_what_cannot_be_played_names_place_rule_and_cure(
     assert all(text in found[0].message for text in texts), found[0].message
     with pytest.raises(EnvironmentProblem, match=r"environment|agents"):
         create(settings(identifier, **options), names(count))
+
+
+ROOM = """
+import numpy as np
+from gymnasium import Env, spaces
+
+
+class Room(Env):
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length=3):
+        self.length = length
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.ones(1, np.float32), 1.0, self.steps >= self.length, False, {}
+
+
+class Rooms:
+    pass
+"""
+
+
+def test_an_environment_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "room_in_a_file.py").write_text(ROOM)
+    monkeypatch.chdir(tmp_path)
+    for identifier in ("./room_in_a_file.py:Room", "room_in_a_file.py:Room", f"{tmp_path}/room_in_a_file.py:Room"):
+        assert problems(settings(identifier, length=2), names(1)) == []
+    environment = create(settings("./room_in_a_file.py:Room", length=2), names(1))
+    environment.reset(0)
+    for _ in range(2):
+        environment.step({})
+    assert [record.lengths for record in environment.finished()] == [(2,), (2,)]
+    environment.close()
+    for identifier, options, path, text in (
+        ("./room_in_a_fle.py:Room", {}, "environment.id", 'did you mean "room_in_a_file.py"'),
+        ("./room_in_a_file.py:Rom", {}, "environment.id", 'did you mean "Room"'),
+        ("./room_in_a_file.py:Rooms", {}, "environment.id", "makes a Rooms, which is neither a PettingZoo environment"),
+        ("./room_in_a_file.py:Room", {"lenght": 2}, "environment.options.lenght", 'did you mean "length"'),
+    ):
+        (found,) = problems(settings(identifier, **options), names(1))
+        assert ".".join(found.path) == path and text in found.message, found
 
 
 def test_all_wrong_options_are_named_at_once() -> None:
@@ -89,6 +136,12 @@ def test_create_and_describe_agree() -> None:
         assert description.layouts == {agent: environment.layout(agent) for agent in environment.agents}
         assert (description.goal_space.count if description.goal_space else None) == goals
         environment.close()
+
+
+def test_flattened_observations_are_described() -> None:
+    assert describe(settings("gymnasium:Blackjack-v1"), names(1)).flattened == {"agent-0": "Tuple(Discrete(32), Discrete(11), Discrete(2))"}
+    assert describe(settings("gymnasium:CartPole-v1"), names(1)).flattened == {}
+    assert describe(settings("landmarks"), names(2)).flattened == {}
 
 
 def test_there_are_examples() -> None:

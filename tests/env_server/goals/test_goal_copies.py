@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from env_server.environments.environment_contracts import GoalEnvironment, TickResult
-from env_server.environments.environment_problems import EnvironmentProblem
+from env_server.environments.environment_factory import EnvironmentProblem
 from env_server.environments.registry import create, describe, problems
 from env_server.goals.goal_copies import GoalCopies
 from env_server.settings import EnvironmentSettings, GoalSettings, SupervisorSettings

@@ -8,7 +8,7 @@ import pytest
 from env_server.environments.landmarks.landmarks_environment import VectorLandmarks
 from env_server.environments.landmarks.settings import LandmarksOptions
 from env_server.goals.goal_supervisor import GoalSupervisor, chance_alignment, supervised_share
-from env_server.metrics.episode_statistics import EpisodeStatistics
+from env_server.metrics.episode_statistics import EpisodeCounters
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.feature_sets import FeatureSets
 
@@ -63,7 +63,7 @@ def test_members_play_what_they_are_given_and_evaluations_are_told_apart() -> No
     options = LandmarksOptions(room=200, horizon=6)
     supervisor = GoalSupervisor(options.goal_space, 2, 1.0)
     environment = VectorLandmarks(options, AGENTS, 8, None, 0, supervisor)
-    statistics = EpisodeStatistics(options.goal_space)
+    statistics = EpisodeCounters(options.goal_space, 10)
     environment.reset()
     environment.evaluate(12, aligned=True)
     statistics.expect(12, aligned=True)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, TickResult
-from env_server.metrics.episode_statistics import EpisodeCounters
+from env_server.metrics.episode_statistics import CompletedEvaluation, EpisodeCounters
 from protocols.conversations.stepping.stepping_messages import Flag
 
 BOTH = ("a", "b")
@@ -52,16 +52,16 @@ def test_evaluations_stay_due_where_more_episodes_end_together_than_lie_between_
     episode_counters = EpisodeCounters(None, 50)
     due = []
     for number in range(8):
-        episode_counters.statistics.add([EpisodeRecord(number, ("a",), (0.0,), (1,))] * 64)
+        episode_counters.add([EpisodeRecord(number, ("a",), (0.0,), (1,))] * 64)
         due.append(episode_counters.evaluation_due())
         assert not episode_counters.evaluation_due(), "once for each"
     assert due == [True] * 8
     sparse = EpisodeCounters(None, 100)
-    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 350)
+    sparse.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 350)
     assert sparse.evaluation_due()
-    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 49)
+    sparse.add([EpisodeRecord(0, ("a",), (0.0,), (1,))] * 49)
     assert not sparse.evaluation_due()
-    sparse.statistics.add([EpisodeRecord(0, ("a",), (0.0,), (1,))])
+    sparse.add([EpisodeRecord(0, ("a",), (0.0,), (1,))])
     assert sparse.evaluation_due()
 
 
@@ -109,10 +109,44 @@ def test_the_mean_of_recent_returns_goes_on_in_the_next_process() -> None:
     """Under the logical clock it counts on in the same process after a checkpoint, so what is resumed from there must have the same."""
     earlier, later = EpisodeCounters(None, 10), EpisodeCounters(None, 10)
     played = [EpisodeRecord(number, ("a",), (0.1 * number,), (1,)) for number in range(150)]
-    earlier.statistics.add(played[:120])
+    earlier.add(played[:120])
     earlier.values()
     later.resume_from(json.loads(json.dumps(earlier.numbers())))
     for episode_counters in (earlier, later):
-        episode_counters.statistics.add(played[120:])
+        episode_counters.add(played[120:])
     values = earlier.values()
     assert "return.recent" in values and later.values() == values
+
+
+def evaluated(returned: float) -> EpisodeRecord:
+    return EpisodeRecord(0, BOTH, (returned, 0.0), (5, 5), evaluation=True)
+
+
+def test_an_evaluation_is_complete_without_its_cancelled_episodes() -> None:
+    counters = EpisodeCounters(None, 10)
+    counters.expect(8, True)
+    assert counters.to_begin() == 8 and counters.evaluated == (0, 8) and not counters.assigns
+    counters.add([evaluated(1.0), evaluated(2.0)])
+    counters.shorten(5, 0)
+    assert counters.evaluated == (2, 3) and counters.evaluation() is None, "one episode is still being played"
+    counters.add([evaluated(6.0)])
+    metrics = counters.evaluation()
+    assert metrics is not None and metrics["eval.own.return"] == 3.0
+    assert counters.newest == CompletedEvaluation(3, 0, 5) and counters.evaluated == (0, 0)
+    counters.expect(1, False)
+    counters.to_begin()
+    counters.add([evaluated(4.0)])
+    assert counters.evaluation() and counters.newest == CompletedEvaluation(1, 0, 0)
+
+
+def test_an_evaluation_can_be_concluded_with_the_episodes_that_have_ended() -> None:
+    counters = EpisodeCounters(None, 10)
+    counters.expect(8, False)
+    counters.to_begin()
+    counters.add([evaluated(1.0)])
+    counters.conclude()
+    assert counters.evaluation() and counters.newest == CompletedEvaluation(1, 0, 7)
+    counters.expect(3, False)
+    counters.to_begin()
+    counters.conclude()
+    assert counters.evaluation() == {} and counters.newest == CompletedEvaluation(0, 0, 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from env_server.environments.environment_contracts import EpisodeRecord
-from env_server.metrics.episode_statistics import EpisodeStatistics, metrics
+from env_server.metrics.episode_statistics import EpisodeCounters, metrics
 from env_server.serving.actions import LateActions
 from env_server.settings import EnvironmentSettings
 from protocols.spaces.feature_sets import FeatureSets
@@ -47,7 +47,7 @@ def test_cases_without_any_episode_are_left_out() -> None:
 
 
 def test_evaluations_come_out_whole_and_apart_from_training() -> None:
-    statistics = EpisodeStatistics(SPACE)
+    statistics = EpisodeCounters(SPACE, 10)
     statistics.expect(2, aligned=True)
     statistics.expect(1, aligned=False)
     statistics.add([record((0, 0), (0.5, 0.5)), record((3, 3), (1, 1), evaluation=True)])
@@ -85,14 +85,14 @@ def test_evaluations_come_out_whole_and_apart_from_training() -> None:
             "eval.own.agreed.goal.0": 0.0,
         }
     )
-    assert not statistics.evaluating and statistics.training == 1
+    assert not statistics.evaluating and statistics.episodes == 1
     window = statistics.window()
     assert window["episodes"] == 1 and window["return"] == 1.0 and statistics.window() == {}
     assert window["goals.pursued_entropy"] == 0.0, "both pursued goal 0"
 
 
 def test_an_evaluation_begins_when_the_one_before_is_complete() -> None:
-    statistics = EpisodeStatistics(SPACE)
+    statistics = EpisodeCounters(SPACE, 10)
     quick, slow = (record((0, 0), rewards, evaluation=True) for rewards in ((1.0, 1.0), (0.0, 0.0)))
     statistics.expect(0, False)
     assert statistics.to_begin() == 0 and not statistics.evaluating
@@ -112,7 +112,7 @@ def test_an_evaluation_begins_when_the_one_before_is_complete() -> None:
 
 
 def test_the_last_hundred_episodes_are_those_of_earlier_windows_too() -> None:
-    statistics = EpisodeStatistics(None)
+    statistics = EpisodeCounters(None, 10)
 
     def play(rewards: list[float], **more: bool) -> None:
         statistics.add(EpisodeRecord(1, ("agent-0",), (reward,), (1,), **more) for reward in rewards)
@@ -128,7 +128,7 @@ def test_the_last_hundred_episodes_are_those_of_earlier_windows_too() -> None:
 
 
 def test_a_window_tells_over_how_many_episodes_its_means_are() -> None:
-    statistics = EpisodeStatistics(SPACE)
+    statistics = EpisodeCounters(SPACE, 10)
     statistics.add([record((3, 3), (1.0, 1.0)), record((3, 3), (0.0, 0.0), peer_lost=True)])
     window = statistics.window()
     assert (window["episodes"], window["episodes.whole"], window["return"]) == (2.0, 1.0, 2.0)

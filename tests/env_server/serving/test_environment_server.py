@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from env_server.environments.environment_contracts import EpisodeRecord
+from env_server.environments.environment_contracts import EpisodeRecord, TickResult
 from env_server.serving.environment_server import EPISODES
 from env_server.serving.server_main import environment_server
 from env_server.serving.server_state import ServerCounters
 from orchestrator.config.configuration import Configuration
 from protocols.conversations.control.control_messages import Command
-from protocols.conversations.membership.membership_messages import Hello, Welcome
+from protocols.conversations.membership.membership_messages import Bye, Hello, Welcome
 from protocols.conversations.stepping.stepping_messages import Join, Offer
 from protocols.faults.node_faults.disk import disk
 from protocols.faults.node_faults.fault_log import read
+from protocols.runtime.errors import EnvironmentFailure, ExitCode
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, Transport
 
@@ -55,6 +56,8 @@ class RunServer(threading.Thread):
         self.endpoints = self.transport.bind("ctl"), self.transport.bind("tele")
         self.ended = threading.Event()
         self.first: int | None = None
+        self.said_bye = threading.Event()
+        self.bye: Bye | None = None
         self.configuration = packed(SETTINGS)
 
     def run(self) -> None:
@@ -64,6 +67,9 @@ class RunServer(threading.Thread):
                     self.transport.send("ctl", "env-0", Welcome(), {"config": self.configuration})
                     self.transport.send("ctl", "env-0", Command(id=1, op="start"))
                     self.agent.connect("env", "env-0", received.message.endpoint)
+                elif isinstance(received.message, Bye):
+                    self.bye = received.message
+                    self.said_bye.set()
             if self.first is None:  # again and again, as agents do: a server that is not yet welcome receives nothing else
                 self.agent.try_send("env", "env-0", Join())
             for received in self.agent.receive(0.02):
@@ -107,6 +113,31 @@ def test_every_incarnation_has_episode_numbers_of_its_own(
     server.run()
     assert run_server.first == (incarnation - 1) * EPISODES
     assert said == [("joining", 0), ("joining", 7)], "heartbeats count for nothing until it reports that it waits"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("settings", [SETTINGS, SETTINGS | LOGICAL])
+def test_a_reward_that_is_not_finite_is_reported_to_the_run_server(
+    run_server: RunServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    run_server.configuration = packed(settings)
+    token = tmp_path / "control.json"
+    token.touch(0o600)
+    token.write_text(json.dumps({"token": "secret"}))
+    server = environment_server(NodeStart("test", "env-0", "env", 1, str(tmp_path), *run_server.endpoints, str(token)))
+    reset = server.environment.reset
+
+    def broken(seed: int, first_episode: int = 0) -> TickResult:
+        result = reset(seed, first_episode)
+        result.agents["agent-0"].reward[2] = np.nan
+        return result
+
+    monkeypatch.setattr(server.environment, "reset", broken)
+    with pytest.raises(EnvironmentFailure, match="the reward of agent-0 is nan between two episodes, copy 2"):
+        server.run()
+    assert run_server.said_bye.wait(10)
+    assert run_server.bye is not None and run_server.bye.code == ExitCode.ENVIRONMENT
+    assert run_server.bye.reason.startswith("the reward of agent-0 is nan")
 
 
 @pytest.mark.timeout(30)

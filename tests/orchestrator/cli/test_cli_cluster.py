@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from orchestrator.launch.process_control import remains, sweep
-from orchestrator.results.run_directories import read, read_json
+from orchestrator.results.run_directories import read
+from orchestrator.results.run_files import read_json
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate, command, environment
 from tests.orchestrator.cli.terminal import Terminal
 from tests.orchestrator.run_server.cluster import eventually
@@ -107,6 +108,35 @@ def test_up_to_the_end_in_a_pipe(up: Up, runs: Path, orchestrate: Orchestrate) -
     validated = orchestrate("validate", str(directory / "config.yaml"), "--json")
     digest = json.loads(validated.stdout)["digest"]
     assert digest == read(directory).record["config_digest"], "the resolved file is the same configuration"
+
+
+def test_a_finished_run_has_nothing_to_do_and_its_record_stays_until_more_is_done(up: Up, runs: Path) -> None:
+    directory = runs / "night"
+    first = up(*up_arguments("night", "until.time=2s"))
+    assert first.wait(60) == 0
+    assert_gone(directory)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    again = up("up", "--resume", "night")
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 0, errors
+    assert "nothing to do" in output and output.strip().endswith("orchestrate up --resume night until.time=4s")
+    as_json = up("--json", "up", "--resume", "night", "until.time=1s")
+    end = json.loads(as_json.communicate(timeout=60)[0].splitlines()[-1])
+    assert (end["kind"], end["exit_code"], end["state"]) == ("end", 0, "DONE")
+    dry = up("up", "--resume", "night", "until.time=60s", "--dry-run")
+    assert dry.wait(60) == 0
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+    longer = up("up", "--resume", "night", "until.time=60s")
+    running(directory)
+    longer.send_signal(signal.SIGINT)
+    output, errors = longer.communicate(timeout=60)
+    assert longer.returncode == 130, errors
+    assert "the run stays done" in output
+    assert_gone(directory)
+    run = read(directory)
+    assert (run.state, run.exit_code, read_json(directory / "config.json")["until"]["time"]) == ("DONE", 0, "2s")
+    assert read_json(directory / "summary.json")["state"] == "DONE"
+    assert run.attempt is not None and run.attempt["exit_code"] == 130
 
 
 def test_detached_run_seen_from_every_side(

@@ -14,6 +14,7 @@ COMMANDS = [
     "",
     "up",
     "validate",
+    "check-env",
     "schema",
     "show",
     "test",

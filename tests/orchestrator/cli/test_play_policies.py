@@ -15,8 +15,8 @@ from PIL import Image
 
 from agent_node.session import checkpoints
 from agent_node.session.agent_components import AgentComponents
-from agent_node.session.agent_spec import settings_of
 from agent_node.session.roles import LEARNER
+from agent_node.session.session_context import settings_of
 from agent_node.settings.exchange import ExchangeSettings
 from env_server.environments import registry
 from orchestrator.cli.app import main

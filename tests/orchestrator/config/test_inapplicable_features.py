@@ -14,6 +14,7 @@ from orchestrator.config.resolved_configuration import resolved_yaml
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 MAIN = CONFIGS / "4agents_ring.yaml"
+OCCUPIED = "env_server.goals.measures:landmark_occupied"
 LARGE = MachineResources(cores=1e6, memory=2**60, gpu=False)
 
 Write = Callable[[str], Path]
@@ -64,9 +65,22 @@ def test_strict_turns_notices_into_errors() -> None:
 
 
 def test_defaults_are_switched_off_without_a_notice(write: Write) -> None:
-    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1'}\nagents: {count: 1}\n"), machine=LARGE)
+    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1'}\nagents: {count: 1, learner: double_dqn}\n"), machine=LARGE)
     assert loaded.warnings == []
     assert loaded.configuration.agents.goals is None
+
+
+def test_flattened_observations_are_a_notice(write: Write) -> None:
+    loaded = load(write("environment: {id: 'gymnasium:Blackjack-v1'}\nagents: {count: 1}\n"), machine=LARGE)
+    text = "observations Tuple(Discrete(32), Discrete(11), Discrete(2)) of agent-0 are flattened to one vector of 45 numbers"
+    assert [line for line in loaded.notices if line.startswith("environment")] == [f"environment.id: {text} (discrete values one-hot)"]
+
+
+def test_wrappers_of_another_environment_are_dropped(write: Write) -> None:
+    text = "environment: {id: 'gymnasium:Pendulum-v1', wrappers: ['gymnasium.wrappers:TimeAwareObservation']}\nagents: {count: 1}\n"
+    loaded = load(write(text), ["environment.id=gymnasium:CartPole-v1"], machine=LARGE)
+    assert [problem.path for problem in loaded.warnings if problem.severity != "choice"] == ["environment.wrappers"]
+    assert loaded.configuration.environment.wrappers == []
 
 
 def test_goals_that_are_written_and_those_of_one_agent(write: Write) -> None:
@@ -87,13 +101,16 @@ def test_one_agent_exchanges_nothing(write: Write) -> None:
 
 
 def test_a_supervisor_of_goals_that_do_not_exist(write: Write) -> None:
-    loaded = load(write("environment: {id: 'gymnasium:CartPole-v1', supervisor: {}}\nagents: {count: 1}\n"), machine=LARGE)
+    loaded = load(
+        write("environment: {id: 'gymnasium:CartPole-v1', supervisor: {}}\nagents: {count: 1, learner: double_dqn}\n"), machine=LARGE
+    )
     assert switched_off(loaded) == ["environment.supervisor"]
 
 
 def test_a_world_model_of_vectors_where_images_are_shown(write: Write) -> None:
     text = (
-        "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\nagents: {count: 2, world_model: {kind: gp, imagined_ratio: 0}}\n"
+        "environment: {id: 'minigrid:MiniGrid-Empty-5x5-v0'}\n"
+        "agents: {count: 2, learner: double_dqn, world_model: {kind: gp, imagined_ratio: 0}}\n"
         "exchange: {statistics: {}, consensus: {groups: [critic]}}\n"
     )
     loaded = load(write(text), machine=LARGE)
@@ -117,3 +134,33 @@ def test_options_of_another_environment_stay_in_the_base_file(tmp_path: Path) ->
     assert (loaded.configuration.environment.options, loaded.configuration.environment.copies) == ({"variant": "far"}, 4)
     same = load(path, ["environment.id=reward_collection"], machine=LARGE)
     assert same.configuration == loaded.configuration
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ("{id: landmarks}", (0.0, 1.0)),
+        ("{id: 'gymnasium:CartPole-v1'}", None),
+        ("{id: landmarks, options: {premium: 0.5}}", None),
+        (
+            "{id: 'mpe2:simple_spread_v3', goals: {of: '" + OCCUPIED + "', count: 3, rule: exclusive}}",
+            (0.0, 1.0),
+        ),
+        (
+            "{id: 'mpe2:simple_spread_v3', goals: {of: '" + OCCUPIED + "', count: 3, ends: false}}",
+            None,
+        ),
+    ],
+)
+def test_targets_are_clamped_by_default_where_goals_pay_once_and_at_most_1(
+    write: Write, environment: str, expected: tuple[float, float] | None
+) -> None:
+    count = 1 if "CartPole" in environment else 3
+    text = f"environment: {environment}\nagents: {{count: {count}, learner: {{kind: double_dqn}}}}\n"
+    loaded = load(write(text), machine=LARGE)
+    assert loaded.configuration.agents.learner.model_dump()["value_range"] == expected
+    assert loaded.warnings == []
+    if expected:
+        assert loaded.origins["agents.learner.value_range"] == "default for this environment"
+    given = load(write(text), ["agents.learner.value_range=[0, 2]"], machine=LARGE)
+    assert given.configuration.agents.learner.model_dump()["value_range"] == (0.0, 2.0)

@@ -213,7 +213,7 @@ def test_a_taken_port_is_refused(write: Any) -> None:
 
 
 def test_unix_sockets_are_refused_where_there_are_none(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.config.rules.machine_rules.ipc_works", lambda: False)
+    monkeypatch.setattr("orchestrator.config.rules.run_rules.ipc_works", lambda: False)
     assert "network.transport: this machine has no Unix-domain sockets" in message(write(SMALL), "network.transport=ipc")
     assert load(write(SMALL), ["network.transport=auto"], machine=LARGE).configuration.network.transport == "auto"
 

@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.checks.cross_checks import RuleContext, run_checks
-from orchestrator.config.checks.environment_facts import installed_environments
 from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.checks.machine_resources import MachineResources
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import OverrideRefused, apply, parse
 from orchestrator.config.parsing.yaml_reader import UnreadableYaml, read_text
-from orchestrator.config.parsing.yaml_tree import Path, leaves
+from orchestrator.config.parsing.yaml_tree import Path
 from orchestrator.config.resolved_configuration import flow
 from orchestrator.config.rules import RULES
 from tests.orchestrator.config import strategies
@@ -37,7 +36,7 @@ RUBBISH = st.one_of(
 
 def _paths(data: Any) -> list[Path]:
     tree, _ = read_text(flow(data), "x.yaml")
-    whole = {path[:length] for path, _ in leaves(tree) for length in range(1, len(path) + 1)}
+    whole = {path[:length] for path, _ in strategies.leaves(tree) for length in range(1, len(path) + 1)}
     return sorted(whole, key=str)
 
 
@@ -65,7 +64,7 @@ def test_values_that_do_not_fit(data: dict[str, Any], draw: st.DataObject) -> No
     else:
         assert checked.problems == []
     if checked.model.agents.count <= 32:
-        for problem in run_checks(RULES, RuleContext(checked.model, LARGE, installed_environments()), checked.tree, checked.broken):
+        for problem in run_checks(RULES, RuleContext(checked.model, LARGE), checked.tree, checked.broken):
             assert problem.place.startswith("x.yaml:")
             assert problem.text
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 PLUGIN = """\
 from typing import ClassVar, Literal
 
-from agent_node.exchange.negotiation.settings import NegotiationSettings
+from agent_node.exchange.settings import NegotiationSettings
 from agent_node.goals.settings import GoalSourceSettings
 from agent_node.learners.settings import LearnerSettings
 from agent_node.world_models.settings import WorldModelSettings

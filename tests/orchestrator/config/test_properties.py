@@ -14,7 +14,7 @@ from orchestrator.config.checks.field_checks import validate
 from orchestrator.config.configuration import Configuration
 from orchestrator.config.parsing.command_line_overrides import apply, parse
 from orchestrator.config.parsing.yaml_reader import read_text
-from orchestrator.config.parsing.yaml_tree import Map, leaves, plain
+from orchestrator.config.parsing.yaml_tree import Map, plain
 from orchestrator.config.resolved_configuration import canonical_json, digest, flow, resolved_yaml
 from tests.orchestrator.config import strategies
 
@@ -81,7 +81,7 @@ def set_both_ways(data: dict[str, Any], donor: dict[str, Any], draw: st.DataObje
     tree, _ = read_text(flow(donor), "donor.yaml")
     paths = [
         path
-        for path, _ in leaves(tree)
+        for path, _ in strategies.leaves(tree)
         if all(isinstance(part, str) and part and "." not in part and "=" not in part and part.isidentifier() for part in path)
         and not {"options", "overrides", "pins", "kind", "every", "until"} & set(path)
         and _same_kinds(data, donor, path)

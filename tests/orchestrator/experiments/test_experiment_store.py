@@ -15,7 +15,7 @@ import pytest
 from orchestrator.experiments.design.cell_generation import make
 from orchestrator.experiments.design.experiment_reader import read
 from orchestrator.experiments.results.experiment_results import load, write_tables
-from orchestrator.experiments.running import cell_selection as planning
+from orchestrator.experiments.running import experiment_store as storing
 from orchestrator.experiments.running.cell_runners import player
 from orchestrator.experiments.running.experiment_store import FILE, Lock, PlannedCell, Store
 from protocols.runtime.errors import ResourceError, SchemaError, UsageError
@@ -82,20 +82,20 @@ def test_cells_of_other_code_are_counted_told_of_and_used_only_when_accepted(tmp
     found = read(written(tmp_path, SIMULATED))
     cells = make(found).cells
     with Store(tmp_path, create=True) as store:
-        for playing in planning.enter(store, found, cells, "old", [], False)[:3]:
+        for playing in storing.enter(store, found, cells, "old", [], False)[:3]:
             home = tmp_path / "runs" / playing.identity
             home.mkdir(parents=True)
             (home / "summary.json").write_text(json.dumps({"rounds": 5, "disagreement": 0.1, "curve": {}}))
             store.update(playing.identity, state="DONE", directory=f"runs/{playing.identity}")
-        new = planning.enter(store, found, cells, "new", [], False)
+        new = storing.enter(store, found, cells, "new", [], False)
         assert {one.record.state for one in new} == {"WAITING"} and {one.code for one in new} == {"new"}
-        assert planning.other_codes(cells, store.records(), new) == {"old": 3}
+        assert storing.other_codes(cells, store.records(), new) == {"old": 3}
         assert load(tmp_path).strangers == ("old",)
-        accepted = planning.enter(store, found, cells, "new", ["old"], False)
+        accepted = storing.enter(store, found, cells, "new", ["old"], False)
         assert [one.code for one in accepted] == ["old"] * 3 + ["new"] * 5
-        assert planning.other_codes(cells, store.records(), accepted) == {}
+        assert storing.other_codes(cells, store.records(), accepted) == {}
         with pytest.raises(UsageError, match="there are cells of new, old"):
-            planning.enter(store, found, cells, "new", ["odl"], False)
+            storing.enter(store, found, cells, "new", ["odl"], False)
     results = load(tmp_path)
     assert [cell.code for cell in results.cells] == ["old"] * 3 + ["new"] * 5
     assert results.count("DONE") == 3
@@ -109,9 +109,9 @@ def test_a_finished_cell_whose_directory_is_gone_waits_again(tmp_path: Path) -> 
     found = read(written(tmp_path, SIMULATED))
     cells = make(found).cells
     with Store(tmp_path, create=True) as store:
-        first = planning.enter(store, found, cells, "code", [], False)[0]
+        first = storing.enter(store, found, cells, "code", [], False)[0]
         store.update(first.identity, state="DONE", directory="runs/gone")
-        again = planning.enter(store, found, cells, "code", [], False)[0]
+        again = storing.enter(store, found, cells, "code", [], False)[0]
         assert (again.record.state, again.record.directory) == ("WAITING", None)
 
 
@@ -119,9 +119,9 @@ def test_an_accepted_cell_whose_directory_is_gone_is_played_with_the_present_cod
     found = read(written(tmp_path, SIMULATED))
     cells = make(found).cells
     with Store(tmp_path, create=True) as store:
-        first = planning.enter(store, found, cells, "old", [], False)[0]
+        first = storing.enter(store, found, cells, "old", [], False)[0]
         store.update(first.identity, state="DONE", directory="runs/gone")
-        again = planning.enter(store, found, cells, "new", ["old"], False)
+        again = storing.enter(store, found, cells, "new", ["old"], False)
         assert {(one.code, one.record.state) for one in again} == {("new", "WAITING")}
         assert load(tmp_path).count("WAITING") == len(cells)
 
@@ -160,8 +160,8 @@ def test_contents_of_files_that_a_configuration_names_are_part_of_a_cell(tmp_pat
 def test_more_seeds_keep_what_is_there(tmp_path: Path) -> None:
     fewer, more = (read(written(tmp_path / name, SIMULATED, seeds=seeds)) for name, seeds in (("a", 0), ("b", "0..3")))
     with Store(tmp_path, create=True) as store:
-        before = {one.identity for one in planning.enter(store, fewer, make(fewer).cells, "code", [], False)}
-        after = {one.identity for one in planning.enter(store, more, make(more).cells, "code", [], False)}
+        before = {one.identity for one in storing.enter(store, fewer, make(fewer).cells, "code", [], False)}
+        after = {one.identity for one in storing.enter(store, more, make(more).cells, "code", [], False)}
         assert before < after and len(store.records()) == len(after) == 16
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator.experiments.results.experiment_results import ExperimentResults
@@ -38,6 +39,11 @@ def test_one_factor_is_the_algorithm_and_the_others_are_tasks() -> None:
             assert sorted(run["absolute_metrics"]["return"][0] for run in runs.values()) == list(sample.points)
     run = tasks["topology=ring"]["100ms"]["seed_3"]
     assert [run[f"step_{number}"]["step_count"] for number in range(5)] == [0, 5000, 10_000, 15_000, 20_000]
+    (row,) = (row for row in table.rows if row.run == ((("delay", "100ms"), ("topology", "ring")), 3) and row.metric == "return")
+    assert row.curve is not None
+    values = [run[f"step_{number}"]["return"] for number in range(5)]
+    assert values == [[value] for value in np.interp([0, 5000, 10_000, 15_000, 20_000], row.curve.steps, row.curve.values)]
+    assert run["absolute_metrics"] == {"return": [row.value]} and list(run)[-1] == "absolute_metrics"
     other = exported(made(), "topology", "return", "consensus.disagreement").content["simulation"]
     assert set(other["delay=0ms"]) == {"ring", "complete"}
     assert set(other["delay=0ms"]["ring"]["seed_0"]["step_0"]) == {"step_count", "return", "consensus.disagreement"}

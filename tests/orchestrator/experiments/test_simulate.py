@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.experiments.running.averaging_simulation import Simulation, configured
-from orchestrator.experiments.running.simulation_outcome import SimulationOutcome, SimulationRequest
+from orchestrator.experiments.design.experiment_design import SimulationSettings
+from orchestrator.experiments.running.averaging_simulation import Simulation, loaded
+from orchestrator.experiments.running.simulation_outcome import SimulationOutcome
 from orchestrator.report.charts import disagreement_chart as disagreement
 from protocols.averaging.averaging_messages import Average, Compressed
-from protocols.faults.schedule.fault_schedule import compile_schedule
+from protocols.faults.fault_schedule import compile_schedule
 from protocols.runtime.errors import ExitCode
-from protocols.simulation import SimulatedConnection
 from protocols.simulation.simulated_averaging import PopulationPoint
+from protocols.simulation.simulated_network import SimulatedConnection
 from protocols.wire.messages import Message
 from tests.orchestrator.cli.conftest import CONFIG, Orchestrate, orchestrate, runs  # noqa: F401
 
@@ -31,8 +32,7 @@ FAULTS = (
 
 
 def outcome(*overrides: str, **request: Any) -> SimulationOutcome:
-    asked = SimulationRequest(**request)
-    return Simulation(configured(CONFIG, overrides, asked), asked).run()
+    return simulation(*overrides, **request).run()
 
 
 def test_the_main_configuration_agrees_as_predicted_and_plays() -> None:
@@ -84,7 +84,7 @@ def test_events_that_are_never_reached_are_named() -> None:
 def test_drawn_faults_happen_too_and_those_of_learning_are_named() -> None:
     faults = "faults={seed: 3, random: {every: 500ms, duration: 400ms, weights: {partition: 1, kill: 2, pause: 1, slow: 1, link: 1}}}"
     found = outcome(PUSHSUM, faults, "network.links=[{id: long, delay: 100ms}]", agents=8, episodes=0)
-    settings = configured(CONFIG, [faults], SimulationRequest(agents=8)).faults
+    settings = loaded(CONFIG, [faults], SimulationSettings(agents=8)).configuration.faults
     drawn = compile_schedule(settings, [], AGENTS).random_events(found.seconds)
     actions = [getattr(event.node_fault, "action", event.kind) for event in drawn]
     splits = [event.id for event, action in zip(drawn, actions, strict=True) if action == "partition"]
@@ -101,8 +101,9 @@ def leaving(who: str, return_after: str) -> str:
 
 
 def simulation(*overrides: str, **request: Any) -> Simulation:
-    asked = SimulationRequest(**request)
-    return Simulation(configured(CONFIG, overrides, asked), asked)
+    seed = request.pop("seed", None)
+    asked = SimulationSettings(**request)
+    return Simulation(loaded(CONFIG, overrides, asked, seed).configuration, asked)
 
 
 @pytest.mark.parametrize("length", ["{episodes: 2}", "{rounds: 3}"])
@@ -170,9 +171,7 @@ def test_gossip_under_loss_agrees_on_something_else() -> None:
 
 
 def test_more_agents_than_a_run_can_have() -> None:
-    asked = SimulationRequest(agents=1500, rounds=3, dimension=1)
-    simulation = Simulation(configured(CONFIG, [PUSHSUM, "network.topology={kind: random_regular, degree: 4}"], asked), asked)
-    found = simulation.run()
+    found = outcome(PUSHSUM, "network.topology={kind: random_regular, degree: 4}", agents=1500, rounds=3, dimension=1)
     assert not found.agreed and found.rounds == pytest.approx(3.0, abs=0.1) and found.episodes is None
     assert found.messages == pytest.approx(1500 * 4 * 4, rel=0.01)
 

@@ -10,10 +10,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.config import loader as configuration_loader
 from orchestrator.config.checks import machine_resources
-from orchestrator.launch.kubernetes import manifest_files as files
-from orchestrator.launch.kubernetes.manifest_files import check_minor, check_target
-from orchestrator.launch.kubernetes.manifests import Target, manifests
-from orchestrator.launch.kubernetes.pods import HOST_MEMORY, SERVER_MEMORY, pods_for
+from orchestrator.launch.kubernetes_export import HOST_MEMORY, SERVER_MEMORY, Target, check_minor, check_target, dumped, manifests, pod_for
 from orchestrator.launch.launch_settings import PlacementSettings
 from orchestrator.launch.placement import PlacementError, node_requests
 from protocols.runtime.errors import ConfigurationError, UsageError
@@ -29,10 +26,9 @@ def loaded() -> configuration_loader.Loaded:
     )
 
 
-def exported(loaded: configuration_loader.Loaded, hosts: int) -> list[Any]:
-    target = Target("night", IMAGE, "learning", token="0" * 64, storage_class="fast")
-    found = manifests(loaded.configuration, pods_for(loaded.configuration, hosts), target)
-    return [manifest for group in found.values() for manifest in group]
+def exported(loaded: configuration_loader.Loaded) -> list[Any]:
+    target = Target("night", IMAGE, "learning", storage_class="fast")
+    return list(manifests(loaded.configuration, pod_for(loaded.configuration), target).values())
 
 
 @pytest.mark.parametrize(
@@ -72,9 +68,8 @@ def test_versions_of_kubernetes() -> None:
             check_minor(minor)
 
 
-@pytest.mark.parametrize("hosts", [0, 3])
-def test_everything_that_a_manifest_refers_to_exists(loaded: configuration_loader.Loaded, hosts: int) -> None:
-    objects = exported(loaded, hosts)
+def test_everything_that_a_manifest_refers_to_exists(loaded: configuration_loader.Loaded) -> None:
+    objects = exported(loaded)
     names = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(set(names)) == len(names)
     assert {one["metadata"]["namespace"] for one in objects} == {"learning"}
@@ -86,7 +81,6 @@ def test_everything_that_a_manifest_refers_to_exists(loaded: configuration_loade
             assert len(sources) == 1, volume
             wanted = {
                 "configMap": ("ConfigMap", volume.get("configMap", {}).get("name")),
-                "secret": ("Secret", volume.get("secret", {}).get("secretName")),
                 "persistentVolumeClaim": ("PersistentVolumeClaim", volume.get("persistentVolumeClaim", {}).get("claimName")),
             }
             assert sources[0] == "emptyDir" or wanted[sources[0]] in names
@@ -95,13 +89,10 @@ def test_everything_that_a_manifest_refers_to_exists(loaded: configuration_loade
         assert {mount["name"] for mount in mounts} == {volume["name"] for volume in pod["volumes"]}
         assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
-        assert "subdomain" not in pod or ("Service", pod["subdomain"]) in names
         # Exit codes of a failure policy are judged by the Job: ascending, without 0, and never with restarts within the pod.
         codes = job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]
         assert codes["containerName"] == container["name"] and pod["restartPolicy"] == "Never"
         assert codes["values"] == sorted(set(codes["values"])) and 0 not in codes["values"]
-    for service in (one for one in objects if one["kind"] == "Service"):
-        assert all(service["spec"]["selector"].items() <= job["spec"]["template"]["metadata"]["labels"].items() for job in jobs)
 
 
 def read_as_kubectl(text: str) -> Any:
@@ -112,32 +103,22 @@ def read_as_kubectl(text: str) -> Any:
 
 
 def test_files_say_what_the_objects_say_to_readers_of_yaml_1_1_too(loaded: configuration_loader.Loaded) -> None:
-    for found in exported(loaded, 3):
-        assert read_as_kubectl(files.dumped(found)) == found
+    for found in exported(loaded):
+        assert read_as_kubectl(dumped(found)) == found
     words = ["no", "1e3", "08", "12:30:45", "~", "", "null", "0x1f", "a: b", "# c", "1_000", "-"]
-    assert read_as_kubectl(files.dumped({"words": words, "on": "no", "yes": "1e3"})) == {"words": words, "on": "no", "yes": "1e3"}
+    assert read_as_kubectl(dumped({"words": words, "on": "no", "yes": "1e3"})) == {"words": words, "on": "no", "yes": "1e3"}
 
 
-def test_hosts_are_all_as_large_as_the_fullest(loaded: configuration_loader.Loaded) -> None:
+def test_the_pod_has_room_for_all_nodes(loaded: configuration_loader.Loaded) -> None:
     nodes = node_requests(loaded.configuration)
-    memory = sum(node.memory for node in nodes)
-    pods = pods_for(loaded.configuration, 5)
-    assert pods.slot.memory == max(node.memory for node in nodes), "five nodes on five hosts"
-    assert sorted(pods.nodes.values()) == [f"host-{number}" for number in range(5)]
-    assert pods_for(loaded.configuration, 1).host_memory == memory + HOST_MEMORY
-    alone = pods_for(loaded.configuration, 0)
-    assert alone.server_memory == memory + HOST_MEMORY + SERVER_MEMORY and set(alone.nodes.values()) == {"local"}
+    pod = pod_for(loaded.configuration)
+    assert pod.memory == sum(node.memory for node in nodes) + HOST_MEMORY + SERVER_MEMORY
+    assert pod.nodes == {node.name: "local" for node in nodes}
 
 
-def test_pins_are_kept_and_those_to_nowhere_refused(loaded: configuration_loader.Loaded) -> None:
+def test_pins_to_nowhere_are_refused(loaded: configuration_loader.Loaded) -> None:
     launch = loaded.configuration.launch
-
-    def pinned(pins: dict[str, str]) -> Any:
-        placement = PlacementSettings(policy="spread", pins=pins)
-        return loaded.configuration.model_copy(update={"launch": launch.model_copy(update={"placement": placement})})
-
-    pods = pods_for(pinned({"agent-*": "host-1"}), 2)
-    assert {name for name, host in pods.nodes.items() if host == "host-1"} == {f"agent-{number}" for number in range(4)}
-    assert pods.slot.memory == 4 * node_requests(loaded.configuration)[1].memory
-    with pytest.raises(PlacementError, match="pinned to west, but the slots are host-0, host-1"):
-        pods_for(pinned({"agent-0": "west"}), 2)
+    placement = PlacementSettings(policy="spread", pins={"agent-0": "west"})
+    pinned = loaded.configuration.model_copy(update={"launch": launch.model_copy(update={"placement": placement})})
+    with pytest.raises(PlacementError, match="pinned to west, but the slots are local"):
+        pod_for(pinned)

@@ -11,9 +11,7 @@ import pytest
 
 from orchestrator.config import loader as configuration_loader
 from orchestrator.config.checks import machine_resources
-from orchestrator.launch.kubernetes.manifest_files import MINORS
-from orchestrator.launch.kubernetes.manifests import Target, manifests
-from orchestrator.launch.kubernetes.pods import pods_for
+from orchestrator.launch.kubernetes_export import MINORS, Target, manifests, pod_for
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SHIPPED = (
@@ -27,27 +25,25 @@ SHIPPED = (
 )
 
 
-def exported(config: str, hosts: int, *overrides: str, **target: Any) -> list[dict[str, Any]]:
+def exported(config: str, *overrides: str, **target: Any) -> list[dict[str, Any]]:
     machine = machine_resources.MachineResources(64.0, 2**40)
     settings = configuration_loader.load(CONFIGS / config, overrides, {}, machine=machine).configuration
-    to = Target("night", "registry.example/murmuration:1", "learning", token="0" * 64, **target)
-    return [manifest for group in manifests(settings, pods_for(settings, hosts), to).values() for manifest in group]
+    to = Target("night", "registry.example/murmuration:1", "learning", **target)
+    return list(manifests(settings, pod_for(settings), to).values())
 
 
-@pytest.mark.parametrize("hosts", [0, 3])
 @pytest.mark.parametrize("config", SHIPPED)
-def test_manifests_of_shipped_configurations_are_valid(config: str, hosts: int) -> None:
-    objects = exported(config, hosts, "launch.placement.policy=spread", storage_class="fast")
-    kinds = {"ConfigMap", "PersistentVolumeClaim", "Job"} | ({"Secret", "Service"} if hosts else set())
-    assert {manifest["kind"] for manifest in objects} == kinds
+def test_manifests_of_shipped_configurations_are_valid(config: str) -> None:
+    objects = exported(config, storage_class="fast")
+    assert {manifest["kind"] for manifest in objects} == {"ConfigMap", "PersistentVolumeClaim", "Job"}
     for manifest in objects:
         assert kubernetes_validate.validate(manifest, MINORS[-1], strict=True) == MINORS[-1]
 
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_manifests_are_valid_in_every_supported_version(minor: str) -> None:
-    objects = exported("4agents_ring.yaml", 3, "launch.placement.policy=spread", storage_class="fast")
-    objects += exported("4agents_ring.yaml", 0, "launch.resources.agent.gpus=1", storage=None)
+    objects = exported("4agents_ring.yaml", storage_class="fast")
+    objects += exported("4agents_ring.yaml", "launch.resources.agent.gpus=1", storage=None)
     for manifest in objects:
         assert kubernetes_validate.validate(manifest, minor, strict=True) == minor
 
@@ -59,12 +55,12 @@ def test_manifests_are_valid_in_every_supported_version(minor: str) -> None:
         ("Job", "spec.completions", "3", "'3' is not of type 'integer'"),
         ("Job", "spec.template", None, "'template' is a required property"),
         ("Job", "spec.template.spec.containers.0.name", None, "'name' is a required property"),
-        ("Service", "spec.ports.0.port", [7400], "is not of type 'integer'"),
+        ("Job", "spec.template.spec.volumes.1.configMap.name", [7400], "is not of type"),
         ("PersistentVolumeClaim", "spec.accessMode", "ReadWriteMany", "accessMode"),
     ],
 )
 def test_a_broken_manifest_is_refused(kind: str, path: str, value: Any, text: str) -> None:
-    broken = copy.deepcopy(next(one for one in exported("4agents_ring.yaml", 3) if one["kind"] == kind))
+    broken = copy.deepcopy(next(one for one in exported("4agents_ring.yaml") if one["kind"] == kind))
     *keys, last = path.split(".")
     inner: Any = broken
     for key in keys:

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.config.configuration import Configuration
 from orchestrator.report.graphs import graph_formats as formats
-from orchestrator.report.graphs.dry_run_summary import dry_run_text
+from orchestrator.report.graphs.graph_formats import dry_run_text
 from orchestrator.report.graphs.graph_svg import picture
 from orchestrator.report.graphs.graph_text import adjacency_list, text_picture
 from protocols.topology import TopologySettings, build

@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 
 from orchestrator.report.charts import coordination_table_chart as coordination_tables
 from orchestrator.report.charts.chart_style import Picture
-from orchestrator.report.charts.line_panels import CurvePanel, PanelLine, line_panels, thinned
-from orchestrator.report.charts.run_charts import draw, learning_panels, read_tables
+from orchestrator.report.charts.run_charts import CurvePanel, PanelLine, draw, learning_panels, line_panels, read_tables, thinned
 from orchestrator.results.metric_series import BINS, MetricPoint, Series, pooled
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -17,7 +17,7 @@ import numpy as np
 
 from protocols.conversations.control.control_messages import Command, CommandAck, Event, EventAck, Heartbeat, Metrics
 from protocols.conversations.membership.membership_messages import Bye, Hello, Refuse, Roster, Welcome
-from protocols.runtime.errors import ConfigurationError, ExitCode, MurmurationError
+from protocols.runtime.errors import ConfigurationError, EnvironmentFailure, ExitCode, MurmurationError
 from protocols.runtime.node_start import RUN_SERVER, NodeStart
 from protocols.transport import Identity, ReceivedMessage, Transport, TransportOptions
 from protocols.wire.message_registry import schema_hash
@@ -121,6 +121,8 @@ class Node:
         self.ticks += 1
         if self.behaviour.get("crash"):
             raise RuntimeError("a crash on purpose")
+        if self.behaviour.get("broken_environment"):
+            raise EnvironmentFailure("the reward of agent-0 is nan on purpose")
         if self.behaviour.get("hang") and self.ticks > STEPS:
             os.kill(os.getpid(), signal.SIGSTOP)
         values = np.array([float(self.ticks), 0.5])

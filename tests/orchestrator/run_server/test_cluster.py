@@ -144,6 +144,16 @@ def test_a_crash_loop_is_given_up_and_ends_the_run(start: Start) -> None:
     assert "stopped" in (cluster.directory / "nodes" / "agent-1" / "seen.txt").read_text(), "the others left in order"
 
 
+def test_a_failed_environment_ends_the_run_with_its_code_and_cause(start: Start) -> None:
+    cluster = start(behaviour={"env-0": {"broken_environment": True}})
+    assert cluster.ended(30) == ExitCode.ENVIRONMENT
+    cluster.assert_nothing_left()
+    record = cluster.record()
+    assert (record["state"], record["exit_code"]) == ("FAILED", 7)
+    assert record["reason"] == "env-0: the reward of agent-0 is nan on purpose"
+    assert not cluster.events("node.restart")
+
+
 def test_a_node_that_can_not_start_fails_the_run_with_its_own_code(start: Start) -> None:
     refusing = start(behaviour={"agent-1": {"refuse": True}})
     foreign = start(behaviour={"agent-0": {"schema": True}})

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.run_server.lead.run_resumption import go_back
 from protocols.runtime.atomic_files import sealed
-from protocols.runtime.training_limits import TrainingLimits
+from protocols.runtime.clock import TrainingLimits
 
 AGENTS = ["agent-0", "agent-1"]
 TICK = 0.01

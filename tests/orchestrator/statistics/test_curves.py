@@ -1,4 +1,4 @@
-"""Curves of several runs, areas under them, and bands of time around faults."""
+"""Curves of several runs, and bands of time around faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.results.statistics.curve_statistics import area, areas, at_steps, band, common_steps, stretch
+from orchestrator.results.statistics.curve_statistics import at_steps, band, common_steps, stretch
 from orchestrator.results.statistics.fault_bands import FaultWindow, around, band_means
 from orchestrator.results.statistics.runs_table import Curve, RunCurves
 
@@ -84,31 +84,6 @@ def test_a_band_does_not_depend_on_the_order_of_runs(slopes: list[float], chance
     assert (one.value == two.value).all() and (one.low == two.low).all() and (one.high == two.high).all()
 
 
-def test_an_area_is_the_mean_height() -> None:
-    assert area(line(2.0)) == pytest.approx(100.0)
-    assert area(curve((0, 0), (1, 1), (3, 1))) == pytest.approx((0.5 + 2) / 3)
-    assert area(curve((0, 0), (10, 10)), 2.5, 5.0) == pytest.approx(3.75), "between points too"
-    assert area(line(2.0), 0, 101) is None and area(line(2.0), 50, 50) is None
-    assert area(curve((3, 1))) is None
-
-
-@given(st.lists(st.floats(-5, 5), min_size=3, max_size=8), st.floats(0.1, 5), st.floats(-5, 5))
-def test_areas_add_up_and_are_linear(values: list[float], scale: float, shift: float) -> None:
-    steps = np.arange(len(values), dtype=float)
-    whole = area(Curve(steps, np.array(values)))
-    middle = (len(values) - 1) / 3
-    first, second = area(Curve(steps, np.array(values)), 0, middle), area(Curve(steps, np.array(values)), middle, steps[-1])
-    assert whole is not None and first is not None and second is not None
-    assert whole == pytest.approx(first / 3 + second * 2 / 3, abs=1e-9)
-    assert area(Curve(steps, scale * np.array(values) + shift)) == pytest.approx(scale * whole + shift, abs=1e-9)
-
-
-def test_runs_that_ended_early_have_no_area_and_are_named() -> None:
-    found = areas(RunCurves({"a": line(1.0), "b": line(1.0, end=50)}, ("c: killed",)), 0, 100)
-    assert found.points == (50.0,)
-    assert found.missing == ("c: killed", "b: no values over all of 0 to 100")
-
-
 def faulty(level: float, drop: float, back: float) -> Curve:
     """At 0, 1, ... 99: `level`, from 40 to 60 less by `drop`, from then on less by `back`."""
     steps = np.arange(100.0)
@@ -117,7 +92,7 @@ def faulty(level: float, drop: float, back: float) -> Curve:
 
 def test_bands_around_a_window_tell_the_change_apart_from_the_level() -> None:
     runs = RunCurves({f"seed {seed}": faulty(10.0 * seed, 2.0 + 0.1 * seed, 0.5) for seed in range(5)}, ("seed 5: killed",))
-    (found,) = around(runs, [FaultWindow("split", 40, 60)], span=20)
+    (found,) = around(runs, {run: [FaultWindow("split", 40, 60)] for run in runs.curves}, span=20)
     assert found.window == "split"
     assert found.before.value == pytest.approx(20.0)
     assert found.during.value == pytest.approx(20.0 - 2.2)
@@ -131,7 +106,8 @@ def test_bands_around_a_window_tell_the_change_apart_from_the_level() -> None:
 def test_runs_without_values_in_a_band_are_named() -> None:
     died = Curve(np.arange(45.0), np.ones(45))
     silent = Curve(np.arange(40.0), np.ones(40))
-    (found,) = around(RunCurves({"died": died, "silent": silent}), [FaultWindow("kill", 40, 60)], span=10)
+    kill = [FaultWindow("kill", 40, 60)]
+    (found,) = around(RunCurves({"died": died, "silent": silent}), {"died": kill, "silent": kill}, span=10)
     assert found.during.n == 1 and found.during.missing == ("silent: no values during",)
     assert found.after.value is None and found.after.failed == 2
     assert found.change_after.missing == ("died: no values before or after", "silent: no values before or after")
@@ -144,6 +120,8 @@ def test_bands_are_cut_where_another_window_reaches_into_them() -> None:
     assert before == pytest.approx(np.arange(30, 40).mean()), "not while the first one lasts"
     assert (during, after) == (44.5, pytest.approx(np.arange(50, 80).mean()))
     assert band_means(Curve(steps, steps), first, [first, second], span=30)[2] == pytest.approx(np.arange(30, 40).mean())
+    whole, longer = FaultWindow("whole", 10, 90), FaultWindow("longer", 40, 60)
+    assert band_means(Curve(steps, steps), second, [second, whole, longer], span=30) == (24.5, 44.5, 64.5), "what contains it cuts nothing"
 
 
 def test_windows_may_begin_at_different_times_in_different_runs() -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.experiments.results.marl_eval_export import layout
 from orchestrator.results.statistics.estimate import estimate
 from orchestrator.results.statistics.group_comparison import probability_of_improvement
 from orchestrator.results.statistics.runs_table import Curve, RunRow, RunsTable
@@ -22,11 +21,10 @@ def row(method: str, task: str, seed: int, value: float | None, metric: str = "r
 ROWS = [row(method, task, seed, seed + 10.0 * (task == "50ms")) for method in ("a", "b") for task in ("0ms", "50ms") for seed in (0, 1)]
 
 
-def test_groups_and_strata() -> None:
+def test_groups() -> None:
     table = RunsTable.of(ROWS)
     assert table.levels("method") == ["a", "b"]
-    sample = table.sample("return", {"method": "a"}, task="delay")
-    assert {name: values.tolist() for name, values in sample.tasks.items()} == {"0ms": [0, 1], "50ms": [10, 11]}
+    assert table.sample("return", {"method": "a"}).points == (0.0, 1.0, 10.0, 11.0)
     assert table.sample("return", {"method": "a", "delay": "50ms"}).points == (10.0, 11.0)
     assert set(table.curves("return", {"method": "a", "delay": "0ms"}).curves) == {"delay=0ms method=a seed 0", "delay=0ms method=a seed 1"}
 
@@ -48,8 +46,6 @@ def test_no_failed_run_is_dropped_in_silence() -> None:
         "delay=0ms method=a seed 4: no figure",
     ), "a run that has another figure is a run too"
     assert estimate(sample).text(".1f") == "0.5 (0.0, 1.0) n=2 of 5"
-    worst = table.sample("return", {"method": "a", "delay": "0ms"}, failed_as=-1.0)
-    assert worst.points == (-1.0, -1.0, -1.0, 0.0, 1.0) and len(worst.missing) == 3
     assert len(table.curves("return", {"method": "a", "delay": "0ms"}).missing) == 3
 
 
@@ -76,30 +72,3 @@ def test_samples_hold_numbers_only() -> None:
 
     with pytest.raises(ValueError, match="must be numbers"):
         ScoreSample.of([1.0, float("nan")])
-
-
-def test_marl_evals_layout() -> None:
-    found = layout(RunsTable.of(ROWS), ["return"], [0, 5, 10], environment="landmarks", algorithm="method", task="delay")
-    assert json.loads(json.dumps(found)) == found
-    assert set(found) == {"landmarks"} and set(found["landmarks"]) == {"0ms", "50ms"} and set(found["landmarks"]["0ms"]) == {"a", "b"}
-    assert found["landmarks"]["50ms"]["b"]["seed_1"] == {
-        "step_0": {"step_count": 0, "return": [0.0]},
-        "step_1": {"step_count": 5, "return": [5.5]},
-        "step_2": {"step_count": 10, "return": [11.0]},
-        "absolute_metrics": {"return": [11.0]},
-    }
-
-
-def test_marl_eval_gets_whole_tables_only() -> None:
-    known = {"environment": "landmarks", "algorithm": "method", "task": "delay"}
-    holes = RunsTable.of([*ROWS[1:], row("a", "0ms", 0, None, failure="killed"), row("b", "0ms", 2, 1.0)])
-    with pytest.raises(ValueError, match=r"delay=0ms method=a seed 0 has no return \(killed\).*a on 0ms has no seed 2"):
-        layout(holes, ["return"], [0, 10], **known)
-    common = layout(holes, ["return"], [0, 10], common_seeds=True, **known)
-    assert {tuple(runs) for methods in common["landmarks"].values() for runs in methods.values()} == {("seed_1",)}
-    with pytest.raises(ValueError, match="only from 0 to 10"):
-        layout(RunsTable.of(ROWS), ["return"], [0, 20], **known)
-    with pytest.raises(ValueError, match="by their other factors first"):
-        layout(RunsTable.of(ROWS), ["return"], [0, 10], environment="landmarks", algorithm="method")
-    with pytest.raises(ValueError, match="no factor learner"):
-        layout(RunsTable.of(ROWS), ["return"], [0, 10], environment="landmarks", algorithm="learner")

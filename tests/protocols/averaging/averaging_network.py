@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.averaging.averager import Averager, FixedNeighbourhood, RoundClosed
-from protocols.averaging.push_sum.push_sum import PushSum
-from protocols.averaging.push_sum.push_sum_edges import IncomingMass, OutgoingMass, PushSumEdge
+from protocols.averaging.push_sum import PushSum
+from protocols.averaging.push_sum_edges import IncomingMass, OutgoingMass, PushSumEdge
 
 LAYOUT = "layout"
 

@@ -11,7 +11,8 @@ from protocols.averaging.choco import ChocoAveraging
 from protocols.averaging.compressors import Compressor, TopK
 from protocols.averaging.projection_sketch import disagreement
 from protocols.conversations.conversation import Send
-from protocols.topology import TopologySettings, edges, mixing_weights
+from protocols.topology import TopologySettings, edges
+from tests.protocols.mixing_matrices import mixing_weights
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"

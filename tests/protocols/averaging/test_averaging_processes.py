@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.transport import Identity, Transport
 
 NODES = 8

@@ -20,7 +20,8 @@ from protocols.averaging.synchronous_gossip import SynchronousAveraging, Vector
 from protocols.conversations.conversation import Send
 from protocols.runtime.component_registry import component
 from protocols.runtime.errors import BadMessage
-from protocols.topology import TopologySettings, edges, mixing_weights
+from protocols.topology import TopologySettings, edges
+from tests.protocols.mixing_matrices import mixing_weights
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"

@@ -13,7 +13,10 @@ from protocols.averaging.averaging_messages import Average
 from protocols.averaging.projection_sketch import disagreement
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
 from protocols.conversations.stepping.stepping_messages import Join
-from protocols.topology import TopologySettings, build, contraction, metropolis_weights
+from protocols.topology import TopologySettings, build
+from protocols.topology.communication_graph import make_graph
+from protocols.topology.mixing_rates import rates
+from tests.protocols.mixing_matrices import metropolis_weights
 from tests.protocols.network import Link, Network
 
 LAYOUT = "layout"
@@ -71,7 +74,7 @@ GRAPHS = {
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_disagreement_falls_by_the_factor_that_the_spectral_gap_predicts(kind: str, n: int) -> None:
     graph = build(GRAPHS[kind], [f"agent-{i}" for i in range(n)])
-    rho = contraction(metropolis_weights(graph))
+    rho = rates(make_graph(GRAPHS[kind], list(graph.nodes))).contraction
     population = Population(graph, 64, 60, Link((0.001, 0.002)), seed=n)
     population.network.run(until=10.0)
     assert all(len(closed) == 60 and not any(e.missing for e in closed) for closed in population.closed.values())

@@ -7,17 +7,20 @@ from math import inf
 import numpy as np
 import pytest
 
-from protocols.conversations.contract_net.contract_net import (
+from protocols.conversations.contract_net import (
     AwardAnswered,
     AwardReceived,
     Bid,
     BidsReceived,
     CallReceived,
     ContractNet,
+    GoalAward,
+    GoalBid,
+    GoalCall,
+    GoalReport,
     GoalTask,
     ReportReceived,
 )
-from protocols.conversations.contract_net.contract_net_messages import GoalAward, GoalBid, GoalCall, GoalReport
 from protocols.conversations.conversation import Send
 from protocols.wire.codec import decode, encode
 

@@ -10,16 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from protocols.conversations.hindsight.episode_traces import (
+from protocols.conversations.episode_exchange import (
     EpisodeTrace,
+    Trace,
     TraceLimits,
     decode_traces,
     encode_traces,
     intervals,
-    joint,
     touches,
 )
-from protocols.conversations.hindsight.hindsight_messages import Trace
 from protocols.runtime.errors import BadMessage
 from protocols.wire.codec import decode, encode
 
@@ -43,14 +42,6 @@ def test_touches_inverts_intervals(achieved: np.ndarray) -> None:
 def test_an_interval_that_does_not_fit_is_refused(bad: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         touches([bad], 10, 3)
-
-
-def test_joint_touch_is_or_over_all_bodies() -> None:
-    own, one, two = (np.array(bits, np.uint8) for bits in ([[0, 0, 1]], [[1, 0, 0]], [[1, 0, 1]]))
-    assert joint(own, [one, two]).tolist() == [[1, 0, 1]]
-    assert joint(own, []).tolist() == [[0, 0, 1]]
-    with pytest.raises(ValueError, match="shape"):
-        joint(own, [np.zeros((2, 3), np.uint8)])
 
 
 @st.composite

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from protocols.conversations.conversation import Send
-from protocols.conversations.file_mirroring.file_copy import FileCopy
-from protocols.conversations.file_mirroring.file_messages import FileGone, FilePiece
-from protocols.conversations.file_mirroring.file_mirror import MOST_RESTARTS, PIECE, FileMirror
+from protocols.conversations.file_copy import FileCopy
+from protocols.conversations.file_mirror import MOST_RESTARTS, PIECE, FileGone, FileMirror, FilePiece
 from protocols.wire.messages import is_file_path
 
 

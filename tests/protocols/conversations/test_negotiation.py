@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from protocols.conversations.conversation import Send
-from protocols.conversations.hindsight.hindsight_messages import Trace
-from protocols.conversations.negotiation.proposal_messages import Propose, ProposeAck
-from protocols.conversations.negotiation.proposals import Negotiation, NegotiationSettled, ProposalReceived
+from protocols.conversations.episode_exchange import Trace
+from protocols.conversations.proposals import Negotiation, NegotiationSettled, ProposalReceived, Propose, ProposeAck
 from tests.protocols.network import Link, Network
 
 
@@ -244,7 +243,7 @@ def test_any_network(block: int) -> None:
             if leader is None:
                 continue
             messages = {nodes[n]._followed[episode].message for n, yes in outcome.items() if yes and n != leader}
-            assert messages <= {nodes[leader]._led[episode].message}, "an agent that settles true has the leader's message"
+            assert messages <= {nodes[leader]._led[episode].payload}, "an agent that settles true has the leader's message"
             if outcome.get(leader):
                 assert all(outcome.values()), "a leader's true means that all followers settled true"
                 agreed += 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols.conversations.plans.plan_exchange import MOST_STEPS, PlanExchange
-from protocols.conversations.plans.plan_messages import Plan
+from protocols.conversations.plan_exchange import MOST_STEPS, Plan, PlanExchange
 from protocols.wire.codec import decode, encode
 
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.conversations.experience.segment_exchange import (
+from protocols.conversations.episode_exchange import Trace
+from protocols.conversations.segment_exchange import (
     MESSAGES_WAITING,
     STEPS_PER_MESSAGE,
     EpisodeSegment,
+    Segment,
     SegmentExchange,
     SegmentLimits,
     SegmentsReceived,
@@ -20,8 +22,6 @@ from protocols.conversations.experience.segment_exchange import (
     encode_segments,
     layout_digest,
 )
-from protocols.conversations.experience.segment_messages import Segment
-from protocols.conversations.hindsight.hindsight_messages import Trace
 from protocols.runtime.errors import BadMessage
 from protocols.spaces.layout import FeatureSetsInfo, Layout
 from protocols.wire.codec import decode, encode

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols.conversations.hindsight.episode_exchange import ExchangeComplete, ExchangeIncomplete
-from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceExchange, TraceLimits, encode_traces
-from protocols.conversations.hindsight.hindsight_messages import Trace, TraceAck
-from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.episode_exchange import (
+    EpisodeExchanged,
+    EpisodeTrace,
+    Trace,
+    TraceAck,
+    TraceExchange,
+    TraceLimits,
+    encode_traces,
+)
+from protocols.conversations.proposals import Propose
 from tests.protocols.network import Link, Network
 
 LIMITS = TraceLimits(goals=6, features=3, longest=100)
@@ -35,8 +41,8 @@ def test_two_members_complete_each_other_in_one_message_for_many_episodes() -> N
     assert from_a.dst == "b" and from_a.arrays["episode"].tolist() == [1, 2, 3]
     a.receive("b", from_b.message, from_b.arrays, 0.1)
     b.receive("a", from_a.message, from_a.arrays, 0.1)
-    assert a.events() == [ExchangeComplete(e, trace(e, 1), {"b": trace(e, 2)}) for e in (1, 2, 3)]
-    assert b.events() == [ExchangeComplete(e, trace(e, 2), {"a": trace(e, 1)}) for e in (1, 2, 3)]
+    assert a.events() == [EpisodeExchanged(e, trace(e, 1), {"b": trace(e, 2)}) for e in (1, 2, 3)]
+    assert b.events() == [EpisodeExchanged(e, trace(e, 2), {"a": trace(e, 1)}) for e in (1, 2, 3)]
     (ack,) = b.outgoing()
     assert isinstance(ack.message, TraceAck) and ack.arrays["episode"].tolist() == [1, 2, 3]
     a.receive("b", ack.message, ack.arrays, 0.2)
@@ -48,7 +54,7 @@ def test_two_members_complete_each_other_in_one_message_for_many_episodes() -> N
 def test_alone_it_is_complete_at_once() -> None:
     a = exchange()
     a.finished(trace(1), [], 0.0)
-    assert a.events() == [ExchangeComplete(1, trace(1), {})] and not a.outgoing()
+    assert a.events() == [EpisodeExchanged(1, trace(1), {})] and not a.outgoing()
 
 
 def test_an_early_trace_is_kept_and_acknowledged_only_when_the_own_episode_ends() -> None:
@@ -57,7 +63,7 @@ def test_an_early_trace_is_kept_and_acknowledged_only_when_the_own_episode_ends(
     a.receive("x", Trace(), encode_traces([trace(1)]), 0.0)
     assert not a.outgoing() and not a.events()
     a.finished(trace(1, 3), ["b"], 0.5)
-    assert a.events() == [ExchangeComplete(1, trace(1, 3), {"b": trace(1)})]
+    assert a.events() == [EpisodeExchanged(1, trace(1, 3), {"b": trace(1)})]
     assert {(s.dst, type(s.message)) for s in a.outgoing()} == {("b", Trace), ("b", TraceAck)}
     assert a.counters["not_member"] == 1
 
@@ -73,7 +79,7 @@ def test_deadline_makes_incomplete_with_what_came_and_ends_repetition() -> None:
         now = a.wake()
         a.tick(now)
         repeated += sum(isinstance(send.message, Trace) for send in a.outgoing())
-    assert now == 5.0 and events == [ExchangeIncomplete(1, trace(1), {"c": trace(1, 4)}, frozenset({"b"}))]
+    assert now == 5.0 and events == [EpisodeExchanged(1, trace(1), {"c": trace(1, 4)}, frozenset({"b"}))]
     assert repeated >= 6 and not a._active and not a.outgoing()
     a.receive("b", Trace(), encode_traces([trace(1, 2)]), 5.1)
     assert not a.events() and a.counters["late"] == 1
@@ -101,9 +107,9 @@ def test_nobody_waits_for_the_dead() -> None:
     a.peer_dead("b", 0.2)
     assert not a.events(), "its trace is there"
     a.peer_dead("c", 0.2)
-    assert [(type(event), event.episode) for event in a.events()] == [(ExchangeIncomplete, 1), (ExchangeIncomplete, 2)]
+    assert [(event.missing, event.episode) for event in a.events()] == [({"c"}, 1), ({"c"}, 2)]
     a.receive("d", Trace(), encode_traces([trace(3)]), 0.3)
-    assert a.events() == [ExchangeIncomplete(3, trace(3), {"d": trace(3)}, frozenset({"c"}))]
+    assert a.events() == [EpisodeExchanged(3, trace(3), {"d": trace(3)}, frozenset({"c"}))]
     a.receive("d", TraceAck(), acknowledgement(3), 0.3)
     a.tick(3.0)
     assert not a._active and all(not isinstance(send.message, Trace) or send.dst == "b" for send in a.outgoing())
@@ -116,7 +122,7 @@ def test_first_trace_wins_and_duplicates_are_acknowledged() -> None:
     a.receive("b", Trace(), encode_traces([trace(1, 1)]), 0.1)
     a.outgoing()
     a.receive("b", Trace(), encode_traces([trace(1, 5)]), 0.1)
-    assert a.events() == [ExchangeComplete(1, trace(1), {"b": trace(1, 1)})] and a.counters["duplicate"] == 1
+    assert a.events() == [EpisodeExchanged(1, trace(1), {"b": trace(1, 1)})] and a.counters["duplicate"] == 1
     assert [send.arrays["episode"].tolist() for send in a.outgoing()] == [[1]]
 
 
@@ -185,7 +191,7 @@ def test_any_network(block: int) -> None:
             assert not network.nodes[name]._active, "nothing is repeated for ever"
             for event in events:
                 others = set(members[event.episode]) - {name}
-                missing = event.missing if isinstance(event, ExchangeIncomplete) else set()
+                missing = event.missing
                 assert set(event.others) == others - missing
                 assert all(their == trace(event.episode, "abcd".index(other)) for other, their in event.others.items())
                 if link.loss == 0:

@@ -7,10 +7,9 @@ import pytest
 
 from protocols.averaging.averaging_messages import Average
 from protocols.conversations.conversation import Send
-from protocols.conversations.hindsight.episode_traces import EpisodeTrace, TraceLimits, decode_traces, encode_traces
-from protocols.conversations.hindsight.hindsight_messages import Trace
-from protocols.conversations.negotiation.proposal_messages import Propose
-from protocols.faults.node_faults.byzantine_sender import ByzantineSender
+from protocols.conversations.episode_exchange import EpisodeTrace, Trace, TraceLimits, decode_traces, encode_traces
+from protocols.conversations.proposals import Propose
+from protocols.faults.node_faults.byzantine_messages import ByzantineSender
 from protocols.faults.settings import ByzantineFault
 from protocols.runtime.errors import BadMessage
 from protocols.wire import codec

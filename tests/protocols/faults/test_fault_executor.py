@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from protocols.faults.fault_schedule import RunMoment
 from protocols.faults.node_faults import disk as disks
 from protocols.faults.node_faults.fault_executor import FaultExecutor, Hooks
 from protocols.faults.node_faults.fault_log import FaultLog, read
-from protocols.faults.node_faults.node_fault import NEVER, ScheduledFault
-from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
-from protocols.faults.schedule.run_moments import RunMoment
+from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
+from protocols.faults.node_faults.scheduled_faults import NEVER, ScheduledFault
 from protocols.faults.settings import ByzantineFault, ClockSkew, MembershipFault, ProcessFault, StorageFault, Straggler
 
 LIE = ByzantineFault(target="agent-0", attack="sign_flip", scale=4)
@@ -48,15 +48,15 @@ def _healthy_disk() -> Iterator[None]:
 def test_a_deed_begins_at_its_step_and_ends_after_its_span(tmp_path: Path) -> None:
     node = Node(tmp_path, [ScheduledFault("slow", SLOW, RunMoment("step", 100), RunMoment("step", 50))])
     node.executor.advance(step=99, episode=3)
-    assert node.executor.active == []
+    assert [*node.executor.active] == []
     node.executor.advance(step=107)
-    assert node.executor.active == ["slow"]
+    assert [*node.executor.active] == ["slow"]
     node.pace.stretch("learn", 1.0)
     assert node.waited == [4.0]
     node.executor.advance(step=149)
-    assert node.executor.active == ["slow"]
+    assert [*node.executor.active] == ["slow"]
     node.executor.advance(step=150)
-    assert node.executor.active == [], "50 steps after where it should begin, not after where that was noticed"
+    assert [*node.executor.active] == [], "50 steps after where it should begin, not after where that was noticed"
     node.executor.advance(step=10_000)
     assert lines(tmp_path) == [("begin", "slow", 107), ("end", "slow", 150)]
 
@@ -95,11 +95,11 @@ def test_a_restarted_node_repeats_nothing_and_begins_nothing_of_the_past(tmp_pat
     assert first.left == ["leaves by the fault schedule (leave)"]
     second = Node(tmp_path, scheduled_faults, incarnation=2)
     second.executor.advance(step=30, episode=1)
-    assert second.left == [] and second.executor.active == [] and not disks.disk.full
+    assert second.left == [] and [*second.executor.active] == [] and not disks.disk.full
     second.executor.advance(round=7)
     assert second.executor.byzantine_attacks == {}, "the run was at round 7 when it came back"
     second.executor.advance(step=40, episode=1)
-    assert second.executor.active == ["coming"]
+    assert [*second.executor.active] == ["coming"]
 
 
 def test_what_lasts_goes_on_in_the_next_incarnation_and_ends_in_time(tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_what_lasts_goes_on_in_the_next_incarnation_and_ends_in_time(tmp_path: P
     second = Node(tmp_path, scheduled_faults, incarnation=2)
     assert set(second.executor.active) == {"slow", "liar"}
     second.executor.advance(step=60)
-    assert second.executor.active == ["slow"] and second.executor.byzantine_attacks == {}
+    assert [*second.executor.active] == ["slow"] and second.executor.byzantine_attacks == {}
     third = Node(tmp_path, scheduled_faults, incarnation=3)
     third.executor.advance(step=110)
-    assert third.executor.active == []
+    assert [*third.executor.active] == []
     third.pace.stretch("learn", 1.0)
     assert third.waited == []
 
@@ -122,12 +122,12 @@ def test_what_lasts_goes_on_in_the_next_incarnation_and_ends_in_time(tmp_path: P
 def test_orders_begin_and_heal_and_may_come_twice(tmp_path: Path) -> None:
     node = Node(tmp_path, [ScheduledFault("skew", ClockSkew(target="agent-0", offset="3s"), RunMoment("time", 5))])
     node.executor.advance(step=10**6, episode=10**6)
-    assert node.executor.active == [], "what is due by time waits for the order"
+    assert [*node.executor.active] == [], "what is due by time waits for the order"
     order = ("fault", ScheduledFault("skew", ClockSkew(target="agent-0", offset="3s"), NEVER, RunMoment("episode", 10)).to_json())
     node.executor.apply_order([order, order, ("fault", "{no json"), ("fault", "[]"), ("fault", '{"id": "x", "lasts": null}')])
-    assert node.executor.active == ["skew"] and node.clock.error == 3.0
+    assert [*node.executor.active] == ["skew"] and node.clock.error == 3.0
     node.executor.apply_order([("heal", "other"), ("heal", "skew"), ("heal", "skew")])
-    assert node.executor.active == [] and node.clock.error == 0.0
+    assert [*node.executor.active] == [] and node.clock.error == 0.0
     assert [what for what, _, _ in lines(tmp_path)] == ["begin", "end"]
 
 
@@ -161,7 +161,7 @@ def test_once_all_is_healed_nothing_begins_any_more(tmp_path: Path) -> None:
     node.executor.advance(step=20)
     node.executor.apply_order([("heal", "*")])
     node.executor.advance(step=100)
-    assert node.executor.active == [] and node.executor.byzantine_attacks == {}
+    assert [*node.executor.active] == [] and node.executor.byzantine_attacks == {}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_storage_deeds_reach_the_disk(tmp_path: Path) -> None:
     assert sum((a ^ b).bit_count() for a, b in zip(flipped, corrupted, strict=True)) == 1
     node.executor.advance(step=2)
     assert checkpoint.read_bytes() == flipped[: len(flipped) // 2]
-    assert node.executor.active == []
+    assert [*node.executor.active] == []
     full = Node(
         tmp_path / "other",
         [ScheduledFault("full", StorageFault(target="agent-0", action="full"), RunMoment("step", 0), RunMoment("step", 5))],

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.faults.fault_schedule import FaultSchedule, RunMoment, RunPosition, ScheduledEvent, compile_schedule, ends_of
+from protocols.faults.fault_timeline import FaultChange, FaultTimeline
 from protocols.faults.link_effects.faulty_links import FaultyLinks
-from protocols.faults.schedule.fault_schedule import FaultSchedule, ScheduledEvent, compile_schedule, ends_of
-from protocols.faults.schedule.fault_timeline import FaultChange, FaultTimeline
-from protocols.faults.schedule.run_moments import RunMoment, RunPosition
 from protocols.faults.settings import FaultEvent, FaultsSettings, LinkRule
 
 AGENTS = [f"agent-{i}" for i in range(6)]
@@ -164,15 +163,15 @@ def test_targets_are_names() -> None:
     assert {target("auto", seed)[0] for seed in range(60)} == set(AGENTS)
 
 
-def test_a_timeline_may_follow_one_node_and_some_kinds() -> None:
+def test_a_timeline_may_follow_some_kinds() -> None:
     section = [
         {"id": "k", "at": {"step": 1}, "process": {"target": "agent-1", "action": "kill"}},
         {"id": "p", "at": {"step": 1}, "process": {"target": "agent-2", "action": "pause"}},
         event("split", {"step": 1}),
     ]
     schedule = compiled(events=section, random={"weights": {"partition": 1, "kill": 0, "pause": 0, "slow": 0, "link": 0}})
-    timeline = FaultTimeline(schedule, kinds=("process",), node="agent-2")
-    assert names(timeline.reach(step=5, time=500.0)) == ["begin p"]
+    timeline = FaultTimeline(schedule, kinds=("process",))
+    assert names(timeline.reach(step=5, time=500.0)) == ["begin k", "begin p"]
 
 
 def cut_pairs(partition: dict[str, Any], agents: list[str], seed: int = 0) -> set[tuple[str, str]]:
@@ -284,7 +283,7 @@ def test_other_agents_and_rules_change_no_draw() -> None:
 
 
 def test_a_random_event_can_be_written_down_and_read_again() -> None:
-    from protocols.faults.schedule.nemesis import drawn_events
+    from protocols.faults.fault_draws import drawn_events
     from protocols.faults.settings import Nemesis
 
     for drawn in islice(drawn_events(Nemesis(), 1, AGENTS), 30):

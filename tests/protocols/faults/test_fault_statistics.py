@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from protocols.faults.fault_draws import KeyedDraws
+from protocols.faults.fault_schedule import compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks, LinkOutcome
-from protocols.faults.schedule.fault_schedule import compile_schedule
-from protocols.faults.schedule.keyed_draws import KeyedDraws
 from protocols.faults.settings import LinkRule
 
 MESSAGES = 100_000

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.faults.fault_schedule import LINK_KINDS, RunPosition, compile_schedule
 from protocols.faults.link_effects import run_links as build
-from protocols.faults.link_effects.faulty_links import UNTOUCHED, FaultyLinks, LinkOutcome
-from protocols.faults.link_effects.link_trace import LinkTraceWriter, read_lines, read_past, recorded_changes
-from protocols.faults.link_effects.replayed_links import ReplayedLinks
-from protocols.faults.schedule.fault_schedule import LINK_KINDS, compile_schedule
-from protocols.faults.schedule.run_moments import RunPosition
+from protocols.faults.link_effects.faulty_links import UNTOUCHED, FaultyLinks, LinkOutcome, ReplayedLinks
+from protocols.faults.link_effects.link_trace import LinkTraceWriter, read_past, recorded_changes
+from protocols.faults.node_faults.fault_log import read
 from protocols.faults.settings import FaultsSettings, LinkRule
 from protocols.runtime.errors import ConfigurationError
 from protocols.runtime.node_start import NodeStart
@@ -210,7 +209,7 @@ def test_a_trace_without_a_clock_is_the_same_to_the_byte(tmp_path: Path) -> None
 
 def test_a_trace_counts_what_happened(tmp_path: Path) -> None:
     found = live(tmp_path, model(**SECTION), 0.01)
-    lines = read_lines(tmp_path / "faults.jsonl")
+    lines = read(tmp_path / "faults.jsonl")
     rows = [line["links"]["peer agent-1"] for line in lines if line["what"] == "links"]
     assert [line["period"] for line in lines if line["what"] == "links"] == list(range(11))
     assert sum(row["sent"] for row in rows) == 1000
@@ -269,7 +268,7 @@ def test_a_process_that_comes_back_into_an_event_ends_it_when_its_length_is_over
     second, recorder = life(tmp_path, 2)
     recorder.changed(second.progress(time=50.0), second.reached)
     assert second.active == ["split"]
-    (line,) = (line for line in read_lines(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
+    (line,) = (line for line in read(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
     assert line["time"] == 50.0 and "episode" not in line and "until" not in line
     past = read_past(tmp_path / "nodes" / "agent-0", LINK_KINDS)
     assert past.begun == {"split": RunPosition(50.0, -1, -1, -1)}
@@ -289,7 +288,7 @@ def test_a_process_that_comes_back_into_an_event_ends_it_when_its_length_is_over
 def test_a_first_life_knows_from_where_a_length_counts(tmp_path: Path) -> None:
     first, recorder = life(tmp_path, 1)
     recorder.changed(first.progress(time=10.0), first.reached)
-    (line,) = (line for line in read_lines(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
+    (line,) = (line for line in read(tmp_path / "nodes" / "agent-0" / "faults.jsonl") if line["what"] == "on")
     assert {name: line[name] for name in ("time", "step", "episode", "round", "until")} == {
         "time": 10.0, "step": 0, "episode": 0, "round": 0, "until": {"unit": "episode", "value": 20.0},
     }  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from agent_node.session import checkpoints
 from env_server.serving.server_state import ServerCounters
 from protocols.faults.node_faults import disk as disks
-from protocols.faults.node_faults.slowdown import ActivitySlowdown, SkewedClock
+from protocols.faults.node_faults.process_faults import ActivitySlowdown, SkewedClock
 from protocols.runtime.telemetry import TimeShares
 
 
@@ -94,15 +94,12 @@ def checkpointed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("damage", ["corrupt", "truncate", "flip"])
+@pytest.mark.parametrize("damage", ["corrupt_checkpoint", "truncate", "flip"])
 def test_a_damaged_checkpoint_is_refused_and_the_previous_one_taken(checkpointed: Path, damage: str) -> None:
     newest = disks.newest(checkpointed)
     assert newest is not None and newest.stem.endswith("2")
     before = newest.read_bytes()
-    if damage == "truncate":
-        disks.truncate(newest)
-    else:
-        getattr(disks, damage)(newest, "seed/disk")
+    disks.damage(newest, damage, "seed/disk")
     assert newest.read_bytes() != before
     found = checkpoints.read_newest(checkpointed)
     assert found is not None and found.manifest["step"] == 1 and float(found.tensors["weights"][0]) == 1.0
@@ -115,7 +112,7 @@ def test_damage_is_decided_by_its_key(checkpointed: Path) -> None:
     damaged = []
     for key in ("a", "a", "b"):
         newest.write_bytes(whole)
-        disks.flip(newest, key)
+        disks.damage(newest, "flip", key)
         damaged.append(newest.read_bytes())
         assert sum((x ^ y).bit_count() for x, y in zip(whole, damaged[-1], strict=True)) == 1
     assert damaged[0] == damaged[1] != damaged[2]

@@ -26,7 +26,12 @@ def child(code: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("process.kill()", -signal.SIGKILL), ("process.terminate()", -signal.SIGTERM), ("process.end(10)", 10), ("process.end(0)", 0)],
+    [
+        ("process.signal_itself('kill')", -signal.SIGKILL),
+        ("process.signal_itself('term')", -signal.SIGTERM),
+        ("process.end(10)", 10),
+        ("process.end(0)", 0),
+    ],
 )
 def test_a_process_ends_as_it_was_told(code: str, expected: int) -> None:
     ended = child(code)
@@ -35,7 +40,7 @@ def test_a_process_ends_as_it_was_told(code: str, expected: int) -> None:
 
 
 def test_a_pause_stops_everything_until_it_is_continued() -> None:
-    paused = child("print('before', flush=True)\nprocess.pause()\nprint('after', flush=True)")
+    paused = child("print('before', flush=True)\nprocess.signal_itself('pause')\nprint('after', flush=True)")
     assert paused.stdout is not None and paused.stdout.readline() == "before\n"
     os.waitpid(paused.pid, os.WUNTRACED)
     assert psutil.Process(paused.pid).status() == psutil.STATUS_STOPPED
@@ -84,7 +89,7 @@ from pathlib import Path
 from protocols.faults.node_faults.fault_log import FaultLog
 log = FaultLog(Path({str(tmp_path)!r}), 'agent-0', 1)
 log.write('begin', 'crash', 'process.kill', step=5000)
-process.kill()
+process.signal_itself('kill')
 """
     killed = child(code)
     killed.communicate(timeout=30)

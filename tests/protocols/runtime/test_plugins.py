@@ -40,7 +40,7 @@ from typing import get_args
 
 import numpy as np
 from orchestrator.config.configuration import Configuration, NetworkSettings
-from protocols.faults.settings.fault_checks import message_kinds
+from protocols.faults.fault_checks import message_kinds
 from protocols.runtime.component_registry import load_plugins
 from protocols.wire.codec import decode, encode
 from protocols.wire.message_registry import accepted, newest_only, schema_hash

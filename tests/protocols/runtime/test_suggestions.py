@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.runtime.override_merging import merge_overrides
+from protocols.runtime.settings_types import merge_overrides
 from protocols.runtime.suggestions import hint, nearest, suggestions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from struct import Struct
 
-from protocols.simulation.simulated_links import DrawnOutcome
+from protocols.faults.link_effects.faulty_links import LinkOutcome
 from protocols.wire.messages import Channel
 
 _NUMBERS = Struct("<5I")
@@ -34,14 +34,14 @@ class DrawnLinks:
         self._loss, self._duplicate, self._corrupt = loss * 2**32, duplicate * 2**32, corrupt * 2**32
         self._until = until
 
-    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> DrawnOutcome:
+    def link_outcome(self, dst: str, channel: Channel, kind: str, seq: int, size: int, now: float) -> LinkOutcome:
         """Drawn from five numbers of 32 bits of one hash."""
         digest = blake2b(f"{self._src}\0{dst}\0{channel}\0{seq}".encode(), key=self._key, digest_size=20).digest()
         lost, first, repeated, second, damaged = _NUMBERS.unpack(digest)
         delay = self._least + self._range * first
         if now >= self._until:
-            return DrawnOutcome((delay,))
+            return LinkOutcome((delay,))
         if lost < self._loss:
-            return DrawnOutcome((), cause="loss")
+            return LinkOutcome((), cause="loss")
         copies = (delay, self._least + self._range * second) if repeated < self._duplicate else (delay,)
-        return DrawnOutcome(copies, damaged < self._corrupt)
+        return LinkOutcome(copies, "payload" if damaged < self._corrupt else None)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protocols.simulation import Network
+from protocols.simulation.simulated_network import Network
 from tests.protocols.simulation.drawn_links import DrawnLinks
 from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, TransitionLog
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from protocols.averaging.averager import FixedNeighbourhood
-from protocols.averaging.push_sum.push_sum import PushSum
-from protocols.simulation import Network
+from protocols.averaging.push_sum import PushSum
 from protocols.simulation.simulated_episodes import EpisodeDirector, PeerScript
-from protocols.simulation.simulated_membership import SimulatedMembership
+from protocols.simulation.simulated_faults import SimulatedMembership
+from protocols.simulation.simulated_network import Network
 from tests.protocols.simulation.drawn_links import DrawnLinks
 
 FAULTY_EVENTS = 5000
@@ -83,7 +83,7 @@ class World:
             self.deaths += 1
             if self.random.random() < 0.5:
                 self.watch.ended(name)
-        elif name not in living and name not in self.watch.alive():
+        elif name not in living and not self.watch.membership[name].state.living:
             self.start(name)
         self.director.begin()
 

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 
 from protocols.averaging.averager import Averager
-from protocols.averaging.push_sum.push_sum import PushSum
+from protocols.averaging.push_sum import PushSum
 from protocols.averaging.synchronous_gossip import SynchronousAveraging
-from protocols.simulation import Network, PerfectLinks
-from protocols.simulation.simulated_averaging import Population, names
+from protocols.simulation.simulated_averaging import Population
+from protocols.simulation.simulated_network import Network, PerfectLinks
 from protocols.topology import TopologySettings
 from protocols.topology.communication_graph import Graph, make_graph
 from protocols.topology.settings import RandomRegularSettings
 from tests.protocols.simulation.drawn_links import DrawnLinks
 
 SIZE = 4
+
+
+def names(count: int) -> list[str]:
+    return [f"agent-{i}" for i in range(count)]
 
 
 def population(graph: Graph, mode: type[Any], seed: int = 0, links: Any = None, wire: bool = False) -> Population:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from protocols.faults.fault_schedule import FaultSchedule, compile_schedule
 from protocols.faults.link_effects.faulty_links import FaultyLinks
 from protocols.faults.link_effects.link_trace import RecordedPast
-from protocols.faults.schedule.fault_schedule import FaultSchedule, compile_schedule
 from protocols.faults.settings import FaultsSettings
 from protocols.simulation.simulated_faults import ScheduledLinks, SimulatedDeaths, left_out
 

@@ -12,7 +12,7 @@ import pytest
 from protocols.conversations.conversation import Array, Send
 from protocols.conversations.stepping.stepping import StepClient, StepServer
 from protocols.conversations.stepping.stepping_messages import Act, Observation
-from protocols.simulation import Network, Node
+from protocols.simulation.simulated_network import Network, Node
 from protocols.wire.messages import Message
 from tests.protocols.simulation.lockstep_scripts import SERVER, AgentScript, LedgerLine, ServerScript, reward
 from tests.protocols.simulation.lockstep_world import World, catch

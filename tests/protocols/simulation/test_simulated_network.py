@@ -12,9 +12,8 @@ import pytest
 from protocols.averaging.averaging_messages import Average
 from protocols.conversations.conversation import Array, Send
 from protocols.conversations.stepping.stepping_messages import Join
-from protocols.simulation import Calendar, Network, Node, NodeScript, PerfectLinks
-from protocols.simulation.simulated_links import DrawnOutcome
-from protocols.simulation.simulated_network import Take
+from protocols.faults.link_effects.faulty_links import LinkOutcome
+from protocols.simulation.simulated_network import Calendar, Network, Node, NodeScript, PerfectLinks, Take
 from protocols.wire.messages import Message
 from tests.protocols.simulation.drawn_links import DrawnLinks
 
@@ -174,7 +173,7 @@ def test_draws_depend_on_the_message_alone() -> None:
     other = DrawnLinks(4, "a", loss=0.5)
     assert sum(other.link_outcome("b", "peer", "average", seq, 100, 0.0) == link_outcome for seq, link_outcome in fates.items()) < 80
     healed = DrawnLinks(3, "a", loss=1.0, until=5.0)
-    assert healed.link_outcome("b", "peer", "average", 1, 100, 4.9) == DrawnOutcome((), cause="loss")
+    assert healed.link_outcome("b", "peer", "average", 1, 100, 4.9) == LinkOutcome((), cause="loss")
     assert len(healed.link_outcome("b", "peer", "average", 1, 100, 5.0).copies) == 1
 
 

@@ -11,7 +11,8 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.statistics.ledger import Ledger
 from protocols.statistics.push_sum_statistics import PushSumStatistics
 from protocols.statistics.statistics_consensus import StatisticsConsensus
-from protocols.topology import TopologySettings, build, metropolis_weights, mixing_weights
+from protocols.topology import TopologySettings, build
+from tests.protocols.mixing_matrices import metropolis_weights, mixing_weights
 
 SIZE = 12
 

@@ -13,8 +13,9 @@ from protocols.averaging.averager import FixedNeighbourhood
 from protocols.averaging.projection_sketch import disagreement
 from protocols.statistics.averaged_statistics import AveragedStatistics
 from protocols.statistics.statistics_consensus import MixingRoundClosed
-from protocols.topology import TopologySettings, build, metropolis_weights
+from protocols.topology import TopologySettings, build
 from protocols.wire.codec import decode, encode
+from tests.protocols.mixing_matrices import metropolis_weights
 from tests.protocols.statistics.statistics_worlds import SIZE, graph_of, vectors
 
 TABLE = {

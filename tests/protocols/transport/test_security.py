@@ -12,15 +12,14 @@ from contextlib import ExitStack, closing
 import pytest
 import zmq
 
-from protocols.conversations.lockstep.lockstep_messages import Marker
+from protocols.conversations.lockstep_messages import Marker
 from protocols.conversations.membership.membership_messages import Bye, Hello, Roster, Welcome
 from protocols.conversations.stepping.stepping_messages import Join
 from protocols.runtime.errors import AuthenticationError
 from protocols.runtime.key_pairs import KeyPair
-from protocols.transport import Identity, Transport, TransportOptions, zap
-from protocols.transport.handshakes import ATTEMPTS
+from protocols.transport import Identity, Transport, TransportOptions, handshakes
+from protocols.transport.handshakes import ATTEMPTS, GRACE
 from protocols.transport.sockets import open_socket
-from protocols.transport.zap import GRACE
 from tests.protocols.transport.driving import RUN, bye, collect, needs_ipc, numbers, until
 from tests.protocols.transport.strangers import join, raw, roster, transport
 
@@ -107,7 +106,7 @@ def test_what_is_sent_is_not_on_the_wire() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown keys are held for a tenth of a second only."""
-    monkeypatch.setattr(zap, "GRACE", 0.1)
+    monkeypatch.setattr(handshakes, "GRACE", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from protocols.runtime.errors import BadMessage
 from protocols.wire.codec import decode, encode
-from protocols.wire.message_bounds import first_unbounded
-from protocols.wire.message_registry import schema_hash
+from protocols.wire.message_registry import first_unbounded, schema_hash
 from protocols.wire.messages import Message
 from tests.protocols.wire.bodies import FRAMES, TYPES, messages
 

@@ -15,8 +15,8 @@ from protocols.averaging.averaging_messages import Average
 from protocols.conversations.client_requests.client_messages import Status, StopRequest
 from protocols.conversations.control.control_messages import Command, Event, Heartbeat, Metrics
 from protocols.conversations.membership.membership_messages import Hello, Roster
-from protocols.conversations.negotiation.proposal_messages import Propose
 from protocols.conversations.node_processes.node_process_messages import NodeEnded
+from protocols.conversations.proposals import Propose
 from protocols.conversations.stepping.stepping_messages import Act, Join, Observation
 from protocols.runtime.errors import BadMessage
 from protocols.wire.guard_sources import GuardOptions, MessageSender, MessageSource
@@ -104,7 +104,7 @@ def test_a_name_moves_to_another_connection_when_the_old_one_is_silent() -> None
 
 def test_the_token_decides_who_speaks_for_a_node() -> None:
     gate = Gate("run", "run").roster(entry("agent-1"), entry("agent-2"))
-    gate.guard.require("secret")
+    gate.guard.token = "secret"
     assert gate.put("ctl", b"thief", Event(severity="info", code="finished")) is None, "no other connection has sent yet"
     assert gate.put("ctl", b"a", Hello(role="agent", token="secret")) is None
     assert gate.put("ctl", b"thief", Event(severity="info", code="finished")) == "E_AUTH"
@@ -122,7 +122,7 @@ def test_the_token_decides_who_speaks_for_a_node() -> None:
 
 def test_command_lines_may_come_again_under_the_same_name() -> None:
     gate = Gate("run", "run").roster(entry("agent-1"))
-    gate.guard.require("secret")
+    gate.guard.token = "secret"
     for key in (b"a", b"b"):
         assert gate.put("ctl", key, Hello(role="client", token="secret"), src="client-1", seq=1) is None
         assert gate.put("ctl", key, StopRequest(), src="client-1", seq=2) is None
@@ -181,7 +181,7 @@ def test_everything_else_is_refused(role: Role, channel: Channel) -> None:
     for sender in get_args(Role):
         for kind in TYPES:
             gate = Gate(role, "me").roster(entry("other", sender))
-            gate.guard.require("secret")
+            gate.guard.token = "secret"
             message = plainest(kind)
             code = gate.put(channel, b"a", message, src="other")
             allowed = any(w.channel == channel and sender in w.senders and role in w.receivers and kind in w.types for w in routes())

@@ -11,7 +11,7 @@ import pytest
 from protocols.conversations.client_requests.client_messages import StopRequest
 from protocols.conversations.control.control_messages import Heartbeat
 from protocols.conversations.membership.membership_messages import Hello
-from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.proposals import Propose
 from protocols.conversations.stepping.stepping_messages import Observation
 from protocols.runtime.errors import BadMessage
 from tests.protocols.wire.wire_gate import Gate, entry, ring
@@ -76,7 +76,7 @@ def test_a_link_that_corrupts_one_message_in_a_thousand_is_no_enemy() -> None:
 
 def test_where_the_run_damages_messages_their_senders_are_not_punished() -> None:
     gate = ring()
-    gate.guard.expect_damage()
+    gate.guard.damage_expected = True
     source = gate.guard.source("peer", b"a")
     for _ in range(100):
         gate.now += 0.01
@@ -167,7 +167,7 @@ def test_a_flood_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None
 
 def test_memory_is_bounded_under_ever_new_connections_and_names() -> None:
     gate = Gate("run", "run").roster(entry("agent-1"))
-    gate.guard.require("secret")
+    gate.guard.token = "secret"
     assert gate.put("ctl", b"a", Hello(role="agent", token="secret")) is None
     for i in range(6000):
         gate.put("ctl", i.to_bytes(4, "big"), StopRequest(), src=f"client-{i}")

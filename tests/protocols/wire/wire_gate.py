@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from protocols.conversations.membership.membership_messages import RosterEntry
-from protocols.conversations.negotiation.proposal_messages import Propose
+from protocols.conversations.proposals import Propose
 from protocols.wire.guard import Guard
 from protocols.wire.guard_sources import GuardOptions
 from protocols.wire.messages import Channel, Message, Role

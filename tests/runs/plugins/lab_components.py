@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from agent_node.exchange.negotiation.settings import NegotiationSettings
-from agent_node.learners.double_dqn.settings import DoubleDQNSettings
+from agent_node.exchange.settings import NegotiationSettings
+from agent_node.learners.settings import DoubleDQNSettings
 from agent_node.world_models.settings import WorldModelSettings
 from protocols.runtime.component_registry import register
 from protocols.runtime.settings_types import ComponentSettings

@@ -23,7 +23,7 @@ from agent_node.contracts import (
     arrays,
     tensors,
 )
-from agent_node.learners.double_dqn.double_dqn import DoubleDQN
+from agent_node.learners.double_dqn import DoubleDQN
 from agent_node.session.observation_features import Features
 from agent_node.session.session_context import SessionContext
 from protocols.conversations.conversation import EdgeConversation, Send

@@ -1,1 +1,1 @@
-"""Forms of a run's metrics besides the nodes' own files: components of the room "sink", one module each."""
+"""Forms of a run's metrics besides the nodes' own files: components of the room "sink"."""

@@ -89,9 +89,9 @@ class MlflowSettings(SinkSettings):
 for _settings, _implementation in (
     (CsvSettings, "table_sinks:CsvSink"),
     (ParquetSettings, "table_sinks:ParquetSink"),
-    (TensorBoardSettings, "tensorboard_sink:TensorBoardSink"),
-    (WandbSettings, "wandb_sink:WandbSink"),
-    (MlflowSettings, "mlflow_sink:MlflowSink"),
+    (TensorBoardSettings, "service_sinks:TensorBoardSink"),
+    (WandbSettings, "service_sinks:WandbSink"),
+    (MlflowSettings, "service_sinks:MlflowSink"),
 ):
     _kind = _settings.model_fields["kind"].default
     register(ROOM, _kind, _settings, f"orchestrator.run_server.metrics.sinks.{_implementation}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from itertools import islice
 
-from orchestrator.results.metric_rows import MetricTableRow, metric_rows
+from orchestrator.results.metric_series import MetricTableRow, metric_rows
 from orchestrator.run_server.metrics.sinks.live_sinks import SinkContext
 from orchestrator.run_server.metrics.sinks.settings import CsvSettings, ParquetSettings
 

@@ -1,12 +1,14 @@
 """Small regression problems for the tests of Gaussian processes."""
 
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+
 import numpy as np
 import torch
 
-from agent_node.world_models.gp.feature_basis import Basis, Box
-from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
-from agent_node.world_models.gp.kernel_parameters import KernelParameters
-from agent_node.world_models.gp.random_bases import FourierBasis, InducingBasis
+from agent_node.world_models.gp.feature_basis import Basis, Box, FourierBasis, HilbertSpaceBasis, InducingBasis, KernelParameters
+from agent_node.world_models.gp.gp_statistics import Statistics
 
 LENGTHSCALES = (0.4, 0.4, 1.2, 1.2)
 PLANE = Box((-10, -10, -1, -1), (10, 10, 1, 1), (1.4, 1.4, 2.6, 2.6))
@@ -37,3 +39,8 @@ def dense_prior(basis: Basis, theta: KernelParameters, inputs: torch.Tensor) -> 
     """Phi Lambda Phi^T, `[n, n]`."""
     features = basis.features(inputs)
     return (features * basis.prior(theta)) @ features.T
+
+
+def summed(parts: Iterable[Statistics]) -> Statistics:
+    """Sum in the order given."""
+    return reduce(add, parts)

@@ -13,7 +13,7 @@ from agent_node.settings.agent import AgentSettings
 from agent_node.world_models.gp.exact_gp import ExactGP
 from agent_node.world_models.gp.gp_model import GPModel
 from agent_node.world_models.gp.gp_statistics import InvalidStatistics
-from agent_node.world_models.gp.settings import ExactGPSettings, GPSettings
+from agent_node.world_models.settings import ExactGPSettings, GPSettings
 from protocols.runtime.component_registry import create
 from protocols.runtime.errors import ConfigurationError
 from protocols.spaces.layout import Layout, ObservationField
@@ -192,22 +192,6 @@ def test_what_is_older_counts_less() -> None:
     assert model.error(walk(20, 300, gain=0.5)) < 0.1
 
 
-def test_an_epoch_with_other_lengthscales_begins_from_memory() -> None:
-    model = GPModel(SETTINGS.model_copy(update={"basis": "fourier"}), PLANE, 0, 0)
-    model.absorb(walk(0, 300))
-    first = model.basis_id
-    model.rebuild(1, [0.5, 0.5, 1.5, 1.5], walk(0, 300))
-    model.refit()
-    assert model.basis_id != first and model.error(walk(1, 200)) < 0.1
-    again = GPModel(model.settings, PLANE, 0, 0)
-    again.load_state_dict(model.state_dict())
-    assert again.basis_id == model.basis_id and again.epoch == 1
-    with pytest.raises(ValueError, match="not later"):
-        model.rebuild(1, [0.5, 0.5, 1.5, 1.5], walk(0, 300))
-    with pytest.raises(ValueError, match="stay valid"):
-        GPModel(SETTINGS, PLANE, 0, 0).rebuild(1, [0.5] * 4, walk(0, 10))
-
-
 def test_angles_and_discrete_actions() -> None:
     layout = Layout(shape=[2], fields=[ObservationField("x", 0, 1), ObservationField("heading", 1, 1, "radian")], actions=[3])
     features = Features(layout, 1)
@@ -285,7 +269,7 @@ def test_a_drawn_function_is_one_function_and_draws_have_the_moments_of_the_post
     assert np.abs((seen.mean(axis=0) - prediction.observation) / deviation).max() < 5 / 300**0.5
     assert (seen.std(axis=0) < 1.3 * prediction.epistemic + 1e-6).all(), "what the features lack is not drawn"
     if not personal:
-        features = model.posterior.basis.features(model._scales.inputs(test.observation, test.action))
+        features = model.posterior.basis.features(model.encoder.inputs(test.observation, test.action))
         represented = model.posterior.spread(features).sqrt().numpy()[:, None]
         assert np.abs(seen.std(axis=0) / represented - 1).max() < 0.2
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from agent_node.session.observation_features import Features
+from agent_node.world_models.gp.feature_basis import HilbertSpaceBasis
 from agent_node.world_models.gp.gp_model import GPModel
 from agent_node.world_models.gp.gp_posterior import Posterior
 from agent_node.world_models.gp.gp_statistics import Statistics
-from agent_node.world_models.gp.hilbert_space_basis import HilbertSpaceBasis
-from agent_node.world_models.gp.settings import GPSettings
+from agent_node.world_models.settings import GPSettings
 from protocols.averaging.averager import FixedNeighbourhood
 from protocols.spaces.layout import Layout
 from protocols.statistics.averaged_statistics import AveragedStatistics
 from protocols.statistics.ledger import Ledger
 from protocols.wire.codec import decode, encode
-from tests.agent_node.world_models.gp.gp_worlds import LENGTHSCALES, PLANE, THETA, moves
+from tests.agent_node.world_models.gp.gp_worlds import LENGTHSCALES, PLANE, THETA, moves, summed
 from tests.agent_node.world_models.gp.test_gp_model import walk
 from tests.protocols.statistics.test_statistics_consensus import Ticks, graph_of
 
@@ -63,7 +63,7 @@ def test_predictions_of_four_in_a_ring_are_exact_to_the_promised_digits() -> Non
     """4 x 400 points, 256 features: the error of means and variances falls by 3 a round, the rate of this ring."""
     basis = HilbertSpaceBasis(PLANE, 256, LENGTHSCALES)
     statistics = [Statistics.of(basis, *moves(np.random.default_rng(seed), 400)) for seed in range(4)]
-    central = Posterior.of(basis, THETA, Statistics.total(statistics))
+    central = Posterior.of(basis, THETA, summed(statistics))
     query, _ = moves(np.random.default_rng(99), 300)
     mean, variance = central.predict(query)
     alone = Posterior.of(basis, THETA, statistics[0]).predict(query)
@@ -90,8 +90,8 @@ def test_variance_is_the_own_until_all_have_agreed_and_everybodys_then() -> None
         model.refit()
     own = [model.predict(QUERY.observation, QUERY.action).epistemic for model in models]
     sums = [Statistics.unpack(model.statistics(), model.basis, 2) for model in models]
-    inputs = models[0]._scales.inputs(QUERY.observation, QUERY.action)
-    mean, variance = Posterior.of(models[0].basis, models[0].parameters, Statistics.total(sums)).predict(inputs)
+    inputs = models[0].encoder.inputs(QUERY.observation, QUERY.action)
+    mean, variance = Posterior.of(models[0].basis, models[0].parameters, summed(sums)).predict(inputs)
     world = Rounds(sums)
     for k in range(1, 60):
         totals = [agent.total() for agent in world.agents.values()]
@@ -136,10 +136,10 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
         )
         ledgers[name].publish(vector, 60, 0.0)
     one = models["agent-00"]
-    inputs = one._scales.inputs(QUERY.observation, QUERY.action)
-    central = Statistics.total(Statistics.unpack(models[name].statistics(), one.basis, 2) for name in sorted(models))
+    inputs = one.encoder.inputs(QUERY.observation, QUERY.action)
+    central = summed(Statistics.unpack(models[name].statistics(), one.basis, 2) for name in sorted(models))
     exact = Posterior.of(one.basis, one.parameters, central)
-    world, least = Ticks(ledgers, seed), exact.variance(inputs)
+    world, least = Ticks(ledgers, seed), exact.predict(inputs)[1]
     chosen = list(random.choice(sorted(graph), 4, replace=False))
     apart = 0
     for tick in range(60):
@@ -147,7 +147,7 @@ def test_posteriors_are_equal_bit_for_bit_in_spite_of_loss_and_delay(kind: str, 
         for name in chosen if tick in (3, 6, 10, 15) else ():
             total = ledgers[name].total()
             partial = Posterior.of(one.basis, one.parameters, Statistics.unpack(total.vector, one.basis, 2))
-            assert bool((partial.variance(inputs) >= least - 1e-12).all())
+            assert bool((partial.predict(inputs)[1] >= least - 1e-12).all())
             apart += total.origins < n
     assert apart, "they were compared before all entries had arrived"
     learners = models if n == 4 else {name: models[name] for name in chosen}

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from env_server.environments.landmarks.body_physics import TOP_SPEED, Bodies, observation_layout
-from env_server.environments.landmarks.landmarks_rules import step_outcome
+from env_server.environments.landmarks.landmarks_environment import step_outcome
 from env_server.environments.landmarks.room_geometry import RADIUS, build, smallest_gap
 from env_server.environments.landmarks.settings import LandmarksOptions
 from protocols.spaces.feature_sets import FeatureSets

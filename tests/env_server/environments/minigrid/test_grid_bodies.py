@@ -10,8 +10,8 @@ import pytest
 from minigrid.core.grid import Grid
 from minigrid.core.world_object import Ball, Box, Door, Floor, Goal, Key, Lava, Wall, WorldObj
 
-from env_server.environments.minigrid.grid_bodies import SharedGridBodies
-from env_server.environments.minigrid.grid_placement import NoRoom, nearest_cells
+from env_server.environments.environment_factory import EnvironmentProblem
+from env_server.environments.minigrid.grid_bodies import SharedGridBodies, nearest_cells
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 EAST, SOUTH, WEST, NORTH = range(4)
@@ -50,7 +50,7 @@ def test_they_begin_on_the_nearest_cells() -> None:
     grid.wall_rect(0, 0, 7, 7)
     assert nearest_cells(grid, (3, 3), 6) == [(3, 3), (4, 3), (3, 4), (2, 3), (3, 2), (5, 3)]
     assert len(set(nearest_cells(grid, (1, 1), 25))) == 25
-    with pytest.raises(NoRoom, match=r"26 agents .* only 25 free cells"):
+    with pytest.raises(EnvironmentProblem, match=r"26 agents .* only 25 free cells"):
         nearest_cells(grid, (1, 1), 26)
 
 
@@ -72,7 +72,7 @@ def test_nobody_begins_behind_what_must_be_opened_or_ends_the_episode(between: W
     if passed:
         assert nearest_cells(grid, (1, 1), 2) == [(1, 1), (3, 1)], "behind it, and not where it is"
     else:
-        with pytest.raises(NoRoom, match="only 1 free cells"):
+        with pytest.raises(EnvironmentProblem, match="only 1 free cells"):
             nearest_cells(grid, (1, 1), 2)
 
 

@@ -11,11 +11,11 @@ import pytest
 from minigrid.wrappers import FullyObsWrapper
 
 from env_server.environments.environment_contracts import AgentBatch, RestartableEnvironment, TickResult
-from env_server.environments.environment_problems import EnvironmentProblem
+from env_server.environments.environment_factory import EnvironmentProblem
 from env_server.environments.episode_schedule import episode_generator
+from env_server.environments.minigrid.grid_copies import VectorMiniGrid
 from env_server.environments.minigrid.multiplayer_grid import SharedMiniGrid
 from env_server.environments.minigrid.settings import MiniGridOptions
-from env_server.environments.minigrid.single_player_grid import VectorMiniGrid
 from env_server.environments.registry import create, describe, problems
 from env_server.settings import EnvironmentSettings
 from protocols.conversations.stepping.stepping_messages import Flag

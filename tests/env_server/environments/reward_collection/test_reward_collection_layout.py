@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from env_server.environments.reward_collection.reward_sites import gains, grid, observation_layout, reward_map, starts
+from env_server.environments.reward_collection.collection_physics import gains, grid, observation_layout, reward_map, starts
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
 from protocols.spaces.reward_map import RewardMap
 

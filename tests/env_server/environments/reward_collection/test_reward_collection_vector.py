@@ -7,9 +7,9 @@ import pytest
 
 from env_server.environments.environment_contracts import AgentBatch, EpisodeRecord, GoalEnvironment, TickResult
 from env_server.environments.reward_collection.collection_environment import VectorRewardCollection
-from env_server.environments.reward_collection.reward_sites import reward_map
+from env_server.environments.reward_collection.collection_physics import reward_map
 from env_server.environments.reward_collection.settings import RewardCollectionOptions
-from env_server.metrics.episode_statistics import EpisodeStatistics
+from env_server.metrics.episode_statistics import EpisodeCounters
 from protocols.conversations.stepping.stepping_messages import Flag
 from tests.env_server.environments.flag_rules import FlagRules
 
@@ -250,7 +250,7 @@ def test_outcomes_belong_to_the_receiver() -> None:
 
 
 def test_visited_sites_become_a_figure() -> None:
-    statistics = EpisodeStatistics(None)
+    statistics = EpisodeCounters(None, 10)
     statistics.expect(1, aligned=False)
     _, record = play(make(gain_std=0), BEST)
     _, less = play(make(gain_std=0), {"agent-0": (2, -5)})

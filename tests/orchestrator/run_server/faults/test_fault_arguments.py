@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.runs.fault import KINDS, FaultOptions, fault_of
+from orchestrator.cli.fault import KINDS, FaultOptions, fault_of
 from orchestrator.config.configuration import Configuration
 from orchestrator.run_server.faults.manual_faults import read_event
-from protocols.faults.link_effects.link_orders import ManualLinkFault
-from protocols.faults.schedule.fault_schedule import LINK_KINDS, compile_schedule
-from protocols.faults.schedule.fault_timeline import FaultTimeline
-from protocols.faults.schedule.run_moments import RunMoment, RunPosition
+from protocols.faults.fault_schedule import LINK_KINDS, RunMoment, RunPosition, compile_schedule
+from protocols.faults.fault_timeline import FaultTimeline
+from protocols.faults.link_effects.run_links import ManualLinkFault
 from protocols.runtime.errors import ConfigurationError, UsageError
 
 BASE: dict[str, Any] = {"version": 2, "until": {"time": "60s"}, "environment": {"id": "landmarks"}, "agents": {"count": 4}}

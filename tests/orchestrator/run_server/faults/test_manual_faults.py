@@ -23,9 +23,9 @@ from orchestrator.run_server.run_server import _make_view
 from protocols.conversations.client_requests.client_messages import FaultRequest, RestartRequest
 from protocols.conversations.membership.membership import MembershipTimeouts
 from protocols.conversations.membership.membership_messages import Refuse
-from protocols.faults.link_effects.replayed_links import ReplayedLinks
+from protocols.faults.fault_schedule import compile_schedule
+from protocols.faults.link_effects.faulty_links import ReplayedLinks
 from protocols.faults.node_faults.fault_log import FaultLog
-from protocols.faults.schedule.fault_schedule import compile_schedule
 from protocols.faults.settings import FaultEvent
 from protocols.runtime.errors import ExitCode
 from protocols.transport import Identity, Transport

@@ -1,1 +1,0 @@
-"""Averaging of named parameter groups with graph neighbours."""

@@ -1,1 +1,0 @@
-"""Whole episodes shared with neighbours."""

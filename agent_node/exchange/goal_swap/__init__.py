@@ -1,1 +1,0 @@
-"""Exchange of teacher goals by contract net while an episode runs."""

@@ -1,1 +1,0 @@
-"""Episode traces, partner corrections and shared segments after an episode."""

@@ -1,1 +1,0 @@
-"""Agreement on goals before an episode."""

@@ -1,1 +1,0 @@
-"""Planned trajectories shared with neighbours."""

@@ -1,1 +1,0 @@
-"""Sums of additive model statistics over all agents."""

@@ -1,1 +1,0 @@
-"""Goal source: softmax over running rewards."""

@@ -1,1 +1,0 @@
-"""Goal source: uniform over all goals."""

@@ -1,1 +1,0 @@
-"""AMIGo: a teacher policy that proposes intrinsic goals (Campero et al., arXiv 2006.12122)."""

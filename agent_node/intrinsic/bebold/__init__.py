@@ -1,1 +1,0 @@
-"""Intrinsic reward: BeBold and NovelD."""

@@ -1,1 +1,0 @@
-"""Intrinsic reward: random network distillation."""

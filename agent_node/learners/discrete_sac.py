@@ -1,0 +1,128 @@
+"""Soft actor-critic over the joint discrete action (Haarnoja et al., arXiv 1812.05905; discrete form: Christodoulou, arXiv 1910.07207).
+
+    V(s') = sum_a pi(a|s') (min_k Q_target,k(s', a) - alpha ln pi(a|s'))
+    y = r + discount * (1 - terminated) * V(s')
+    critics: sum over k of mean weight * (Q_k(s, a) - y)^2
+    policy: mean over s of sum_a pi(a|s) (alpha ln pi(a|s) - min_k Q_k(s, a))
+    temperature: d ln(alpha) proportional to (target entropy - entropy of pi)
+
+Averaged with neighbours: `policy` is the actor with ln(alpha); `critic` both critics and their targets (as in `double_dqn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec, State
+from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.joint_actions import JointActionLearner
+from agent_node.learners.library.optimisers import Adam
+from agent_node.learners.settings import DiscreteSACSettings
+
+
+class DiscreteSAC(JointActionLearner):
+    """Learner `discrete_sac`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
+
+    def __init__(self, settings: DiscreteSACSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+        super().__init__(settings, policy_spec, rows, seed)
+        self.settings = settings
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
+        self.policy, self.critics, self.targets = (StackedMLP(k, self.widths, generator, self.device) for k in (1, 2, 2))
+        self.targets.vector.copy_(self.critics.vector)
+        self.log_temperature = torch.tensor([log(settings.temperature)], device=self.device)
+        self.temperature_gradient = torch.zeros(1, device=self.device)
+        self.target_entropy = settings.target_entropy * log(self.actions.count)
+        rate, norm = settings.learning_rate, settings.max_grad_norm
+        self.optimisers = {
+            "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
+            "critic_adam": Adam(self.critics.vector, self.critics.gradient, rate, norm),
+            "temperature_adam": Adam(self.log_temperature, self.temperature_gradient, rate, norm),
+        }
+
+    def act(
+        self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
+    ) -> PolicyOutput:
+        """Exploring: joint actions drawn from the policy (and held random ones, where configured); else its most probable ones."""
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self.policy(policy_inputs(observations, goals, self.device)).cpu().numpy()
+        if explore:
+            noise = self.random.gumbel(size=logits.shape)
+            chosen = (logits + noise).argmax(axis=1)
+            if rows is not None:
+                chosen = self.exploration.apply(chosen, rows, first)
+        else:
+            chosen = logits.argmax(axis=1)
+        return PolicyOutput(self.actions.table[chosen])
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One gradient update of each part; metrics `loss`, `policy_loss`, `value`, `entropy` (nats), `temperature`."""
+        batch = batch.to(self.device)
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        temperature = self.log_temperature.exp()
+        target = self._target(batch)
+
+        q = self.critics(state.expand(2, -1, -1))
+        value = self._taken(q, batch)
+        critic_loss = (batch.weight * (value - target).square()).mean(dim=1).sum()
+        critic_loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers["critic_adam"].step()
+
+        log_pi = self.policy(state).log_softmax(dim=1)
+        pi = log_pi.exp()
+        policy_loss = (batch.weight * (pi * (temperature * log_pi - q.detach().amin(dim=0))).sum(dim=1)).mean()
+        policy_loss.backward()
+        self.optimisers["policy_adam"].step()
+
+        entropy = -(pi.detach() * log_pi.detach()).sum(dim=1).mean()
+        self.temperature_gradient[0] = entropy - self.target_entropy
+        self.optimisers["temperature_adam"].step()
+
+        self.targets.vector.lerp_(self.critics.vector, self.settings.tau)
+        self.updates += 1
+        return {
+            "loss": critic_loss.item(),
+            "policy_loss": policy_loss.item(),
+            "value": value.mean().item(),
+            "entropy": entropy.item(),
+            "temperature": temperature.item(),
+        }
+
+    def _taken(self, q: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Q_k(s, a) `[2, B]` of the batch's actions, from `q[2, B, choices]`."""
+        return q.gather(2, self.actions.index(batch.action).expand(2, -1).unsqueeze(2)).squeeze(2)
+
+    def _value(self, batch: Batch) -> torch.Tensor:
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        return self._taken(self.critics(state.expand(2, -1, -1)), batch)
+
+    def _target(self, batch: Batch) -> torch.Tensor:
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+        with torch.no_grad():
+            log_pi = self.policy(next_state).log_softmax(dim=1)
+            next_q = self.targets(next_state.expand(2, -1, -1)).amin(dim=0)
+            next_value = (log_pi.exp() * (next_q - self.log_temperature.exp() * log_pi)).sum(dim=1)
+            target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+        return target
+
+    def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """pi(a|s)."""
+        probability: torch.Tensor = self.policy(state).softmax(dim=1).gather(1, action.unsqueeze(1)).squeeze(1)
+        return probability
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`policy`: actor and ln(alpha); `critic`: critics, then their targets."""
+        return {"policy": [self.policy.vector, self.log_temperature], "critic": [self.critics.vector, self.targets.vector]}
+
+    def live(self) -> State:
+        """Networks and ln(alpha)."""
+        return {
+            "policy": self.policy.vector,
+            "critics": self.critics.vector,
+            "targets": self.targets.vector,
+            "log_temperature": self.log_temperature,
+        }

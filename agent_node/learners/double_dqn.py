@@ -1,0 +1,101 @@
+"""Goal-conditioned double Q-learning over the joint discrete action (van Hasselt et al., arXiv 1509.06461).
+
+    y = clamp(r + discount * (1 - terminated) * Q_target(s', argmax_a Q(s', a, g), g), value_range)      value_range null: not clamped
+    loss = mean over the batch of weight * (Q(s, a, g) - y)^2
+    target <- target + tau * (online - target)        after every update
+
+Averaged with neighbours: the online network and the target network (group `critic`). Averaging is linear, and so is the target's running
+mean; averaging both keeps every target the running mean of its own online network. Adam's moments stay the agent's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Metrics, PolicyOutput, PolicySpec, State
+from agent_node.learners.library.flat_networks import StackedMLP, policy_inputs
+from agent_node.learners.library.joint_actions import JointActionLearner
+from agent_node.learners.library.optimisers import Adam
+from agent_node.learners.settings import DoubleDQNSettings
+
+CLAMP_TOLERANCE = 0.1
+"""of the width of `value_range`: targets beyond it by less are errors of estimation, which clamping is to correct"""
+
+
+class DoubleDQN(JointActionLearner):
+    """Learner `double_dqn`; `rows` copies act at once. `seed`: exploration; `initial`: first parameters (default: `seed` too)."""
+
+    def __init__(self, settings: DoubleDQNSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+        super().__init__(settings, policy_spec, rows, seed)
+        self.settings = settings
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
+        self.online, self.target = (StackedMLP(1, self.widths, generator, self.device) for _ in range(2))
+        self.target.vector.copy_(self.online.vector)
+        self.adam = Adam(self.online.vector, self.online.gradient, settings.learning_rate, settings.max_grad_norm)
+        self.optimisers = {"adam": self.adam}
+
+    def act(
+        self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
+    ) -> PolicyOutput:
+        """Greedy joint actions: of the online network and, exploring, with held random ones in a share of the steps; else of the target
+        network, whose running mean of weights keeps its skill where single snapshots of the online network swing (Izmailov et al.,
+        arXiv 1803.05407)."""
+        network = self.online if explore else self.target
+        with torch.inference_mode():
+            chosen: NDArray[np.int64] = network(policy_inputs(observations, goals, self.device)).argmax(dim=1).cpu().numpy()
+        if explore and rows is not None:
+            chosen = self.exploration.apply(chosen, rows, first)
+        return PolicyOutput(self.actions.table[chosen])
+
+    def learn(self, batch: Batch) -> Metrics:
+        """One gradient update; metrics `loss`, `value` (mean Q of the actions taken), `target` and, with `value_range`, `clamped`: the
+        share of the targets that were beyond it by more than a tenth of its width."""
+        batch = batch.to(self.device)
+        value, unclamped = self._value(batch), self._unclamped_target(batch)
+        target = self._clamp(unclamped)
+        loss = (batch.weight * (value - target).square()).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.adam.step()
+        self.target.vector.lerp_(self.online.vector, self.settings.tau)
+        self.updates += 1
+        metrics = {"loss": loss.item(), "value": value.mean().item(), "target": target.mean().item()}
+        if self.settings.value_range is not None:
+            low, high = self.settings.value_range
+            metrics["clamped"] = ((unclamped - target).abs() > CLAMP_TOLERANCE * (high - low)).float().mean().item()
+        return metrics
+
+    def _value(self, batch: Batch) -> torch.Tensor:
+        state = torch.cat([batch.observation, batch.goal], dim=1)
+        value: torch.Tensor = self.online(state).gather(1, self.actions.index(batch.action).unsqueeze(1)).squeeze(1)
+        return value
+
+    def _target(self, batch: Batch) -> torch.Tensor:
+        return self._clamp(self._unclamped_target(batch))
+
+    def _clamp(self, target: torch.Tensor) -> torch.Tensor:
+        return target if self.settings.value_range is None else target.clamp(*self.settings.value_range)
+
+    def _unclamped_target(self, batch: Batch) -> torch.Tensor:
+        next_state = torch.cat([batch.next_observation, batch.goal], dim=1)
+        with torch.no_grad():
+            best = self.online(next_state).argmax(dim=1, keepdim=True)
+            next_value = self.target(next_state).gather(1, best).squeeze(1)
+            target: torch.Tensor = batch.reward + self.settings.discount * (1 - batch.terminated) * next_value
+        return target
+
+    def _probability(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """1 for the greedy action, 0 for others."""
+        greedy: torch.Tensor = self.online(state).argmax(dim=1)
+        return (action == greedy).float()
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`critic`: all weights of the online, then of the target network."""
+        return {"critic": [self.online.vector, self.target.vector]}
+
+    def live(self) -> State:
+        """Both networks."""
+        return {"online": self.online.vector, "target": self.target.vector}

@@ -1,1 +1,0 @@
-"""Goal-conditioned double Q-learning."""

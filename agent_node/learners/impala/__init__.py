@@ -1,1 +1,0 @@
-"""IMPALA: actor-critic with V-trace."""

@@ -1,0 +1,199 @@
+"""Proximal policy optimisation, goal-conditioned, with a policy and a value network of its own (Schulman et al., arXiv 1707.06347).
+
+    delta_t = r_t + discount (1 - terminated_t) V(s_{t+1}) - V(s_t)
+    A_t = delta_t + discount * gae_lambda * A_{t+1}, the last term only within one episode and one rollout   (arXiv 1506.02438)
+    ratio = pi(a|s, g) / behaviour(a|s, g), A standardised over the rollout
+    policy loss = -mean min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A) + beta KL(pi_before || pi) - entropy coefficient * H(pi)
+    value loss = mean (V(s) - (A_t + V_before(s_t)))^2
+    after a rollout: beta * 1.5 where the mean KL is above twice its target, beta / 2 where it is below half of it
+    a rollout is left as soon as the KL of a minibatch is above `target_kl`
+
+Steps of weight 0 are left out (a stand-in acted, or the agent was evaluated); episodes that a limit or the rollout's end cuts off go on
+with V of the observation that followed. Values are recomputed when learning starts; only log-probabilities are kept from acting.
+
+Averaged with neighbours: `policy` and `critic`, the two networks. Adam's moments and beta stay the agent's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Batch, Learner, Metrics, PolicyOutput, PolicySpec, State
+from agent_node.learners.library.action_distributions import head_of
+from agent_node.learners.library.devices import device_of
+from agent_node.learners.library.flat_networks import policy_inputs
+from agent_node.learners.library.network_architectures import network_of
+from agent_node.learners.library.optimisers import Adam, FlatComponent, remaining
+from agent_node.learners.settings import PPOSettings
+
+_GREATEST_BETA = 100.0
+
+
+class PPO(FlatComponent, Learner):
+    """Learner `ppo`. `seed`: exploration and minibatches; `initial`: first parameters (default: `seed` too)."""
+
+    counters = ("updates", "frames")
+
+    def __init__(self, settings: PPOSettings, policy_spec: PolicySpec, rows: int, seed: int, initial: int | None = None) -> None:
+        self.settings = settings
+        self.device = device_of(settings.device, "agents.learner.device")
+        self.head = head_of(policy_spec, self.device)
+        generator = torch.Generator().manual_seed(seed if initial is None else initial)
+        network, hidden = settings.network, settings.hidden
+        self.policy = network_of(network, policy_spec, hidden, self.head.width, generator, gain=0.01, device=self.device)
+        self.value = network_of(network, policy_spec, hidden, 1, generator, gain=1.0, device=self.device)
+        rate, norm = settings.learning_rate, settings.max_grad_norm
+        self.optimisers = {
+            "policy_adam": Adam(self.policy.vector, self.policy.gradient, rate, norm),
+            "value_adam": Adam(self.value.vector, self.value.gradient, rate, norm),
+        }
+        self.kl_coef = settings.kl_coef
+        self.updates = 0
+        self.frames = 0
+        """own steps learnt from"""
+        self._explore = torch.Generator().manual_seed(seed)
+        self._evaluate = torch.Generator().manual_seed(seed + 1)
+        self._shuffle = np.random.default_rng(seed)
+
+    def act(
+        self, observations: Array, goals: Array, rows: NDArray[np.int64] | None, first: NDArray[np.bool_], explore: bool
+    ) -> PolicyOutput:
+        """Actions drawn from the policy, with their `log_probability[n]`. Evaluated (`explore` false) by `settings.evaluation`: drawn too,
+        by a generator of their own, or the likeliest ones."""
+        with torch.inference_mode():
+            distribution = self.head.parameters(self.policy(policy_inputs(observations, goals, self.device)))
+            if explore or self.settings.evaluation == "sample":
+                actions = self.head.sample(distribution, self._explore if explore else self._evaluate)
+            else:
+                actions = self.head.mode(distribution)
+            extras = {"log_probability": self.head.log_probability(distribution, actions).cpu().numpy()} if explore else {}
+        discrete = not actions.is_floating_point()
+        return PolicyOutput(actions.cpu().numpy().astype(np.int32 if discrete else np.float32), extras)
+
+    def values(self, observations: Array, goals: Array) -> NDArray[np.float32]:
+        """V(s, g), `[n]`, of `observations[n, ...]` and encoded `goals[n, goal]`: estimated discounted return of the policy."""
+        with torch.inference_mode():
+            values: NDArray[np.float32] = self.value(policy_inputs(observations, goals, self.device)).squeeze(1).cpu().numpy()
+        return values
+
+    def learn(self, batch: Batch) -> Metrics:
+        """All epochs of one rollout `[T, K, ...]`. Metrics: `loss.policy`, `loss.value`, `entropy`, `divergence`, `clipped` (share of
+        ratios outside the clip) as means over the last epoch, `value` (mean over the rollout), `explained` (share of the returns'
+        variance that V explained before), `epochs` (gone through, the last one perhaps in part), `rate` and `samples`. Nothing is learnt
+        from a single step that counts: its advantage has no standard deviation."""
+        batch = batch.to(self.device)
+        state = torch.cat([batch.observation, batch.goal], dim=-1)
+        following = torch.cat([batch.next_observation, batch.goal if batch.next_goal is None else batch.next_goal], dim=-1)
+        with torch.no_grad():
+            value, next_value = self.value(state).squeeze(-1), self.value(following).squeeze(-1)
+        advantage = self.advantages(batch, value, next_value)
+
+        counts = batch.weight.reshape(-1) > 0
+        if counts.sum() < 2:
+            return {}
+        inputs, action = state.flatten(0, 1)[counts], batch.action.flatten(0, 1)[counts]
+        behaviour = batch.extras["log_probability"].reshape(-1)[counts]
+        advantage, value = advantage.reshape(-1)[counts], value.reshape(-1)[counts]
+        target = advantage + value
+        explained = 1 - (target - value).var() / target.var().clamp_min(1e-12)
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        with torch.no_grad():
+            before = self.head.parameters(self.policy(inputs))
+
+        share = remaining(self.frames, self.settings.decay_steps)
+        epochs, seen = self._epochs((inputs, action, behaviour, advantage, target, before), share)
+        last = torch.stack(seen).mean(dim=0).tolist()
+        self._adapt(last[3])
+        self.updates += 1
+        self.frames += len(inputs)
+        names = ("loss.policy", "loss.value", "entropy", "divergence", "clipped")
+        return dict(zip(names, last, strict=True)) | {
+            "value": value.mean().item(), "explained": explained.item(), "epochs": float(epochs),
+            "rate": share * self.settings.learning_rate, "samples": float(len(inputs)),
+        }  # fmt: skip
+
+    def _epochs(self, arrays: tuple[torch.Tensor, ...], share: float) -> tuple[int, list[torch.Tensor]]:
+        """Learn from `arrays`, each `[rows, ...]`, at `share` of the rate: epochs begun, and what the minibatches of the last one gave."""
+        rows, limit = len(arrays[0]), self.settings.target_kl
+        parts = max(1, round(rows / self.settings.minibatch_size))
+        seen: list[torch.Tensor] = []
+        for epoch in range(1, self.settings.epochs + 1):
+            order = torch.from_numpy(self._shuffle.permutation(rows)).to(self.device)
+            seen = []
+            for part in order.tensor_split(parts):
+                seen.append(self._step(share, *(array.index_select(0, part) for array in arrays)))
+                if limit is not None and seen[-1][3] > limit:
+                    return epoch, seen
+        return self.settings.epochs, seen
+
+    def advantages(self, batch: Batch, value: torch.Tensor, next_value: torch.Tensor) -> torch.Tensor:
+        """A_t `[T, K]` from V(s_t) and V(s_{t+1}), both `[T, K]`."""
+        settings = self.settings
+        delta = batch.reward + settings.discount * (1 - batch.terminated) * next_value - value
+        goes_on = batch.weight.clone()
+        if batch.first is not None:
+            goes_on *= 1 - batch.first
+        advantage = torch.zeros_like(delta)
+        following = torch.zeros_like(delta[0])
+        for t in reversed(range(len(delta))):
+            following = delta[t] + settings.discount * settings.gae_lambda * following
+            advantage[t] = following
+            # What the step before may add: nothing where this one begins an episode, or does not count.
+            following = following * goes_on[t]
+        return advantage
+
+    def _step(
+        self,
+        share: float,
+        inputs: torch.Tensor,
+        action: torch.Tensor,
+        behaviour: torch.Tensor,
+        advantage: torch.Tensor,
+        target: torch.Tensor,
+        before: torch.Tensor,
+    ) -> torch.Tensor:
+        settings = self.settings
+        distribution = self.head.parameters(self.policy(inputs))
+        ratio = (self.head.log_probability(distribution, action) - behaviour).exp()
+        bounded = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+        policy_loss = -torch.minimum(ratio * advantage, bounded * advantage).mean()
+        entropy = self.head.entropy(distribution).mean()
+        divergence = self.head.divergence(before, distribution).mean()
+        loss: torch.Tensor = policy_loss + self.kl_coef * divergence - settings.entropy_coef * entropy
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers["policy_adam"].step(share)
+
+        value_loss = (self.value(inputs).squeeze(1) - target).square().mean()
+        value_loss.backward()
+        self.optimisers["value_adam"].step(share)
+        clipped = (ratio != bounded).float().mean()
+        return torch.stack([policy_loss, value_loss, entropy, divergence, clipped]).detach()
+
+    def _adapt(self, divergence: float) -> None:
+        if divergence > 2 * self.settings.adaptive_kl_target:
+            self.kl_coef = min(1.5 * self.kl_coef, _GREATEST_BETA)
+        elif divergence < self.settings.adaptive_kl_target / 2:
+            self.kl_coef *= 0.5
+
+    def parameter_groups(self) -> Mapping[str, list[torch.Tensor]]:
+        """`policy` and `critic`: all weights of each network."""
+        return {"policy": [self.policy.vector], "critic": [self.value.vector]}
+
+    def live(self) -> State:
+        """Both networks."""
+        return {"policy": self.policy.vector, "value": self.value.vector}
+
+    def state_dict(self) -> State:
+        """Networks, Adam's moments, the numbers of updates and of steps learnt from, beta."""
+        return super().state_dict() | {"kl_coef": torch.tensor([self.kl_coef], dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` returned, in place. `ValueError` names what is missing or has another shape."""
+        super().load_state_dict(state)
+        if "kl_coef" not in state:
+            raise ValueError("kl_coef is missing in the state")
+        self.kl_coef = float(state["kl_coef"][0])

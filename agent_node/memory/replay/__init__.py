@@ -1,1 +1,0 @@
-"""Replay buffer of whole episodes with goal relabelling."""

@@ -1,0 +1,482 @@
+"""Episodes, and a flat ring of whole episodes with vectorised sampling and relabelling.
+
+An episode of T steps fills T + 1 neighbouring rows: row s + t holds observation t and the step from it, the last row only the final
+observation. The oldest episodes leave whole. A fixed share of the episodes is held out: never sampled for training, kept to measure the
+world model's error.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Component, Metrics, ModelData, State, arrays, tensors
+from agent_node.exchange.settings import PartnerCorrection, Strategy, TargetWeighting
+from agent_node.memory.goal_relabelling import Mark, Marks, draw_goals, eligible_goals, marks, rarity
+from agent_node.memory.vector_relabelling import VectorRelabelling
+from agent_node.session.observation_features import Features
+from protocols.runtime.errors import ConfigurationError
+from protocols.spaces.goal_space import NO_GOAL, DiscreteSpace, Goal, GoalSpace
+from protocols.spaces.vector_goals import VectorGoals
+
+STEP, HELD_OUT, JOINT = 1, 2, 4
+"""Bits of a row's status: a step starts here; its episode is held out; what all bodies touched is known."""
+
+
+def histories(observation: Array, length: int) -> Array:
+    """`[n, length, D]`: each of `observation[n, D]` with those before it, oldest first; before the start stands the first one."""
+    rows = np.arange(len(observation))[:, None] - np.arange(length - 1, -1, -1)
+    stacked: Array = observation[np.maximum(rows, 0)]
+    return stacked
+
+
+@dataclass
+class Episode:
+    """One episode of one agent: its observations, actions, rewards and goals in order of time."""
+
+    number: int
+    observation: Array
+    """`[T + 1, D]` raw"""
+    action: Array
+    """`[T, A]`, the actions that counted"""
+    reward: NDArray[np.float32]
+    """`[T]`"""
+    terminated: bool
+    """its part ended by its own outcome, so that no value follows; otherwise by a limit"""
+    goal: Goal = NO_GOAL
+    achieved: Array | None = None
+    """`[length + 1, A]` what its own body achieved, to the end of the whole episode: u1 features, or f4 points for vector goals"""
+    others: NDArray[np.uint8] | None = None
+    """`[length + 1, B, A]` what each other body achieved; None until all traces are here"""
+    partner_goals: tuple[int, ...] = ()
+    role: int = 0
+    """1: it led the negotiation"""
+    message: int = -1
+    negotiated: bool = False
+    partners: tuple[str, ...] | None = None
+    """names of the other members, where their agreement about goals is known"""
+    evaluation: bool = False
+    peer_lost: bool = False
+    substituted: NDArray[np.bool_] | None = None
+    """`[T]` steps whose action was the environment's stand-in: nothing in `extras` belongs to it"""
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """each `[T, ...]`: what the learner stored beside its actions"""
+
+    @property
+    def steps(self) -> int:
+        """T, the steps of its own part."""
+        return len(self.reward)
+
+    @property
+    def length(self) -> int:
+        """Steps of the whole episode."""
+        return self.steps if self.achieved is None else len(self.achieved) - 1
+
+    def histories(self, length: int) -> Array:
+        """`[T + 1, length, D]`: each observation with those before it, oldest first; before the start stands the first observation."""
+        return histories(self.observation, length)
+
+    @property
+    def goal_index(self) -> int:
+        """The number of its discrete goal; `ValueError` for a vector goal."""
+        if not isinstance(self.goal, int):
+            raise ValueError("the goal is a vector and has no number")
+        return self.goal
+
+    @property
+    def total_reward(self) -> float:
+        """Undiscounted sum of the episode's rewards."""
+        return float(self.reward.sum())
+
+
+@dataclass
+class TransitionSample:
+    """n transitions, raw: observations with their history `[n, H, D]`."""
+
+    observation: Array
+    action: Array
+    reward: NDArray[np.float32]
+    next_observation: Array
+    terminated: NDArray[np.float32]
+    goal: Array
+    """`[n]` goal numbers, -1 without goals; `[n, D]` vector goals"""
+    relabelled: NDArray[np.bool_]
+    weight: NDArray[np.float32] | None = None
+    """`[n]` importance of each, mean 1 over those that are relabelled and 1 for the others; None: 1 for all"""
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """each `[n, ...]`: what a learner stores beside its transitions (`contracts.Batch.extras`)"""
+
+
+class ReplayBuffer(Component):
+    """Own transitions of one agent, `rows` of them (final observations included)."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, held_out: float = 0.0, partners: int = 1) -> None:
+        self.features = features
+        self.space = space if isinstance(space, DiscreteSpace) else None
+        """of discrete goals"""
+        self.vector = VectorRelabelling(space, rows) if isinstance(space, VectorGoals) else None
+        goals = 0 if self.space is None else self.space.count
+        self.rows = rows
+        self._held_out = held_out
+        self._observation = np.zeros((rows, features.size), features.dtype)
+        self._action = np.zeros((rows, features.action_size), np.int32 if features.discrete else np.float32)
+        self._reward = np.zeros(rows, np.float32)
+        self._terminated = np.zeros(rows, np.float32)
+        self._goal: Array = np.full(rows, NO_GOAL, np.int64)
+        if space is not None and space.goal_shape:
+            self._goal = np.full((rows, *space.goal_shape), np.nan, np.float32)
+        self._peers = np.full((rows, partners), -1, np.int32)
+        self._start = np.zeros(rows, np.int64)
+        self._status = np.zeros(rows, np.uint8)
+        self._marks = np.zeros((rows, goals), np.uint8)
+        self._agreed = np.full(rows, -1, np.int32)
+        self._ratio = np.ones(rows, np.float32)
+        self._reached_in = np.zeros(goals, np.int64)
+        self._joint = np.zeros((rows, 0 if self.space is None else self.space.achieved_size), np.uint8)
+        self._own = np.zeros_like(self._joint)
+        self._cursor = 0
+        self._top = 0
+        self._order: deque[tuple[int, int, int]] = deque()
+        self._places: dict[int, tuple[int, int]] = {}
+        self._count: dict[int, int] = dict.fromkeys((STEP, STEP | JOINT, STEP | HELD_OUT, STEP | HELD_OUT | JOINT), 0)
+
+    def __len__(self) -> int:
+        """Transitions that may be sampled for training."""
+        return self._count[STEP] + self._count[STEP | JOINT]
+
+    @property
+    def held_out_count(self) -> int:
+        """Number of transitions that are held out for validation."""
+        return self._count[STEP | HELD_OUT] + self._count[STEP | HELD_OUT | JOINT]
+
+    @property
+    def joint_count(self) -> int:
+        """Transitions for training of which it is known what all bodies touched."""
+        return self._count[STEP | JOINT]
+
+    @property
+    def episodes(self) -> int:
+        """Episodes in the buffer."""
+        return len(self._places)
+
+    @property
+    def newest(self) -> int:
+        """Number of the episode that was added last; -1: none is there."""
+        return self._order[-1][2] if self._order else -1
+
+    @property
+    def reached_in(self) -> NDArray[np.int64]:
+        """`[|G|]`: in how many of the buffer's episodes each goal was reached in the own part, whether it was pursued or not."""
+        return self._reached_in.copy()
+
+    def metrics(self) -> Metrics:
+        """`buffer.transitions`: transitions that may be sampled for training."""
+        return {"buffer.transitions": float(len(self))}
+
+    # --- filling ------------------------------------------------------------------------------------------------------------------
+
+    def is_held_out(self, number: int) -> bool:
+        """Whether the episode of that number is held out: a low-discrepancy rule, the same for all of its members."""
+        return (number * 0x9E3779B97F4A7C15 % 2**64) / 2**64 < self._held_out
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Add a training episode."""
+        if not episode.evaluation:
+            self.add(episode)
+
+    def add(self, episode: Episode, lead: int = 0, found: Marks | None = None, agreed: int = -1) -> None:
+        """Remember an episode; a number that is here already is ignored (retries). `ConfigurationError` if the ring is too small.
+
+        For a part of an episode: its first `lead` steps are only the history of the others, and are never sampled; `found[T + 1, |G|]` are
+        the marks of these steps in the whole, and `agreed` is the goal with which all members relabel it."""
+        if episode.number in self._places:
+            return
+        size = episode.steps + 1
+        if not 0 <= lead < episode.steps:
+            raise ValueError(f"an episode of {episode.steps} steps with a lead of {lead} has nothing to sample")
+        if size > self.rows:
+            raise ConfigurationError(f"an episode of {episode.steps} steps does not fit into buffer.transitions = {self.rows}; raise it")
+        if self._cursor + size > self.rows:
+            self._evict(self._cursor, self.rows)
+            self._cursor = 0
+        start, end = self._cursor, self._cursor + size
+        self._evict(start, end)
+        rows = slice(start, end)
+        steps = slice(start, end - 1)
+        samples = slice(start + lead, end - 1)
+        self._observation[rows] = episode.observation
+        self._action[steps] = episode.action
+        self._reward[steps] = episode.reward
+        self._terminated[rows] = 0
+        self._terminated[end - 2] = episode.terminated
+        self._goal[rows] = episode.goal
+        self._start[rows] = start
+        self._agreed[rows] = -1
+        self._ratio[rows] = 1
+        status = STEP | (HELD_OUT if self.is_held_out(episode.number) else 0)
+        self._status[rows] = 0
+        self._status[samples] = status
+        self._count[status] += episode.steps - lead
+        self._order.append((start, end, episode.number))
+        self._places[episode.number] = (start, end)
+        self._cursor = end
+        self._top = max(self._top, end)
+        if self.vector is not None and episode.achieved is not None:
+            self.vector.add(start, end, episode.achieved)
+        if self.space is not None and episode.achieved is not None:
+            own = episode.achieved[:size]
+            self._own[rows] = own
+            self._marks[rows] = marks(self.space, own, None) if found is None else found
+            self._reached_in += self._reached_here(start)
+            self._peers[rows] = -1
+            if episode.others is not None:
+                self.attach_joint(episode.number, episode.others, episode.partner_goals, agreed, found)
+
+    def attach_joint(
+        self, number: int, others: NDArray[np.uint8], partner_goals: Sequence[int], agreed: int = -1, found: Marks | None = None
+    ) -> bool:
+        """Store what the other bodies achieved, `others[>= T + 1, B, L]`, what they wanted, and the cooperative goal with which all members
+        relabel the episode (`agreed_goal`); False if the episode is gone, or if a trace ends before the own part (its sender saw less of
+        a broken-off episode), so that the joint touch stays unknown. `found`: as in `add`."""
+        place = self._places.get(number)
+        if place is None or self.space is None or len(others) < place[1] - place[0]:
+            return False
+        start, end = place
+        rows = slice(start, end)
+        others = others[: end - start]
+        own = self._own[rows]
+        self._joint[rows] = np.maximum(own, others.max(axis=1, initial=0))
+        self._reached_in -= self._reached_here(start)
+        self._marks[rows] = marks(self.space, own, others) if found is None else found
+        self._reached_in += self._reached_here(start)
+        self._agreed[rows] = agreed
+        known = min(len(partner_goals), self._peers.shape[1])
+        self._peers[rows, :known] = partner_goals[:known]
+        status = int(self._status[end - 2])
+        if not status & JOINT:
+            steps = np.flatnonzero(self._status[rows]) + start
+            self._status[steps] |= JOINT
+            self._count[status] -= len(steps)
+            self._count[status | JOINT] += len(steps)
+        return True
+
+    def attach_ratios(self, number: int, ratios: NDArray[np.float32]) -> bool:
+        """Store how much likelier, `ratios[T]`, the partners' actions would have been under the agreed goal than under their own: the
+        weight of the steps that are relabelled with it. False if the episode is gone."""
+        place = self._places.get(number)
+        if place is None or len(ratios) != place[1] - 1 - place[0]:
+            return False
+        self._ratio[place[0] : place[1] - 1] = ratios
+        return True
+
+    def _reached_here(self, start: int) -> NDArray[np.int64]:
+        """Whether each goal is reached in the episode that begins at that row."""
+        reached: NDArray[np.bool_] = (self._marks[start] & np.uint8(Mark.LATER)) != 0
+        return reached.astype(np.int64)
+
+    def _evict(self, start: int, end: int) -> None:
+        """Drop the episodes that overlap rows `start` to `end`."""
+        while self._order and self._order[0][0] < end and self._order[0][1] > start:
+            first, last, number = self._order.popleft()
+            if number in self._places:
+                self._clear(first, last)
+                del self._places[number]
+
+    def _clear(self, first: int, last: int) -> None:
+        """Nothing in these rows is sampled or counted any more."""
+        self._count[int(self._status[last - 2])] -= int(np.count_nonzero(self._status[first:last]))
+        self._status[first:last] = 0
+        self._reached_in -= self._reached_here(first)
+        self._marks[first:last] = 0
+
+    def forget(self, number: int) -> bool:
+        """Drop an episode, whose rows stay empty until the ring comes by; False if it is gone."""
+        place = self._places.pop(number, None)
+        if place is not None:
+            self._clear(*place)
+        return place is not None
+
+    # --- sampling -----------------------------------------------------------------------------------------------------------------
+
+    def _draw(self, n: int, random: np.random.Generator, mask: int, wanted: int) -> NDArray[np.int64]:
+        """n rows uniformly, with replacement, among those whose status & mask = wanted; `ValueError` without such rows."""
+        count = sum(number for status, number in self._count.items() if status & mask == wanted)
+        if count == 0:
+            raise ValueError("the replay buffer holds no such transition yet; ask its counts before sampling")
+        if count * 8 < self._top:
+            matching = np.flatnonzero((self._status[: self._top] & mask) == wanted)
+            return matching[random.integers(0, len(matching), n)]
+        found: list[NDArray[np.int64]] = []
+        missing = n
+        while missing > 0:
+            rows = random.integers(0, self._top, int(missing * 1.2 * self._top / count) + 8)
+            rows = rows[(self._status[rows] & mask) == wanted][:missing]
+            found.append(rows)
+            missing -= len(rows)
+        return np.concatenate(found)
+
+    def _history(self, rows: NDArray[np.int64], start: NDArray[np.int64]) -> Array:
+        """`[n, H, D]` up to and including `rows`; before the episode's start its first observation."""
+        back = np.arange(self.features.history - 1, -1, -1)
+        array: Array = self._observation[np.maximum(rows[:, None] - back, start[:, None])]
+        return array
+
+    def sample(
+        self,
+        n: int,
+        random: np.random.Generator,
+        share: float = 0.0,
+        strategies: Sequence[Strategy] = (),
+        weighting: TargetWeighting = "uniform",
+        partner: PartnerCorrection = "ignore",
+        tries: int = 2,
+    ) -> TransitionSample:
+        """n training transitions; up to round(share * n) of them are relabelled with a goal that their strategies offer, found among
+        `tries` times as many drawn transitions. Fewer are relabelled while little has been reached. `weighting`, `partner`: as in
+        `HindsightSettings`."""
+        goals: Array = np.zeros(0, np.int64)
+        wanted = round(share * n) if strategies and (self.space is not None or self.vector is not None) else 0
+        rows = self._draw(n + tries * wanted, random, STEP | HELD_OUT, STEP)
+        if wanted and self.space is not None:
+            candidates = rows[n:]
+            probability = eligible_goals(
+                strategies, self.space, self._marks[candidates], self._peers[candidates],
+                rarity(self._reached_in) if weighting == "rare" else None,
+                None if partner == "ignore" else self._agreed[candidates],
+            )  # fmt: skip
+            possible = np.flatnonzero(probability.any(axis=1))[:wanted]
+            rows = np.concatenate([candidates[possible], rows[: n - len(possible)]])
+            goals = draw_goals(probability[possible], random)
+        elif wanted and self.vector is not None:
+            candidates = rows[n:]
+            offered, found = self.vector.draw(candidates, self._start[candidates], strategies, random)
+            possible = np.flatnonzero(offered)[:wanted]
+            rows, goals = np.concatenate([candidates[possible], rows[: n - len(possible)]]), found[possible]
+        return self._gather(rows, goals, partner == "corrected")
+
+    def _gather(self, rows: NDArray[np.int64], goals: Array, corrected: bool) -> TransitionSample:
+        """Transitions of `rows`, the first of them relabelled with `goals`."""
+        start = self._start[rows]
+        reward, terminated, goal = self._reward[rows], self._terminated[rows], self._goal[rows]
+        weight = np.ones(len(rows), np.float32)
+        changed = len(goals)
+        if changed:
+            relabelled, reached, ends = self._outcome(rows[:changed], goals)
+            reward[:changed] = relabelled
+            goal[:changed] = goals
+            if ends:
+                terminated[:changed] = reached
+            if corrected and self.space is not None:
+                ratio = np.where(self.space.cooperative[goals], self._ratio[rows[:changed]], np.float32(1))
+                weight[:changed] = ratio / max(float(ratio.mean()), 1e-6)
+        return TransitionSample(
+            self._history(rows, start), self._action[rows], reward, self._history(rows + 1, start), terminated, goal,
+            np.arange(len(rows)) < changed, weight,
+        )  # fmt: skip
+
+    def _outcome(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
+        """(reward, goal reached, whether that ends the own part) of the steps at `rows[n]`, had they been made for `goals[n]`."""
+        space = self.space or (self.vector.space if self.vector is not None else None)
+        if space is None:
+            raise ValueError("a replay buffer without goals relabels nothing")
+        reward, reached = self._rewarded(rows, goals)
+        if space.mixed:
+            # The recorded reward holds other terms too: only that of the goal is exchanged.
+            reward += self._reward[rows] - self._rewarded(rows, self._goal[rows])[0]
+        return reward, reached, space.ends
+
+    def _rewarded(self, rows: NDArray[np.int64], goals: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        if self.vector is not None:
+            return self.vector.outcome(rows, goals)
+        if self.space is None:
+            return np.zeros(len(rows), np.float32), np.zeros(len(rows), bool)
+        reached = ((self._marks[rows + 1, goals] & np.uint8(Mark.REACHED)) != 0) & (goals >= 0)
+        return np.where(reached, self.space.rewards[goals], np.float32(0)), reached
+
+    def starts(self, n: int, random: np.random.Generator) -> tuple[Array, Array]:
+        """n real states `[n, H, D]` with the goals that were pursued there, to imagine from."""
+        rows = self._draw(n, random, STEP | HELD_OUT, STEP)
+        return self._history(rows, self._start[rows]), self._goal[rows]
+
+    def model_data(self, n: int, random: np.random.Generator, held_out: bool = False) -> ModelData:
+        """n transitions for a world model. In environments with goals, once any traces are here, only those with known joint touch."""
+        mask, wanted = STEP | HELD_OUT, STEP | (HELD_OUT if held_out else 0)
+        joint = self._count[wanted | JOINT] > 0
+        if joint:
+            mask, wanted = mask | JOINT, wanted | JOINT
+        rows = self._draw(n, random, mask, wanted)
+        return ModelData(
+            observation=self._history(rows, self._start[rows]),
+            action=self._action[rows],
+            next_observation=self._observation[rows + 1],
+            reward=self._reward[rows],
+            terminated=self._terminated[rows],
+            achieved=self._joint[rows + 1] if joint else None,
+        )
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------------------
+
+    _SAVED = tuple("observation action reward terminated goal peers start status marks agreed ratio joint own".split())  # noqa: SIM905
+
+    def state_dict(self) -> State:
+        """All transitions and the order of the episodes."""
+        state: dict[str, Array] = {name: getattr(self, f"_{name}")[: self._top].copy() for name in self._SAVED}
+        kept = [entry for entry in self._order if entry[2] in self._places]
+        if self.vector is not None:
+            state |= {"achieved": self.vector.achieved[: self._top].copy(), "end": self.vector.end[: self._top].copy()}
+        state["episodes"] = np.array(kept, np.int64).reshape(-1, 3)
+        state["cursor"] = np.array([self._cursor], np.int64)
+        return tensors(state)
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore; `ValueError` with the name of what does not fit."""
+        found = arrays(state)
+        top = len(found["observation"])
+        for name in self._SAVED:
+            mine = getattr(self, f"_{name}")
+            if top > self.rows or found[name].shape[1:] != mine.shape[1:] or found[name].dtype != mine.dtype:
+                raise ValueError(f"replay buffer: {name} of the checkpoint is {found[name].dtype}{list(found[name].shape)}, "
+                                 f"which does not fit {mine.dtype}{list(mine.shape)}")  # fmt: skip
+            mine[:top] = found[name]
+            mine[top:] = 0
+        if self.vector is not None:
+            self.vector.achieved[:top], self.vector.end[:top] = found["achieved"], found["end"]
+        self._top = top
+        self._cursor = int(found["cursor"][0])
+        self._order = deque((int(a), int(b), int(number)) for a, b, number in found["episodes"])
+        self._places = {number: (first, last) for first, last, number in self._order}
+        self._count = dict.fromkeys(self._count, 0)
+        self._reached_in[:] = 0
+        for first, last, _ in self._order:
+            self._count[int(self._status[last - 2])] += int(np.count_nonzero(self._status[first:last]))
+            if self.space is not None:
+                self._reached_in += self._reached_here(first)
+
+
+class ImportedReplay(ReplayBuffer):
+    """Transitions that other agents sent; the exchange that adds them reports their number. `saved`: whether checkpoints contain them."""
+
+    def __init__(self, rows: int, features: Features, space: GoalSpace | None = None, partners: int = 1, saved: bool = False) -> None:
+        super().__init__(rows, features, space, partners=partners)
+        self._saved_in_checkpoints = saved
+
+    def metrics(self) -> Metrics:
+        """None."""
+        return {}
+
+    def episode_ended(self, episode: Episode) -> None:
+        """Own episodes are not added."""
+
+    def state_dict(self) -> State:
+        """All transitions, if they are saved."""
+        return super().state_dict() if self._saved_in_checkpoints else {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore, if they are saved."""
+        if self._saved_in_checkpoints:
+            super().load_state_dict(state)

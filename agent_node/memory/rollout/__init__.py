@@ -1,1 +1,0 @@
-"""Rollout buffer for learners that use each transition once."""

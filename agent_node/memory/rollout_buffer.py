@@ -1,0 +1,137 @@
+"""The newest steps of all K copies in order of time, for learners that take each transition once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent_node.contracts import Array, Component, PolicyOutput
+from protocols.conversations.stepping.stepping_messages import Flag
+
+LEAST_SHARE = 0.05
+"""Rollouts of which a smaller share counts (nearly all copies were evaluated, or waited) are not learnt from."""
+
+
+@dataclass
+class Rollout:
+    """T consecutive steps of K environment copies, in order of time."""
+
+    features: NDArray[np.float32]
+    """`[T + 1, K, F]`: row t + 1 is what followed the action of row t"""
+    goal: Array
+    """`[T + 1, K]`, or `[T + 1, K, D]` for vector goals: row t + 1 is in force after the action of row t; -1 without goals"""
+    action: Array
+    """`[T, K, A]`"""
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    """`[T, K]`: 1 where the agent itself acted, in training, and what came of it is known"""
+    first: NDArray[np.float32]
+    """`[T, K]`: 1 where an episode begins"""
+    extras: dict[str, NDArray[np.float32]]
+    """each `[T, K, ...]`: what the learner noted beside its actions"""
+
+
+class RolloutBuffer(Component):
+    """Collects `steps` ticks of `copies` copies: at every tick `add`, then `acted`; `take` returns a rollout once it is complete.
+
+    `late`: what a step was worth may become known one tick after what followed it (`amend`); rollouts then wait for that tick.
+    """
+
+    def __init__(
+        self, steps: int, copies: int, features: int, action_size: int, discrete: bool, late: bool = False, goal_shape: tuple[int, ...] = ()
+    ) -> None:
+        self.steps, self.copies = steps, copies
+        self._features = np.zeros((steps + 1, copies, features), np.float32)
+        self._goal: Array = np.full((steps + 1, copies, *goal_shape), np.nan if goal_shape else -1, np.float32 if goal_shape else np.int64)
+        self._action = np.zeros((steps, copies, action_size), np.int32 if discrete else np.float32)
+        self._reward = np.zeros((steps, copies), np.float32)
+        self._terminated = np.zeros((steps, copies), np.float32)
+        self._counts = np.zeros((steps, copies), np.float32)
+        self._first = np.zeros((steps, copies), np.float32)
+        self._extras: dict[str, NDArray[np.float32]] = {}
+        self._at = 0
+        self._open = False
+        self._late = late
+        self._waits: Rollout | None = None
+        """whole, but for what may be amended at the next tick"""
+        self._whole: Rollout | None = None
+
+    def amend(self, reward: NDArray[np.float32]) -> None:
+        """Before the `add` of a tick: `reward[K]` is to be added to that of the step that led to the tick before."""
+        if self._at:
+            self._reward[self._at - 1] += reward
+        elif self._waits is not None:
+            self._waits.reward[-1] += reward
+
+    def add(
+        self,
+        features: NDArray[np.float32],
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint16],
+        continuous: bool,
+        goals: NDArray[np.int64] | None = None,
+    ) -> None:
+        """A tick: `features[K, F]` of what is seen now, reward and flags `[K]` of the step that led here, `goals[K]` that are in force from
+        now on (None: those of the copies in which the agent then acts, and elsewhere as before). Without `continuous` ticks were missed:
+        the outcome of the last actions is unknown, and they do not count."""
+        if self._waits is not None:
+            self._whole, self._waits = self._waits, None
+        if self._open:
+            at = self._at
+            known = (flags & Flag.MEMBER) != 0
+            known &= (flags & (Flag.FIRST | Flag.PARKED | Flag.SUBSTITUTED | Flag.EVALUATION)) == 0
+            self._counts[at] *= known & continuous
+            self._reward[at] = reward
+            self._terminated[at] = (flags & Flag.TERMINATED) != 0
+            self._at += 1
+            self._open = False
+            self._goal[self._at] = self._goal[at]
+        self._features[self._at] = features
+        if goals is not None:
+            self._goal[self._at] = goals
+        if self._at == self.steps:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Set the rollout aside; the next one begins with the features that ended it."""
+        if self._counts.mean() >= LEAST_SHARE:
+            whole = Rollout(
+                features=self._features.copy(),
+                goal=self._goal.copy(),
+                action=self._action.copy(),
+                reward=self._reward.copy(),
+                terminated=self._terminated.copy(),
+                counts=self._counts.copy(),
+                first=self._first.copy(),
+                extras={name: values.copy() for name, values in self._extras.items()},
+            )
+            if self._late:
+                self._waits = whole
+            else:
+                self._whole = whole
+        self._features[0], self._goal[0] = self._features[-1], self._goal[-1]
+        self._at = 0
+
+    def take(self) -> Rollout | None:
+        """The newest complete rollout; None until one is complete. Each rollout is returned once."""
+        whole, self._whole = self._whole, None
+        return whole
+
+    def acted(self, rows: NDArray[np.int64], goals: Array, choice: PolicyOutput, first: NDArray[np.bool_]) -> None:
+        """The agent acts in training in the copies `rows` `[n]`, for `goals[n]`; `first[n]`: an episode begins there. In the others its
+        steps do not count."""
+        at = self._at
+        self._counts[at] = 0
+        self._first[at] = 0
+        self._counts[at, rows] = 1
+        self._first[at, rows] = first
+        self._goal[at, rows] = goals
+        self._action[at, rows] = choice.actions
+        for name, values in choice.extras.items():
+            if name not in self._extras:
+                self._extras[name] = np.zeros((self.steps, self.copies, *values.shape[1:]), np.float32)
+            self._extras[name][at, rows] = values
+        self._open = True

@@ -1,1 +1,0 @@
-"""Ensemble of probabilistic networks."""

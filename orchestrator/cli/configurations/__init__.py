@@ -1,1 +1,0 @@
-"""Commands that create, check, draw and export configurations, and check this machine."""

@@ -1,1 +1,0 @@
-"""Commands for experiments, sweeps, simulations and their export."""

@@ -1,1 +1,0 @@
-"""Commands that print and draw the results of runs and experiments."""

@@ -1,1 +1,0 @@
-"""Push-sum averaging with running sums: exact under message loss, delay, repetition and reordering."""

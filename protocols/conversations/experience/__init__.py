@@ -1,1 +1,0 @@
-"""Sharing of episode segments between agents."""

@@ -1,1 +1,0 @@
-"""Exchange of episode traces and action corrections for hindsight relabelling."""

@@ -1,1 +1,0 @@
-"""Barrier of the logical clock."""

@@ -1,1 +1,0 @@
-"""Negotiation before an episode: its members agree on a message, from which each chooses its goal."""

@@ -1,1 +1,0 @@
-"""Sharing of planned trajectories between neighbours."""

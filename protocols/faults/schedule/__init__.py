@@ -1,1 +1,0 @@
-"""The fault schedule: when each fault begins and ends."""

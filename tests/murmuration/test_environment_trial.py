@@ -1,0 +1,51 @@
+"""An environment is tried: its numbers, or the first rule that it breaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from murmuration.testing import try_environment
+
+HERE = "tests.murmuration.broken_environments"
+
+
+def test_the_numbers_of_an_environment() -> None:
+    trial = try_environment(f"{HERE}:Corridor", {"length": 5}, steps=60)
+    assert trial.ok, (trial.rule, trial.cure)
+    assert trial.agents == ["left", "right"] and trial.steps == 60 and trial.episodes == 10
+    assert trial.spaces == [{"agent": f"agent-{i}", "observation": "2 numbers", "action": "one of 2"} for i in range(2)]
+    assert trial.reward == (0.5, 0.5) and trial.returns == (5.0, 5.0)
+    assert trial.steps_per_second is not None and trial.steps_per_second > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "cure"),
+    [
+        ("FourValues", "step returned 4 values instead of 5", "five dicts by agent"),
+        ("NoSeed", "reset(seed=...) raised TypeError", "seed and options"),
+        ("OtherShape", "the observation of left from step has shape [3], and its space [2]", "of the shape of observation_space"),
+        ("NotANumber", "the reward of left is nan", "finite numbers"),
+        ("Infinite", "the observation of left from step has values that are not finite", "finite numbers"),
+        ("Unseeded", "the same seed give different observations", "made of `seed`"),
+        ("Missing", "the rewards of step lack right", "every agent in `agents`"),
+        ("Raises", "step(actions) raised AttributeError", "step takes a dict"),
+        ("Old", "step returned 4 values instead of 5", "observation, reward, terminated, truncated, info"),
+        ("Raising", "making it raised RuntimeError: no display", "correct the environment"),
+    ],
+)
+def test_the_first_broken_rule_has_its_cure(name: str, rule: str, cure: str) -> None:
+    trial = try_environment(f"{HERE}:{name}", steps=50)
+    assert not trial.ok
+    assert rule in trial.rule and cure in trial.cure, (trial.rule, trial.cure)
+
+
+def test_options_and_ids_that_do_not_exist_are_named() -> None:
+    trial = try_environment(f"{HERE}:Corridor", {"lenght": 5})
+    assert "no such option" in trial.rule and "length" in trial.rule + trial.cure
+    assert "no environment or factory Nothing" in " ".join(vars(try_environment(f"{HERE}:Nothing"))[key] for key in ("rule", "cure"))
+
+
+def test_vectorised_environments_are_tried_too() -> None:
+    trial = try_environment("landmarks", {"horizon": 20}, agents=3, steps=60)
+    assert trial.ok, (trial.rule, trial.cure)
+    assert trial.agents == ["agent-0", "agent-1", "agent-2"] and trial.returns is not None
