@@ -12,7 +12,6 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
@@ -87,6 +86,7 @@ class Component:
 
 _components: dict[tuple[str, str], Component] = {}
 _contracts: dict[str, list[tuple[str, str]]] = {}
+_entry_points_loaded = False
 
 
 def declare_contract(room: str, contract: str, capability: str = "") -> None:
@@ -120,14 +120,21 @@ def register(room: str, kind: str, settings: type[Any], implementation: str) -> 
 # --- third parties ------------------------------------------------------------------------------------------------------------------
 
 
-@cache
 def load_entry_points() -> None:
-    """Let installed packages register their components, once. Settings classes built earlier are built again."""
+    """Let installed packages register their components, once. Settings classes built earlier are built again.
+
+    An entry point imports our settings classes, and building those calls this function again: the inner call does nothing.
+    """
+    global _entry_points_loaded
+    if _entry_points_loaded:
+        return
+    _entry_points_loaded = True
     before = dict(_components)
     for entry_point in sorted(entry_points(group=GROUP), key=lambda entry_point: (entry_point.name, entry_point.value)):
         try:
             entry_point.load()(register)
         except Exception as error:
+            _entry_points_loaded = False
             text = f"the entry point {entry_point.name} = {entry_point.value} ({GROUP}) failed: {located(error)}"
             raise ConfigurationError(text) from error
     if _components != before:

@@ -178,14 +178,14 @@ def test_as_long_as_somebody_lives_it_is_not_over() -> None:
     assert not crowd.deaths.over
 
 
-@pytest.mark.parametrize("event", [ending("kill"), ending("oom"), ending("exit"), ending("exit", code=1), ending("exit", code=7)])
+@pytest.mark.parametrize("event", [ending("kill"), ending("oom"), ending("exit"), ending("exit", code=1), ending("exit", code=9)])
 def test_a_crash_is_followed_by_a_restart(event: dict[str, Any]) -> None:
     crowd = Crowd(event)
     assert crowd.reach(1.0) == ["agent-0 dies"]
     assert crowd.reach(1.0 + FIRST) == ["agent-0 is back"]
 
 
-@pytest.mark.parametrize("event", [ending("term"), *(ending("exit", code=code) for code in (0, 2, 3, 4, 5, 6))])
+@pytest.mark.parametrize("event", [ending("term"), *(ending("exit", code=code) for code in (0, 2, 3, 4, 5, 6, 7))])
 def test_who_leaves_in_order_or_can_not_be_helped_stays_away_as_under_the_wall_clock(event: dict[str, Any]) -> None:
     crowd = Crowd(event)
     assert crowd.reach(1.0) == ["agent-0 dies"]

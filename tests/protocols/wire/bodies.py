@@ -42,8 +42,8 @@ def values(kind: mi.Type) -> st.SearchStrategy[Any]:
             return st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", max_size=most)
         case mi.LiteralType(values=choices):
             return st.sampled_from(choices)
-        case mi.ListType(item_type=item, max_length=most):
-            return st.lists(values(item), max_size=min(4, most))
+        case mi.ListType(item_type=item, min_length=least, max_length=most):
+            return st.lists(values(item), min_size=least or 0, max_size=min(4, most))
         case mi.UnionType(types=types):
             return st.one_of(*map(values, types))
         case mi.StructType(cls=cls, fields=fields):
@@ -62,8 +62,8 @@ def smallest(kind: mi.Type) -> Any:
             return False
         case mi.StrType():
             return ""
-        case mi.ListType():
-            return []
+        case mi.ListType(item_type=item, min_length=least):
+            return [smallest(item)] * (least or 0)
         case mi.LiteralType(values=choices):
             return choices[0]
         case mi.UnionType(types=types):
