@@ -26,12 +26,14 @@ Columns = dict[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Method:
-    """One line of an experiment: a configuration with overrides, for so many steps."""
+    """One line of an experiment: a configuration with overrides, for so many steps. With `peer` a run of another implementation instead:
+    the first words of a command that takes `--steps`, `--seed` and `--directory`, and writes a run's metrics there."""
 
     name: str
     config: str
     steps: int
     overrides: tuple[str, ...] = ()
+    peer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class Study:
             return True
         if lock_held(directory):
             raise SystemExit(f"{directory.name} is being made: look on with `orchestrate --runs-dir {runs} attach {directory.name}`")
+        if method.peer:
+            given = [*method.peer, "--steps", str(method.steps), "--seed", str(seed), "--directory", str(directory)]
+            if code := _ended([sys.executable, *given]):
+                raise SystemExit(f"{directory.name} ended with exit code {code}")
+            return True
         words = [sys.executable, "-m", "orchestrator", "--runs-dir", str(runs), "up", "--plain"]
         code = None if found == "MISSING" else _ended([*words, "--resume", directory.name])
         if code in (ExitCode.OK, ExitCode.INTERRUPTED):

@@ -109,11 +109,18 @@ class EnvironmentSettings(Settings):
     """a supervisor that chooses discrete goals; null: the agents choose"""
 
 
+class EvaluationInterval(Settings):
+    """Distance of two evaluations in training steps of all copies together."""
+
+    steps: Annotated[int, Field(ge=1)]
+    """training steps between two evaluations, those of all copies together, as `until.steps` counts them"""
+
+
 class EvaluationSettings(Settings):
     """Episodes with greedy policies that are not used for learning, played at the start, periodically, and at the end."""
 
-    every: Annotated[int, Field(ge=1)] = 2000
-    """training episodes between two evaluations"""
+    every: Annotated[int, Field(ge=1)] | EvaluationInterval = 2000
+    """training episodes between two evaluations, or `{steps: N}`, training steps, for learning curves over equal numbers of steps"""
     episodes: Annotated[int, Field(ge=0)] = 64
     """episodes of one evaluation; 0 switches evaluation off"""
     final_episodes: Annotated[int, Field(ge=0)] = 256

@@ -116,9 +116,9 @@ class CompletedEvaluation:
 
 class EpisodeCounters:
     """Counts of one run; finished episodes are sorted into training windows and evaluations. An evaluation is due after every `every`
-    training episodes."""
+    training episodes, or, `by_steps`, training steps."""
 
-    def __init__(self, space: GoalSpace | None, every: int) -> None:
+    def __init__(self, space: GoalSpace | None, every: int, by_steps: bool = False) -> None:
         self._space = space
         self._window: list[EpisodeRecord] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
@@ -138,7 +138,7 @@ class EpisodeCounters:
         """episodes that ended since a member died"""
         self.steps = 0
         """training steps of all copies together"""
-        self._every = every
+        self._every, self._by_steps = every, by_steps
         self._next_evaluation = every
         self._played = 0
         self._last_report = time.monotonic()
@@ -267,9 +267,10 @@ class EpisodeCounters:
     def evaluation_due(self) -> bool:
         """Whether an evaluation became due since this was asked last: one, however many multiples of `every` were passed, since the
         episodes of many copies may end together."""
-        if self.episodes < self._next_evaluation:
+        count = self.steps if self._by_steps else self.episodes
+        if count < self._next_evaluation:
             return False
-        self._next_evaluation = (self.episodes // self._every + 1) * self._every
+        self._next_evaluation = (count // self._every + 1) * self._every
         return True
 
     # --- metrics ----------------------------------------------------------------------------------------------------------------------

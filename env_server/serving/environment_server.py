@@ -68,7 +68,8 @@ class EnvironmentServer(ABC):
         pairs = edges(topology_settings(configuration["network"]["topology"]), self.agents, start.seed)
         self.environment = registry.create(self.settings, self.agents, pairs, start.seed)
         goals = self.environment if isinstance(self.environment, GoalEnvironment) else None
-        self.episode_counters = EpisodeCounters(goals.goal_space if goals else None, self.evaluation.every)
+        space, every = goals.goal_space if goals else None, self.evaluation.every
+        self.episode_counters = EpisodeCounters(space, every) if isinstance(every, int) else EpisodeCounters(space, every.steps, True)
         self._party = goals.episode_members if goals else 0
         self.stepping = StepServer(self.agents, self.settings.deadline)
         self.telemetry = Telemetry(start.node_directory, self.transport, self.clock)

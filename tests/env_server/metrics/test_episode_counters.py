@@ -65,6 +65,15 @@ def test_evaluations_stay_due_where_more_episodes_end_together_than_lie_between_
     assert sparse.evaluation_due()
 
 
+def test_evaluations_by_steps() -> None:
+    episode_counters = EpisodeCounters(None, 1000, by_steps=True)
+    due = []
+    for steps in (999, 1000, 1001, 3500, 3999, 4000):
+        episode_counters.steps = steps
+        due.append(episode_counters.evaluation_due())
+    assert due == [False, True, False, True, False, True]
+
+
 def substitutions(episode_counters: EpisodeCounters) -> tuple[float, float]:
     values = episode_counters.values()
     return values["env.substituted"], values["episodes.substituted"]

@@ -1,0 +1,114 @@
+"""Standard tasks by default settings, beside what else a user would take: the tables of docs/results/standard.md, as real runs.
+
+    python benchmarks/standard.py                          # everything: hours on two cores; can be interrupted at any time
+    python benchmarks/standard.py cartpole --seeds 0 1     # one task
+    python benchmarks/standard.py --list                   # the tasks, their runs, and which of them are there
+    python benchmarks/standard.py --missing                # only runs whose metrics are not in docs/results/standard.csv
+    python benchmarks/standard.py --report                 # the document anew, from the runs that are there and from earlier metrics
+
+Our rows are `orchestrate up configs/standard/TASK.yaml` with the overrides of the row and an evaluation of 20 episodes every twentieth of
+the run, 100 at its end. The other rows are made by `benchmarks/standard_peers.py` and need the extra `compare`.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from study import REPOSITORY, Experiment, Method, Study
+from study_plot import Panel, draw
+from study_report import Curve, Key, Report
+
+DOCUMENT = REPOSITORY / "docs" / "results" / "standard.md"
+RETURN, LATE, SOLVED = "eval.own.return", "late return", "steps to target"
+SNAPSHOTS = 3
+"""newest evaluations whose mean is the late return"""
+TARGETS = {"cartpole": 475.0, "acrobot": -100.0, "lunarlander": 200.0, "pendulum": -200.0, "doorkey": 0.9}
+AGENTS = {"simple_spread": 3}
+"""agents of a task with several: returns are per agent"""
+
+
+def ours(name: str, task: str, steps: int, *overrides: str) -> Method:
+    """A row of this system."""
+    evaluation = f"evaluation={{every: {{steps: {steps // 20}}}, episodes: 20, final_episodes: 100, time_share: null}}"
+    return Method(name, task, steps, (evaluation, *overrides))
+
+
+def peer(name: str, steps: int, library: str, algorithm: str, task: str) -> Method:
+    """A row of another implementation."""
+    return Method(name, "", steps, peer=("benchmarks/standard_peers.py", library, algorithm, task))
+
+
+def task(name: str, *methods: Method, form: str = ",.0f") -> Experiment:
+    """The rows of a task."""
+    columns = {"late return": (LATE, form)}
+    if name in TARGETS:
+        columns |= {f"steps to {TARGETS[name]:g}": (SOLVED, ",.0f")}
+    return Experiment(name, methods, (columns,), LATE)
+
+
+DEFAULT, ZOO, PLAIN = "default", "SB3 {}, RL Zoo", "SB3 {}, its defaults"
+EXPERIMENTS = (
+    task(
+        "cartpole",
+        ours(f"PPO ({DEFAULT})", "cartpole", 20_000),
+        ours("double DQN", "cartpole", 25_000, "agents.learner.kind=double_dqn"),
+        peer(ZOO.format("PPO"), 20_000, "sb3", "ppo", "CartPole-v1"),
+        peer(PLAIN.format("PPO"), 20_000, "sb3-defaults", "ppo", "CartPole-v1"),
+        peer(ZOO.format("DQN"), 25_000, "sb3", "dqn", "CartPole-v1"),
+    ),
+    task(
+        "pendulum",
+        ours(f"SAC ({DEFAULT})", "pendulum", 20_000),
+        peer(ZOO.format("SAC"), 20_000, "sb3", "sac", "Pendulum-v1"),
+    ),
+    task(
+        "acrobot",
+        ours(f"PPO ({DEFAULT})", "acrobot", 150_000),
+        peer(ZOO.format("PPO"), 150_000, "sb3", "ppo", "Acrobot-v1"),
+    ),
+    task(
+        "doorkey",
+        ours(f"PPO ({DEFAULT})", "doorkey", 60_000),
+        peer(ZOO.format("PPO"), 60_000, "sb3", "ppo", "MiniGrid-DoorKey-5x5-v0"),
+        form=".2f",
+    ),
+    task(
+        "simple_spread",
+        ours(f"PPO ({DEFAULT})", "simple_spread", 400_000),
+        ours("PPO, no averaging", "simple_spread", 400_000, "exchange.consensus=null"),
+        peer("plain independent PPO", 400_000, "ippo", "ppo", "simple_spread"),
+        form=".1f",
+    ),
+    task(
+        "lunarlander",
+        ours(f"PPO ({DEFAULT})", "lunarlander", 500_000),
+        peer(ZOO.format("PPO"), 500_000, "sb3", "ppo", "LunarLander-v3"),
+    ),
+)
+COLOURS = {
+    f"PPO ({DEFAULT})": "#d1372c", f"SAC ({DEFAULT})": "#d1372c", "double DQN": "#8c6bb1", "PPO, no averaging": "#e6830b",
+    ZOO.format("PPO"): "#1f6fb4", ZOO.format("SAC"): "#1f6fb4", PLAIN.format("PPO"): "#5fb0d0",
+    ZOO.format("DQN"): "#555555", "plain independent PPO": "#1f6fb4",
+}  # fmt: skip
+PANELS = tuple(Panel(experiment.name, RETURN, experiment.name, "return, evaluation") for experiment in EXPERIMENTS)
+
+
+def derive(key: Key, curves: dict[str, Curve]) -> dict[str, Curve]:
+    """The return per agent, its mean over the newest snapshots, and the steps after which it first reached the task's target."""
+    name = key[0]
+    curve = [(steps, value / AGENTS.get(name, 1)) for steps, value in curves.get(RETURN, [])]
+    target = TARGETS.get(name)
+    reached = [(steps, float(steps)) for steps, value in curve if target is not None and value >= target]
+    late = [(curve[-1][0], fmean(value for _, value in curve[-SNAPSHOTS:]))] if curve else []
+    return {RETURN: curve, LATE: late, SOLVED: reached[:1]}
+
+
+def picture(metrics: dict[Key, dict[str, Curve]]) -> None:
+    """The page's picture."""
+    draw(metrics, DOCUMENT.with_suffix(".svg"), PANELS, COLOURS, 1e3, "thousand environment steps")
+
+
+STUDY = Study("standard", REPOSITORY / "configs" / "standard", Report(DOCUMENT, (), (RETURN,)), EXPERIMENTS, picture, derive)
+
+if __name__ == "__main__":
+    STUDY.main(__doc__)
