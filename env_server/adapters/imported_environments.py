@@ -96,7 +96,9 @@ def _gymnasium(settings: EnvironmentSettings, name: str) -> Maker:
 
     wrapped = wrapping(settings)
     if name not in gymnasium.registry and ":" not in name:
-        raise unknown(settings.id, f"Gymnasium has no environment {name}{nearest(name, gymnasium.registry)}")
+        cure = f"; write minigrid:{name}" if name.startswith(("MiniGrid-", "BabyAI-")) else nearest(name, gymnasium.registry)
+        where = cure or f"; if a package registers it, name that too: gymnasium:PACKAGE:{name}"
+        raise unknown(settings.id, f"Gymnasium has no environment {name}{where}")
 
     def make() -> Any:
         try:
