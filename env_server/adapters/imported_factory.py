@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from env_server.adapters.imported_environments import Maker, agent_count_option, maker
 from env_server.adapters.parallel_adapter import ParallelCopies
-from env_server.adapters.parallel_conversions import GoalDictionaries, has_goals
+from env_server.adapters.parallel_conversions import GoalDictionaries, TurnBasedParallel, has_goals
 from env_server.environments.environment_contracts import VectorEnvironment
-from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory, problems_at
+from env_server.environments.environment_factory import EnvironmentContext, EnvironmentFactory, problem, problems_at
 from env_server.goals.achieved_goals import AchievedGoals
 from env_server.goals.goal_construction import goal_space_of, measured, with_goals
 from env_server.settings import EnvironmentSettings, GoalSettings
@@ -67,6 +67,9 @@ def _goals(settings: EnvironmentSettings, make: Maker, members: int) -> tuple[Go
                     rule = settings.id
         if goals is None:
             return None, None, make
+        if isinstance(environment, TurnBasedParallel):
+            text = f"the agents of {settings.id} act in turns, and goals are for agents that act simultaneously"
+            raise problem(f"{text}; write goals: null", "environment", "goals")
         space = goal_space_of(goals, members, box, rule, json.dumps(settings.options) if rule else "{}")
         return goals, measured(space, goals), make
     finally:
