@@ -58,7 +58,9 @@ class Features:
         self.size = int(np.prod(shape, dtype=np.int64))
         self.mask = layout.mask_size
         if self.mask and (self.dtype is np.uint8 or not 0 < self.mask < self.size):
-            raise ConfigurationError(f"an action mask of {self.mask} numbers has no place behind an observation {layout.dtype}{layout.shape}")
+            raise ConfigurationError(
+                f"an action mask of {self.mask} numbers has no place behind an observation {layout.dtype}{layout.shape}"
+            )
         self._seen = seen = self.size - self.mask
         """components that are observed, without the mask"""
         circular = np.zeros(self.size, bool)
@@ -188,8 +190,8 @@ class HistoryStack:
         self._filled = np.zeros(copies, bool)
 
     def push(self, observation: Array, flags: NDArray[np.uint16]) -> Array:
-        """Take a tick's raw `observation[K, D]` and flags; returns `[K, H, D]`, oldest first, valid until the next call. Rows of agents that
-        wait for their turn stay as they are."""
+        """Take a tick's raw `observation[K, D]` and flags; returns `[K, H, D]`, oldest first, valid until the next call. Rows in which the
+        agent waits for its turn stay as they are."""
         fresh = ((flags & Flag.FIRST) != 0) | ~self._filled
         waiting = (flags & Flag.WAITING) != 0
         held = self._stack[waiting]

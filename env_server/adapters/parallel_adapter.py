@@ -26,9 +26,9 @@ _TERMINATED, _TRUNCATED, _EVALUATION = int(Flag.TERMINATED), int(Flag.TRUNCATED)
 _WAITING = int(Flag.WAITING)
 
 
-def translations(environment: Any, agents: Sequence[str], seed: int) -> dict[str, Translation]:
-    """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`. Where
-    no observation has an action mask, the infos of a `reset` with that seed are asked for one."""
+def translations(environment: Any, agents: Sequence[str], masks: Mapping[Any, int] | None = None) -> dict[str, Translation]:
+    """Layouts and action codecs per agent of the run, which plays the environment's agent of the same place in `possible_agents`. `masks`:
+    what `masks_in_infos` returns."""
     possible = getattr(environment, "possible_agents", None)
     if not possible:
         raise ConfigurationError("the environment does not list its agents: give it the attribute possible_agents")
@@ -40,27 +40,25 @@ def translations(environment: Any, agents: Sequence[str], seed: int) -> dict[str
             "agents",
             "count",
         )
-    found = {
-        agent: (name, environment.observation_space(name), environment.action_space(name))
-        for agent, name in zip(agents, possible, strict=True)
-    }
-    table = {agent: translate(f"{agent} ({name})", seen, done) for agent, (name, seen, done) in found.items()}
-    if any(observes_mask(seen) for _, seen, _ in found.values()) or not any(one.layout.actions for one in table.values()):
-        return table
-    masks = _masks_in_infos(environment, seed)
-    if not masks:
-        return table
-    for agent, (name, seen, done) in found.items():
-        table[agent] = translate(f"{agent} ({name})", seen, done, mask_in_info=True)
-        size, choices = masks.get(name, table[agent].layout.mask_size), table[agent].layout.mask_size
-        if choices and size != choices:
-            text = f"the info of {agent} ({name}) has an {MASK} of {size} numbers, and its actions have {choices} choices"
+    table = {}
+    for agent, name in zip(agents, possible, strict=True):
+        who, seen, done = f"{agent} ({name})", environment.observation_space(name), environment.action_space(name)
+        table[agent] = translate(who, seen, done, mask_in_info=bool(masks))
+        size, choices = (masks or {}).get(name), table[agent].layout.mask_size
+        if size is not None and choices and not observes_mask(seen) and size != choices:
+            text = f"the info of {who} has an {MASK} of {size} numbers, and its actions have {choices} choices"
             raise ConfigurationError(f"{text}: give one number for each choice")
     return table
 
 
-def _masks_in_infos(environment: Any, seed: int) -> dict[Any, int]:
-    """Sizes of the action masks in the infos of a reset, by the environment's agents."""
+def masks_in_infos(environment: Any, seed: int) -> dict[Any, int]:
+    """Sizes of the action masks in the infos of a reset with that seed, by the environment's agents; empty where observations have the
+    masks, and where no actions are discrete."""
+    possible = getattr(environment, "possible_agents", None) or []
+    if any(observes_mask(environment.observation_space(name)) for name in possible):
+        return {}
+    if all(isinstance(environment.action_space(name), Box) for name in possible):
+        return {}
     _, infos = environment.reset(seed=seed)
     return {name: mask_vector(info[MASK]).size for name, info in infos.items() if info.get(MASK) is not None}
 
@@ -113,7 +111,7 @@ class ParallelCopies(HoldableCopies):
 
     Every episode is seeded on its own from (seed, episode number). An agent whose part ended keeps its last observation, with
     `Flag.PARKED`, until the episode is over. Absent agents do nothing, and their episodes go on. `goals`: measures what bodies achieve;
-    `desired`: the environment sets the goals.
+    `desired`: the environment sets the goals; `masks`: of actions, in infos (`masks_in_infos`).
 
     Where agents take turns (`TurnBasedParallel`) each step is the move of one agent; the others have `Flag.WAITING`. The flag `FIRST` of an
     agent stands at its first turn, and each of its rewards is the sum since its turn before; what is paid before the first turn counts
@@ -128,13 +126,14 @@ class ParallelCopies(HoldableCopies):
         seed: int = 0,
         goals: AchievedGoals | None = None,
         desired: bool = False,
+        masks: Mapping[Any, int] | None = None,
     ) -> None:
         self._goals, self._desired = goals, desired
         self._environments: list[Any] = []
         try:
             for _ in range(copies):
                 self._environments.append(make())
-            self._table = translations(self._environments[0], agents, seed % 2**31)
+            self._table = translations(self._environments[0], agents, masks)
             self.flattened = _flattened(self._environments[0], agents)
         except BaseException:
             self.close()
