@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from env_server.environments.environment_contracts import AgentBatch
 from env_server.settings import EnvironmentSettings
+from protocols.conversations.stepping.stepping import ClosedTick
 from protocols.conversations.stepping.stepping_messages import Flag
 from protocols.runtime.errors import BadMessage
 from protocols.spaces.action_masks import are_legal, draw_legal
@@ -78,14 +79,14 @@ class LateActions:
         self._last = dict(self._noop)
         self._substituted = {agent: np.zeros(settings.copies, bool) for agent in layouts}
 
-    def complete(self, actions: Mapping[str, Array], seen: Mapping[str, AgentBatch]) -> AppliedActions:
-        """The actions of all agents in `seen`, what they received before: those given, and stand-ins for the others. In copies in which an
-        agent waits for its turn everything stays as it was at its last one."""
+    def complete(self, closed: ClosedTick, seen: Mapping[str, AgentBatch]) -> AppliedActions:
+        """The actions of all agents in `seen`, what they received before: those that came in time, and stand-ins for the others. In copies
+        in which an agent waits for its turn everything stays as it was at its last one."""
         applied = AppliedActions({}, {}, {})
         for agent, before in seen.items():
-            given = actions.get(agent)
+            given = closed.actions.get(agent)
             action = self._substitute(agent) if given is None else given
-            substituted = np.full(self._settings.copies, given is None)
+            substituted = np.full(self._settings.copies, agent in closed.late)
             if self._layouts[agent].mask:
                 action, replaced = self._legal(action, self._layouts[agent], before)
                 if given is not None and replaced.any():

@@ -277,7 +277,7 @@ class EnvironmentServer(ABC):
         """Play the open tick, and open the next one. Without any agent nothing is played: episodes would begin without the agents that
         are about to join."""
         closed = self.stepping.close()
-        applied = self.late_action.complete(closed.actions, self._last.agents)
+        applied = self.late_action.complete(closed, self._last.agents)
         for agent, count in applied.illegal.items():
             self._illegal(agent, count)
         for agent in closed.late:

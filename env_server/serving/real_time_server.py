@@ -6,7 +6,6 @@ import logging
 import time
 from pathlib import Path
 
-
 from env_server.environments.environment_contracts import CancellableEvaluation
 from env_server.serving.actions import AppliedActions
 from env_server.serving.environment_server import LONGEST_WAIT, EnvironmentServer
