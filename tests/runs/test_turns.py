@@ -35,12 +35,12 @@ Step = tuple[int, int, float, int, bool]
 class Game:
     """All agents in one process, with the environment server's part of a tick; `late`: a share of the actions does not come in time."""
 
-    def __init__(self, learner: Mapping[str, Any], late: float = 0.0) -> None:
+    def __init__(self, learner: Mapping[str, Any], late: float = 0.0, world_model: Mapping[str, Any] | None = None) -> None:
         settings = EnvironmentSettings(id="tests.env_server.adapters.turn_environments:Knockout", copies=COPIES, late_action="random")
         self.environment = create(settings, AGENTS)
         layouts = {agent: self.environment.layout(agent) for agent in AGENTS}
         exchange = ExchangeSettings.model_validate({"negotiation": None, "hindsight": None, "consensus": None})
-        own = AgentSettings.model_validate({"learner": dict(learner), "world_model": None, "goals": None, "history": 2})
+        own = AgentSettings.model_validate({"learner": dict(learner), "world_model": world_model, "goals": None, "history": 2})
         self.components = {agent: AgentComponents(own, exchange, layouts[agent], COPIES, agent, 0) for agent in AGENTS}
         self.actors = {agent: Actor(self.components[agent]) for agent in AGENTS}
         self.stand_ins = LateActions(settings, layouts, np.random.default_rng(0))
@@ -101,14 +101,27 @@ def test_episodes_hold_the_steps_of_pettingzoos_own_loop(kind: str, late: float)
         assert episode.substituted.tolist() == [(seed, step[0]) in game.replaced for step in expected]
 
 
-def log_probability(learner: Learner, rollout: Rollout) -> np.ndarray:
+def log_probability(learner: Learner, features: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """`[...]` of the policy, for `features[..., F]` and `action[..., 1]`."""
     assert isinstance(learner, PPO)
-    inputs = torch.from_numpy(rollout.features[:-1]).flatten(0, 1)
+    inputs = torch.from_numpy(features).flatten(0, -2)
     with torch.no_grad():
         distribution = learner.head.parameters(learner.policy(inputs), inputs)
-        action = torch.from_numpy(rollout.action.astype(np.int64)).flatten(0, 1)
-        found: np.ndarray = learner.head.log_probability(distribution, action).view(rollout.counts.shape).numpy()
+        taken = torch.from_numpy(action.astype(np.int64)).flatten(0, -2)
+        found: np.ndarray = learner.head.log_probability(distribution, taken).view(features.shape[:-1]).numpy()
     return found
+
+
+def test_what_a_learner_notes_belongs_to_its_own_step() -> None:
+    game = Game({"kind": "ppo", "hidden": [8]}, world_model={"kind": "ensemble", "hidden": [8], "members": 2, "imagined_ratio": 0})
+    for _ in range(60):
+        game.tick()
+    assert len(game.episodes) > 40
+    for agent, episode in game.episodes:
+        components = game.components[agent]
+        features = components.features.encode(episode.histories(2)[:-1])
+        own = log_probability(components[LEARNER], features, episode.action)
+        np.testing.assert_allclose(episode.extras["log_probability"], own, atol=1e-5)
 
 
 @pytest.mark.parametrize("late", [0.0, 0.3])
@@ -127,7 +140,7 @@ def test_rollouts_hold_each_step_once_and_no_tick_of_waiting(late: float) -> Non
             assert after[2] == seed, "what follows is of the same episode"
             step = (int(raw[t, copy, 0]), int(rollout.action[t, copy, 0]), float(rollout.reward[t, copy]), int(after[0]))
             found[agent].append((seed, (*step, bool(rollout.terminated[t, copy]))))
-        own = log_probability(game.components[agent][LEARNER], rollout)
+        own = log_probability(game.components[agent][LEARNER], rollout.features[:-1], rollout.action)
         np.testing.assert_allclose(own[counts], rollout.extras["log_probability"][counts], atol=1e-5)
         assert np.isfinite(own).all()
     for agent in AGENTS:
